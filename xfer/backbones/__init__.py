@@ -1,0 +1,1 @@
+"""Pretrained nets behind one interface."""

@@ -1,0 +1,1 @@
+"""Pictures from where people have them: sources, decoding, transforms, loaders."""

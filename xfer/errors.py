@@ -1,0 +1,48 @@
+"""What xfer raises: one line that says what is wrong, and one that says what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class XferError(Exception):
+    """The command or the call is wrong. The command line prints it and ends with `code`.
+
+    Args:
+        message: what is wrong, naming the file, key or value.
+        hint: what to do about it, one line.
+    """
+
+    code: ClassVar[int] = 2
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message}\n  {self.hint}"
+
+
+class DataError(XferError):
+    """A file or a data set is missing, broken or does not fit."""
+
+    code: ClassVar[int] = 3
+
+
+class DivergedError(XferError):
+    """Training produced numbers that are not finite."""
+
+    code: ClassVar[int] = 4
+
+
+def nearest(word: str, choices: Iterable[str], many: int = 6) -> str:
+    """A hint that names the valid choices nearest to a mistyped word."""
+    known = sorted(choices)
+    close = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    listed = ", ".join(known[:many])
+    return f"choose from: {listed}{', ...' if len(known) > many else ''}"

@@ -1,0 +1,1 @@
+"""Measures: one class each with update, merge and compute."""

@@ -1,0 +1,140 @@
+"""The nouns that everything else speaks of: frozen dataclasses, no torch at import time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+Kind = Literal["classify", "multilabel", "detect", "segment", "images"]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSpec:
+    """The geometry of one feature map.
+
+    Cell (i, j) of the map looks at the input pixels centred at `offset + stride * (i, j)`,
+    over a square of `receptive_field` pixels. Pixel centres are at whole numbers, so an offset
+    may be a half.
+
+    name            | str   | conv1 ... conv5, pool5, or the net's own
+    channels        | int   | depth of the map
+    stride          | int   | input pixels between two neighbouring cells
+    receptive_field | int   | input pixels that one cell sees along a side
+    offset          | float | input pixel under the centre of cell (0, 0)
+    """
+
+    name: str
+    channels: int
+    stride: int
+    receptive_field: int
+    offset: float
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocess:
+    """What a backbone expects of its input: `(pixel * scale - mean) / std`, in its channel order.
+
+    mean, std | 3 floats, in the units of `pixel * scale` and in `channels` order
+    channels  | "rgb" or "bgr"
+    scale     | 1/255 for nets that read 0..1, 1 for Caffe's
+    size      | side of the square crop in evaluation, pixels
+    resize    | short side before that crop, pixels
+    """
+
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    channels: Literal["rgb", "bgr"] = "rgb"
+    scale: float = 1 / 255
+    size: int = 224
+    resize: int = 256
+
+    def at(self, size: int) -> Preprocess:
+        """The same at another input size; the short side before the crop grows with it."""
+        return replace(self, size=size, resize=round(self.resize * size / self.size))
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One picture and what is known about it.
+
+    id         | str                | stable within the set: path relative to its root, or a number
+    image      | uint8 (H, W, 3)    | RGB, upright (EXIF orientation applied)
+    label      | int or (C,) int8   | class index; multi-label: 1 yes, 0 no, -1 not judged
+    boxes      | float32 (R, 4)     | xyxy, 0-based pixels, right and bottom exclusive
+    box_labels | int64 (R,)         | class index of each box
+    difficult  | bool (R,)          | VOC: neither rewarded nor punished
+    crowd      | bool (R,)          | COCO iscrowd
+    mask       | uint8 (H, W)       | class index a pixel, 255 = ignore
+    """
+
+    id: str
+    image: NDArray[np.uint8]
+    label: int | NDArray[np.int8] | None = None
+    boxes: NDArray[np.float32] | None = None
+    box_labels: NDArray[np.int64] | None = None
+    difficult: NDArray[np.bool_] | None = None
+    crowd: NDArray[np.bool_] | None = None
+    mask: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DataInfo:
+    """What a data source is about.
+
+    name    | what the user called it
+    kind    | classify, multilabel, detect, segment, or images (no labels)
+    classes | class names; a label is an index into them
+    split   | train, val, test, or all
+    licence | as stated by the source, or ""
+    """
+
+    name: str
+    kind: Kind
+    classes: tuple[str, ...]
+    split: str = "all"
+    licence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a loader hands to a task.
+
+    images  | uint8 (N, 3, H, W), channels_last, RGB 0..255 (the task normalises on the device)
+    ids     | N sample ids
+    targets | what the task's collate put there: tensors, or lists of tensors
+    """
+
+    images: torch.Tensor
+    ids: tuple[str, ...]
+    targets: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch with every tensor on `device` (copies overlap when memory is pinned)."""
+
+        def move(value: Any) -> Any:
+            if isinstance(value, (list, tuple)):
+                return [move(v) for v in value]  # pyright: ignore[reportUnknownVariableType]
+            return value.to(device, non_blocking=True) if hasattr(value, "to") else value
+
+        moved = {key: move(value) for key, value in self.targets.items()}
+        return replace(self, images=move(self.images), targets=moved)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassPrediction:
+    """What a classifier says about one picture.
+
+    id     | sample id or path
+    scores | float32 (C,), probabilities: softmax, or sigmoid a class when multi-label
+    """
+
+    id: str
+    scores: NDArray[np.float32]
