@@ -9,10 +9,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from xfer.api import finetune, pretrain
     from xfer.backbones.build import create_backbone
     from xfer.errors import DataError, DivergedError, XferError
     from xfer.evaluate import evaluate
-    from xfer.loop import finetune, fit, pretrain
+    from xfer.loop import fit
     from xfer.predict import load
     from xfer.recipe import Recipe
 
@@ -25,8 +26,8 @@ _HOME = {
     "XferError": "xfer.errors",
     "evaluate": "xfer.evaluate",
     "fit": "xfer.loop",
-    "finetune": "xfer.loop",
-    "pretrain": "xfer.loop",
+    "finetune": "xfer.api",
+    "pretrain": "xfer.api",
     "load": "xfer.predict",
     "Recipe": "xfer.recipe",
 }

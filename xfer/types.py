@@ -127,6 +127,16 @@ class Batch:
         moved = {key: move(value) for key, value in self.targets.items()}
         return replace(self, images=move(self.images), targets=moved)
 
+    def part(self, start: int, stop: int) -> Batch:
+        """The images from `start` to `stop`, with their ids and whatever is given an image."""
+        count = len(self)
+
+        def cut(value: Any) -> Any:
+            return value[start:stop] if hasattr(value, "__len__") and len(value) == count else value
+
+        targets = {key: cut(value) for key, value in self.targets.items()}
+        return Batch(self.images[start:stop], self.ids[start:stop], targets)
+
 
 @dataclass(frozen=True, slots=True)
 class ClassPrediction:

@@ -1,0 +1,270 @@
+"""Image classification: one label a picture, or several.
+
+Loss: cross-entropy, or binary cross-entropy a class for multi-label data (labels of -1 count for
+nothing). Scores: softmax or sigmoid.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xfer.data.loader import stack_images
+from xfer.data.transforms import EvalTransform, TrainTransform
+from xfer.errors import XferError
+from xfer.metrics.accuracy import Accuracy
+from xfer.metrics.multilabel import MultiLabelAP
+from xfer.task import Stage, Task
+from xfer.types import Batch, ClassPrediction, DataInfo, Sample
+
+if TYPE_CHECKING:
+    from xfer.backbones.base import Backbone
+    from xfer.recipe import DataTable
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The [task] table of a classification recipe."""
+
+    head: str = field(
+        default="auto",
+        metadata={
+            "help": "tail: the net's own fc6-fc7, then a new layer; flat: a new layer on the whole "
+            "last map; avg: on its global average; auto: tail where its weights were loaded, flat "
+            "for nets of that shape without them, else avg",
+            "choices": ("auto", "tail", "flat", "avg"),
+        },
+    )
+    layer: str = field(default="", metadata={"help": "map that the head reads; empty: the last"})
+    dropout: float = field(
+        default=0.5, metadata={"help": "dropout before the new layer", "min": 0.0, "max": 1.0}
+    )
+    norm: bool = field(default=True, metadata={"help": "layer norm before the new layer"})
+    label_smoothing: float = field(
+        default=0.1, metadata={"help": "share given to all classes", "min": 0.0, "max": 1.0}
+    )
+    class_weights: bool = field(
+        default=False, metadata={"help": "weigh the loss by 1 / frequency of the class"}
+    )
+    mixup: float = field(default=0.0, metadata={"help": "alpha of mixup; 0: none", "min": 0.0})
+    cutmix: float = field(default=0.0, metadata={"help": "alpha of cutmix; 0: none", "min": 0.0})
+
+
+class Classify(Task):
+    """A backbone with one new linear layer, trained to name the class of a picture.
+
+    Shapes: batch.images uint8 (N, 3, H, W), or (N * V, 3, H, W) where V views were cut from each;
+    batch.targets["label"] int64 (N,), or float32 (N, C) with 1, 0 and -1 (not judged).
+    Raises XferError for options that don't fit the backbone or the data.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = ("classify", "multilabel")
+    Options = Options
+
+    def __init__(
+        self, backbone: Backbone, info: DataInfo, options: Options, data: DataTable
+    ) -> None:
+        super().__init__(backbone, info, options, data)
+        self.multilabel = info.kind == "multilabel"
+        count = len(info.classes)
+        if self.multilabel and (options.mixup or options.cutmix):
+            raise XferError("mixup and cutmix need one label a picture", "task.mixup=0")
+        if options.layer and options.layer not in backbone.specs:
+            raise XferError(
+                f"task.layer: {backbone.name} has no map {options.layer!r}",
+                f"choose from {', '.join(backbone.specs)}",
+            )
+        self.layer = options.layer or backbone.last
+        self.options = replace(options, head=self._choose_head(options.head), layer=self.layer)
+        if self.options.head != "tail":
+            backbone.tail = None  # its parameters would neither train nor be used
+        width, self.grid = self._input_of_head()
+        norm = [nn.LayerNorm(width)] if options.norm and self.options.head != "tail" else []
+        last = nn.Linear(width, count)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.head = nn.Sequential(*norm, nn.Dropout(options.dropout), last)
+        self.register_buffer("class_weight", None, persistent=False)
+        self._mixing: Any = None
+
+    def _choose_head(self, head: str) -> str:
+        own = self.backbone.tail
+        on_last = self.layer == self.backbone.last
+        if head == "auto":
+            if own is None or not on_last:
+                return "avg" if own is None else "flat"
+            return "tail" if self.backbone.weight_report.has_tail else "flat"
+        if head == "tail" and own is None:
+            raise XferError(f"task.head=tail: {self.backbone.name} has no fc6, fc7", "task.head=avg")
+        if head == "tail" and not on_last:
+            raise XferError(f"task.head=tail reads {self.backbone.last}, not {self.layer}")
+        return head
+
+    def _input_of_head(self) -> tuple[int, tuple[int, int] | None]:
+        """Width of the vector that the new layer reads, and the grid that it was flattened from."""
+        channels = self.backbone.specs[self.layer].channels
+        if self.options.head == "tail":
+            assert self.backbone.tail is not None
+            return self.backbone.tail.out_features, None
+        if self.options.head == "avg":
+            return channels, (1, 1)
+        side = self.preprocess.size
+        with torch.no_grad():
+            self.backbone.eval()
+            shape = self.backbone(torch.zeros(1, 3, side, side), want=(self.layer,))[self.layer].shape
+            self.backbone.train()
+        return channels * shape[2] * shape[3], (shape[2], shape[3])
+
+    def fit_labels(self, labels: np.ndarray) -> None:
+        """Looks at the training labels once: class weights, for those who asked for them."""
+        if not self.options.class_weights:
+            return
+        if self.multilabel:
+            raise XferError("task.class_weights needs one label a picture")
+        counts = np.bincount(labels[labels >= 0], minlength=len(self.info.classes))
+        weight = counts.sum() / (len(counts) * np.maximum(counts, 1))
+        self.class_weight = torch.tensor(weight, dtype=torch.float32)
+
+    def transform(
+        self, train: bool, tta: str = "none"
+    ) -> Callable[[Sample, np.random.Generator], Any]:
+        size, resize = self.preprocess.size, self.preprocess.resize
+        if train:
+            data = self.data
+            pixels: Any = TrainTransform(
+                size, area=data.crop_area, flip=data.flip, augment=data.augment
+            )
+        else:
+            pixels = EvalTransform(size, resize, crops="10crop" if tta == "10crop" else "centre")
+        return partial(_item, pixels)
+
+    def collate(self, items: list[Any]) -> Batch:
+        ids = tuple(item[0] for item in items)
+        images = [item[1] for item in items]
+        views = 1 if images[0].ndim == 3 else len(images[0])
+        flat = images if views == 1 else [view for image in images for view in image]
+        labels = [item[2] for item in items]
+        targets: dict[str, Any] = {"views": views}
+        if labels[0] is not None:
+            if self.multilabel:
+                targets["label"] = torch.from_numpy(np.stack(labels).astype(np.float32))
+            else:
+                targets["label"] = torch.tensor(labels, dtype=torch.int64)
+        return Batch(stack_images(flat), ids, targets)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Scores before softmax of normalised images (N, 3, H, W): float32 (N, C)."""
+        if self.options.head == "tail":
+            features = self.backbone(images, want=("fc7",))["fc7"]
+        else:
+            maps = self.backbone(images, want=(self.layer,))[self.layer]
+            assert self.grid is not None
+            features = F.adaptive_avg_pool2d(maps, self.grid).flatten(1)
+        return self.head(features).float()
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        images = self.backbone.normalise(batch.images)
+        labels: Tensor = batch.targets["label"]
+        if self.multilabel:
+            logits = self.logits(images)
+            known = labels >= 0
+            loss = F.binary_cross_entropy_with_logits(logits, labels.clamp(min=0), reduction="none")
+            return {"bce": (loss * known).sum() / known.sum().clamp(min=1)}
+        target = labels
+        smoothing = self.options.label_smoothing
+        if self.options.mixup or self.options.cutmix:
+            images, target = self._mix(images, labels)
+            smoothing = 0.0  # timm's mixing has smoothed the targets
+        logits = self.logits(images)
+        loss = F.cross_entropy(
+            logits, target, weight=self.class_weight, label_smoothing=smoothing
+        )
+        return {"cross_entropy": loss}
+
+    def _mix(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mixup (Zhang 2018) and cutmix (Yun 2019) as timm has them; an odd last image stays out."""
+        if self._mixing is None:
+            from timm.data.mixup import Mixup
+
+            options = self.options
+            self._mixing = Mixup(
+                options.mixup, options.cutmix, label_smoothing=options.label_smoothing,
+                num_classes=len(self.info.classes),
+            )  # fmt: skip
+        even = len(images) - len(images) % 2
+        count, smoothing = len(self.info.classes), self.options.label_smoothing
+        rest = F.one_hot(labels[even:], count) * (1 - smoothing) + smoothing / count
+        if even == 0:
+            return images, rest
+        mixed, soft = self._mixing(images[:even], labels[:even])
+        return torch.cat([mixed, images[even:]]), torch.cat([soft, rest.to(soft)])
+
+    @torch.no_grad()
+    def predict(self, batch: Batch, tta: str = "none") -> list[ClassPrediction]:
+        """Probabilities a picture: the mean over the views of `tta` (Krizhevsky 2012, sec. 4.1)."""
+        images = self.backbone.normalise(batch.images)
+        scores = self._probabilities(images)
+        if tta == "flip":
+            scores = (scores + self._probabilities(images.flip(-1))) / 2
+        views = batch.targets.get("views", 1)
+        if views > 1:
+            scores = scores.view(-1, views, scores.shape[1]).mean(1)
+        table = scores.cpu().numpy()
+        return [ClassPrediction(i, row) for i, row in zip(batch.ids, table, strict=True)]
+
+    def _probabilities(self, images: Tensor) -> Tensor:
+        logits = self.logits(images)
+        return logits.sigmoid() if self.multilabel else logits.softmax(1)
+
+    def metric(self) -> Any:
+        kind = MultiLabelAP if self.multilabel else Accuracy
+        return kind(self.info.classes)
+
+    def stages(self) -> list[Stage]:
+        names = list(self.backbone.specs)
+        used = [Stage(name, module) for name, module in self.backbone.stages()]
+        if self.layer != names[-1] and self.options.head != "tail":
+            used = _up_to(used, self.backbone, self.layer)
+        return [*used, Stage("head", self.head, "head")]
+
+    def chance_loss(self) -> float | None:
+        return math.log(2) if self.multilabel else math.log(len(self.info.classes))
+
+    def describe(self, prediction: ClassPrediction) -> dict[str, Any]:
+        scores, classes = prediction.scores, self.info.classes
+        if self.multilabel:
+            named = [classes[i] for i in np.flatnonzero(scores >= 0.5)]
+            row: dict[str, Any] = {"id": prediction.id, "labels": named}
+        else:
+            best = int(scores.argmax())
+            row = {"id": prediction.id, "label": classes[best], "score": float(scores[best])}
+        order = np.argsort(-scores, kind="stable")
+        row["scores"] = {classes[i]: float(scores[i]) for i in order}
+        return row
+
+
+def _item(
+    pixels: Callable[[np.ndarray, np.random.Generator], np.ndarray],
+    sample: Sample,
+    rng: np.random.Generator,
+) -> tuple[str, np.ndarray, Any]:
+    return sample.id, pixels(sample.image, rng), sample.label
+
+
+def _up_to(stages: Sequence[Stage], backbone: Backbone, layer: str) -> list[Stage]:
+    """The stages that are needed for `layer`: those whose parameters a gradient reaches."""
+    side = backbone.preprocess.size
+    backbone.eval()
+    backbone(torch.zeros(1, 3, side, side), want=(layer,))[layer].sum().backward()
+    backbone.train()
+    kept = [s for s in stages if any(p.grad is not None for p in s.module.parameters())]
+    backbone.zero_grad(set_to_none=True)
+    return kept

@@ -1,0 +1,37 @@
+"""The commands that train, called from Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from xfer.loop import Summary, fit
+from xfer.recipe_file import build_recipe
+
+
+def finetune(data: Any, task: str = "", *, out: Any = None, recipe: str = "",
+             verbosity: int = 0, overwrite: bool = False, resume: Any = None,
+             **settings: Any) -> Summary:  # fmt: skip
+    """`xfer finetune` from Python: flags are arguments, `a__b=value` sets the recipe's a.b.
+
+    Args:
+        data: a spec: NAME, PATH or FORMAT:PATH.
+        task: classify, ...; found from the data when left out.
+        out, recipe, overwrite, resume: as on the command line.
+        settings: epochs=20, backbone="alexnet", optim__ema=0.98, ...
+
+    Returns: the run: `.result`, `.path`, `.predict(images)`.
+    """
+    if resume is not None:
+        return fit(resume=Path(resume), verbosity=verbosity)
+    built = build_recipe(str(data), task, recipe, settings)
+    return fit(built, Path(out) if out else None, overwrite=overwrite, verbosity=verbosity)
+
+
+def pretrain(name: str, data: Any = "", *, out: Any = None, verbosity: int = 0,
+             overwrite: bool = False, **settings: Any) -> Summary:  # fmt: skip
+    """`xfer pretrain NAME` from Python: the recipe pretrain/NAME; see `finetune`."""
+    built = build_recipe(str(data), "", f"pretrain/{name}", settings)
+    return fit(built, Path(out) if out else None, overwrite=overwrite, verbosity=verbosity)
+
+

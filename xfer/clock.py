@@ -1,0 +1,57 @@
+"""Times the loop: images a second, the share spent waiting for data, and when to save."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from xfer.job import Job
+
+
+class Clock:
+    """Measures the loop: images a second, the share spent waiting for data, when to save."""
+
+    def __init__(self, job: Job) -> None:
+        self.restart(job)
+        self.last_save = time.perf_counter()
+        self.save_cost = 0.0
+        self.saved_step = job.step
+
+    def restart(self, job: Job) -> None:
+        """Forgets what passed since the last event; evaluation is not training time."""
+        self.start, self.step, self.waited = time.perf_counter(), job.step, job.train.waited
+
+    def event(self, job: Job, losses: dict[str, float], lr: float) -> dict[str, Any]:
+        """What log.jsonl says of the steps since the last event."""
+        now = time.perf_counter()
+        took = max(now - self.start, 1e-9)
+        wait = job.train.waited - self.waited
+        images = (job.step - self.step) * job.global_batch
+        job.seconds += took
+        job.waited += wait
+        self.restart(job)
+        return {
+            "step": job.step,
+            "epoch": round(job.step / job.epoch_steps, 4),
+            "losses": losses,
+            "loss": sum(losses.values()),
+            "lr": lr,
+            "images_per_second": round(images / took, 2),
+            "data_wait": round(min(1.0, wait / took), 4),
+            "memory_mb": round(job.place.peak_memory_mb(), 1),
+        }
+
+    def save_due(self, job: Job) -> bool:
+        return time.perf_counter() - self.last_save > 60 * job.recipe.run.save_minutes
+
+    def worth_saving(self, job: Job) -> bool:
+        """At an epoch's end: when saving takes at most a twentieth of the time between saves."""
+        new = job.step > self.saved_step
+        return new and time.perf_counter() - self.last_save > 20 * self.save_cost
+
+    def saved(self, job: Job, cost: float) -> None:
+        now = time.perf_counter()
+        self.save_cost, self.last_save, self.saved_step = cost, now, job.step
+        self.restart(job)
+
+

@@ -1,0 +1,130 @@
+"""Scoring: a model over a split, each picture once over all processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from xfer.device import Place, gather, placed
+from xfer.errors import DataError, XferError
+from xfer.run import Run
+from xfer.task import Metric, Task
+
+if TYPE_CHECKING:
+    from xfer.data.loader import Loader
+
+
+@torch.inference_mode()
+def score(
+    task: Task,
+    loader: Loader,
+    place: Place,
+    tta: str = "none",
+    tick: Callable[[int], None] | None = None,
+) -> Metric:
+    """The task's metric over everything that the loader yields, all processes' counts merged.
+
+    Args:
+        task: in eval mode during the call, in its old mode after it.
+        tta: none, flip or 10crop; the loader's transform must have cut the views.
+        tick: told how many pictures are done, for a progress bar.
+    """
+    was_training = task.training
+    task.eval()
+    metric = task.metric()
+    done = 0
+    for batch in loader.batches(0):
+        moved = batch.to(place.device)
+        with place.autocast():
+            predictions = task.predict(moved, tta)
+        metric.update(predictions, batch)
+        done += len(batch)
+        if tick is not None:
+            tick(done)
+    if place.world > 1:
+        metric.load_states(gather(metric.state(), place))
+    task.train(was_training)
+    return metric
+
+
+def evaluate(
+    run: Path | str,
+    *,
+    data: str = "",
+    split: str = "",
+    tta: str = "",
+    batch: int = 0,
+    device: str = "auto",
+    workers: int = -1,
+) -> dict[str, Any]:
+    """Scores a run's best weights, on its own data or on other pictures of the same classes.
+
+    Args:
+        run: the run folder; data: a spec, the run's own when left out.
+        split: val, or test where there is no val; tta: none, flip or 10crop, the run's own when
+            left out; batch: pictures at a time.
+
+    Returns: {"split", "images", "primary", "metrics", "protocol", ...}, fractions in 0..1.
+    Raises: XferError for a folder that is no run, DataError for data that don't fit.
+    """
+    from xfer.data.loader import Loader
+    from xfer.job import open_recipe_data
+    from xfer.predict import load
+
+    folder = Run.open(Path(run))
+    recipe = folder.recipe()
+    with placed(device, recipe.run.precision if device == "auto" else "auto") as place:
+        model = load(folder.path, place=place)
+        tta = tta or recipe.eval.tta
+        if data:
+            bundle = open_other(data, split, model.task, recipe.run.seed)
+        else:
+            bundle = open_recipe_data(recipe)
+        role = split or next((s for s in ("val", "test", "train") if s in bundle.splits), "val")
+        if role not in bundle.splits:
+            raise DataError(
+                f"{bundle.name}: no {role!r} split", f"it has {', '.join(bundle.splits)}"
+            )
+        own = replace(recipe.data, batch=batch or recipe.data.batch)
+        views = 10 if tta == "10crop" else 1
+        loader = Loader(
+            bundle.splits[role], model.task.transform(False, tta), model.task.collate,
+            batch=max(place.world, (batch or recipe.eval.batch or 2 * own.batch) // views),
+            train=False, workers=workers, rank=place.rank, world=place.world,
+        )  # fmt: skip
+        metric = score(model.task, loader, place, tta)
+        return {
+            "run": str(folder.path),
+            "data": bundle.name,
+            "split": role,
+            "images": len(bundle.splits[role]),
+            "primary": metric.primary,
+            "metrics": metric.compute(),
+            "protocol": {**metric.protocol(), **view_protocol(model.task, tta)},
+        }
+
+
+def open_other(data: str, split: str, task: Task, seed: int) -> Any:
+    """Other pictures for a trained model: their classes, by name, must be the model's."""
+    from xfer.data.open import open_data
+
+    bundle = open_data(data, val="none" if not split else "", seed=seed, classes=task.info.classes)
+    if bundle.kind not in task.kinds:
+        raise XferError(f"{data} holds {bundle.kind} data; the run needs {' or '.join(task.kinds)}")
+    return bundle
+
+
+def view_protocol(task: Task, tta: str) -> dict[str, str]:
+    """How the pictures were cut, in words: part of `protocol`."""
+    own = task.preprocess
+    views = {
+        "none": "single centre crop",
+        "flip": "centre crop and its mirror image, probabilities averaged",
+        "10crop": "4 corners and centre with mirror images, probabilities averaged "
+        "(Krizhevsky 2012)",
+    }
+    return {"views": f"{views[tta]}, {own.size} px from short side {own.resize} px"}

@@ -1,0 +1,114 @@
+"""The end of a run: the test split once, predictions, pictures, and result.json last of all."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xfer import checkpoint
+from xfer.evaluate import score, view_protocol
+from xfer.run import SCHEMA, Run
+from xfer.task import Metric
+
+if TYPE_CHECKING:
+    from xfer.job import Job
+    from xfer.progress import Progress
+
+
+def finish(job: Job, run: Run, show: Progress) -> dict[str, Any]:
+    """Scores what is left to score and writes the run's last files; returns result.json."""
+    place, tta = job.place, job.recipe.eval.tta
+    splits = job.bundle.splits
+    if "val" not in splits:
+        job.best = {"score": 0.0, "step": job.step, "metrics": {}}
+        if place.main:
+            checkpoint.save_weights(run.weights_file, job.weights(), {"format": "xfer"})
+    elif place.world > 1:
+        _wait(job)
+    task = job.final_task()
+    needed = "test" in splits or ("val" in splits and job.best_metric is None)
+    if needed and job.best["step"] != job.step:
+        task.load_state_dict(checkpoint.load_weights(run.weights_file))
+    found: dict[str, Metric] = {}
+    if "val" in splits:
+        # after a resume the best step's predictions are gone; they are made again
+        found["val"] = job.best_metric or score(task, job.loader("val", tta=tta), place, tta)
+    if "test" in splits:
+        found["test"] = score(task, job.loader("test", tta=tta), place, tta, show.tick("test"))
+    result = _result(job, found)
+    if not place.main:
+        return result
+    for split, metric in found.items():
+        write_rows(run.path / "predictions" / f"{split}.csv", metric.rows())
+    if job.recipe.run.plots:
+        _draw(job, run, found, show)
+    run.write_json("result.json", result)
+    return result
+
+
+def _wait(job: Job) -> None:
+    """Until rank 0 has written its files."""
+    from xfer.device import gather
+
+    gather(None, job.place)
+
+
+def _result(job: Job, found: dict[str, Metric]) -> dict[str, Any]:
+    any_metric = next(iter(found.values()), None) or job.task.metric()
+    protocol = {**any_metric.protocol(), **view_protocol(job.task, job.recipe.eval.tta)}
+    result: dict[str, Any] = {
+        "schema": SCHEMA,
+        "task": job.recipe.task,
+        "backbone": job.recipe.backbone,
+        "data": job.recipe.data.source,
+        "recipe": job.recipe.name,
+        "seed": job.recipe.run.seed,
+        "primary": any_metric.primary,
+    }
+    if "val" in found:
+        result["metrics"] = job.best["metrics"]
+    if "test" in found:
+        result["test_metrics"] = found["test"].compute()
+    return {
+        **result,
+        "protocol": protocol,
+        "best_step": job.best["step"],
+        "steps": job.step,
+        "seconds": round(job.seconds, 2),
+        "images_per_second": round(job.step * job.global_batch / max(job.seconds, 1e-9), 2),
+        "data_wait": round(min(1.0, job.waited / max(job.seconds, 1e-9)), 4),
+        "peak_memory_mb": round(job.place.peak_memory_mb(), 1),
+    }
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Writes rows of plain values as csv, the columns in the order of the first row."""
+    if rows:
+        checkpoint.write_text(path, rows_to_csv(rows))
+
+
+def rows_to_csv(rows: list[dict[str, Any]]) -> str:
+    """Rows of plain values as csv text."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _draw(job: Job, run: Run, found: dict[str, Metric], show: Progress) -> None:
+    """Pictures of the run. A picture that can't be drawn costs a warning, never the run."""
+    from xfer.report.plots import plot_run
+
+    split = "val" if "val" in found else "test" if "test" in found else "train"
+    source = job.bundle.splits[split]
+    where = {sample_id: i for i, sample_id in enumerate(source.ids)}
+    try:
+        plot_run(
+            run.path, run.events(), found.get(split),
+            lambda sample_id: source[where[sample_id]].image, job.task.info.classes,
+        )  # fmt: skip
+    except Exception as error:
+        show.warn(f"plots/ is not complete: {type(error).__name__}: {error}")

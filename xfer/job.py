@@ -1,0 +1,265 @@
+"""What a run needs before its first step: data, model, optimiser, schedule, all in one place.
+
+`Job.state()` is everything that resuming needs but the random states; `Job.load_state` continues to equal bits on CPU.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from xfer import task as tasks
+from xfer.backbones.build import create_backbone
+from xfer.data.loader import Loader
+from xfer.data.open import open_data
+from xfer.data.source import Bundle
+from xfer.device import Place, restore_random_states, seed_everything
+from xfer.errors import DataError, XferError
+from xfer.optim import Schedule, build_optimizer, frozen_stages, parameter_groups, set_rate
+from xfer.recipe import Recipe
+from xfer.task import Metric, Task
+from xfer.types import Batch
+
+
+def open_recipe_data(recipe: Recipe) -> Bundle:
+    """The recipe's data, read and looked at. Raises DataError for what would stop the run."""
+    data = recipe.data
+    if not data.source:
+        raise XferError("no data given", "--data NAME, PATH or FORMAT:PATH")
+    bundle = open_data(
+        data.source, train=data.train, val=data.val, test=data.test,
+        seed=recipe.run.seed, limit=data.limit, skip_bad=data.skip_bad,
+    )  # fmt: skip
+    kinds = tasks.get(recipe.task).kinds
+    if bundle.kind not in kinds:
+        raise XferError(
+            f"{data.source} holds {bundle.kind} data; {recipe.task} learns from {', '.join(kinds)}"
+        )
+    if "train" not in bundle.splits:
+        raise DataError(f"{data.source}: no training split", "--train NAME says which it is")
+    return bundle
+
+
+def build_task(recipe: Recipe, bundle: Bundle) -> Task:
+    """The backbone with its weights, under the recipe's task."""
+    kind = tasks.get(recipe.task)
+    options = tasks.make_options(kind, dict(recipe.task_options))
+    backbone = create_backbone(
+        recipe.backbone, weights=recipe.weights, **dict(recipe.backbone_options)
+    )
+    return kind(backbone, bundle.splits["train"].info, options, recipe.data)
+
+
+def absolute(recipe: Recipe) -> Recipe:
+    """The recipe with its paths made absolute, so that it resumes from any folder."""
+
+    def full(spec: str) -> str:
+        head, colon, rest = spec.partition(":")
+        if spec and Path(spec).exists():
+            return str(Path(spec).absolute())
+        return f"{head}:{Path(rest).absolute()}" if colon and rest and Path(rest).exists() else spec
+
+    return replace(
+        recipe, weights=full(recipe.weights), data=replace(recipe.data, source=full(recipe.data.source))
+    )
+
+
+class Job:
+    """A recipe made real on a place.
+
+    Args:
+        recipe: what to do; place: where; bundle: its data, opened.
+
+    task | the model on its device; epoch_steps, steps | optimiser steps an epoch, in all
+    step | steps done; best | the best evaluation so far: {"score", "step", "metrics"}
+    """
+
+    def __init__(self, recipe: Recipe, place: Place, bundle: Bundle) -> None:
+        self.recipe, self.place, self.bundle = recipe, place, bundle
+        seed_everything(recipe.run.seed)
+        self.task = build_task(recipe, bundle)
+        train = bundle.splits["train"]
+        self.task.fit_labels(train.labels())
+        place.put(self.task)
+        self.train = self.loader("train", training=True)
+        if len(self.train) == 0:
+            raise DataError(f"{recipe.data.source}: fewer training pictures than processes")
+        self.epoch_steps = len(self.train)
+        by_epochs = max(1, round(recipe.schedule.epochs * self.epoch_steps))
+        self.steps = recipe.schedule.steps or by_epochs
+        self.eval_steps = max(1, round(recipe.eval.every * self.epoch_steps))
+        self.thaw_step = round(recipe.optim.freeze_epochs * self.epoch_steps)
+        self.schedule = Schedule(recipe.schedule, self.steps, self.epoch_steps)
+        self.scaler = place.scaler()
+        self.step = 0
+        self.best: dict[str, Any] = {"score": -math.inf, "step": 0, "metrics": {}}
+        self.best_metric: Metric | None = None
+        self.evaluated = 0
+        self.pending: dict[str, Any] = {"steps": 0, "losses": {}}
+        self.seconds = self.waited = 0.0
+        self._build_optimizer()
+        self.ema = self._average() if recipe.optim.ema else None
+        # each process draws its own dropout masks; weights were drawn alike before
+        seed_everything(recipe.run.seed + place.rank)
+
+    def loader(self, split: str, training: bool = False, tta: str = "none") -> Loader:
+        """A loader over one of the data's splits, this process's share of it."""
+        data, place = self.recipe.data, self.place
+        return Loader(
+            self.bundle.splits[split], self.task.transform(training, tta), self.task.collate,
+            batch=data.batch if training else self.eval_batch(tta), train=training,
+            seed=self.recipe.run.seed, workers=data.workers, rank=place.rank, world=place.world,
+            balance=data.balance and training, cache_mb=data.cache_mb,
+            pin=place.device.type == "cuda",
+        )  # fmt: skip
+
+    def eval_batch(self, tta: str) -> int:
+        batch = self.recipe.eval.batch or 2 * self.recipe.data.batch
+        return max(self.place.world, batch // 10) if tta == "10crop" else batch
+
+    def _build_optimizer(self) -> None:
+        """Freezes what the step asks for, and gives the rest to a new optimiser."""
+        table = self.recipe.optim
+        early = self.step < self.thaw_step
+        frozen = frozen_stages(self.task.stages(), "all" if early else table.freeze)
+        self.task.freeze([stage.module for stage in frozen])
+        self.groups = parameter_groups(self.task, table)
+        used = {id(p) for group in self.groups for p in group.parameters}
+        for parameter in self.task.parameters():
+            parameter.requires_grad_(id(parameter) in used)
+        self.optimizer = build_optimizer(self.groups, table)
+        self.module = self._distributed()
+
+    def _distributed(self) -> nn.Module:
+        if self.place.world == 1:
+            return self.task
+        return nn.parallel.DistributedDataParallel(self.task, gradient_as_bucket_view=True)
+
+    def _average(self) -> AveragedModel:
+        decay = self.recipe.optim.ema
+        return AveragedModel(self.task, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+    def begin_step(self) -> float:
+        """Thaws when it is time, sets the step's learning rate and returns it."""
+        if self.step == self.thaw_step and self.thaw_step > 0:
+            self._build_optimizer()
+        lr = self.recipe.optim.lr * self.schedule.factor(self.step)
+        set_rate(self.optimizer, lr)
+        return lr
+
+    @property
+    def global_batch(self) -> int:
+        """Pictures a step, over all processes: the batch, or the whole set where it is smaller."""
+        return min(self.recipe.data.batch, len(self.bundle.splits["train"]))
+
+    def batches(self) -> Iterator[Batch]:
+        """Batches without end, from the present step on: the order depends on the seed alone."""
+        epoch, start = divmod(self.step, self.epoch_steps)
+        while True:
+            yield from self.train.batches(epoch, start)
+            epoch, start = epoch + 1, 0
+
+    def evaluation_due(self) -> bool:
+        """At every eval.every epochs and at the end, once a step, where there is a val split."""
+        if "val" not in self.bundle.splits or self.step == self.evaluated:
+            return False
+        return self.step % self.eval_steps == 0 or self.step >= self.steps
+
+    def finished(self) -> bool:
+        """After the last step, or when schedule.stop_after evaluations brought no gain."""
+        patience = self.recipe.schedule.stop_after
+        stale = patience and self.step - self.best["step"] >= patience * self.eval_steps
+        return self.step >= self.steps or bool(stale and self.evaluated)
+
+    def add_losses(self, losses: dict[str, Tensor]) -> None:
+        """Sums a step's losses on the device: no waiting until they are logged."""
+        pending = self.pending["losses"]
+        for name, value in losses.items():
+            pending[name] = pending.get(name, 0) + value
+        self.pending["steps"] += 1
+
+    def take_losses(self) -> dict[str, float]:
+        """The mean losses since the last call."""
+        steps = self.pending["steps"]
+        means = {k: float(v) / steps for k, v in self.pending["losses"].items()}
+        self.pending = {"steps": 0, "losses": {}}
+        return means
+
+    def final_task(self) -> Task:
+        """The weights that are evaluated and kept: the moving average where there is one."""
+        return self.task if self.ema is None else self.ema.module
+
+    def weights(self) -> dict[str, Tensor]:
+        return self.final_task().state_dict()
+
+    def state(self) -> dict[str, Any]:
+        """Everything that resuming needs, in plain types and tensors."""
+        return {
+            "step": self.step,
+            "task": self.task.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "schedule": self.schedule.state(),
+            "ema": self.ema.state_dict() if self.ema is not None else None,
+            "best": self.best,
+            "evaluated": self.evaluated,
+            "pending": self.pending,
+            "seconds": self.seconds,
+            "waited": self.waited,
+            "fingerprint": self.bundle.fingerprint(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continues where `state` was taken; its "random" holds each process's random states.
+
+        Raises DataError where the data are not those that the run was started on.
+        """
+        if state["fingerprint"] != self.bundle.fingerprint():
+            raise DataError(
+                f"{self.recipe.data.source} has changed since the run was started",
+                "put the old pictures back, or start a new run",
+            )
+        self.step = state["step"]
+        if self.step > 0:
+            # the optimiser of the phase in which the state was saved: step counts those done
+            self.step -= 1
+            self._build_optimizer()
+            self.step += 1
+        self.task.load_state_dict(state["task"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.schedule.load_state(state["schedule"])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["ema"])
+        self.best, self.evaluated = state["best"], state["evaluated"]
+        self.pending = state["pending"]
+        self.seconds, self.waited = state["seconds"], state["waited"]
+        if self.place.rank < len(state["random"]):
+            restore_random_states(state["random"][self.place.rank])
+
+    def model_json(self) -> dict[str, Any]:
+        """What rebuilds the model anywhere, beside its weights."""
+        recipe, task = self.recipe, self.task
+        own = task.preprocess
+        return {
+            "schema": 1,
+            "task": recipe.task,
+            "backbone": recipe.backbone,
+            "backbone_options": dict(recipe.backbone_options),
+            "task_options": task.resolved_options(),
+            "kind": task.info.kind,
+            "classes": list(task.info.classes),
+            "size": own.size,
+            "tta": recipe.eval.tta,
+            "preprocess": {
+                "mean": own.mean, "std": own.std, "channels": own.channels,
+                "scale": own.scale, "size": own.size, "resize": own.resize,
+            },
+        }  # fmt: skip

@@ -1,0 +1,190 @@
+"""Which weights move, at what rate, and how the rate changes over time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from xfer.errors import XferError, nearest
+from xfer.recipe import OptimTable, ScheduleTable
+from xfer.task import Stage, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One row of the table of what trains: a stage's weights, or its biases and norms.
+
+    name         | stage, and " (bias, norm)" for what is not decayed
+    scale        | its learning rate, times optim.lr
+    weight_decay | its weight decay
+    parameters   | the parameters themselves
+    """
+
+    name: str
+    scale: float
+    weight_decay: float
+    parameters: tuple[nn.Parameter, ...]
+
+    @property
+    def count(self) -> int:
+        return sum(p.numel() for p in self.parameters)
+
+
+def frozen_stages(stages: Sequence[Stage], freeze: str) -> list[Stage]:
+    """The trunk stages up to and including `freeze`; "all": every one; "": none.
+
+    Raises XferError naming the stages there are.
+    """
+    trunk = [s for s in stages if s.role == "trunk"]
+    if not freeze:
+        return []
+    if freeze == "all":
+        return trunk
+    names = [s.name for s in trunk]
+    if freeze not in names:
+        raise XferError(f"optim.freeze: no stage {freeze!r}", nearest(freeze, [*names, "all"], 40))
+    return trunk[: names.index(freeze) + 1]
+
+
+def _is_plain(parameter: nn.Parameter, name: str) -> bool:
+    """Weights of products and convolutions; biases and the scales of norms are not decayed."""
+    return parameter.ndim > 1 and not name.endswith("bias")
+
+
+def parameter_groups(task: Task, table: OptimTable) -> list[Group]:
+    """Everything that trains, stage by stage, shallow to deep: rate and decay.
+
+    The head's rate is `head_scale`; the trunk's is 1 at its last stage and `layer_decay` times
+    less a stage further down (Howard and Ruder 2018, sec. 3.1). Frozen parameters are left out.
+    """
+    groups: list[Group] = []
+    stages = task.stages()
+    trunk = [s for s in stages if s.role == "trunk"]
+    depth = {stage.name: len(trunk) - 1 - i for i, stage in enumerate(trunk)}
+    for stage in stages:
+        scale = (
+            table.head_scale if stage.role == "head" else table.layer_decay ** depth[stage.name]
+        )
+        named = [(n, p) for n, p in stage.module.named_parameters() if p.requires_grad]
+        decayed = tuple(p for n, p in named if table.decay_all or _is_plain(p, n))
+        rest = tuple(p for n, p in named if not (table.decay_all or _is_plain(p, n)))
+        if decayed:
+            groups.append(Group(stage.name, scale, table.weight_decay, decayed))
+        if rest:
+            groups.append(Group(f"{stage.name} (bias, norm)", scale, 0.0, rest))
+    if not groups:
+        raise XferError("nothing is left to train", "freeze less")
+    return groups
+
+
+def build_optimizer(groups: Sequence[Group], table: OptimTable) -> torch.optim.Optimizer:
+    """SGD and AdamW are torch's, fused; any other name is looked up in timm.
+
+    Raises XferError for a name that nobody knows.
+    """
+    rows: list[dict[str, Any]] = [
+        {
+            "params": list(g.parameters),
+            "lr": table.lr * g.scale,
+            "weight_decay": g.weight_decay,
+            "scale": g.scale,
+        }
+        for g in groups
+    ]
+    fused = all(p.device.type in ("cpu", "cuda") for g in groups for p in g.parameters)
+    if table.name in ("sgd", "nesterov"):
+        return torch.optim.SGD(
+            rows,
+            lr=table.lr,
+            momentum=table.momentum,
+            nesterov=table.name == "nesterov",
+            fused=fused,
+        )
+    if table.name == "adamw":
+        return torch.optim.AdamW(rows, lr=table.lr, fused=fused)
+    from timm.optim import create_optimizer_v2, list_optimizers
+
+    known = list_optimizers()
+    if table.name not in known:
+        raise XferError(f"unknown optimiser {table.name!r}", nearest(table.name, known))
+    return create_optimizer_v2(
+        rows, opt=table.name, lr=table.lr, momentum=table.momentum, weight_decay=0.0
+    )
+
+
+class Schedule:
+    """The learning rate over time, as a share of the peak.
+
+    Args:
+        table: the recipe's [schedule].
+        steps: optimiser steps of the whole run.
+        steps_per_epoch: for the warm-up, which is given in epochs.
+
+    Only `plateau` has a state: how often the rate dropped, and since when nothing was gained.
+    """
+
+    def __init__(self, table: ScheduleTable, steps: int, steps_per_epoch: int) -> None:
+        self.table = table
+        self.steps = max(1, steps)
+        self.warmup = min(round(table.warmup * steps_per_epoch), self.steps - 1)
+        self.drops = 0
+        self.best = -math.inf
+        self.stale = 0
+        if table.name == "step" and not table.milestones:
+            raise XferError(
+                "schedule.name=step needs schedule.milestones",
+                "shares of the run, as schedule.milestones=[0.33,0.67]",
+            )
+
+    def factor(self, step: int) -> float:
+        """The share of the peak rate at which step number `step` (from 0) is taken."""
+        table = self.table
+        if table.name == "onecycle":
+            return self._onecycle(step)
+        if step < self.warmup:
+            return (step + 1) / (self.warmup + 1)
+        done = (step - self.warmup) / max(1, self.steps - self.warmup)
+        if table.name == "cosine":
+            return table.final + (1 - table.final) * (1 + math.cos(math.pi * done)) / 2
+        if table.name == "linear":
+            return table.final + (1 - table.final) * (1 - done)
+        if table.name == "step":
+            return table.gamma ** sum(step >= m * self.steps for m in table.milestones)
+        if table.name == "plateau":
+            return table.gamma**self.drops
+        return 1.0
+
+    def _onecycle(self, step: int) -> float:
+        """Smith and Topin 2017, with torch's shape: cosine up over 30 %, from 1/25; cosine down."""
+        rise = max(1.0, 0.3 * self.steps - 1)
+        low, end = 1 / 25, 1 / 25e4
+        if step <= rise:
+            return low + (1 - low) * (1 - math.cos(math.pi * step / rise)) / 2
+        done = min(1.0, (step - rise) / max(1.0, self.steps - 1 - rise))
+        return end + (1 - end) * (1 + math.cos(math.pi * done)) / 2
+
+    def note(self, score: float) -> None:
+        """Tells the schedule an evaluation's primary metric."""
+        if score > self.best:
+            self.best, self.stale = score, 0
+            return
+        self.stale += 1
+        if self.table.name == "plateau" and self.stale >= self.table.patience:
+            self.drops, self.stale = self.drops + 1, 0
+
+    def state(self) -> dict[str, Any]:
+        return {"drops": self.drops, "best": self.best, "stale": self.stale}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.drops, self.best, self.stale = state["drops"], state["best"], state["stale"]
+
+
+def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Sets every group's rate: `lr` times the group's own scale."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["scale"]

@@ -1,0 +1,198 @@
+"""The contract of a task: what a backbone can be taught.
+
+A task is a module of xfer.tasks named after it; the class in it is found by name. The core asks
+`get(name)` and never imports one itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from torch import Tensor, nn
+
+from xfer.errors import XferError, nearest
+from xfer.types import Batch, DataInfo, Preprocess, Sample
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from xfer.backbones.base import Backbone
+    from xfer.recipe import DataTable
+
+ALIASES = {
+    "cls": "classify",
+    "classification": "classify",
+    "det": "detect",
+    "detection": "detect",
+    "seg": "segment",
+    "segmentation": "segment",
+}
+
+
+class Metric(Protocol):
+    """Counts predictions; processes' counts add up.
+
+    primary | name of the number in compute() by which the best step is chosen (higher is better)
+    """
+
+    primary: str
+
+    def update(self, predictions: Sequence[Any], batch: Batch) -> None: ...
+    def state(self) -> dict[str, Any]: ...
+    def load_states(self, states: Sequence[dict[str, Any]]) -> None: ...
+    def compute(self) -> dict[str, Any]: ...
+    def protocol(self) -> dict[str, str]: ...
+    def rows(self) -> list[dict[str, Any]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of the model that freezing and layer-wise rates speak of.
+
+    role | trunk: the backbone's, head: new; a head is never frozen
+    """
+
+    name: str
+    module: nn.Module
+    role: str = "trunk"
+
+
+class Task(nn.Module):
+    """A backbone, a head, and what turns samples into losses, predictions and scores.
+
+    Args:
+        backbone: the net that is carried over; kept as `self.backbone`.
+        info: what the data are about: kind and classes.
+        options: an instance of the class's `Options`.
+        data: the recipe's [data] table: input size, augmentation.
+
+    Table of the contract
+        kinds             | kinds of data that the task can learn from
+        Options           | frozen dataclass, a field's metadata["help"] its help text
+        transform(train)  | Sample, generator -> item; runs in the loader's threads
+        collate(items)    | items -> Batch
+        forward(batch)    | dict of named losses, scalars; summed by the loop
+        predict(batch)    | a prediction an image, in the batch's order
+        metric()          | a new Metric
+        stages()          | every trainable part once, shallow to deep, the head last
+    """
+
+    kinds: ClassVar[tuple[str, ...]]
+    Options: ClassVar[type[Any]]
+
+    def __init__(self, backbone: Backbone, info: DataInfo, options: Any, data: DataTable) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.info = info
+        self.options = options
+        self.data = data
+        self._frozen: list[nn.Module] = []
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """The backbone's, at the input size that the recipe asks for."""
+        own = self.backbone.preprocess
+        return own.at(self.data.size) if self.data.size else own
+
+    @abstractmethod
+    def transform(
+        self, train: bool, tta: str = "none"
+    ) -> Callable[[Sample, np.random.Generator], Any]: ...
+
+    @abstractmethod
+    def collate(self, items: list[Any]) -> Batch: ...
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> dict[str, Tensor]: ...
+
+    @abstractmethod
+    def predict(self, batch: Batch, tta: str = "none") -> list[Any]: ...
+
+    @abstractmethod
+    def metric(self) -> Metric: ...
+
+    @abstractmethod
+    def stages(self) -> list[Stage]: ...
+
+    @abstractmethod
+    def describe(self, prediction: Any) -> dict[str, Any]:
+        """A prediction as a flat row of plain values, for tables, csv and json."""
+
+    def fit_labels(self, labels: np.ndarray) -> None:
+        """Looks at the training labels once, before training; most tasks have no need to."""
+
+    def chance_loss(self) -> float | None:
+        """The loss of a model that knows nothing; None where no such number exists."""
+        return None
+
+    def resolved_options(self) -> dict[str, Any]:
+        """The options with every `auto` replaced by what was chosen: rebuilds the model."""
+        return {f.name: getattr(self.options, f.name) for f in fields(self.options)}
+
+    def freeze(self, modules: Sequence[nn.Module]) -> None:
+        """Freezes exactly these: no gradients, and their batch norms and dropouts in eval mode."""
+        for module in self._frozen:
+            module.requires_grad_(True)
+        self._frozen = list(modules)
+        for module in self._frozen:
+            module.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Task:
+        """Train or eval mode; what is frozen stays in eval mode."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
+
+
+def names() -> list[str]:
+    """Every task there is."""
+    package = importlib.import_module("xfer.tasks")
+    return sorted(m.name for m in pkgutil.iter_modules(package.__path__))
+
+
+def canonical(name: str) -> str:
+    """A task's own name: det and detection are detect. Raises XferError for an unknown one."""
+    name = ALIASES.get(name, name)
+    if name not in names():
+        raise XferError(f"unknown task {name!r}", nearest(name, names()))
+    return name
+
+
+def get(name: str) -> type[Task]:
+    """The class of the task of that name. Raises XferError naming the nearest ones."""
+    module = importlib.import_module(f"xfer.tasks.{canonical(name)}")
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Task) and value.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        raise XferError(f"xfer.tasks.{name} must hold one Task, it holds {len(found)}")
+    return found[0]
+
+
+def for_kind(kind: str) -> str:
+    """The name of the task that learns from data of that kind."""
+    for name in names():
+        if kind in get(name).kinds:
+            return name
+    raise XferError(f"no task learns from {kind!r} data", f"tasks: {', '.join(names())}")
+
+
+def make_options(task: type[Task], given: dict[str, Any], where: str = "task") -> Any:
+    """The task's Options with the given values. Raises XferError for an unknown or wrong one."""
+    from xfer.recipe import checked
+
+    known = {f.name: f for f in fields(task.Options)}
+    for key in given:
+        if key not in known:
+            raise XferError(f"unknown key {where}.{key}", nearest(key, known))
+    values = {key: checked(f"{where}.{key}", value, known[key]) for key, value in given.items()}
+    return replace(task.Options(), **values)
