@@ -40,12 +40,6 @@ def replacing(path: Path) -> Iterator[Path]:
                 f"{path}: no space left on the disk", "free some; what was saved before is intact"
             ) from error
         raise
-    except RuntimeError as error:  # torch's zip writer reports a full disk this way
-        if "PytorchStreamWriter" in str(error) or "write failed" in str(error):
-            raise DataError(
-                f"{path}: could not be written ({error})", "is the disk full? the old one is intact"
-            ) from error
-        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -110,8 +104,12 @@ def _replace(path: Path, write: Callable[[Path], Any]) -> None:
     with replacing(path) as temporary:
         try:
             write(temporary)
+        except RuntimeError as error:  # how torch's zip writer reports that a write failed
+            raise DataError(
+                f"{path}: could not be written ({str(error).splitlines()[0]})",
+                "is the disk full? what was saved before is intact",
+            ) from error
         except Exception as error:
-            # safetensors wraps the system's error in its own
-            if "No space left" in str(error):
+            if "No space left" in str(error):  # safetensors wraps the system's error in its own
                 raise OSError(errno.ENOSPC, "no space left") from error
             raise
