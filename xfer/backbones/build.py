@@ -1,0 +1,140 @@
+"""`create_backbone`: a name, a choice of weights and options -> a backbone."""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from xfer.backbones.base import Backbone, backbones
+from xfer.errors import XferError, nearest
+
+
+def create_backbone(
+    name: str,
+    weights: str = "none",
+    *,
+    classifier: bool = False,
+    report: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Backbone:
+    """A backbone by name, in training mode, on the CPU.
+
+    Args:
+        name: alexnet, caffenet, vgg16, ... ; torchvision:NAME; timm:NAME; or
+            package.module:function, which is called with the options and returns a Backbone.
+        weights: "imagenet" (the published ones), "none", a file, or run:DIR.
+        classifier: also make, and load, the net's own classifier.
+        report: is called with lines about downloads and about what was loaded.
+        options: of the net: conv1_padding, pool_padding, init, lrn, dropout, ...
+
+    Raises:
+        XferError: unknown name or option; the nearest valid ones are named.
+        DataError: the weights are missing, broken or fit nowhere.
+    """
+    from xfer.backbones.weights import load_weights
+
+    net = _build(name, classifier, options)
+    if weights != "none":
+        net.weight_report = load_weights(net, weights, net=name, say=report)
+        if report is not None:
+            report(net.weight_report.line())
+    return net
+
+
+def _build(name: str, classifier: bool, options: dict[str, Any]) -> Backbone:
+    kind, colon, rest = name.partition(":")
+    if not colon:
+        make = backbones.get(name)
+        _check_options(name, make, options)
+        return make(name, classifier=classifier, **options)
+    if kind == "torchvision":
+        from xfer.backbones.torchvision import from_torchvision
+
+        return from_torchvision(name, rest, None, classifier, **options)
+    if kind == "timm":
+        from xfer.backbones.timm import from_timm
+
+        return from_timm(name, rest, classifier, **options)
+    return _foreign(name, kind, rest, classifier, options)
+
+
+def _check_options(name: str, make: Callable[..., Any], options: dict[str, Any]) -> None:
+    known = [key for key in inspect.signature(make).parameters if key not in ("name", "classifier")]
+    for key in options:
+        if key not in known:
+            hint = nearest(key, known) if known else "it has none"
+            raise XferError(f"backbone {name} has no option {key!r}", hint)
+
+
+def _foreign(
+    name: str, module: str, function: str, classifier: bool, options: dict[str, Any]
+) -> Backbone:
+    try:
+        make = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise XferError(
+            f"backbone {name!r}: {error}",
+            "use a bare name, torchvision:NAME, timm:NAME or package.module:function",
+        ) from None
+    parameters = inspect.signature(make).parameters
+    anything = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    if not anything:
+        _check_options(name, make, options)
+    if classifier and ("classifier" in parameters or anything):
+        options = {**options, "classifier": True}
+    net = make(**options)
+    if not isinstance(net, Backbone):
+        raise XferError(f"{name} returned a {type(net).__name__}, not an xfer Backbone")
+    return net
+
+
+def names(glob: str = "*") -> list[str]:
+    """Names that match a shell pattern: bare ones, or those of "torchvision:..." or "timm:..."."""
+    kind, colon, rest = glob.partition(":")
+    if colon and kind == "torchvision":
+        from xfer.backbones.torchvision import names as theirs
+
+        return [f"torchvision:{n}" for n in theirs() if fnmatch.fnmatchcase(n, rest)]
+    if colon and kind == "timm":
+        from xfer.backbones.timm import names as theirs
+
+        return [f"timm:{n}" for n in theirs(rest)]
+    return backbones.names(glob)
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneInfo:
+    """A line of `xfer models ls`.
+
+    name       | as create_backbone takes it
+    summary    | one line
+    parameters | with the net's own classifier, or None where counting would take building it
+    """
+
+    name: str
+    summary: str
+    parameters: int | None
+
+
+def describe(name: str) -> BackboneInfo:
+    """What a net is, without allocating it. Raises XferError if there is none of that name."""
+    kind, colon, rest = name.partition(":")
+    if colon:
+        parameters = None
+        if kind == "torchvision":
+            from xfer.backbones.torchvision import published
+
+            entry = published(rest)
+            parameters = int(entry.meta["num_params"]) if entry is not None else None
+        return BackboneInfo(name, f"{rest}, by {kind}", parameters)
+    make = backbones.get(name)
+    summary = (inspect.getdoc(make) or "").split("\n")[0]
+    with torch.device("meta"):
+        net = make(name, classifier=True)
+    return BackboneInfo(name, summary, sum(p.numel() for p in net.parameters()))

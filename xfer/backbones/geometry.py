@@ -1,0 +1,254 @@
+"""Where a cell of a feature map looks: derived from the operations that a forward pass runs.
+
+A forward pass without data (meta tensors) is watched operation by operation. Each tensor that
+has the picture's rows and columns carries a `Window` per axis; convolutions, poolings, paddings
+and slices move it, everything else hands on the hull of its inputs' windows. So nothing is typed
+by hand, and padding options, ceil modes and branches are right by construction.
+
+Operations that mix all positions (attention; the global pooling of squeeze-excitation) leave the
+window as it is, that of the local path, and mark the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+# What mixes positions beyond the window: nothing, a gate from a global pooling, attention
+LOCAL, GATED, ATTENDED = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The input pixels first..last that cell 0 sees along one axis; cell i sees those + i * step."""
+
+    step: int = 1
+    first: int = 0
+    last: int = 0
+
+    def through(self, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> Window:
+        """After a convolution or pooling of that kernel, stride, padding and dilation, in cells."""
+        first = self.first - padding * self.step
+        last = self.last + ((kernel - 1) * dilation - padding) * self.step
+        return Window(self.step * stride, first, last)
+
+    def hull(self, other: Window) -> Window:
+        return Window(
+            max(self.step, other.step), min(self.first, other.first), max(self.last, other.last)
+        )
+
+    @property
+    def size(self) -> int:
+        return self.last - self.first + 1
+
+    @property
+    def centre(self) -> float:
+        return (self.first + self.last) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Windows of a tensor along rows and columns, its grid, and what mixed its positions."""
+
+    rows: Window
+    columns: Window
+    grid: tuple[int, int]
+    mixing: int = LOCAL
+
+    @property
+    def larger(self) -> Window:
+        return self.rows if self.rows.size >= self.columns.size else self.columns
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One operation: what came out (by id), its shape, its work and the parameters it read."""
+
+    out: int
+    shape: tuple[int, ...]
+    multiply_adds: int
+    parameters: tuple[int, ...]
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    if isinstance(value, int):
+        return value, value
+    values = list(value)
+    return (values[0], values[0]) if len(values) == 1 else (values[0], values[1])
+
+
+def _grid_dims(shape: Sequence[int], grid: tuple[int, int]) -> tuple[int, int] | None:
+    """Which dimensions of a shape are rows and columns: NCHW first, then NHWC."""
+    if len(shape) == 4:
+        for rows in (2, 1):
+            if (shape[rows], shape[rows + 1]) == grid:
+                return rows, rows + 1
+    return None
+
+
+class Watch(TorchDispatchMode):
+    """Follows the windows of all tensors that descend from `images` (N, C, H, W)."""
+
+    def __init__(self, images: Tensor) -> None:
+        super().__init__()
+        grid = (images.shape[2], images.shape[3])
+        self.views: dict[int, View] = {id(images): View(Window(), Window(), grid)}
+        self.steps: list[Step] = []
+        self._alive: list[Tensor] = [images]  # ids stay unique while the tensors live
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        tensors = [t for a in args for t in (a if isinstance(a, (list, tuple)) else (a,))]
+        tensors = [t for t in tensors if isinstance(t, Tensor)]
+        outputs = [o for o in (out if isinstance(out, (list, tuple)) else (out,))]
+        outputs = [o for o in outputs if isinstance(o, Tensor)]
+        work = _multiply_adds(name, args, outputs)
+        read = tuple(id(t) for t in tensors if id(t) not in self.views)
+        self._alive += tensors + outputs
+        known = [self.views[id(t)] for t in tensors if id(t) in self.views]
+        for index, output in enumerate(outputs):
+            once = work if index == 0 else 0
+            self.steps.append(Step(id(output), tuple(output.shape), once, read))
+            if known and not (index and name.startswith("max_pool")):
+                self.views[id(output)] = _follow(name, args, known, output)
+        return out
+
+
+def _follow(name: str, args: tuple[Any, ...], known: list[View], output: Tensor) -> View:
+    """The view of an operation's output, from those of its inputs."""
+    view = known[0]
+    grid = _grid_of(output, view.grid)
+    if name in ("convolution", "max_pool2d_with_indices", "avg_pool2d"):
+        if name == "convolution":
+            kernel, stride, padding, dilation = args[1].shape[2:], args[3], args[4], args[5]
+        else:
+            kernel, stride = args[1], args[2] if len(args) > 2 and args[2] else args[1]
+            padding = args[3] if len(args) > 3 else 0
+            dilation = args[4] if name.startswith("max") and len(args) > 4 else 1
+        turned = [_pair(v) for v in (kernel, stride, padding, dilation)]
+        rows, columns = (
+            window.through(*(values[axis] for values in turned))
+            for axis, window in enumerate((view.rows, view.columns))
+        )
+        return View(rows, columns, grid, view.mixing)
+    if name == "constant_pad_nd" and output.dim() == 4:
+        pads = [*args[1], 0, 0, 0, 0][:4]
+        rows = view.rows.through(1, 1, pads[2])
+        columns = view.columns.through(1, 1, pads[0])
+        return View(rows, columns, grid, view.mixing)
+    if name == "slice":
+        dims = _grid_dims(args[0].shape, view.grid)
+        axis = args[1] % args[0].dim() if len(args) > 1 else 0
+        if dims and axis in dims:
+            start = args[2] if len(args) > 2 and args[2] is not None else 0
+            start = start + args[0].shape[axis] if start < 0 else start
+            step = args[4] if len(args) > 4 else 1
+            windows = [view.rows, view.columns]
+            at = dims.index(axis)
+            windows[at] = windows[at].through(1, step, -start)
+            grid = (output.shape[dims[0]], output.shape[dims[1]])
+            return View(windows[0], windows[1], grid, view.mixing)
+    # A pooled summary that gates a map brings its own window along, which is the map's: the hull
+    # over inputs of the output's own grid keeps the local path.
+    same = [v for v in known if v.grid == grid] or known
+    rows, columns = same[0].rows, same[0].columns
+    for other in same[1:]:
+        rows, columns = rows.hull(other.rows), columns.hull(other.columns)
+    mixing = max(_mixing(name, args), *(v.mixing for v in known))
+    return View(rows, columns, grid, mixing)
+
+
+def _grid_of(output: Tensor, grid: tuple[int, int]) -> tuple[int, int]:
+    """The rows and columns of a tensor; of one in another layout, those that it came from."""
+    if output.dim() != 4 or _grid_dims(output.shape, grid) is not None:
+        return grid
+    # Only operations on NCHW maps change the grid, and a change leaves it square-like in 2, 3.
+    return (output.shape[2], output.shape[3])
+
+
+def _mixing(name: str, args: tuple[Any, ...]) -> int:
+    if "attention" in name or name in ("_softmax", "bmm", "roll"):
+        return ATTENDED
+    pooled = "adaptive_avg_pool" in name or (
+        name == "mean"
+        and len(args) > 1
+        and args[0].dim() == 4
+        and len({d % 4 for d in args[1] or ()} & {1, 2, 3}) >= 2
+    )
+    return GATED if pooled else LOCAL
+
+
+def _multiply_adds(name: str, args: tuple[Any, ...], outputs: list[Tensor]) -> int:
+    if not outputs:
+        return 0
+    if name == "convolution":
+        return outputs[0].numel() * args[1][0].numel()
+    if name in ("addmm", "mm", "bmm", "baddbmm", "linear"):
+        left = args[1] if name in ("addmm", "baddbmm") else args[0]
+        return outputs[0].numel() * left.shape[-1]
+    if "attention" in name:  # two products: queries with keys, scores with values
+        query, key = args[0], args[1]
+        return 2 * query.numel() * key.shape[-2]
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What a data-free forward pass showed.
+
+    steps     | the operations, in order
+    views     | id of a tensor -> its view
+    outputs   | name of a layer -> (id, shape) of what the net returned for it
+    read      | id of a tensor -> name of the parameter that it stood for
+    """
+
+    steps: list[Step]
+    views: dict[int, View]
+    outputs: dict[str, tuple[int, tuple[int, ...]]]
+    read: dict[int, str]
+
+    def produced(self, name: str) -> int:
+        """Index of the operation that made the output of that name last (in-place ones count)."""
+        wanted = self.outputs[name][0]
+        return max((i for i, step in enumerate(self.steps) if step.out == wanted), default=-1)
+
+
+def trace(net: nn.Module, size: tuple[int, int], want: Sequence[str]) -> Trace:
+    """Runs `net(images, want=want)` in evaluation mode on tensors without data, and watches it.
+
+    Args:
+        net: takes (1, 3, H, W) and returns a dict of tensors; is left as it was.
+        size: H, W in pixels.
+        want: the outputs to ask for.
+    """
+    state = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+    twins = {name: torch.empty_like(tensor, device="meta") for name, tensor in state.items()}
+    images = torch.empty(1, 3, *size, device="meta", dtype=_floating(state.values()))
+    modes = {module: module.training for module in net.modules()}
+    net.eval()
+    try:
+        with torch.no_grad(), Watch(images) as watched:
+            out = torch.func.functional_call(net, twins, (images,), {"want": tuple(want)})
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    outputs = {name: (id(t), tuple(t.shape)) for name, t in out.items()}
+    read = {id(twin): name for name, twin in twins.items()}
+    return Trace(watched.steps, watched.views, outputs, read)
+
+
+def _floating(tensors: Iterable[Tensor]) -> torch.dtype:
+    return next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)

@@ -1,0 +1,112 @@
+"""The fully connected layers of a net up to its last hidden one: fc6 and fc7 of AlexNet and VGG.
+
+The head of Fast R-CNN is this tail on pooled RoIs, FCN is this tail as convolutions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xfer.nn.fc import linear_to_conv
+
+
+class ConvTail(nn.Module):
+    """A tail turned into convolutions: (N, C, H, W) -> (N, D, H - h + 1, W - w + 1)."""
+
+    def __init__(self, layers: Sequence[tuple[str, nn.Module]], out_channels: int) -> None:
+        super().__init__()
+        for name, layer in layers:
+            self.add_module(name, layer)
+        self.out_channels = out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.children():
+            x = layer(x)
+        return x
+
+
+class Tail(nn.Module):
+    """Hidden fully connected layers, each with ReLU and dropout.
+
+    Args:
+        in_size: (C, h, w) of the map that fc6 reads.
+        widths: units of fc6, fc7, ...
+        dropout: share of units dropped in training.
+        dropout_first: dropout before each layer (torchvision's AlexNet) instead of after its
+            ReLU (the paper, Caffe, VGG).
+
+    Shapes: (R, C, h, w) -> (R, widths[-1]); other spatial sizes are averaged to h x w first.
+    Source: Krizhevsky et al. 2012, sec. 3.5 and 4.2.
+    """
+
+    def __init__(
+        self,
+        in_size: tuple[int, int, int],
+        widths: Sequence[int] = (4096, 4096),
+        dropout: float = 0.5,
+        dropout_first: bool = False,
+    ) -> None:
+        super().__init__()
+        self.in_size = in_size
+        self.dropout = dropout
+        self.dropout_first = dropout_first
+        self.names = tuple(f"fc{6 + i}" for i in range(len(widths)))
+        features = in_size[0] * in_size[1] * in_size[2]
+        for name, width in zip(self.names, widths, strict=True):
+            self.add_module(name, nn.Linear(features, width))
+            features = width
+        self.out_features = features
+
+    def _layers(self) -> Iterator[tuple[str, nn.Linear]]:
+        for name in self.names:
+            layer = getattr(self, name)
+            yield name, layer
+
+    def _run(self, x: Tensor, found: dict[str, Tensor], until: str | None) -> Tensor:
+        if tuple(x.shape[-2:]) != self.in_size[1:]:
+            x = F.adaptive_avg_pool2d(x, self.in_size[1:])
+        x = x.flatten(1)
+        for name, layer in self._layers():
+            if self.dropout_first:
+                x = F.dropout(x, self.dropout, self.training)
+            x = F.relu(layer(x))
+            found[name] = x
+            if name == until:
+                break
+            if not self.dropout_first:
+                x = F.dropout(x, self.dropout, self.training)
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._run(x, {}, None)
+
+    def hidden(self, x: Tensor, want: Collection[str]) -> dict[str, Tensor]:
+        """The named layers after their ReLU and before their dropout, (R, D) each."""
+        found: dict[str, Tensor] = {}
+        self._run(x, found, max(want, key=self.names.index))
+        return {name: found[name] for name in want}
+
+    def stages(self) -> list[tuple[str, nn.Module]]:
+        return list(self._layers())
+
+    def as_conv(self) -> ConvTail:
+        """The same weights, copied, as an h x w and 1x1 convolutions; same mode, same dropout.
+
+        On an (R, C, h, w) map it gives (R, D, 1, 1), equal to this tail; on a larger one it
+        slides (Long et al. 2015, sec. 3.1).
+        """
+        channels, height, width = self.in_size
+        layers: list[tuple[str, nn.Module]] = []
+        for index, (name, linear) in enumerate(self._layers(), start=6):
+            drop = (f"drop{index}", nn.Dropout(self.dropout))
+            if self.dropout_first:
+                layers.append(drop)
+            layers.append((name, linear_to_conv(linear, channels, height, width)))
+            layers.append((f"relu{index}", nn.ReLU(inplace=True)))
+            if not self.dropout_first:
+                layers.append(drop)
+            channels, height, width = linear.out_features, 1, 1
+        return ConvTail(layers, self.out_features).train(self.training)

@@ -1,0 +1,137 @@
+"""timm's nets as backbones: timm:NAME, with or without .TAG of the published weights.
+
+Maps come from timm's own `forward_intermediates`, under the names of its feature_info; vision
+transformers give their tokens as maps of stride 14 or 16. Layers beyond the deepest map are
+pruned, so that every parameter gets a gradient.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection
+from typing import Any
+
+import timm
+from torch import Tensor, nn
+
+from xfer.backbones.base import Backbone
+from xfer.errors import XferError, nearest
+from xfer.types import FeatureSpec, Preprocess
+
+
+def names(glob: str = "*") -> list[str]:
+    """timm's nets that match a shell pattern."""
+    return timm.list_models(glob)
+
+
+def preprocess_of(config: dict[str, Any]) -> Preprocess:
+    """timm's pretrained_cfg in our terms."""
+    side = config["input_size"][-1]
+    share = config.get("crop_pct") or 0.875
+    mean, std = tuple(config["mean"]), tuple(config["std"])
+    return Preprocess(mean, std, "rgb", 1 / 255, side, round(side / share))
+
+
+class TimmBackbone(Backbone):
+    """A net of timm behind our interface.
+
+    Args:
+        name: the backbone's full name.
+        model: timm's net; it is pruned unless `keep_head`.
+        map_names: a name for each of its intermediates, shallow to deep.
+        reductions: input pixels a cell, from timm's feature_info.
+        keep_head: keep the classifier.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: Any,
+        map_names: list[str],
+        reductions: list[int],
+        keep_head: bool,
+    ) -> None:
+        super().__init__(name, preprocess_of(model.pretrained_cfg), map_names, aliases={"": "net."})
+        if not keep_head:
+            # Norms and heads behind the last map would never get a gradient
+            model.prune_intermediate_layers(
+                list(range(len(map_names))), prune_norm=True, prune_head=True
+            )
+        self.net = model
+        self.reductions = dict(zip(map_names, reductions, strict=True))
+        self.keep_head = keep_head
+        # The head is a part of `net`; this attribute only says that it is there
+        self.__dict__["classifier"] = model.get_classifier() if keep_head else None
+
+    def maps(self, images: Tensor, want: Collection[str]) -> dict[str, Tensor]:
+        wanted = sorted(self.map_names.index(name) for name in want)
+        maps = self.net.forward_intermediates(
+            images,
+            indices=wanted,
+            stop_early=True,
+            intermediates_only=True,
+            output_fmt="NCHW",
+        )
+        return {self.map_names[index]: x for index, x in zip(wanted, maps, strict=True)}
+
+    def _derive(self) -> None:
+        super()._derive()
+        assert self._specs is not None
+        for name, spec in self._specs.items():
+            stride = self.reductions[name]
+            if spec.stride != stride:
+                # The windows were lost in a reshape: patches are centred, attention sees it all
+                self._specs[name] = FeatureSpec(
+                    name, spec.channels, stride, self.preprocess.size, (stride - 1) / 2
+                )
+                self._mixed |= {name}
+
+    def logits(self, images: Tensor) -> Tensor:
+        if not self.keep_head:
+            return super().logits(images)
+        return self.net(images)
+
+    def trunk_stages(self) -> list[tuple[str, nn.Module]]:
+        head = {id(p) for p in self.classifier.parameters()} if self.classifier else set[int]()
+        stages: list[tuple[str, nn.Module]] = []
+        loose = [p for p in self.net.parameters(recurse=False)]
+        if loose:
+            stages.append(("embed", nn.ParameterList(loose)))
+        for name, child in self.net.named_children():
+            blocks = isinstance(child, nn.Sequential | nn.ModuleList)
+            parts = list(child.named_children()) if blocks and name not in self.map_names else []
+            own = [(f"{name}.{key}", part) for key, part in parts] if parts else [(name, child)]
+            stages += [(n, m) for n, m in own if any(id(p) not in head for p in m.parameters())]
+        return stages
+
+
+def from_timm(name: str, model: str, classifier: bool, **options: Any) -> TimmBackbone:
+    """A net of timm that has feature maps.
+
+    Args:
+        name: the backbone's full name, for messages.
+        model: timm's name, e.g. "resnet18" or "resnet18.a1_in1k".
+        classifier: keep its classifier (`logits`).
+        options: for timm.create_model (img_size, drop_path_rate, ...).
+
+    Raises: XferError if timm has no such net, or the net gives no maps.
+    """
+    if not timm.is_model(model):
+        bare = model.partition(".")[0]
+        raise XferError(f"timm has no net {model!r}", nearest(bare, timm.list_models()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # timm warns of renamed nets and of deprecations inside
+        try:
+            net: Any = timm.create_model(model, pretrained=False, **options)
+        except (TypeError, RuntimeError, ValueError) as error:
+            raise XferError(f"timm:{model}: {str(error).splitlines()[0]}") from None
+    if not hasattr(net, "forward_intermediates") or not getattr(net, "feature_info", None):
+        raise XferError(f"timm's {model} gives no feature maps", "xfer models ls 'timm:*resnet*'")
+    info = list(net.feature_info)
+    return TimmBackbone(
+        name,
+        net,
+        [str(entry["module"]) for entry in info],
+        [int(entry["reduction"]) for entry in info],
+        classifier,
+    )

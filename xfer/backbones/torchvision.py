@@ -1,0 +1,223 @@
+"""torchvision's nets: VGG, GoogLeNet and ResNet under bare names, any other as torchvision:NAME.
+
+Every classification net there is a chain of modules, then a pooling and a head; the chain is cut
+out and its links keep their names. Vision transformers have no maps there: timm's have.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection
+from typing import Any
+
+from torch import Tensor, nn
+from torchvision import models
+from torchvision.ops import Permute
+
+from xfer.backbones.base import Backbone, SequentialBackbone, backbones
+from xfer.backbones.tail import Tail
+from xfer.errors import XferError, nearest
+from xfer.types import Preprocess
+
+# Children that are not part of the chain of maps
+_HEADS = ("avgpool", "classifier", "fc", "dropout", "flatten", "head", "norm", "permute")
+_AUX = ("aux1", "aux2", "AuxLogits")
+
+
+def published(name: str, version: str | None = None) -> Any:
+    """torchvision's entry (url, transforms, ...) of published weights.
+
+    Args:
+        name: of a torchvision net.
+        version: e.g. IMAGENET1K_V1; None: the newest.
+    """
+    weights = models.get_model_weights(name)
+    return weights[version] if version else getattr(weights, "DEFAULT", None)
+
+
+def names() -> list[str]:
+    """torchvision's classification nets."""
+    return models.list_models(module=models)
+
+
+def preprocess_of(name: str, version: str | None) -> Preprocess:
+    """What the published weights were trained with; ImageNet's usual where none are published."""
+    entry = published(name, version)
+    if entry is None:
+        return Preprocess()
+    t = entry.transforms()
+    mean, std = tuple(t.mean), tuple(t.std)
+    if name in ("googlenet", "inception_v3"):
+        # Weights from TensorFlow: torchvision maps its usual normalisation to this inside the net
+        mean = std = (0.5, 0.5, 0.5)
+    return Preprocess(mean, std, "rgb", 1 / 255, t.crop_size[0], t.resize_size[0])
+
+
+def _build(name: str, options: dict[str, Any]) -> nn.Module:
+    if name in ("googlenet", "inception_v3"):
+        options = {"aux_logits": False, "init_weights": True, **options}
+    try:
+        return models.get_model(name, weights=None, **options)
+    except (TypeError, ValueError) as error:
+        raise XferError(f"torchvision:{name}: {error}") from None
+
+
+def _links(net: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The chain of maps, (name in torchvision, module) in order of execution."""
+    links: list[tuple[str, nn.Module]] = []
+    for name, child in net.named_children():
+        if name in _HEADS or name in _AUX:
+            continue
+        if name in ("features", "layers", "blocks", "trunk_output"):
+            links += [(f"{name}.{key}", module) for key, module in child.named_children()]
+        else:
+            links.append((name, child))
+    return links
+
+
+def _head(net: nn.Module) -> tuple[nn.Sequential, list[str]]:
+    """From the last map to logits, and the names of torchvision's modules inside."""
+    parts = {name: child for name, child in net.named_children() if name in _HEADS}
+    last = next(name for name in ("classifier", "fc", "head") if name in parts)
+    head: OrderedDict[str, nn.Module] = OrderedDict()
+    if isinstance(net, models.DenseNet):
+        head["relu"] = nn.ReLU()  # inside forward there
+    if isinstance(net, models.SwinTransformer):
+        head["nhwc"] = Permute([0, 2, 3, 1])
+        head["norm"] = parts["norm"]
+        head["nchw"] = Permute([0, 3, 1, 2])
+    pools = isinstance(net, models.SqueezeNet | models.MaxVit)
+    if not pools:
+        head["pool"] = parts.get("avgpool", nn.AdaptiveAvgPool2d(1))
+    if not pools and not isinstance(net, models.ConvNeXt):
+        head["flatten"] = nn.Flatten()
+    if "dropout" in parts:
+        head["dropout"] = parts["dropout"]
+    head[last] = parts[last]
+    if isinstance(net, models.SqueezeNet):
+        head["flatten"] = nn.Flatten()
+    return nn.Sequential(head), [name for name in head if name in parts]
+
+
+class _Chain(SequentialBackbone):
+    """A chain whose links may hand on (N, h, w, C), as Swin's do; its maps are NCHW all the same."""
+
+    nhwc = False
+
+    def maps(self, images: Tensor, want: Collection[str]) -> dict[str, Tensor]:
+        found = super().maps(images, want)
+        return {k: v.permute(0, 3, 1, 2) for k, v in found.items()} if self.nhwc else found
+
+
+def _taps(links: list[tuple[str, nn.Module]]) -> dict[str, int]:
+    """Links whose output is worth having: with weights, and after the norm and ReLU that follow."""
+    taps: dict[str, int] = {}
+    pending: str | None = None
+    for index, (name, module) in enumerate(links):
+        follows = isinstance(module, nn.BatchNorm2d | nn.ReLU | nn.ReLU6)
+        if not follows or pending is None:
+            pending = name
+        after = links[index + 1][1] if index + 1 < len(links) else None
+        if not isinstance(after, nn.BatchNorm2d | nn.ReLU | nn.ReLU6):
+            if any(True for _ in module.parameters()) or follows:
+                taps[pending] = index
+            pending = None
+    return taps
+
+
+def from_torchvision(
+    name: str, model: str, version: str | None, classifier: bool, **options: Any
+) -> Backbone:
+    """Any chain-shaped net of torchvision, its maps under torchvision's own names.
+
+    Args:
+        name: the backbone's full name, for messages.
+        model: torchvision's name.
+        version: which published weights the preprocessing is of.
+        classifier: keep the net's own classifier.
+        options: for torchvision's constructor.
+
+    Raises: XferError if there is no such net, or it has no maps.
+    """
+    if model not in names():
+        raise XferError(f"torchvision has no net {model!r}", nearest(model, names()))
+    if model.startswith("vit_"):
+        raise XferError(
+            f"torchvision's {model} has no feature maps", "timm's have: timm:vit_base_patch16_224"
+        )
+    net = _build(model, options)
+    links = _links(net)
+    trunk = nn.Sequential(OrderedDict((n.replace(".", "_"), m) for n, m in links))
+    aliases = {f"{n}.": f"trunk.{n.replace('.', '_')}." for n, _ in links}
+    head = None
+    if classifier:
+        head, kept = _head(net)
+        aliases |= {f"{part}.": f"classifier.{part}." for part in kept}
+    chain = _Chain(
+        name, preprocess_of(model, version), trunk, _taps(links), classifier=head, aliases=aliases
+    )
+    chain.nhwc = isinstance(net, models.SwinTransformer)
+    return chain
+
+
+def _vgg(name: str, classifier: bool, dropout: float) -> Backbone:
+    net = _build(name, {})
+    assert isinstance(net, models.VGG)
+    taps: dict[str, int] = {}
+    trunk: OrderedDict[str, nn.Module] = OrderedDict()
+    aliases: dict[str, str] = {}
+    block, conv = 1, 0
+    for index, module in enumerate(net.features):
+        if isinstance(module, nn.Conv2d):
+            conv += 1
+        kind = {"Conv2d": "conv", "BatchNorm2d": "bn", "ReLU": "relu"}.get(type(module).__name__)
+        own = f"{kind}{block}_{conv}" if kind else f"pool{block}"
+        trunk[own] = module
+        aliases[f"features.{index}."] = f"trunk.{own}."
+        if kind == "relu":
+            taps[f"conv{block}_{conv}"] = index
+        elif kind is None:
+            taps[own] = index
+            block, conv = block + 1, 0
+    tail = Tail((512, 7, 7), dropout=dropout)
+    for layer in (tail.fc6, tail.fc7):
+        assert isinstance(layer, nn.Linear)
+        nn.init.normal_(layer.weight, 0, 0.01)  # as torchvision, whose own layers we replace
+        nn.init.zeros_(layer.bias)
+    aliases |= {"classifier.0.": "tail.fc6.", "classifier.3.": "tail.fc7."}
+    aliases |= {"classifier.6.": "classifier."}
+    head = net.classifier[6] if classifier else None
+    return SequentialBackbone(
+        name, preprocess_of(name, "IMAGENET1K_V1"), nn.Sequential(trunk), taps,
+        tail=tail, classifier=head, aliases=aliases,
+    )  # fmt: skip
+
+
+@backbones.register("vgg11", "vgg13", "vgg16", "vgg19")
+@backbones.register("vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn")
+def vgg(name: str, classifier: bool = False, dropout: float = 0.5) -> Backbone:
+    """VGG by its paper's names: conv1_1 ... conv5_3 (after ReLU), pool1 ... pool5, fc6, fc7.
+
+    Source: Simonyan and Zisserman 2015, Table 1; torchvision.models.vgg.
+    """
+    return _vgg(name, classifier, dropout)
+
+
+@backbones.register("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+def resnet(name: str, classifier: bool = False) -> Backbone:
+    """ResNet by torchvision's names: conv1 (after its ReLU), layer1 ... layer4.
+
+    Source: He et al. 2016, Table 1 (conv2_x is layer1); torchvision.models.resnet, whose
+    bottlenecks stride in their 3x3 convolution.
+    """
+    return from_torchvision(name, name, "IMAGENET1K_V1", classifier)
+
+
+@backbones.register("googlenet")
+def googlenet(name: str = "googlenet", classifier: bool = False) -> Backbone:
+    """GoogLeNet with batch norm: conv1, conv2, conv3, inception3a ... inception5b.
+
+    Source: Szegedy et al. 2015, Table 1; torchvision.models.googlenet.  Differs: no auxiliary
+    classifiers.
+    """
+    return from_torchvision(name, name, "IMAGENET1K_V1", classifier)
