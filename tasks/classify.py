@@ -38,8 +38,8 @@ class Options:
         default="auto",
         metadata={
             "help": "tail: the net's own fc6-fc7, then a new layer; flat: a new layer on the whole "
-            "last map; avg: on its global average; auto: tail where its weights were loaded, flat "
-            "for nets of that shape without them, else avg",
+            "last map; avg: on its global average; auto: tail, but flat where a weight file held "
+            "only the convolutions, and avg for nets without a tail",
             "choices": ("auto", "tail", "flat", "avg"),
         },
     )
@@ -101,7 +101,8 @@ class Classify(Task):
         if head == "auto":
             if own is None or not on_last:
                 return "avg" if own is None else "flat"
-            return "tail" if self.backbone.weight_report.has_tail else "flat"
+            report = self.backbone.weight_report
+            return "tail" if report is None or report.has_tail else "flat"
         if head == "tail" and own is None:
             raise XferError(f"task.head=tail: {self.backbone.name} has no fc6, fc7", "task.head=avg")
         if head == "tail" and not on_last:
@@ -163,7 +164,9 @@ class Classify(Task):
     def logits(self, images: Tensor) -> Tensor:
         """Scores before softmax of normalised images (N, 3, H, W): float32 (N, C)."""
         if self.options.head == "tail":
-            features = self.backbone(images, want=("fc7",))["fc7"]
+            assert self.backbone.tail is not None
+            name = self.backbone.tail.names[-1]
+            features = self.backbone(images, want=(name,))[name]
         else:
             maps = self.backbone(images, want=(self.layer,))[self.layer]
             assert self.grid is not None

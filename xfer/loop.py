@@ -182,11 +182,12 @@ def _new_run(job: Job, out: Path | None, overwrite: bool) -> Run:
 
 
 def _write_start(job: Job, run: Run) -> None:
+    report = job.task.backbone.weight_report
     run.write_json("env.json", environment(
         device=job.place.describe(), precision=job.place.precision, world_size=job.place.world,
         seed=job.recipe.run.seed, data_fingerprint=job.bundle.fingerprint(),
         data_notes=list(job.bundle.notes), skipped=[list(s) for s in job.bundle.skipped],
-        weights=job.task.backbone.weight_report.line(),
+        weights=report.line() if report is not None else "none",
         trains=[[g.name, g.scale, g.weight_decay, g.count] for g in job.groups],
     ))  # fmt: skip
     run.write_json("model.json", job.model_json())

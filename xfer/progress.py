@@ -70,10 +70,11 @@ class Progress:
     def model(self, job: Job) -> None:
         """Says which weights matched; with -v also what trains at what rate."""
         report = job.task.backbone.weight_report
-        self.say(report.line())
+        self.say("weights: none, drawn at random" if report is None else report.line())
         if self.verbosity < 1:
             return
-        self.console.print(report.table(), markup=False)
+        if report is not None:
+            self.console.print(report.table(), markup=False)
         table = Table("stage", "parameters", "lr", "weight decay")
         lr = job.recipe.optim.lr
         trained = {name.removesuffix(" (bias, norm)") for name in (g.name for g in job.groups)}
