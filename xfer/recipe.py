@@ -1,4 +1,4 @@
-"""A recipe: which backbone, task and data, and how to train. Dataclasses first, then TOML.
+"""A recipe: which backbone, task and data, and how to train. Dataclasses, then their rules.
 
 Layers, the last wins: the defaults here < the recipe (its parent first) < a file < flags <
 `key=value`. The flattened result is stored in the run folder and reruns it.
@@ -6,13 +6,18 @@ Layers, the last wins: the defaults here < the recipe (its parent first) < a fil
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import Field, dataclass, field, fields, replace
+from typing import Any, cast
+
+from xfer.errors import XferError, nearest
 
 
 def _f(default: Any, help: str, **rules: Any) -> Any:
-    """A field with its help text and the rules its value must keep: min, max, above, choices."""
+    """A field with its help text and the rules its value must keep: min, max, above, choices,
+    rising (a list's numbers do not fall)."""
     return field(default=default, metadata={"help": help, **rules})
 
 
@@ -34,7 +39,7 @@ class DataTable:
     )
     flip: bool = _f(True, "mirror half of the training pictures")
     crop_area: tuple[float, float] = _f(
-        (0.35, 1.0), "share of the picture that a training crop covers", above=0, max=1
+        (0.35, 1.0), "share of the picture that a training crop covers", above=0, max=1, rising=True
     )
     balance: bool = _f(False, "draw every class equally often")
     cache_mb: int = _f(1024, "decoded pictures kept in memory, MB; 0: none", min=0)
@@ -115,3 +120,154 @@ class Recipe:
     schedule: ScheduleTable = field(default_factory=ScheduleTable)
     eval: EvalTable = field(default_factory=EvalTable)
     run: RunTable = field(default_factory=RunTable)
+
+
+TABLES: dict[str, type[Any]] = {
+    "data": DataTable, "optim": OptimTable, "schedule": ScheduleTable,
+    "eval": EvalTable, "run": RunTable,
+}  # fmt: skip
+
+FIELDS: dict[str, Field[Any]] = {
+    f"{table}.{f.name}": f for table, kind in TABLES.items() for f in fields(kind)
+}
+
+# a flag of the command line, or an argument of xfer.finetune -> the key that it sets
+FLAGS = {
+    "backbone": "backbone", "weights": "weights", "epochs": "schedule.epochs",
+    "batch": "data.batch", "lr": "optim.lr", "weight_decay": "optim.weight_decay",
+    "optimizer": "optim.name", "schedule": "schedule.name", "warmup": "schedule.warmup",
+    "freeze": "optim.freeze", "freeze_epochs": "optim.freeze_epochs",
+    "layer_decay": "optim.layer_decay", "train": "data.train", "val": "data.val",
+    "test": "data.test", "limit": "data.limit", "workers": "data.workers", "tta": "eval.tta",
+    "seed": "run.seed", "device": "run.device", "precision": "run.precision",
+}  # fmt: skip
+
+_WORDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
+
+
+def checked(where: str, value: Any, field: Field[Any]) -> Any:
+    """A value as the field has it: whole numbers become floats, lists become tuples.
+
+    Args:
+        where: the key, as messages name it.
+        field: its annotation is str, int, float, bool or a tuple of one of these, its metadata
+            the rules: min, max, above, choices, rising.
+
+    Raises: XferError that names the key, the rule and the value.
+    """
+    annotation = field.type if isinstance(field.type, str) else _annotation(field.type)
+    found = re.fullmatch(r"tuple\[(.+)\]", annotation)
+    if found is None:
+        return _scalar(where, value, annotation, field.metadata)
+    kinds = [part.strip() for part in found[1].split(",")]
+    count = None if kinds[-1] == "..." else len(kinds)
+    if not isinstance(value, (list, tuple)):
+        raise XferError(f"{where} must be a list, got {value!r}", f"{where}=[a, b]")
+    items = tuple(cast("Iterable[Any]", value))
+    if count is not None and len(items) != count:
+        raise XferError(f"{where} must hold {count} values, got {len(items)}: {list(items)}")
+    result = tuple(_scalar(where, item, kinds[0], field.metadata) for item in items)
+    if field.metadata.get("rising") and list(result) != sorted(result):
+        raise XferError(f"{where} must not fall, got {list(result)}")
+    return result
+
+
+def _annotation(kind: Any) -> str:
+    return kind.__name__ if type(kind) is type else str(kind)
+
+
+def _scalar(where: str, value: Any, kind: str, rules: Mapping[str, Any]) -> Any:
+    if kind == "float" and type(value) is int:
+        value = float(value)
+    if type(value).__name__ != kind:
+        hint = f'quote it: {where}="{value}"' if kind == "str" else None
+        raise XferError(f"{where} must be {_WORDS[kind]}, got {value!r}", hint)
+    if kind == "float" and not math.isfinite(value):
+        raise XferError(f"{where} must be a finite number, got {value}")
+    if "above" in rules and not value > rules["above"]:
+        raise XferError(f"{where} must be above {rules['above']}, got {value:g}")
+    if "min" in rules and not value >= rules["min"]:
+        raise XferError(f"{where} must be at least {rules['min']:g}, got {value:g}")
+    if "max" in rules and not value <= rules["max"]:
+        raise XferError(f"{where} must be at most {rules['max']:g}, got {value:g}")
+    if "choices" in rules and value not in rules["choices"]:
+        choices = ", ".join(rules["choices"])
+        raise XferError(f"{where} must be one of {choices}; got {value!r}")
+    return value
+
+
+def override(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """The recipe with other values: {"optim.lr": 1e-3, "task.head": "avg", "backbone": "zfnet"}.
+
+    Another backbone (or task) starts without the options of the one that it replaces. Options of
+    the task and of the backbone are checked by `xfer.recipe_file.check`.
+    Raises: XferError for an unknown key, naming the nearest, or a value against the rules.
+    """
+    named: dict[str, str] = {}
+    own: dict[str, dict[str, Any]] = {"task": {}, "backbone": {}}
+    tables: dict[str, dict[str, Any]] = {}
+    for key, value in values.items():
+        table, _, name = key.partition(".")
+        if key in ("task", "backbone", "weights") or (table in own and name == "name"):
+            named[table] = _scalar(key, value, "str", {})
+        elif table in own and name:
+            own[table][name] = _option(key, value)
+        elif key in FIELDS:
+            tables.setdefault(table, {})[name] = checked(key, value, FIELDS[key])
+        else:
+            raise XferError(f"unknown key {key}", _meant(key))
+    for table, options in own.items():
+        same = named.get(table, getattr(recipe, table)) == getattr(recipe, table)
+        before: Mapping[str, Any] = getattr(recipe, f"{table}_options") if same else {}
+        own[table] = {**before, **options}
+    changed = {table: replace(getattr(recipe, table), **new) for table, new in tables.items()}
+    return replace(
+        recipe, **named, **changed, task_options=own["task"], backbone_options=own["backbone"]
+    )
+
+
+def _option(key: str, value: Any) -> Any:
+    """An option's value, whose type only its owner knows: plain, or a list of plain ones."""
+    if isinstance(value, (list, tuple)):
+        return tuple(_option(key, item) for item in cast("Iterable[Any]", value))
+    if not isinstance(value, (str, int, float, bool)):
+        raise XferError(f"{key} must be text, a number, true, false or a list, got {value!r}")
+    return value
+
+
+def _meant(key: str) -> str:
+    """A hint for an unknown key: the same word in another table, or the nearest key."""
+    table, _, name = key.partition(".")
+    if key in TABLES:
+        return f"{key} is a table: {', '.join(k for k in FIELDS if k.startswith(key + '.'))}"
+    word = name or table
+    twins = [k for k in FIELDS if k.endswith(f".{word}")]
+    if word in FLAGS and not name:
+        twins = [FLAGS[word]]
+    if twins:
+        return f"did you mean {' or '.join(twins)}?"
+    if table in TABLES:
+        return nearest(key, [k for k in FIELDS if k.startswith(f"{table}.")])
+    if name:
+        return nearest(key, FIELDS)
+    return nearest(word, [*FLAGS, *TABLES, "task"])
+
+
+def flatten(recipe: Recipe) -> dict[str, Any]:
+    """Every key of the recipe but its name, dotted, with its value."""
+    flat: dict[str, Any] = {"task": recipe.task}
+    flat.update({f"task.{k}": v for k, v in recipe.task_options.items()})
+    flat["backbone"] = recipe.backbone
+    flat.update({f"backbone.{k}": v for k, v in recipe.backbone_options.items()})
+    flat["weights"] = recipe.weights
+    for key in FIELDS:
+        table, _, name = key.partition(".")
+        flat[key] = getattr(getattr(recipe, table), name)
+    return flat
+
+
+def differences(old: Recipe, new: Recipe) -> dict[str, tuple[Any, Any]]:
+    """The keys in which two recipes differ, with both values; None where one lacks the key."""
+    before, after = flatten(old), flatten(new)
+    keys = [*before, *(k for k in after if k not in before)]
+    return {k: (before.get(k), after.get(k)) for k in keys if before.get(k) != after.get(k)}

@@ -1,0 +1,327 @@
+"""Recipes as TOML: found, read, written, and chosen for what a user typed.
+
+A recipe's name is its path under recipes/ without the ending: classify/default. A file is read
+the same way. `extends` names one parent, whose values come first.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+from xfer.errors import DataError, XferError, nearest
+from xfer.recipe import FIELDS, FLAGS, TABLES, Recipe, flatten, override
+
+_BARE_NAME = re.compile(r"([A-Za-z0-9][\w-]*)(:.*)?")
+_HOLDS = {
+    "classify": "one label a picture",
+    "multilabel": "several labels a picture",
+    "detect": "boxes",
+    "segment": "masks",
+    "images": "pictures without labels",
+}
+
+
+def recipe_names(glob: str = "*") -> list[str]:
+    """The names of the recipes that come with xfer and match a shell pattern, sorted."""
+    return sorted(name for name in _entries() if fnmatch.fnmatchcase(name, glob))
+
+
+def _entries() -> dict[str, Traversable]:
+    return dict(_walk(resources.files("xfer.recipes")))
+
+
+def _walk(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, Traversable]]:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _walk(entry, f"{prefix}{entry.name}/")
+        elif entry.name.endswith(".toml"):
+            yield prefix + entry.name.removesuffix(".toml"), entry
+
+
+def recipe_text(name_or_file: str) -> str:
+    """The TOML of a recipe, with its comments.
+
+    Raises: XferError for an unknown name, naming the nearest; DataError for an unreadable file.
+    """
+    entry = _entries().get(name_or_file)
+    if entry is not None:
+        return entry.read_text(encoding="utf-8")
+    path = Path(name_or_file)
+    if path.suffix != ".toml" and not path.is_file():
+        raise XferError(f"unknown recipe {name_or_file!r}", _near_recipe(name_or_file))
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}", "`xfer recipes ls` lists the names") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is not text in UTF-8") from None
+
+
+def _near_recipe(name: str) -> str:
+    folder, slash, _ = name.rpartition("/")
+    siblings = recipe_names(f"{folder}/*")
+    if slash and not siblings:
+        return f"there is no recipe under {folder}/; `xfer recipes ls` lists all"
+    return nearest(name, siblings or recipe_names())
+
+
+def load_recipe(name_or_file: str) -> Recipe:
+    """The recipe of that name or in that file, with its parents' values under its own.
+
+    Raises: XferError for unknown names, keys and values against the rules, naming the file;
+        DataError for a file that is missing or is no TOML.
+    """
+    return _load(name_or_file, ())
+
+
+def _load(source: str, below: tuple[str, ...]) -> Recipe:
+    is_file = source.endswith(".toml")
+    if is_file and Path(source).resolve() in [Path(b).resolve() for b in below] or source in below:
+        raise XferError(f"{below[0]}: extends goes in a circle: {' -> '.join([*below, source])}")
+    text = recipe_text(source)
+    try:
+        values = _keys(text)
+        parent = values.pop("extends", None)
+        name = values.pop("name", source)
+        for key, value in (("extends", parent), ("name", name)):
+            if value is not None and not isinstance(value, str):
+                raise XferError(f"{key} must be text, got {value!r}")
+    except XferError as error:
+        raise type(error)(f"{source}: {error.message}", error.hint) from None
+    base = Recipe()
+    if parent is not None:
+        base = _load(_beside(source, parent), (*below, source))
+    try:
+        return replace(override(base, values), name=name)
+    except XferError as error:
+        raise XferError(f"{source}: {error.message}", error.hint) from None
+
+
+def _beside(source: str, parent: str) -> str:
+    """A parent given as a file is looked for from the folder of the file that names it."""
+    if parent.endswith(".toml") and source not in recipe_names():
+        return str(Path(source).parent / parent)
+    return parent
+
+
+def _keys(text: str) -> dict[str, Any]:
+    """TOML as dotted keys: {"task": "classify", "optim.lr": 1e-3}."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise DataError(f"not valid TOML: {error}") from None
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        if not isinstance(value, dict):
+            flat[key] = value
+            continue
+        if key not in (*TABLES, "task", "backbone"):
+            raise XferError(f"unknown table [{key}]", nearest(key, [*TABLES, "task", "backbone"]))
+        for name, item in value.items():
+            if isinstance(item, dict):
+                raise XferError(f"{key}.{name} must be a value, not a table")
+            flat[f"{key}.{name}"] = item
+    return flat
+
+
+def header(text: str) -> str:
+    """The lab note on top of a recipe: the comment lines before its first key."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def dump(recipe: Recipe) -> str:
+    """The recipe as TOML, every key written out; loads back equal."""
+    lines = [f"name = {_toml(recipe.name)}"] if recipe.name else []
+    lines.append(f"weights = {_toml(recipe.weights)}")
+    last = ""
+    for key, value in flatten(recipe).items():
+        table, _, name = key.partition(".")
+        if table == "weights":
+            continue
+        if table != last:
+            lines += ["", f"[{table}]"]
+            last = table
+        lines.append(f"{_toml_key(name or 'name')} = {_toml(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml_key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        # JSON's escapes are TOML's, but for DEL, which TOML wants escaped as well
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    return repr(value)
+
+
+def copy(name: str, file: Path) -> None:
+    """Writes a recipe with its comments to a file of the user's, to be changed there.
+
+    Raises: XferError for an unknown recipe or where the file exists.
+    """
+    text = recipe_text(name)
+    if file.exists():
+        raise XferError(f"{file} exists", "choose another name, or remove it first")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise XferError(f"{file} can't be written: {error.strerror}") from None
+
+
+def parse_assignments(words: list[str]) -> dict[str, Any]:
+    """["optim.lr=1e-3", "data.crop_area=[0.2,1]"] as {key: value}, values read as TOML or text.
+
+    Raises: XferError for a word that is no key=value.
+    """
+    values: dict[str, Any] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        key = key.strip()
+        if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+)?", key):
+            hint = f"--data {word}?" if not equals else "example: optim.lr=1e-3"
+            raise XferError(f"{word!r} is not key=value", hint)
+        values[key] = _value(key, text.strip())
+    return values
+
+
+def _value(key: str, text: str) -> Any:
+    takes_text = key in ("task", "backbone", "weights", "task.name", "backbone.name") or (
+        key in FIELDS and FIELDS[key].type == "str"
+    )
+    try:
+        found = tomllib.loads(f"v = {text}")
+    except tomllib.TOMLDecodeError:
+        found = {}
+    value = found.get("v", text) if len(found) == 1 else text
+    if takes_text:
+        return value if isinstance(value, str) else text
+    if text in ("True", "False"):
+        return text == "True"
+    if isinstance(value, str) and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text):
+        return float(text)  # ".5" and "1." are numbers to everybody but TOML
+    return value if isinstance(value, (str, int, float, bool, list)) else text
+
+
+def check(recipe: Recipe) -> Recipe:
+    """The recipe, its task by its own name, its task's and backbone's options found valid.
+
+    Raises: XferError naming the nearest task, backbone or option.
+    """
+    import torch
+
+    from xfer import task as tasks
+    from xfer.backbones.build import create_backbone
+
+    recipe = replace(recipe, task=tasks.canonical(recipe.task))
+    tasks.make_options(tasks.get(recipe.task), dict(recipe.task_options))
+    if ":" not in recipe.backbone:
+        with torch.device("meta"):  # nothing is allocated
+            create_backbone(recipe.backbone, weights="none", **dict(recipe.backbone_options))
+    return recipe
+
+
+def find_recipe(task: str, data: str, recipe: str = "") -> tuple[Recipe, str, str]:
+    """The recipe for a task and data: the one asked for, else task/NAME, else task/default.
+
+    Args:
+        task: by its own name, or "" with `recipe`.
+        data: the data spec; only a bare NAME or NAME:PATH picks a recipe, a folder's never does.
+        recipe: a name or a file.
+
+    Returns: the recipe, its name, and a line that says why this one.
+    """
+    if recipe:
+        return load_recipe(recipe), recipe, f"recipe {recipe}, as asked for"
+    known = recipe_names(f"{task}/*")
+    named = _BARE_NAME.fullmatch(data)
+    if named and not (named[2] is None and Path(data).exists()):
+        name = f"{task}/{named[1]}"
+        if name in known:
+            return load_recipe(name), name, f"recipe {name}, made for {named[1]}"
+    name = f"{task}/default"
+    if name not in known:
+        raise XferError(
+            f"{task} has no default recipe", f"--recipe: {', '.join(known) or 'a file'}"
+        )
+    return load_recipe(name), name, f"recipe {name}: there is none for {data} alone"
+
+
+def infer_task(data: str, settings: Mapping[str, Any]) -> tuple[str, str]:
+    """The task that learns from what the data hold, and a line that says so."""
+    from xfer import task as tasks
+    from xfer.data.open import open_data
+
+    splits = {s: settings[f"data.{s}"] for s in ("train", "val", "test") if f"data.{s}" in settings}
+    kind = open_data(data, check=False, **splits).kind
+    task = tasks.for_kind(kind)
+    return task, f"task {task}: {data} holds {_HOLDS[kind]}"
+
+
+def build_recipe(
+    data: str = "",
+    task: str = "",
+    recipe: str = "",
+    settings: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Recipe:
+    """The recipe that a command or a call asks for, whole and checked.
+
+    Args:
+        data: a data spec; the recipe's own where empty.
+        task: a task's name or alias; empty: the recipe's, else found by looking at the data.
+        recipe: a name or a file; empty: chosen by `find_recipe`.
+        settings: flags by name (epochs), or keys (optim.ema, optim__ema); None: not given.
+        say: is given the lines that tell what was found and chosen.
+
+    Raises: XferError for unknown names and keys and for values against the rules.
+    """
+    say = say or (lambda line: None)
+    values = {_key(k): v for k, v in (settings or {}).items() if v is not None}
+    task = task or values.pop("task", "")
+    data = data or values.pop("data.source", "")
+    if task:
+        from xfer.task import canonical
+
+        task = canonical(task)
+    if not recipe and not data:
+        raise XferError("no data given", "--data NAME, PATH or FORMAT:PATH")
+    if not recipe and not task:
+        task, reason = infer_task(data, values)
+        say(reason)
+    found, name, reason = find_recipe(task, data, recipe)
+    if name.endswith("/default") and not recipe:
+        say(reason)
+    if data:
+        values["data.source"] = data
+    built = check(override(found, values))
+    if task and task != built.task:
+        raise XferError(f"recipe {name} is for {built.task}, not for {task}", "leave out --task")
+    if not built.data.source:
+        raise XferError("no data given", "--data NAME, PATH or FORMAT:PATH")
+    return built
+
+
+def _key(name: str) -> str:
+    """A setting's key in the recipe: epochs -> schedule.epochs, optim__ema -> optim.ema."""
+    return {"task.name": "task"}.get(name, FLAGS.get(name, name.replace("__", ".")))
