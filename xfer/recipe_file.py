@@ -84,8 +84,7 @@ def load_recipe(name_or_file: str) -> Recipe:
 
 
 def _load(source: str, below: tuple[str, ...]) -> Recipe:
-    is_file = source.endswith(".toml")
-    if is_file and Path(source).resolve() in [Path(b).resolve() for b in below] or source in below:
+    if source in below or Path(source).resolve() in [Path(b).resolve() for b in below]:
         raise XferError(f"{below[0]}: extends goes in a circle: {' -> '.join([*below, source])}")
     text = recipe_text(source)
     try:
@@ -118,7 +117,9 @@ def _keys(text: str) -> dict[str, Any]:
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise DataError(f"not valid TOML: {error}") from None
+        twice = [t for t in ("task", "backbone") if re.search(rf"(?m)^\[{t}\]", text)]
+        hint = f'beside a table [{twice[0]}], its name goes inside: name = "..."' if twice else None
+        raise DataError(f"not valid TOML: {error}", hint) from None
     flat: dict[str, Any] = {}
     for key, value in document.items():
         if not isinstance(value, dict):
