@@ -1,0 +1,53 @@
+"""One bar a class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from xfer.report.canvas import BLUE, GREY, ORANGE, PALE, class_labels, new_figure, save
+
+MOST_BARS = 40
+
+
+def per_class_bars(
+    values: Mapping[str, float | None], counts: Mapping[str, int], path: Path, label: str
+) -> None:
+    """Draws a score a class, the worst on top; of many classes the 20 worst and the 20 best.
+
+    Args:
+        values: class name -> score in 0..1, or None where there was nothing to score.
+        counts: class name -> pictures behind it.
+        path: the PNG to write.
+        label: what the score is.
+    """
+    known = {name: value for name, value in values.items() if value is not None}
+    if not known:
+        raise ValueError("no class has a score")
+    order = sorted(known, key=lambda name: known[name])
+    mean = sum(known.values()) / len(known)
+    hidden = len(order) - MOST_BARS
+    if hidden > 0:
+        order = order[: MOST_BARS // 2] + order[-MOST_BARS // 2 :]
+    figure = new_figure(7, 1.3 + 0.24 * len(order))
+    ax = figure.subplots()
+    places = range(len(order))
+    ax.barh(places, [known[name] for name in order], color=BLUE, height=0.7)
+    for place, name in zip(places, order, strict=True):
+        text = f"{known[name]:.3f}  ({counts[name]})"
+        ax.text(known[name] + 0.01, place, text, va="center", fontsize=8, color=GREY)
+    labels = dict(zip(values, class_labels(list(values)), strict=True))
+    ax.set_yticks(places, [labels[name] for name in order], fontsize=8)
+    ax.set_ylim(len(order) - 0.5, -0.5)
+    if hidden > 0:
+        ax.axhline(MOST_BARS / 2 - 0.5, color=GREY, ls=":")
+    ax.axvline(mean, color=ORANGE, label=f"mean {mean:.3f}")
+    ax.set_xlim(0, 1.18)
+    ax.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    ax.grid(axis="x", color=PALE)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    between = f"; {hidden} classes between the worst and the best left out" if hidden > 0 else ""
+    ax.set_xlabel(f"{label} (pictures){between}")
+    ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    save(figure, path)

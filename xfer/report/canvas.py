@@ -1,0 +1,96 @@
+"""What all drawings share: colours, text that any font can show, and files written whole."""
+
+from __future__ import annotations
+
+import functools
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib import font_manager
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from xfer.checkpoint import replacing
+
+# told apart with every kind of colour vision: Okabe and Ito, "Color Universal Design", 2008
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9",
+)  # fmt: skip
+INK, GREY, PALE = "#222222", "#777777", "#E8E8E8"
+SERIES = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
+DPI = 110
+
+# matplotlib brings DejaVu; for scripts that it lacks, the first of these that the system has
+FALLBACKS = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC",
+    "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Microsoft YaHei", "PingFang SC",
+    "Hiragino Sans", "Malgun Gothic", "Apple SD Gothic Neo", "Arial Unicode MS",
+    "Noto Sans", "Noto Sans Arabic", "Noto Sans Devanagari", "Noto Sans Thai", "Noto Emoji",
+)  # fmt: skip
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, inches; no state outside of it, so that threads may draw."""
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure as PNG, whole or not at all."""
+    families = [name for name, _ in _fonts()]
+    if len(families) > 1:
+        for text in figure.findobj(Text):
+            assert isinstance(text, Text)
+            text.set_fontfamily(families)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=figure.dpi)
+
+
+def legible(text: str, limit: int = 24) -> str:
+    """Text as matplotlib can show it, in at most `limit` columns (a CJK character takes two).
+
+    Signs that no font here has become ?, dollars are not read as formulas, a long text loses its
+    middle, which tells fewer names apart than their ends do.
+    """
+    known = [charmap for _, charmap in _fonts()]
+    shown = [
+        sign if any(ord(sign) in charmap for charmap in known) else "?"
+        for sign in unicodedata.normalize("NFC", " ".join(text.split()))
+    ]
+    if _columns(shown) > limit:
+        cut = len(shown) // 2
+        head, tail = shown[:cut], shown[cut:]
+        while _columns(head) + 1 + _columns(tail) > limit:
+            if _columns(head) > _columns(tail):
+                head.pop()
+            else:
+                tail.pop(0)
+        shown = [*head, "…", *tail]
+    return "".join(shown).replace("$", r"\$")
+
+
+def class_labels(classes: Sequence[str], limit: int = 24) -> list[str]:
+    """Class names as labels; names that come out with holes, or alike, get their index."""
+    short = [legible(name, limit) for name in classes]
+    return [
+        label
+        if "?" not in label.replace("?", "", name.count("?")) and short.count(label) == 1
+        else f"{i} {legible(name, limit - len(str(i)) - 1)}"
+        for i, (name, label) in enumerate(zip(classes, short, strict=True))
+    ]
+
+
+def _columns(signs: Sequence[str]) -> int:
+    return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in signs)
+
+
+@functools.cache
+def _fonts() -> list[tuple[str, dict[int, int]]]:
+    """Families in the order in which they are tried, each with the signs that it has."""
+    found: list[tuple[str, dict[int, int]]] = []
+    installed = {entry.name for entry in font_manager.fontManager.ttflist}
+    for name in ("DejaVu Sans", *FALLBACKS):
+        if name in installed:
+            font = font_manager.get_font(font_manager.findfont(name))
+            found.append((name, dict(font.get_charmap())))
+    return found

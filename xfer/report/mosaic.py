@@ -1,0 +1,77 @@
+"""Pictures side by side, each with its words and a mark that says whether they are right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+from PIL import Image
+
+from xfer.report.canvas import DPI, GREEN, GREY, INK, RED, legible, save
+
+SIDE, GAP, LINE = 190, 12, 15
+COLUMNS = 6
+LETTERS = 28
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """image uint8 (H, W, 3); lines of text under it; good: right, wrong, or None for neither."""
+
+    image: NDArray[np.uint8]
+    lines: tuple[str, ...]
+    good: bool | None = None
+
+
+def mosaic(tiles: Sequence[Tile], path: Path, title: str = "") -> None:
+    """Draws a grid of pictures, each fitted into a square without being stretched.
+
+    Raises: ValueError for no tiles at all.
+    """
+    if not tiles:
+        raise ValueError("no pictures to draw")
+    columns = min(COLUMNS, len(tiles))
+    rows = -(-len(tiles) // columns)
+    text = LINE * max(len(tile.lines) for tile in tiles)
+    head = 34 if title else 0
+    # a single picture still leaves room for the title
+    width = max(columns * (SIDE + GAP) + GAP, 460 if title else 0)
+    height = head + rows * (SIDE + text + GAP) + GAP
+    canvas = np.full((height, width, 3), 255, np.uint8)
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.axis("off")
+    for i, tile in enumerate(tiles):
+        x = GAP + i % columns * (SIDE + GAP)
+        y = head + GAP + i // columns * (SIDE + text + GAP)
+        colour = GREY if tile.good is None else GREEN if tile.good else RED
+        _paste(canvas, tile.image, x, y)
+        ax.add_patch(Rectangle((x, y), SIDE, SIDE, fill=False, ec=colour, lw=2.5))
+        mark = "" if tile.good is None else "✓ " if tile.good else "✗ "
+        for number, line in enumerate(tile.lines):
+            first = number == 0
+            words = (mark if first else "") + legible(line, LETTERS - len(mark) * first)
+            ax.text(x, y + SIDE + 4 + LINE * number, words, va="top", fontsize=7.5,
+                    color=colour if first else INK)  # fmt: skip
+    if title:
+        ax.text(GAP, head / 2 + 4, legible(title, 120), va="center", fontsize=10, color=INK)
+    ax.imshow(canvas, extent=(0, width, height, 0), interpolation="none")
+    save(figure, path)
+
+
+def _paste(canvas: NDArray[np.uint8], image: NDArray[np.uint8], x: int, y: int) -> None:
+    """Puts a picture into the middle of a square of `SIDE` dots."""
+    height, width = image.shape[:2]
+    scale = SIDE / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    # tiny pictures (digits) keep their dots visible instead of being blurred
+    how = Image.Resampling.NEAREST if scale > 4 else Image.Resampling.BICUBIC
+    small = np.asarray(Image.fromarray(image).resize(size, how))
+    canvas[y : y + SIDE, x : x + SIDE] = 238
+    top, left = y + (SIDE - size[1]) // 2, x + (SIDE - size[0]) // 2
+    canvas[top : top + size[1], left : left + size[0]] = small

@@ -1,0 +1,90 @@
+"""All pictures of one run, into its plots/ folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.metrics.example import Example
+from xfer.report.bars import per_class_bars
+from xfer.report.confusion import confusion
+from xfer.report.curves import curves
+from xfer.report.mosaic import Tile, mosaic
+
+MOST_TILES = 24
+MOST_CLASSES = 2000
+
+
+def plot_run(
+    folder: Path,
+    events: Sequence[dict[str, Any]],
+    metric: Any,
+    fetch_image: Callable[[str], NDArray[np.uint8]],
+    classes: Sequence[str],
+) -> list[Path]:
+    """Draws what there is to draw of a run.
+
+    Args:
+        folder: the run's; files go to plots/ in it.
+        events: the log's events.
+        metric: the metric over the pictures that were scored last, or None.
+        fetch_image: sample id -> uint8 (H, W, 3).
+        classes: class names.
+
+    Returns: the files written: curves.png; of a metric with examples() worst.png and
+        predictions.png; with a confusion matrix (up to 2000 classes) confusion.png; with scores a
+        class classes.png.
+    """
+    plots = folder / "plots"
+    written: list[Path] = []
+
+    def at(name: str) -> Path:
+        written.append(plots / name)
+        return written[-1]
+
+    if any(e["event"] in ("train", "eval") for e in events):
+        curves(events, at("curves.png"), metric.primary if metric is not None else "")
+    if metric is None:
+        return written
+    if hasattr(metric, "confusion") and len(classes) <= MOST_CLASSES:
+        confusion(metric.confusion, classes, at("confusion.png"))
+    rows = metric.compute().get("per_class", {})
+    label = next((key for row in rows.values() for key in row if key in ("ap", "acc")), None)
+    if label is not None and len(rows) > 2:
+        scores = {name: row[label] for name, row in rows.items()}
+        counts = {name: row.get("positives", row["n"]) for name, row in rows.items()}
+        words = {"ap": "average precision", "acc": "share right"}[label]
+        per_class_bars(scores, counts, at("classes.png"), words)
+    examples: list[Example] = metric.examples() if hasattr(metric, "examples") else []
+    if examples:
+        worst, title = _worst(examples)
+        mosaic(_tiles(worst, fetch_image), at("worst.png"), title)
+        some = [examples[i] for i in _spread(len(examples))]
+        right = sum(e.good for e in examples)
+        title = f"{len(some)} of {len(examples)} pictures, evenly chosen; {right} of all right"
+        mosaic(_tiles(some, fetch_image), at("predictions.png"), title)
+    return written
+
+
+def _worst(examples: list[Example]) -> tuple[list[Example], str]:
+    """The errors that cost most; where there are none, the pictures that came nearest to one."""
+    wrong = [e for e in examples if not e.good]
+    shown = sorted(wrong or examples, key=lambda e: -e.loss)[:MOST_TILES]
+    if not wrong:
+        return shown, f"No errors in {len(examples)} pictures; these were the least sure"
+    return shown, f"The worst {len(shown)} of {len(wrong)} errors in {len(examples)} pictures"
+
+
+def _spread(count: int) -> list[int]:
+    """Positions spread evenly over a list, so that all classes are seen."""
+    return sorted(
+        set(np.linspace(0, count - 1, min(count, MOST_TILES)).round().astype(int).tolist())
+    )
+
+
+def _tiles(examples: list[Example], fetch_image: Callable[[str], NDArray[np.uint8]]) -> list[Tile]:
+    return [Tile(fetch_image(e.id), e.lines, e.good) for e in examples]
