@@ -105,6 +105,11 @@ def _shape(data: memoryview) -> list[int]:
     return dims
 
 
+def _floats(values: NDArray[np.floating]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # doubles beyond float32 become infinite
+        return values.astype(np.float32)
+
+
 def _blob(data: memoryview) -> NDArray[np.float32]:
     """BlobProto -> an array of its own memory."""
     old = {1: 1, 2: 1, 3: 1, 4: 1}
@@ -125,15 +130,15 @@ def _blob(data: memoryview) -> NDArray[np.float32]:
                 raise DataError(f"{len(body)} bytes of {width}-byte numbers")
             else:
                 kind = np.dtype("<f4" if width == 4 else "<f8")
-                packed.append(np.frombuffer(body, kind).astype(np.float32))
+                packed.append(_floats(np.frombuffer(body, kind)))
     if single:
-        packed.append(np.asarray(single, np.float32))
-    values = np.concatenate(packed) if len(packed) != 1 else packed[0]
+        packed.append(_floats(np.asarray(single)))
+    values = packed[0] if len(packed) == 1 else np.concatenate([np.empty(0, np.float32), *packed])
     dims = shape if shape is not None else [old[i] for i in (1, 2, 3, 4)]
     count = 1
     for dim in dims:
         count *= dim
-    if count != values.size:
+    if count != values.size or not count:
         raise DataError(f"a blob of shape {dims} with {values.size} numbers")
     return values.reshape(dims)
 

@@ -19,14 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-
 # What mixes positions beyond the window: nothing, a gate from a global pooling, attention
 LOCAL, GATED, ATTENDED = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The input pixels first..last that cell 0 sees along one axis; cell i sees those + i * step."""
+    """Input pixels first..last that cell 0 sees along one axis; cell i sees those + i * step."""
 
     step: int = 1
     first: int = 0
@@ -76,6 +75,11 @@ class Step:
     parameters: tuple[int, ...]
 
 
+def _tensors(value: Any) -> list[Tensor]:
+    values = value if isinstance(value, (list, tuple)) else (value,)
+    return [v for v in values if isinstance(v, Tensor)]
+
+
 def _pair(value: Any) -> tuple[int, int]:
     if isinstance(value, int):
         return value, value
@@ -93,10 +97,18 @@ def _grid_dims(shape: Sequence[int], grid: tuple[int, int]) -> tuple[int, int] |
 
 
 class Watch(TorchDispatchMode):
-    """Follows the windows of all tensors that descend from `images` (N, C, H, W)."""
+    """Follows the windows of all tensors that descend from `images`, and counts the work.
 
-    def __init__(self, images: Tensor) -> None:
+    Args:
+        images: (N, C, H, W).
+        parameters: of the net that will run.
+    """
+
+    def __init__(self, images: Tensor, parameters: Iterable[Tensor]) -> None:
         super().__init__()
+        # Parameters and what is made of them alone (transposed, standardised): real weights,
+        # unlike the matrix of ones that a response normalisation convolves with
+        self.weights = {id(p) for p in parameters}
         grid = (images.shape[2], images.shape[3])
         self.views: dict[int, View] = {id(images): View(Window(), Window(), grid)}
         self.steps: list[Step] = []
@@ -111,14 +123,16 @@ class Watch(TorchDispatchMode):
     ) -> Any:
         out = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
-        tensors = [t for a in args for t in (a if isinstance(a, (list, tuple)) else (a,))]
-        tensors = [t for t in tensors if isinstance(t, Tensor)]
-        outputs = [o for o in (out if isinstance(out, (list, tuple)) else (out,))]
-        outputs = [o for o in outputs if isinstance(o, Tensor)]
-        work = _multiply_adds(name, args, outputs)
+        tensors = [t for argument in args for t in _tensors(argument)]
+        outputs = _tensors(out)
+        work = 0
+        if name != "convolution" or id(args[1]) in self.weights:
+            work = _multiply_adds(name, args, outputs)
         read = tuple(id(t) for t in tensors if id(t) not in self.views)
         self._alive += tensors + outputs
         known = [self.views[id(t)] for t in tensors if id(t) in self.views]
+        if not known and any(id(t) in self.weights for t in tensors):
+            self.weights |= {id(t) for t in outputs}
         for index, output in enumerate(outputs):
             once = work if index == 0 else 0
             self.steps.append(Step(id(output), tuple(output.shape), once, read))
@@ -220,10 +234,15 @@ class Trace:
     outputs: dict[str, tuple[int, tuple[int, ...]]]
     read: dict[int, str]
 
-    def produced(self, name: str) -> int:
-        """Index of the operation that made the output of that name last (in-place ones count)."""
-        wanted = self.outputs[name][0]
-        return max((i for i, step in enumerate(self.steps) if step.out == wanted), default=-1)
+    @property
+    def multiply_adds(self) -> int:
+        return sum(step.multiply_adds for step in self.steps)
+
+    @property
+    def parameters(self) -> list[str]:
+        """Names of the parameters and buffers that were read, in order of first use."""
+        ids = (ident for step in self.steps for ident in step.parameters)
+        return list(dict.fromkeys(self.read[ident] for ident in ids if ident in self.read))
 
 
 def trace(net: nn.Module, size: tuple[int, int], want: Sequence[str]) -> Trace:
@@ -240,7 +259,7 @@ def trace(net: nn.Module, size: tuple[int, int], want: Sequence[str]) -> Trace:
     modes = {module: module.training for module in net.modules()}
     net.eval()
     try:
-        with torch.no_grad(), Watch(images) as watched:
+        with torch.no_grad(), Watch(images, twins.values()) as watched:
             out = torch.func.functional_call(net, twins, (images,), {"want": tuple(want)})
     finally:
         for module, training in modes.items():

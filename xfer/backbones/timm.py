@@ -94,7 +94,7 @@ class TimmBackbone(Backbone):
     def trunk_stages(self) -> list[tuple[str, nn.Module]]:
         head = {id(p) for p in self.classifier.parameters()} if self.classifier else set[int]()
         stages: list[tuple[str, nn.Module]] = []
-        loose = [p for p in self.net.parameters(recurse=False)]
+        loose = list(self.net.parameters(recurse=False))
         if loose:
             stages.append(("embed", nn.ParameterList(loose)))
         for name, child in self.net.named_children():

@@ -100,7 +100,7 @@ def _head(net: nn.Module) -> tuple[nn.Sequential, list[str]]:
 
 
 class _Chain(SequentialBackbone):
-    """A chain whose links may hand on (N, h, w, C), as Swin's do; its maps are NCHW all the same."""
+    """A chain whose links may hand on (N, h, w, C), as Swin's do; its maps are NCHW."""
 
     nhwc = False
 

@@ -153,7 +153,8 @@ class LocalResponseNorm(nn.Module):
 
     def extra_repr(self) -> str:
         towers = f", groups={self.groups}" if self.groups > 1 else ""
-        return f"{self.channels}, {self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}{towers}"
+        constants = f"alpha={self.alpha}, beta={self.beta}, k={self.k}"
+        return f"{self.channels}, {self.size}, {constants}{towers}"
 
 
 class SpatialResponseNorm(nn.Module):

@@ -1,0 +1,69 @@
+"""A sweep over timm's families, against timm's own features."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+
+import xfer
+from xfer.testing import check_backbone
+
+FAMILIES = {
+    "resnet10t": 64,
+    "test_byobnet": 160,
+    "test_convnext": 160,
+    "test_efficientnet": 160,
+    "test_vit": 160,
+    "mobilenetv3_small_050": 64,
+    "regnetx_002": 64,
+    "densenet121": 64,
+    "ghostnet_050": 64,
+    "repvgg_a0": 64,
+    "efficientnet_lite0": 64,
+    "tf_efficientnetv2_b0": 64,
+    "swin_tiny_patch4_window7_224": 224,
+    "vgg11": 64,
+    "edgenext_xx_small": 64,
+    "vit_tiny_patch16_224": 224,
+    "dla34": 64,
+    "hardcorenas_a": 64,
+}
+
+
+@pytest.mark.parametrize("model", FAMILIES)
+def test_maps_equal_timm_features(model: str) -> None:
+    side = FAMILIES[model]
+    ours = xfer.create_backbone(f"timm:{model}").eval()
+    theirs = timm.create_model(model, pretrained=False, features_only=True).eval()
+    full = timm.create_model(model, pretrained=False)
+    ours.net.load_state_dict(full.state_dict(), strict=False)  # type: ignore[union-attr]
+    again = timm.create_model(model, pretrained=False).eval()
+    again.load_state_dict(full.state_dict())
+    images = torch.randn(1, 3, side, side)
+    with torch.no_grad():
+        found = ours(images, want=ours.map_names)
+        expected = again.forward_intermediates(images, intermediates_only=True)  # type: ignore
+    reductions = theirs.feature_info.reduction()  # type: ignore
+    channels = theirs.feature_info.channels()  # type: ignore
+    assert len(found) == len(expected)
+    for mine, (name, spec), map_ in zip(found.values(), ours.specs.items(), expected, strict=True):
+        assert (mine - map_).abs().max() <= 1e-5 * max(1.0, float(map_.abs().max())), name
+        assert spec.channels == map_.shape[1]
+    last = ours.specs[ours.last]
+    assert (last.stride, last.channels) == (reductions[-1], channels[-1])
+
+
+@pytest.mark.parametrize("model", FAMILIES)
+def test_timm_nets_keep_the_contract(model: str) -> None:
+    check_backbone(f"timm:{model}", size=FAMILIES[model])
+
+
+def test_the_classifier_is_timms() -> None:
+    ours = xfer.create_backbone("timm:resnet10t", classifier=True).eval()
+    theirs = timm.create_model("resnet10t", pretrained=False).eval()
+    theirs.load_state_dict(ours.net.state_dict())  # type: ignore[union-attr]
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(ours.logits(images), theirs(images))
+    assert ours.classifier is not None

@@ -1,0 +1,142 @@
+"""Fetches a file once: resumes what was cut off, checks the hash, renames when it is whole."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import socket
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from xfer.errors import DataError
+
+Progress = Callable[[int, int], None]
+_CHUNK = 1 << 20
+
+
+def cache_folder() -> Path:
+    """$XFER_CACHE, else ~/.cache/xfer."""
+    return Path(os.environ.get("XFER_CACHE") or "~/.cache/xfer").expanduser()
+
+
+def hashes_to(path: Path, expected: str) -> bool:
+    """Whether a file has the hash "sha1:HEX" or "sha256:HEX"; HEX may be the first digits only."""
+    algorithm, _, hexadecimal = expected.partition(":")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest().startswith(hexadecimal)
+
+
+def download(
+    url: str,
+    path: Path,
+    expected: str,
+    progress: Progress | None = None,
+    timeout: float = 4.0,
+) -> Path:
+    """The file at `path`, fetched from `url` if it is not there yet.
+
+    A file that is there already (put by hand, or fetched earlier) is checked and used. A partial
+    file, PATH.part, is resumed with a Range request.
+
+    Args:
+        url: http or https.
+        path: where the file belongs.
+        expected: "sha1:HEX" or "sha256:HEX".
+        progress: called with (bytes so far, bytes in all or 0).
+        timeout: seconds to wait for a name, a connection or the next bytes.
+
+    Raises: DataError if it can't be reached, is cut off, or has another hash; the message names
+        the file and where to put it by hand.
+    """
+    if path.is_file():
+        if hashes_to(path, expected):
+            return path
+        raise DataError(
+            f"{path} is not the published file: its {expected.partition(':')[0]} differs",
+            f"delete it, or replace it by {url}",
+        )
+    by_hand = f"fetch {url} yourself and put it at {path}"
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _resolve(url, timeout)
+        _fetch(url, part, progress, timeout)
+    except urllib.error.HTTPError as error:
+        raise DataError(f"{url}: the server says {error.code} {error.reason}", by_hand) from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "reason", None) or error
+        raise DataError(f"can't fetch {path.name}: {why}", by_hand) from None
+    if not hashes_to(part, expected):
+        part.unlink()
+        raise DataError(
+            f"{url}: what came is not the published file (another hash); it was deleted", by_hand
+        )
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    part.replace(path)
+    return path
+
+
+def reachable(url: str, timeout: float = 4.0) -> None:
+    """Returns when the server of `url` takes connections. Raises OSError within 2 * timeout."""
+    _resolve(url, timeout)
+    parts = urllib.parse.urlsplit(url)
+    if urllib.request.getproxies().get(parts.scheme):
+        return
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    socket.create_connection((parts.hostname or "", port), timeout=timeout).close()
+
+
+def _resolve(url: str, timeout: float) -> None:
+    """Looks the server's name up, within `timeout`: the system's own look-up may take minutes."""
+    parts = urllib.parse.urlsplit(url)
+    if urllib.request.getproxies().get(parts.scheme) or not parts.hostname:
+        return
+    answers: queue.Queue[OSError | None] = queue.Queue()
+
+    def look_up() -> None:
+        try:
+            socket.getaddrinfo(parts.hostname, parts.port or 80)
+            answers.put(None)
+        except OSError as error:
+            answers.put(error)
+
+    threading.Thread(target=look_up, daemon=True).start()
+    try:
+        answer = answers.get(timeout=timeout)
+    except queue.Empty:
+        raise OSError(f"no answer for {parts.hostname} within {timeout:g} s") from None
+    if answer is not None:
+        raise OSError(f"{parts.hostname} can't be found (offline?)")
+
+
+def _fetch(url: str, part: Path, progress: Progress | None, timeout: float) -> None:
+    have = part.stat().st_size if part.is_file() else 0
+    request = urllib.request.Request(url, headers={"User-Agent": "xfer"})
+    if have:
+        request.add_header("Range", f"bytes={have}-")
+    try:
+        response = urllib.request.urlopen(request, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and have:  # nothing is left to send: the hash decides
+            error.close()
+            return
+        raise
+    with response:
+        if response.status != 206:
+            have = 0  # the server sends it all again
+        length = response.headers.get("Content-Length")
+        total = have + int(length) if length else 0
+        with part.open("ab" if have else "wb") as file:
+            while chunk := response.read(_CHUNK):
+                file.write(chunk)
+                have += len(chunk)
+                if progress is not None:
+                    progress(have, total)
+    if total and have < total:
+        raise OSError(f"cut off after {have} of {total} bytes; the next try goes on from there")

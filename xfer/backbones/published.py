@@ -1,0 +1,125 @@
+"""Where the published ImageNet weights of each net are, and getting them onto this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xfer.backbones.download import Progress, cache_folder, download
+from xfer.errors import DataError, XferError
+
+# BVLC/caffe, models/*/readme.md: url and sha1; "unrestricted use" by both readmes
+CAFFE = {
+    "caffenet": (
+        "http://dl.caffe.berkeleyvision.org/bvlc_reference_caffenet.caffemodel",
+        "sha1:4c8d77deb20ea792f84eb5e6d0a11ca0a8660a46",
+    ),
+    "bvlc_alexnet": (
+        "http://dl.caffe.berkeleyvision.org/bvlc_alexnet.caffemodel",
+        "sha1:9116a64c0fbe4459d18f4bb6b56d647b63920377",
+    ),
+}
+UNPUBLISHED = ("alexnet_2012", "alexnet_bn", "zfnet")
+
+
+def fetch(net: str, say: Callable[[str], None] | None = None) -> Path:
+    """The file with a net's published ImageNet weights; fetched on first use.
+
+    Looks under $XFER_CACHE/weights first, so that a file put there by hand is used.
+
+    Args:
+        net: a backbone's name: bare, torchvision:NAME or timm:NAME.
+        say: is called with lines about the download.
+
+    Raises:
+        XferError: nobody has published weights for that net.
+        DataError: the file can't be fetched, or is not the published one.
+    """
+    folder = cache_folder() / "weights"
+    kind, colon, rest = net.partition(":")
+    if colon and kind == "timm":
+        return _from_timm(rest, folder)
+    if net in CAFFE:
+        url, expected = CAFFE[net]
+    elif net in UNPUBLISHED or (colon and kind != "torchvision"):
+        raise XferError(
+            f"there are no published ImageNet weights for {net}",
+            "weights: none, or a file of your own",
+        )
+    else:
+        url = _torchvision_url(rest if colon else net, None if colon else "IMAGENET1K_V1")
+        # torchvision's file names end in the first digits of their sha256
+        expected = "sha256:" + Path(url).stem.rpartition("-")[2]
+    name = url.rpartition("/")[2]
+    hub = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if not (folder / name).is_file() and hub.is_file():
+        return download(url, hub, expected)  # torchvision's own cache: checked, not fetched
+    return download(url, folder / name, expected, _teller(name, say))
+
+
+def _torchvision_url(model: str, version: str | None) -> str:
+    from xfer.backbones.torchvision import published
+
+    entry: Any = published(model, version)
+    if entry is None:
+        raise XferError(f"torchvision has published no weights for {model}")
+    return str(entry.url)
+
+
+def _teller(name: str, say: Callable[[str], None] | None) -> Progress | None:
+    """Says every tenth of a download."""
+    if say is None:
+        return None
+    said = -1
+
+    def tell(have: int, total: int) -> None:
+        nonlocal said
+        tenth = 10 * have // total if total else have // (50 << 20)
+        if tenth != said:
+            said = tenth
+            share = f" of {total / 1e6:.0f}" if total else ""
+            say(f"fetching {name}: {have / 1e6:.0f}{share} MB")
+
+    return tell
+
+
+def _from_timm(model: str, folder: Path) -> Path:
+    """timm's published file, from $XFER_CACHE, from the Hugging Face cache, or fetched."""
+    import timm
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    config = timm.get_pretrained_cfg(model)
+    repo = config.hf_hub_id if config is not None else None
+    if config is None or not repo:
+        url = getattr(config, "url", None)
+        if not url:
+            raise XferError(f"timm has published no weights for {model}")
+        name = url.rpartition("/")[2]
+        by_hand = f"fetch {url} yourself and put it at {folder / name}"
+        if (folder / name).is_file():
+            return folder / name
+        raise DataError(f"{name} of timm:{model} is not in {folder}", by_hand)
+    name = (
+        f"{config.architecture}.{config.tag}.safetensors" if config.tag else f"{model}.safetensors"
+    )
+    if (folder / name).is_file():
+        return folder / name
+    address = f"https://huggingface.co/{repo}/resolve/main/model.safetensors"
+    try:
+        try:
+            return Path(hf_hub_download(repo, "model.safetensors", local_files_only=True))
+        except LocalEntryNotFoundError:
+            from xfer.backbones.download import reachable
+
+            reachable(address)
+            return Path(hf_hub_download(repo, "model.safetensors", etag_timeout=4))
+    except (OSError, HfHubHTTPError, ValueError) as error:
+        why = str(error).splitlines()[0]
+        raise DataError(
+            f"can't fetch the weights of timm:{model}: {why}",
+            f"fetch {address} yourself and put it at {folder / name}",
+        ) from None
