@@ -35,14 +35,14 @@ def per_class_bars(
     ax.barh(places, [known[name] for name in order], color=BLUE, height=0.7)
     for place, name in zip(places, order, strict=True):
         text = f"{known[name]:.3f}  ({counts[name]})"
-        ax.text(known[name] + 0.01, place, text, va="center", fontsize=8, color=GREY)
+        ax.text(1.03, place, text, va="center", fontsize=8, color=GREY)
     labels = dict(zip(values, class_labels(list(values)), strict=True))
     ax.set_yticks(places, [labels[name] for name in order], fontsize=8)
     ax.set_ylim(len(order) - 0.5, -0.5)
     if hidden > 0:
         ax.axhline(MOST_BARS / 2 - 0.5, color=GREY, ls=":")
     ax.axvline(mean, color=ORANGE, label=f"mean {mean:.3f}")
-    ax.set_xlim(0, 1.18)
+    ax.set_xlim(0, 1.2)  # the numbers stand right of 1
     ax.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
     ax.grid(axis="x", color=PALE)
     ax.set_axisbelow(True)

@@ -31,7 +31,7 @@ def confusion(matrix: NDArray[np.int64], classes: Sequence[str], path: Path) -> 
     if count <= WITH_NUMBERS:
         _small(matrix, classes, path)
         return
-    figure = new_figure(12, 7.2)
+    figure = new_figure(12, 7.2 if count > WITH_NAMES else 8)
     left, right = figure.subplots(1, 2, width_ratios=[1.25, 1])
     share, block = _pooled(_row_shares(matrix))
     _heat(left, share, count)

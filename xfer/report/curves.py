@@ -40,8 +40,10 @@ def curves(events: Sequence[dict[str, Any]], path: Path, primary: str = "") -> N
     steps = [e["step"] for e in train]
     axes[-1].plot(steps, [e["lr"] for e in train], color=INK, marker=_dot(steps))
     axes[-1].set_ylabel("learning rate")
+    axes[-1].set_ylim(bottom=0)
     axes[-1].ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
     axes[-1].set_xlabel("step")
+    axes[-1].set_xlim(0, 1.02 * max(1, max(e["step"] for e in [*train, *evals])))
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     for ax in axes:
         ax.grid(color=PALE)
@@ -89,16 +91,12 @@ def _scores(ax: Axes, evals: list[dict[str, Any]], names: list[str], primary: st
     for name, colour in zip(names, SERIES, strict=False):
         points = [(e["step"], e["metrics"][name]) for e in evals if name in e["metrics"]]
         first = name == (primary or names[0])
+        step, best = max(points, key=lambda point: point[1])
+        label = f"{legible(name)}\nbest {best:.4f}" if first else legible(name)
         ax.plot(*zip(*points, strict=True), color=colour, marker=_dot(points),
-                lw=2 if first else 1, label=legible(name))  # fmt: skip
+                lw=2 if first else 1, label=label)  # fmt: skip
         if first:
-            step, best = max(points, key=lambda point: point[1])
-            right = step > 0.8 * max(p[0] for p in points)
             ax.plot(step, best, marker="o", ms=9, mfc="none", mec=INK)
-            ax.annotate(
-                f"best {best:.3f}", (step, best), textcoords="offset points",
-                xytext=(-8 if right else 8, -14), ha="right" if right else "left", color=INK,
-            )  # fmt: skip
     ax.set_ylabel("score on val")
 
 
