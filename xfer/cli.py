@@ -1,0 +1,300 @@
+"""The command line. A command parses, builds a recipe, calls one function and prints.
+
+Nothing here imports torch: what a command needs is imported when it runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from xfer import cli_lists
+from xfer.cli_flags import PANEL_OF, command
+from xfer.completion import recipes, runs, tasks
+from xfer.endings import complain, report
+from xfer.errors import XferError
+from xfer.show import Show
+
+app = typer.Typer(
+    help="Carry a pretrained vision backbone over to a task of your own.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+cli_lists.register(app)
+
+Data = Annotated[
+    str,
+    typer.Option(
+        "--data", "-d", metavar="SPEC", show_default=False, rich_help_panel="Data",
+        help="NAME (digits), PATH or FORMAT:PATH (csv:labels.csv)",
+    ),
+]  # fmt: skip
+TaskName = Annotated[
+    str,
+    typer.Option(
+        "--task", "-t", metavar="T", show_default=False, autocompletion=tasks,
+        help="classify (cls), ...; found by looking at the data when left out",
+    ),
+]  # fmt: skip
+RecipeName = Annotated[
+    str,
+    typer.Option(
+        "--recipe", "-r", metavar="NAME|FILE", show_default=False, autocompletion=recipes,
+        help="T/NAME for data of that name, else T/default, when left out",
+    ),
+]  # fmt: skip
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", "-o", metavar="DIR", show_default=False, rich_help_panel="Run folder",
+        help="the run folder; runs/<task>-<backbone>-<data>-<n> when left out",
+    ),
+]  # fmt: skip
+Resume = Annotated[
+    Path | None,
+    typer.Option(
+        "--resume", metavar="RUN", show_default=False, rich_help_panel="Run folder",
+        autocompletion=runs,
+        help="go on exactly where this run stopped, by its own recipe",
+    ),
+]  # fmt: skip
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite", show_default=False, rich_help_panel="Run folder",
+        help="replace an earlier run in --out",
+    ),
+]  # fmt: skip
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", show_default=False, rich_help_panel="Run folder",
+        help="one training batch, one evaluation batch, one save; nothing is kept",
+    ),
+]  # fmt: skip
+Set = Annotated[
+    list[str],
+    typer.Option(
+        "--set", metavar="A.B=VALUE", show_default=False,
+        help="any key of the recipe, as often as needed; `xfer recipes show NAME` lists them",
+    ),
+]  # fmt: skip
+Assignments = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="A.B=VALUE", show_default=False,
+        help="the same as --set, at the end",
+    ),
+]  # fmt: skip
+RunFolder = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RUN", show_default=False, autocompletion=runs, help="a run folder",
+    ),
+]  # fmt: skip
+Tta = Annotated[
+    str,
+    typer.Option(
+        "--tta", metavar="VIEWS", show_default=False,
+        help="views averaged: none, flip or 10crop; the run's own when left out",
+    ),
+]  # fmt: skip
+Device = Annotated[
+    str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps")
+]
+ALL_FLAGS = tuple(PANEL_OF)
+
+
+@command(app, "finetune", flags=ALL_FLAGS, panel="Train")
+def finetune(
+    show: Show,
+    given: dict[str, Any],
+    data: Data = "",
+    task: TaskName = "",
+    recipe: RecipeName = "",
+    out: Out = None,
+    resume: Resume = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    set: Set = [],  # noqa: B006 (typer copies it)
+    assignments: Assignments = [],  # noqa: B006
+) -> None:
+    """Teach a pretrained backbone a task: `xfer finetune --data photos/`."""
+    _train(show, given, data, task, recipe, out, resume, overwrite, dry_run, set + assignments)
+
+
+@command(app, "pretrain", flags=ALL_FLAGS, panel="Train")
+def pretrain(
+    show: Show,
+    given: dict[str, Any],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", show_default=False, help="the recipe pretrain/NAME")
+    ] = "",
+    data: Data = "",
+    out: Out = None,
+    resume: Resume = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    set: Set = [],  # noqa: B006
+    assignments: Assignments = [],  # noqa: B006
+) -> None:
+    """Train a backbone from scratch by the recipe pretrain/NAME."""
+    if not name and resume is None:
+        raise XferError("no recipe given", "xfer pretrain NAME, or --resume RUN")
+    recipe = f"pretrain/{name}" if name else ""
+    _train(show, given, data, "", recipe, out, resume, overwrite, dry_run, set + assignments)
+
+
+def _train(
+    show: Show,
+    given: dict[str, Any],
+    data: str,
+    task: str,
+    recipe: str,
+    out: Path | None,
+    resume: Path | None,
+    overwrite: bool,
+    dry_run: bool,
+    assignments: list[str],
+) -> None:
+    from xfer.recipe_file import build_recipe, parse_assignments
+
+    settings = {**given, **parse_assignments(assignments)}
+    if resume is not None and (settings or data or task or recipe or out or overwrite or dry_run):
+        raise XferError(
+            "--resume goes on by the run's own recipe", f"xfer finetune --resume {resume}, alone"
+        )
+    built = None
+    if resume is None:
+        built = build_recipe(data, task, recipe, settings, show.note)
+    from xfer.loop import fit
+
+    summary = fit(
+        built, out, resume=resume, overwrite=overwrite, dry_run=dry_run, verbosity=show.verbosity
+    )
+    if show.json:
+        show.document({"run": str(summary.path), **summary.result})
+    else:
+        show.text(summary.line())
+
+
+@command(app, "eval", panel="Use")
+def evaluate(
+    show: Show,
+    run: RunFolder,
+    data: Data = "",
+    split: Annotated[
+        str,
+        typer.Option(
+            metavar="S", show_default=False,
+            help="val, test or train; val where there is one when left out",
+        ),
+    ] = "",
+    tta: Tta = "",
+    batch: Annotated[
+        int, typer.Option(metavar="N", help="pictures at a time; 0: the run's own")
+    ] = 0,
+    device: Device = "auto",
+    workers: Annotated[
+        int, typer.Option(metavar="N", help="loader threads; -1: one a core, 0: in line")
+    ] = -1,
+) -> None:  # fmt: skip
+    """Score a run's best weights, on its own data or on other pictures of the same classes."""
+    from xfer.evaluate import evaluate as score
+
+    result = score(
+        run, data=data, split=split, tta=tta, batch=batch, device=device, workers=workers
+    )
+    if show.json:
+        show.document(result)
+        return
+    show.text(f"{result['data']}, {result['split']}: {result['images']} pictures")
+    metrics: dict[str, Any] = result["metrics"]
+    show.table([{"metric": k, "value": v} for k, v in metrics.items() if not isinstance(v, dict)])
+    for key, value in result["protocol"].items():
+        show.note(f"{key}: {value}")
+
+
+@command(app, "predict", panel="Use")
+def predict(
+    show: Show,
+    run: RunFolder,
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH", show_default=False, help="pictures and folders"),
+    ],
+    draw: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", show_default=False, help="also draw <stem>.png there"),
+    ] = None,
+    format: Annotated[str, typer.Option(metavar="F", help="table, json or csv")] = "table",
+    tta: Tta = "",
+    device: Device = "auto",
+    batch: Annotated[int, typer.Option(metavar="N", min=1, help="pictures at a time")] = 32,
+) -> None:
+    """Say what is in pictures, by a run's best weights."""
+    if format not in ("table", "json", "csv"):
+        raise XferError(f"--format {format}: unknown", "choose table, json or csv")
+    from xfer.predict import predict as look
+
+    found = look(run, paths, tta=tta, device=device, batch=batch)
+    if draw is not None:
+        show.note(f"{len(found.draw(draw))} pictures drawn in {draw}")
+    if show.json or format == "json":
+        show.document(found.to_json())
+    elif format == "csv":
+        show.text(found.to_csv().rstrip("\n"))
+    else:
+        rows = [{k: v for k, v in row.items() if not isinstance(v, dict)} for row in found.rows()]
+        show.table(rows)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, help="print the version")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="the traceback of an error", show_default=False)
+    ] = False,
+) -> None:
+    if version:
+        from xfer import __version__
+
+        print(f"xfer {__version__}")
+        raise typer.Exit
+
+
+# click's, or typer's own copy of it, according to typer's version
+_UsageError: type[Exception] = next(
+    c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException"
+)  # pyright: ignore[reportAssignmentType]
+
+
+def main(words: list[str] | None = None) -> int:
+    """Runs a command line, `sys.argv` by default, and returns the exit code of surface.md."""
+    words = sys.argv[1:] if words is None else words
+    try:
+        code = app(args=words, prog_name="xfer", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except _UsageError as error:
+        return _usage(error)
+    except (Exception, KeyboardInterrupt) as error:
+        return report(error, "--debug" in words)
+
+
+def _usage(error: Any) -> int:
+    """A mistyped command or option: what, and where the right ones are listed."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return 2
+    text = error.format_message().rstrip(".")
+    path = error.ctx.command_path if getattr(error, "ctx", None) else "xfer"
+    complain(text[:1].lower() + text[1:], f"`{path} --help` lists what there is")
+    return 2

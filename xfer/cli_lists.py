@@ -1,0 +1,251 @@
+"""The commands that look: data, models, recipes, runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from xfer.cli_flags import command
+from xfer.completion import recipes as offer_recipes
+from xfer.completion import runs as offer_runs
+from xfer.errors import XferError
+from xfer.recipe import FIELDS, flatten
+from xfer.show import Show, plain_text
+
+data = typer.Typer(help="Data sets: what is there, and what is in one.", no_args_is_help=True)
+models = typer.Typer(help="Backbones and weight files.", no_args_is_help=True)
+recipes = typer.Typer(help="Recipes: list, read, copy, check.", no_args_is_help=True)
+runs = typer.Typer(help="Run folders: list, read, compare.", no_args_is_help=True)
+
+Glob = Annotated[str, typer.Argument(metavar="GLOB", help="a shell pattern")]
+RecipeName = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", show_default=False, autocompletion=offer_recipes,
+        help="a recipe's name or file",
+    ),
+]  # fmt: skip
+
+
+def register(app: typer.Typer) -> None:
+    """Hangs the four groups into the command line."""
+    for name, group in (("data", data), ("models", models), ("recipes", recipes), ("runs", runs)):
+        app.add_typer(group, name=name, rich_help_panel="Look")
+
+
+@command(models, "ls")
+def models_ls(show: Show, glob: Glob = "*") -> None:
+    """List backbones; 'timm:*' and 'torchvision:*' list theirs."""
+    from xfer.backbones import build
+
+    names = build.names(glob)
+    if not names:
+        raise XferError(f"no backbone matches {glob!r}", "`xfer models ls` lists all")
+    found = [build.describe(name) for name in names]
+    rows = [{"name": m.name, "parameters": m.parameters, "summary": m.summary} for m in found]
+    show.document(rows) if show.json else show.table(rows)
+
+
+@command(models, "show")
+def models_show(
+    show: Show,
+    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False, help="a backbone")],
+    size: Annotated[
+        int, typer.Option(metavar="N", help="input side in pixels; 0: the net's own", min=0)
+    ] = 0,
+) -> None:
+    """Show a backbone layer by layer: sizes, geometry, work, and what freezing calls it."""
+    from dataclasses import asdict
+
+    from xfer.backbones.build import create_backbone
+    from xfer.backbones.table import layer_table
+
+    net = create_backbone(name, weights="none")
+    rows = [asdict(row) for row in layer_table(net, size or None)]
+    if show.json:
+        show.document({"name": name, "preprocess": asdict(net.preprocess), "layers": rows})
+        return
+    for row in rows:
+        row["output"] = " x ".join(str(n) for n in row["output"])
+    own = net.preprocess
+    show.table([{key.replace("_", " "): value for key, value in row.items()} for row in rows])
+    show.text(
+        f"\n{sum(row['parameters'] for row in rows):,} parameters, "
+        f"{sum(row['multiply_adds'] for row in rows):,} multiply-adds for a picture of "
+        f"{size or own.size} px; {own.channels}, mean {plain_text(own.mean)}, "
+        f"std {plain_text(own.std)}"
+    )
+
+
+@command(models, "import")
+def models_import(
+    show: Show,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", show_default=False, help=".pth, .pt, .npz, .safetensors, .caffemodel"
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="FILE", show_default=False, help="the .safetensors to write"
+        ),
+    ],
+    net: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", show_default=False,
+            help="use this backbone's names and leave out what does not fit it",
+        ),
+    ] = "",
+) -> None:  # fmt: skip
+    """Turn a weight file into safetensors; nothing in it is run."""
+    from xfer.convert import convert
+
+    line = convert(file, out, net)
+    show.document({"file": str(out), "report": line}) if show.json else show.text(line)
+
+
+@command(recipes, "ls")
+def recipes_ls(show: Show, glob: Glob = "*") -> None:
+    """List the recipes that come with xfer."""
+    from xfer.recipe_file import header, recipe_names, recipe_text
+
+    names = recipe_names(glob)
+    if not names:
+        raise XferError(f"no recipe matches {glob!r}", "`xfer recipes ls` lists all")
+    heads = {name: header(recipe_text(name)).partition("\n")[0] for name in names}
+    rows = [{"name": name, "summary": head.lstrip("# ")} for name, head in heads.items()]
+    show.document(rows) if show.json else show.table(rows)
+
+
+@command(recipes, "show")
+def recipes_show(show: Show, name: RecipeName) -> None:
+    """Show a recipe's note and every key, with its parents' values and the defaults."""
+    from xfer.recipe_file import dump, header, load_recipe, recipe_text
+
+    recipe = load_recipe(name)
+    note = header(recipe_text(name))
+    if show.json:
+        helps = {key: field.metadata["help"] for key, field in FIELDS.items()}
+        show.document({"name": name, "note": note, "recipe": flatten(recipe), "help": helps})
+    else:
+        show.text(f"{note}\n\n{dump(recipe)}".strip())
+
+
+@command(recipes, "cp")
+def recipes_cp(
+    show: Show,
+    name: RecipeName,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", show_default=False, help="the .toml to write")
+    ],
+) -> None:
+    """Copy a recipe, with its comments, to a file of your own."""
+    from xfer.recipe_file import copy
+
+    copy(name, file)
+    line = f"copied to {file}; use it with --recipe {file}"
+    show.document({"file": str(file)}) if show.json else show.text(line)
+
+
+@command(recipes, "check")
+def recipes_check(show: Show, file: RecipeName) -> None:
+    """Check a recipe's keys and values, its task's and its backbone's options included."""
+    from xfer.recipe_file import check, load_recipe
+
+    recipe = check(load_recipe(file))
+    line = f"{file} is valid: {recipe.task} with {recipe.backbone}"
+    found = {"file": file, "valid": True, "task": recipe.task, "backbone": recipe.backbone}
+    show.document(found) if show.json else show.text(line)
+
+
+@command(runs, "ls")
+def runs_ls(
+    show: Show,
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="where the runs are")] = "runs",
+) -> None:
+    """List runs with their main score."""
+    from xfer.run_list import list_runs
+
+    rows = list_runs(folder)
+    if show.json:
+        show.document(rows)
+    elif rows:
+        show.table(rows)
+    else:
+        show.note(f"no runs in {folder}")
+
+
+RunFolder = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", show_default=False, help="a run folder", autocompletion=offer_runs
+    ),
+]
+
+
+@command(runs, "show")
+def runs_show(show: Show, run: RunFolder) -> None:
+    """Show one run: its result, its last numbers, and what it changed in its recipe."""
+    from xfer.run_list import show_run
+
+    found = show_run(run)
+    if show.json:
+        show.document(found)
+        return
+    result: dict[str, Any] = found["result"]
+    show.text(f"{found['run']}: {found['state']}")
+    rows = [
+        {"of": split, "metric": name, "value": value}
+        for split, key in (("val", "metrics"), ("test", "test_metrics"))
+        for name, value in result.get(key, {}).items()
+        if not isinstance(value, dict)
+    ]
+    if not result:
+        rows = [
+            {"of": f"step {event['step']}", "metric": name, "value": value}
+            for event in found["last"].values()
+            for name, value in {**event, **event.get("metrics", {})}.items()
+            if isinstance(value, (int, float)) and name not in ("step", "time")
+        ]
+    if rows:
+        show.table(rows)
+    for name in ("best_step", "steps", "seconds", "images_per_second", "data_wait"):
+        if name in result:
+            show.text(f"{name.replace('_', ' ')}: {plain_text(result[name])}")
+    changed: dict[str, list[Any]] = found["changed"]
+    show.text(f"\nrecipe {found['recipe']}, against {found['base']}:" if changed else "")
+    show.table([{"key": k, found["base"]: a, "here": b} for k, (a, b) in changed.items()])
+
+
+@command(runs, "compare")
+def runs_compare(
+    show: Show,
+    folders: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN",
+            show_default=False,
+            help="run folders, two or more",
+            autocompletion=offer_runs,
+        ),
+    ],
+) -> None:
+    """Compare runs: their scores, and the recipe keys that differ."""
+    from xfer.run_list import compare_runs
+
+    found = compare_runs(folders)
+    if show.json:
+        show.document(found)
+        return
+    names = found["runs"]
+    rows = [
+        {"": f"{part} {key}", **dict(zip(names, values, strict=True))}
+        for part in ("val", "test", "speed", "recipe")
+        for key, values in found[part].items()
+    ]
+    show.table(rows)

@@ -1,0 +1,27 @@
+"""What the shell offers on Tab. Looked up without torch, so that it comes at once."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+
+def tasks(incomplete: str) -> list[str]:
+    """Tasks that begin so."""
+    package = importlib.import_module("xfer.tasks")
+    names = (module.name for module in pkgutil.iter_modules(package.__path__))
+    return sorted(name for name in names if name.startswith(incomplete))
+
+
+def recipes(incomplete: str) -> list[str]:
+    """Recipes that begin so."""
+    from xfer.recipe_file import recipe_names
+
+    return [name for name in recipe_names() if name.startswith(incomplete)]
+
+
+def runs(incomplete: str) -> list[str]:
+    """Run folders under runs/ that begin so."""
+    from xfer.run_list import find_runs
+
+    return [str(path) for path in find_runs("runs") if str(path).startswith(incomplete)]

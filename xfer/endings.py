@@ -1,0 +1,58 @@
+"""How a command ends: the message on stderr, and the exit code.
+
+0   | done
+1   | a mistake of xfer's own
+2   | the command is wrong
+3   | the data or a file is wrong or missing
+4   | training diverged
+130 | interrupted
+141 | the reader of our output went away (a broken pipe), as the shell counts it
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+from xfer.errors import XferError
+
+
+def is_main() -> bool:
+    """Whether this process is the one that speaks: torchrun starts several, numbered by RANK."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def report(error: BaseException, debug: bool = False) -> int:
+    """Says on stderr what went wrong, in a line or two, and returns the exit code.
+
+    Args:
+        error: what ended the command.
+        debug: show the traceback as well.
+    """
+    if isinstance(error, BrokenPipeError):
+        # python flushes stdout once more when it ends, which would complain again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    if debug:
+        traceback.print_exception(error)
+    if isinstance(error, XferError):
+        if is_main():
+            complain(error.message, error.hint)
+        return error.code
+    if isinstance(error, KeyboardInterrupt):
+        if is_main():
+            complain(str(error) or "interrupted")
+        return 130
+    hint = None if debug else "--debug shows the traceback"
+    text = " ".join(str(error).split())
+    complain(f"internal error: {type(error).__name__}: {text[:500]}", hint)
+    return 1
+
+
+def complain(message: str, hint: str | None = None) -> None:
+    """One line on stderr, and the hint under it."""
+    print(f"xfer: {message}", file=sys.stderr)
+    if hint:
+        print(f"  {hint}", file=sys.stderr)
+    sys.stderr.flush()

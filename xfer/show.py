@@ -1,0 +1,90 @@
+"""What a command prints: a document for programs, or tables and lines for people."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xfer.endings import is_main
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """Where a command's output goes. What was asked for goes to stdout, remarks to stderr.
+
+    json      | one JSON document on stdout, alone
+    verbosity | -1 quiet, 0 normal, 1 more
+    """
+
+    json: bool = False
+    verbosity: int = 0
+
+    def note(self, text: str) -> None:
+        """A remark: what was found or chosen."""
+        if self.verbosity >= 0 and is_main():
+            print(text, file=sys.stderr)
+
+    def text(self, text: str) -> None:
+        """What was asked for, as it is."""
+        if is_main():
+            print(text)
+
+    def document(self, value: Any) -> None:
+        """What was asked for, as JSON; numbers that are not finite become null."""
+        if is_main():
+            print(json.dumps(_plain(value), indent=1, ensure_ascii=False))
+
+    def table(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
+        """Rows under the columns' names; numbers to the right. Nothing is cut off in a pipe."""
+        from rich.box import SIMPLE_HEAD
+        from rich.console import Console
+        from rich.table import Table
+
+        if not is_main():
+            return
+        names = list(columns or dict.fromkeys(key for row in rows for key in row))
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        for name in names:
+            numbers = all(_is_number(row.get(name)) for row in rows)
+            table.add_column(name, justify="right" if numbers else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(plain_text(row.get(name)) for name in names))
+        wide = None if sys.stdout.isatty() else 10_000
+        console = Console(highlight=False, markup=False, emoji=False, width=wide)
+        console.print(table)
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+
+
+def plain_text(value: Any) -> str:
+    """A value as a cell of a table: floats with four digits, lists without brackets."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}" if abs(value) >= 10_000 else str(value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(plain_text(item) for item in value)
+    return str(value)
+
+
+def _plain(value: Any) -> Any:
+    """The value in JSON's types: numpy's and torch's scalars and arrays become numbers, lists."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, int)):
+        return value
+    return _plain(value.tolist()) if hasattr(value, "tolist") else str(value)
