@@ -84,7 +84,7 @@ def imports(tree: ast.AST, module: str) -> Iterator[str]:
 
 def layer(module: str) -> int:
     words = module.split(".")
-    if len(words) == 1 or words[1].startswith("__"):
+    if len(words) == 1 or words[1] == "__version__":
         return 0  # xfer itself, and its version
     return LAYERS.get(words[1], TESTING if words[1] == "testing" else PROGRAM)
 
