@@ -247,7 +247,7 @@ def _meant(key: str) -> str:
     if twins:
         return f"did you mean {' or '.join(twins)}?"
     if table in TABLES:
-        return nearest(key, [k for k in FIELDS if k.startswith(f"{table}.")])
+        return nearest(name, [f.name for f in fields(TABLES[table])])
     if name:
         return nearest(key, FIELDS)
     return nearest(word, [*FLAGS, *TABLES, "task"])

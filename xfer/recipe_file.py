@@ -200,7 +200,7 @@ def parse_assignments(words: list[str]) -> dict[str, Any]:
         key, equals, text = word.partition("=")
         key = key.strip()
         if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+)?", key):
-            hint = f"--data {word}?" if not equals else "example: optim.lr=1e-3"
+            hint = f"did you mean --data {word}?" if not equals else "example: optim.lr=1e-3"
             raise XferError(f"{word!r} is not key=value", hint)
         values[key] = _value(key, text.strip())
     return values
