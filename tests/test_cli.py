@@ -1,0 +1,259 @@
+"""The command line: flags become recipe keys, and every ending has its code and its line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from xfer.cli import main
+from xfer.cli_flags import PANEL_OF
+from xfer.errors import DataError, DivergedError, XferError
+from xfer.recipe import FLAGS, Recipe, flatten
+from xfer.recipe_file import build_recipe
+from xfer.stop import Interrupted
+
+Fit = Callable[..., Any]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What `fit` was called with; it returns a result without training."""
+    seen: list[dict[str, Any]] = []
+
+    def fit(recipe: Recipe | None, out: Path | None, **options: Any) -> Any:
+        seen.append({"recipe": recipe, "out": out, **options})
+        result = {"primary": "top1", "metrics": {"top1": 0.5, "loss": float("nan")}}
+        return SimpleNamespace(path=Path("runs/x"), result=result, line=lambda: "val top1 0.5000")
+
+    monkeypatch.setitem(sys.modules, "xfer.loop", SimpleNamespace(fit=fit))
+    return seen
+
+
+@pytest.fixture
+def fails(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
+    """Makes `fit` raise."""
+
+    def install(error: BaseException) -> None:
+        def fit(*words: Any, **options: Any) -> Any:
+            raise error
+
+        monkeypatch.setitem(sys.modules, "xfer.loop", SimpleNamespace(fit=fit))
+
+    return install
+
+
+TRAIN = ["finetune", "--task", "classify", "--data", "digits"]
+
+
+def test_every_flag_reaches_its_key(calls: list[dict[str, Any]]) -> None:
+    values = {
+        "backbone": "caffenet", "weights": "w.npz", "epochs": "3", "batch": "8", "lr": "0.5",
+        "weight_decay": "0.25", "optimizer": "sgd", "schedule": "step", "warmup": "2",
+        "freeze": "conv2", "freeze_epochs": "1.5", "layer_decay": "0.75", "train": "a", "val": "b",
+        "test": "c", "limit": "9", "workers": "0", "tta": "10crop", "seed": "7", "device": "cpu",
+        "precision": "fp32",
+    }  # fmt: skip
+    assert set(values) == set(FLAGS) == set(PANEL_OF)
+    words = [w for flag, value in values.items() for w in (f"--{flag.replace('_', '-')}", value)]
+    assert main([*TRAIN, *words, "-o", "there"]) == 0
+    flat = flatten(calls[0]["recipe"])
+    for flag, value in values.items():
+        found = flat[FLAGS[flag]]
+        assert (found if isinstance(found, str) else float(found)) == type(found)(value), flag
+    assert calls[0]["out"] == Path("there")
+    assert flat["data.source"] == "digits"
+
+
+def test_assignments_win_over_flags_and_flags_over_the_recipe(calls: list[dict[str, Any]]) -> None:
+    words = ["--lr", "0.5", "--set", "optim.ema=0.5", "--set", "data.flip=true", "optim.lr=0.25"]
+    assert main([*TRAIN, *words, "task.dropout=0"]) == 0
+    recipe: Recipe = calls[0]["recipe"]
+    assert recipe.name == "classify/digits"
+    assert (recipe.optim.lr, recipe.optim.ema, recipe.data.flip) == (0.25, 0.5, True)
+    assert recipe.task_options["dropout"] == 0
+    assert recipe.backbone == build_recipe("digits", "cls").backbone
+
+
+def test_switches_reach_the_call(calls: list[dict[str, Any]]) -> None:
+    assert main([*TRAIN, "--overwrite", "--dry-run", "-v"]) == 0
+    assert main([*TRAIN, "-q"]) == 0
+    assert main(["finetune", "--resume", "runs/x"]) == 0
+    assert [c["verbosity"] for c in calls] == [1, -1, 0]
+    assert [(c["overwrite"], c["dry_run"]) for c in calls] == [
+        (True, True),
+        (False, False),
+        (False, False),
+    ]
+    assert (calls[2]["recipe"], calls[2]["resume"]) == (None, Path("runs/x"))
+
+
+def test_json_is_alone_on_stdout(
+    calls: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*TRAIN, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["metrics"] == {"top1": 0.5, "loss": None}
+    assert main(TRAIN) == 0
+    assert capsys.readouterr().out == "val top1 0.5000\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "lines"),
+    [
+        (XferError("wrong word", "the right one"), 2, ["xfer: wrong word", "  the right one"]),
+        (DataError("no file"), 3, ["xfer: no file"]),
+        (DivergedError("nan", "lower --lr"), 4, ["xfer: nan", "  lower --lr"]),
+        (Interrupted(Path("r")), 130,
+         ["xfer: interrupted; go on with: xfer finetune --resume r"]),
+        (KeyboardInterrupt(), 130, ["xfer: interrupted"]),
+        (RuntimeError("a\nb"), 1,
+         ["xfer: internal error: RuntimeError: a b", "  --debug shows the traceback"]),
+    ],
+)  # fmt: skip
+def test_endings(
+    fails: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str],
+    error: BaseException, code: int, lines: list[str],
+) -> None:  # fmt: skip
+    fails(error)
+    assert main([*TRAIN, "-q"]) == code
+    shown = capsys.readouterr()
+    assert shown.err.splitlines() == lines
+    assert shown.out == ""
+    assert main([*TRAIN, "-q", "--debug"]) == code
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_one_process_of_several_speaks(
+    fails: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    fails(DataError("no file"))
+    monkeypatch.setenv("RANK", "1")
+    assert main(TRAIN) == 3
+    assert capsys.readouterr().err == ""
+    # what nobody foresaw may have happened in this process alone
+    fails(RuntimeError("here"))
+    assert main(TRAIN) == 1
+    assert "here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "named"),
+    [
+        (["finetun"], 2, "'finetune'"),
+        (["recipes", "shwo"], 2, "'show'"),
+        (["finetune", "--epohcs", "3"], 2, "--epochs"),
+        (["finetune", "--epochs", "many"], 2, "--epochs"),
+        (["finetune", "--epochs"], 2, "--epochs"),
+        (["finetune"], 2, "--data"),
+        (["finetune", "photos/"], 2, "--data photos/"),
+        (["finetune", "--task", "detekt", "--data", "digits"], 2, "unknown task 'detekt'"),
+        ([*TRAIN, "--epochs", "-3"], 2, "schedule.epochs must be above 0, got -3"),
+        ([*TRAIN, "--set", "optim.momentun=0.9"], 2, "momentum"),
+        ([*TRAIN, "task.hed=flat"], 2, "head"),
+        ([*TRAIN, "task.head=flatt"], 2, "auto, tail, flat, avg"),
+        ([*TRAIN, "--backbone", "alexnett"], 2, "alexnet"),
+        ([*TRAIN, "backbone.lnr=paper"], 2, "lnr"),
+        ([*TRAIN, "--recipe", "classify/digitz"], 2, "classify/digits"),
+        ([*TRAIN, "--recipe", "gone.toml"], 3, "gone.toml"),
+        ([*TRAIN, "--resume", "runs/x"], 2, "--resume runs/x"),
+        (["pretrain"], 2, "xfer pretrain NAME"),
+        (["pretrain", "imagenet-0"], 2, "unknown recipe 'pretrain/imagenet-0'"),
+        (["recipes", "show", "classify/nothing"], 2, "classify/"),
+        (["recipes", "ls", "nothing*"], 2, "nothing*"),
+        (["predict", "runs/x", "a.jpg", "--format", "xml"], 2, "table, json or csv"),
+        (["predict", "runs/x"], 2, "PATH"),
+    ],
+)
+def test_a_wrong_command_is_told_in_a_few_lines(
+    words: list[str], code: int, named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == code
+    shown = capsys.readouterr()
+    assert named in shown.err
+    assert 1 <= len(shown.err.splitlines()) <= 4
+    assert shown.out == ""
+    assert "Traceback" not in shown.err
+
+
+def test_recipes_are_listed_shown_copied_and_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["recipes", "ls", "classify/*", "--json"]) == 0
+    names = [row["name"] for row in json.loads(capsys.readouterr().out)]
+    assert "classify/digits" in names
+    assert main(["recipes", "show", "classify/digits"]) == 0
+    text = capsys.readouterr().out
+    file = tmp_path / "shown.toml"
+    file.write_text(text, encoding="utf-8")
+    assert text.startswith("# Handwritten digits")
+    assert main(["recipes", "check", str(file)]) == 0
+    copied = tmp_path / "mine.toml"
+    assert main(["recipes", "cp", "classify/default", str(copied)]) == 0
+    assert "# Expect" in copied.read_text(encoding="utf-8")
+    copied.write_text('[task]\nname = "cls"\nlabel_smothing = 1', encoding="utf-8")
+    assert main(["recipes", "check", str(copied)]) == 2
+    shown = capsys.readouterr().err
+    assert "task.label_smothing" in shown and "label_smoothing" in shown
+
+
+def run(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "xfer", *words], capture_output=True, text=True, **options
+    )
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "xfer", "recipes", "show", "classify/default"],
+        stdout=write, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_the_version_and_the_help_are_the_same_program() -> None:
+    from xfer import __version__
+
+    assert run("--version").stdout == f"xfer {__version__}\n"
+    shown = run("--help", env={**os.environ, "COLUMNS": "100"})
+    assert shown.returncode == 0
+    for name in ("finetune", "pretrain", "eval", "predict", "data", "models", "recipes", "runs"):
+        assert f" {name} " in shown.stdout
+
+
+def test_every_option_of_every_command_has_a_help_text() -> None:
+    import typer.main
+
+    from xfer.cli import app
+
+    def walk(command: Any, path: str) -> None:
+        for name, inner in getattr(command, "commands", {}).items():
+            walk(inner, f"{path} {name}")
+        assert command.help, path
+        for parameter in command.params:
+            assert parameter.help, f"{path}: {parameter.name}"
+
+    walk(typer.main.get_command(app), "xfer")
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [("finetune --task cl", "classify"), ("finetune --recipe classify/dig", "classify/digits"),
+     ("finetune --schedule on", "onecycle"), ("recipes show class", "classify/default")],
+)  # fmt: skip
+def test_the_shell_completes_values(words: str, offered: str) -> None:
+    count = len(words.split())
+    env = {**os.environ, "_XFER_COMPLETE": "complete_bash", "COMP_WORDS": f"xfer {words}",
+           "COMP_CWORD": str(count)}  # fmt: skip
+    assert offered in run(env=env).stdout.split()
