@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import timm
 import torch
@@ -67,3 +69,12 @@ def test_the_classifier_is_timms() -> None:
     with torch.no_grad():
         assert torch.equal(ours.logits(images), theirs(images))
     assert ours.classifier is not None
+
+
+def test_a_file_of_timms_own_fills_a_pruned_net(tmp_path: Path) -> None:
+    for model in ("test_vit", "resnet10t", "test_efficientnet"):
+        torch.save(timm.create_model(model, pretrained=False).state_dict(), tmp_path / "w.pth")
+        net = xfer.create_backbone(f"timm:{model}", weights=str(tmp_path / "w.pth"))
+        assert net.weight_report is not None and not net.weight_report.missing
+        for name in net.weight_report.skipped:
+            assert name.startswith(("fc", "norm", "head", "classifier", "conv_head", "bn2")), name

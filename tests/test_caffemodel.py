@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ caffe = _golden()
     ],
 )
 def test_every_layer_equals_opencv(
-    net: str, name: str, options: dict[str, str], tmp_path: Path
+    net: str, name: str, options: dict[str, Any], tmp_path: Path
 ) -> None:
     full = net == "caffenet"
     file = tmp_path / "net.caffemodel"

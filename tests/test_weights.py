@@ -52,10 +52,8 @@ def test_wrappers_and_prefixes_are_seen_through(
     net = xfer.create_backbone("resnet18", weights=str(file))
     report = net.weight_report
     assert report is not None and not report.missing
-    assert [name.partition(":")[0][-9:] for name in report.skipped] == [
-        "fc.weight",
-        ".fc.bias",
-    ] or [name.partition(":")[0] for name in report.skipped] == ["fc.weight", "fc.bias"]
+    skipped = [name.partition(":")[0] for name in report.skipped]
+    assert len(skipped) == 2 and all(name.endswith(("fc.weight", "fc.bias")) for name in skipped)
     assert torch.equal(
         net.state_dict()["trunk.layer4.1.conv2.weight"], resnet["layer4.1.conv2.weight"]
     )
@@ -67,7 +65,7 @@ def test_all_kinds_of_files_give_the_same_net(
 ) -> None:
     torch.save(resnet, tmp_path / "a.pth")
     save_file(resnet, tmp_path / "a.safetensors")
-    np.savez(tmp_path / "a.npz", **{k: v.numpy() for k, v in resnet.items()})
+    np.savez(tmp_path / "a.npz", **{k: v.numpy() for k, v in resnet.items()})  # pyright: ignore[reportArgumentType]
     states = []
     for name in ("a.pth", "a.safetensors", "a.npz"):
         net = xfer.create_backbone("resnet18", weights=str(tmp_path / name), classifier=True)
@@ -134,7 +132,7 @@ def test_cut_off_files_are_named(
     if suffix == ".pth":
         torch.save(few, file)
     elif suffix == ".npz":
-        np.savez(file, **{k: v.numpy() for k, v in few.items()})
+        np.savez(file, **{k: v.numpy() for k, v in few.items()})  # pyright: ignore[reportArgumentType]
     else:
         save_file(few, file)
     whole = file.read_bytes()

@@ -194,7 +194,8 @@ def main() -> None:
             text, binary = Path(folder, "net.prototxt"), Path(folder, "net.caffemodel")
             text.write_text(prototxt(net, full))
             binary.write_bytes(model)
-            engine = cv2.dnn.readNetFromCaffe(str(text), str(binary))
+            read = cv2.dnn.readNetFromCaffe  # pyright: ignore[reportAttributeAccessIssue]
+            engine = read(str(text), str(binary))
         engine.enableFusion(False)
         engine.setInput(picture(net))
         wanted = {m: m.replace("conv", "relu") for m in MAPS}
@@ -204,7 +205,8 @@ def main() -> None:
             wanted |= {"fc6": "relu6", "fc7": "relu7", "fc8": "fc8"}
         for name, out in zip(wanted, engine.forward(list(wanted.values())), strict=True):
             kept[f"{net}/{name}"] = sample(out)
-    np.savez_compressed(HERE / "caffe_golden.npz", **kept)
+    file = HERE / "caffe_golden.npz"
+    np.savez_compressed(file, **kept)  # pyright: ignore[reportArgumentType]
     print(f"OpenCV {cv2.__version__}: {len(kept)} layers", file=sys.stderr)
 
 

@@ -67,6 +67,7 @@ def download(
         _resolve(url, timeout)
         _fetch(url, part, progress, timeout)
     except urllib.error.HTTPError as error:
+        error.close()
         raise DataError(f"{url}: the server says {error.code} {error.reason}", by_hand) from None
     except (OSError, ValueError) as error:
         why = getattr(error, "reason", None) or error

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-# What mixes positions beyond the window: nothing, a gate from a global pooling, attention
+# What makes cells depend on more, or less evenly, than the window says: nothing; a gate from a
+# global pooling, or upsampling; attention
 LOCAL, GATED, ATTENDED = 0, 1, 2
 
 
@@ -36,6 +37,11 @@ class Window:
         first = self.first - padding * self.step
         last = self.last + ((kernel - 1) * dilation - padding) * self.step
         return Window(self.step * stride, first, last)
+
+    def finer(self, times: int) -> Window:
+        """After repeating each cell: the hull over the places that a copy may have."""
+        step = max(1, self.step // times)
+        return Window(step, self.first - (times - 1) * step, self.last)
 
     def hull(self, other: Window) -> Window:
         return Window(
@@ -141,7 +147,7 @@ class Watch(TorchDispatchMode):
         return out
 
 
-def _follow(name: str, args: tuple[Any, ...], known: list[View], output: Tensor) -> View:
+def _follow(name: str, args: Sequence[Any], known: list[View], output: Tensor) -> View:
     """The view of an operation's output, from those of its inputs."""
     view = known[0]
     grid = _grid_of(output, view.grid)
@@ -163,6 +169,10 @@ def _follow(name: str, args: tuple[Any, ...], known: list[View], output: Tensor)
         rows = view.rows.through(1, 1, pads[2])
         columns = view.columns.through(1, 1, pads[0])
         return View(rows, columns, grid, view.mixing)
+    if name.startswith("upsample") and output.dim() == 4:
+        times = output.shape[2] // args[0].shape[2]
+        rows, columns = view.rows.finer(times), view.columns.finer(times)
+        return View(rows, columns, grid, max(view.mixing, GATED))
     if name == "slice":
         dims = _grid_dims(args[0].shape, view.grid)
         axis = args[1] % args[0].dim() if len(args) > 1 else 0
@@ -193,7 +203,7 @@ def _grid_of(output: Tensor, grid: tuple[int, int]) -> tuple[int, int]:
     return (output.shape[2], output.shape[3])
 
 
-def _mixing(name: str, args: tuple[Any, ...]) -> int:
+def _mixing(name: str, args: Sequence[Any]) -> int:
     if "attention" in name or name in ("_softmax", "bmm", "roll"):
         return ATTENDED
     pooled = "adaptive_avg_pool" in name or (
@@ -205,7 +215,7 @@ def _mixing(name: str, args: tuple[Any, ...]) -> int:
     return GATED if pooled else LOCAL
 
 
-def _multiply_adds(name: str, args: tuple[Any, ...], outputs: list[Tensor]) -> int:
+def _multiply_adds(name: str, args: Sequence[Any], outputs: list[Tensor]) -> int:
     if not outputs:
         return 0
     if name == "convolution":

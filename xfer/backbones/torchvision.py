@@ -167,6 +167,7 @@ def _vgg(name: str, classifier: bool, dropout: float) -> Backbone:
     trunk: OrderedDict[str, nn.Module] = OrderedDict()
     aliases: dict[str, str] = {}
     block, conv = 1, 0
+    assert isinstance(net.features, nn.Sequential)
     for index, module in enumerate(net.features):
         if isinstance(module, nn.Conv2d):
             conv += 1

@@ -58,9 +58,9 @@ def _forward(x: Tensor, band: Tensor, a: float, beta: float, k: float) -> tuple[
     return x * f, s, f
 
 
-def _backward(
-    g: Tensor, x: Tensor, y: Tensor, s: Tensor, f: Tensor, band: Tensor, scale: float
-) -> tuple[Tensor]:
+def _backward(tensors: tuple[Tensor, ...], band: Tensor, scale: float) -> tuple[Tensor]:
+    """The input's gradient from g and what forward kept: x, y, s and s ** -beta."""
+    g, x, y, s, f = tensors
     spread = F.conv2d((g * y).div_(s), band).mul_(x)
     return ((g * f).sub_(spread, alpha=scale),)
 
@@ -99,7 +99,7 @@ class _AcrossChannels(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         *saved, band = ctx.saved_tensors
         with _plain(g):
-            (dx,) = _by_slices(lambda *t: _backward(*t, band, ctx.scale), g, *saved)
+            (dx,) = _by_slices(lambda *t: _backward(t, band, ctx.scale), g, *saved)
         return dx, None, None, None, None
 
 

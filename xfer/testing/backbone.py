@@ -103,7 +103,11 @@ def _linear_twin(net: Backbone) -> Backbone:
     Weights become positive, norms the identity, activations the identity, and max-pooling
     averages, so that the support of a gradient is the window itself.
     """
-    twin = copy.deepcopy(net).eval().double()
+    tail, net.tail = net.tail, None  # not on the way to a map, and most of the weights
+    try:
+        twin = copy.deepcopy(net).eval().double()
+    finally:
+        net.tail = tail
     with torch.no_grad():
         for p in twin.parameters():
             p.copy_(p.abs() + 1e-3)
@@ -113,9 +117,15 @@ def _linear_twin(net: Backbone) -> Backbone:
             kind = type(child).__name__.lower()
             if isinstance(child, nn.MaxPool2d):
                 setattr(parent, name, _AveragePool(child))
-            elif ("norm" in kind and "response" not in kind) or _is_activation(child):
+            elif _is_activation(child) or _is_norm(kind, child):
                 setattr(parent, name, nn.Identity())
     return twin
+
+
+def _is_norm(kind: str, module: nn.Module) -> bool:
+    """A plain norm: not one across positions, not a block that has one inside."""
+    within = any(isinstance(m, nn.Conv2d | nn.Linear) for m in module.modules())
+    return "norm" in kind and "response" not in kind and not within
 
 
 def _is_activation(module: nn.Module) -> bool:
