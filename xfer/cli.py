@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xfer import cli_lists
+from xfer import cli_data_models, cli_recipes_runs
 from xfer.cli_flags import PANEL_OF, command
 from xfer.completion import recipes, runs, tasks
 from xfer.endings import complain, report
@@ -25,7 +25,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-cli_lists.register(app)
+app.add_typer(cli_data_models.data, name="data", rich_help_panel="Look")
+app.add_typer(cli_data_models.models, name="models", rich_help_panel="Look")
+app.add_typer(cli_recipes_runs.recipes, name="recipes", rich_help_panel="Look")
+app.add_typer(cli_recipes_runs.runs, name="runs", rich_help_panel="Look")
 
 Data = Annotated[
     str,

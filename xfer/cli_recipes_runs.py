@@ -1,7 +1,8 @@
-"""The commands that look: data, models, recipes, runs."""
+"""`xfer recipes` and `xfer runs`: what is written down about runs, looked at."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,12 +15,9 @@ from xfer.errors import XferError
 from xfer.recipe import FIELDS, flatten
 from xfer.show import Show, plain_text
 
-data = typer.Typer(help="Data sets: what is there, and what is in one.", no_args_is_help=True)
-models = typer.Typer(help="Backbones and weight files.", no_args_is_help=True)
 recipes = typer.Typer(help="Recipes: list, read, copy, check.", no_args_is_help=True)
 runs = typer.Typer(help="Run folders: list, read, compare.", no_args_is_help=True)
 
-Glob = Annotated[str, typer.Argument(metavar="GLOB", help="a shell pattern")]
 RecipeName = Annotated[
     str,
     typer.Argument(
@@ -27,90 +25,18 @@ RecipeName = Annotated[
         help="a recipe's name or file",
     ),
 ]  # fmt: skip
-
-
-def register(app: typer.Typer) -> None:
-    """Hangs the four groups into the command line."""
-    for name, group in (("data", data), ("models", models), ("recipes", recipes), ("runs", runs)):
-        app.add_typer(group, name=name, rich_help_panel="Look")
-
-
-@command(models, "ls")
-def models_ls(show: Show, glob: Glob = "*") -> None:
-    """List backbones; 'timm:*' and 'torchvision:*' list theirs."""
-    from xfer.backbones import build
-
-    names = build.names(glob)
-    if not names:
-        raise XferError(f"no backbone matches {glob!r}", "`xfer models ls` lists all")
-    found = [build.describe(name) for name in names]
-    rows = [{"name": m.name, "parameters": m.parameters, "summary": m.summary} for m in found]
-    show.document(rows) if show.json else show.table(rows)
-
-
-@command(models, "show")
-def models_show(
-    show: Show,
-    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False, help="a backbone")],
-    size: Annotated[
-        int, typer.Option(metavar="N", help="input side in pixels; 0: the net's own", min=0)
-    ] = 0,
-) -> None:
-    """Show a backbone layer by layer: sizes, geometry, work, and what freezing calls it."""
-    from dataclasses import asdict
-
-    from xfer.backbones.build import create_backbone
-    from xfer.backbones.table import layer_table
-
-    net = create_backbone(name, weights="none")
-    rows = [asdict(row) for row in layer_table(net, size or None)]
-    if show.json:
-        show.document({"name": name, "preprocess": asdict(net.preprocess), "layers": rows})
-        return
-    for row in rows:
-        row["output"] = " x ".join(str(n) for n in row["output"])
-    own = net.preprocess
-    show.table([{key.replace("_", " "): value for key, value in row.items()} for row in rows])
-    show.text(
-        f"\n{sum(row['parameters'] for row in rows):,} parameters, "
-        f"{sum(row['multiply_adds'] for row in rows):,} multiply-adds for a picture of "
-        f"{size or own.size} px; {own.channels}, mean {plain_text(own.mean)}, "
-        f"std {plain_text(own.std)}"
-    )
-
-
-@command(models, "import")
-def models_import(
-    show: Show,
-    file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE", show_default=False, help=".pth, .pt, .npz, .safetensors, .caffemodel"
-        ),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out", "-o", metavar="FILE", show_default=False, help="the .safetensors to write"
-        ),
-    ],
-    net: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME", show_default=False,
-            help="use this backbone's names and leave out what does not fit it",
-        ),
-    ] = "",
-) -> None:  # fmt: skip
-    """Turn a weight file into safetensors; nothing in it is run."""
-    from xfer.convert import convert
-
-    line = convert(file, out, net)
-    show.document({"file": str(out), "report": line}) if show.json else show.text(line)
+RunFolder = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", show_default=False, help="a run folder", autocompletion=offer_runs
+    ),
+]
 
 
 @command(recipes, "ls")
-def recipes_ls(show: Show, glob: Glob = "*") -> None:
+def recipes_ls(
+    show: Show, glob: Annotated[str, typer.Argument(metavar="GLOB", help="a shell pattern")] = "*"
+) -> None:
     """List the recipes that come with xfer."""
     from xfer.recipe_file import header, recipe_names, recipe_text
 
@@ -133,7 +59,8 @@ def recipes_show(show: Show, name: RecipeName) -> None:
         helps = {key: field.metadata["help"] for key, field in FIELDS.items()}
         show.document({"name": name, "note": note, "recipe": flatten(recipe), "help": helps})
     else:
-        show.text(f"{note}\n\n{dump(recipe)}".strip())
+        # without its name, since what is made of it by hand is another recipe
+        show.text(f"{note}\n\n{dump(replace(recipe, name=''))}".strip())
 
 
 @command(recipes, "cp")
@@ -180,14 +107,6 @@ def runs_ls(
         show.note(f"no runs in {folder}")
 
 
-RunFolder = Annotated[
-    str,
-    typer.Argument(
-        metavar="RUN", show_default=False, help="a run folder", autocompletion=offer_runs
-    ),
-]
-
-
 @command(runs, "show")
 def runs_show(show: Show, run: RunFolder) -> None:
     """Show one run: its result, its last numbers, and what it changed in its recipe."""
@@ -207,8 +126,8 @@ def runs_show(show: Show, run: RunFolder) -> None:
     ]
     if not result:
         rows = [
-            {"of": f"step {event['step']}", "metric": name, "value": value}
-            for event in found["last"].values()
+            {"of": f"{kind}, step {event['step']}", "metric": name, "value": value}
+            for kind, event in found["last"].items()
             for name, value in {**event, **event.get("metrics", {})}.items()
             if isinstance(value, (int, float)) and name not in ("step", "time")
         ]
@@ -218,8 +137,11 @@ def runs_show(show: Show, run: RunFolder) -> None:
         if name in result:
             show.text(f"{name.replace('_', ' ')}: {plain_text(result[name])}")
     changed: dict[str, list[Any]] = found["changed"]
-    show.text(f"\nrecipe {found['recipe']}, against {found['base']}:" if changed else "")
-    show.table([{"key": k, found["base"]: a, "here": b} for k, (a, b) in changed.items()])
+    if changed:
+        show.text(f"\nrecipe {found['recipe']}, what differs from {found['base']}:")
+        show.table([{"key": k, found["base"]: a, "here": b} for k, (a, b) in changed.items()])
+    else:
+        show.text(f"\nrecipe {found['recipe']}, unchanged")
 
 
 @command(runs, "compare")

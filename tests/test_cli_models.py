@@ -1,0 +1,84 @@
+"""`xfer models`: nets are listed and drawn up layer by layer; weight files become safetensors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from xfer.backbones.build import create_backbone
+from xfer.backbones.files import read_weights
+from xfer.cli import main
+from xfer.convert import convert
+from xfer.errors import DataError, XferError
+
+
+def test_nets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "ls", "alexnet*", "--json"]) == 0
+    found = {row["name"]: row["parameters"] for row in json.loads(capsys.readouterr().out)}
+    assert found["alexnet"] == 61_100_840
+    assert found["alexnet_2012"] == 60_965_224
+    assert main(["models", "ls", "caffe*"]) == 0
+    assert "caffenet" in capsys.readouterr().out
+    assert main(["models", "ls", "nothing*"]) == 2
+
+
+def test_a_net_is_shown_layer_by_layer(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "show", "alexnet", "--json"]) == 0
+    layers = {row["layer"]: row for row in json.loads(capsys.readouterr().out)["layers"]}
+    assert layers["conv5"]["output"] == [256, 13, 13]
+    assert (layers["conv5"]["stride"], layers["conv5"]["offset"]) == (16, 15)
+    assert main(["models", "show", "alexnet", "--size", "128"]) == 0
+    shown = capsys.readouterr().out
+    assert "receptive field" in shown and "256 x 7 x 7" in shown
+    assert main(["models", "show", "alexnett"]) == 2
+    assert "alexnet" in capsys.readouterr().err
+
+
+@pytest.fixture
+def part(tmp_path: Path) -> Path:
+    """conv1 and conv2 of an AlexNet under torchvision's names, and something else."""
+    state = create_backbone("alexnet").state_dict()
+    names = {"features.0": "trunk.conv1", "features.3": "trunk.conv2"}
+    arrays = {
+        f"{theirs}.{part}": state[f"{ours}.{part}"].numpy()
+        for theirs, ours in names.items()
+        for part in ("weight", "bias")
+    }
+    np.savez(tmp_path / "part.npz", **arrays, other=np.zeros(3, np.float32))
+    return tmp_path / "part.npz"
+
+
+def test_a_file_is_turned_into_safetensors_as_it_is(tmp_path: Path, part: Path) -> None:
+    out = tmp_path / "all.safetensors"
+    assert main(["models", "import", str(part), "-o", str(out)]) == 0
+    before, after = read_weights(part), load_file(out)
+    assert set(after) == set(before)
+    assert all(np.array_equal(after[name], before[name].numpy()) for name in before)
+
+
+def test_with_a_net_only_what_fits_is_written_under_its_names(tmp_path: Path, part: Path) -> None:
+    out = tmp_path / "net.safetensors"
+    line = convert(part, out, net="alexnet")
+    after = load_file(out)
+    net = create_backbone("alexnet", weights=str(out))
+    assert set(after) < set(net.state_dict())
+    assert len(after) == 4
+    assert "other" in line and "missing" in line
+
+
+def test_wrong_files_end_with_a_line(tmp_path: Path, part: Path) -> None:
+    with pytest.raises(XferError, match=r"must end in \.safetensors"):
+        convert(part, tmp_path / "x.pth")
+    (tmp_path / "there.safetensors").write_bytes(b"")
+    with pytest.raises(XferError, match="exists"):
+        convert(part, tmp_path / "there.safetensors")
+    with pytest.raises(DataError):
+        convert(tmp_path / "gone.npz", tmp_path / "y.safetensors")
+    np.savez(tmp_path / "odd.npz", odd=np.zeros(3, np.float32))
+    with pytest.raises(DataError):
+        convert(tmp_path / "odd.npz", tmp_path / "y.safetensors", net="alexnet")
+    assert not (tmp_path / "y.safetensors").exists()

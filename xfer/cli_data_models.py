@@ -1,0 +1,135 @@
+"""`xfer data` and `xfer models`: what a run starts from, looked at."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from xfer.cli_flags import command
+from xfer.errors import XferError
+from xfer.show import Show, plain_text
+
+data = typer.Typer(help="Data sets: what is there, and what is in one.", no_args_is_help=True)
+models = typer.Typer(help="Backbones and weight files.", no_args_is_help=True)
+
+
+@command(data, "show", flags=("train", "val", "test", "limit", "seed"))
+def data_show(
+    show: Show,
+    given: dict[str, Any],
+    spec: Annotated[
+        str,
+        typer.Argument(metavar="SPEC", show_default=False, help="NAME, PATH or FORMAT:PATH"),
+    ],
+    list_items: Annotated[
+        bool, typer.Option("--list", help="every picture with its class", show_default=False)
+    ] = False,
+) -> None:
+    """Show what is in a data set: splits, classes, counts, and pictures that can't be read."""
+    from xfer.data.open import open_data
+    from xfer.data.open import show as describe
+
+    options = {key.partition(".")[2]: value for key, value in given.items()}
+    bundle = open_data(spec, skip_bad=True, **options)
+    found = describe(bundle, items=list_items)
+    if show.json:
+        show.document(found)
+        return
+    for note in bundle.notes:
+        show.note(note)
+    for file, reason in bundle.skipped:
+        show.note(f"left out: {file}: {reason}")
+    splits: dict[str, dict[str, Any]] = found["splits"]
+    totals = {"class": "(pictures)", **{name: one["images"] for name, one in splits.items()}}
+    names = dict.fromkeys(c for one in splits.values() for c in one["classes"])
+    counts = [
+        {"class": c, **{name: one["classes"].get(c, 0) for name, one in splits.items()}}
+        for c in names
+    ]
+    show.table([totals, *counts])
+    if list_items:
+        show.text("")
+        show.table(
+            [
+                {"split": name, "id": item[0], "class": item[1]}
+                for name, one in splits.items()
+                for item in one["items"]
+            ]
+        )
+
+
+@command(models, "ls")
+def models_ls(
+    show: Show, glob: Annotated[str, typer.Argument(metavar="GLOB", help="a shell pattern")] = "*"
+) -> None:
+    """List backbones; 'timm:*' and 'torchvision:*' list theirs."""
+    from xfer.backbones import build
+
+    names = build.names(glob)
+    if not names:
+        raise XferError(f"no backbone matches {glob!r}", "`xfer models ls` lists all")
+    found = [build.describe(name) for name in names]
+    rows = [{"name": m.name, "parameters": m.parameters, "summary": m.summary} for m in found]
+    show.document(rows) if show.json else show.table(rows)
+
+
+@command(models, "show")
+def models_show(
+    show: Show,
+    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False, help="a backbone")],
+    size: Annotated[
+        int, typer.Option(metavar="N", help="input side in pixels; 0: the net's own", min=0)
+    ] = 0,
+) -> None:
+    """Show a backbone layer by layer: sizes, geometry, work, and what freezing calls it."""
+    from xfer.backbones.build import create_backbone
+    from xfer.backbones.table import layer_table
+
+    net = create_backbone(name, weights="none")
+    rows = [asdict(row) for row in layer_table(net, size or None)]
+    if show.json:
+        show.document({"name": name, "preprocess": asdict(net.preprocess), "layers": rows})
+        return
+    for row in rows:
+        row["output"] = " x ".join(str(n) for n in row["output"])
+    own = net.preprocess
+    show.table([{key.replace("_", " "): value for key, value in row.items()} for row in rows])
+    show.text(
+        f"\n{sum(row['parameters'] for row in rows):,} parameters, "
+        f"{sum(row['multiply_adds'] for row in rows):,} multiply-adds for a picture of "
+        f"{size or own.size} px; {own.channels}, mean {plain_text(own.mean)}, "
+        f"std {plain_text(own.std)}"
+    )
+
+
+@command(models, "import")
+def models_import(
+    show: Show,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", show_default=False, help=".pth, .pt, .npz, .safetensors, .caffemodel"
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="FILE", show_default=False, help="the .safetensors to write"
+        ),
+    ],
+    net: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", show_default=False,
+            help="use this backbone's names and leave out what does not fit it",
+        ),
+    ] = "",
+) -> None:  # fmt: skip
+    """Turn a weight file into safetensors; nothing in it is run."""
+    from xfer.convert import convert
+
+    line = convert(file, out, net)
+    show.document({"file": str(out), "report": line}) if show.json else show.text(line)
