@@ -54,6 +54,8 @@ def run_and_kill(
 ) -> int | None:
     """Runs for `delay` seconds, then kills; the exit status, or None if it had ended by itself.
 
+    A signal ends it by itself, or with 130 where it was caught: anything else is an error.
+
     Args:
         aimed: wait on for the next temporary file in the run folder, and kill while it is there.
     """
@@ -66,10 +68,11 @@ def run_and_kill(
             time.sleep(0.0005)
         if process.poll() is None:
             process.send_signal(how)
-            return process.wait(PATIENCE)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command(out, words))}: exit {process.returncode}") from None
-    return None
+            process.wait(PATIENCE)
+    status = process.returncode
+    if status not in (0, 130, -how):
+        raise SystemExit(f"{out.name}: exit {status}, neither an end nor an interruption")
+    return status or None
 
 
 def _writing(out: Path) -> bool:
