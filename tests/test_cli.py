@@ -195,6 +195,8 @@ def test_recipes_are_listed_shown_copied_and_checked(
     file = tmp_path / "shown.toml"
     file.write_text(text, encoding="utf-8")
     assert text.startswith("# Handwritten digits")
+    assert main(["recipes", "show", "classify/digits", "-v"]) == 0
+    assert "# peak learning rate" in capsys.readouterr().out
     assert main(["recipes", "check", str(file)]) == 0
     copied = tmp_path / "mine.toml"
     assert main(["recipes", "cp", "classify/default", str(copied)]) == 0

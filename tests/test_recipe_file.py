@@ -77,8 +77,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @given(recipe=recipes())
 def test_a_dumped_recipe_loads_back_equal(folder: Path, recipe: Recipe) -> None:
     file = folder / "r.toml"
-    file.write_text(dump(recipe), encoding="utf-8")
-    assert load_recipe(str(file)) == recipe
+    for explain in (False, True):
+        file.write_text(dump(recipe, explain), encoding="utf-8")
+        assert load_recipe(str(file)) == recipe
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -84,7 +84,7 @@ def _common() -> list[inspect.Parameter]:
     return [
         flag("json", "one JSON document on stdout, alone"),
         flag("quiet", "what was asked for, no remarks", "-q"),
-        flag("verbose", "more: weights that matched, what trains at what rate", "-v"),
+        flag("verbose", "more: matched weights, what trains at what rate, what keys mean", "-v"),
         flag("debug", "the traceback of an error"),
     ]
 

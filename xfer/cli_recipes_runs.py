@@ -50,7 +50,7 @@ def recipes_ls(
 
 @command(recipes, "show")
 def recipes_show(show: Show, name: RecipeName) -> None:
-    """Show a recipe's note and every key, with its parents' values and the defaults."""
+    """Show a recipe's note and all its keys, parents' and defaults included; -v explains them."""
     from xfer.recipe_file import dump, header, load_recipe, recipe_text
 
     recipe = load_recipe(name)
@@ -60,7 +60,8 @@ def recipes_show(show: Show, name: RecipeName) -> None:
         show.document({"name": name, "note": note, "recipe": flatten(recipe), "help": helps})
     else:
         # without its name, since what is made of it by hand is another recipe
-        show.text(f"{note}\n\n{dump(replace(recipe, name=''))}".strip())
+        plain = replace(recipe, name="")
+        show.text(f"{note}\n\n{dump(plain, show.verbosity > 0)}".strip())
 
 
 @command(recipes, "cp")

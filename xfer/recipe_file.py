@@ -144,8 +144,11 @@ def header(text: str) -> str:
     return "\n".join(lines)
 
 
-def dump(recipe: Recipe) -> str:
-    """The recipe as TOML, every key written out; loads back equal."""
+def dump(recipe: Recipe, explain: bool = False) -> str:
+    """The recipe as TOML, every key written out, each with its meaning if `explain` is set.
+
+    Loads back equal.
+    """
     lines = [f"name = {_toml(recipe.name)}"] if recipe.name else []
     lines.append(f"weights = {_toml(recipe.weights)}")
     last = ""
@@ -156,7 +159,8 @@ def dump(recipe: Recipe) -> str:
         if table != last:
             lines += ["", f"[{table}]"]
             last = table
-        lines.append(f"{_toml_key(name or 'name')} = {_toml(value)}")
+        meaning = f"  # {FIELDS[key].metadata['help']}" if explain and key in FIELDS else ""
+        lines.append(f"{_toml_key(name or 'name')} = {_toml(value)}{meaning}")
     return "\n".join(lines) + "\n"
 
 

@@ -1,0 +1,96 @@
+"""Which recipe a command or a call comes to, and what it says about the choice."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from xfer.errors import XferError
+from xfer.recipe import Recipe
+from xfer.recipe_file import build_recipe, check
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Data of a kind, looked at without being there."""
+    calls: list[dict[str, Any]] = []
+
+    def open_data(spec: str, **options: Any) -> Any:
+        calls.append({"spec": spec, **options})
+        return SimpleNamespace(kind="multilabel" if spec.endswith(".csv") else "classify")
+
+    monkeypatch.setitem(sys.modules, "xfer.data.open", SimpleNamespace(open_data=open_data))
+    return calls
+
+
+def test_the_task_is_found_by_looking_at_the_data_and_said(opened: list[dict[str, Any]]) -> None:
+    lines: list[str] = []
+    recipe = build_recipe("labels.csv", settings={"val": "none"}, say=lines.append)
+    assert (recipe.task, recipe.name, recipe.data.source) == (
+        "classify", "classify/default", "labels.csv",
+    )  # fmt: skip
+    assert opened == [{"spec": "labels.csv", "check": False, "val": "none"}]
+    assert lines == [
+        "task classify: labels.csv holds several labels a picture",
+        "recipe classify/default: there is none for labels.csv alone",
+    ]
+
+
+def test_data_is_not_opened_where_the_task_is_known(opened: list[dict[str, Any]]) -> None:
+    lines: list[str] = []
+    assert build_recipe("digits", "classification", say=lines.append).name == "classify/digits"
+    assert build_recipe("", "", "classify/digits", say=lines.append).data.source == "digits"
+    assert build_recipe("x/", settings={"task.name": "cls"}).task == "classify"
+    assert opened == [] and lines == []
+
+
+def test_a_call_s_arguments_are_flags_or_keys(opened: list[dict[str, Any]]) -> None:
+    settings = {"epochs": 3, "optim__ema": 0.5, "optim.clip": 1, "task__head": "avg", "lr": None,
+                "crop_area": None}  # fmt: skip
+    recipe = build_recipe("digits", "cls", settings=settings)
+    assert (recipe.schedule.epochs, recipe.optim.ema, recipe.optim.clip) == (3.0, 0.5, 1.0)
+    assert recipe.task_options["head"] == "avg"
+    with pytest.raises(XferError, match="unknown key epoch") as caught:
+        build_recipe("digits", "cls", settings={"epoch": 3})
+    assert "epochs" in (caught.value.hint or "")
+
+
+def test_a_recipe_of_another_task_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xfer.task.names", lambda: ["classify", "detect"])
+    with pytest.raises(XferError, match="classify/default is for classify, not for detect"):
+        build_recipe("photos/", "det", "classify/default")
+
+
+def test_data_must_come_from_somewhere(tmp_path: Path) -> None:
+    with pytest.raises(XferError, match="no data given"):
+        build_recipe()
+    with pytest.raises(XferError, match="no data given"):
+        build_recipe(recipe="classify/default")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message", "hint"),
+    [
+        (Recipe(task="detekt"), "unknown task 'detekt'", "classify"),
+        (Recipe(task_options={"hed": "flat"}), "unknown key task.hed", "head"),
+        (Recipe(task_options={"head": "flatt"}), "task.head must be one of", ""),
+        (Recipe(task_options={"dropout": 2}), "task.dropout must be at most 1, got 2", ""),
+        (Recipe(backbone="alexnett"), "unknown backbone 'alexnett'", "alexnet"),
+        (Recipe(backbone="alexnet_2012", backbone_options={"lnr": "paper"}), "'lnr'", "lrn"),
+    ],
+)
+def test_names_and_options_are_checked_by_their_owners(
+    recipe: Recipe, message: str, hint: str
+) -> None:
+    with pytest.raises(XferError, match=message) as caught:
+        check(recipe)
+    assert hint in (caught.value.hint or "")
+
+
+def test_checking_gives_the_task_its_own_name() -> None:
+    assert check(Recipe(task="cls", backbone="alexnet_2012", backbone_options={"lrn": "paper"}))
+    assert check(Recipe(task="cls")).task == "classify"
