@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from xfer.endings import report
-from xfer.recipe import FIELDS, FLAGS
+from xfer.recipe import FIELDS, FLAGS, meaning
 from xfer.show import Show
 
 _PANELS: dict[str, tuple[str, ...]] = {
@@ -44,9 +44,7 @@ def recipe_flag(name: str) -> inspect.Parameter:
         field = FIELDS[key]
         kind = _TYPES[str(field.type)]
         choices: tuple[str, ...] = field.metadata.get("choices", ())
-        text: str = field.metadata["help"]
-        if choices:
-            text += f": {', '.join(choices)}"
+        text = meaning(key)
     else:
         kind, choices, text = str, (), _HELP[name]
     option = typer.Option(

@@ -12,7 +12,7 @@ from xfer.cli_flags import command
 from xfer.completion import recipes as offer_recipes
 from xfer.completion import runs as offer_runs
 from xfer.errors import XferError
-from xfer.recipe import FIELDS, flatten
+from xfer.recipe import FIELDS, flatten, meaning
 from xfer.show import Show, plain_text
 
 recipes = typer.Typer(help="Recipes: list, read, copy, check.", no_args_is_help=True)
@@ -56,7 +56,7 @@ def recipes_show(show: Show, name: RecipeName) -> None:
     recipe = load_recipe(name)
     note = header(recipe_text(name))
     if show.json:
-        helps = {key: field.metadata["help"] for key, field in FIELDS.items()}
+        helps = {key: meaning(key) for key in FIELDS}
         show.document({"name": name, "note": note, "recipe": flatten(recipe), "help": helps})
     else:
         # without its name, since what is made of it by hand is another recipe

@@ -142,6 +142,14 @@ FLAGS = {
     "seed": "run.seed", "device": "run.device", "precision": "run.precision",
 }  # fmt: skip
 
+
+def meaning(key: str) -> str:
+    """The help text of a key of the tables, with the values to choose from."""
+    rules = FIELDS[key].metadata
+    choices = f": {', '.join(rules['choices'])}" if "choices" in rules else ""
+    return f"{rules['help']}{choices}"
+
+
 _WORDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from xfer.errors import DataError, XferError, nearest
-from xfer.recipe import FIELDS, FLAGS, TABLES, Recipe, flatten, override
+from xfer.recipe import FIELDS, FLAGS, TABLES, Recipe, flatten, meaning, override
 
 _BARE_NAME = re.compile(r"([A-Za-z0-9][\w-]*)(:.*)?")
 _HOLDS = {
@@ -159,8 +159,8 @@ def dump(recipe: Recipe, explain: bool = False) -> str:
         if table != last:
             lines += ["", f"[{table}]"]
             last = table
-        meaning = f"  # {FIELDS[key].metadata['help']}" if explain and key in FIELDS else ""
-        lines.append(f"{_toml_key(name or 'name')} = {_toml(value)}{meaning}")
+        note = f"  # {meaning(key)}" if explain and key in FIELDS else ""
+        lines.append(f"{_toml_key(name or 'name')} = {_toml(value)}{note}")
     return "\n".join(lines) + "\n"
 
 
