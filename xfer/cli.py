@@ -16,6 +16,7 @@ from xfer.cli_flags import PANEL_OF, command
 from xfer.completion import recipes, runs, tasks
 from xfer.endings import complain, report
 from xfer.errors import XferError
+from xfer.recipe import FIELDS, checked
 from xfer.show import Show
 
 app = typer.Typer(
@@ -208,6 +209,8 @@ def evaluate(
     ] = -1,
 ) -> None:  # fmt: skip
     """Score a run's best weights, on its own data or on other pictures of the same classes."""
+    if tta:
+        checked("--tta", tta, FIELDS["eval.tta"])
     from xfer.evaluate import evaluate as score
 
     result = score(
@@ -243,11 +246,13 @@ def predict(
     """Say what is in pictures, by a run's best weights."""
     if format not in ("table", "json", "csv"):
         raise XferError(f"--format {format}: unknown", "choose table, json or csv")
+    if tta:
+        checked("--tta", tta, FIELDS["eval.tta"])
     from xfer.predict import predict as look
 
     found = look(run, paths, tta=tta, device=device, batch=batch)
     if draw is not None:
-        show.note(f"{len(found.draw(draw))} pictures drawn in {draw}")
+        show.note(f"drawn in {draw}: {len(found.draw(draw))}")
     if show.json or format == "json":
         show.document(found.to_json())
     elif format == "csv":

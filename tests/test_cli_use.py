@@ -1,0 +1,109 @@
+"""`xfer eval`, `xfer predict` and `xfer data show` print what their functions return."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from xfer.cli import main
+
+
+@pytest.fixture
+def scored(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    calls: list[dict[str, Any]] = []
+
+    def evaluate(run: Path, **options: Any) -> dict[str, Any]:
+        calls.append({"run": run, **options})
+        return {
+            "data": "photos", "split": "val", "images": 12, "primary": "top1",
+            "metrics": {"top1": 0.75, "per_class": {"ant": {"acc": 1.0}}},
+            "protocol": {"views": "single centre crop"},
+        }  # fmt: skip
+
+    monkeypatch.setitem(sys.modules, "xfer.evaluate", SimpleNamespace(evaluate=evaluate))
+    return calls
+
+
+def test_a_score_is_a_table_or_a_document(
+    scored: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["eval", "r", "--data", "photos", "--split", "val", "--tta", "flip", "--batch", "4"]
+    assert main([*words, "--device", "cpu", "--workers", "0"]) == 0
+    shown = capsys.readouterr()
+    assert "photos, val: 12 pictures" in shown.out and "0.75" in shown.out
+    assert "per_class" not in shown.out
+    assert "single centre crop" in shown.err
+    assert scored == [
+        {"run": Path("r"), "data": "photos", "split": "val", "tta": "flip", "batch": 4,
+         "device": "cpu", "workers": 0}
+    ]  # fmt: skip
+    assert main(["eval", "r", "--json", "-q"]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["per_class"] == {"ant": {"acc": 1.0}}
+    assert main(["eval", "r", "--tta", "5crop"]) == 2
+    assert "none, flip, 10crop" in capsys.readouterr().err
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    drawn: list[Any] = []
+    rows = [{"id": "a b.jpg", "label": "ant", "scores": {"ant": 0.875, "bee": 0.125}}]
+    found = SimpleNamespace(
+        rows=lambda: rows,
+        to_json=lambda: rows,
+        to_csv=lambda: "id,label\na b.jpg,ant\n",
+        draw=lambda folder: drawn.append(folder) or [folder / "a b.png"],
+    )
+    monkeypatch.setitem(
+        sys.modules, "xfer.predict", SimpleNamespace(predict=lambda *words, **options: found)
+    )
+    return drawn
+
+
+def test_predictions_come_as_table_json_or_csv(
+    seen: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", "r", "a b.jpg", "--draw", "pictures"]) == 0
+    shown = capsys.readouterr()
+    assert "a b.jpg" in shown.out and "ant" in shown.out
+    assert seen == [Path("pictures")] and "drawn in pictures: 1" in shown.err
+    assert main(["predict", "r", "a b.jpg", "--format", "csv"]) == 0
+    assert capsys.readouterr().out == "id,label\na b.jpg,ant\n"
+    for words in (["--json"], ["--format", "json"]):
+        assert main(["predict", "r", "a b.jpg", *words]) == 0
+        assert json.loads(capsys.readouterr().out)[0]["scores"]["ant"] == 0.875
+
+
+def test_data_is_shown_by_split_and_class(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[dict[str, Any]] = []
+
+    def open_data(spec: str, **options: Any) -> Any:
+        calls.append({"spec": spec, **options})
+        return SimpleNamespace(notes=("read as folder",), skipped=(("x.jpg", "zero bytes"),))
+
+    def show(bundle: Any, items: bool) -> dict[str, Any]:
+        val: dict[str, Any] = {"images": 3, "classes": {"ant": 1, "bee": 2}}
+        if items:
+            val["items"] = [["1.jpg", "ant"], ["2.jpg", "bee"]]
+        return {"splits": {"val": val}}
+
+    fake = SimpleNamespace(open_data=open_data, show=show)
+    monkeypatch.setitem(sys.modules, "xfer.data.open", fake)
+    assert main(["data", "show", "photos", "--limit", "3", "--val", "v"]) == 0
+    shown = capsys.readouterr()
+    assert calls == [{"spec": "photos", "skip_bad": True, "limit": 3, "val": "v"}]
+    assert [line.split() for line in shown.out.splitlines()[2:]] == [
+        ["(pictures)", "3"], ["ant", "1"], ["bee", "2"],
+    ]  # fmt: skip
+    assert "x.jpg: zero bytes" in shown.err and "read as folder" in shown.err
+    assert main(["data", "show", "photos", "--json", "--list"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["splits"]["val"]["items"] == [["1.jpg", "ant"], ["2.jpg", "bee"]]
+    assert main(["data", "show", "photos", "--list"]) == 0
+    assert "2.jpg" in capsys.readouterr().out
