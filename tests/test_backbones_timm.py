@@ -25,7 +25,6 @@ FAMILIES = {
     "efficientnet_lite0": 64,
     "tf_efficientnetv2_b0": 64,
     "swin_tiny_patch4_window7_224": 224,
-    "vgg11": 64,
     "edgenext_xx_small": 64,
     "vit_tiny_patch16_224": 224,
     "dla34": 64,

@@ -16,6 +16,7 @@ from xfer.errors import XferError
 from xfer.nn.fc import conv_to_linear, linear_to_conv
 from xfer.nn.init import INITS, initialise
 from xfer.nn.lrn import LocalResponseNorm, SpatialResponseNorm
+from xfer.nn.normalise import scale_and_shift
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
@@ -159,3 +160,21 @@ def test_an_unknown_init_names_the_nearest() -> None:
     with pytest.raises(XferError, match="modern"):
         initialise(nn.Linear(1, 1), "modem")
     assert set(INITS) == {"modern", "paper", "code", "bvlc", "caffenet"}
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_pixels_are_scaled_and_shifted_by_channel(channels_last: bool, dtype: torch.dtype) -> None:
+    images = torch.randint(0, 256, (3, 3, 190, 210), dtype=torch.uint8)
+    if channels_last:
+        images = images.to(memory_format=torch.channels_last)
+    scale, shift = (0.017, 0.5, 1.0), (-2.1, 3.0, -117.0)
+    out = scale_and_shift(images, scale, shift, dtype)
+    exact = images.double() * torch.tensor(scale).view(3, 1, 1) + torch.tensor(shift).view(3, 1, 1)
+    assert out.dtype == dtype and out.is_contiguous(
+        memory_format=torch.channels_last if channels_last else torch.contiguous_format
+    )
+    error = (out.double() - exact).abs()
+    assert bool(
+        (error <= exact.abs() * (2**-8 if dtype == torch.bfloat16 else 2**-21) + 2e-5).all()
+    )

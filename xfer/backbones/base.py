@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from xfer.backbones.geometry import ATTENDED, LOCAL, trace
 from xfer.backbones.tail import Tail
 from xfer.errors import XferError, nearest
+from xfer.nn.normalise import scale_and_shift
 from xfer.registry import Registry
 from xfer.types import FeatureSpec, Preprocess
 
@@ -158,13 +159,7 @@ class Backbone(nn.Module):
             images = images.flip(1)
         scale = [p.scale / std for std in p.std]
         shift = [-mean / std for mean, std in zip(p.mean, p.std, strict=True)]
-        # One pass that multiplies and adds in float32; the whole numbers 0..255 are exact in any
-        # dtype, scale and shift would not be in bf16.
-        options: dict[str, Any] = {"device": images.device, "dtype": torch.float32}
-        a = torch.tensor(scale, **options).view(1, 3, 1, 1)
-        b = torch.tensor(shift, **options).view(1, 3, 1, 1)
-        out = torch.addcmul(b, images.to(torch.float32), a)
-        return out.to(dtype)
+        return scale_and_shift(images, scale, shift, dtype)
 
 
 class SequentialBackbone(Backbone):

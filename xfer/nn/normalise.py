@@ -1,0 +1,38 @@
+"""uint8 pictures to what a net reads: one multiply-add a pixel, in blocks that stay in cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+_CACHE_BYTES = 1 << 18
+
+
+def scale_and_shift(
+    images: Tensor, scale: Sequence[float], shift: Sequence[float], dtype: torch.dtype
+) -> Tensor:
+    """images * scale + shift, a pair for each channel.
+
+    Computed in float32 whatever `dtype`: the pixels are exact in bf16, scale and shift are not.
+    On a CPU in channels_last the blocks are whole rows, since torch's broadcasting over three
+    channels is twice as slow as over a row of them.
+
+    Shapes: images (N, C, H, W) uint8 -> the same shape and memory format, of `dtype`.
+    """
+    a = torch.tensor(scale, dtype=torch.float32, device=images.device)
+    b = torch.tensor(shift, dtype=torch.float32, device=images.device)
+    last = images.is_contiguous(memory_format=torch.channels_last)
+    if images.device.type != "cpu" or not last or images.numel() == 0:
+        shape = (1, -1, 1, 1)
+        return torch.addcmul(b.view(shape), images.to(torch.float32), a.view(shape)).to(dtype)
+    channels, width = images.shape[1], images.shape[3]
+    out = torch.empty_like(images, dtype=dtype, memory_format=torch.channels_last)
+    pixels, results = (t.permute(0, 2, 3, 1).reshape(-1, width * channels) for t in (images, out))
+    a, b = a.repeat(width), b.repeat(width)
+    step = max(1, _CACHE_BYTES * torch.get_num_threads() // (4 * width * channels))
+    for start in range(0, len(pixels), step):
+        block = pixels[start : start + step].to(torch.float32)
+        results[start : start + step] = torch.addcmul(b, block, a, out=block)
+    return out
