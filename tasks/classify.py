@@ -134,6 +134,11 @@ class Classify(Task):
         weight = counts.sum() / (len(counts) * np.maximum(counts, 1))
         self.class_weight = torch.tensor(weight, dtype=torch.float32)
 
+    @property
+    def short_side(self) -> int:
+        """Twice the side of evaluation: the smallest crops are still not enlarged much."""
+        return 2 * self.preprocess.resize
+
     def transform(
         self, train: bool, tta: str = "none"
     ) -> Callable[[Sample, np.random.Generator], Any]:

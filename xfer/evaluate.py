@@ -95,6 +95,7 @@ def evaluate(
             bundle.splits[role], model.task.transform(False, tta), model.task.collate,
             batch=max(place.world, (batch or recipe.eval.batch or 2 * own.batch) // views),
             train=False, workers=workers, rank=place.rank, world=place.world,
+            short_side=model.task.short_side,
         )  # fmt: skip
         metric = score(model.task, loader, place, tta)
         return {
@@ -112,7 +113,7 @@ def open_other(data: str, split: str, task: Task, seed: int) -> Any:
     """Other pictures for a trained model: their classes, by name, must be the model's."""
     from xfer.data.open import open_data
 
-    bundle = open_data(data, val="none" if not split else "", seed=seed, classes=task.info.classes)
+    bundle = open_data(data, seed=seed, classes=task.info.classes, cut=False)
     if bundle.kind not in task.kinds:
         raise XferError(f"{data} holds {bundle.kind} data; the run needs {' or '.join(task.kinds)}")
     return bundle

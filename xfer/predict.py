@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ import torch
 
 from xfer import checkpoint, task as tasks
 from xfer.backbones.build import create_backbone
-from xfer.data.decode import decode
-from xfer.data.folder import find_pictures
+from xfer.data.decode import decode, shrink
+from xfer.data.walk import find_pictures
 from xfer.device import Place, find_device, find_precision
 from xfer.errors import DataError, XferError
 from xfer.finish import rows_to_csv
@@ -83,11 +83,17 @@ class Model:
         found: list[Any] = []
         unused = np.random.default_rng(0)
         for start in range(0, len(samples), batch):
-            part = [s if isinstance(s, Sample) else _read(s) for s in samples[start : start + batch]]
+            part = [self._read(s) for s in samples[start : start + batch]]
             moved = self.task.collate([transform(s, unused) for s in part]).to(self.place.device)
             with self.place.autocast():
                 found.extend(self.task.predict(moved, tta))
         return Predictions(self.task, tuple(found), tuple(samples))
+
+    def _read(self, sample: Sample | Path) -> Sample:
+        side = self.task.short_side
+        if isinstance(sample, Path):
+            return Sample(str(sample), decode(sample, side))
+        return replace(sample, image=shrink(sample.image, side))
 
 
 @dataclass(frozen=True)
@@ -147,10 +153,6 @@ class Predictions(Sequence[Any]):
 
     def __str__(self) -> str:
         return json.dumps(self.rows(), indent=1, ensure_ascii=False)
-
-
-def _read(path: Path) -> Sample:
-    return Sample(str(path), decode(path))
 
 
 def gather_samples(images: Any) -> Iterable[Sample | Path]:

@@ -99,6 +99,11 @@ class Task(nn.Module):
         own = self.backbone.preprocess
         return own.at(self.data.size) if self.data.size else own
 
+    @property
+    def short_side(self) -> int:
+        """Pictures are decoded no larger than this short side, pixels; 0: in full."""
+        return 0
+
     @abstractmethod
     def transform(
         self, train: bool, tta: str = "none"

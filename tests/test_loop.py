@@ -1,0 +1,279 @@
+"""The loop: learning, resuming to equal bits, stopping, and what is written."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import xfer
+from xfer import checkpoint
+from xfer.errors import DataError, DivergedError, XferError
+from xfer.job import Job
+from xfer.loop import Summary, fit
+from xfer.recipe import DataTable, OptimTable, Recipe, RunTable, ScheduleTable
+from xfer.run import Run
+from xfer.stop import Interrupted
+
+TINY = Recipe(
+    name="test",
+    backbone="tiny_nets:tiny",
+    weights="none",
+    task_options={"head": "flat"},
+    data=DataTable(source="digits", batch=64, augment="light", flip=False, limit=320, workers=1),
+    optim=OptimTable(lr=1e-2, head_scale=1.0, ema=0.5),
+    schedule=ScheduleTable(epochs=4),
+    run=RunTable(precision="fp32", plots=False),
+)
+
+
+def train(out: Path, recipe: Recipe = TINY, **options: Any) -> Summary:
+    return fit(recipe, out, verbosity=-1, **options)
+
+
+def changed(recipe: Recipe = TINY, **tables: dict[str, Any]) -> Recipe:
+    return replace(recipe, **{k: replace(getattr(recipe, k), **v) for k, v in tables.items()})
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return checkpoint.load_weights(run / "best.safetensors")
+
+
+def losses(run: Path) -> dict[int, float]:
+    return {e["step"]: e["loss"] for e in Run(run).events() if e["event"] == "train"}
+
+
+def equal(a: Path, b: Path) -> bool:
+    one, two = weights(a), weights(b)
+    same = one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
+    return same and losses(a) == losses(b)
+
+
+class Stopped(Exception):
+    """Stands for a process that is gone."""
+
+
+def stop_at(step: int, monkeypatch: pytest.MonkeyPatch, how: Any) -> None:
+    """Runs `how` as training begins that step."""
+    real = Job.begin_step
+
+    def begin(job: Job) -> float:
+        if job.step == step:
+            how()
+        return real(job)
+
+    monkeypatch.setattr(Job, "begin_step", begin)
+
+
+def die() -> None:
+    raise Stopped
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("whole") / "run"
+    train(out)
+    return out
+
+
+def test_the_loss_falls_and_the_score_is_above_chance(whole: Path) -> None:
+    seen = list(losses(whole).values())
+    assert seen[-1] < 0.9 * seen[0]
+    assert json.loads((whole / "result.json").read_text())["metrics"]["top1"] > 0.3
+
+
+def test_the_folder_holds_what_the_surface_promises(whole: Path) -> None:
+    names = {p.name for p in whole.iterdir()}
+    assert names >= {
+        "recipe.toml", "env.json", "log.jsonl", "result.json", "best.safetensors", "model.json",
+        "classes.txt", "split.json", "last", "predictions",
+    }  # fmt: skip
+    result = json.loads((whole / "result.json").read_text())
+    assert result["schema"] == 1 and result["task"] == "classify" and result["seed"] == 0
+    assert result["primary"] == "top1" and "views" in result["protocol"]
+    assert result["steps"] == 20 and 0 < result["best_step"] <= 20
+    for key in ("seconds", "images_per_second", "data_wait", "peak_memory_mb"):
+        assert math.isfinite(result[key])
+    env = json.loads((whole / "env.json").read_text())
+    assert env["world_size"] == 1 and env["data_fingerprint"] and env["versions"]["torch"]
+    events = Run(whole).events()
+    assert [e["event"] for e in events].count("eval") == 4
+    first = next(e for e in events if e["event"] == "train")
+    assert {"step", "losses", "loss", "lr", "images_per_second", "data_wait"} <= first.keys()
+    rows = (whole / "predictions" / "val.csv").read_text().splitlines()
+    assert len(rows) == 1 + json.loads((whole / "result.json").read_text())["metrics"]["n"] \
+        if "n" in result["metrics"] else len(rows) > 10  # fmt: skip
+
+
+def test_the_stored_recipe_runs_again_to_the_same_weights(whole: Path, tmp_path: Path) -> None:
+    fit(Run.open(whole).recipe(), tmp_path / "again", verbosity=-1)
+    assert equal(whole, tmp_path / "again")
+
+
+@pytest.mark.parametrize("step", [1, 7, 13, 19])
+def test_a_run_that_died_resumes_to_equal_bits(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        stop_at(step, patch, die)
+        train(tmp_path / "b")
+    fit(resume=tmp_path / "b", verbosity=-1)
+    assert equal(whole, tmp_path / "b")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_at_once_and_resuming_gives_equal_bits(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(Interrupted, match="--resume"):
+        stop_at(8, patch, lambda: os.kill(os.getpid(), number))
+        train(tmp_path / "b")
+    assert checkpoint.load_state(tmp_path / "b" / "last" / "state.pt")["step"] == 9
+    fit(resume=tmp_path / "b", verbosity=-1)
+    assert equal(whole, tmp_path / "b")
+    resumed = [e["step"] for e in Run(tmp_path / "b").events() if e["event"] == "resume"]
+    assert resumed == [9]
+
+
+def test_everything_with_a_state_resumes_to_equal_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thawing, accumulation, clipping, mixing, plateau, dropout: all states at once."""
+    recipe = changed(
+        TINY,
+        data={"augment": "strong"},
+        optim={"freeze_epochs": 1, "accumulate": 2, "clip": 1.0, "name": "sgd", "lr": 0.05},
+        schedule={"name": "plateau", "patience": 1},
+        eval={"every": 0.5},
+    )
+    options = {"head": "flat", "mixup": 0.2, "cutmix": 0.5, "dropout": 0.3}
+    recipe = replace(recipe, task_options=options)
+    train(tmp_path / "a", recipe)
+    for name, step in (("b", 4), ("c", 11)):
+        with monkeypatch.context() as patch, pytest.raises(Stopped):
+            stop_at(step, patch, die)
+            train(tmp_path / name, recipe)
+        fit(resume=tmp_path / name, verbosity=-1)
+        assert equal(tmp_path / "a", tmp_path / name)
+
+
+def test_resuming_a_finished_run_changes_nothing(whole: Path) -> None:
+    before = (whole / "log.jsonl").read_bytes()
+    assert fit(resume=whole).result["steps"] == 20
+    assert (whole / "log.jsonl").read_bytes() == before
+
+
+def test_resuming_on_other_data_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        stop_at(7, patch, die)
+        train(tmp_path / "b")
+    recipe = Run(tmp_path / "b").recipe()
+    other = changed(recipe, data={"limit": 330})
+    from xfer.recipe_file import dump
+
+    (tmp_path / "b" / "recipe.toml").write_text(dump(other))
+    with pytest.raises(DataError, match="changed since"):
+        fit(resume=tmp_path / "b", verbosity=-1)
+
+
+def test_a_loss_that_is_not_finite_stops_with_what_to_try_and_keeps_what_was_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Job.add_losses
+
+    def spoil(job: Job, found: dict[str, torch.Tensor]) -> None:
+        real(job, {k: v * float("nan") for k, v in found.items()} if job.step == 12 else found)
+
+    monkeypatch.setattr(Job, "add_losses", spoil)
+    with pytest.raises(DivergedError, match="nan at step 13"):
+        train(tmp_path / "b")
+    assert weights(tmp_path / "b")
+    assert checkpoint.load_state(tmp_path / "b" / "last" / "state.pt")["step"] in (5, 10)
+    assert not (tmp_path / "b" / "result.json").exists()
+
+
+def test_out_of_memory_names_the_batch_that_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xfer.task import get
+
+    classify = get("classify")
+    real = classify.forward
+
+    def forward(task: Any, batch: Any) -> Any:
+        if len(batch) > 20:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(task, batch)
+
+    monkeypatch.setattr(classify, "forward", forward)
+    with pytest.raises(XferError, match=r"--batch 16 fits.*accumulate=4"):
+        train(tmp_path / "b")
+
+
+def test_accumulating_gives_the_gradient_of_the_whole_batch(tmp_path: Path) -> None:
+    plain = changed(TINY, schedule={"steps": 1}, data={"augment": "none"}, optim={"name": "sgd"})
+    plain = replace(
+        plain, task_options={"head": "flat", "dropout": 0.0}, backbone_options={"batch_norm": False}
+    )
+    train(tmp_path / "a", plain)
+    train(tmp_path / "b", changed(plain, optim={"accumulate": 3}))
+    one, two = weights(tmp_path / "a"), weights(tmp_path / "b")
+    assert all(torch.allclose(one[k], two[k], atol=1e-6) for k in one)
+    assert math.isclose(losses(tmp_path / "a")[1], losses(tmp_path / "b")[1], rel_tol=1e-5)
+
+
+def test_without_a_val_split_the_last_weights_are_kept_and_test_is_scored_once(
+    tmp_path: Path,
+) -> None:
+    summary = train(tmp_path / "a", changed(TINY, data={"val": "none", "test": "val"}))
+    assert "metrics" not in summary.result and summary.result["test_metrics"]["top1"] > 0.2
+    assert summary.result["best_step"] == summary.result["steps"]
+
+
+def test_early_stopping_ends_the_run(tmp_path: Path) -> None:
+    recipe = changed(TINY, schedule={"epochs": 50, "stop_after": 2}, optim={"lr": 1e-9})
+    assert train(tmp_path / "a", recipe).result["steps"] < 100
+
+
+def test_a_dry_run_leaves_nothing_behind(tmp_path: Path) -> None:
+    assert "dry run" in train(tmp_path / "a", dry_run=True).line()
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_batch_larger_than_the_set_is_one_partial_batch(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    summary = train(tmp_path / "a", changed(TINY, data={"batch": 1000}))
+    assert summary.result["steps"] == 4
+    assert "fewer than a batch" in capfd.readouterr().err
+
+
+def test_a_model_loads_from_its_folder_and_predicts_as_it_was_scored(whole: Path) -> None:
+    from xfer.evaluate import evaluate
+
+    model = xfer.load(whole, device="cpu")
+    assert model.classes == tuple("0123456789")
+    result = json.loads((whole / "result.json").read_text())
+    again = evaluate(whole, device="cpu")
+    assert math.isclose(again["metrics"]["top1"], result["metrics"]["top1"], abs_tol=0.02)
+    assert again["split"] == "val" and "views" in again["protocol"]
+
+
+def test_python_calls_mirror_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = xfer.finetune(
+        data="digits", backbone="tiny_nets:tiny", weights="none", epochs=1, limit=128, batch=32,
+        data__size=32, run__plots=False, verbosity=-1,
+    )  # fmt: skip
+    assert run.path.parent == Path("runs") and run.result["primary"] == "top1"
+    image = torch.randint(0, 255, (40, 50, 3), dtype=torch.uint8).numpy()
+    assert len(run.predict([image, image])) == 2
