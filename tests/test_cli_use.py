@@ -78,6 +78,28 @@ def test_predictions_come_as_table_json_or_csv(
         assert json.loads(capsys.readouterr().out)[0]["scores"]["ant"] == 0.875
 
 
+def test_known_data_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    monkeypatch.setenv("XFER_DATA", str(tmp_path))
+    assert main(["data", "ls", "--json"]) == 0
+    found = {row["name"]: row["where"] for row in json.loads(capsys.readouterr().out)}
+    assert found["digits"] == "embedded"
+    assert found["photos"] == str(tmp_path / "photos")
+    monkeypatch.setenv("XFER_DATA", str(tmp_path / "nowhere"))
+    assert main(["data", "ls"]) == 0
+    shown = capsys.readouterr()
+    assert "digits" in shown.out and "folder" in shown.err and "photos" not in shown.out
+
+
+def test_digits_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "show", "digits", "--json"]) == 0
+    splits = json.loads(capsys.readouterr().out)["splits"]
+    assert sum(one["images"] for one in splits.values()) == 1797
+    assert all(sum(one["classes"].values()) == one["images"] for one in splits.values())
+
+
 def test_data_is_shown_by_split_and_class(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

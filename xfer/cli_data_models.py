@@ -16,6 +16,25 @@ data = typer.Typer(help="Data sets: what is there, and what is in one.", no_args
 models = typer.Typer(help="Backbones and weight files.", no_args_is_help=True)
 
 
+@command(data, "ls")
+def data_ls(show: Show) -> None:
+    """List the data sets that go by a bare NAME: embedded, or under $XFER_DATA."""
+    from xfer.data.open import EMBEDDED, data_folder
+    from xfer.data.source import formats
+
+    rows = [{"name": name, "where": "embedded"} for name in EMBEDDED]
+    root = data_folder("")
+    if root.is_dir():
+        inside = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
+        rows += [{"name": entry.name, "where": str(entry)} for entry in inside]
+    if show.json:
+        show.document(rows)
+        return
+    show.table(rows)
+    show.note(f"known sets are looked for in {root}")
+    show.note(f"formats of FORMAT:PATH: {', '.join(formats.names())}")
+
+
 @command(data, "show", flags=("train", "val", "test", "limit", "seed"))
 def data_show(
     show: Show,
