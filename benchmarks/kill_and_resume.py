@@ -59,7 +59,9 @@ def run_and_kill(
     Args:
         aimed: wait on for the next temporary file in the run folder, and kill while it is there.
     """
-    process = subprocess.Popen(command(out, words), stderr=subprocess.DEVNULL)
+    said = out.with_suffix(".txt")
+    with said.open("wb") as file:
+        process = subprocess.Popen(command(out, words), stderr=file)
     try:
         process.wait(delay)
     except subprocess.TimeoutExpired:
@@ -71,6 +73,7 @@ def run_and_kill(
             process.wait(PATIENCE)
     status = process.returncode
     if status not in (0, 130, -how):
+        print(said.read_text(encoding="utf-8", errors="replace")[-2000:])
         raise SystemExit(f"{out.name}: exit {status}, neither an end nor an interruption")
     return status or None
 
