@@ -278,7 +278,7 @@ def infer_task(data: str, settings: Mapping[str, Any]) -> tuple[str, str]:
     from xfer.data.open import open_data
 
     splits = {s: settings[f"data.{s}"] for s in ("train", "val", "test") if f"data.{s}" in settings}
-    kind = open_data(data, check=False, cut=False, **splits).kind
+    kind = open_data(data, check=False, **{"val": "none", **splits}).kind
     task = tasks.for_kind(kind)
     return task, f"task {task}: {data} holds {_HOLDS[kind]}"
 
