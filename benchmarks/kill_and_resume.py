@@ -151,8 +151,8 @@ def compare(
         out = work / f"killed-{runs}"
         ended = False
         while not ended and done < kills:
-            how = SIGNALS[done % len(SIGNALS)]
             aim = aimed > 0 and done % aimed == aimed - 1
+            how = signal.SIGKILL if aim else SIGNALS[done % len(SIGNALS)]
             status = run_and_kill(out, words, moments.uniform(0, 0.8 * seconds), how, aim)
             ended = status is None
             if not ended:
