@@ -92,9 +92,12 @@ class Job:
         if len(self.train) == 0:
             raise DataError(f"{recipe.data.source}: fewer training pictures than processes")
         self.epoch_steps = len(self.train)
-        by_epochs = max(1, round(recipe.schedule.epochs * self.epoch_steps))
+        epochs = recipe.schedule.epochs
+        by_epochs = max(1, recipe.schedule.min_steps, round(epochs * self.epoch_steps))
         self.steps = recipe.schedule.steps or by_epochs
-        self.eval_steps = max(1, round(recipe.eval.every * self.epoch_steps))
+        # a set too small for its epochs is passed more often, and scored no more often for that
+        a_pass = self.epoch_steps if recipe.schedule.steps else by_epochs / epochs
+        self.eval_steps = max(1, round(recipe.eval.every * a_pass))
         self.thaw_step = round(recipe.optim.freeze_epochs * self.epoch_steps)
         self.schedule = Schedule(recipe.schedule, self.steps, self.epoch_steps)
         self.scaler = place.scaler()
