@@ -2,7 +2,7 @@
 
 One run goes through undisturbed. Then the same command is killed (SIGKILL, SIGTERM and SIGINT in
 turn) after a random while, every fifth time by SIGKILL in the moment when a file is being written,
-and resumed, until it ends; when it ends early, another one is started, until so many kills are done.
+and resumed, until it ends; when it ends early, another is started, until so many kills are done.
 Every run that was killed must have the same bits as the first: each tensor of best.safetensors and
 each loss, rate and score in log.jsonl.
 
