@@ -19,10 +19,10 @@ models = typer.Typer(help="Backbones and weight files.", no_args_is_help=True)
 @command(data, "ls")
 def data_ls(show: Show) -> None:
     """List the data sets that go by a bare NAME: embedded, or under $XFER_DATA."""
-    from xfer.data.open import EMBEDDED, data_folder
-    from xfer.data.source import formats
+    from xfer.data.formats import EMBEDDED, FORMATS
+    from xfer.data.spec import data_folder
 
-    rows = [{"name": name, "where": "embedded"} for name in EMBEDDED]
+    rows = [{"name": name, "where": "embedded"} for name in EMBEDDED.names()]
     root = data_folder("")
     if root.is_dir():
         inside = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
@@ -32,7 +32,7 @@ def data_ls(show: Show) -> None:
         return
     show.table(rows)
     show.note(f"known sets are looked for in {root}")
-    show.note(f"formats of FORMAT:PATH: {', '.join(formats.names())}")
+    show.note(f"formats of FORMAT:PATH: {', '.join(FORMATS.names())}")
 
 
 @command(data, "show", flags=("train", "val", "test", "limit", "seed"))

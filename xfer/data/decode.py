@@ -1,17 +1,22 @@
-"""Picture files to pixels: uint8 RGB, upright, the same on every path.
+"""Pictures from files: always uint8 RGB, upright, or an error that says what the file is.
 
-JPEG goes through simplejpeg (twice as fast as PIL, and without the interpreter's lock); whatever
-it refuses, and every other format, through PIL. Policies: EXIF orientation is applied; CMYK is
-converted as PIL does (Adobe's inverted files included); 16-bit is divided by 257; transparency
-is composited on white; of an animation the first frame is taken.
+Baseline grey and colour JPEGs go through simplejpeg (libjpeg-turbo, which releases the GIL),
+everything else through Pillow. Both see the same policy:
+
+    EXIF orientation         applied
+    CMYK, YCCK               converted, Adobe's inversion included
+    16 bits a channel        divided by 257
+    transparency             composited on white
+    animation, several pages the first frame
+    more than MAX_PIXELS     refused before anything is decoded
 """
 
 from __future__ import annotations
 
 import io
-import threading
-import warnings
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,52 +24,55 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from xfer.data.exif import JpegHeader, orientation_of, read_jpeg_header, upright
+from xfer.data.walk import readable
 from xfer.errors import DataError
 
-MAX_PIXELS = 200_000_000
-_ORIENTATION = 0x0112
-# warnings' filters belong to the process: one thread at a time may silence PIL
-_quiet = threading.Lock()
+# Pillow's own first limit: over it, it would warn
+MAX_PIXELS = 89_478_485
+
+# no format that runs another program (EPS) or is no picture of pixels
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000")
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class DecodeError(DataError):
-    """A picture file that can't be decoded. `reason` says why, in words."""
+    """A file is no picture that can be read. `reason` says why, without naming the file."""
 
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"{name}: {reason}", "remove it, or leave it out: data.skip_bad=true")
+    def __init__(self, reason: str, name: str = "picture") -> None:
+        super().__init__(f"{name}: {reason}", "remove it, or --set data.skip_bad=true")
         self.reason = reason
+        self.name = name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.reason, self.name)
 
 
 def decode(source: Path | str | bytes, short_side: int = 0) -> NDArray[np.uint8]:
-    """Decodes a picture.
+    """Reads one picture.
 
     Args:
-        source: a path, or a file's bytes.
-        short_side: if above 0, a picture whose shorter side is longer than this is shrunk to it by
-            averaging areas; large JPEGs are not even decoded in full.
+        source: a path, or the bytes of the file.
+        short_side: where positive, a picture with a longer short side than this is shrunk to it
+            by averaging areas; a JPEG twice as large or more is not even decoded in full. Use it
+            in training and evaluation alike.
 
-    Returns: uint8 (H, W, 3), RGB, upright.
-    Raises: DecodeError for what is no picture, is cut off, or is larger than 200 megapixels.
+    Returns: uint8 (H, W, 3), RGB, upright, C-contiguous.
+    Raises: DecodeError, with the path in its message where one was given.
     """
-    name = "picture" if isinstance(source, bytes) else str(source)
     if isinstance(source, bytes):
-        data = source
-    else:
-        try:
-            data = Path(source).read_bytes()
-        except OSError as error:
-            raise DecodeError(name, error.strerror or "can't be read") from None
-    reason = _not_a_picture(data)
-    if reason:
-        raise DecodeError(name, reason)
-    pixels = _jpeg(data, short_side) if data[:3] == b"\xff\xd8\xff" else None
-    if pixels is None:
-        pixels = _by_pil(data, name)
-    return shrink(pixels, short_side)
+        return shrink(_decode(source, short_side), short_side)
+    try:
+        return shrink(_decode(Path(source).read_bytes(), short_side), short_side)
+    except DecodeError as error:
+        raise DecodeError(error.reason, readable(str(source))) from error.__cause__
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DecodeError(reason, readable(str(source))) from None
 
 
 def shrink(image: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
-    """The picture with its shorter side at most `short_side` (0: as it is), averaging areas."""
+    """The picture with its short side at most `short_side` (0: as it is), averaging areas."""
     height, width = image.shape[:2]
     if not short_side or min(height, width) <= short_side:
         return image
@@ -73,91 +81,162 @@ def shrink(image: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _not_a_picture(data: bytes) -> str | None:
+def _decode(data: bytes, short_side: int) -> NDArray[np.uint8]:
     if not data:
-        return "zero bytes"
-    start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if start.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
-        return "is an HTML page, not a picture"
-    if start.startswith((b"<?xml", b"<svg")):
-        return "is XML or SVG, not a picture of pixels"
-    if start.startswith(b"version https://git-lfs"):
-        return "is a Git LFS pointer: the picture itself was not fetched"
-    return None
+        raise DecodeError("zero bytes")
+    if data.startswith(b"\xff\xd8\xff"):
+        header = read_jpeg_header(data)
+        if header is None:
+            raise DecodeError("cut off")
+        _check_size(header.width, header.height)
+        image = _turbo(data, header, short_side)
+        return upright(_pillow(data) if image is None else image, header.orientation)
+    if (
+        data.startswith(b"\x89PNG\r\n\x1a\n")
+        and len(data) > 25
+        and data[24] == 16
+        and data[25] != 0
+    ):
+        deep = _deep_png(data)
+        if deep is not None:
+            return upright(deep, orientation_of(_png_chunk(data, b"eXIf")))
+    return _pillow(data)
 
 
-def _jpeg(data: bytes, short_side: int) -> NDArray[np.uint8] | None:
-    """A baseline or progressive RGB or grey JPEG; None for what PIL must judge."""
+def _turbo(data: bytes, header: JpegHeader, short_side: int) -> NDArray[np.uint8] | None:
+    """The picture by simplejpeg; None where it can't, or is not sure: then Pillow decides."""
+    if header.components not in (1, 3):
+        return None
+    # below half the size, libjpeg-turbo's scaled transforms save time; above, they cost some
+    least = short_side if min(header.width, header.height) >= 2 * short_side else 0
     try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        if colours not in ("YCbCr", "RGB", "Gray", "GRAY") or height * width > MAX_PIXELS:
-            return None
-        wanted = 0
-        if short_side and min(height, width) >= 2 * short_side:
-            wanted = short_side
-        pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=wanted, min_width=wanted)
+        return simplejpeg.decode_jpeg(data, "RGB", min_height=least, min_width=least)
     except ValueError:
         return None
-    return _upright(pixels, _orientation(data))
 
 
-def _orientation(data: bytes) -> int:
-    """EXIF orientation 1..8 of a JPEG; 1 where there is none or it can't be read."""
-    if b"Exif\0\0" not in data[: 1 << 16]:
-        return 1
+def _deep_png(data: bytes) -> NDArray[np.uint8] | None:
+    """Colour or alpha at 16 bits: Pillow would keep the high byte only."""
+    width, height = (int.from_bytes(data[i : i + 4], "big") for i in (16, 20))
+    _check_size(width, height)
+    if b"IEND" not in data[-16:]:
+        raise DecodeError("cut off")
     try:
-        with _quiet, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return int(Image.open(io.BytesIO(data)).getexif().get(_ORIENTATION, 1))
-    except Exception:  # PIL raises anything from SyntaxError to struct.error for broken EXIF
-        return 1
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    if image is None or image.dtype != np.uint16 or image.ndim != 3:
+        return None
+    small = _to_8_bits(np.asarray(image, np.uint16))
+    if small.shape[2] == 4:
+        return _on_white(small[:, :, [2, 1, 0, 3]])
+    return np.ascontiguousarray(small[:, :, ::-1])
 
 
-def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Undoes an EXIF orientation, as PIL's ImageOps.exif_transpose."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.transpose(1, 0, 2)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return np.ascontiguousarray(pixels)
+@cache
+def _formats() -> tuple[str, ...]:
+    """FORMATS that this Pillow was built with."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _by_pil(data: bytes, name: str) -> NDArray[np.uint8]:
+def _pillow(data: bytes) -> NDArray[np.uint8]:
     try:
-        with _quiet, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data))
-            if image.width * image.height > MAX_PIXELS:
-                size = f"{image.width}x{image.height}"
-                raise DecodeError(name, f"{size} pixels are more than {MAX_PIXELS // 10**6} million")
-            orientation = int(image.getexif().get(_ORIENTATION, 1))
-        image.load()
-        pixels = _rgb(image)
+        with Image.open(io.BytesIO(data), formats=_formats()) as image:
+            _check_size(*image.size)
+            image.load()
+            pixels = _rgb(image)
+            # Pillow turns TIFFs itself; JPEGs are turned by the caller
+            turned = image.format in ("TIFF", "JPEG", "MPO")
+            exif = None if turned else image.info.get("exif")
+            return upright(pixels, orientation_of(exif))
     except DecodeError:
         raise
     except UnidentifiedImageError:
-        raise DecodeError(name, "is not a picture in a known format") from None
-    except (Image.DecompressionBombError, MemoryError):
-        raise DecodeError(name, "is too large to decode") from None
-    except Exception as error:  # PIL's plugins raise many kinds for broken files
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        cut = "truncated" in text or "Truncated" in text or "EOF" in text or "broken data" in text
-        raise DecodeError(name, "is cut off" if cut else f"is broken ({text})") from None
-    return _upright(pixels, orientation if 1 <= orientation <= 8 else 1)
+        raise DecodeError(_what_is(data)) from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise DecodeError(_too_large()) from None
+    except Exception as error:  # Pillow's plugins raise nearly every kind for a damaged file
+        raise DecodeError(_damage(data, error)) from error
 
 
-def _rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """Any mode of PIL as uint8 RGB."""
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        values = np.asarray(image).astype(np.float64)
-        if values.max(initial=0) > 255:
-            values = values / 257
-        grey = np.clip(np.round(values), 0, 255).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
-    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
-    return np.asarray(image.convert("RGB"))
+def _rgb(image: Any) -> NDArray[np.uint8]:
+    """A loaded Pillow image as uint8 (H, W, 3)."""
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        if values.size and (values.min() < 0 or values.max() > 65535):
+            raise DecodeError("its values are not within 16 bits: save it as 8 or 16 bit")
+        grey = _to_8_bits(values.astype(np.uint16))
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode == "F":
+        raise DecodeError("holds floating-point numbers: save it as 8 or 16 bit")
+    if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
+        return _on_white(np.asarray(image.convert("RGBA")))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _to_8_bits(values: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """0..65535 to 0..255, rounded: 257 = 65535 / 255."""
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    alpha = rgba[:, :, 3:].astype(np.uint16)
+    mixed = rgba[:, :, :3] * alpha + 255 * (255 - alpha)
+    return ((mixed.astype(np.uint32) + 127) // 255).astype(np.uint8)
+
+
+def _check_size(width: int, height: int) -> None:
+    if width <= 0 or height <= 0:
+        raise DecodeError("has no pixels")
+    if width * height > MAX_PIXELS:
+        raise DecodeError(f"{width} x {height}: {_too_large()}")
+
+
+def _too_large() -> str:
+    return f"more than {MAX_PIXELS / 1e6:.0f} million pixels; shrink it first"
+
+
+def _png_chunk(data: bytes, name: bytes) -> bytes | None:
+    """The content of a PNG's first chunk of that name."""
+    at = 8
+    while at + 8 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] == name:
+            return data[at + 8 : at + 8 + length]
+        at += length + 12
+    return None
+
+
+_KNOWN_STARTS = (
+    (b"<!doctype html", "is HTML, not a picture"),
+    (b"<html", "is HTML, not a picture"),
+    (b"<svg", "is SVG, a drawing without pixels"),
+    (b"<?xml", "is XML, not a picture"),
+    (b"version https://git-lfs", "is a Git LFS pointer: fetch the file itself"),
+    (b"%pdf", "is PDF, not a picture"),
+    (b"pk\x03\x04", "is a zip archive, not a picture"),
+    (b"\x1f\x8b", "is gzip, not a picture"),
+    (b"{", "is text, not a picture"),
+)
+
+
+def _what_is(data: bytes) -> str:
+    """What a file is that no reader knows."""
+    start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    for mark, meaning in _KNOWN_STARTS:
+        if start.startswith(mark):
+            return meaning
+    if data.startswith((b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")):
+        return "cut off"
+    if not data.strip(b"\0"):
+        return "holds only zeros"
+    return "is no picture in a known format"
+
+
+def _damage(data: bytes, error: Exception) -> str:
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    cut = data.startswith(b"\x89PNG") and b"IEND" not in data[-16:]
+    if cut or any(word in text.lower() for word in ("truncat", "not enough", "unexpected end")):
+        return "cut off"
+    return f"damaged ({text})"

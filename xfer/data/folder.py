@@ -1,89 +1,111 @@
-"""Folders: a folder a class, with or without folders for the splits; or pictures without labels."""
+"""`folder`: a folder of class folders, or train/, val/ and test/ with class folders in each.
+
+The class of a picture is the first folder below the top or the split; folders inside it are
+looked into as well. Classes are numbered by code point, as torchvision's ImageFolder does
+(1, 10, 2; timm sorts 1, 2, 10). Folders without a picture are no classes.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
-from xfer.data.source import Found, Pictures, Source, formats
-from xfer.data.walk import Walk, nfc, subfolders
+from xfer.data.files import FileSource
+from xfer.data.formats import FORMATS, WHOLE, Reading, role_of, split_folders
+from xfer.data.source import Source
+from xfer.data.walk import (
+    Found,
+    find_pictures,
+    has_picture,
+    is_junk,
+    is_picture,
+    listing,
+    readable,
+    subfolders,
+    walk,
+)
 from xfer.errors import DataError
 from xfer.types import DataInfo
 
-SPLIT_NAMES = {
-    "train": "train", "training": "train",
-    "val": "val", "valid": "val", "validation": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
+__all__ = ["Folder", "find_pictures"]
+
+# folders of these names belong to sets of boxes or masks: their pictures are not sorted by class
+OTHER_LAYOUTS = frozenset(
+    ("annotations", "imagesets", "jpegimages", "segmentationclass", "masks", "labels")
+)
 
 
-@formats.register("folder")
+@FORMATS.register("folder")
 class Folder:
-    """`train/cat/1.jpg` and `val/dog/2.jpg`, or `cat/1.jpg` alone, or only pictures.
+    """Pictures sorted into folders by class."""
 
-    The class is the first folder below the split, whatever lies deeper. Classes are ordered by
-    code point, as torchvision orders them.
-    """
+    weak: ClassVar[bool] = False
 
-    @staticmethod
-    def recognise(path: Path) -> str | None:
+    def recognise(self, path: Path) -> str | None:
         if not path.is_dir():
             return None
-        inside = subfolders(path)
-        splits = [p.name for p in inside if p.name.lower() in SPLIT_NAMES]
-        if splits and any(subfolders(path / s) for s in splits):
-            return f"class folders in {', '.join(splits)}"
-        if any(Walk().pictures(p) for p in inside):
-            return f"{len(inside)} class folders"
-        return "pictures without labels" if Walk().pictures(path) else None
+        folders = subfolders(path)
+        if any(f.name.casefold() in OTHER_LAYOUTS for f in folders):
+            return None
+        splits = split_folders(path, (), folders)
+        if splits:
+            sorted_in = [f.name for f in splits if _has_class(f)]
+            if not sorted_in:
+                return None
+            return f"class folders in {', '.join(f'{name}/' for name in sorted_in)}"
+        return "class folders" if _has_class(path) else None
 
-    @staticmethod
-    def load(path: Path, name: str) -> Found:
-        inside = subfolders(path)
-        splits = [p for p in inside if p.name.lower() in SPLIT_NAMES]
-        if not any(subfolders(s) for s in splits):
-            splits = []
-        walk = Walk()
-        roots = {s.name: s for s in splits} if splits else {"all": path}
-        found = {split: _by_class(root, walk) for split, root in roots.items()}
-        notes = list(walk.notes())
-        if not any(found.values()):
-            return _unlabelled(path, name, walk)
-        for split, classes in found.items():
-            empty = [c for c, pictures in classes.items() if not pictures]
-            if empty:
-                notes.append(f"{split}: no pictures in {', '.join(empty[:5])}")
-        classes = tuple(
-            sorted({c for by_class in found.values() for c, files in by_class.items() if files})
-        )
-        sources: dict[str, Source] = {}
-        for split, by_class in found.items():
-            pairs = [(p, classes.index(c)) for c, files in by_class.items() for p in files]
-            pairs.sort(key=lambda pair: pair[0].as_posix())
-            paths = [p for p, _ in pairs]
-            ids = [p.relative_to(path).as_posix() for p in paths]
-            labels = np.array([c for _, c in pairs], np.int64)
-            info = DataInfo(name, "classify", classes, split)
-            sources[split] = Pictures(info, paths, ids, labels)
-        return Found("classify", classes, sources, tuple(notes))
+    def load(self, path: Path, named: tuple[str, ...] = (), skip_bad: bool = False) -> Reading:
+        folders = subfolders(path)
+        splits = split_folders(path, named, folders)
+        found = Found()
+        notes: list[str] = []
+        parts: dict[str, Source] = {}
+        for top in splits or [path]:
+            name = top.name if splits else WHOLE
+            part = _read(path, top, name, found, notes)
+            if part is not None:
+                parts[name] = part
+        if splits and (rest := [f.name for f in folders if f not in splits and has_picture(f)]):
+            notes.append(f"folders that are no split are left out: {', '.join(rest)}")
+        if not parts:
+            raise DataError(f"{path}: no pictures in it", "one folder a class, or train/ and val/")
+        return Reading(parts, [*notes, *found.notes()])
 
 
-def _by_class(root: Path, walk: Walk) -> dict[str, list[Path]]:
-    """Class name -> its pictures. Raises DataError where two folders differ in spelling only."""
-    found: dict[str, list[Path]] = {}
-    for folder in subfolders(root):
-        name = nfc(folder.name)
-        if name in found:
-            raise DataError(f"{root}: two folders are called {name!r}", "rename one of them")
-        found[name] = walk.pictures(folder)
-    return found
+def _has_class(top: Path) -> bool:
+    return any(has_picture(folder) for folder in subfolders(top))
 
 
-def _unlabelled(path: Path, name: str, walk: Walk) -> Found:
-    pictures = walk.pictures(path)
-    if not pictures:
-        raise DataError(f"{path}: no pictures", "a folder a class, each with pictures in it")
-    ids = [p.relative_to(path).as_posix() for p in pictures]
-    info = DataInfo(name, "images", (), "all")
-    return Found("images", (), {"all": Pictures(info, pictures, ids)}, tuple(walk.notes()))
+def _read(root: Path, top: Path, name: str, found: Found, notes: list[str]) -> Source | None:
+    """The pictures of one split; None where there are none."""
+    files: list[Path] = []
+    labels: list[int] = []
+    classes: list[str] = []
+    empty: list[str] = []
+    for folder in subfolders(top):
+        inside = walk(folder, Found(junk=found.junk, others=found.others)).pictures
+        if not inside:
+            empty.append(folder.name)
+            continue
+        labels += [len(classes)] * len(inside)
+        classes.append(readable(folder.name))
+        files += inside
+    loose = [Path(e.path) for e in listing(top) if is_picture(e.name) and not is_junk(e.name)]
+    where = top.name if name != WHOLE else root.name
+    if empty:
+        notes.append(f"{where}: folders without a picture are no classes: {', '.join(empty)}")
+    if not classes and loose:
+        # a split without class folders: pictures to predict, not to learn from
+        files, labels = loose, [-1] * len(loose)
+    elif loose:
+        notes.append(f"{where}: {len(loose)} pictures beside the class folders are left out")
+    if not files:
+        return None
+    kind = "classify" if classes else "images"
+    split = role_of(name) or name
+    relative = [str(f.relative_to(root)) for f in files]
+    info = DataInfo(root.name, kind, tuple(classes), split)
+    return FileSource(info, root, relative, np.array(labels, np.int64))

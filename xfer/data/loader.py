@@ -1,61 +1,60 @@
 """Batches from a source: threads that decode ahead, in an order that depends on the seed alone.
 
 Threads, not processes: simplejpeg and OpenCV release the interpreter's lock, nothing is copied
-between processes, and start-up costs nothing (benchmarks/RESULTS.md has the comparison).
+between processes, and start-up costs nothing.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 import cv2
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from xfer.data.decode import shrink
+from xfer.data.cache import cache_of
+from xfer.data.order import balanced, batch_count, repeats, shuffled
 from xfer.data.source import Source, read
-from xfer.errors import XferError
+from xfer.data.stack import pinned, stack_images
+from xfer.data.workers import cores
+from xfer.errors import DataError, XferError
 from xfer.types import Batch, Sample
 
-AHEAD = 3  # batches a worker prepares before they are asked for
+__all__ = ["Loader", "stack_images"]
 
+AHEAD = 3  # batches on the way while one is used
+SMALLEST_PART = 4  # pictures that a thread takes at a time, where a batch has them
 
-def stack_images(images: Sequence[NDArray[np.uint8]]) -> Tensor:
-    """Pictures uint8 (H, W, 3) of one size -> uint8 (N, 3, H, W) in channels_last, one copy."""
-    whole = np.empty((len(images), *images[0].shape), np.uint8)
-    for i, image in enumerate(images):
-        whole[i] = image
-    return torch.from_numpy(whole).permute(0, 3, 1, 2)
+# (index into the source, how often it came before in this epoch)
+Place = tuple[int, int]
 
 
 class Loader:
-    """Yields batches of one split.
+    """Yields the batches of one split.
 
     Args:
         source: the samples.
-        transform: (sample, generator) -> item; called in several threads at once. The generator
-            is seeded by (seed, epoch, position): neither threads nor resuming change an item.
+        transform: (sample, generator) -> item; runs in several threads at once, and must not write
+            into the sample. The generator is seeded by (seed, epoch, index): neither the threads
+            nor resuming nor the number of processes change an item.
         collate: items -> Batch.
         batch: pictures a batch over all processes; each process takes its share of every batch.
         train: shuffle each epoch and drop the last partial batch (a set smaller than a batch is
             one partial batch); else in order, every picture exactly once over all processes.
+        seed: of order and items, 0 or more.
         workers: threads; -1: one a core, 0: none, in line.
-        rank, world: this process and how many there are.
-        balance: draw every class equally often, with repetition (train only).
-        cache_mb: decoded pictures kept in memory for the next epoch, MB.
+        rank, world: this process, and how many there are.
+        balance: show every class equally often, with repetition (train only).
+        cache_mb: decoded pictures kept in memory, MB, over all loaders of this process.
         short_side: decode pictures no larger than this short side (see `decode`); 0: in full.
         pin: put batches into pinned memory, for copies that overlap.
 
-    waited | seconds that the consumer spent waiting for batches
+    waited | seconds that the consumer has waited for batches
+    Raises: XferError for a batch under one, and for balance with several labels a picture.
     """
 
     def __init__(
@@ -75,97 +74,130 @@ class Loader:
         short_side: int = 0,
         pin: bool = False,
     ) -> None:
+        if batch < 1:
+            raise XferError(f"a batch must hold at least one picture, got {batch}")
         self.source, self.transform, self.collate = source, transform, collate
         self.batch, self.train, self.seed = batch, train, seed
-        self.workers = (os.cpu_count() or 1) if workers < 0 else workers
+        self.workers = cores() if workers < 0 else workers
         self.rank, self.world, self.short_side, self.pin = rank, world, short_side, pin
         self.waited = 0.0
         self._room = cache_mb * 2**20
-        self._cache: dict[int, Sample] = {}
-        self._lock = threading.Lock()
-        self._by_class = self._classes() if balance else None
+        self._cache = cache_of(source) if cache_mb else None
+        self._labels = source.labels() if balance and train else None
+        if self._labels is not None and self._labels.ndim != 1:
+            raise XferError("data.balance needs one label a picture", "data.balance=false")
+        self._pools: set[ThreadPoolExecutor] = set()
 
     def __len__(self) -> int:
         """Batches an epoch, the same on every process."""
-        count = len(self.source)
-        if self.train:
-            return max(1, count // self.batch) if count >= self.world else 0
-        return -(-count // self.batch)
+        return batch_count(len(self.source), self.batch, self.train, self.world)
 
-    def _classes(self) -> list[NDArray[np.int64]]:
-        labels = self.source.labels()
-        if labels.ndim != 1:
-            raise XferError("data.balance needs one label a picture")
-        return [np.flatnonzero(labels == value) for value in np.unique(labels)]
-
-    def _order(self, epoch: int) -> NDArray[np.int64]:
+    def plan(self, epoch: int) -> list[list[Place]]:
+        """This process's pictures in each batch of the epoch; in evaluation perhaps none."""
         count = len(self.source)
         if not self.train:
-            return np.arange(count)
-        rng = np.random.default_rng((self.seed, epoch))
-        if self._by_class is None:
-            return rng.permutation(count)
-        which = rng.permutation(np.arange(count) % len(self._by_class))
-        return np.array([rng.choice(self._by_class[c]) for c in which], np.int64)
+            order = np.arange(count)
+        elif self._labels is not None:
+            order = balanced(self._labels, self.seed, epoch)
+        else:
+            order = shuffled(count, self.seed, epoch)
+        again = repeats(order) if self._labels is not None else np.zeros(count, np.int64)
+        pairs = list(zip(order.tolist(), again.tolist(), strict=True))
+        starts = range(0, len(self) * self.batch, self.batch)
+        return [pairs[s : s + self.batch][self.rank :: self.world] for s in starts]
 
-    def _shares(self, epoch: int) -> list[NDArray[np.int64]]:
-        """This process's positions in each batch of the epoch; empty shares in evaluation only."""
-        order = self._order(epoch)
-        whole = [order[i * self.batch : (i + 1) * self.batch] for i in range(len(self))]
-        return [part[self.rank :: self.world] for part in whole]
+    def batches(self, epoch: int, start: int = 0) -> Generator[Batch, None, None]:
+        """The epoch's batches from number `start` on.
 
-    def _sample(self, position: int) -> Sample:
-        kept = self._cache.get(position)
-        if kept is not None:
-            return kept
-        sample = read(self.source, position, self.short_side)
-        if self.short_side:
-            sample = replace(sample, image=shrink(sample.image, self.short_side))
-        with self._lock:
-            if sample.image.nbytes <= self._room and position not in self._cache:
-                self._room -= sample.image.nbytes
-                self._cache[position] = sample
-        return sample
-
-    def _make(self, epoch: int, positions: NDArray[np.int64], first: int) -> Batch:
-        items: list[Any] = []
-        for place, position in enumerate(positions):
-            # a balanced epoch shows a picture more than once: its place tells the two apart
-            own = (self.seed, epoch, int(position), first + place if self._by_class else 0)
-            items.append(self.transform(self._sample(int(position)), np.random.default_rng(own)))
-        batch = self.collate(items)
-        return replace(batch, images=batch.images.pin_memory()) if self.pin else batch
-
-    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The epoch's batches from number `start` on. Errors in a thread are raised here."""
-        jobs = [
-            (positions, number * self.batch)
-            for number, positions in enumerate(self._shares(epoch))
-            if number >= start and len(positions)
-        ]
-        if not self.workers:
-            for positions, first in jobs:
+        What goes wrong in a thread is raised here, with the sample's id. Threads end with the
+        iterator: when it is done, closed, or interrupted.
+        """
+        todo = [places for places in self.plan(epoch)[start:] if places]
+        if self.workers == 0:
+            for places in todo:
                 begin = time.perf_counter()
-                batch = self._make(epoch, positions, first)
+                batch = self._finish([self._item(epoch, place) for place in places])
                 self.waited += time.perf_counter() - begin
                 yield batch
             return
         cv2.setNumThreads(0)  # the threads here are the parallel ones
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="loader")
-        waiting: deque[Future[Batch]] = deque()
-        rest = iter(jobs)
+        self._pools.add(pool)
+        coming: deque[Future[Batch]] = deque()
+        rest = iter(todo)
         try:
-            for positions, first in rest:
-                waiting.append(pool.submit(self._make, epoch, positions, first))
-                if len(waiting) >= AHEAD * self.workers:
+            for places in rest:
+                coming.append(self._submit(pool, epoch, places))
+                if len(coming) > self._ahead():
                     break
-            while waiting:
+            while coming:
                 begin = time.perf_counter()
-                batch = waiting.popleft().result()
+                batch = coming.popleft().result()
                 self.waited += time.perf_counter() - begin
                 following = next(rest, None)
                 if following is not None:
-                    waiting.append(pool.submit(self._make, epoch, *following))
+                    coming.append(self._submit(pool, epoch, following))
                 yield batch
         finally:
+            self._pools.discard(pool)
             pool.shutdown(wait=True, cancel_futures=True)
+
+    def close(self) -> None:
+        """Ends the threads of iterators that are still open; they can't be read on."""
+        for pool in list(self._pools):
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _ahead(self) -> int:
+        """Batches on the way: more where a batch is too small to keep every thread busy."""
+        parts = max(1, min(self.workers, self.batch // self.world // SMALLEST_PART))
+        return max(AHEAD, 2 * self.workers // parts)
+
+    def _submit(self, pool: ThreadPoolExecutor, epoch: int, places: list[Place]) -> Future[Batch]:
+        """A batch made by several threads; the last one to be done collates it."""
+        done: Future[Batch] = Future()
+        items: list[Any] = [None] * len(places)
+        size = max(min(SMALLEST_PART, len(places)), -(-len(places) // self.workers))
+        parts = [range(s, min(s + size, len(places))) for s in range(0, len(places), size)]
+        left, lock = [len(parts)], threading.Lock()
+
+        def work(part: range) -> None:
+            try:
+                for k in part:
+                    if done.done():
+                        return  # another part has failed
+                    items[k] = self._item(epoch, places[k])
+                with lock:
+                    left[0] -= 1
+                    last = left[0] == 0
+                if last:
+                    done.set_result(self._finish(items))
+            except BaseException as error:
+                with lock:
+                    if not done.done():
+                        done.set_exception(error)
+
+        for part in parts:
+            # a part that is cancelled before it began must not leave the batch waited for
+            pool.submit(work, part).add_done_callback(
+                lambda job: done.cancel() if job.cancelled() else None
+            )
+        return done
+
+    def _item(self, epoch: int, place: Place) -> Any:
+        index, again = place
+        try:
+            if self._cache is not None:
+                sample = self._cache.read(self.source, index, self.short_side, self._room)
+            else:
+                sample = read(self.source, index, self.short_side)
+            key = (self.seed, epoch, index, again) if again else (self.seed, epoch, index)
+            return self.transform(sample, np.random.default_rng(key))
+        except DataError:
+            raise  # names the file
+        except Exception as error:
+            error.add_note(f"while reading {self.source.ids[index]!r}")
+            raise
+
+    def _finish(self, items: list[Any]) -> Batch:
+        batch = self.collate(items)
+        return pinned(batch) if self.pin else batch

@@ -1,35 +1,25 @@
-"""From what a user types to splits of samples: NAME, PATH or FORMAT:PATH."""
+"""Opening data: a spec becomes splits with one set of classes, looked at before anything trains."""
 
 from __future__ import annotations
 
-import importlib
-import os
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xfer.data.check import find_broken, report_broken
-from xfer.data.folder import SPLIT_NAMES
-from xfer.data.source import ROLES, Bundle, Format, Found, Source, Subset, formats
-from xfer.data.split import first_of_shuffle, stratified
+from xfer.data.formats import Reading, role_of
+from xfer.data.match import match_classes, used_classes
+from xfer.data.source import Bundle, Source, subset
+from xfer.data.spec import open_spec
+from xfer.data.split import VAL_SHARE, stratified
+from xfer.data.verify import bad_pictures, find_bad
 from xfer.errors import DataError, XferError, nearest
 
-VAL_SHARE = 0.2
-EMBEDDED = ("digits",)
-
-
-def data_folder(name: str) -> Path:
-    """Where a known set is looked for: $XFER_DATA/NAME, else ~/.local/share/xfer/NAME."""
-    root = os.environ.get("XFER_DATA")
-    return (Path(root) if root else Path.home() / ".local" / "share" / "xfer") / name
+NONE = "none"
 
 
 def open_data(
-    spec: str | Path | Bundle,
+    spec: Any,
     *,
     train: str = "",
     val: str = "",
@@ -41,286 +31,191 @@ def open_data(
     classes: Sequence[str] | None = None,
     cut: bool = True,
 ) -> Bundle:
-    """Opens a data set.
+    """Opens data and makes it ready to train on or to score.
+
+    The split called train, training trains; val, valid, validation chooses the best step; test,
+    testing is scored once. Without a val split a fifth of train is cut off, seeded and by class.
+    A split that was named for one role is not taken for another unless that is named as well.
+    The classes are those of train; the other splits' are matched by name.
 
     Args:
-        spec: NAME, PATH, FORMAT:PATH or package.module:Class.
-        train, val, test: names of the splits in the data; "": found by name; "none": without.
-        seed: of the validation split that is cut where there is none, and of `limit`.
+        spec: NAME, PATH, FORMAT:PATH, package.module:Class, a Source, a Bundle, or a mapping of
+            split names to Sources.
+        train, val, test: names of splits; "none": there is none; empty: found.
+        seed: of the cut and of `limit`.
         limit: the first N of a seeded shuffle of each split, after splitting; 0: all.
-        skip_bad: leave out pictures that can't be decoded and record them, instead of stopping.
-        check: decode every picture once, to find those.
-        classes: the classes that the data must be about, by name (a trained model's).
-        cut: whether a validation split is cut from train where there is none.
+        skip_bad: leave out what can't be decoded, and record it in `skipped`, instead of raising.
+        check: decode every picture of the splits once, now.
+        classes: those of a trained model. Labels become indices into them, and one class alone is
+            enough; nothing is cut from train.
+        cut: whether a val split is cut from train where there is none.
 
-    Raises: DataError for data that are absent, broken or don't fit; XferError for a spec that
-        could be read in several ways or an unknown format.
+    Raises: DataError for data that are missing or can't be used, XferError for a wrong spec or
+        split name.
     """
-    if isinstance(spec, Bundle):
-        return spec
-    text = str(spec)
-    name, reader, path, how = _reader(text)
-    found = reader.load(path, name)
-    splits, notes = _roles(text, found, {"train": train, "val": val, "test": test})
-    bundle = Bundle(name, how[0], found.kind, found.classes, splits, (*how[1:], *found.notes))
-    if classes is not None:
-        bundle = _with_classes(bundle, tuple(classes))
-    elif bundle.kind == "classify":
-        bundle = _checked_classes(bundle, text)
-    if "val" not in splits and "train" in bundle.splits and val != "none" and cut:
-        bundle, note = _cut_val(bundle, seed)
-        notes.append(note)
+    names = {"train": train, "val": val, "test": test}
+    given = tuple(name for name in names.values() if name and name != NONE)
+    opened = open_spec(spec, given, skip_bad)
+    title, reading = opened.name, opened.reading
+    notes = list(reading.notes)
+    splits = _choose(title, reading, names, notes)
+    kind = next(iter(splits.values())).info.kind
+    own = classes is None
+    first = next(iter(splits))
+    wanted = tuple(classes) if classes is not None else used_classes(splits[first])
+    if kind in ("classify", "multilabel"):
+        for role, source in splits.items():
+            theirs = first if own else "the model"
+            splits[role], lines = match_classes(source, wanted, f"{title}, {role}", theirs)
+            notes += lines
+    if own and kind == "classify" and len(wanted) < 2:
+        raise DataError(
+            f"{title}: one class only ({', '.join(wanted)})", "there must be two to tell apart"
+        )
+    if cut and own and "train" in splits and "val" not in splits and val != NONE:
+        _cut_val(title, splits, seed, notes)
+    splits = {role: _called(source, role) for role, source in splits.items()}
     if limit:
-        short = {
-            role: Subset(s, first_of_shuffle(len(s), limit, seed).tolist())
-            for role, s in bundle.splits.items()
-        }
-        bundle = replace(bundle, splits=short)
+        splits = {role: _limited(source, limit, seed) for role, source in splits.items()}
+    skipped = list(reading.skipped)
     if check:
-        bundle = _without_broken(bundle, skip_bad, notes)
-    for role, split in bundle.splits.items():
-        if not len(split):
-            raise DataError(f"{text}: no pictures in the {role} split")
-    return replace(bundle, notes=(*bundle.notes, *notes))
+        splits, bad = _checked(title, splits, skip_bad)
+        skipped += bad
+    if skipped:
+        notes.append(f"left out: {len(skipped)} that can't be used")
+    return Bundle(title, opened.format, kind, wanted, splits, tuple(notes), tuple(skipped))
 
 
-def _reader(text: str) -> tuple[str, Format, Path, tuple[str, ...]]:
-    """Name, format, path, and (format's name, line that says how it was found)."""
-    if not text:
-        raise XferError("no data given", "--data NAME, PATH or FORMAT:PATH")
-    path = Path(text).expanduser()
-    head, colon, rest = text.partition(":")
-    if path.exists():
-        return _recognised(path.name or text, path, text)
-    if colon and head in formats.names():
-        inside = Path(rest).expanduser() if rest else Path()
-        if head in EMBEDDED:
-            return head, formats.get(head), inside, (head,)
-        if not inside.exists():
-            raise DataError(f"{rest or '(empty)'}: no such file or folder", _near(inside))
-        return inside.name, formats.get(head), inside, (head,)
-    if colon and "." in head and "/" not in text:
-        return text, _foreign(head, rest), Path(), (text,)
-    if colon and "/" not in head and "\\" not in text:
-        raise XferError(f"unknown data format {head!r}", nearest(head, formats.names(), 20))
-    if text in EMBEDDED:
-        return text, formats.get(text), Path(), (text,)
-    if "/" not in text and "\\" not in text:
-        folder = data_folder(text)
-        if folder.exists():
-            return _recognised(text, folder, str(folder))
-        raise DataError(
-            f"no data {text!r}: neither a file or folder here nor the folder {folder}",
-            _near(path),
-        )
-    raise DataError(f"{text}: no such file or folder", _near(path))
-
-
-def _foreign(module: str, name: str) -> Format:
-    """A format of the user's own: package.module:Class."""
-    try:
-        made = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise XferError(f"data {module}:{name}: {error}") from None
-    return made() if isinstance(made, type) else made
-
-
-def _recognised(name: str, path: Path, text: str) -> tuple[str, Format, Path, tuple[str, ...]]:
-    if path.is_dir() and not any(path.iterdir()):
-        raise DataError(f"{text}: the folder is empty", "a folder a class, each with pictures")
-    seen = {n: formats.get(n).recognise(path) for n in formats.names()}
-    readings = {n: what for n, what in seen.items() if what}
-    if not readings:
-        raise DataError(
-            f"{text}: not recognised as a data set",
-            f"FORMAT:PATH says what it is; formats: {', '.join(formats.names())}",
-        )
-    if len(readings) > 1:
-        listed = "; ".join(f"{n}:{text} ({what})" for n, what in readings.items())
-        raise XferError(f"{text} can be read in several ways", f"say which: {listed}")
-    how, what = next(iter(readings.items()))
-    return name, formats.get(how), path, (how, f"{text}: read as {how} ({what})")
-
-
-def _near(path: Path) -> str:
-    parent = path.parent if str(path.parent) else Path()
-    if not parent.is_dir():
-        return f"{parent} does not exist either; `xfer data ls` lists what is there"
-    beside = [p.name for p in parent.iterdir() if not p.name.startswith(".")]
-    return nearest(path.name, beside) if beside else f"{parent} is empty"
-
-
-def _roles(
-    text: str, found: Found, asked: dict[str, str]
-) -> tuple[dict[str, Source], list[str]]:
-    """The splits by the role that they play: as named by the user, else by their own names."""
-    own = found.splits
-    notes: list[str] = []
-    if set(own) == {"all"} and not any(n not in ("", "none") for n in asked.values()):
-        return {"train": own["all"]}, notes
-    roles: dict[str, Source] = {}
-    for role in ROLES:
-        name = asked[role]
-        if name == "none":
-            continue
+def _choose(
+    title: str, reading: Reading, names: dict[str, str], notes: list[str]
+) -> dict[str, Source]:
+    """Role -> source: those that the user named, then those that are called like the role."""
+    parts = reading.parts
+    chosen: dict[str, str] = {}
+    for role, name in names.items():
+        if name and name != NONE:
+            chosen[role] = _find(title, parts, name)
+    for role, name in names.items():
         if name:
-            # --val val means a folder called valid as well, if there is no val
-            close = [n for n in own if SPLIT_NAMES.get(n.lower(), n) == SPLIT_NAMES.get(name, name)]
-            match = [name] if name in own else close
-            if not match:
-                raise DataError(
-                    f"{text}: no split {name!r} for --{role}", f"it has {', '.join(own)}"
-                )
-            roles[role] = own[match[0]]
             continue
-        taken = [asked[r] for r in ROLES if asked[r]]
-        for split_name, split in own.items():
-            if SPLIT_NAMES.get(split_name.lower()) == role and split_name not in taken:
-                roles.setdefault(role, split)
-    unused = [n for n, s in own.items() if not any(s is r for r in roles.values())]
-    if unused and roles:
-        notes.append(f"splits not used: {', '.join(unused)}")
-    return roles, notes
-
-
-def _checked_classes(bundle: Bundle, text: str) -> Bundle:
-    """Every split's classes must be among train's, and train must have two to tell apart."""
-    if "train" not in bundle.splits:
-        return bundle
-    counts = np.bincount(_known(bundle.splits["train"].labels()), minlength=len(bundle.classes))
-    own = [c for c, n in zip(bundle.classes, counts, strict=True) if n]
-    for role, split in bundle.splits.items():
-        there = {bundle.classes[i] for i in np.unique(_known(split.labels()))}
-        extra = sorted(there - set(own))
-        if extra:
-            raise DataError(
-                f"{text}: {role} has classes that train does not: {', '.join(extra[:10])}",
-                "classes are matched by name; is a folder misspelt?",
+        called = [p for p in parts if role_of(p) == role and p not in chosen.values()]
+        if len(called) > 1:
+            raise XferError(
+                f"{title} has {' and '.join(called)}", f"say which is meant: --{role} NAME"
             )
-    if len(own) < 2:
-        raise DataError(
-            f"{text}: only one class ({', '.join(own) or 'none'}) in train",
-            "two or more are needed to tell apart: a folder for each",
-        )
-    return bundle if tuple(own) == bundle.classes else _with_classes(bundle, tuple(own))
+        if called:
+            chosen[role] = called[0]
+    if len(parts) == 1 and not chosen and names["train"] != NONE:
+        chosen["train"] = next(iter(parts))
+    splits = {role: parts[chosen[role]] for role in ("train", "val", "test") if role in chosen}
+    labelled = "train" in splits and splits["train"].info.kind != "images"
+    for role in [r for r in ("val", "test") if r in splits and labelled]:
+        if splits[role].info.kind == "images":
+            if names[role]:
+                raise DataError(f"{title}: the pictures of {chosen[role]} have no labels")
+            notes.append(f"{chosen[role]}: no labels, so it is not scored")
+            del splits[role]
+    kinds = {role: source.info.kind for role, source in splits.items()}
+    if len(set(kinds.values())) > 1:
+        told = ", ".join(f"{role} {kind}" for role, kind in kinds.items())
+        raise DataError(f"{title}: the splits hold different kinds of labels ({told})")
+    if not splits:
+        raise XferError(f"{title}: no split is left", f"it has {', '.join(parts)}")
+    twice = [r for r in splits if list(chosen.values()).count(chosen[r]) > 1]
+    if twice:
+        notes.append(f"warning: {' and '.join(twice)} are the same pictures")
+    return splits
 
 
-def _known(labels: Any) -> Any:
-    return labels[labels >= 0]
+def _find(title: str, parts: dict[str, Source], name: str) -> str:
+    """A part by the name that the user gave: its own, or one for the same role."""
+    if name in parts:
+        return name
+    same = [p for p in parts if role_of(name) and role_of(p) == role_of(name)]
+    if len(same) != 1:
+        raise XferError(f"{title} has no split {name!r}", nearest(name, parts))
+    return same[0]
 
 
-def _with_classes(bundle: Bundle, classes: tuple[str, ...]) -> Bundle:
-    """The bundle with labels that are indices into `classes`, matched by name."""
-    if bundle.kind == "images" or bundle.classes == classes:
-        return bundle
-    used: set[str] = set()
-    for split in bundle.splits.values():
-        labels = split.labels()
-        present = _known(labels) if labels.ndim == 1 else np.flatnonzero((labels == 1).any(0))
-        used |= {bundle.classes[i] for i in np.unique(present)}
-    unknown = sorted(used - set(classes))
-    if unknown:
-        raise DataError(
-            f"{bundle.name}: classes that the model does not know: {', '.join(unknown[:10])}",
-            f"it knows {', '.join(classes[:10])}",
-        )
-    to = np.array([classes.index(c) if c in classes else -1 for c in bundle.classes])
-    splits: dict[str, Source] = {r: Renamed(s, classes, to) for r, s in bundle.splits.items()}
-    return replace(bundle, splits=splits, classes=classes)
+def _cut_val(title: str, splits: dict[str, Source], seed: int, notes: list[str]) -> None:
+    whole = splits["train"]
+    train, val = stratified(whole.labels(), whole.ids, seed=seed)
+    if len(val) == 0:
+        raise DataError(f"{title}: too few pictures to cut a val split from", "--val none")
+    splits["train"], splits["val"] = subset(whole, train, "train"), subset(whole, val, "val")
+    # the roles' order is part of what is shown and stored
+    for role in ("train", "val", "test"):
+        if role in splits:
+            splits[role] = splits.pop(role)
+    notes.append(
+        f"val: {len(val)} of {len(whole)} training pictures, cut by class with seed {seed} "
+        f"({VAL_SHARE:.0%})"
+    )
 
 
-class Renamed(Subset):
-    """A source whose labels are indices into another list of classes."""
-
-    def __init__(self, source: Source, classes: tuple[str, ...], to: Any) -> None:
-        super().__init__(source, range(len(source)))
-        self.info = replace(source.info, classes=classes)
-        self.to = to
-
-    def _moved(self, labels: Any) -> Any:
-        if np.ndim(labels) == 0:
-            return int(self.to[labels]) if labels >= 0 else -1
-        return labels
-
-    def __getitem__(self, i: int) -> Any:
-        return self.read(i)
-
-    def read(self, i: int, short_side: int = 0) -> Any:
-        sample = super().read(i, short_side)
-        if np.ndim(sample.label) == 0 and sample.label is not None:
-            return replace(sample, label=self._moved(sample.label))
-        return replace(sample, label=self.labels()[i])
-
-    def labels(self) -> Any:
-        labels = super().labels()
-        if labels.ndim == 1:
-            return np.where(labels >= 0, self.to[labels], -1)
-        moved = np.full((len(labels), len(self.info.classes)), -1, np.int8)
-        for old, new in enumerate(self.to):
-            if new >= 0:
-                moved[:, new] = labels[:, old]
-        return moved
+def _called(source: Source, role: str) -> Source:
+    """The source under the role's name; itself where it is called so."""
+    if source.info.split == role:
+        return source
+    return subset(source, np.arange(len(source)), role)
 
 
-def _cut_val(bundle: Bundle, seed: int) -> tuple[Bundle, str]:
-    train = bundle.splits["train"]
-    keep, held_out = stratified(train.labels(), VAL_SHARE, seed)
-    if not len(held_out):
-        raise DataError(
-            f"{bundle.name}: too few pictures to cut a validation split",
-            "--val none trains on all of them",
-        )
-    splits: dict[str, Source] = dict(bundle.splits)
-    for role, rows in (("train", keep), ("val", held_out)):
-        part = Subset(train, rows.tolist())
-        part.info = replace(part.info, split=role)
-        splits[role] = part
-    ordered = {role: splits[role] for role in ROLES if role in splits}
-    how = "by class" if train.labels().ndim == 1 else "at random"
-    note = f"no val split: {len(held_out)} of {len(train)} pictures held out {how}, seed {seed}"
-    return replace(bundle, splits=ordered), note
+def _limited(source: Source, limit: int, seed: int) -> Source:
+    if limit >= len(source):
+        return source
+    shuffled = np.random.default_rng((seed, 0x11417)).permutation(len(source))
+    return subset(source, np.sort(shuffled[:limit]))
 
 
-def _without_broken(bundle: Bundle, skip_bad: bool, notes: list[str]) -> Bundle:
-    broken = {role: find_broken(split) for role, split in bundle.splits.items()}
-    listed = {str(path): why for found in broken.values() for _, path, why in found}
-    if not listed:
-        return bundle
-    if not skip_bad:
-        raise report_broken(listed)
-    splits: dict[str, Source] = {}
-    for role, split in bundle.splits.items():
-        bad = {i for i, _, _ in broken[role]}
-        rows = [i for i in range(len(split)) if i not in bad]
-        splits[role] = Subset(split, rows) if bad else split
-    notes.append(f"left out {len(listed)} pictures that can't be decoded (listed in env.json)")
-    return replace(bundle, splits=splits, skipped=tuple(listed.items()))
+def _checked(
+    title: str, splits: dict[str, Source], skip_bad: bool
+) -> tuple[dict[str, Source], list[tuple[str, str]]]:
+    """The splits without the pictures that can't be decoded, and those. Raises DataError unless
+    they may be left out, or where nothing is left."""
+    good: dict[str, Source] = {}
+    bad: list[tuple[str, str]] = []
+    for role, source in splits.items():
+        found = find_bad(source)
+        bad += [(source.ids[i], reason) for i, reason in found]
+        broken = {i for i, _ in found}
+        good[role] = source
+        if broken:
+            good[role] = subset(source, [i for i in range(len(source)) if i not in broken])
+        if not len(good[role]) and skip_bad:
+            raise DataError(f"{title}: no picture of {role} can be decoded")
+    if bad and not skip_bad:
+        raise bad_pictures(title, sum(map(len, splits.values())), list(dict.fromkeys(bad)))
+    return good, list(dict.fromkeys(bad))
 
 
 def show(bundle: Bundle, items: bool = False) -> dict[str, Any]:
-    """What `xfer data show` prints: per split the number of pictures and of each class.
+    """What is in a bundle, for `xfer data show`.
 
-    With `items` also [[id, class name], ...]; several labels are joined by "; ".
+    Returns: {"splits": {role: {"images": n, "classes": {name: count}}}}; `items` adds
+    "items": [[id, class name], ...], a list of names where a picture may have several, None where
+    it has no label.
     """
-    shown: dict[str, Any] = {}
-    for role, split in bundle.splits.items():
-        labels = split.labels()
-        names = [_named(label, bundle.classes) for label in labels]
-        counts = Counter(name for found in names for name in found)
-        entry: dict[str, Any] = {
-            "images": len(split),
-            "classes": {c: counts.get(c, 0) for c in bundle.classes},
+    names = bundle.classes
+    splits: dict[str, dict[str, Any]] = {}
+    for role, source in bundle.splits.items():
+        labels = source.labels()
+        several = labels.ndim == 2
+        counts = (labels == 1).sum(0) if several else np.bincount(
+            labels[labels >= 0], minlength=len(names)
+        )  # fmt: skip
+        one: dict[str, Any] = {
+            "images": len(source),
+            "classes": {name: int(n) for name, n in zip(names, counts, strict=True)},
         }
         if items:
-            entry["items"] = [
-                [sample, "; ".join(found) or None]
-                for sample, found in zip(split.ids, names, strict=True)
+            one["items"] = [
+                [i, _named(row, names)] for i, row in zip(source.ids, labels, strict=True)
             ]
-        shown[role] = entry
-    return {"splits": shown}
+        splits[role] = one
+    return {"splits": splits}
 
 
-def _named(label: Any, classes: tuple[str, ...]) -> list[str]:
-    if np.ndim(label):
-        return [classes[i] for i in np.flatnonzero(np.asarray(label) == 1)]
-    return [classes[label]] if label >= 0 else []
+def _named(label: Any, names: tuple[str, ...]) -> str | list[str] | None:
+    if isinstance(label, np.ndarray):
+        return [names[i] for i in np.flatnonzero(label == 1)]
+    return names[label] if label >= 0 else None

@@ -1,173 +1,230 @@
-"""What a data source is, and the bundle of splits that a spec opens to."""
+"""The contract of a data source, views of one, and the bundle of splits that a run works on."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.decode import decode
-from xfer.registry import Registry
+from xfer.data.decode import shrink
 from xfer.types import DataInfo, Kind, Sample
 
-ROLES = ("train", "val", "test")
+UNLABELLED = -1
+UNJUDGED = -1
+IGNORE = 255
 
 
 @runtime_checkable
 class Source(Protocol):
-    """A split of a data set. Picklable; safe to read from several threads.
+    """Pictures with labels, by index. Anything of this shape can be given as `data`.
 
-    info          | kind, classes, split
-    ids           | (N,) stable names of the samples
-    len, [i]      | the sample, decoded
-    labels()      | int64 (N,), -1 unlabelled; multi-label: int8 (N, C); nothing is decoded
-    fingerprint() | changes when the samples, their labels or their files do
+    info          | DataInfo: name, kind, classes, split
+    ids           | N names, unique and stable: what predictions and split.json speak of
+    len(source)   | N
+    source[i]     | Sample: decodes picture i; DataError where it can't be
+    labels()      | int64 (N,), -1 unlabelled; multi-label: int8 (N, C), 1 yes, 0 no, -1 not judged;
+                  | reads no picture
+    fingerprint() | hex text that changes with the ids, the labels or the files; cheap
+
+    A source can be pickled, and read from several threads at once. `xfer.testing.check_source`
+    checks all this. Two methods are optional: `read(i, short_side)`, source[i] decoded no larger
+    than that short side, and `verify(i)`, called before training instead of source[i] to raise
+    DataError for a picture that can't be decoded.
     """
 
-    info: DataInfo
-    ids: Sequence[str]
-
+    @property
+    def info(self) -> DataInfo: ...
+    @property
+    def ids(self) -> Sequence[str]: ...
     def __len__(self) -> int: ...
-    def __getitem__(self, i: int) -> Sample: ...
-    def labels(self) -> NDArray[Any]: ...
+    def __getitem__(self, i: int, /) -> Sample: ...
+    def labels(self) -> NDArray[np.int64] | NDArray[np.int8]: ...
     def fingerprint(self) -> str: ...
 
 
-class Pictures:
-    """Picture files with a label each: what folders and csv files come to.
+class Subset:
+    """Some samples of a source, in a given order, perhaps under other class indices.
 
     Args:
-        paths: N files; ids: N names; labels: int64 (N,) or int8 (N, C), None: unlabelled.
+        source: the source that is looked into.
+        indices: which of its samples, in which order.
+        split: the name of the split that they make; default: the source's.
+        classes: other class names, in other order; `table` then tells where the old ones went.
+        table: int64 (old classes,), the new index of each old class.
     """
 
     def __init__(
         self,
-        info: DataInfo,
-        paths: Sequence[Path],
-        ids: Sequence[str],
-        labels: NDArray[Any] | None = None,
+        source: Source,
+        indices: Sequence[int] | NDArray[np.int64],
+        *,
+        split: str = "",
+        classes: tuple[str, ...] | None = None,
+        table: NDArray[np.int64] | None = None,
     ) -> None:
-        self.info = info
-        self.paths = list(paths)
-        self.ids = list(ids)
-        self._labels = np.full(len(self.paths), -1, np.int64) if labels is None else labels
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def read(self, i: int, short_side: int = 0) -> Sample:
-        """The sample, decoded no larger than `short_side` asks for (see `decode`)."""
-        label = self._labels[i]
-        return Sample(
-            self.ids[i], decode(self.paths[i], short_side),
-            int(label) if self._labels.ndim == 1 else label,
-        )  # fmt: skip
-
-    def __getitem__(self, i: int) -> Sample:
-        return self.read(i)
-
-    def labels(self) -> NDArray[Any]:
-        return self._labels
-
-    def fingerprint(self) -> str:
-        digest = hashlib.sha256()
-        for name, path in zip(self.ids, self.paths, strict=True):
-            digest.update(f"{name}\0{path.stat().st_size}\n".encode("utf-8", "surrogateescape"))
-        digest.update(self._labels.tobytes())
-        return digest.hexdigest()
-
-
-class Subset:
-    """Some samples of a source, in the order given."""
-
-    def __init__(self, source: Source, indices: Sequence[int]) -> None:
-        self.source, self.indices = source, [int(i) for i in indices]
-        self.info = source.info
-        self.ids = [source.ids[i] for i in self.indices]
+        self.source = source
+        self.indices = np.asarray(indices, dtype=np.int64).reshape(-1)
+        self.table = table
+        own = source.info
+        self.info = replace(own, split=split or own.split, classes=classes or own.classes)
+        self.ids = tuple(source.ids[i] for i in self.indices.tolist())
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, i: int) -> Sample:
-        return self.source[self.indices[i]]
+        return self.read(i)
 
     def read(self, i: int, short_side: int = 0) -> Sample:
-        return read(self.source, self.indices[i], short_side)
+        """Sample i, its picture no larger than `short_side` asks for."""
+        sample = read(self.source, int(self.indices[i]), short_side)
+        return sample if self.table is None else self._relabelled(sample)
 
-    @property
-    def paths(self) -> list[Path]:
-        paths = getattr(self.source, "paths", [])
-        return [paths[i] for i in self.indices] if paths else []
+    def labels(self) -> NDArray[np.int64] | NDArray[np.int8]:
+        return self._moved(self.source.labels()[self.indices])
 
-    def labels(self) -> NDArray[Any]:
-        return self.source.labels()[self.indices]
+    def verify(self, i: int) -> None:
+        """Raises DataError where picture i can't be decoded."""
+        verify(self.source, int(self.indices[i]))
 
     def fingerprint(self) -> str:
-        listed = ",".join(map(str, self.indices))
-        return hashlib.sha256(f"{self.source.fingerprint()} {listed}".encode()).hexdigest()
+        parts = [self.source.fingerprint(), self.info.split, *self.info.classes]
+        digest = hashlib.sha256("\0".join(parts).encode())
+        digest.update(self.indices.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+    def _moved(self, labels: NDArray) -> NDArray:
+        """Labels (N,) or (N, C) under the new class indices."""
+        if self.table is None:
+            return labels
+        if labels.ndim == 1:
+            return np.where(labels < 0, labels, self.table[labels])
+        moved = np.full((len(labels), len(self.info.classes)), UNJUDGED, labels.dtype)
+        moved[:, self.table] = labels
+        return moved
+
+    def _relabelled(self, sample: Sample) -> Sample:
+        assert self.table is not None
+        label, box_labels, mask = sample.label, sample.box_labels, sample.mask
+        if isinstance(label, np.ndarray):
+            label = self._moved(label[None])[0]
+        elif label is not None and label >= 0:
+            label = int(self.table[label])
+        if box_labels is not None:
+            box_labels = self.table[box_labels]
+        if mask is not None:
+            lut = np.full(256, IGNORE, np.uint8)
+            lut[: len(self.table)] = self.table
+            mask = lut[mask]
+        return replace(sample, label=label, box_labels=box_labels, mask=mask)
+
+
+def subset(source: Source, indices: Sequence[int] | NDArray[np.int64], split: str = "") -> Subset:
+    """Some samples of a source. A subset of a subset looks into the first source directly."""
+    if isinstance(source, Subset):
+        return Subset(
+            source.source, source.indices[np.asarray(indices, np.int64)],
+            split=split or source.info.split, classes=source.info.classes, table=source.table,
+        )  # fmt: skip
+    return Subset(source, indices, split=split)
 
 
 def read(source: Source, i: int, short_side: int = 0) -> Sample:
-    """A sample; from sources that can, decoded no larger than needed."""
+    """Sample i of a source, its picture shrunk to `short_side` where it is larger (0: as it is)."""
     reader = getattr(source, "read", None)
-    return reader(i, short_side) if reader is not None else source[i]
+    if reader is not None:
+        return reader(i, short_side)
+    sample = source[i]
+    if sample.boxes is not None or sample.mask is not None:
+        return sample  # these are in the picture's own pixels
+    return replace(sample, image=shrink(sample.image, short_side))
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a format's `load` gives back.
+def verify(source: Source, i: int) -> None:
+    """Raises DataError, saying what is wrong, where picture i of a source can't be decoded."""
+    check = getattr(source, "verify", None)
+    if check is not None:
+        check(i)
+    else:
+        source[i]
 
-    splits | by the names they have in the data: train, valid, all ...; "all" is one uncut set
-    notes  | lines for the user: how it was read, what was skipped
+
+class ArraySource:
+    """Pictures that are in memory.
+
+    images | uint8 (N, H, W, 3), RGB, or N arrays (H, W, 3) of any sizes
+    labels | int64 (N,) or int8 (N, C), as in `Source`
+    ids    | N names
     """
 
-    kind: Kind
-    classes: tuple[str, ...]
-    splits: dict[str, Source]
-    notes: tuple[str, ...] = ()
+    def __init__(
+        self,
+        info: DataInfo,
+        images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
+        labels: NDArray[np.int64] | NDArray[np.int8],
+        ids: Sequence[str],
+    ) -> None:
+        self.info = info
+        self.images = images
+        self.ids = tuple(ids)
+        self._labels = labels
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, i: int) -> Sample:
+        return Sample(self.ids[i], self.images[i], sample_label(self._labels[i]))
+
+    def labels(self) -> NDArray[np.int64] | NDArray[np.int8]:
+        return self._labels
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256("\0".join([*self.ids, *self.info.classes]).encode())
+        digest.update(np.ascontiguousarray(self._labels).tobytes())
+        for image in self.images:
+            digest.update(np.ascontiguousarray(image).tobytes())
+        return digest.hexdigest()
 
 
-class Format(Protocol):
-    """A data format: a class in a module of xfer.data, registered by decorator.
-
-    recognise(path) -> a phrase that says what was seen there ("2 class folders"), or None
-    load(path, name) -> Found; raises DataError for what can't be read
-    """
-
-    def recognise(self, path: Path) -> str | None: ...
-    def load(self, path: Path, name: str) -> Found: ...
-
-
-formats: Registry[Format] = Registry("data format", "xfer.data")
+def sample_label(label: NDArray | np.integer) -> int | NDArray[np.int8] | None:
+    """A row of `labels()` as a Sample carries it: an int, a row of int8, None when unlabelled."""
+    if isinstance(label, np.ndarray):
+        return label
+    return None if label < 0 else int(label)
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A data set, opened: its splits by the role they play.
+    """The splits that a run works on, and how they came about.
 
-    splits  | train, val, test: those that exist
-    notes   | lines for the user: how it was read, how it was split, what was skipped
-    skipped | (file, reason) of pictures that were left out on request
+    name    | what the user called the data
+    format  | how it was read: folder, csv, digits, ...
+    kind    | classify, multilabel, detect, segment, images
+    classes | class names; a label is an index into them, the same in every split
+    splits  | role -> Source; roles are train, val and test, and only those that exist
+    notes   | lines for people: how it was read, what was skipped, which split was cut
+    skipped | (file, reason) of each picture that was left out
     """
 
     name: str
     format: str
     kind: Kind
     classes: tuple[str, ...]
-    splits: dict[str, Source] = field(default_factory=dict[str, Source])
+    splits: dict[str, Source]
     notes: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
 
     def fingerprint(self) -> str:
-        """Changes when the samples, their labels, their files or their order do."""
-        parts = [f"{role} {split.fingerprint()}" for role, split in self.splits.items()]
-        return hashlib.sha256("\n".join([*parts, *self.classes]).encode()).hexdigest()
+        """Hex text that changes with the pictures, the labels or how they are split."""
+        parts = [self.kind, *self.classes]
+        for role, source in sorted(self.splits.items()):
+            parts += [role, source.fingerprint()]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     def split_json(self) -> dict[str, list[str]]:
-        """The ids of each split: what split.json holds."""
-        return {role: list(split.ids) for role, split in self.splits.items()}
+        """The ids of each split: what a run keeps as split.json."""
+        return {role: list(source.ids) for role, source in self.splits.items()}

@@ -1,41 +1,75 @@
-"""Cutting a validation split, and taking the first N of a seeded shuffle."""
+"""Cutting a split: seeded, by class, and the same whatever order the samples come in."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+VAL_SHARE = 0.2
+
 
 def stratified(
-    labels: NDArray[Any], share: float, seed: int
+    labels: NDArray[np.int64] | NDArray[np.int8],
+    ids: Sequence[str],
+    *,
+    share: float = VAL_SHARE,
+    seed: int = 0,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Cuts positions in two, every class in proportion.
+    """Divides samples into train and val.
+
+    One label a picture: each class of two or more gives its share, rounded, at least one picture
+    and never all; a class of one stays in train. Several labels: from the rarest label on, each
+    gives its share of the pictures that are not yet dealt out (after Sechidis et al. 2011, On the
+    Stratification of Multi-Label Data). Unlabelled pictures count as a class.
 
     Args:
-        labels: int (N,) class indices, or (N, C) multi-label (cut at random, unstratified).
-        share: of each class that goes to the second part, at least one picture where the class
-            has two or more; a class with one picture stays in the first part.
-        seed: the same seed cuts the same way.
+        labels: int64 (N,), or int8 (N, C); ids: N unique names, which decide the order in which
+            samples are drawn.
+        share: of the samples that go to val, 0..1.
 
-    Returns: two sorted, disjoint int64 arrays that cover 0..N-1.
+    Returns: two rising arrays of indices, disjoint, together all.
     """
-    rng = np.random.default_rng(seed)
-    count = len(labels)
-    if labels.ndim > 1:
-        order = rng.permutation(count)
-        size = min(count - 1, max(1, round(share * count))) if count > 1 else 0
-        return np.sort(order[size:]), np.sort(order[:size])
-    second: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
-    for value in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == value))
-        size = min(len(members) - 1, max(1, round(share * len(members))))
-        second.append(members[:size])
-    held_out = np.sort(np.concatenate(second))
-    return np.setdiff1d(np.arange(count), held_out), held_out
+    order = np.array(sorted(range(len(ids)), key=lambda i: ids[i]), np.int64)
+    rng = np.random.default_rng((seed, 0x5EED))
+    order = rng.permutation(order)
+    table = labels[order]
+    val = _by_class(table, share) if labels.ndim == 1 else _by_labels(table, share)
+    chosen = np.zeros(len(ids), bool)
+    chosen[order[val]] = True
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
 
-def first_of_shuffle(count: int, limit: int, seed: int) -> NDArray[np.int64]:
-    """Positions of the first `limit` of a seeded shuffle, sorted."""
-    return np.sort(np.random.default_rng(seed).permutation(count)[:limit])
+def _count(n: int, share: float) -> int:
+    """How many of n go to val: at least one, and never all."""
+    return min(max(round(n * share), 1), n - 1) if n > 1 else 0
+
+
+def _by_class(labels: NDArray, share: float) -> NDArray[np.int64]:
+    """Places of the val samples; the sizes of the classes' shares add up to the whole's share."""
+    values, counts = np.unique(labels, return_counts=True)
+    takes = np.array([_count(int(n), share) for n in counts], np.int64)
+    # rounding each class may miss the total by a few: correct where the fraction was largest
+    missing = round(len(labels) * share) - int(takes.sum())
+    step = 1 if missing > 0 else -1
+    for k in np.argsort(-step * (counts * share - takes), kind="stable")[: abs(missing)]:
+        if 1 <= takes[k] + step < counts[k]:
+            takes[k] += step
+    picked = [np.flatnonzero(labels == value)[:n] for value, n in zip(values, takes, strict=True)]
+    return np.concatenate(picked) if picked else np.zeros(0, np.int64)
+
+
+def _by_labels(labels: NDArray, share: float) -> NDArray[np.int64]:
+    positive = labels == 1
+    dealt = np.zeros(len(labels), bool)
+    val = np.zeros(len(labels), bool)
+    for column in np.argsort(positive.sum(0), kind="stable"):
+        having = positive[:, column]
+        want = _count(int(having.sum()), share) - int((having & val).sum())
+        free = np.flatnonzero(having & ~dealt)
+        val[free[: max(want, 0)]] = True
+        dealt[free] = True
+    rest = np.flatnonzero(~dealt)
+    val[rest[: _count(len(rest), share)]] = True
+    return np.flatnonzero(val)

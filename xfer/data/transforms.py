@@ -1,8 +1,8 @@
-"""Crops, scales and mirror images: uint8 in, uint8 out, on the processor's hot path.
+"""Crops, scales and mirror images: uint8 in, uint8 out, the hot path of reading pictures.
 
-Shrinking averages areas (cv2's INTER_AREA), which like torchvision's antialiased bilinear keeps
-fine patterns from folding into coarse ones; enlarging is bilinear. tests/test_data_transforms.py
-states how far the two are apart.
+A training crop is cut before it is scaled, so that only its own pixels are touched. Shrinking
+averages areas (cv2's INTER_AREA), enlarging is bilinear. tests/test_data_transforms.py states how
+far this is from torchvision's antialiased bilinear.
 """
 
 from __future__ import annotations
@@ -14,32 +14,45 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer.data.colour import jitter
+from xfer.errors import XferError
+
 Image = NDArray[np.uint8]
+POLICIES = ("none", "light", "standard", "strong")
 
 
 def resize(image: Image, width: int, height: int) -> Image:
-    """To exactly this size; areas are averaged where it shrinks, else bilinear."""
+    """A picture (H, W, 3) at exactly this size, each direction antialiased where it shrinks."""
     h, w = image.shape[:2]
-    if (w, h) == (width, height):
+    if (width < w) != (height < h) and (width, height) != (w, h):
+        # cv2 averages areas only where both sides shrink: first the one that does
+        middle = (min(width, w), min(height, h))
+        if middle != (w, h):
+            image = np.asarray(cv2.resize(image, middle, interpolation=cv2.INTER_AREA), np.uint8)
+            h, w = middle[1], middle[0]
+    if (width, height) == (w, h):
         return image
-    shrinks = width < w or height < h
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    how = cv2.INTER_AREA if width < w or height < h else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (width, height), interpolation=how), np.uint8)
 
 
 class TrainTransform:
-    """A random part of the picture, scaled to `size`, perhaps mirrored, perhaps altered.
+    """A random part of the picture, scaled to a square, perhaps mirrored, perhaps altered.
 
     Args:
         size: side of the result, pixels.
-        area: share of the picture that the part covers, drawn evenly between these.
-        ratio: width over height of the part, drawn evenly on a log scale.
+        area: share of the picture that the part covers, drawn evenly between these, 0..1.
+        ratio: width over height of the part, drawn evenly on a log scale between these.
         flip: mirror every second picture.
-        augment: none: the centre crop of evaluation, no chance at all;
-            light: parts of at least 0.7 of the picture; standard: as `area` says;
-            strong: also colours, blur, rotation and erasing (see albu.py).
+        augment: the policy:
+            none     | the middle square of the picture; nothing is random
+            light    | the random part and the mirror image
+            standard | light, with brightness, contrast and saturation altered by up to a fifth
+            strong   | light, with strong changes of colour, rotation, blur and an erased patch
 
-    Source: the random part is that of Szegedy et al. 2015, sec. 6, as torchvision draws it.
+    Raises: XferError for an unknown policy.
+    Source: the random part is that of Szegedy et al. 2015, sec. 6, drawn as torchvision draws it;
+        strong is ours, in the spirit of Cubuk et al. 2020 (RandAugment).
     """
 
     def __init__(
@@ -48,62 +61,81 @@ class TrainTransform:
         area: tuple[float, float] = (0.35, 1.0),
         ratio: tuple[float, float] = (3 / 4, 4 / 3),
         flip: bool = True,
-        augment: Literal["none", "light", "standard", "strong"] | str = "standard",
+        augment: str = "standard",
     ) -> None:
-        self.size, self.ratio, self.flip, self.augment = size, ratio, flip, augment
-        self.area = (max(area[0], 0.7), max(area[1], 0.7)) if augment == "light" else area
-        self.whole = EvalTransform(size, round(size * 8 / 7))
+        if augment not in POLICIES:
+            raise XferError(f"unknown augmentation {augment!r}", f"one of {', '.join(POLICIES)}")
+        self.size, self.area, self.ratio, self.flip, self.augment = size, area, ratio, flip, augment
 
     def __call__(self, image: Image, rng: np.random.Generator) -> Image:
-        """uint8 (H, W, 3) -> uint8 (size, size, 3)."""
+        """uint8 (H, W, 3) -> uint8 (size, size, 3); the same state of `rng`, the same result."""
         if self.augment == "none":
-            return self.whole(image, rng)
-        x, y, w, h = self._part(image.shape[1], image.shape[0], rng)
+            return EvalTransform(self.size, self.size)(image, rng)
+        x, y, w, h = random_part(image.shape[1], image.shape[0], self.area, self.ratio, rng)
         part = resize(image[y : y + h, x : x + w], self.size, self.size)
         if self.flip and rng.random() < 0.5:
-            part = part[:, ::-1]
+            part = np.asarray(cv2.flip(part, 1), np.uint8)
+        if self.augment == "standard":
+            return jitter(part, rng)
         if self.augment == "strong":
             from xfer.data.albu import strong
 
-            part = strong(part, rng)
+            return strong(part, rng)
         return part
 
-    def _part(self, width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
-        for _ in range(10):
-            area = width * height * rng.uniform(*self.area)
-            ratio = math.exp(rng.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
-            w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-            if 0 < w <= width and 0 < h <= height:
-                x, y = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
-                return x, y, w, h
-        # a picture too long for any such part: the largest one in the middle that is allowed
-        w = min(width, max(1, round(height * self.ratio[1])))
-        h = min(height, max(1, round(width / self.ratio[0])))
-        return (width - w) // 2, (height - h) // 2, w, h
+
+def random_part(
+    width: int,
+    height: int,
+    area: tuple[float, float],
+    ratio: tuple[float, float],
+    rng: np.random.Generator,
+) -> tuple[int, int, int, int]:
+    """A part of a picture as x, y, width, height, in pixels: share and shape as in TrainTransform.
+
+    After ten parts that would not fit, the largest in the middle whose shape is allowed.
+    """
+    logs = math.log(ratio[0]), math.log(ratio[1])
+    for _ in range(10):
+        pixels = width * height * rng.uniform(*area)
+        shape = math.exp(rng.uniform(*logs))
+        w, h = round(math.sqrt(pixels * shape)), round(math.sqrt(pixels / shape))
+        if 0 < w <= width and 0 < h <= height:
+            x, y = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
+            return x, y, w, h
+    w = min(width, max(1, round(height * ratio[1])))
+    h = min(height, max(1, round(width / ratio[0])))
+    return (width - w) // 2, (height - h) // 2, w, h
 
 
 class EvalTransform:
     """The short side to `resize`, then the centre `size` x `size`, or ten such crops.
 
     Args:
-        size: side of a crop; resize: the picture's short side before it; both in pixels.
-        crops: centre, or 10crop: four corners and centre, then their mirror images
+        size: side of a crop, pixels.
+        resize: short side of the picture before it, pixels, at least `size`.
+        crops: centre; or 10crop: four corners and centre, then their mirror images
             (Krizhevsky et al. 2012, sec. 4.1).
+
+    Raises: XferError where the crop would not fit, or for unknown crops.
     """
 
     def __init__(
-        self, size: int, resize: int, crops: Literal["centre", "10crop"] = "centre"
+        self, size: int, resize: int, crops: Literal["centre", "10crop"] | str = "centre"
     ) -> None:
-        self.size, self.resize, self.crops = size, max(size, resize), crops
+        if resize < size:
+            raise XferError(f"a crop of {size} px does not fit into a short side of {resize} px")
+        if crops not in ("centre", "10crop"):
+            raise XferError(f"unknown crops {crops!r}", "one of centre, 10crop")
+        self.size, self.resize, self.crops = size, resize, crops
 
     def __call__(self, image: Image, rng: np.random.Generator | None = None) -> Image:
-        """uint8 (H, W, 3) -> uint8 (size, size, 3), or (10, size, size, 3)."""
+        """uint8 (H, W, 3) -> uint8 (size, size, 3), or (10, size, size, 3). Nothing is random."""
         h, w = image.shape[:2]
-        scale = self.resize / min(h, w)
-        # rounded as torchvision does: the long side's fraction is cut off
+        # the long side's fraction is cut off, as torchvision does
         width = self.resize if w <= h else int(self.resize * w / h)
         height = self.resize if h <= w else int(self.resize * h / w)
-        scaled = resize(image, width, height) if scale != 1 else image
+        scaled = resize(image, width, height)
         bottom, right = height - self.size, width - self.size
         middle = (round(bottom / 2), round(right / 2))
         if self.crops == "centre":

@@ -1,4 +1,4 @@
-"""Finding picture files, and leaving out what systems leave beside them."""
+"""Finding pictures in folders: what is one, what is junk, and links that lead in circles."""
 
 from __future__ import annotations
 
@@ -6,75 +6,123 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
-SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .mpo .jp2 .avif".split()
-)
-JUNK_NAMES = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"})
-JUNK_FOLDERS = frozenset({"@eadir", "__macosx", "__pycache__"})
+EXTENSIONS = frozenset(
+    f".{name}"
+    for name in (
+        "jpg", "jpeg", "jpe", "jfif", "mpo", "png", "gif", "bmp", "tif", "tiff", "webp",
+        "ppm", "pgm", "pbm", "avif", "jp2",
+    )
+)  # fmt: skip
+JUNK = frozenset({"thumbs.db", "desktop.ini", "@eadir", "__macosx", "$recycle.bin"})
 
 
 def is_junk(name: str) -> bool:
-    """Dot-files (._x.jpg among them), thumbnails' indexes, folders of archives and servers."""
-    return name.startswith(".") or name.lower() in JUNK_NAMES or name.lower() in JUNK_FOLDERS
+    """What systems leave beside pictures: dot-files and ._x.jpg, Thumbs.db, @eaDir, __MACOSX."""
+    return name.startswith(".") or name.casefold() in JUNK
 
 
 def is_picture(name: str) -> bool:
-    """Whether the suffix is a picture's."""
-    return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122
+    """Whether a file is called like a picture."""
+    return Path(name).suffix.casefold() in EXTENSIONS
+
+
+@dataclass
+class Found:
+    """What a walk came across.
+
+    pictures | paths, by code point of their place below the top
+    junk     | how many of each kind were passed by
+    others   | how many files of each other extension
+    """
+
+    pictures: list[Path] = field(default_factory=list[Path])
+    junk: Counter[str] = field(default_factory=Counter[str])
+    others: Counter[str] = field(default_factory=Counter[str])
+
+    def notes(self) -> list[str]:
+        """Lines that say what was passed by."""
+        lines: list[str] = []
+        for counts, what in ((self.junk, "junk"), (self.others, "files that are no pictures")):
+            if counts:
+                listed = ", ".join(f"{n} {name}" for name, n in sorted(counts.items()))
+                lines.append(f"skipped {counts.total()} {what} ({listed})")
+        return lines
+
+
+def walk(top: Path, found: Found | None = None) -> Found:
+    """Every picture below a folder; links are followed, each folder is entered once."""
+    found = found if found is not None else Found()
+    places = [*_walk(top, found, set())]
+    found.pictures.extend(path for _, path in sorted(places))
+    return found
+
+
+def _walk(top: Path, found: Found, seen: set[str]) -> Iterator[tuple[str, Path]]:
+    real = os.path.realpath(top)
+    if real in seen:
+        return
+    seen.add(real)
+    for entry in listing(top):
+        if is_junk(entry.name):
+            found.junk["dot-files" if entry.name.startswith(".") else entry.name] += 1
+        elif is_dir(entry):
+            yield from _walk(Path(entry.path), found, seen)
+        elif is_picture(entry.name):
+            yield entry.path, Path(entry.path)
+        else:
+            found.others[Path(entry.name).suffix.casefold() or "without extension"] += 1
+
+
+def listing(folder: Path) -> list[os.DirEntry[str]]:
+    """A folder's entries by name; empty where it can't be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError:
+        return []
+
+
+def is_dir(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders in a folder, junk left out, sorted by code point."""
-    return sorted(
-        (p for p in folder.iterdir() if p.is_dir() and not is_junk(p.name)), key=lambda p: p.name
-    )
+    """A folder's folders by name, junk left out."""
+    return [Path(e.path) for e in listing(folder) if not is_junk(e.name) and is_dir(e)]
 
 
-class Walk:
-    """Lists the pictures below a folder and counts what was left out.
+def has_picture(folder: Path, deep: bool = True) -> bool:
+    """Whether a folder holds a picture; `deep`: at any depth. Stops at the first."""
+    inside = listing(folder)
+    if any(is_picture(e.name) and not is_junk(e.name) and not is_dir(e) for e in inside):
+        return True
+    return deep and bool(_first_deep(folder, set()))
 
-    junk  | files and folders that systems leave behind
-    other | files that are no pictures by their suffix, by suffix
-    """
 
-    def __init__(self) -> None:
-        self.junk = 0
-        self.other: Counter[str] = Counter()
-
-    def pictures(self, folder: Path) -> list[Path]:
-        """Every picture below, sorted by path; links are followed, a loop of links once."""
-        return sorted(self._below(folder, set()), key=lambda p: p.as_posix())
-
-    def _below(self, folder: Path, seen: set[str]) -> Iterator[Path]:
-        real = os.path.realpath(folder)
-        if real in seen:
-            return
-        seen = seen | {real}  # the way down to here: only a folder inside itself is a loop
-        for entry in os.scandir(folder):
-            if is_junk(entry.name):
-                self.junk += 1
-            elif entry.is_dir():
-                yield from self._below(Path(entry.path), seen)
-            elif is_picture(entry.name):
-                yield Path(entry.path)
-            else:
-                self.other[os.path.splitext(entry.name)[1].lower() or entry.name] += 1  # noqa: PTH122
-
-    def notes(self) -> list[str]:
-        """What was left out, as lines for the user."""
-        lines = [f"skipped {self.junk} junk files (dot-files, Thumbs.db and the like)"]
-        found = ", ".join(f"{n} {suffix}" for suffix, n in self.other.most_common(5))
-        lines.append(f"skipped files that are no pictures: {found}")
-        return [line for line, there in zip(lines, (self.junk, self.other), strict=True) if there]
+def _first_deep(folder: Path, seen: set[str]) -> bool:
+    real = os.path.realpath(folder)
+    if real in seen:
+        return False
+    seen.add(real)
+    return has_picture(folder, deep=False) or any(_first_deep(f, seen) for f in subfolders(folder))
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """Every picture below a folder, sorted by path."""
-    return Walk().pictures(folder)
+    """Every picture below a folder, by name; junk is left out."""
+    return walk(folder).pictures
 
 
 def nfc(text: str) -> str:
-    """Composed form: macOS writes decomposed names, label files composed ones."""
+    """Text in Unicode's composed form: macOS may have written the same name decomposed."""
     return unicodedata.normalize("NFC", text)
+
+
+def readable(text: str) -> str:
+    """A file's name as text that can be written anywhere, also where it is not valid UTF-8."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

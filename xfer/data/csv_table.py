@@ -1,0 +1,105 @@
+"""Reading a table as text: its encoding, its delimiter, its header."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from xfer.data.walk import is_picture
+from xfer.errors import DataError
+
+DELIMITERS = (",", "\t", ";", "|")
+MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text, stripped of blanks around them, otherwise as they were written.
+
+    header | names of the columns; column 1, column 2, ... where the table has none
+    rows   | lists of as many cells
+    """
+
+    file: Path
+    header: list[str]
+    rows: list[list[str]]
+
+
+def read_table(file: Path) -> Table:
+    """Reads a csv or tsv file. Raises DataError for what is no table of text."""
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror}") from None
+    return parse_table(file, data)
+
+
+def parse_table(file: Path, data: bytes) -> Table:
+    """The bytes of a csv file as a table; `file` is named in messages.
+
+    Raises DataError where the bytes are no text, where there are fewer than two columns, or where
+    a row has other columns than the header.
+    """
+    encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        raise DataError(f"{file}: not UTF-8 text", "save the table as UTF-8") from None
+    if not text.strip():
+        raise DataError(f"{file}: an empty table")
+    if "\0" in text:
+        raise DataError(f"{file}: not a table of text")
+    lines = _split(file, text, _delimiter(text))
+    width = len(lines[0][1])
+    if width < 2:
+        raise DataError(f"{file}: one column only", "a table needs pictures and labels: path,label")
+    for number, cells in lines:
+        if len(cells) != width:
+            raise DataError(
+                f"{file}, line {number}: {len(cells)} columns, the first line has {width}"
+            )
+    rows = [cells for _, cells in lines]
+    if any(is_picture(cell) for cell in rows[0]):
+        return Table(file, [f"column {k + 1}" for k in range(width)], rows)
+    return Table(file, rows[0], rows[1:])
+
+
+def _split(file: Path, text: str, delimiter: str) -> list[tuple[int, list[str]]]:
+    """(line number, cells) of every line that is not blank."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    lines: list[tuple[int, list[str]]] = []
+    try:
+        for cells in reader:
+            cells = [cell.strip() for cell in cells]
+            if any(cells):
+                lines.append((reader.line_num, cells))
+    except csv.Error as error:
+        raise DataError(f"{file}, line {reader.line_num}: {error}") from None
+    if not lines:
+        raise DataError(f"{file}: an empty table")
+    return lines
+
+
+def _delimiter(text: str) -> str:
+    """The delimiter that gives every line as many columns as the first, and the most of them.
+
+    A label may hold semicolons and bars, a name commas: what splits lines unequally is none.
+    """
+    best, score = ",", (False, 0)
+    for delimiter in DELIMITERS:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        try:
+            widths = [len(cells) for _, cells in zip(range(50), reader, strict=False) if any(cells)]
+        except csv.Error:
+            continue
+        even = len(set(widths)) == 1 and widths[0] > 1
+        if widths and (even, widths[0]) > score:
+            best, score = delimiter, (even, widths[0])
+    return best

@@ -1,0 +1,98 @@
+"""EXIF orientation and JPEG headers, read without decoding anything.
+
+Sources: CIPA DC-008 (EXIF 2.3), sec. 4.6.4, tag 0x0112; ITU T.81, annex B (JPEG markers).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+_ORIENTATION = 0x0112
+_SHORT = 3
+# start-of-frame markers: C0..CF without DHT (C4), JPG (C8) and DAC (CC)
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# markers that stand alone, without a length: TEM, RST0..7, SOI
+_ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
+
+
+@dataclass(frozen=True, slots=True)
+class JpegHeader:
+    """What a JPEG says of itself before its pixels.
+
+    width, height | pixels, as stored (before turning)
+    components    | 1 grey, 3 colour, 4 CMYK or YCCK
+    orientation   | EXIF orientation, 1..8
+    """
+
+    width: int
+    height: int
+    components: int
+    orientation: int
+
+
+def read_jpeg_header(data: bytes) -> JpegHeader | None:
+    """The header of a JPEG; None where it ends before the pixels begin."""
+    at, orientation = 2, 1
+    frame: tuple[int, int, int] | None = None
+    while at + 4 <= len(data):
+        if data[at] != 0xFF:  # stray bytes between segments: look for the next marker
+            at += 1
+            continue
+        marker = data[at + 1]
+        if marker == 0xFF:
+            at += 1
+            continue
+        if marker in _ALONE or marker == 0:
+            at += 2
+            continue
+        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        body = data[at + 4 : at + 2 + length]
+        if marker == 0xDA and frame is not None:
+            return JpegHeader(*frame, orientation)
+        if marker in _FRAMES and frame is None:
+            if len(body) < 6:
+                return None
+            height, width = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
+            frame = (width, height, body[5])
+        if marker == 0xE1 and body.startswith(b"Exif\0\0") and orientation == 1:
+            orientation = orientation_of(body)
+        at += 2 + max(length, 2)
+    return None
+
+
+def orientation_of(exif: bytes | None) -> int:
+    """The orientation in an EXIF block (with or without its `Exif` head), 1..8; 1 when unknown.
+
+    Damaged blocks are common in pictures that have been through many hands: they count as 1.
+    """
+    if not exif:
+        return 1
+    block = exif[6:] if exif.startswith(b"Exif\0\0") else exif
+    order = {b"II": "little", b"MM": "big"}.get(block[:2])
+    if order is None:
+        return 1
+
+    def number(start: int, size: int) -> int:
+        return int.from_bytes(block[start : start + size], order)  # pyright: ignore[reportArgumentType]
+
+    start = number(4, 4)
+    count = number(start, 2)
+    for entry in range(start + 2, min(start + 2 + 12 * count, len(block) - 11), 12):
+        if number(entry, 2) == _ORIENTATION and number(entry + 2, 2) == _SHORT:
+            value = number(entry + 8, 2)
+            return value if 1 <= value <= 8 else 1
+    return 1
+
+
+def upright(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """A picture (H, W, 3) turned and mirrored so that it stands as it was taken."""
+    if orientation in (5, 6, 7, 8):
+        image = image.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    return np.ascontiguousarray(image)

@@ -1,0 +1,49 @@
+"""`images`: pictures without labels, in a folder or in train/, val/, test/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from xfer.data.files import FileSource
+from xfer.data.formats import FORMATS, WHOLE, Reading, role_of, split_folders
+from xfer.data.source import Source
+from xfer.data.walk import Found, has_picture, is_picture, subfolders, walk
+from xfer.errors import DataError
+from xfer.types import DataInfo
+
+
+@FORMATS.register("images")
+class Images:
+    """Pictures and nothing else. Gives way to every format that finds labels."""
+
+    weak: ClassVar[bool] = True
+
+    def recognise(self, path: Path) -> str | None:
+        if path.is_file():
+            return "one picture" if is_picture(path.name) else None
+        splits = split_folders(path, (), subfolders(path))
+        if any(has_picture(top, deep=False) for top in splits or [path]):
+            return "pictures without labels"
+        return None
+
+    def load(self, path: Path, named: tuple[str, ...] = (), skip_bad: bool = False) -> Reading:
+        root = path if path.is_dir() else path.parent
+        splits = split_folders(path, named, subfolders(path)) if path.is_dir() else []
+        found = Found()
+        parts: dict[str, Source] = {}
+        for top in splits or [path]:
+            pictures = [path]
+            if top.is_dir():
+                pictures = walk(top, Found(junk=found.junk, others=found.others)).pictures
+            if not pictures:
+                continue
+            name = top.name if splits else WHOLE
+            info = DataInfo(root.name, "images", (), role_of(name) or name)
+            files = [str(p.relative_to(root)) for p in pictures]
+            parts[name] = FileSource(info, root, files, np.full(len(files), -1, np.int64))
+        if not parts:
+            raise DataError(f"{path}: no pictures in it")
+        return Reading(parts, found.notes())

@@ -1,0 +1,72 @@
+"""Finding the picture that a cell of a table means."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from xfer.data.walk import is_junk, is_picture, listing, nfc
+from xfer.errors import DataError
+
+
+class Locator:
+    """Finds pictures by what a table calls them, beside the table or in a folder near it.
+
+    A name is looked for as it is written, then in Unicode's composed form, then in any case; with
+    its extension or without.
+
+    Args:
+        table: the table's file. The folders looked into, in this order: the table's own, one of
+            the table's name, images/, train/; of those that exist.
+    """
+
+    def __init__(self, table: Path) -> None:
+        self.root = table.parent
+        near = ("", table.stem, f"{table.stem}_images", "images", "train", "train_images")
+        self.folders = [f for f in dict.fromkeys(near) if (self.root / f).is_dir()]
+        self._names: dict[str, dict[str, list[str]]] = {}
+
+    def places(self) -> str:
+        """The folders that are looked into, in words."""
+        return ", ".join(str(self.root / folder) for folder in self.folders)
+
+    def find(self, cell: str) -> Path | None:
+        """The picture, relative to the table's folder (or absolute); None where there is none.
+
+        Raises DataError where several files fit equally well.
+        """
+        if not cell or "\0" in cell:
+            return None
+        for text in dict.fromkeys((cell, cell.replace("\\", "/"))):
+            path = Path(text)
+            for folder in ("",) if path.is_absolute() else self.folders:
+                found = self._in(Path(folder) / path.parent, path.name)
+                if found is not None:
+                    return found
+        return None
+
+    def _in(self, folder: Path, name: str) -> Path | None:
+        names = self._listed(folder)
+        for key in (name, nfc(name), nfc(name).casefold()):
+            found = names.get(key, [])
+            exact = [f for f in found if f == name]
+            if len(exact or found) > 1:
+                raise DataError(f"{self.root / folder}: {name!r} may be {' or '.join(found)}")
+            if found:
+                return folder / (exact or found)[0]
+        return None
+
+    def _listed(self, folder: Path) -> dict[str, list[str]]:
+        """Every way to call a picture of the folder -> the files' names."""
+        key = os.fspath(folder)
+        if key not in self._names:
+            names: dict[str, list[str]] = {}
+            for entry in listing(self.root / folder):
+                if is_junk(entry.name) or not is_picture(entry.name):
+                    continue
+                stem = entry.name.rpartition(".")[0]
+                ways = [form for n in (entry.name, stem) for form in (n, nfc(n), nfc(n).casefold())]
+                for way in dict.fromkeys(ways):
+                    names.setdefault(way, []).append(entry.name)
+            self._names[key] = names
+        return self._names[key]

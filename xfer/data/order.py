@@ -1,0 +1,53 @@
+"""Which pictures an epoch shows, in which order, and which process shows them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.errors import XferError
+
+
+def shuffled(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Every index once, int64 (count,): by the seed and the epoch alone."""
+    return np.random.default_rng((seed, epoch)).permutation(count)
+
+
+def balanced(labels: NDArray, seed: int, epoch: int) -> NDArray[np.int64]:
+    """As many indices as there are labels, every class as often as the others (up to one).
+
+    A class's pictures are gone through whole before one is shown again.
+    Raises XferError for labels (N, C).
+    """
+    if labels.ndim != 1:
+        raise XferError("data.balance needs one label a picture", "data.balance=false")
+    rng = np.random.default_rng((seed, epoch))
+    values = rng.permutation(np.unique(labels))
+    drawn: list[NDArray[np.int64]] = []
+    for k, value in enumerate(values):
+        members = np.flatnonzero(labels == value)
+        want = len(labels) // len(values) + (k < len(labels) % len(values))
+        rounds = [rng.permutation(members) for _ in range(-(-want // len(members)))]
+        drawn.append(np.concatenate([*rounds, members[:0]])[:want])
+    return rng.permutation(np.concatenate(drawn))
+
+
+def repeats(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How often each entry has come before, int64 (N,): 0 for the first time."""
+    seen: dict[int, int] = {}
+    counts = np.zeros(len(order), np.int64)
+    for place, index in enumerate(order.tolist()):
+        counts[place] = seen.get(index, 0)
+        seen[index] = int(counts[place]) + 1
+    return counts
+
+
+def batch_count(count: int, batch: int, train: bool, world: int = 1) -> int:
+    """Batches an epoch, the same on every process.
+
+    In training the last partial batch is dropped, but a set smaller than a batch is one partial
+    batch; none where there are fewer pictures than processes. In evaluation all are kept.
+    """
+    if train:
+        return max(1, count // batch) if count >= world else 0
+    return -(-count // batch)

@@ -1,0 +1,168 @@
+"""Data specs: NAME, PATH, FORMAT:PATH or package.module:Class, made into a Reading."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xfer.data.formats import EMBEDDED, FORMATS, WHOLE, Reading
+from xfer.data.source import Bundle, Source
+from xfer.errors import DataError, XferError, nearest
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A spec made real: what the user called it, how it was read, and what was found."""
+
+    name: str
+    format: str
+    reading: Reading
+
+
+def open_spec(spec: Any, named: tuple[str, ...] = (), skip_bad: bool = False) -> Opened:
+    """Reads what a spec names.
+
+    Args:
+        spec: NAME, PATH, FORMAT:PATH, package.module:Class, or a Source.
+        named: split names that the user gave; skip_bad: leave out what can't be used.
+
+    Raises: DataError for what is not there or can't be used, XferError for an unknown format or
+        class and for a path that may be read in several ways.
+    """
+    if isinstance(spec, os.PathLike):
+        spec = os.fspath(spec)
+    if not isinstance(spec, str):
+        return _object(spec, getattr(getattr(spec, "info", None), "name", "") or "data")
+    path = Path(spec).expanduser()
+    if spec and path.exists():
+        return _path(spec, path, named, skip_bad)
+    if spec in EMBEDDED.names():
+        return Opened(spec, spec, EMBEDDED.get(spec)())
+    head, colon, rest = spec.partition(":")
+    if colon and rest and len(head) > 1:
+        if "." in head or head not in FORMATS.names():
+            return _class(spec, head, rest)
+        place = Path(rest).expanduser()
+        if not place.exists():
+            raise missing(place)
+        return Opened(rest, head, FORMATS.get(head)().load(place, named, skip_bad))
+    return _path(spec, _known(spec, path), named, skip_bad)
+
+
+def _path(spec: str, path: Path, named: tuple[str, ...], skip_bad: bool) -> Opened:
+    """Asks every format what it sees in the path, and reads it with the one that sees something."""
+    seen = {name: FORMATS.get(name)() for name in FORMATS.names()}
+    findings = {name: text for name, f in seen.items() if (text := f.recognise(path)) is not None}
+    strong = {name: text for name, text in findings.items() if not seen[name].weak}
+    findings = strong or findings
+    if len(findings) > 1:
+        readings = "; ".join(f"{name} ({text})" for name, text in findings.items())
+        choices = " or ".join(f"{name}:{spec}" for name in findings)
+        raise XferError(f"{spec} can be read in several ways: {readings}", f"say which: {choices}")
+    if not findings and named and path.is_dir():
+        findings = {"folder": "folders named by the user"}
+    if not findings:
+        raise _nothing_in(spec, path)
+    name, text = next(iter(findings.items()))
+    reading = seen[name].load(path, named, skip_bad)
+    reading.notes.insert(0, f"{spec}: read as {name} ({text})")
+    return Opened(spec, name, reading)
+
+
+def _nothing_in(spec: str, path: Path) -> DataError:
+    if path.is_dir() and not any(path.iterdir()):
+        return DataError(f"{spec}: the folder is empty", "one folder of pictures a class, or a csv")
+    what = (
+        "no pictures and no table of them were found" if path.is_dir() else "no known data format"
+    )
+    formats = ", ".join(FORMATS.names())
+    return DataError(f"{spec}: {what}", f"FORMAT:PATH says how to read it; formats: {formats}")
+
+
+def data_folder(name: str = "") -> Path:
+    """Where a known set lies: $XFER_DATA/NAME, or ~/.local/share/xfer/NAME."""
+    own = os.environ.get("XFER_DATA")
+    return (Path(own) if own else Path.home() / ".local" / "share" / "xfer") / name
+
+
+# sets that people know by name -> the tree expected in their folder, and where they come from
+KNOWN = {
+    "imagenet": (
+        "train/<wnid>/*.JPEG and val/<wnid>/*.JPEG",
+        "https://image-net.org/download (behind a login)",
+    ),
+    "imagenette": (
+        "train/<wnid>/*.JPEG and val/<wnid>/*.JPEG",
+        "https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-320.tgz",
+    ),
+    "hymenoptera": (
+        "train/{ants,bees}/*.jpg and val/{ants,bees}/*.jpg",
+        "https://download.pytorch.org/tutorial/hymenoptera_data.zip",
+    ),
+}
+
+
+def _known(spec: str, path: Path) -> Path:
+    """The folder of a set that is called by its name. Raises DataError where there is none."""
+    bare = spec and Path(spec).name == spec
+    if bare:
+        place = data_folder(spec)
+        if place.exists():
+            return place
+        if spec in KNOWN:
+            tree, where = KNOWN[spec]
+            raise DataError(f"{spec} is not at {place}", f"put {tree} there, from {where}")
+    raise missing(path, [*EMBEDDED.names(), *KNOWN] if bare else [])
+
+
+def missing(path: Path, names: list[str] | None = None) -> DataError:
+    """The error for a path that does not exist, with the nearest name beside it."""
+    place = path
+    while not place.parent.is_dir() and place.parent != place:
+        place = place.parent  # the first folder on the way that is not there
+    folder = place.parent
+    near = [p.name for p in folder.iterdir()] if os.access(folder, os.R_OK) else []
+    choices = [*(names or []), *near]
+    hint = nearest(place.name, choices) if choices else None
+    if hint is not None and not hint.startswith("did you mean"):
+        hint = f"no {place.name!r} in {folder.absolute()}"
+    return DataError(f"{path}: no such file, folder or data set", hint)
+
+
+def _class(spec: str, module: str, name: str) -> Opened:
+    """A user's own source, by its dotted name; the present folder is looked into as well."""
+    cwd = str(Path.cwd())
+    sys.path.insert(0, cwd)
+    try:
+        make = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        formats = ", ".join(FORMATS.names())
+        raise XferError(
+            f"data {spec!r}: {error}", f"formats: {formats}; or package.module:Class"
+        ) from None
+    finally:
+        sys.path.remove(cwd)
+    splits = getattr(make, "splits", None)
+    if splits is not None and callable(make):
+        return _object({split: make(split=split) for split in splits}, name)
+    return _object(make() if callable(make) else make, name)
+
+
+def _object(found: Any, name: str) -> Opened:
+    """A Source, a Bundle or a mapping of split names to Sources."""
+    if isinstance(found, Bundle):
+        reading = Reading(dict(found.splits), list(found.notes), list(found.skipped))
+        return Opened(found.name, found.format, reading)
+    if isinstance(found, Source):
+        return Opened(name, "source", Reading({found.info.split or WHOLE: found}))
+    if isinstance(found, Mapping) and found and all(isinstance(s, Source) for s in found.values()):
+        return Opened(name, "source", Reading({str(k): s for k, s in found.items()}))
+    raise XferError(
+        f"a {type(found).__name__} is no data source",
+        "it needs info, ids, len, [i], labels() and fingerprint(): see xfer.testing.check_source",
+    )

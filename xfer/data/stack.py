@@ -1,0 +1,47 @@
+"""Pictures side by side in one tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.errors import XferError
+from xfer.types import Batch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def stack_images(images: Sequence[NDArray[np.uint8]]) -> Tensor:
+    """Pictures of one size as a batch, with one copy.
+
+    Shapes: N x uint8 (H, W, 3) -> uint8 (N, 3, H, W), channels_last (NHWC in memory).
+    Raises: XferError for no picture, or pictures of several sizes.
+    """
+    import torch  # here, so that looking at data needs no torch
+
+    if not images:
+        raise XferError("no pictures to stack")
+    shapes = {image.shape for image in images}
+    if len(shapes) > 1:
+        raise XferError(f"pictures of one batch must have one size, got {sorted(shapes)}")
+    whole = np.empty((len(images), *images[0].shape), np.uint8)
+    for i, image in enumerate(images):
+        whole[i] = image
+    return torch.from_numpy(whole).permute(0, 3, 1, 2)
+
+
+def pinned(batch: Batch) -> Batch:
+    """The batch with its tensors in pinned memory."""
+
+    def pin(value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return [pin(v) for v in value]
+        return value.pin_memory() if hasattr(value, "pin_memory") else value
+
+    targets = {key: pin(value) for key, value in batch.targets.items()}
+    return replace(batch, images=pin(batch.images), targets=targets)

@@ -1,0 +1,194 @@
+"""The contract of a data source as a function, and small pictures that a net can learn."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.data.source import Source
+from xfer.types import DataInfo, Sample
+
+KINDS = ("classify", "multilabel", "detect", "segment", "images")
+
+
+def check_source(source: Source, *, samples: int = 16) -> None:
+    """Raises AssertionError, saying what does not hold, unless a source keeps the contract.
+
+    | what | must hold |
+    |--|--|
+    | info | a DataInfo of a known kind; classes are distinct, non-empty texts |
+    | ids | len(source) distinct, non-empty texts |
+    | labels | int64 (N,) of -1 .. C-1, or for multilabel int8 (N, C) of -1, 0, 1 |
+    | samples | id and label are those of ids and labels(); image is uint8 (H, W, 3), not empty |
+    | boxes | float32 (R, 4) xyxy, finite, inside the picture, as many labels as boxes |
+    | mask | uint8 in the picture's size, a class index or 255 |
+    | again | reading a sample twice, or in two threads at once, gives equal pixels |
+    | fingerprint | the same text each time, and after pickling |
+
+    Args:
+        samples: how many are read, spread over the source.
+    """
+    count, info = len(source), source.info
+    assert isinstance(info, DataInfo), f"info is a {type(info).__name__}, not a DataInfo"
+    assert info.kind in KINDS, f"unknown kind {info.kind!r}"
+    assert all(isinstance(c, str) and c for c in info.classes), "a class name is no text, or empty"
+    assert len(set(info.classes)) == len(info.classes), "two classes have the same name"
+    assert count > 0, "the source is empty"
+    assert len(source.ids) == count, f"{len(source.ids)} ids for {count} samples"
+    assert all(isinstance(i, str) and i for i in source.ids), "an id is no text, or empty"
+    assert len(set(source.ids)) == count, "two samples have the same id"
+    labels = source.labels()
+    _check_labels(labels, count, info)
+    chosen = np.unique(np.linspace(0, count - 1, min(samples, count)).astype(int)).tolist()
+    first = [source[i] for i in chosen]
+    for i, sample in zip(chosen, first, strict=True):
+        _check_sample(sample, i, source, labels)
+    with ThreadPoolExecutor(2) as pool:
+        for sample, again in zip(first, pool.map(source.__getitem__, chosen), strict=True):
+            same = np.array_equal(sample.image, again.image)
+            assert same, f"{sample.id}: reading it again gives another picture"
+    _check_fingerprint(source, first[0], chosen[0])
+
+
+def _check_labels(labels: NDArray, count: int, info: DataInfo) -> None:
+    classes = len(info.classes)
+    if info.kind == "multilabel":
+        assert labels.dtype == np.int8, f"labels() are {labels.dtype}, not int8"
+        assert labels.shape == (count, classes), f"labels() are {labels.shape}, not (N, C)"
+        assert np.isin(labels, (-1, 0, 1)).all(), "a label is none of -1, 0, 1"
+        return
+    assert labels.dtype == np.int64, f"labels() are {labels.dtype}, not int64"
+    assert labels.shape == (count,), f"labels() are {labels.shape}, not (N,)"
+    low, high = int(labels.min()), int(labels.max())
+    assert low >= -1 and high < classes, f"labels run from {low} to {high}, for {classes} classes"
+
+
+def _check_sample(sample: Sample, i: int, source: Source, labels: NDArray) -> None:
+    assert isinstance(sample, Sample), f"sample {i} is a {type(sample).__name__}"
+    name, image = sample.id, sample.image
+    assert name == source.ids[i], f"sample {i} is called {name!r}, ids[{i}] is {source.ids[i]!r}"
+    assert image.dtype == np.uint8, f"{name}: the image is {image.dtype}, not uint8"
+    assert image.ndim == 3 and image.shape[2] == 3, f"{name}: the image is {image.shape}"
+    assert image.size, f"{name}: the image has no pixels"
+    if labels.ndim == 2:
+        same = sample.label is not None and np.array_equal(np.asarray(sample.label), labels[i])
+        assert same, f"{name}: its label is not labels()[{i}]"
+    else:
+        own = -1 if sample.label is None else sample.label
+        assert own == labels[i], f"{name}: label {sample.label}, labels()[{i}] is {labels[i]}"
+    height, width = image.shape[:2]
+    classes = len(source.info.classes)
+    if sample.boxes is not None:
+        boxes = sample.boxes
+        assert boxes.dtype == np.float32 and boxes.ndim == 2, f"{name}: boxes {boxes.dtype}"
+        assert boxes.shape[1] == 4, f"{name}: boxes are {boxes.shape}, not (R, 4)"
+        assert np.isfinite(boxes).all(), f"{name}: a box is not finite"
+        inside = (boxes >= 0).all() and (boxes <= [width, height, width, height]).all()
+        assert inside, f"{name}: a box leaves the picture"
+        assert (boxes[:, 2:] > boxes[:, :2]).all(), f"{name}: a box has no area"
+        assert sample.box_labels is not None, f"{name}: boxes without box_labels"
+        assert sample.box_labels.shape == (len(boxes),), f"{name}: not a label a box"
+        known = (sample.box_labels >= 0).all() and (sample.box_labels < classes).all()
+        assert known, f"{name}: a box's label is no class"
+    if sample.mask is not None:
+        assert sample.mask.dtype == np.uint8, f"{name}: the mask is {sample.mask.dtype}"
+        assert sample.mask.shape == (height, width), f"{name}: the mask has another size"
+        known = sample.mask[sample.mask != 255]
+        assert (known < classes).all(), f"{name}: the mask holds what is no class and not 255"
+
+
+def _check_fingerprint(source: Source, sample: Sample, i: int) -> None:
+    mark = source.fingerprint()
+    assert isinstance(mark, str) and mark, "fingerprint() is no text, or empty"
+    assert mark == source.fingerprint(), "fingerprint() changes from call to call"
+    copy = pickle.loads(pickle.dumps(source))
+    assert mark == copy.fingerprint(), "fingerprint() is another one after pickling"
+    assert np.array_equal(copy[i].image, sample.image), "after pickling it reads other pictures"
+
+
+def _disc(image: NDArray[np.uint8], x: int, y: int, r: int, colour: tuple[int, ...]) -> None:
+    cv2.circle(image, (x, y), r, colour, -1)
+
+
+def _square(image: NDArray[np.uint8], x: int, y: int, r: int, colour: tuple[int, ...]) -> None:
+    cv2.rectangle(image, (x - r, y - r), (x + r, y + r), colour, -1)
+
+
+def _triangle(image: NDArray[np.uint8], x: int, y: int, r: int, colour: tuple[int, ...]) -> None:
+    cv2.fillPoly(image, [np.array([[x, y - r], [x - r, y + r], [x + r, y + r]])], colour)
+
+
+def _cross(image: NDArray[np.uint8], x: int, y: int, r: int, colour: tuple[int, ...]) -> None:
+    cv2.line(image, (x - r, y - r), (x + r, y + r), colour, max(1, r // 2))
+    cv2.line(image, (x - r, y + r), (x + r, y - r), colour, max(1, r // 2))
+
+
+SHAPES: dict[str, Callable[..., None]] = {
+    "disc": _disc, "square": _square, "triangle": _triangle, "cross": _cross,
+}  # fmt: skip
+# each shape's own hue, so that a net learns them within a few steps
+COLOURS = ((220, 60, 50), (60, 180, 70), (60, 80, 220), (230, 200, 60))
+
+
+class SyntheticSource:
+    """Coloured shapes on grey noise, drawn when asked for: the same seed, the same pictures.
+
+    Args:
+        count: how many pictures; classes: how many of disc, square, triangle, cross, 2 to 4.
+        size: side of a picture, pixels; seed: of everything; split: the name of the split.
+        multilabel: one or more shapes a picture, labels int8 (N, C); else one, int64 (N,).
+    """
+
+    def __init__(
+        self,
+        count: int = 64,
+        *,
+        classes: int = 3,
+        size: int = 32,
+        seed: int = 0,
+        split: str = "train",
+        multilabel: bool = False,
+    ) -> None:
+        if not 2 <= classes <= len(SHAPES):
+            raise ValueError(f"classes must be 2 to {len(SHAPES)}, got {classes}")
+        self.size, self.seed = size, seed
+        kind = "multilabel" if multilabel else "classify"
+        self.info = DataInfo("synthetic", kind, tuple(SHAPES)[:classes], split)
+        self.ids = tuple(f"{split}-{seed}-{i:05d}" for i in range(count))
+        if multilabel:
+            rng = np.random.default_rng((seed, count))
+            several = (rng.random((count, classes)) < 0.4).astype(np.int8)
+            several[np.arange(count), np.arange(count) % classes] = 1
+            self._labels: NDArray = several
+        else:
+            self._labels = np.arange(count, dtype=np.int64) % classes
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, i: int) -> Sample:
+        label = self._labels[i]
+        shapes = np.flatnonzero(label == 1) if label.ndim else np.array([label])
+        rng = np.random.default_rng((self.seed, len(self), i))
+        grey = rng.integers(90, 166, (self.size, self.size, 1), np.uint8)
+        image = np.ascontiguousarray(np.repeat(grey, 3, axis=2))
+        for shape in shapes.tolist():
+            r = int(rng.integers(self.size // 6, self.size // 4 + 1))
+            x, y = (int(v) for v in rng.integers(r, self.size - r, 2))
+            shade = rng.integers(-30, 31, 3)
+            colour = tuple(int(v) for v in np.clip(np.add(COLOURS[shape], shade), 0, 255))
+            SHAPES[self.info.classes[shape]](image, x, y, r, colour)
+        return Sample(self.ids[i], image, label if label.ndim else int(label))
+
+    def labels(self) -> NDArray[np.int64] | NDArray[np.int8]:
+        return self._labels
+
+    def fingerprint(self) -> str:
+        about = (self.info.kind, self.info.classes, self.ids, self.size, self.seed)
+        return hashlib.sha256(repr(about).encode()).hexdigest()
