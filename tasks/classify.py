@@ -104,7 +104,9 @@ class Classify(Task):
             report = self.backbone.weight_report
             return "tail" if report is None or report.has_tail else "flat"
         if head == "tail" and own is None:
-            raise XferError(f"task.head=tail: {self.backbone.name} has no fc6, fc7", "task.head=avg")
+            raise XferError(
+                f"task.head=tail: {self.backbone.name} has no fc6, fc7", "task.head=avg"
+            )
         if head == "tail" and not on_last:
             raise XferError(f"task.head=tail reads {self.backbone.last}, not {self.layer}")
         return head
@@ -120,7 +122,9 @@ class Classify(Task):
         side = self.preprocess.size
         with torch.no_grad():
             self.backbone.eval()
-            shape = self.backbone(torch.zeros(1, 3, side, side), want=(self.layer,))[self.layer].shape
+            shape = self.backbone(torch.zeros(1, 3, side, side), want=(self.layer,))[
+                self.layer
+            ].shape
             self.backbone.train()
         return channels * shape[2] * shape[3], (shape[2], shape[3])
 
@@ -192,13 +196,11 @@ class Classify(Task):
             images, target = self._mix(images, labels)
             smoothing = 0.0  # timm's mixing has smoothed the targets
         logits = self.logits(images)
-        loss = F.cross_entropy(
-            logits, target, weight=self.class_weight, label_smoothing=smoothing
-        )
+        loss = F.cross_entropy(logits, target, weight=self.class_weight, label_smoothing=smoothing)
         return {"cross_entropy": loss}
 
     def _mix(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mixup (Zhang 2018) and cutmix (Yun 2019) as timm has them; an odd last image stays out."""
+        """Mixup (Zhang 2018) and cutmix (Yun 2019) as timm has them; an odd last image is left."""
         if self._mixing is None:
             from timm.data.mixup import Mixup
 

@@ -57,7 +57,9 @@ def test_random_states_survive_a_file_and_continue_equally(tmp_path) -> None:
 def test_out_of_memory_is_recognised() -> None:
     assert device.is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert device.is_out_of_memory(
-        RuntimeError("[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: can't allocate memory")
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: can't allocate memory"
+        )
     )
     assert not device.is_out_of_memory(RuntimeError("shape mismatch"))
 

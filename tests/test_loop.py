@@ -170,9 +170,7 @@ def test_resuming_a_finished_run_changes_nothing(whole: Path) -> None:
     assert (whole / "log.jsonl").read_bytes() == before
 
 
-def test_resuming_on_other_data_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resuming_on_other_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch, pytest.raises(Stopped):
         stop_at(7, patch, die)
         train(tmp_path / "b")

@@ -17,6 +17,10 @@ from xfer.task import Stage, Task
 class TwoStages(Task):
     """The part of a task that parameter groups are made from."""
 
+    one: nn.Sequential
+    two: nn.Conv2d
+    head: nn.Linear
+
     def __init__(self) -> None:
         nn.Module.__init__(self)
         self._frozen: list[nn.Module] = []
@@ -53,7 +57,8 @@ def test_layer_decay_lowers_the_rate_of_each_deeper_stage_but_not_the_heads() ->
 
 
 @pytest.mark.parametrize(
-    ("freeze", "expected"), [("", []), ("one", ["one"]), ("two", ["one", "two"]), ("all", ["one", "two"])]
+    ("freeze", "expected"),
+    [("", []), ("one", ["one"]), ("two", ["one", "two"]), ("all", ["one", "two"])],
 )
 def test_freeze_names_the_last_frozen_stage(freeze: str, expected: list[str]) -> None:
     assert [s.name for s in frozen_stages(TwoStages().stages(), freeze)] == expected
@@ -68,9 +73,11 @@ def test_frozen_batch_norm_keeps_its_statistics_and_leaves_the_optimiser() -> No
     task = TwoStages()
     task.freeze([task.one])
     task.train()
-    before = task.one[1].running_mean.clone()
+    norm = task.one[1]
+    assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None
+    before = norm.running_mean.clone()
     task.one(torch.randn(8, 3, 8, 8) + 5)
-    assert torch.equal(before, task.one[1].running_mean)
+    assert torch.equal(before, norm.running_mean)
     assert not task.one.training and task.two.training
     groups = parameter_groups(task, OptimTable())
     assert not any(g.name.startswith("one") for g in groups)

@@ -33,5 +33,3 @@ def pretrain(name: str, data: Any = "", *, out: Any = None, verbosity: int = 0,
     """`xfer pretrain NAME` from Python: the recipe pretrain/NAME; see `finetune`."""
     built = build_recipe(str(data), "", f"pretrain/{name}", settings)
     return fit(built, Path(out) if out else None, overwrite=overwrite, verbosity=verbosity)
-
-

@@ -53,5 +53,3 @@ class Clock:
         now = time.perf_counter()
         self.save_cost, self.last_save, self.saved_step = cost, now, job.step
         self.restart(job)
-
-

@@ -94,11 +94,15 @@ def find_device(name: str = "auto", local_rank: int = 0) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise XferError(f"unknown device {name!r}", "choose auto, cpu, cuda, cuda:N or mps") from None
+        raise XferError(
+            f"unknown device {name!r}", "choose auto, cpu, cuda, cuda:N or mps"
+        ) from None
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if not torch.cuda.is_available() or (device.index or 0) >= count:
-            raise XferError(f"device {name!r}: this machine shows {count} CUDA devices", "--device cpu")
+            raise XferError(
+                f"device {name!r}: this machine shows {count} CUDA devices", "--device cpu"
+            )
         return device if device.index is not None else torch.device("cuda", local_rank)
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise XferError("device 'mps' is not available here", "--device cpu")

@@ -1,17 +1,17 @@
 """What a run needs before its first step: data, model, optimiser, schedule, all in one place.
 
-`Job.state()` is everything that resuming needs but the random states; `Job.load_state` continues to equal bits on CPU.
+`Job.state()` is everything that resuming needs but the random states; `Job.load_state` continues
+to equal bits on CPU.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -67,7 +67,9 @@ def absolute(recipe: Recipe) -> Recipe:
         return f"{head}:{Path(rest).absolute()}" if colon and rest and Path(rest).exists() else spec
 
     return replace(
-        recipe, weights=full(recipe.weights), data=replace(recipe.data, source=full(recipe.data.source))
+        recipe,
+        weights=full(recipe.weights),
+        data=replace(recipe.data, source=full(recipe.data.source)),
     )
 
 
@@ -163,7 +165,7 @@ class Job:
         """Pictures a step, over all processes: the batch, or the whole set where it is smaller."""
         return min(self.recipe.data.batch, len(self.bundle.splits["train"]))
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Generator[Batch, None, None]:
         """Batches without end, from the present step on: the order depends on the seed alone."""
         epoch, start = divmod(self.step, self.epoch_steps)
         while True:
@@ -198,7 +200,7 @@ class Job:
 
     def final_task(self) -> Task:
         """The weights that are evaluated and kept: the moving average where there is one."""
-        return self.task if self.ema is None else self.ema.module
+        return self.task if self.ema is None else cast(Task, self.ema.module)
 
     def weights(self) -> dict[str, Tensor]:
         return self.final_task().state_dict()

@@ -1,4 +1,4 @@
-"""fit(): the training loop, to be read downwards. No hooks: who needs another loop copies the page."""
+"""fit(): the training loop, to be read downwards. No hooks: for another loop copy the page."""
 
 from __future__ import annotations
 

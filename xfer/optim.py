@@ -67,9 +67,7 @@ def parameter_groups(task: Task, table: OptimTable) -> list[Group]:
     trunk = [s for s in stages if s.role == "trunk"]
     depth = {stage.name: len(trunk) - 1 - i for i, stage in enumerate(trunk)}
     for stage in stages:
-        scale = (
-            table.head_scale if stage.role == "head" else table.layer_decay ** depth[stage.name]
-        )
+        scale = table.head_scale if stage.role == "head" else table.layer_decay ** depth[stage.name]
         named = [(n, p) for n, p in stage.module.named_parameters() if p.requires_grad]
         decayed = tuple(p for n, p in named if table.decay_all or _is_plain(p, n))
         rest = tuple(p for n, p in named if not (table.decay_all or _is_plain(p, n)))
@@ -107,12 +105,12 @@ def build_optimizer(groups: Sequence[Group], table: OptimTable) -> torch.optim.O
         )
     if table.name == "adamw":
         return torch.optim.AdamW(rows, lr=table.lr, fused=fused)
-    from timm.optim import create_optimizer_v2, list_optimizers
+    from timm import optim as timm_optim
 
-    known = list_optimizers()
+    known = [str(name) for name in timm_optim.list_optimizers()]  # pyright: ignore[reportPrivateImportUsage]
     if table.name not in known:
         raise XferError(f"unknown optimiser {table.name!r}", nearest(table.name, known))
-    return create_optimizer_v2(
+    return timm_optim.create_optimizer_v2(  # pyright: ignore[reportPrivateImportUsage]
         rows, opt=table.name, lr=table.lr, momentum=table.momentum, weight_decay=0.0
     )
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from xfer import checkpoint, task as tasks
+from xfer import checkpoint
+from xfer import task as tasks
 from xfer.backbones.build import create_backbone
 from xfer.data.decode import decode, shrink
 from xfer.data.walk import find_pictures
@@ -124,7 +125,9 @@ class Predictions(Sequence[Any]):
         classes = self.task.info.classes
         flat: list[dict[str, Any]] = []
         for row in self.rows():
-            line = {k: " ".join(v) if isinstance(v, list) else v for k, v in row.items()}
+            line: dict[str, Any] = {
+                k: " ".join(v) if isinstance(v, list) else v for k, v in row.items()
+            }
             scores = line.pop("scores", None)
             if scores is not None:
                 line.update({f"score:{name}": f"{scores[name]:.6f}" for name in classes})
@@ -157,9 +160,8 @@ class Predictions(Sequence[Any]):
 
 def gather_samples(images: Any) -> Iterable[Sample | Path]:
     """Paths, folders, arrays and PIL images as samples; paths are read when their turn comes."""
-    if isinstance(images, (str, Path)) or hasattr(images, "convert"):
-        images = [images]
-    elif isinstance(images, np.ndarray) and images.ndim == 3:
+    one_array = isinstance(images, np.ndarray) and images.ndim == 3
+    if isinstance(images, (str, Path)) or hasattr(images, "convert") or one_array:
         images = [images]
     for number, image in enumerate(images):
         if isinstance(image, (str, Path)):

@@ -69,9 +69,7 @@ class ScheduleTable:
 
     epochs: float = _f(20, "passes over the training pictures", above=0)
     steps: int = _f(0, "optimiser steps instead of epochs; 0: epochs count", min=0)
-    min_steps: int = _f(
-        0, "at least so many steps, however few pictures; not with --epochs", min=0
-    )
+    min_steps: int = _f(0, "at least so many steps, however few pictures; not with --epochs", min=0)
     name: str = _f(
         "cosine", "shape", choices=("cosine", "linear", "onecycle", "step", "plateau", "constant")
     )

@@ -50,7 +50,9 @@ class Run:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise XferError(f"{path} can't be made: {error.strerror}", "choose another --out") from None
+            raise XferError(
+                f"{path} can't be made: {error.strerror}", "choose another --out"
+            ) from None
         write_text(path / "recipe.toml", dump(recipe))
         return run
 
@@ -64,7 +66,8 @@ class Run:
             raise XferError(f"{path} holds a finished run", "--overwrite, or choose another --out")
         if run.exists and not overwrite:
             raise XferError(
-                f"{path} holds an unfinished run", f"go on: --resume {path}; start anew: --overwrite"
+                f"{path} holds an unfinished run",
+                f"go on: --resume {path}; start anew: --overwrite",
             )
         if path.is_dir() and not run.exists and any(path.iterdir()):
             raise XferError(f"{path} is not empty and not a run", "choose another --out")
@@ -194,7 +197,9 @@ def _git_state() -> dict[str, Any] | None:
     """Commit of the folder that the command was given in, and whether it was changed since."""
 
     def git(*words: str) -> str:
-        done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=5, check=True)
+        done = subprocess.run(
+            ["git", *words], capture_output=True, text=True, timeout=5, check=True
+        )
         return done.stdout.strip()
 
     try:

@@ -1,8 +1,9 @@
-"""One optimiser step: accumulation, loss scaling, clipping, averaging; and what to say of memory."""
+"""One optimiser step: accumulation, loss scaling, clipping; and what to say of memory."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Iterable
 
@@ -24,7 +25,9 @@ def train_step(job: Job, batch: Batch) -> dict[str, Tensor]:
         if not is_out_of_memory(error):
             raise
     # outside the except clause, so that the failed pass's tensors are free by now
-    raise XferError(f"out of memory with a batch of {job.recipe.data.batch}", _what_fits(job, batch))
+    raise XferError(
+        f"out of memory with a batch of {job.recipe.data.batch}", _what_fits(job, batch)
+    )
 
 
 def _train_step(job: Job, batch: Batch) -> dict[str, Tensor]:
@@ -34,7 +37,7 @@ def _train_step(job: Job, batch: Batch) -> dict[str, Tensor]:
     # the mean over processes of each one's loss is the global mean only if shares are equal
     share_of = len(batch) * place.world / job.global_batch
     total: dict[str, Tensor] = {}
-    for start, stop in zip(cuts, cuts[1:], strict=False):
+    for start, stop in itertools.pairwise(cuts):
         part = batch.part(start, stop) if parts > 1 else batch
         weight = share_of * len(part) / len(batch)
         last = stop == len(batch)

@@ -176,7 +176,9 @@ def get(name: str) -> type[Task]:
     found = [
         value
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Task) and value.__module__ == module.__name__
+        if isinstance(value, type)
+        and issubclass(value, Task)
+        and value.__module__ == module.__name__
     ]
     if len(found) != 1:
         raise XferError(f"xfer.tasks.{name} must hold one Task, it holds {len(found)}")

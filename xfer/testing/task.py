@@ -54,7 +54,9 @@ def _check_items(task: Task, source: Source) -> None:
     transform = task.transform(True)
     one, two = (task.collate([transform(source[0], np.random.default_rng(5))]) for _ in range(2))
     assert torch.equal(one.images, two.images), "the same generator gives another item"
-    assert one.images.dtype == torch.uint8 and one.images.shape[1] == 3, "images: uint8 (N, 3, H, W)"
+    assert one.images.dtype == torch.uint8 and one.images.shape[1] == 3, (
+        "images: uint8 (N, 3, H, W)"
+    )
     assert len(one.ids) == 1 and one.ids[0] == source.ids[0], "ids are the samples'"
 
 
