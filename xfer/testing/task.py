@@ -88,9 +88,12 @@ def _check_freezing(task: Task) -> None:
     task.train()
     task.freeze(trunk[:1])
     assert not any(p.requires_grad for p in trunk[0].parameters()), "a frozen stage has gradients"
-    assert not trunk[0].training and task.training, "a frozen stage is not in eval mode"
+    # a stage may be a list made for the occasion: the layers in it are what trains
+    layers = [m for m in trunk[0].modules() if not isinstance(m, torch.nn.ModuleList)]
+    assert task.training and not any(m.training for m in layers), "frozen but not in eval mode"
     task.freeze([])
-    assert all(p.requires_grad for p in trunk[0].parameters()) and trunk[0].training
+    assert all(p.requires_grad for p in trunk[0].parameters()), "thawed without gradients"
+    assert all(m.training for m in layers), "thawed but still in eval mode"
 
 
 def _check_predictions(task: Task, source: Source) -> None:

@@ -1,0 +1,59 @@
+"""The examples of docs/extending.md run as they stand on the page; tasks keep their contract."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tiny_nets import tiny
+
+import xfer
+from xfer import task as tasks
+from xfer.testing import check_task
+from xfer.testing.source import SyntheticSource
+
+PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
+
+
+@pytest.fixture
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Writes the page's files to a folder on the path; returns its other blocks of code."""
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
+    rest: list[str] = []
+    for block in blocks:
+        name = re.match(r"# (\w+\.py)\n", block)
+        if name:
+            (tmp_path / name[1]).write_text(block, encoding="utf-8")
+        else:
+            rest.append(block)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return rest
+
+
+def test_the_checks_on_the_page_pass(page: list[str]) -> None:
+    assert len(page) == 2
+    for block in page:
+        exec(compile(block, str(PAGE), "exec"), {})
+
+
+def test_the_pages_backbone_learns_the_pages_data(page: list[str], tmp_path: Path) -> None:
+    run = xfer.finetune(
+        "stripes:Stripes", backbone="blocks:blocks", weights="none", epochs=12, batch=16, lr=2e-3,
+        out=tmp_path / "run", verbosity=-1, workers=1, precision="fp32",
+        **{"run.plots": False, "data.augment": "light", "backbone.width": 24},
+    )  # fmt: skip
+    assert run.result["metrics"]["top1"] > 0.8
+
+
+def kinds() -> list[tuple[str, str]]:
+    return [(name, kind) for name in tasks.names() for kind in tasks.get(name).kinds]
+
+
+@pytest.mark.parametrize(("name", "kind"), kinds())
+def test_every_task_keeps_the_contract_for_every_kind_it_learns_from(name: str, kind: str) -> None:
+    source = SyntheticSource(20, multilabel=kind == "multilabel")
+    assert source.info.kind == kind
+    check_task(name, source, tiny())
