@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from tiny_nets import tiny
 
 import xfer
