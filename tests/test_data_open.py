@@ -221,6 +221,30 @@ def test_broken_pictures_are_left_out_on_request_and_recorded(photos: Path) -> N
         open_data(str(photos), skip_bad=True)
 
 
+def test_of_large_sets_it_is_remembered_which_files_were_good(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from xfer.data import verify
+
+    looked: list[int] = []
+    real = verify.verify
+    monkeypatch.setattr(verify, "verify", lambda source, i: looked.append(i) or real(source, i))
+    monkeypatch.setattr(verify, "REMEMBERED", 10)
+    monkeypatch.setenv("XFER_CACHE", str(tmp_path / "cache"))
+    names = break_some(photos)
+    for _ in range(2):
+        with pytest.raises(DataError, match="3 of 24"):
+            open_data(str(photos))
+    assert len(looked) == 24 + 3 + 5  # val is too small to be remembered
+    (photos / names[0]).write_bytes((photos / "train/ant/0.jpg").read_bytes())
+    (photos / "train/ant/1.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match=r"ant/1\.jpg \(zero bytes\); .*broken 01"):
+        open_data(str(photos))
+    (tmp_path / "cache/verified.npy").write_bytes(b"spoilt")
+    with pytest.raises(DataError, match="3 of 24"):
+        open_data(str(photos))
+
+
 def test_a_path_that_is_not_there_names_its_neighbour(photos: Path) -> None:
     with pytest.raises(DataError, match="no such file") as caught:
         open_data(str(photos.parent / "my photo"))
@@ -264,6 +288,23 @@ def test_several_readings_are_an_error_that_names_them(photos: Path) -> None:
     assert caught.value.code == 2 and f"csv:{photos} or folder:{photos}" in str(caught.value)
     assert open_data(f"folder:{photos}").classes == ("ant", "bee")
     assert open_data(f"csv:{photos}", val="none").classes == ("x", "y")
+
+
+def test_pictures_without_a_label_are_left_out_and_counted() -> None:
+    info = DataInfo("x", "classify", ("a", "b"))
+    labels = np.array([0, -1, 1, 1, -1, 0])
+    source = ArraySource(info, [scene(seed=k) for k in range(6)], labels, list("pqrstu"))
+    bundle = open_data(source, val="none")
+    assert bundle.splits["train"].ids == ("p", "r", "s", "u")
+    assert any("2 pictures without a label" in note for note in bundle.notes)
+
+
+def test_a_folder_for_pictures_is_no_class(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"images": 4})
+    assert open_data(str(tmp_path)).kind == "images"
+    rows = "".join(f"{k},{'xy'[k % 2]}\n" for k in range(4))
+    (tmp_path / "labels.csv").write_text(f"id,label\n{rows}")
+    assert open_data(str(tmp_path)).format == "csv"
 
 
 def test_folders_of_other_layouts_are_not_taken_for_classes(tmp_path: Path) -> None:

@@ -68,6 +68,15 @@ class FileSource:
         """
         decode(self.path(i), PROBE_SIDE)
 
+    def stamp(self, i: int) -> str | None:
+        """The path, size and time of change of picture i; None where it is gone."""
+        path = self.path(i).absolute()
+        try:
+            state = path.stat()
+        except OSError:
+            return None
+        return f"{path}\0{state.st_size}\0{state.st_mtime_ns}"
+
     def fingerprint(self) -> str:
         """Over ids, labels, classes, and each file's size and time of change, in whole seconds:
         archives keep no finer ones. Read once a process."""

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from xfer.data.files import FileSource
-from xfer.data.formats import FORMATS, WHOLE, Reading, role_of, split_folders
+from xfer.data.formats import FORMATS, WHOLE, Reading, is_plain, role_of, split_folders
 from xfer.data.source import Source
 from xfer.data.walk import (
     Found,
@@ -55,7 +55,7 @@ class Folder:
             if not sorted_in:
                 return None
             return f"class folders in {', '.join(f'{name}/' for name in sorted_in)}"
-        return "class folders" if _has_class(path) else None
+        return "class folders" if not is_plain(folders) and _has_class(path) else None
 
     def load(self, path: Path, named: tuple[str, ...] = (), skip_bad: bool = False) -> Reading:
         folders = subfolders(path)

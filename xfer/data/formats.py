@@ -55,6 +55,9 @@ class Format(Protocol):
     def load(self, path: Path, named: tuple[str, ...] = (), skip_bad: bool = False) -> Reading: ...
 
 
+# a folder called so, alone, holds the pictures of a table or of nothing: it is no class
+PLAIN = frozenset(("images", "imgs", "img", "jpegs", "jpg", "pictures", "pics", "photos"))
+
 FORMATS: Registry[type[Format]] = Registry("data format", "xfer.data")
 EMBEDDED: Registry[Callable[[], Reading]] = Registry("data set", "xfer.data")
 
@@ -62,6 +65,11 @@ EMBEDDED: Registry[Callable[[], Reading]] = Registry("data set", "xfer.data")
 def role_of(name: str) -> str | None:
     """The role that a split's name stands for: validation is val."""
     return ROLES.get(name.casefold())
+
+
+def is_plain(folders: list[Path]) -> bool:
+    """Whether a folder's only folder is one for pictures, not a class."""
+    return len(folders) == 1 and folders[0].name.casefold() in PLAIN
 
 
 def split_folders(top: Path, named: tuple[str, ...], folders: list[Path]) -> list[Path]:

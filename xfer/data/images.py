@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from xfer.data.files import FileSource
-from xfer.data.formats import FORMATS, WHOLE, Reading, role_of, split_folders
+from xfer.data.formats import FORMATS, WHOLE, Reading, is_plain, role_of, split_folders
 from xfer.data.source import Source
 from xfer.data.walk import Found, has_picture, is_picture, subfolders, walk
 from xfer.errors import DataError
@@ -24,8 +24,10 @@ class Images:
     def recognise(self, path: Path) -> str | None:
         if path.is_file():
             return "one picture" if is_picture(path.name) else None
-        splits = split_folders(path, (), subfolders(path))
-        if any(has_picture(top, deep=False) for top in splits or [path]):
+        folders = subfolders(path)
+        splits = split_folders(path, (), folders)
+        tops = splits or (folders if is_plain(folders) else [path])
+        if any(has_picture(top, deep=False) for top in tops):
             return "pictures without labels"
         return None
 

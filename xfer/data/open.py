@@ -59,6 +59,7 @@ def open_data(
     title, reading = opened.name, opened.reading
     notes = list(reading.notes)
     splits = _choose(title, reading, names, notes)
+    splits = {role: _labelled(title, role, source, notes) for role, source in splits.items()}
     kind = next(iter(splits.values())).info.kind
     own = classes is None
     first = next(iter(splits))
@@ -125,6 +126,16 @@ def _choose(
     if twice:
         notes.append(f"warning: {' and '.join(twice)} are the same pictures")
     return splits
+
+
+def _labelled(title: str, role: str, source: Source, notes: list[str]) -> Source:
+    """A split of one label a picture without those that have none."""
+    if source.info.kind != "classify" or not (without := source.labels() < 0).any():
+        return source
+    if without.all():
+        raise DataError(f"{title}: no picture of {role} has a label")
+    notes.append(f"{role}: {int(without.sum())} pictures without a label are left out")
+    return subset(source, np.flatnonzero(~without))
 
 
 def _find(title: str, parts: dict[str, Source], name: str) -> str:

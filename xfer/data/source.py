@@ -31,9 +31,9 @@ class Source(Protocol):
     fingerprint() | hex text that changes with the ids, the labels or the files; cheap
 
     A source can be pickled, and read from several threads at once. `xfer.testing.check_source`
-    checks all this. Two methods are optional: `read(i, short_side)`, source[i] decoded no larger
-    than that short side, and `verify(i)`, called before training instead of source[i] to raise
-    DataError for a picture that can't be decoded.
+    checks all this. Three methods are optional: `read(i, short_side)`, source[i] decoded no larger
+    than that short side; `verify(i)`, called before training instead of source[i] to raise
+    DataError for a picture that can't be decoded; and `stamp(i)`, text that changes with its file.
     """
 
     @property
@@ -90,6 +90,10 @@ class Subset:
     def verify(self, i: int) -> None:
         """Raises DataError where picture i can't be decoded."""
         verify(self.source, int(self.indices[i]))
+
+    def stamp(self, i: int) -> str | None:
+        """As `stamp`, of picture i."""
+        return stamp(self.source, int(self.indices[i]))
 
     def fingerprint(self) -> str:
         parts = [self.source.fingerprint(), self.info.split, *self.info.classes]
@@ -151,6 +155,12 @@ def verify(source: Source, i: int) -> None:
         check(i)
     else:
         source[i]
+
+
+def stamp(source: Source, i: int) -> str | None:
+    """Text that changes when the file of picture i does; None where the source has no files."""
+    mark = getattr(source, "stamp", None)
+    return None if mark is None else mark(i)
 
 
 class ArraySource:

@@ -77,9 +77,7 @@ def _path(spec: str, path: Path, named: tuple[str, ...], skip_bad: bool) -> Open
 def _nothing_in(spec: str, path: Path) -> DataError:
     if path.is_dir() and not any(path.iterdir()):
         return DataError(f"{spec}: the folder is empty", "one folder of pictures a class, or a csv")
-    what = (
-        "no pictures and no table of them were found" if path.is_dir() else "no known data format"
-    )
+    what = "not recognised as a data set" if path.is_dir() else "no known data format"
     formats = ", ".join(FORMATS.names())
     return DataError(f"{spec}: {what}", f"FORMAT:PATH says how to read it; formats: {formats}")
 

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from xfer.data.decode import DecodeError
-from xfer.data.source import Source, verify
+from xfer.data.source import Source, stamp, verify
 from xfer.data.workers import cores
 from xfer.errors import DataError
 
 NAMED = 10
+# smaller sets are looked at anew each time: it takes a second
+REMEMBERED = 2000
 
 
 def find_bad(source: Source) -> list[tuple[int, str]]:
-    """(index, reason) of every picture of a source that can't be decoded. Threads: one a core."""
+    """(index, reason) of every picture of a source that can't be decoded. Threads: one a core.
+
+    Of large sets it is kept, in $XFER_CACHE/verified.npy, which files were good, by path, size and
+    time of change: the next run looks only at what has changed.
+    """
+    marks = _marks(source) if len(source) >= REMEMBERED else np.zeros(0, np.uint64)
+    known = np.isin(marks, _remembered()) if len(marks) else np.zeros(len(source), bool)
+    todo = np.flatnonzero(~known).tolist()
 
     def look(i: int) -> str | None:
         try:
@@ -26,8 +42,13 @@ def find_bad(source: Source) -> list[tuple[int, str]]:
         return None
 
     with ThreadPoolExecutor(cores()) as pool:
-        reasons = list(pool.map(look, range(len(source)), chunksize=16))
-    return [(i, reason) for i, reason in enumerate(reasons) if reason is not None]
+        reasons = list(pool.map(look, todo))
+    bad = [(i, why) for i, why in zip(todo, reasons, strict=True) if why is not None]
+    if len(marks) and len(todo) > len(bad):
+        good = np.ones(len(source), bool)
+        good[[i for i, _ in bad]] = False
+        _remember(marks[good])
+    return bad
 
 
 def bad_pictures(name: str, total: int, bad: Sequence[tuple[str, str]]) -> DataError:
@@ -38,3 +59,39 @@ def bad_pictures(name: str, total: int, bad: Sequence[tuple[str, str]]) -> DataE
         f"{name}: {len(bad)} of {total} pictures can't be decoded: {named}{more}",
         "--set data.skip_bad=true leaves them out",
     )
+
+
+def _marks(source: Source) -> NDArray[np.uint64]:
+    """A number for the state of each picture's file; empty where a source can't tell it."""
+    marks = np.zeros(len(source), np.uint64)
+    for i in range(len(source)):
+        state = stamp(source, i)
+        if state is None:
+            return marks[:0]
+        digest = hashlib.blake2b(state.encode("utf-8", "surrogateescape"), digest_size=8)
+        marks[i] = int.from_bytes(digest.digest(), "little")
+    return marks
+
+
+def _file() -> Path:
+    own = os.environ.get("XFER_CACHE")
+    return (Path(own) if own else Path.home() / ".cache" / "xfer") / "verified.npy"
+
+
+def _remembered() -> NDArray[np.uint64]:
+    try:
+        marks = np.load(_file(), allow_pickle=False)
+        return marks if marks.dtype == np.uint64 and marks.ndim == 1 else np.zeros(0, np.uint64)
+    except (OSError, ValueError, EOFError):
+        return np.zeros(0, np.uint64)
+
+
+def _remember(marks: NDArray[np.uint64]) -> None:
+    """Adds the marks to the file. A cache that can't be written is done without."""
+    file = _file()
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+        with temporary.open("wb") as out:
+            np.save(out, np.union1d(_remembered(), marks))
+        temporary.replace(file)
