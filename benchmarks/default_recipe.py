@@ -26,6 +26,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "lr 3e-4, head x3": {"optim.lr": 3e-4, "optim.head_scale": 3.3},
     "conv1-2 frozen": {"optim.freeze": "conv2"},
     "no EMA, no flip at test": {"optim.ema": 0, "eval.tta": "none"},
+    "no colour changes": {"data.augment": "light"},
+    "10 crops at test": {"eval.tta": "10crop"},
     "crops from 0.2": {"data.crop_area": [0.2, 1.0]},
     "strong augmentation": {"data.augment": "strong"},
     "average head": {"task.head": "avg"},
