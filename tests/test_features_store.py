@@ -109,7 +109,8 @@ def test_files_of_other_programs_are_refused(tmp_path: Path) -> None:
     np.savez(other, X=np.zeros((3, 2)), y=np.zeros(3))
     with pytest.raises(DataError, match=r"not written by `xfer features`.*ids"):
         read_features(other)
-    np.savez(other, **{n: np.array("{}") for n in ("y", "ids", "classes", "splits", "meta")})
+    columns = {n: np.array("{}") for n in ("y", "ids", "classes", "splits", "meta")}
+    np.savez(other, **columns)  # pyright: ignore[reportArgumentType]
     with pytest.raises(DataError, match="not written by `xfer features`"):
         read_features(other)
     other.write_text("hello")
@@ -122,7 +123,8 @@ def test_files_of_other_programs_are_refused(tmp_path: Path) -> None:
 def test_pickles_are_not_loaded(tmp_path: Path) -> None:
     path = tmp_path / "f.npz"
     columns = {n: np.array(["a"]) for n in ("y", "classes", "splits", "meta")}
-    np.savez(path, ids=np.array([{"a": 1}], object), **columns)
+    ids = np.array([{"a": 1}], object)
+    np.savez(path, ids=ids, **columns)  # pyright: ignore[reportArgumentType]
     with pytest.raises(DataError, match="damaged"):
         read_features(path)
 
