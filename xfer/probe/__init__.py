@@ -1,0 +1,1 @@
+"""Probes: a classifier on frozen features, chosen on the training pictures alone."""
