@@ -61,6 +61,11 @@ def test_a_folder_with_other_things_in_it_is_refused(tmp_path: Path) -> None:
             Run.create(RECIPE, tmp_path, overwrite=overwrite)
 
 
+def test_what_a_killed_start_left_is_not_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / ".recipe.toml.x1y2.tmp").write_text("task = ")
+    assert Run.create(RECIPE, tmp_path).exists
+
+
 def test_opening_what_is_no_run_says_so(tmp_path: Path) -> None:
     with pytest.raises(XferError, match=r"recipe\.toml"):
         Run.open(tmp_path)

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from xfer.data.loader import Loader
 
 
+VIEWS = {
+    "none": "single centre crop",
+    "flip": "centre crop and its mirror image, probabilities averaged",
+    "10crop": "4 corners and centre with mirror images, probabilities averaged (Krizhevsky 2012)",
+}
+
+
 @torch.inference_mode()
 def score(
     task: Task,
@@ -75,6 +82,8 @@ def evaluate(
     from xfer.job import open_recipe_data
     from xfer.predict import load
 
+    if tta not in ("", *VIEWS):
+        raise XferError(f"unknown tta {tta!r}", f"choose from {', '.join(VIEWS)}")
     folder = Run.open(Path(run))
     recipe = folder.recipe()
     with placed(device, recipe.run.precision if device == "auto" else "auto") as place:
@@ -115,17 +124,12 @@ def open_other(data: str, split: str, task: Task, seed: int) -> Any:
 
     bundle = open_data(data, seed=seed, classes=task.info.classes, cut=False)
     if bundle.kind not in task.kinds:
-        raise XferError(f"{data} holds {bundle.kind} data; the run needs {' or '.join(task.kinds)}")
+        what = "pictures without labels" if bundle.kind == "images" else f"{bundle.kind} data"
+        raise DataError(f"{data} holds {what}; the run needs {' or '.join(task.kinds)}")
     return bundle
 
 
 def view_protocol(task: Task, tta: str) -> dict[str, str]:
     """How the pictures were cut, in words: part of `protocol`."""
     own = task.preprocess
-    views = {
-        "none": "single centre crop",
-        "flip": "centre crop and its mirror image, probabilities averaged",
-        "10crop": "4 corners and centre with mirror images, probabilities averaged "
-        "(Krizhevsky 2012)",
-    }
-    return {"views": f"{views[tta]}, {own.size} px from short side {own.resize} px"}
+    return {"views": f"{VIEWS[tta]}, {own.size} px from short side {own.resize} px"}

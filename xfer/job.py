@@ -39,8 +39,10 @@ def open_recipe_data(recipe: Recipe) -> Bundle:
     )  # fmt: skip
     kinds = tasks.get(recipe.task).kinds
     if bundle.kind not in kinds:
-        raise XferError(
-            f"{data.source} holds {bundle.kind} data; {recipe.task} learns from {', '.join(kinds)}"
+        what = "pictures without labels" if bundle.kind == "images" else f"{bundle.kind} data"
+        raise DataError(
+            f"{data.source} holds {what}; {recipe.task} learns from {', '.join(kinds)}",
+            "labels: a folder a class, or a csv of path,label" if bundle.kind == "images" else None,
         )
     if "train" not in bundle.splits:
         raise DataError(f"{data.source}: no training split", "--train NAME says which it is")

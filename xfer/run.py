@@ -69,7 +69,9 @@ class Run:
                 f"{path} holds an unfinished run",
                 f"go on: --resume {path}; start anew: --overwrite",
             )
-        if path.is_dir() and not run.exists and any(path.iterdir()):
+        # a temporary file is what a run leaves that was killed while writing its first one
+        others = path.is_dir() and any(not p.name.endswith(".tmp") for p in path.iterdir())
+        if others and not run.exists:
             raise XferError(f"{path} is not empty and not a run", "choose another --out")
         return run
 

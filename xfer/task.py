@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
-from xfer.errors import XferError, nearest
+from xfer.errors import DataError, XferError, nearest
 from xfer.types import Batch, DataInfo, Preprocess, Sample
 
 if TYPE_CHECKING:
@@ -190,6 +190,11 @@ def for_kind(kind: str) -> str:
     for name in names():
         if kind in get(name).kinds:
             return name
+    if kind == "images":
+        raise DataError(
+            "the pictures have no labels",
+            "a folder of pictures for each class, or a csv: path,label",
+        )
     raise XferError(f"no task learns from {kind!r} data", f"tasks: {', '.join(names())}")
 
 
