@@ -1,0 +1,65 @@
+"""Two processes do what one does: the same losses, each picture counted once, one writer."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xfer.run import Run
+
+# 65 pictures a batch do not divide by two: the shares are uneven
+SCRIPT = """
+import sys
+from pathlib import Path
+from xfer.api import finetune
+
+settings = {"run.plots": False, "data.augment": "light", "task.dropout": 0.0, "task.head": "flat",
+            "backbone.batch_norm": False, "optim.name": "sgd", "schedule.name": "constant"}
+settings.update(eval(sys.argv[2]))
+finetune("digits", "classify", out=Path(sys.argv[1]), verbosity=-1, backbone="tiny_nets:tiny",
+         weights="none", epochs=3, limit=195, batch=65, lr=0.02, precision="fp32", workers=1,
+         **settings)
+"""
+
+
+def launch(folder: Path, processes: int, **settings: Any) -> subprocess.CompletedProcess[str]:
+    script = folder / "script.py"
+    script.write_text(SCRIPT)
+    here = Path(__file__).parent
+    path = os.pathsep.join([str(here), str(here.parent)])
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    words += ["--nproc-per-node", str(processes), str(script)]
+    return subprocess.run(
+        [*words, str(folder / f"run{processes}"), repr(settings)],
+        capture_output=True, text=True, timeout=240,
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def losses(run: Path) -> list[float]:
+    return [e["loss"] for e in Run(run).events() if e["event"] == "train"]
+
+
+def test_two_processes_give_the_losses_of_one_and_count_each_picture_once(tmp_path: Path) -> None:
+    for processes in (1, 2):
+        done = launch(tmp_path, processes)
+        assert done.returncode == 0, done.stderr[-2000:]
+    one, two = losses(tmp_path / "run1"), losses(tmp_path / "run2")
+    assert len(one) == len(two) == 9
+    assert two == pytest.approx(one, rel=1e-4)
+    env = json.loads((tmp_path / "run2" / "env.json").read_text())
+    assert env["world_size"] == 2
+    rows = (tmp_path / "run2" / "predictions" / "val.csv").read_text().splitlines()[1:]
+    assert len(rows) == len({row.split(",")[0] for row in rows}) == 195
+
+
+def test_an_error_in_two_processes_ends_both(tmp_path: Path) -> None:
+    done = launch(tmp_path, 2, **{"optim.freeze": "conv9"})
+    assert done.returncode != 0
+    assert "conv9" in done.stderr
