@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xfer import cli_data_models, cli_recipes_runs
+from xfer import cli_data_models, cli_pack, cli_recipes_runs
 from xfer.cli_flags import PANEL_OF, command
 from xfer.completion import recipes, runs, tasks
 from xfer.endings import complain, report
@@ -260,6 +260,9 @@ def predict(
     else:
         rows = [{k: v for k, v in row.items() if not isinstance(v, dict)} for row in found.rows()]
         show.table(rows)
+
+
+command(cli_data_models.data, "pack")(cli_pack.pack)
 
 
 @app.callback(invoke_without_command=True)

@@ -1,0 +1,228 @@
+"""A pack holds what its source holds: pictures, labels, boxes, masks, splits and classes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import pickle
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pictures import scene, write_folder
+from PIL import Image
+
+from xfer.data.loader import Loader, stack_images
+from xfer.data.open import open_data
+from xfer.data.pack import PackSource, read_index
+from xfer.data.packing import Packing, pack, scaled
+from xfer.data.source import ArraySource, Source
+from xfer.data.transforms import TrainTransform
+from xfer.errors import DataError, XferError
+from xfer.testing.source import SyntheticSource, check_source
+from xfer.types import Batch, DataInfo, Sample
+
+
+class Marked(SyntheticSource):
+    """Shapes with boxes, masks or both: some pictures have no box, some shards no crowd marks."""
+
+    def __init__(self, count: int, kind: str, size: int = 64) -> None:
+        super().__init__(count, size=size)
+        self.kind = kind
+        self.info = replace(self.info, kind=kind)
+
+    def __getitem__(self, i: int) -> Sample:
+        sample = super().__getitem__(i)
+        rng = np.random.default_rng(i)
+        if self.kind == "segment":
+            mask = rng.integers(0, 3, sample.image.shape[:2]).astype(np.uint8)
+            mask[:4] = 255
+            return replace(sample, mask=mask)
+        corner = rng.integers(0, 30, (i % 4, 2))
+        boxes = np.concatenate([corner, corner + rng.integers(2, 30, corner.shape)], 1)
+        return replace(
+            sample, boxes=boxes.astype(np.float32), box_labels=rng.integers(0, 3, i % 4),
+            difficult=rng.random(i % 4) < 0.5, crowd=None if i < 30 else rng.random(i % 4) < 0.5,
+        )  # fmt: skip
+
+
+def packed(source: Any, out: Path, **options: Any) -> PackSource:
+    """The source as a raw pack of small shards, unless told otherwise; its only split."""
+    pack(source, out, Packing(**{"raw": True, "side": 0, "shard_mb": 1, **options}))
+    index = read_index(out)
+    (split,) = index["splits"]
+    return PackSource(out, index, split)
+
+
+def same(one: Any, two: Any) -> bool:
+    if one is None or two is None:
+        return one is two
+    return np.array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        SyntheticSource(40, size=128),
+        SyntheticSource(40, classes=4, multilabel=True),
+        Marked(40, "detect"),
+        Marked(40, "segment"),
+    ],
+    ids=["classify", "multilabel", "detect", "segment"],
+)
+def test_a_raw_pack_gives_back_what_was_packed(source: Source, tmp_path: Path) -> None:
+    found = packed(source, tmp_path / "p")
+    check_source(found)
+    assert found.ids == source.ids and found.info == source.info
+    assert found.labels().dtype == source.labels().dtype
+    assert np.array_equal(found.labels(), source.labels())
+    for i in range(len(source)):
+        ours, theirs = found[i], source[i]
+        assert np.array_equal(ours.image, theirs.image)
+        for field in ("label", "boxes", "box_labels", "difficult", "mask"):
+            assert same(getattr(ours, field), getattr(theirs, field)), field
+        crowd = np.zeros(i % 4, bool) if source.info.kind == "detect" and i < 30 else theirs.crowd
+        assert same(ours.crowd, crowd)
+
+
+def test_several_shards_are_one_source(tmp_path: Path) -> None:
+    source = Marked(60, "detect", size=160)  # 77 KB each: 14 to a shard
+    found = packed(source, tmp_path / "p")
+    assert len(found.files) > 3
+    for i in range(60):
+        assert np.array_equal(found[i].image, source[i].image)
+        assert same(found[i].boxes, source[i].boxes)
+
+
+def test_a_jpeg_pack_is_smaller_and_close(tmp_path: Path) -> None:
+    images = [scene(300 + i, 200, seed=i) for i in range(12)]
+    info = DataInfo("scenes", "classify", ("a", "b"), "val")
+    source = ArraySource(info, images, np.arange(12) % 2, [str(i) for i in range(12)])
+    found = packed(source, tmp_path / "p", raw=False, side=100)
+    check_source(found)
+    assert found.info.split == "val"
+    for i, image in enumerate(images):
+        small = found[i].image
+        assert small.shape == (100, round(image.shape[1] / 2), 3)
+        wanted = scaled(source[i], 100).image
+        assert np.abs(small.astype(int) - wanted).mean() < 2
+    assert found.original_sizes.tolist() == [[200, 300 + i] for i in range(12)]
+    assert found.read(3, short_side=50).image.shape[0] == 50
+    assert found.files[0].stat().st_size < 12 * 4000
+
+
+def test_boxes_and_masks_shrink_with_their_picture(tmp_path: Path) -> None:
+    mask = np.zeros((80, 120), np.uint8)
+    mask[20:60, 30:90] = 2
+    boxes = np.array([[30, 20, 90, 60]], np.float32)
+    whole = Sample("a", scene(120, 80), boxes=boxes, box_labels=np.array([2]), mask=mask)
+    half = scaled(whole, 40)
+    assert half.image.shape == (40, 60, 3)
+    assert half.boxes is not None and half.boxes.tolist() == [[15, 10, 45, 30]]
+    assert half.mask is not None and (half.mask[10:30, 15:45] == 2).all()
+    assert (half.mask == 2).sum() == 20 * 30
+    assert scaled(whole, 80) is whole and scaled(whole, 0) is whole
+
+
+def test_numpy_and_the_standard_library_read_a_pack(tmp_path: Path) -> None:
+    source = Marked(30, "segment")
+    packed(source, tmp_path / "raw")
+    packed(source, tmp_path / "jpeg", raw=False)
+    for kind in ("raw", "jpeg"):
+        root = tmp_path / kind
+        index = json.loads((root / "index.json").read_text())
+        assert index["pixels"] == kind and index["splits"]["train"]["classes"]
+        for shard in index["shards"]:
+            pixels = (root / f"{shard['name']}.bin").read_bytes()
+            assert hashlib.sha256(pixels).hexdigest() == shard["bin_sha256"]
+            with np.load(root / f"{shard['name']}.npz", allow_pickle=False) as table:
+                ids = json.loads(table["ids"].tobytes())
+                for k, i in enumerate(table["order"].tolist()):
+                    wanted, at = source[i], int(table["start"][k])
+                    end = at + int(table["length"][k])
+                    data, coded = pixels[at:end], pixels[end : end + int(table["mask_length"][k])]
+                    assert ids[k] == wanted.id and zlib.crc32(data + coded) == table["crc"][k]
+                    shape = table["size"][k].tolist()
+                    mask = np.frombuffer(zlib.decompress(coded), np.uint8).reshape(shape)
+                    assert same(mask, wanted.mask)
+                    if kind == "raw":
+                        image = np.frombuffer(data, np.uint8).reshape(*shape, 3)
+                        assert np.array_equal(image, wanted.image)
+                    else:
+                        assert Image.open(io.BytesIO(data)).size == (64, 64)
+
+
+def test_a_pack_of_folders_is_a_data_spec(tmp_path: Path) -> None:
+    counts = {"train/ant": 9, "train/bee": 7, "valid/bee": 3, "valid/ant": 2}
+    folder = write_folder(tmp_path / "photos", counts)
+    pack(folder, tmp_path / "p", Packing())
+    plain = open_data(folder)
+    for spec in (tmp_path / "p", f"pack:{tmp_path / 'p'}"):
+        found = open_data(spec)
+        assert found.format == "pack" and found.classes == ("ant", "bee")
+        assert found.split_json() == plain.split_json()
+        for role, source in found.splits.items():
+            assert np.array_equal(source.labels(), plain.splits[role].labels())
+    assert read_index(tmp_path / "p")["name"] == "photos"
+
+
+def test_a_pack_is_read_by_a_loader_and_after_pickling(tmp_path: Path) -> None:
+    source = SyntheticSource(32, size=80)
+    found = packed(source, tmp_path / "p")
+    transform = TrainTransform(64, augment="light")
+
+    def batches(read: Source) -> list[bytes]:
+        def collate(items: list[Any]) -> Batch:
+            return Batch(stack_images(items), ())
+
+        def cut(sample: Sample, rng: np.random.Generator) -> Any:
+            return transform(sample.image, rng)
+
+        loader = Loader(read, cut, collate, batch=8, train=True, workers=2)
+        return [b.images.numpy().tobytes() for b in loader.batches(3)]
+
+    assert batches(found) == batches(source) == batches(pickle.loads(pickle.dumps(found)))
+
+
+def test_what_is_read_can_not_be_written_into(tmp_path: Path) -> None:
+    image = packed(SyntheticSource(4), tmp_path / "p")[0].image
+    with pytest.raises(ValueError, match="read-only"):
+        image[0] = 0
+
+
+def test_the_fingerprint_changes_with_a_pixel(tmp_path: Path) -> None:
+    images = np.stack([scene(seed=i) for i in range(4)])
+    info = DataInfo("s", "classify", ("a", "b"))
+    ids = [str(i) for i in range(4)]
+
+    def mark(name: str) -> str:
+        return packed(
+            ArraySource(info, images, np.arange(4) % 2, ids), tmp_path / name
+        ).fingerprint()
+
+    before = mark("a")
+    assert before == mark("b")
+    images[2, 3, 3, 1] ^= 1
+    assert before != mark("c")
+
+
+@pytest.mark.parametrize(("name", "value"), [("side", -1), ("quality", 0), ("shard_mb", 0)])
+def test_options_out_of_range_are_refused(name: str, value: int) -> None:
+    options: dict[str, Any] = {name: value}
+    with pytest.raises(XferError, match=f"--{name.replace('_', '-')} {value}"):
+        Packing(**options)
+
+
+def test_a_folder_that_is_no_pack_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no pack"):
+        open_data(f"pack:{tmp_path}")
+    (tmp_path / "index.json").write_text('{"format": "other"}')
+    with pytest.raises(DataError, match="not the index of a pack"):
+        open_data(f"pack:{tmp_path}")
+    (tmp_path / "index.json").write_text('{"format": "xfer-pack", "version": 9}')
+    with pytest.raises(DataError, match="version 9"):
+        open_data(f"pack:{tmp_path}")
