@@ -6,6 +6,8 @@ Public names are loaded on first use, so that `import xfer` stays quick and impo
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from xfer.backbones.build import create_backbone
     from xfer.errors import DataError, DivergedError, XferError
     from xfer.evaluate import evaluate
+    from xfer.features.extract import features
+    from xfer.features.extractor import FeatureExtractor
     from xfer.loop import fit
     from xfer.predict import load
     from xfer.recipe import Recipe
@@ -25,6 +29,8 @@ _HOME = {
     "DivergedError": "xfer.errors",
     "XferError": "xfer.errors",
     "evaluate": "xfer.evaluate",
+    "features": "xfer.features.extract",
+    "FeatureExtractor": "xfer.features.extractor",
     "fit": "xfer.loop",
     "finetune": "xfer.api",
     "pretrain": "xfer.api",
@@ -35,15 +41,36 @@ _HOME = {
 __all__ = [
     "DataError",
     "DivergedError",
+    "FeatureExtractor",
     "Recipe",
     "XferError",
     "create_backbone",
     "evaluate",
+    "features",
     "finetune",
     "fit",
     "load",
     "pretrain",
 ]
+
+
+class _Callable(ModuleType):
+    """A module of ours that is called like a public function: it can be called as that."""
+
+    def __call__(self, *words: Any, **named: Any) -> Any:
+        return __getattr__(self.__name__.rpartition(".")[2])(*words, **named)
+
+
+class _Package(ModuleType):
+    """`xfer` itself. Importing `xfer.evaluate` puts the module where the function was."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _HOME and isinstance(value, ModuleType):
+            value.__class__ = _Callable
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

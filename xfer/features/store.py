@@ -179,7 +179,9 @@ class Spool:
         self.out, self.folder, self.count = out, folder, count
         self._files: dict[str, tuple[IO[bytes], int]] = {}
 
-    def write(self, rows: Sequence[int], layers: Mapping[str, NDArray[Any]]) -> None:
+    def write(
+        self, rows: Sequence[int] | NDArray[np.int64], layers: Mapping[str, NDArray[Any]]
+    ) -> None:
         """Puts layer name -> (n, D) at the given n rows; the same D and dtype in every call."""
         for name, values in layers.items():
             if name not in self._files:
@@ -190,7 +192,7 @@ class Spool:
             cuts = np.flatnonzero(np.diff(rows) != 1) + 1
             for run in np.split(np.arange(len(rows)), cuts):
                 if len(run):
-                    file.seek(start + rows[run[0]] * width)
+                    file.seek(start + int(rows[run[0]]) * width)
                     file.write(np.ascontiguousarray(values[run]).data)
 
     def _open(self, name: str, values: NDArray[Any]) -> tuple[IO[bytes], int]:
@@ -208,6 +210,10 @@ class Spool:
         for file, _ in self._files.values():
             file.close()
         self._files.clear()
+
+    def remove(self) -> None:
+        """Removes the folder and what is in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def arrays(self, layers: Sequence[str]) -> dict[str, NDArray[Any]]:
         """The layers, mapped read-only; all rows must have been written and closed."""

@@ -1,0 +1,116 @@
+"""`xfer features`, and `xfer data cache`, which shows what it keeps."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from xfer.show import Show
+
+FLAGS = ("backbone", "weights", "train", "val", "test", "limit", "seed", "device", "precision",
+         "workers")  # fmt: skip
+
+
+def _option(*names: str, help: str, metavar: str = "WORD", panel: str = "Features") -> Any:
+    return typer.Option(*names, metavar=metavar, help=help, rich_help_panel=panel)
+
+
+def features(
+    show: Show,
+    given: dict[str, Any],
+    layer: Annotated[
+        list[str],
+        _option("--layer", "-l", metavar="L[,L]", help="layers, as `xfer models show` names them"),
+    ],
+    data: Annotated[
+        str,
+        _option("--data", "-d", metavar="SPEC", panel="Data", help="NAME, PATH or FORMAT:PATH"),
+    ],
+    out: Annotated[
+        Path,
+        _option("--out", "-o", metavar="FILE", panel="Output", help="FILE.npz or FILE.parquet"),
+    ],
+    pool: Annotated[
+        str, _option("--pool", help="what becomes of a map: flatten, avg, max, grid2")
+    ] = "flatten",
+    crops: Annotated[
+        str, _option("--crops", help="parts of a picture: centre, flip, 10crop")
+    ] = "centre",
+    views: Annotated[
+        str, _option("--views", help="several parts are averaged or put side by side: mean, concat")
+    ] = "mean",
+    normalise: Annotated[
+        str, _option("--normalise", help="each vector: none, l2, power, power-l2")
+    ] = "none",
+    dtype: Annotated[str, _option("--dtype", help="float32 or float16")] = "float32",
+    size: Annotated[
+        int, _option("--size", metavar="N", help="input side in pixels; 0: the net's own")
+    ] = 0,
+    batch: Annotated[
+        int,
+        typer.Option(
+            "--batch", metavar="N", min=1, help="pictures at a time", rich_help_panel="Machine"
+        ),
+    ] = 64,
+    skip_bad: Annotated[
+        bool,
+        typer.Option(
+            "--skip-bad", show_default=False, rich_help_panel="Data",
+            help="look at all pictures first, and leave out those that can't be read",
+        ),
+    ] = False,
+    no_cache: Annotated[
+        bool,
+        typer.Option(
+            "--no-cache", show_default=False, rich_help_panel="Machine",
+            help="compute all; keep nothing under $XFER_CACHE",
+        ),
+    ] = False,
+) -> None:  # fmt: skip
+    """What a frozen net sees: `xfer features -l pool5 --data photos/ -o f.npz`."""
+    from xfer.features.extract import Form, extract
+    from xfer.features.net import Choice, layer_names
+
+    words = {key.rpartition(".")[2]: value for key, value in given.items()}
+    own = {k: words.pop(k) for k in ("backbone", "weights", "device", "precision") if k in words}
+    choice = Choice(
+        **own, layers=layer_names(",".join(layer)), pool=pool, crops=crops, views=views, size=size
+    )
+    done = extract(
+        data, out, choice=choice, form=Form(dtype, normalise), batch=batch, cache=not no_cache,
+        skip_bad=skip_bad, say=show.note, **words,
+    )  # fmt: skip
+    counts = done.counts()
+    if show.json:
+        show.document(counts)
+        return
+    show.text(
+        f"{out}: {done.computed} pictures computed, {done.cached} known, "
+        f"{done.seconds:.1f} s, {done.images_per_second:.0f} a second"
+    )
+
+
+def data_cache(
+    show: Show,
+    clear: Annotated[
+        bool, typer.Option("--clear", help="forget all of it", show_default=False)
+    ] = False,
+) -> None:
+    """Show what `xfer features` keeps under $XFER_CACHE, or clear it."""
+    from xfer.features.cache import FeatureCache, cache_file, limit_bytes
+
+    path = cache_file()
+    kept = FeatureCache(path if path.exists() else None, limit_bytes(), show.note)
+    state = {**asdict(kept.state()), "path": str(path)}
+    if clear:
+        FeatureCache(path, 0).clear()
+        kept.close()
+        show.note("cleared")
+    kept.close()
+    if show.json:
+        show.document({**state, "cleared": clear})
+        return
+    show.table([state])

@@ -1,0 +1,266 @@
+"""A frozen net as a function: uint8 pictures in, one vector a layer out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from xfer.backbones.base import Backbone
+from xfer.backbones.build import create_backbone
+from xfer.backbones.weights import WeightReport, load_weights
+from xfer.data.transforms import EvalTransform
+from xfer.device import Place, find_device, find_precision
+from xfer.errors import DataError, XferError, nearest
+from xfer.types import Preprocess
+
+POOLS = {
+    "flatten": "every cell of the map, channel by channel",
+    "avg": "the mean of each channel",
+    "max": "the largest value of each channel",
+    "grid2": "the means of each channel's four quarters",
+}
+CROPS = {
+    "centre": "the middle square",
+    "flip": "the middle square and its mirror image",
+    "10crop": "corners and middle, with mirror images (Krizhevsky et al. 2012, sec. 4.1)",
+}
+VIEWS = {
+    "mean": "several views of a picture are averaged",
+    "concat": "their vectors are put one after the other",
+}
+COUNT = {"centre": 1, "flip": 2, "10crop": 10}
+# entered in every cache key: raise it where pictures are decoded or cut in another way
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which features: everything that their values depend on, but the pictures.
+
+    backbone  | a name as create_backbone takes it; options: of it
+    weights   | imagenet, none, a file or run:DIR
+    layers    | names, as `xfer models show` lists them
+    pool      | flatten, avg, max, grid2: what becomes of a map; layers of the tail are vectors
+    crops     | centre, flip, 10crop; views: mean or concat
+    size      | input side in pixels; 0: the net's own
+    precision | auto, fp32, bf16, fp16
+    """
+
+    backbone: str = "alexnet"
+    weights: str = "imagenet"
+    layers: tuple[str, ...] = ("pool5",)
+    pool: str = "flatten"
+    crops: str = "centre"
+    views: str = "mean"
+    size: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+    options: tuple[tuple[str, Any], ...] = ()
+
+    def check(self) -> None:
+        """Raises XferError for a word that is not there."""
+        for name, value, known in (
+            ("pool", self.pool, POOLS), ("crops", self.crops, CROPS), ("views", self.views, VIEWS),
+            ("precision", self.precision, ("auto", "fp32", "bf16", "fp16")),
+        ):  # fmt: skip
+            if value not in known:
+                raise XferError(f"unknown {name} {value!r}", nearest(str(value), known))
+        if not self.layers:
+            raise XferError("no layer given", "--layer pool5, or several: --layer pool5,fc7")
+        if self.size < 0:
+            raise XferError(f"a size of {self.size} pixels", "0 is the net's own")
+
+
+@dataclass
+class FeatureNet:
+    """A net with its weights on a device, asked for the same layers again and again.
+
+    preprocess | at the size in use; place: device and precision
+    digest     | of the weights: the file's sha256, or the tensors' where a file filled only some
+    report     | which weights matched
+    """
+
+    net: Backbone
+    choice: Choice
+    place: Place
+    preprocess: Preprocess
+    digest: str
+    report: WeightReport
+    dtype: torch.dtype = torch.float32
+    autocast: bool = False
+
+    @property
+    def views(self) -> int:
+        """Pictures that the net sees for one picture of the data, but for mirror images."""
+        return 10 if self.choice.crops == "10crop" else 1
+
+    def transform(self) -> EvalTransform:
+        """Cuts a picture: uint8 (H, W, 3) -> (size, size, 3), or (10, size, size, 3)."""
+        crops = "10crop" if self.choice.crops == "10crop" else "centre"
+        return EvalTransform(self.preprocess.size, self.preprocess.resize, crops)
+
+    def signature(self, layer: str) -> bytes:
+        """32 bytes that change with anything that a picture's vector of that layer depends on."""
+        c = self.choice
+        parts = [
+            VERSION, c.backbone, sorted(dict(c.options).items()), self.digest, layer,
+            "vector" if self._is_vector(layer) else c.pool, c.crops, c.views,
+            asdict(self.preprocess), self.place.precision, self.place.device.type,
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(parts, default=str).encode()).digest()
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> dict[str, NDArray[np.float32]]:
+        """Layer name -> float32 (N, D).
+
+        Shapes: images uint8 (N * views, 3, size, size), the views of a picture side by side.
+        """
+        images = images.to(self.place.device, non_blocking=True)
+        images = images.contiguous(memory_format=torch.channels_last)
+        found = self._pooled(images)
+        if self.choice.crops == "flip":
+            mirrored = self._pooled(images.flip(3))
+            found = {k: torch.stack((v, mirrored[k]), 1).flatten(0, 1) for k, v in found.items()}
+        many = COUNT[self.choice.crops]
+        rows = {k: v.unflatten(0, (-1, many)) for k, v in found.items()}
+        if self.choice.views == "mean":
+            rows = {k: v.mean(1) for k, v in rows.items()}
+        return {k: v.flatten(1).cpu().numpy() for k, v in rows.items()}
+
+    def _pooled(self, images: Tensor) -> dict[str, Tensor]:
+        """Layer name -> float32 (N, D) on the device."""
+        layers = self.choice.layers
+        if self.autocast:
+            with self.place.autocast():
+                maps = self.net(self.net.normalise(images), layers)
+        else:
+            maps = self.net(self.net.normalise(images, self.dtype), layers)
+        return {name: pooled(values, self.choice.pool) for name, values in maps.items()}
+
+    def _is_vector(self, layer: str) -> bool:
+        return layer not in self.net.map_names
+
+
+def pooled(values: Tensor, pool: str) -> Tensor:
+    """A map (N, C, h, w) as float32 (N, D): C * h * w, C, C or C * 4; (N, D) stays as it is."""
+    if values.ndim == 2 or pool == "flatten":
+        return values.float().flatten(1)
+    if pool == "avg":
+        return values.float().mean((2, 3))
+    if pool == "max":
+        return values.amax((2, 3)).float()
+    return F.adaptive_avg_pool2d(values.float(), 2).flatten(1)
+
+
+def load_net(choice: Choice, say: Callable[[str], None] | None = None) -> FeatureNet:
+    """The net of a choice, ready to run.
+
+    Args: say: told about downloads.
+
+    Raises: XferError for an unknown name, DataError for weights that are missing, or that lack a
+        layer that was asked for.
+    """
+    choice.check()
+    device = find_device(choice.device)
+    place = Place(device, find_precision(choice.precision, device))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # what a weight file does not fill is the same each time
+        net = create_backbone(choice.backbone, weights="none", **dict(choice.options))
+    for layer in choice.layers:
+        if layer not in net.layers:
+            raise XferError(
+                f"{choice.backbone} has no layer {layer!r}",
+                nearest(layer, net.layers, many=len(net.layers)),
+            )
+    report = load_weights(net, choice.weights, net=choice.backbone, say=say)
+    _check_filled(net, choice, report)
+    if all(layer in net.map_names for layer in choice.layers):
+        net.tail = None  # not asked for: AlexNet's is 94 % of its weights
+        unused = [name for name in report.missing if name.startswith("tail.")]
+        report = replace(report, missing=[n for n in report.missing if n not in unused])
+    digest = report.digest if report.digest and not report.missing else _digest(net.state_dict())
+    net.eval().requires_grad_(False)
+    place.put(net)
+    own = net.preprocess.at(choice.size) if choice.size else net.preprocess
+    made = FeatureNet(net, choice, place, own, digest, report)
+    if place.precision != "fp32":
+        _lower(made)
+    return made
+
+
+def _check_filled(net: Backbone, choice: Choice, report: WeightReport) -> None:
+    """Raises DataError where a layer of the tail was asked for that the weights do not hold."""
+    wanted = [layer for layer in choice.layers if layer not in net.map_names]
+    if choice.weights == "none" or not wanted or net.tail is None:
+        return
+    names = list(net.tail.names)
+    needed = names[: max(names.index(layer) for layer in wanted) + 1]
+    lacks = [n for n in needed if any(m.startswith(f"tail.{n}.") for m in report.missing)]
+    if lacks:
+        raise DataError(
+            f"{report.source} holds no {', '.join(lacks)}: {wanted[-1]} would be random numbers",
+            f"choose from {', '.join(net.map_names)}, or other --weights",
+        )
+
+
+def _lower(made: FeatureNet) -> None:
+    """Puts the weights of convolutions and products into the precision, where the net runs so.
+
+    That spares autocast's casts, a third of the time of AlexNet on a CPU; norms keep fp32. A net
+    whose own code mixes dtypes runs under autocast, as it does in training.
+    """
+    dtype = torch.bfloat16 if made.place.precision == "bf16" else torch.float16
+    heavy = [m for m in made.net.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    for module in heavy:
+        module.to(dtype)
+    made.dtype = dtype
+    side = made.preprocess.size
+    blank = torch.zeros((1, 3, side, side), dtype=torch.uint8, device=made.place.device)
+    try:
+        with torch.inference_mode():
+            made._pooled(blank)
+    except RuntimeError:
+        for module in heavy:
+            module.to(torch.float32)
+        made.dtype, made.autocast = torch.float32, True
+
+
+def _digest(state: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, value in state.items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(
+            value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        )
+    return digest.hexdigest()
+
+
+_loaded: dict[Choice, FeatureNet] = {}
+_loading = threading.Lock()
+_KEPT = 3
+
+
+def shared_net(choice: Choice) -> FeatureNet:
+    """As `load_net`, but loaded once a process; the nets used last are kept."""
+    with _loading:
+        made = _loaded.pop(choice, None) or load_net(choice)
+        _loaded[choice] = made
+        while len(_loaded) > _KEPT:
+            _loaded.pop(next(iter(_loaded)))
+        return made
+
+
+def layer_names(layers: str | Sequence[str]) -> tuple[str, ...]:
+    """ "pool5,fc7" or a sequence of names -> names, each once."""
+    names = layers.split(",") if isinstance(layers, str) else list(layers)
+    return tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
