@@ -146,8 +146,8 @@ def test_more_folds_than_pictures_are_refused() -> None:
     assert one_each.folds == 0 and one_each.score is None and one_each.value == 1.0
 
 
-def test_a_mistyped_kind_is_answered_with_the_nearest() -> None:
-    with pytest.raises(XferError, match="did you mean logreg"):
+def test_a_mistyped_kind_is_answered_with_all_there_are() -> None:
+    with pytest.raises(XferError, match="choose from logreg, linear-svm, ridge"):
         classifiers.get("logrek")
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xfer import cli_data_models, cli_features, cli_pack, cli_recipes_runs
+from xfer import cli_data_models, cli_features, cli_pack, cli_probe, cli_recipes_runs
 from xfer.cli_flags import PANEL_OF, command
 from xfer.completion import recipes, runs, tasks
 from xfer.endings import complain, report
@@ -263,6 +263,7 @@ def predict(
 
 
 command(app, "features", flags=cli_features.FLAGS, panel="Features")(cli_features.features)
+command(app, "probe", panel="Features")(cli_probe.probe)
 command(cli_data_models.data, "cache")(cli_features.data_cache)
 command(cli_data_models.data, "pack")(cli_pack.pack)
 

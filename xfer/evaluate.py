@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from xfer import task as tasks
 from xfer.device import Place, gather, placed
 from xfer.errors import DataError, XferError
 from xfer.run import Run
@@ -92,7 +93,9 @@ def evaluate(
         if data:
             bundle = open_other(data, split, model.task, recipe.run.seed)
         else:
-            bundle = open_recipe_data(recipe)
+            # a probe reads what the task does that learns from such data
+            own_task = tasks.for_kind(model.task.info.kind)
+            bundle = open_recipe_data(replace(recipe, task=own_task))
         role = split or next((s for s in ("val", "test", "train") if s in bundle.splits), "val")
         if role not in bundle.splits:
             raise DataError(
@@ -131,5 +134,7 @@ def open_other(data: str, split: str, task: Task, seed: int) -> Any:
 
 def view_protocol(task: Task, tta: str) -> dict[str, str]:
     """How the pictures were cut, in words: part of `protocol`."""
+    if hasattr(task, "view_words"):  # a probe's crops were chosen with its features
+        return {"views": str(task.view_words)}
     own = task.preprocess
     return {"views": f"{VIEWS[tta]}, {own.size} px from short side {own.resize} px"}

@@ -26,7 +26,7 @@ from xfer.types import DataInfo, Sample
 
 
 def load(run: Path | str, *, device: str = "auto", place: Place | None = None) -> Model:
-    """The model of a run folder (model.json and best.safetensors).
+    """The model of a run folder (model.json and best.safetensors, or probe.skops).
 
     Raises: XferError where the folder holds no model, DataError where its files are damaged.
     """
@@ -35,6 +35,10 @@ def load(run: Path | str, *, device: str = "auto", place: Place | None = None) -
     if place is None:
         where = find_device(device)
         place = Place(where, find_precision("auto", where))
+    if about["task"] == "probe":
+        from xfer.probe.model import load_task
+
+        return Model(load_task(folder.path, str(place.device)), place, path=folder.path)
     kind = tasks.get(about["task"])
     backbone = create_backbone(about["backbone"], weights="none", **about["backbone_options"])
     task = kind(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ class Choice:
     temperature | that decision values are divided by
     score, loss | over the held-out pictures: top1 or map in 0..1, nats; None: nothing was held out
     folds       | how many; 1: a fifth was held out once; 0: nothing to hold out
-    tried       | how many pairs of scaling and value
+    trials      | what was tried, this one among them
     """
 
     scaling: str
@@ -40,7 +40,7 @@ class Choice:
     score: float | None = None
     loss: float | None = None
     folds: int = 0
-    tried: int = 0
+    trials: tuple[Choice, ...] = ()
 
 
 def make_folds(labels: NDArray[Any], count: int, seed: int) -> list[Fold]:
@@ -139,9 +139,7 @@ def choose(
                     look(at)
         found += seen.values()
     best = _best(found, len(labels))
-    return Choice(
-        best.scaling, best.value, best.temperature, best.score, best.loss, len(folds), len(found)
-    )
+    return replace(best, folds=len(folds), trials=tuple(found))
 
 
 def _best(found: Sequence[Choice], count: int) -> Choice:

@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC, LinearSVC
 
-from xfer.errors import XferError, nearest
+from xfer.errors import XferError
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,13 @@ CLASSIFIERS: dict[str, Classifier] = {
     "logreg": Classifier(
         lambda value: LogisticRegression(C=value, max_iter=1000),
         "C", tuple(np.logspace(-6, 5, 45).tolist()), 4,
-        "45 logarithmic steps 1e-6..1e5, L-BFGS (Kornblith et al. 2019, appendix A)",
+        "45 logarithmic steps 1e-6..1e5, L-BFGS (Kornblith et al. 2019)",
         linear=True, decides=False, default=1.0,
     ),
     "linear-svm": Classifier(
         lambda value: LinearSVC(C=value, max_iter=2000, random_state=0),
         "C", tuple(sorted(_powers(2.0, -19, -4) + _powers(10.0, -7, 2))), 3,
-        "2^-19..2^-4 and 10^-7..10^2, squared hinge loss (Goyal et al. 2019, sec. 4 and its code)",
+        "2^-19..2^-4 and 10^-7..10^2, squared hinge loss (Goyal et al. 2019)",
         linear=True, decides=True, default=1.0,
     ),
     "ridge": Classifier(
@@ -92,7 +92,7 @@ CLASSIFIERS: dict[str, Classifier] = {
 def get(name: str) -> Classifier:
     """The kind of that name. Raises XferError naming the nearest ones."""
     if name not in CLASSIFIERS:
-        raise XferError(f"--clf {name}: unknown", nearest(name, CLASSIFIERS))
+        raise XferError(f"--clf {name}: unknown", f"choose from {', '.join(CLASSIFIERS)}")
     return CLASSIFIERS[name]
 
 

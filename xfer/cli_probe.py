@@ -1,0 +1,173 @@
+"""`xfer probe`: a classifier on frozen features; or every net and layer, compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from xfer.errors import XferError
+from xfer.show import Show
+
+_KINDS = "logreg, linear-svm, ridge, knn, rbf-svm or lda"
+
+
+def _numbers(text: str, flag: str) -> list[int]:
+    """1,2,4 as numbers. Raises XferError for anything else."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not all(word.isdecimal() for word in words):
+        raise XferError(f"{flag} {text}: not whole numbers", f"{flag} 1,2,4,8,16")
+    return [int(word) for word in words]
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def probe(
+    show: Show,
+    file: Annotated[
+        str,
+        typer.Argument(metavar="[FILE]", show_default=False, help="what `xfer features` wrote"),
+    ] = "",
+    clf: Annotated[str, typer.Option("--clf", metavar="NAME", help=_KINDS)] = "logreg",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="DIR", show_default=False,
+            help="the run folder; runs/probe-<backbone>-<data>-<n> when left out",
+        ),
+    ] = None,
+    layer: Annotated[
+        str,
+        typer.Option(metavar="L", show_default=False, help="which, where FILE holds several"),
+    ] = "",
+    shots: Annotated[
+        str,
+        typer.Option(
+            metavar="N,N", show_default=False,
+            help="also from so many training pictures a class: 1,2,4,8,16",
+        ),
+    ] = "",
+    repeats: Annotated[
+        int, typer.Option(metavar="N", min=2, help="draws for each of --shots")
+    ] = 10,
+    cv: Annotated[
+        int,
+        typer.Option(
+            metavar="K", show_default=False,
+            help="folds that scaling and strength are chosen by, and that score where there is no "
+            "val split; up to 5 when left out",
+        ),
+    ] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="of folds and draws")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", show_default=False, help="replace an earlier run")
+    ] = False,
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare", show_default=False, rich_help_panel="Compare",
+            help="every net and layer on --data, instead of FILE",
+        ),
+    ] = False,
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data", "-d", metavar="SPEC", show_default=False, rich_help_panel="Compare",
+            help="NAME, PATH or FORMAT:PATH",
+        ),
+    ] = "",
+    backbones: Annotated[
+        str,
+        typer.Option(
+            metavar="B,B", show_default=False, rich_help_panel="Compare", help="nets to compare"
+        ),
+    ] = "",
+    layers: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|L,L", rich_help_panel="Compare",
+            help="auto: every map and hidden layer that a net has weights for",
+        ),
+    ] = "auto",
+    pool: Annotated[
+        str,
+        typer.Option(
+            metavar="P", rich_help_panel="Compare",
+            help="what becomes of a map: flatten, avg, max or grid2",
+        ),
+    ] = "grid2",
+    weights: Annotated[
+        str,
+        typer.Option(
+            metavar="W", rich_help_panel="Compare",
+            help="imagenet, none, a file, or one for each net: W,W",
+        ),
+    ] = "imagenet",
+    device: Annotated[
+        str, typer.Option(metavar="NAME", rich_help_panel="Compare", help="auto, cpu, cuda, mps")
+    ] = "auto",
+) -> None:  # fmt: skip
+    """Fit a classifier to frozen features: `xfer probe F.npz`, or compare nets and layers."""
+    if cv == 1 or cv < 0:
+        raise XferError(f"--cv {cv}: two folds at least", "--cv 5")
+    given: dict[str, Any] = {"clf": clf, "out": out, "cv": cv, "seed": seed, "overwrite": overwrite}
+    if compare:
+        if file or layer or shots:
+            raise XferError(
+                "--compare makes its own features: no FILE, --layer or --shots",
+                "xfer probe --compare --data SPEC --backbones B,B",
+            )
+        given |= {"weights": _words(weights), "pool": pool, "device": device}
+        _compare(show, data, _words(backbones), layers, given)
+        return
+    if not file:
+        raise XferError("no features file given", "xfer probe FILE, or --compare --data SPEC")
+    defaults = {"": [data, backbones], "auto": [layers, device], "grid2": [pool]}
+    if weights != "imagenet" or any(v != k for k, vs in defaults.items() for v in vs):
+        raise XferError(
+            "--data, --backbones, --layers, --pool, --weights and --device go with --compare"
+        )
+    from xfer.probe.program import probe as fit
+
+    result = fit(
+        file, layer=layer, shots=_numbers(shots, "--shots"), repeats=repeats, say=show.note,
+        **given,
+    )  # fmt: skip
+    if show.json:
+        show.document(result)
+        return
+    where = result["protocol"]["scored_on"].partition(",")[0]
+    metrics: dict[str, Any] = result["metrics"]
+    rows = [{"metric": k, where: v} for k, v in metrics.items() if isinstance(v, (int, float))]
+    for row in rows:
+        if "test_metrics" in result:
+            row["test"] = result["test_metrics"][row["metric"]]
+    show.table(rows)
+    if "shots" in result:
+        show.table(result["shots"], ["shots", "top1", "low", "high", "repeats"])
+    primary = result["primary"]
+    show.text(f"{where} {primary} {metrics[primary]:.4f} in {result['run']}")
+
+
+def _compare(
+    show: Show, data: str, backbones: list[str], layers: str, given: dict[str, Any]
+) -> None:
+    if not data or not backbones:
+        raise XferError(
+            "--compare needs --data and --backbones",
+            "xfer probe --compare --data photos/ --backbones alexnet,resnet18",
+        )
+    from xfer.probe.compare import compare_nets
+
+    chosen = None if layers == "auto" else _words(layers)
+    result = compare_nets(data, backbones, layers=chosen, say=show.note, **given)
+    if show.json:
+        show.document(result)
+        return
+    show.table([{k: v for k, v in row.items() if k != "weights"} for row in result["rows"]])
+    show.text(f"best: {result['best']['layer']} of {result['best']['backbone']}; to use it:")
+    for line in result["commands"]:
+        show.text(f"  {line}")

@@ -1,0 +1,91 @@
+"""The curves of a probe: score over pictures a class, and over the strengths that were tried."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from xfer.report.canvas import BLUE, GREY, INK, ORANGE, PALE, SERIES, new_figure, save
+
+
+def shot_picture(
+    rows: Sequence[dict[str, Any]], path: Path, *, score: str, full: tuple[int, float] | None
+) -> None:
+    """Draws the score over pictures a class, each draw a dot, with the interval of the mean.
+
+    Args:
+        rows: {"shots", score, "low", "high", "values"}, of `shot_curve`.
+        path: the PNG to write.
+        score: name of the score.
+        full: (pictures a class, score) of the probe on all of train, drawn as a line.
+    """
+    figure = new_figure(6.4, 4.2)
+    ax = figure.subplots()
+    shots = [row["shots"] for row in rows]
+    for row in rows:
+        many = len(row["values"])
+        ax.plot([row["shots"]] * many, row["values"], ".", color=GREY, alpha=0.5, ms=4)
+    ax.fill_between(
+        shots, [r["low"] for r in rows], [r["high"] for r in rows], color=BLUE, alpha=0.2, lw=0,
+        label="95 % interval of the mean",
+    )  # fmt: skip
+    ax.plot(shots, [r[score] for r in rows], color=BLUE, marker="o", label="mean of the draws")
+    for row in rows:
+        ax.annotate(f"{row[score]:.3f}", (row["shots"], row[score]), (0, 7),
+                    textcoords="offset points", ha="center", fontsize=8, color=INK)  # fmt: skip
+    if full is not None:
+        ax.axhline(full[1], color=ORANGE, ls="--", label=f"all of train: {full[1]:.3f}")
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(shots, [str(s) for s in shots])
+    ax.minorticks_off()
+    ax.set_xlabel("training pictures a class")
+    _finish(ax, score)
+    save(figure, path)
+
+
+def choice_picture(
+    trials: Sequence[tuple[str, float, float, float]],
+    chosen: tuple[str, float],
+    path: Path,
+    *,
+    symbol: str,
+    score: str,
+) -> None:
+    """Draws score and loss of what was held out, over the strengths that were tried.
+
+    Args:
+        trials: (scaling, value, score, loss), values above 0.
+        chosen: scaling and value.
+        path: the PNG to write; symbol: what the value is called; score: name of the score.
+    """
+    figure = new_figure(6.4, 5.4)
+    above, below = figure.subplots(2, 1, sharex=True)
+    for scaling, colour in zip(dict.fromkeys(t[0] for t in trials), SERIES, strict=False):
+        own = sorted(t[1:] for t in trials if t[0] == scaling)
+        values = [t[0] for t in own]
+        above.plot(
+            values, [t[1] for t in own], color=colour, marker=".", label=f"scaling {scaling}"
+        )
+        below.plot(values, [t[2] for t in own], color=colour, marker=".")
+    best = next(t for t in trials if t[:2] == chosen)
+    for ax, height in ((above, best[2]), (below, best[3])):
+        ax.plot(best[1], height, "o", ms=9, mfc="none", mec=INK,
+                label=f"chosen: {chosen[0]}, {symbol} = {chosen[1]:.3g}")  # fmt: skip
+    below.set_xscale("log")
+    below.set_xlabel(symbol)
+    _finish(above, f"{score}, held out")
+    _finish(below, "loss, held out", legend=False)
+    figure.align_ylabels([above, below])
+    save(figure, path)
+
+
+def _finish(ax: Axes, label: str, legend: bool = True) -> None:
+    ax.set_ylabel(label)
+    ax.grid(color=PALE)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+    if legend:
+        ax.legend(frameon=False, fontsize=8)
