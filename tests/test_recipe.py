@@ -52,7 +52,7 @@ def test_a_value_against_the_rules_names_key_rule_and_value(
         ("optim.epochs", "did you mean schedule.epochs?"),
         ("optimiser", "did you mean optimizer"),
         ("bakbone", "did you mean backbone"),
-        ("eval", "eval is a table: eval.every, eval.tta, eval.batch"),
+        ("eval", "eval is a table: eval.every, eval.tta, eval.while_training, eval.batch"),
     ],
 )
 def test_an_unknown_key_is_told_the_nearest(key: str, hint: str) -> None:

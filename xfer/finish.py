@@ -22,19 +22,18 @@ def finish(job: Job, run: Run, show: Progress) -> dict[str, Any]:
     place, tta = job.place, job.recipe.eval.tta
     splits = job.bundle.splits
     if "val" not in splits:
-        job.best = {"score": 0.0, "step": job.step, "metrics": {}}
+        job.best = {"score": 0.0, "step": job.step}
         if place.main:
             checkpoint.save_weights(run.weights_file, job.weights(), {"format": "xfer"})
     elif place.world > 1:
         _wait(job)
     task = job.final_task()
-    needed = "test" in splits or ("val" in splits and job.best_metric is None)
-    if needed and job.best["step"] != job.step:
+    kept = job.best_metric if job.quick_tta == tta else None  # None after a resume as well
+    if job.best["step"] != job.step and ("test" in splits or kept is None):
         task.load_state_dict(checkpoint.load_weights(run.weights_file))
     found: dict[str, Metric] = {}
     if "val" in splits:
-        # after a resume the best step's predictions are gone; they are made again
-        found["val"] = job.best_metric or score(task, job.loader("val", tta=tta), place, tta)
+        found["val"] = kept or score(task, job.loader("val", tta=tta), place, tta, show.tick("val"))
     if "test" in splits:
         found["test"] = score(task, job.loader("test", tta=tta), place, tta, show.tick("test"))
     result = _result(job, found)
@@ -68,7 +67,7 @@ def _result(job: Job, found: dict[str, Metric]) -> dict[str, Any]:
         "primary": any_metric.primary,
     }
     if "val" in found:
-        result["metrics"] = job.best["metrics"]
+        result["metrics"] = found["val"].compute()
     if "test" in found:
         result["test_metrics"] = found["test"].compute()
     return {

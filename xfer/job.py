@@ -82,7 +82,7 @@ class Job:
         recipe: what to do; place: where; bundle: its data, opened.
 
     task | the model on its device; epoch_steps, steps | optimiser steps an epoch, in all
-    step | steps done; best | the best evaluation so far: {"score", "step", "metrics"}
+    step | steps done; best | the best evaluation so far: {"score", "step"}
     """
 
     def __init__(self, recipe: Recipe, place: Place, bundle: Bundle) -> None:
@@ -106,7 +106,7 @@ class Job:
         self.schedule = Schedule(recipe.schedule, self.steps, self.epoch_steps)
         self.scaler = place.scaler()
         self.step = 0
-        self.best: dict[str, Any] = {"score": -math.inf, "step": 0, "metrics": {}}
+        self.best: dict[str, Any] = {"score": -math.inf, "step": 0}
         self.best_metric: Metric | None = None
         self.evaluated = 0
         self.pending: dict[str, Any] = {"steps": 0, "losses": {}}
@@ -127,6 +127,11 @@ class Job:
             short_side=self.task.short_side,
             pin=place.device.type == "cuda",
         )  # fmt: skip
+
+    @property
+    def quick_tta(self) -> str:
+        """The views of evaluations while training; the reported scores are made with eval.tta."""
+        return self.recipe.eval.while_training or self.recipe.eval.tta
 
     def eval_batch(self, tta: str) -> int:
         batch = self.recipe.eval.batch or 2 * self.recipe.data.batch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import tempfile
 import time
 from dataclasses import dataclass
@@ -138,14 +137,15 @@ def train(job: Job, run: Run, show: Progress, stop: StopFlag) -> None:
 def evaluate_now(job: Job, run: Run, show: Progress) -> None:
     """Scores the val split and keeps the weights if they are the best so far."""
     job.evaluated = job.step
-    metric = score(job.final_task(), job.loader("val", tta=job.recipe.eval.tta), job.place,
-                   job.recipe.eval.tta, show.tick("val"))  # fmt: skip
+    tta = job.quick_tta
+    loader = job.loader("val", tta=tta)
+    metric = score(job.final_task(), loader, job.place, tta, show.tick("val"))
     metrics = metric.compute()
     value = float(metrics[metric.primary])
     job.schedule.note(value)
     better = value > job.best["score"]
     if better:
-        job.best = {"score": value, "step": job.step, "metrics": json.loads(json.dumps(metrics))}
+        job.best = {"score": value, "step": job.step}
         job.best_metric = metric
     if job.place.main:
         if better:

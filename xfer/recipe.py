@@ -87,6 +87,9 @@ class EvalTable:
 
     every: float = _f(1, "epochs between two evaluations", above=0)
     tta: str = _f("none", "views averaged at test", choices=("none", "flip", "10crop"))
+    while_training: str = _f(
+        "", "views while training; empty: as tta", choices=("", "none", "flip", "10crop")
+    )
     batch: int = _f(0, "batch of evaluation; 0: twice data.batch", min=0)
 
 
