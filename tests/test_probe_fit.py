@@ -178,3 +178,24 @@ def test_the_temperature_undoes_an_exaggeration() -> None:
     edges = probabilities(true, 1.0, False).cumsum(1)
     labels = (rng.random((4000, 1)) > edges[:, :2]).sum(1)
     assert best_temperature(true * 5, labels) == pytest.approx(5, rel=0.15)
+
+
+def test_many_pictures_choose_by_some_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xfer.probe.choose.MANY", 100)
+    monkeypatch.setattr("xfer.probe.choose.ONE_FOLD", 50)
+    features, labels = blobs(120, 20)
+    seen: list[int] = []
+    real = classifiers.fit
+
+    def counted(name: str, value: float, rows: Any, labels: Any) -> Any:
+        seen.append(len(rows))
+        assert np.bincount(labels).min() >= 20
+        return real(name, value, rows, labels)
+
+    monkeypatch.setattr(classifiers, "fit", counted)
+    probe, choice = fit_probe("ridge", features, labels, 3)
+    assert choice.folds == 1 and choice.pictures == 90
+    assert set(seen[:-1]) == {72} and seen[-1] == 360
+    assert choice.score is not None and choice.score > 0.7
+    assert probe.pipeline.n_features_in_ == 20
+    assert choose("ridge", features, labels, 3, cv=4).folds == 4

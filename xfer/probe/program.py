@@ -206,14 +206,14 @@ def _protocol(
     kind: classifiers.Classifier, choice: Choice, layer: str, found: Features, cv: int,
     has_val: bool, seed: int, has_shots: bool, repeats: int,
 ) -> dict[str, str]:  # fmt: skip
-    folds = (
-        f"{choice.folds}-fold cross-validation" if choice.folds > 1
-        else "a held-out fifth" if choice.folds else "nothing: too few pictures, so by default"
-    )  # fmt: skip
+    folds = "default: too few pictures to hold any out"
+    if choice.folds:
+        how = f"{choice.folds}-fold" if choice.folds > 1 else "one fifth held out:"
+        folds = f"{how} cross-validation on train alone ({choice.pictures} pictures, seed {seed})"
     words = {
         "features": f"{layer} of {found.meta['backbone']}, pool {found.meta['pool']}, "
         f"crops {found.meta['crops']}, normalise {found.meta['normalise']}",
-        "chosen_by": f"{folds} on train alone (seed {seed}): of the scalings {', '.join(SCALINGS)} "
+        "chosen_by": f"{folds}: of the scalings {', '.join(SCALINGS)} "
         f"and {kind.symbol} of {kind.source}, those within one standard error of the best score, "
         "of them the lowest loss",
         "scored_on": "val"
