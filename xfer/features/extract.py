@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer.data.decode import DecodeError
 from xfer.data.open import open_data
 from xfer.data.source import Bundle
 from xfer.device import Place, gather, placed, share
@@ -21,7 +22,7 @@ from xfer.features.cache import FeatureCache, cache_file, limit_bytes
 from xfer.features.net import Choice, FeatureNet, layer_names, load_net
 from xfer.features.parquet import check_parquet, write_parquet
 from xfer.features.store import Features, Spool, spool_folder
-from xfer.features.stream import parts
+from xfer.features.stream import Part, parts
 
 SAY_SECONDS = 10.0
 NORMS = {
@@ -142,7 +143,8 @@ def extract(
         if target is None:
             place = replace(place, rank=0, world=1)
         net = load_net(choice, say)
-        say(net.report.line())
+        drawn = choice.weights == "none"
+        say("weights: none, drawn at random" if drawn else net.report.line())
         say(f"on {place.describe()}")
         where = cache_file() if cache else None
         known = FeatureCache(where, limit_bytes(), lambda text: say(f"warning: {text}"))
@@ -286,9 +288,10 @@ def _fill(
     count, begin = _count(bundle), time.monotonic()
     told = begin
     for source in bundle.splits.values():
-        for part in parts(
+        stream = parts(
             source, net, known, batch=batch, workers=workers, rank=place.rank, world=place.world
-        ):
+        )
+        for part in _hinted(stream):
             sink.write(first + part.rows, {name: form(v) for name, v in part.layers.items()})
             computed += part.computed
             cached += len(part.rows) - part.computed
@@ -300,6 +303,15 @@ def _fill(
                     f"{(count - done) / speed:.0f} s left")  # fmt: skip
         first += len(source)
     return computed, cached
+
+
+def _hinted(stream: Iterator[Part]) -> Iterator[Part]:
+    """The parts; a picture that can't be read is reported with the words of this command."""
+    try:
+        yield from stream
+    except DecodeError as error:
+        hint = "remove it, or --skip-bad; what was computed so far is kept in the cache"
+        raise DataError(error.message, hint) from error
 
 
 def _features(bundle: Bundle, layers: Mapping[str, NDArray[Any]], meta: dict[str, Any]) -> Features:
