@@ -218,3 +218,10 @@ def test_more_shots_are_better_and_draws_grow() -> None:
     # Student's t of 3 degrees of freedom at 0.975 is 3.182
     half = 3.182446 * found[1]["std"] / 2
     assert found[1]["low"] == pytest.approx(max(0, found[1]["top1"] - half), abs=1e-6)
+
+
+def test_the_command_is_a_function_of_the_package(tmp_path: Path) -> None:
+    import xfer
+
+    file = features_file(tmp_path / "f.npz", {"train": 6, "val": 6})
+    assert xfer.probe(file, "ridge", out=tmp_path / "p")["primary"] == "top1"

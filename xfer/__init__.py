@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from xfer.features.extractor import FeatureExtractor
     from xfer.loop import fit
     from xfer.predict import load
+    from xfer.probe.program import probe
     from xfer.recipe import Recipe
 
 __version__ = "0.1.0"
@@ -35,6 +36,7 @@ _HOME = {
     "finetune": "xfer.api",
     "pretrain": "xfer.api",
     "load": "xfer.predict",
+    "probe": "xfer.probe.program",
     "Recipe": "xfer.recipe",
 }
 
@@ -51,6 +53,7 @@ __all__ = [
     "fit",
     "load",
     "pretrain",
+    "probe",
 ]
 
 
