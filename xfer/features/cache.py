@@ -169,7 +169,6 @@ def _open(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     base = sqlite3.connect(path, timeout=60, check_same_thread=False, isolation_level=None)
     try:
-        base.execute("PRAGMA page_size = 16384")
         base.execute("PRAGMA journal_mode = WAL")
         base.execute("PRAGMA synchronous = NORMAL")
         base.execute(_SCHEMA)
