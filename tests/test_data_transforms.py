@@ -33,8 +33,8 @@ def apart(one: np.ndarray, two: np.ndarray) -> float:
 
 @pytest.mark.data
 def test_scaling_is_within_two_levels_of_torchvision_on_photographs(picture_data: Path) -> None:
-    """Averaging areas is a box filter, torchvision's a triangle twice as wide: sharper by a little.
-    Without antialiasing the distance is more than twice as large."""
+    """Mean distance: none where a side shrinks by more than MILD, 1.6 levels below that. Without
+    antialiasing it is more than twice as large."""
     import cv2
 
     files = find_pictures(picture_data / "hymenoptera" / "val")[:24]
@@ -42,11 +42,14 @@ def test_scaling_is_within_two_levels_of_torchvision_on_photographs(picture_data
     naive: list[float] = []
     for file in files:
         image = decode(file)
-        for size in (224, 112):
+        side = min(image.shape[:2])
+        image = image[:side, :side]
+        for size in (side * 4 // 5, 224, 112):
             wanted = theirs(image, size, size)
             ours.append(apart(resize(image, size, size), wanted))
             naive.append(apart(np.asarray(cv2.resize(image, (size, size))), wanted))
-    assert np.mean(ours) < 1.6
+    assert np.max(ours[2::3]) <= 0.01  # all of them shrink by more than MILD
+    assert np.mean(ours[0::3]) < 1.6 and np.mean(ours[1::3]) < 1.6
     assert np.mean(naive) > 2 * np.mean(ours)
 
 
@@ -59,9 +62,10 @@ def test_each_direction_that_shrinks_is_antialiased() -> None:
     stripes = np.zeros((8, 256, 3), np.uint8)
     stripes[:, ::2] = 255
     flat = resize(stripes, 64, 32)
-    assert flat.shape == (32, 64, 3) and np.abs(flat.astype(int) - 127).max() <= 1
+    # at the edge a triangle is cut off, and torchvision's result is no flat grey either
+    assert flat.shape == (32, 64, 3) and np.abs(flat[:, 1:-1].astype(int) - 127).max() <= 1
     upright = resize(np.ascontiguousarray(stripes.transpose(1, 0, 2)), 32, 64)
-    assert upright.shape == (64, 32, 3) and np.abs(upright.astype(int) - 127).max() <= 1
+    assert upright.shape == (64, 32, 3) and np.abs(upright[1:-1].astype(int) - 127).max() <= 1
 
 
 @pytest.mark.parametrize("shape", [(300, 400), (400, 300), (256, 256), (60, 90), (1, 7)])

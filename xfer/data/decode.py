@@ -54,8 +54,8 @@ def decode(source: Path | str | bytes, short_side: int = 0) -> NDArray[np.uint8]
     Args:
         source: a path, or the bytes of the file.
         short_side: where positive, a picture with a longer short side than this is shrunk to it
-            by averaging areas; a JPEG twice as large or more is not even decoded in full. Use it
-            in training and evaluation alike.
+            by averaging areas (bilinearly from 0.8 on); a JPEG twice as large or more is not even
+            decoded in full. Use it in training and evaluation alike.
 
     Returns: uint8 (H, W, 3), RGB, upright, C-contiguous.
     Raises: DecodeError, with the path in its message where one was given.
@@ -78,7 +78,9 @@ def shrink(image: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
         return image
     scale = short_side / min(height, width)
     size = max(short_side, round(width * scale)), max(short_side, round(height * scale))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    # averaging areas costs four times as much, and changes little down to 0.8
+    how = cv2.INTER_LINEAR if scale >= 0.8 else cv2.INTER_AREA
+    return np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
 
 
 def _decode(data: bytes, short_side: int) -> NDArray[np.uint8]:

@@ -33,6 +33,11 @@ def scale_and_shift(
     a, b = a.repeat(width), b.repeat(width)
     step = max(1, _CACHE_BYTES * torch.get_num_threads() // (4 * width * channels))
     for start in range(0, len(pixels), step):
-        block = pixels[start : start + step].to(torch.float32)
-        results[start : start + step] = torch.addcmul(b, block, a, out=block)
+        part = results[start : start + step]
+        # in place where the results are float32: a third less to write
+        block = part if dtype == torch.float32 else torch.empty_like(part, dtype=torch.float32)
+        block.copy_(pixels[start : start + step])
+        torch.addcmul(b, block, a, out=block)
+        if block is not part:
+            part.copy_(block)
     return out
