@@ -8,7 +8,7 @@ need a JPEG decoder.
     shard-00000.npz  | what is known about them, one entry a picture
 
 index.json: "format" "xfer-pack", "version" 1, "name", "pixels" (jpeg or raw), "side" (the largest
-short side, pixels; 0: as they were), "quality" (of JPEG, 1..100), "window" (see `stored`),
+short side, pixels; 0: as they were), "quality" (of JPEG, 1..100),
 "splits" {name: {"kind", "classes", "licence", "images"}}, and "shards" in order, each {"name",
 "split", "images", "bin_bytes", "bin_sha256", "npz_sha256"}; "plan" says what was packed, so that
 packing can go on. Every shard-*.npz, for n pictures:
@@ -98,7 +98,7 @@ class PackSource:
             index["name"], about["kind"], tuple(about["classes"]), role_of(split) or split,
             about["licence"],
         )  # fmt: skip
-        self.root, self.raw, self.window = root, index["pixels"] == "raw", int(index["window"])
+        self.root, self.raw = root, index["pixels"] == "raw"
         shards = [s for s in index["shards"] if s["split"] == split and s["images"]]
         self.files = tuple(root / f"{s['name']}.bin" for s in shards)
         tables = [open_shard(root, s) for s in shards]
@@ -109,7 +109,6 @@ class PackSource:
         ids = [name for t in tables for name in json.loads(t["ids"].tobytes())]
         counts = [len(t["order"]) for t in tables]
         self.ids = tuple(ids[p] for p in place.tolist())
-        self._place = place
         self._shard = np.repeat(np.arange(len(tables)), counts)[place]
         self._start, self._length = joined["start"], joined["length"]
         self._mask_length, self._crc = joined["mask_length"], joined["crc"]
@@ -158,11 +157,6 @@ class PackSource:
         except OSError:
             return None
         return f"{file}\0{state.st_size}\0{state.st_mtime_ns}\0{self._start[i]}\0{self._crc[i]}"
-
-    def stored(self) -> tuple[NDArray[np.int64], int]:
-        """Where each picture lies in the pack, int64 (N,), counted in pictures; and how many
-        neighbours a shuffling reader should mix at a time, 0: all."""
-        return self._place, self.window
 
     def fingerprint(self) -> str:
         return self._fingerprint

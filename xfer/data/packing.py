@@ -1,7 +1,7 @@
 """Writing a pack: any source into large files; xfer/data/pack.py describes the layout.
 
-Shards of a split that is trained on hold its pictures mixed, so that a reader who shuffles only
-within a window of neighbours still sees all classes; other splits lie in order.
+Shards of a split that is trained on hold its pictures mixed, so that each holds all classes;
+other splits lie in order.
 """
 
 from __future__ import annotations
@@ -32,8 +32,6 @@ from xfer.errors import DataError, XferError
 from xfer.types import Sample
 
 AT_ONCE = 64  # pictures encoded between two writes
-# a pack larger than this may not stay in memory: it is read in windows of neighbours
-LARGE_BYTES, WINDOW = 16 * 2**30, 65536
 MIX = 0x9ACC
 
 
@@ -199,11 +197,10 @@ def _finish(
     empty = [split for split, about in splits.items() if not about["images"]]
     if empty:
         raise DataError(f"{out}: no picture of {', '.join(empty)} can be decoded")
-    size = sum(s["bin_bytes"] for s in shards)
     index = {
         "format": NAME, "version": VERSION, "name": plan["name"],
         "pixels": "raw" if options["raw"] else "jpeg", "side": options["side"],
-        "quality": options["quality"], "window": WINDOW if size > LARGE_BYTES else 0,
+        "quality": options["quality"],
         "splits": splits, "shards": shards, "plan": plan,
     }  # fmt: skip
     _write_json(out / INDEX, index)
