@@ -118,10 +118,11 @@ def train(job: Job, run: Run, show: Progress, stop: StopFlag) -> None:
             lr = job.begin_step()
             job.add_losses(train_step(job, batch.to(place.device)))
             job.step += 1
-            if job.step % log_every and place.world > 1:
+            logs = job.step % log_every == 0 or job.step == job.steps
+            if place.world > 1 and not logs:
                 continue  # processes talk to each other only when they log
 
-            if job.step % log_every == 0 or job.step == job.steps:
+            if logs:
                 event = clock.event(job, average(job.take_losses(), place), lr)
                 check_finite(job.step, event["losses"].values(), run)
                 if place.main:
