@@ -52,7 +52,7 @@ def test_two_processes_give_the_losses_of_one_and_count_each_picture_once(tmp_pa
         assert done.returncode == 0, done.stderr[-2000:]
     one, two = losses(tmp_path / "run1"), losses(tmp_path / "run2")
     assert len(one) == len(two) == 9
-    assert two == pytest.approx(one, rel=1e-4)
+    assert two == pytest.approx(one, rel=1e-3, abs=1e-4)
     env = json.loads((tmp_path / "run2" / "env.json").read_text())
     assert env["world_size"] == 2
     rows = (tmp_path / "run2" / "predictions" / "val.csv").read_text().splitlines()[1:]
