@@ -71,7 +71,7 @@ def test_eval_of_a_probe_gives_the_scores_that_it_was_left_with(
     kept = json.loads((run / "result.json").read_text())["metrics"]
     assert found["split"] == "val" and found["images"] == 12
     assert found["metrics"]["top1"] == kept["top1"]
-    assert found["metrics"]["loss"] == pytest.approx(kept["loss"], rel=1e-3)
+    assert found["metrics"]["loss"] == pytest.approx(kept["loss"], rel=1e-2, abs=1e-3)
     assert "flip crops" in found["protocol"]["views"]
     assert main(["eval", str(run), "--tta", "flip", "--workers", "0"]) == 2
     assert "crops that its features were made with" in capsys.readouterr().err
