@@ -69,6 +69,7 @@ class Sample:
     box_labels | int64 (R,)         | class index of each box
     difficult  | bool (R,)          | VOC: neither rewarded nor punished
     crowd      | bool (R,)          | COCO iscrowd
+    areas      | float64 (R,)       | COCO's `area` of the object, pixels; None: the boxes' own
     mask       | uint8 (H, W)       | class index a pixel, 255 = ignore
     """
 
@@ -79,7 +80,28 @@ class Sample:
     box_labels: NDArray[np.int64] | None = None
     difficult: NDArray[np.bool_] | None = None
     crowd: NDArray[np.bool_] | None = None
+    areas: NDArray[np.float64] | None = None
     mask: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """The boxes of one picture as its file has them; read without decoding the picture.
+
+    boxes     | float64 (R, 4) | xyxy, 0-based pixels, right and bottom exclusive
+    labels    | int64 (R,)     | class index of each box
+    difficult | bool (R,)      | VOC: neither rewarded nor punished
+    crowd     | bool (R,)      | COCO iscrowd
+    areas     | float64 (R,)   | COCO's `area` of the object, else the box's, square pixels
+    size      | (H, W)         | of the picture; (0, 0) where the file does not say
+    """
+
+    boxes: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    difficult: NDArray[np.bool_]
+    crowd: NDArray[np.bool_]
+    areas: NDArray[np.float64]
+    size: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,3 +170,21 @@ class ClassPrediction:
 
     id: str
     scores: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class BoxPrediction:
+    """What a detector says about one picture.
+
+    id     | sample id or path
+    boxes  | float32 (R, 4), xyxy in the picture's own pixels, right and bottom exclusive
+    scores | float32 (R,), 0..1, falling
+    labels | int64 (R,), class indices
+    size   | (H, W) of the picture
+    """
+
+    id: str
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    size: tuple[int, int]

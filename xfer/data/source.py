@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.data.decode import shrink
-from xfer.types import DataInfo, Kind, Sample
+from xfer.errors import DataError
+from xfer.types import Annotation, DataInfo, Kind, Sample
 
 UNLABELLED = -1
 UNJUDGED = -1
@@ -27,13 +28,15 @@ class Source(Protocol):
     len(source)   | N
     source[i]     | Sample: decodes picture i; DataError where it can't be
     labels()      | int64 (N,), -1 unlabelled; multi-label: int8 (N, C), 1 yes, 0 no, -1 not judged;
-                  | reads no picture
+                  | boxes and masks: int8 (N, C), 1 where the class occurs in the picture, -1 where
+                  | only reading the mask would tell; reads no picture
     fingerprint() | hex text that changes with the ids, the labels or the files; cheap
 
     A source can be pickled, and read from several threads at once. `xfer.testing.check_source`
-    checks all this. Three methods are optional: `read(i, short_side)`, source[i] decoded no larger
+    checks all this. Four methods are optional: `read(i, short_side)`, source[i] decoded no larger
     than that short side; `verify(i)`, called before training instead of source[i] to raise
-    DataError for a picture that can't be decoded; and `stamp(i)`, text that changes with its file.
+    DataError for a picture that can't be decoded; `stamp(i)`, text that changes with its file; and
+    `annotation(i)`, an Annotation read without decoding the picture (sources with boxes).
     """
 
     @property
@@ -95,6 +98,11 @@ class Subset:
         """As `stamp`, of picture i."""
         return stamp(self.source, int(self.indices[i]))
 
+    def annotation(self, i: int) -> Annotation:
+        """The boxes of picture i, without decoding it where the source can."""
+        found = annotation(self.source, int(self.indices[i]))
+        return found if self.table is None else replace(found, labels=self.table[found.labels])
+
     def fingerprint(self) -> str:
         parts = [self.source.fingerprint(), self.info.split, *self.info.classes]
         digest = hashlib.sha256("\0".join(parts).encode())
@@ -155,6 +163,33 @@ def verify(source: Source, i: int) -> None:
         check(i)
     else:
         source[i]
+
+
+def annotation(source: Source, i: int) -> Annotation:
+    """The boxes of sample i, without decoding its picture where the source can.
+
+    Raises: DataError for a sample without boxes.
+    """
+    reader = getattr(source, "annotation", None)
+    return annotation_of(source[i]) if reader is None else reader(i)
+
+
+def annotation_of(sample: Sample) -> Annotation:
+    """The boxes that a sample carries. Raises DataError where it has none (None, not empty)."""
+    if sample.boxes is None or sample.box_labels is None:
+        raise DataError(f"{sample.id}: no boxes are known for this picture")
+    boxes = sample.boxes.astype(np.float64)
+    none = np.zeros(len(boxes), bool)
+    own = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    height, width = sample.image.shape[:2]
+    return Annotation(
+        boxes,
+        sample.box_labels,
+        none if sample.difficult is None else sample.difficult,
+        none if sample.crowd is None else sample.crowd,
+        own if sample.areas is None else sample.areas,
+        (height, width),
+    )
 
 
 def stamp(source: Source, i: int) -> str | None:
