@@ -1,0 +1,116 @@
+"""Boxes of many pictures as columns, and how much found ones overlap true ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class _Columns:
+    """Columns of equal length; a row is a box."""
+
+    def __len__(self) -> int:
+        return len(getattr(self, fields(self)[0].name))  # pyright: ignore[reportArgumentType]
+
+    def take(self, rows: Any) -> Self:
+        """The boxes of these rows: indices or a mask."""
+        names = [f.name for f in fields(self)]  # pyright: ignore[reportArgumentType]
+        return type(self)(**{name: getattr(self, name)[rows] for name in names})
+
+
+@dataclass(frozen=True, slots=True)
+class TrueBoxes(_Columns):
+    """What there is.
+
+    image     | int64 (N,)     | which picture, an index
+    label     | int64 (N,)     | class index
+    xywh      | float64 (N, 4) | left, top, width, height, pixels
+    area      | float64 (N,)   | COCO's `area`: small, medium or large
+    crowd     | bool (N,)      | COCO iscrowd
+    difficult | bool (N,)      | VOC difficult
+    """
+
+    image: NDArray[np.int64]
+    label: NDArray[np.int64]
+    xywh: NDArray[np.float64]
+    area: NDArray[np.float64]
+    crowd: NDArray[np.bool_]
+    difficult: NDArray[np.bool_]
+
+    @property
+    def ignored(self) -> NDArray[np.bool_]:
+        """bool (N,): neither rewarded nor punished."""
+        return self.crowd | self.difficult
+
+
+@dataclass(frozen=True, slots=True)
+class FoundBoxes(_Columns):
+    """What a detector says: `image`, `label` and `xywh` as in TrueBoxes.
+
+    score | float64 (N,) | the higher the surer; boxes with equal scores keep their order
+    """
+
+    image: NDArray[np.int64]
+    label: NDArray[np.int64]
+    xywh: NDArray[np.float64]
+    score: NDArray[np.float64]
+
+
+def to_xywh(boxes_xyxy: NDArray[Any]) -> NDArray[np.float64]:
+    """float64 (N, 4) left, top, width, height of (N, 4) left, top, right, bottom."""
+    boxes = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+
+
+def overlaps(
+    found: FoundBoxes, truth: TrueBoxes, *, same_class: bool
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Every pair of a found and a true box of one picture, and of one class where asked for.
+
+    Returns: rows of `found`, rows of `truth`, and overlaps: intersection over union, or over the
+        found box's own area where the true one is a crowd (as pycocotools has it). Ordered by the
+        row of `found`, then of `truth`.
+    """
+    classes = 1 + int(max(found.label.max(initial=0), truth.label.max(initial=0)))
+
+    def key(boxes: FoundBoxes | TrueBoxes) -> NDArray[np.int64]:
+        return boxes.image * classes + boxes.label if same_class else boxes.image
+
+    order = np.argsort(key(truth), kind="stable")
+    ranked, wanted = key(truth)[order], key(found)
+    start = np.searchsorted(ranked, wanted, "left")
+    count = np.searchsorted(ranked, wanted, "right") - start
+    rows = np.repeat(np.arange(len(found)), count)
+    before = np.cumsum(count) - count
+    place = np.arange(len(rows)) - np.repeat(before, count) + np.repeat(start, count)
+    others = order[place]
+    return rows, others, _overlap(found.xywh[rows], truth.xywh[others], truth.crowd[others])
+
+
+def _overlap(
+    a: NDArray[np.float64], b: NDArray[np.float64], crowd: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Overlap of each row of `a` with the same row of `b`, float64 (N,) in 0..1."""
+    low = np.maximum(a[:, :2], b[:, :2])
+    high = np.minimum(a[:, :2] + a[:, 2:], b[:, :2] + b[:, 2:])
+    inside = np.clip(high - low, 0, None).prod(1)
+    own, other = a[:, 2:].prod(1), b[:, 2:].prod(1)
+    union = np.where(crowd, own, own + other - inside)
+    return np.divide(inside, union, out=np.zeros(len(a)), where=union > 0)
+
+
+def ranks(*keys: NDArray[Any]) -> NDArray[np.int64]:
+    """Place of each row among those with equal keys, in the rows' order: int64 (N,), from 0."""
+    order = np.lexsort(keys[::-1])
+    new = np.zeros(len(order), bool)
+    new[:1] = True
+    for column in keys:
+        new[1:] |= np.diff(column[order]) != 0
+    first = np.flatnonzero(new)
+    found = np.empty(len(order), np.int64)
+    lengths = np.diff(np.append(first, len(order)))
+    found[order] = np.arange(len(order)) - np.repeat(first, lengths)
+    return found

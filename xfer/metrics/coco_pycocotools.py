@@ -1,0 +1,57 @@
+"""The one file that scores with pycocotools: the reference, where no faster engine is there."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from typing import Any
+
+import numpy as np
+
+from xfer.metrics.boxes import FoundBoxes, TrueBoxes
+from xfer.metrics.coco_ap import CocoScores
+
+
+def run(truth: TrueBoxes, found: FoundBoxes, images: int, classes: int) -> CocoScores:
+    """As `coco_scores`."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        true: Any = COCO()
+        columns = zip(truth.image.tolist(), truth.label.tolist(), truth.xywh.tolist(),
+                      truth.area.tolist(), truth.ignored.tolist(), strict=True)  # fmt: skip
+        true.dataset = {
+            "images": [{"id": i + 1} for i in range(images)],
+            "categories": [{"id": c + 1} for c in range(classes)],
+            "annotations": [
+                {"id": n, "image_id": image + 1, "category_id": label + 1, "bbox": box,
+                 "area": area, "iscrowd": int(crowd)}
+                for n, (image, label, box, area, crowd) in enumerate(columns, 1)
+            ],
+        }  # fmt: skip
+        true.createIndex()
+        says: Any = COCO()
+        columns = zip(found.image.tolist(), found.label.tolist(), found.xywh.tolist(),
+                      found.score.tolist(), strict=True)  # fmt: skip
+        # as COCO.loadRes would set them; it refuses an empty list
+        says.dataset = {
+            "images": true.dataset["images"],
+            "categories": true.dataset["categories"],
+            "annotations": [
+                {"id": n, "image_id": image + 1, "category_id": label + 1, "bbox": box,
+                 "area": box[2] * box[3], "iscrowd": 0, "score": score}
+                for n, (image, label, box, score) in enumerate(columns, 1)
+            ],
+        }  # fmt: skip
+        says.createIndex()
+        scorer = COCOeval(true, says, "bbox")
+        scorer.evaluate()
+        scorer.accumulate()
+        scorer.summarize()
+    tables = scorer.eval
+    return CocoScores(
+        np.asarray(scorer.stats, np.float64),
+        tables["precision"][:, :, :, 0, -1],
+        tables["scores"][:, :, :, 0, -1],
+    )

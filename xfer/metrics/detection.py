@@ -1,0 +1,242 @@
+"""How well boxes are found: COCO's twelve figures, VOC's two, a class at a time, and why not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.errors import DataError, DivergedError, XferError
+from xfer.metrics.boxes import FoundBoxes, TrueBoxes, to_xywh
+from xfer.metrics.coco_ap import FIGURES, CocoScores, Engine, coco_scores
+from xfer.metrics.detection_errors import error_costs
+from xfer.metrics.example import natural_order, unique_names
+from xfer.metrics.voc_ap import voc_scores
+from xfer.types import Annotation, Batch, BoxPrediction
+
+PRIMARIES = (*FIGURES, "voc_ap50_11pt", "voc_ap50_area")
+
+
+class DetectionAP:
+    """Collects found and true boxes, a picture at a time, and scores them all at the end.
+
+    A picture counts once, whichever processes have seen it; pictures rank by their ids (numbers in
+    them read as numbers), so that the result depends on the order of nothing.
+
+    Args:
+        classes: class names; a label is an index into them.
+        primary: the number by which the best step is chosen: one of COCO's twelve, voc_ap50_11pt
+            or voc_ap50_area.
+        engine: who computes COCO's figures; auto: hotcoco where it is installed, else pycocotools.
+
+    compute() returns
+        coco_ap ... coco_ar_large | COCO's twelve figures; None where pycocotools says -1, which is
+                                  | where no box of that size counts
+        voc_ap50_11pt, _area      | mean over the classes that occur
+        per_class                 | {name: {"ap", "ap50", "voc_ap50_11pt", "voc_ap50_area", "n"}}:
+                                  | n true boxes that count; None where n is 0
+        errors                    | {kind: loss of AP50}, see detection_errors
+        error_counts              | {kind: boxes}
+    """
+
+    def __init__(
+        self, classes: Sequence[str], primary: str = "coco_ap", engine: Engine = "auto"
+    ) -> None:
+        if primary not in PRIMARIES:
+            raise XferError(f"unknown score {primary!r}", f"choose from {', '.join(PRIMARIES)}")
+        self.classes = tuple(classes)
+        self.primary = primary
+        self.engine: Engine = engine
+        self._parts: list[dict[str, Any]] = []
+
+    def update(self, predictions: Sequence[BoxPrediction], batch: Batch) -> None:
+        """Takes a prediction a picture, in the order of `batch.ids`.
+
+        Shapes: batch.targets["annotations"] | N Annotations, in the pictures' own pixels.
+        Raises: DataError where the pictures have no annotations, DivergedError for boxes or scores
+            that are not finite, XferError for labels that don't fit the classes.
+        """
+        truths: Sequence[Annotation] | None = batch.targets.get("annotations")
+        if truths is None:
+            raise DataError("nothing to compare with: these pictures have no boxes")
+        if not len(predictions) == len(truths) == len(batch.ids):
+            raise XferError(
+                f"{len(predictions)} predictions, {len(truths)} annotations and "
+                f"{len(batch.ids)} ids don't belong together"
+            )
+        for said, name in zip(predictions, batch.ids, strict=True):
+            if not (np.isfinite(said.boxes).all() and np.isfinite(said.scores).all()):
+                raise DivergedError(
+                    f"the boxes of {name} are not finite", "a lower --lr, or --precision fp32"
+                )
+        true_image = np.repeat(np.arange(len(truths)), [len(t.labels) for t in truths])
+        found_image = np.repeat(np.arange(len(truths)), [len(p.labels) for p in predictions])
+        self.add(
+            batch.ids,
+            TrueBoxes(
+                true_image,
+                _joined([t.labels for t in truths], np.int64),
+                to_xywh(_joined([t.boxes for t in truths], np.float64, 4)),
+                _joined([t.areas for t in truths], np.float64),
+                _joined([t.crowd for t in truths], bool),
+                _joined([t.difficult for t in truths], bool),
+            ),
+            FoundBoxes(
+                found_image,
+                _joined([p.labels for p in predictions], np.int64),
+                to_xywh(_joined([p.boxes for p in predictions], np.float64, 4)),
+                _joined([p.scores for p in predictions], np.float64),
+            ),
+        )
+
+    def add(self, ids: Sequence[str], truth: TrueBoxes, found: FoundBoxes) -> None:
+        """Takes pictures; the `image` columns are indices into `ids`."""
+        for boxes in (truth, found):
+            label, image = boxes.label, boxes.image
+            if len(label) and not 0 <= label.min() <= label.max() < len(self.classes):
+                raise XferError(f"labels must be 0..{len(self.classes) - 1}, got {label.max()}")
+            if len(image) and not 0 <= image.min() <= image.max() < len(ids):
+                raise XferError(f"boxes of a picture that is not among the {len(ids)} given")
+        self._parts.append({"ids": list(ids), "truth": _plain(truth), "found": _plain(found)})
+
+    def state(self) -> dict[str, Any]:
+        """All that was collected, as plain arrays: can be sent to another process."""
+        if len(self._parts) != 1:
+            ids = [name for part in self._parts for name in part["ids"]]
+            self._parts = [
+                {"ids": ids, "truth": self._column("truth"), "found": self._column("found")}
+            ]
+        return self._parts[0]
+
+    def load_states(self, states: Sequence[dict[str, Any]]) -> None:
+        """Replaces what was collected by several states, of all processes say."""
+        self._parts = list(states)
+
+    def _column(self, kind: str) -> dict[str, NDArray[Any]]:
+        """The parts' boxes in one table, their pictures counted on from part to part."""
+        parts = [part[kind] for part in self._parts] or [_plain(_NO_TRUTH if kind == "truth"
+                                                                else _NO_FOUND)]  # fmt: skip
+        starts = np.cumsum([0, *(len(part["ids"]) for part in self._parts)])
+        moved = [
+            {**part, "image": part["image"] + start}
+            for part, start in zip(parts, starts, strict=False)
+        ]
+        return {key: np.concatenate([part[key] for part in moved]) for key in moved[0]}
+
+    def tables(self) -> tuple[list[str], TrueBoxes, FoundBoxes]:
+        """Ids in natural order and all boxes, each picture once."""
+        state = self.state()
+        first: dict[str, int] = {}
+        for place, name in enumerate(state["ids"]):
+            first.setdefault(name, place)
+        names = list(first)
+        order = natural_order(names)
+        moved = np.full(len(state["ids"]), -1)
+        moved[[first[names[i]] for i in order]] = np.arange(len(order))
+        return (
+            [names[i] for i in order],
+            _sorted(TrueBoxes(**state["truth"]), moved),
+            _sorted(FoundBoxes(**state["found"]), moved),
+        )
+
+    def coco(self) -> CocoScores:
+        """COCO's figures with the curves behind them."""
+        ids, truth, found = self.tables()
+        return coco_scores(truth, found, len(ids), len(self.classes), self.engine)
+
+    def compute(self) -> dict[str, Any]:
+        """The scores, fractions in 0..1. Raises DataError where no true box counts."""
+        ids, truth, found = self.tables()
+        if truth.ignored.all():
+            raise DataError("nothing to score: no picture has a box that counts")
+        count = len(self.classes)
+        coco = coco_scores(truth, found, len(ids), count, self.engine)
+        voc = voc_scores(truth, found, count)
+        _, costs, counts = error_costs(truth, found, count)
+        names = unique_names(self.classes)
+        per_class = {
+            name: {
+                "ap": _mean_of(coco.precision[:, :, c]),
+                "ap50": _mean_of(coco.precision[0, :, c]),
+                "voc_ap50_11pt": voc[c].points,
+                "voc_ap50_area": voc[c].area,
+                "n": voc[c].count,
+            }
+            for c, name in enumerate(names)
+        }
+        return {
+            **{name: float(v) if v > -1 else None
+               for name, v in zip(FIGURES, coco.figures, strict=True)},
+            "voc_ap50_11pt": _mean([v.points for v in voc if v.points is not None]),
+            "voc_ap50_area": _mean([v.area for v in voc if v.area is not None]),
+            "per_class": per_class,
+            "errors": costs,
+            "error_counts": counts,
+        }  # fmt: skip
+
+    def protocol(self) -> dict[str, str]:
+        """What the numbers mean, in words."""
+        return {
+            "coco": "pycocotools' bbox figures: AP over IoU .50:.05:.95 and 101 recalls, at most "
+            "100 boxes a picture and class; small < 32², medium < 96² <= large by the annotation's "
+            "area, square pixels; crowd and difficult boxes are regions to ignore",
+            "voc": "average precision at IoU .5 by the VOC devkit's matching, all boxes; difficult "
+            "boxes and crowds are neither rewarded nor punished; 11pt: mean over recall 0, .1 ... "
+            "1 (VOC 2007), area: area under the curve (VOC 2010 on)",
+            "errors": "loss of AP50 to each kind of error, IoU .5 and .1 (TIDE, Bolya 2020)",
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One dict a found box: id, class, score, x1, y1, x2, y2; by picture and falling score."""
+        ids, _, found = self.tables()
+        order = np.lexsort((-found.score, found.image))
+        found = found.take(order)
+        corners = np.concatenate([found.xywh[:, :2], found.xywh[:, :2] + found.xywh[:, 2:]], 1)
+        names = unique_names(self.classes)
+        columns = zip(found.image.tolist(), found.label.tolist(), found.score.tolist(),
+                      corners.round(2).tolist(), strict=True)  # fmt: skip
+        return [
+            {
+                "id": ids[image], "class": names[label], "score": round(score, 6),
+                **dict(zip(("x1", "y1", "x2", "y2"), box, strict=True)),
+            }
+            for image, label, score, box in columns
+        ]  # fmt: skip
+
+
+_NO_TRUTH = TrueBoxes(
+    np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0),
+    np.zeros(0, bool), np.zeros(0, bool),
+)  # fmt: skip
+_NO_FOUND = FoundBoxes(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0))
+
+
+def _joined(parts: Sequence[Any], dtype: Any, width: int = 0) -> NDArray[Any]:
+    shape = (-1, width) if width else (-1,)
+    return np.concatenate([np.zeros(0, dtype), *(np.asarray(p, dtype).ravel() for p in parts)]
+                          ).reshape(shape)  # fmt: skip
+
+
+def _plain(boxes: TrueBoxes | FoundBoxes) -> dict[str, NDArray[Any]]:
+    return {name: getattr(boxes, name) for name in boxes.__dataclass_fields__}
+
+
+def _sorted(boxes: Any, moved: NDArray[np.int64]) -> Any:
+    """Boxes under the pictures' new indices, in their order; -1: a picture seen before."""
+    image = moved[boxes.image]
+    order = np.argsort(image, kind="stable")
+    order = order[image[order] >= 0]
+    columns = {**_plain(boxes), "image": image}
+    return type(boxes)(**{name: column[order] for name, column in columns.items()})
+
+
+def _mean_of(precision: NDArray[np.float64]) -> float | None:
+    known = precision[precision > -1]
+    return float(known.mean()) if len(known) else None
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)

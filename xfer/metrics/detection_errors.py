@@ -1,0 +1,163 @@
+"""Where a detector's errors come from, and what each kind costs: the analysis of TIDE.
+
+Boxes are matched at an overlap of 0.5, a class at a time, by falling score; at most 100 boxes a
+picture and class count. What is neither right nor on an ignored box is one of (first that fits):
+
+loc   | overlaps a true box of its class by 0.1 to 0.5: found, but badly placed
+cls   | overlaps a true box of another class by 0.5 or more
+dupe  | overlaps a true box of its class by 0.5 or more, which a better box has already found
+bkg   | overlaps no true box by more than 0.1
+both  | the rest: wrong class and badly placed
+
+and `miss` are the true boxes that nothing found and that no loc or cls error would find if mended.
+What a kind costs (dAP) is the gain in AP50 if it alone were mended: cls gets the true class and loc
+the true place, the best of them where several would find the same box and none where it is found
+already; both, dupe and bkg vanish; missed boxes are no longer asked for, and a class of which none
+is left drops out of the mean. The gains do not add up.
+
+Source: Bolya, Foley, Hays, Hoffman, "TIDE: A General Toolbox for Identifying Object Detection
+Errors", ECCV 2020, sec. 2.2-2.3, and its code. Differs: boxes on ignored ones (crowd, difficult)
+are no errors; 100 boxes a class rather than a picture, and the mean is over classes that occur, so
+that the AP mended is coco_ap50; gains are not cut off at 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.metrics.boxes import FoundBoxes, TrueBoxes, overlaps, ranks
+from xfer.metrics.coco_ap import MOST_FOUND
+
+KINDS = ("cls", "loc", "both", "dupe", "bkg", "miss")
+FOREGROUND, BACKGROUND = 0.5, 0.1
+_RECALLS = np.linspace(0, 1, 101)
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """What became of each box at an overlap of 0.5.
+
+    kept     | int64 (K,), rows of the found boxes that take part, by falling score
+    right    | bool (K,)
+    ignored  | bool (K,), on a crowd or a difficult box
+    kind     | K words: one of KINDS, or "" for right and ignored ones
+    target   | int64 (K,), the true box that was found, or would be if mended; -1: none
+    found    | bool (T,), true boxes that were found
+    missed   | bool (T,), true boxes that count as missed
+    """
+
+    kept: NDArray[np.int64]
+    right: NDArray[np.bool_]
+    ignored: NDArray[np.bool_]
+    kind: NDArray[np.str_]
+    target: NDArray[np.int64]
+    found: NDArray[np.bool_]
+    missed: NDArray[np.bool_]
+
+
+def match(truth: TrueBoxes, found: FoundBoxes) -> Matching:
+    """Matches as COCO does, and says of each error what it is."""
+    kept = np.argsort(-found.score, kind="stable")
+    kept = kept[ranks(found.image[kept], found.label[kept]) < MOST_FOUND]
+    boxes = found.take(kept)
+    rows, others, overlap = overlaps(boxes, truth, same_class=False)
+    own = boxes.label[rows] == truth.label[others]
+    ignored_truth = truth.ignored[others]
+    target = np.full(len(boxes), -1)
+    taken = np.zeros(len(truth), bool)
+    near = np.flatnonzero(own & (overlap >= FOREGROUND) & ~ignored_truth)
+    near = near[np.lexsort((-overlap[near], rows[near]))]  # rows are in falling score
+    for row, other in zip(rows[near].tolist(), others[near].tolist(), strict=True):
+        if target[row] < 0 and not taken[other]:
+            target[row], taken[other] = other, True
+    right = target >= 0
+    ignored = np.zeros(len(boxes), bool)
+    ignored[rows[own & ignored_truth & (overlap >= FOREGROUND)]] = True
+    ignored &= ~right
+
+    real = ~ignored_truth
+    same, same_best = _largest(rows, others, overlap, own & real, len(boxes))
+    other_class, other_best = _largest(rows, others, overlap, ~own & real, len(boxes))
+    loc = (same_best >= BACKGROUND) & (same_best < FOREGROUND)
+    cls = other_best >= FOREGROUND
+    kind = np.select(
+        [right | ignored, loc, cls, same_best >= FOREGROUND,
+         np.maximum(same_best, other_best) <= BACKGROUND],
+        ["", "loc", "cls", "dupe", "bkg"], "both",
+    )  # fmt: skip
+    target = np.where(kind == "loc", same, np.where(kind == "cls", other_class, target))
+    mendable = np.zeros(len(truth), bool)
+    mendable[target[target >= 0]] = True
+    return Matching(kept, right, ignored, kind, target, taken, ~truth.ignored & ~taken & ~mendable)
+
+
+def error_costs(
+    truth: TrueBoxes, found: FoundBoxes, classes: int
+) -> tuple[float | None, dict[str, float | None], dict[str, int]]:
+    """AP50, what each kind of error costs of it, and how many there are of each kind.
+
+    Returns: AP50 in 0..1, {kind: gain in AP50}, {kind: count}; None where no true box counts.
+    """
+    state = match(truth, found)
+    counts = {kind: int((state.kind == kind).sum()) for kind in KINDS}
+    counts["miss"] = int(state.missed.sum())
+    totals = np.bincount(truth.label[~truth.ignored], minlength=classes)
+    if not totals.any():
+        return None, dict.fromkeys(KINDS), counts
+    label = found.label[state.kept]
+    counted = ~state.ignored
+    base = _mean_ap(label[counted], state.right[counted], totals)
+    costs: dict[str, float | None] = {}
+    for kind in KINDS:
+        if kind == "miss":
+            left = totals - np.bincount(truth.label[state.missed], minlength=classes)
+            costs[kind] = _mean_ap(label[counted], state.right[counted], left) - base
+            continue
+        mine = state.kind == kind
+        mended = np.zeros(len(mine), bool)
+        if kind in ("cls", "loc"):
+            open_ = np.flatnonzero(mine & ~state.found[state.target])
+            _, first = np.unique(state.target[open_], return_index=True)
+            mended[open_[first]] = True
+        keep = counted & (~mine | mended)
+        new = np.where(mended, truth.label[state.target], label) if len(truth) else label
+        costs[kind] = _mean_ap(new[keep], (state.right | mended)[keep], totals) - base
+    return base, costs, counts
+
+
+def _largest(
+    rows: NDArray[np.int64],
+    others: NDArray[np.int64],
+    overlap: NDArray[np.float64],
+    which: NDArray[np.bool_],
+    count: int,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The true box that each found one overlaps most, -1 for none, and by how much."""
+    rows, others, overlap = rows[which], others[which], overlap[which]
+    best = np.zeros(count)
+    np.maximum.at(best, rows, overlap)
+    top = np.flatnonzero(overlap == best[rows])
+    hit, first = np.unique(rows[top], return_index=True)
+    box = np.full(count, -1)
+    box[hit] = others[top[first]]
+    return box, best
+
+
+def _mean_ap(
+    label: NDArray[np.int64], right: NDArray[np.bool_], totals: NDArray[np.int64]
+) -> float:
+    """Mean over the classes that occur of COCO's AP (101 recalls); boxes are in falling score."""
+    order = np.argsort(label, kind="stable")
+    right = right[order]
+    ends = np.searchsorted(label[order], np.arange(len(totals) + 1))
+    values: list[float] = []
+    for c in np.flatnonzero(totals):
+        hits = np.cumsum(right[ends[c] : ends[c + 1]])
+        precision = hits / np.arange(1, len(hits) + 1)
+        envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
+        places = np.searchsorted(hits / totals[c], _RECALLS, "left")
+        values.append(float(envelope[places].mean()))
+    return float(np.mean(values)) if values else 0.0
