@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -188,3 +189,15 @@ class BoxPrediction:
     scores: NDArray[np.float32]
     labels: NDArray[np.int64]
     size: tuple[int, int]
+
+    def row(self, classes: Sequence[str]) -> dict[str, Any]:
+        """In plain values: {"id", "boxes": [{"label", "score", "box": [x1, y1, x2, y2]}, ...]}.
+
+        Pixels are rounded to hundredths; what a task's `describe` answers.
+        """
+        columns = zip(self.labels.tolist(), self.scores.tolist(), self.boxes.tolist(), strict=True)
+        boxes = [
+            {"label": classes[c], "score": round(score, 6), "box": [round(v, 2) for v in box]}
+            for c, score, box in columns
+        ]
+        return {"id": self.id, "boxes": boxes}
