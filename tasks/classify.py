@@ -22,6 +22,7 @@ from xfer.data.transforms import EvalTransform, TrainTransform
 from xfer.errors import XferError
 from xfer.metrics.accuracy import Accuracy
 from xfer.metrics.multilabel import MultiLabelAP
+from xfer.nn.dropout import Dropout
 from xfer.task import Stage, Task
 from xfer.types import Batch, ClassPrediction, DataInfo, Sample
 
@@ -91,7 +92,7 @@ class Classify(Task):
         last = nn.Linear(width, count)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-        self.head = nn.Sequential(*norm, nn.Dropout(options.dropout), last)
+        self.head = nn.Sequential(*norm, Dropout(options.dropout), last)
         self.register_buffer("class_weight", None, persistent=False)
         self._mixing: Any = None
 
@@ -146,15 +147,14 @@ class Classify(Task):
     def transform(
         self, train: bool, tta: str = "none"
     ) -> Callable[[Sample, np.random.Generator], Any]:
+        return partial(_item, self.pixels(train, tta))
+
+    def pixels(self, train: bool, tta: str = "none") -> Callable[..., np.ndarray]:
         size, resize = self.preprocess.size, self.preprocess.resize
         if train:
             data = self.data
-            pixels: Any = TrainTransform(
-                size, area=data.crop_area, flip=data.flip, augment=data.augment
-            )
-        else:
-            pixels = EvalTransform(size, resize, crops="10crop" if tta == "10crop" else "centre")
-        return partial(_item, pixels)
+            return TrainTransform(size, area=data.crop_area, flip=data.flip, augment=data.augment)
+        return EvalTransform(size, resize, crops="10crop" if tta == "10crop" else "centre")
 
     def collate(self, items: list[Any]) -> Batch:
         ids = tuple(item[0] for item in items)
@@ -170,32 +170,43 @@ class Classify(Task):
                 targets["label"] = torch.tensor(labels, dtype=torch.int64)
         return Batch(stack_images(flat), ids, targets)
 
+    @property
+    def head_width(self) -> int:
+        mixed = self.options.mixup or self.options.cutmix  # of pictures, not of their vectors
+        return 0 if mixed else int(self.head[-1].in_features)  # pyright: ignore[reportArgumentType]
+
+    def head_input(self, images: Tensor) -> Tensor:
+        return self._features(self.backbone.normalise(images))
+
     def logits(self, images: Tensor) -> Tensor:
         """Scores before softmax of normalised images (N, 3, H, W): float32 (N, C)."""
+        return self.head(self._features(images)).float()
+
+    def _features(self, images: Tensor) -> Tensor:
+        """What the head reads of normalised images: (N, D)."""
         if self.options.head == "tail":
             assert self.backbone.tail is not None
             name = self.backbone.tail.names[-1]
-            features = self.backbone(images, want=(name,))[name]
-        else:
-            maps = self.backbone(images, want=(self.layer,))[self.layer]
-            assert self.grid is not None
-            features = F.adaptive_avg_pool2d(maps, self.grid).flatten(1)
-        return self.head(features).float()
+            return self.backbone(images, want=(name,))[name]
+        maps = self.backbone(images, want=(self.layer,))[self.layer]
+        assert self.grid is not None
+        return F.adaptive_avg_pool2d(maps, self.grid).flatten(1)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        images = self.backbone.normalise(batch.images)
         labels: Tensor = batch.targets["label"]
-        if self.multilabel:
+        target, smoothing = labels, self.options.label_smoothing
+        if "features" in batch.targets:
+            logits = self.head(batch.targets["features"].flatten(0, 1)).float()
+        else:
+            images = self.backbone.normalise(batch.images)
+            if self.options.mixup or self.options.cutmix:
+                images, target = self._mix(images, labels)
+                smoothing = 0.0  # timm's mixing has smoothed the targets
             logits = self.logits(images)
+        if self.multilabel:
             known = labels >= 0
             loss = F.binary_cross_entropy_with_logits(logits, labels.clamp(min=0), reduction="none")
             return {"bce": (loss * known).sum() / known.sum().clamp(min=1)}
-        target = labels
-        smoothing = self.options.label_smoothing
-        if self.options.mixup or self.options.cutmix:
-            images, target = self._mix(images, labels)
-            smoothing = 0.0  # timm's mixing has smoothed the targets
-        logits = self.logits(images)
         loss = F.cross_entropy(logits, target, weight=self.class_weight, label_smoothing=smoothing)
         return {"cross_entropy": loss}
 
@@ -220,18 +231,22 @@ class Classify(Task):
     @torch.no_grad()
     def predict(self, batch: Batch, tta: str = "none") -> list[ClassPrediction]:
         """Probabilities a picture: the mean over the views of `tta` (Krizhevsky 2012, sec. 4.1)."""
-        images = self.backbone.normalise(batch.images)
-        scores = self._probabilities(images)
-        if tta == "flip":
-            scores = (scores + self._probabilities(images.flip(-1))) / 2
+        if "features" in batch.targets:
+            scores = self._probabilities(self.head(batch.targets["features"].flatten(0, 1)))
+        else:
+            images = self.backbone.normalise(batch.images)
+            scores = self._probabilities(self.logits(images))
+            if tta == "flip":
+                mirrored = self._probabilities(self.logits(images.flip(-1)))
+                scores = (scores + mirrored) / 2
         views = batch.targets.get("views", 1)
         if views > 1:
             scores = scores.view(-1, views, scores.shape[1]).mean(1)
         table = scores.cpu().numpy()
         return [ClassPrediction(i, row) for i, row in zip(batch.ids, table, strict=True)]
 
-    def _probabilities(self, images: Tensor) -> Tensor:
-        logits = self.logits(images)
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        logits = logits.float()
         return logits.sigmoid() if self.multilabel else logits.softmax(1)
 
     def metric(self) -> Any:

@@ -85,7 +85,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_loss_falls_and_the_score_is_above_chance(whole: Path) -> None:
     seen = list(losses(whole).values())
-    assert seen[-1] < 0.9 * seen[0]
+    assert sum(seen[-5:]) / 5 < 0.92 * seen[0]
     assert json.loads((whole / "result.json").read_text())["metrics"]["top1"] > 0.3
 
 

@@ -13,6 +13,7 @@ from torch import nn
 import xfer
 from xfer.backbones.alexnet import alexnet_2012
 from xfer.errors import XferError
+from xfer.nn.dropout import dropout
 from xfer.nn.fc import conv_to_linear, linear_to_conv
 from xfer.nn.init import INITS, initialise
 from xfer.nn.lrn import LocalResponseNorm, SpatialResponseNorm
@@ -178,3 +179,33 @@ def test_pixels_are_scaled_and_shifted_by_channel(channels_last: bool, dtype: to
     assert bool(
         (error <= exact.abs() * (2**-8 if dtype == torch.bfloat16 else 2**-21) + 2e-5).all()
     )
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_dropout_drops_its_share_and_keeps_the_mean(p: float) -> None:
+    torch.manual_seed(0)
+    x = torch.full((333, 1001), 2.0)
+    y = dropout(x, p, True)
+    assert abs(float((y == 0).float().mean()) - p) < 0.003
+    assert abs(float(y.mean()) - 2.0) < 0.02
+    # four elements share a number: they must still be dropped independently of each other
+    kept = (y != 0).float().flatten()[: 4 * (y.numel() // 4)].view(-1, 4)
+    apart = torch.corrcoef(kept.T) - torch.eye(4)
+    assert float(apart.abs().max()) < 0.02
+
+
+def test_dropout_passes_gradients_through_what_is_kept() -> None:
+    torch.manual_seed(0)
+    x = torch.ones(64, 64, dtype=torch.bfloat16, requires_grad=True)
+    y = dropout(x, 0.5, True)
+    y.sum().backward()
+    assert y.dtype == torch.bfloat16
+    assert x.grad is not None
+    assert torch.equal(x.grad, y.detach())
+
+
+def test_dropout_of_none_all_or_in_eval_is_torchs() -> None:
+    x = torch.randn(5, 7)
+    assert torch.equal(dropout(x, 0.5, False), x)
+    assert torch.equal(dropout(x, 0.0, True), x)
+    assert not dropout(x, 1.0, True).any()

@@ -17,6 +17,7 @@ from xfer.task import Metric, Task
 
 if TYPE_CHECKING:
     from xfer.data.loader import Loader
+    from xfer.frozen import FrozenLoader
 
 
 VIEWS = {
@@ -29,7 +30,7 @@ VIEWS = {
 @torch.inference_mode()
 def score(
     task: Task,
-    loader: Loader,
+    loader: Loader | FrozenLoader,
     place: Place,
     tta: str = "none",
     tick: Callable[[int], None] | None = None,
@@ -125,7 +126,9 @@ def open_other(data: str, split: str, task: Task, seed: int) -> Any:
     """Other pictures for a trained model: their classes, by name, must be the model's."""
     from xfer.data.open import open_data
 
-    bundle = open_data(data, seed=seed, classes=task.info.classes, cut=False)
+    bundle = open_data(
+        data, seed=seed, classes=task.info.classes, cut=False, kind=task.kinds
+    )
     if bundle.kind not in task.kinds:
         what = "pictures without labels" if bundle.kind == "images" else f"{bundle.kind} data"
         raise DataError(f"{data} holds {what}; the run needs {' or '.join(task.kinds)}")

@@ -33,7 +33,8 @@ def finish(job: Job, run: Run, show: Progress) -> dict[str, Any]:
         task.load_state_dict(checkpoint.load_weights(run.weights_file))
     found: dict[str, Metric] = {}
     if "val" in splits:
-        found["val"] = kept or score(task, job.loader("val", tta=tta), place, tta, show.tick("val"))
+        loader = job.val_loader() if job.quick_tta == tta else job.loader("val", tta=tta)
+        found["val"] = kept or score(task, loader, place, tta, show.tick("val"))
     if "test" in splits:
         found["test"] = score(task, job.loader("test", tta=tta), place, tta, show.tick("test"))
     result = _result(job, found)
@@ -75,7 +76,7 @@ def _result(job: Job, found: dict[str, Metric]) -> dict[str, Any]:
         "protocol": protocol,
         "best_step": job.best["step"],
         "steps": job.step,
-        "seconds": round(job.seconds, 2),
+        "seconds": round(job.seconds + job.preparing, 2),
         "images_per_second": round(job.step * job.global_batch / max(job.seconds, 1e-9), 2),
         "data_wait": round(min(1.0, job.waited / max(job.seconds, 1e-9)), 4),
         "peak_memory_mb": round(job.place.peak_memory_mb(), 1),

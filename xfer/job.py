@@ -6,12 +6,15 @@ to equal bits on CPU.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -22,6 +25,7 @@ from xfer.data.open import open_data
 from xfer.data.source import Bundle
 from xfer.device import Place, restore_random_states, seed_everything
 from xfer.errors import DataError, XferError
+from xfer.frozen import FrozenLoader, frozen_loaders, frozen_views
 from xfer.optim import Schedule, build_optimizer, frozen_stages, parameter_groups, set_rate
 from xfer.recipe import Recipe
 from xfer.task import Metric, Task
@@ -33,11 +37,12 @@ def open_recipe_data(recipe: Recipe) -> Bundle:
     data = recipe.data
     if not data.source:
         raise XferError("no data given", "--data NAME, PATH or FORMAT:PATH")
+    kinds = tasks.get(recipe.task).kinds
     bundle = open_data(
         data.source, train=data.train, val=data.val, test=data.test,
-        seed=recipe.run.seed, limit=data.limit, skip_bad=data.skip_bad,
+        seed=recipe.run.seed, limit=data.limit, skip_bad=data.skip_bad, kind=kinds,
+        images=data.images,
     )  # fmt: skip
-    kinds = tasks.get(recipe.task).kinds
     if bundle.kind not in kinds:
         what = "pictures without labels" if bundle.kind == "images" else f"{bundle.kind} data"
         raise DataError(
@@ -71,7 +76,9 @@ def absolute(recipe: Recipe) -> Recipe:
     return replace(
         recipe,
         weights=full(recipe.weights),
-        data=replace(recipe.data, source=full(recipe.data.source)),
+        data=replace(
+            recipe.data, source=full(recipe.data.source), images=full(recipe.data.images)
+        ),
     )
 
 
@@ -92,7 +99,7 @@ class Job:
         train = bundle.splits["train"]
         self.task.fit_labels(train.labels())
         place.put(self.task)
-        self.train = self.loader("train", training=True)
+        self.train: Loader | FrozenLoader = self.loader("train", training=True)
         if len(self.train) == 0:
             raise DataError(f"{recipe.data.source}: fewer training pictures than processes")
         self.epoch_steps = len(self.train)
@@ -111,6 +118,8 @@ class Job:
         self.evaluated = 0
         self.pending: dict[str, Any] = {"steps": 0, "losses": {}}
         self.seconds = self.waited = 0.0
+        self.preparing = 0.0  # seconds before the first step that were spent on features
+        self.quick_val: FrozenLoader | None = None
         self._build_optimizer()
         self.ema = self._average() if recipe.optim.ema else None
         # each process draws its own dropout masks; weights were drawn alike before
@@ -127,6 +136,27 @@ class Job:
             short_side=self.task.short_side,
             pin=place.device.type == "cuda",
         )  # fmt: skip
+
+    def keep_features(self, say: Callable[[str], None]) -> None:
+        """Where nothing below the head trains, lets the net see each picture's views once.
+
+        Args: say: told how many views are kept, or why none are.
+        Raises: DataError for a picture that can't be read.
+        """
+        width = self.task.head_width
+        if self.recipe.optim.freeze != "all" or not width or not self.recipe.data.cache_mb:
+            return
+        if frozen_views(self, self.bundle.splits["train"], width) < 1:
+            say("backbone frozen, but its features don't fit into data.cache_mb: they are computed "
+                "each epoch")  # fmt: skip
+            return
+        start = time.perf_counter()
+        self.train, self.quick_val = frozen_loaders(self, say)
+        self.preparing = time.perf_counter() - start
+
+    def val_loader(self) -> Loader | FrozenLoader:
+        """For the evaluations while training."""
+        return self.quick_val or self.loader("val", tta=self.quick_tta)
 
     @property
     def quick_tta(self) -> str:
@@ -149,6 +179,7 @@ class Job:
             parameter.requires_grad_(id(parameter) in used)
         self.optimizer = build_optimizer(self.groups, table)
         self.module = self._distributed()
+        self._averaged: list[tuple[list[Tensor], list[Tensor]]] = []
 
     def _distributed(self) -> nn.Module:
         if self.place.world == 1:
@@ -158,6 +189,39 @@ class Job:
     def _average(self) -> AveragedModel:
         decay = self.recipe.optim.ema
         return AveragedModel(self.task, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+    def update_average(self) -> None:
+        """Moves the averaged weights towards the present ones; frozen ones are equal already."""
+        assert self.ema is not None
+        if self.ema.n_averaged == 0:
+            self.ema.update_parameters(self.task)  # a copy of everything
+            return
+        if not self._averaged:
+            self._averaged = self._moving_pairs()
+        move = get_ema_multi_avg_fn(self.recipe.optim.ema)
+        with torch.no_grad():
+            for averaged, current in self._averaged:
+                move(averaged, current, self.ema.n_averaged)
+            self.ema.n_averaged += 1
+
+    def _moving_pairs(self) -> list[tuple[list[Tensor], list[Tensor]]]:
+        """Averaged and present tensors that training changes, by type."""
+        assert self.ema is not None
+        kinds: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+        still = {id(t) for t in self.task.parameters() if not t.requires_grad}
+        for module in self.task.modules():
+            if not module.training:
+                still.update(id(b) for b in module.buffers(recurse=False))
+        pairs = zip(
+            itertools.chain(self.ema.module.parameters(), self.ema.module.buffers()),
+            itertools.chain(self.task.parameters(), self.task.buffers()), strict=True,
+        )  # fmt: skip
+        for averaged, current in pairs:
+            if id(current) not in still:
+                both = kinds.setdefault(current.dtype, ([], []))
+                both[0].append(averaged)
+                both[1].append(current)
+        return list(kinds.values())
 
     def begin_step(self) -> float:
         """Thaws when it is time, sets the step's learning rate and returns it."""

@@ -95,6 +95,7 @@ def fit(
         run = old or _new_run(job, out, overwrite)
         if old is not None:
             _resume(job, run, show)
+        job.keep_features(show.say)
         with show.training(job):
             train(job, run, show, stop)
         return Summary(run.path, finish(job, run, show))
@@ -139,8 +140,7 @@ def evaluate_now(job: Job, run: Run, show: Progress) -> None:
     """Scores the val split and keeps the weights if they are the best so far."""
     job.evaluated = job.step
     tta = job.quick_tta
-    loader = job.loader("val", tta=tta)
-    metric = score(job.final_task(), loader, job.place, tta, show.tick("val"))
+    metric = score(job.final_task(), job.val_loader(), job.place, tta, show.tick("val"))
     metrics = metric.compute()
     value = float(metrics[metric.primary])
     job.schedule.note(value)

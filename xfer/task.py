@@ -128,6 +128,23 @@ class Task(nn.Module):
     def describe(self, prediction: Any) -> dict[str, Any]:
         """A prediction as a flat row of plain values, for tables, csv and json."""
 
+    @property
+    def head_width(self) -> int:
+        """Numbers that the head reads of a picture, (N, D) by `head_input` from `pixels`; with
+        batch.targets["features"] (N, V, D) forward and predict then need no picture.
+
+        0: the task offers no such vector, and a head on a frozen backbone trains from pictures.
+        """
+        return 0
+
+    def pixels(self, train: bool, tta: str = "none") -> Callable[..., Any]:
+        """(uint8 (H, W, 3), generator) -> what `transform` cuts from a picture, without labels."""
+        raise NotImplementedError
+
+    def head_input(self, images: Tensor) -> Tensor:
+        """What the head reads of uint8 images (N, 3, H, W): (N, head_width)."""
+        raise NotImplementedError
+
     def fit_labels(self, labels: np.ndarray) -> None:
         """Looks at the training labels once, before training; most tasks have no need to."""
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xfer.nn.dropout import Dropout, dropout
 from xfer.nn.fc import linear_to_conv
 
 
@@ -71,13 +72,13 @@ class Tail(nn.Module):
         x = x.flatten(1)
         for name, layer in self._layers():
             if self.dropout_first:
-                x = F.dropout(x, self.dropout, self.training)
+                x = dropout(x, self.dropout, self.training)
             x = F.relu(layer(x))
             found[name] = x
             if name == until:
                 break
             if not self.dropout_first:
-                x = F.dropout(x, self.dropout, self.training)
+                x = dropout(x, self.dropout, self.training)
         return x
 
     def forward(self, x: Tensor) -> Tensor:
@@ -101,7 +102,7 @@ class Tail(nn.Module):
         channels, height, width = self.in_size
         layers: list[tuple[str, nn.Module]] = []
         for index, (name, linear) in enumerate(self._layers(), start=6):
-            drop = (f"drop{index}", nn.Dropout(self.dropout))
+            drop = (f"drop{index}", Dropout(self.dropout))
             if self.dropout_first:
                 layers.append(drop)
             layers.append((name, linear_to_conv(linear, channels, height, width)))

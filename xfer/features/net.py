@@ -100,6 +100,18 @@ class FeatureNet:
     autocast: bool = False
 
     @property
+    def layers(self) -> tuple[str, ...]:
+        return self.choice.layers
+
+    @property
+    def side(self) -> int:
+        return self.preprocess.size
+
+    @property
+    def short_side(self) -> int:
+        return self.preprocess.resize
+
+    @property
     def views(self) -> int:
         """Pictures that the net sees for one picture of the data, but for mirror images."""
         return 10 if self.choice.crops == "10crop" else 1
@@ -188,7 +200,7 @@ def load_net(choice: Choice, say: Callable[[str], None] | None = None) -> Featur
         net.tail = None  # not asked for: AlexNet's is 94 % of its weights
         unused = [name for name in report.missing if name.startswith("tail.")]
         report = replace(report, missing=[n for n in report.missing if n not in unused])
-    digest = report.digest if report.digest and not report.missing else _digest(net.state_dict())
+    digest = report.digest if report.digest and not report.missing else digest_of(net.state_dict())
     net.eval().requires_grad_(False)
     place.put(net)
     own = net.preprocess.at(choice.size) if choice.size else net.preprocess
@@ -235,7 +247,8 @@ def _lower(made: FeatureNet) -> None:
         made.dtype, made.autocast = torch.float32, True
 
 
-def _digest(state: Mapping[str, Tensor]) -> str:
+def digest_of(state: Mapping[str, Tensor]) -> str:
+    """sha256 of weights: names, types, shapes and values."""
     digest = hashlib.sha256()
     for name, value in state.items():
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,8 +19,31 @@ from xfer.data.loader import Loader, stack_images
 from xfer.data.source import Source, Subset, read
 from xfer.data.walk import readable
 from xfer.features.cache import FeatureCache
-from xfer.features.net import FeatureNet
 from xfer.types import Batch, DataInfo, Sample
+
+
+class Net(Protocol):
+    """What sees the pictures: `xfer.features.net.FeatureNet`, or a task below its head.
+
+    layers      | names of what it gives; views: pictures that it sees for one of the data
+    side        | of what it sees, pixels; short_side: decode pictures no larger, pixels
+    transform() | (uint8 (H, W, 3), generator) -> what it sees: (side, side, 3), several views
+                | on top of each other
+    signature   | bytes that change with all that a layer's vector depends on but the picture
+    call        | uint8 (N * views, 3, side, side) -> layer -> float32 (N, D)
+    """
+
+    @property
+    def layers(self) -> tuple[str, ...]: ...
+    @property
+    def views(self) -> int: ...
+    @property
+    def side(self) -> int: ...
+    @property
+    def short_side(self) -> int: ...
+    def transform(self) -> Any: ...
+    def signature(self, layer: str) -> bytes: ...
+    def __call__(self, images: Tensor, /) -> dict[str, NDArray[np.float32]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +77,19 @@ class Part:
 class LookedUp:
     """A source whose pictures are looked up before they are decoded: what the loader reads.
 
-    Args: source: the pictures; net: what they are for; cache: what is known.
+    Args:
+        source: the pictures; net: what they are for; cache: what is known.
+        seed: of random views, which depend on the picture's place in the source as well;
+            None: views are not random.
     """
 
-    def __init__(self, source: Source, net: FeatureNet, cache: FeatureCache) -> None:
-        self.source, self.cache = source, cache
+    def __init__(
+        self, source: Source, net: Net, cache: FeatureCache, seed: int | None = None
+    ) -> None:
+        self.source, self.cache, self.seed = source, cache, seed
         self.info: DataInfo = source.info
         self.ids = source.ids
-        self.signatures = {layer: net.signature(layer) for layer in net.choice.layers}
+        self.signatures = {layer: net.signature(layer) for layer in net.layers}
 
     def __len__(self) -> int:
         return len(self.source)
@@ -87,6 +115,8 @@ class LookedUp:
             digest = hashlib.sha256(f"{image.shape}".encode())
             digest.update(np.ascontiguousarray(image).data)
             digest = digest.digest()
+        if self.seed is not None:
+            digest += f" {self.seed} {i}".encode()
         keys = {
             layer: hashlib.sha256(digest + signature).digest()
             for layer, signature in self.signatures.items()
@@ -124,12 +154,12 @@ def _bytes_of(path: Path) -> bytes:
 class _Cut:
     """The loader's transform: cuts what the net must see."""
 
-    def __init__(self, net: FeatureNet) -> None:
+    def __init__(self, net: Net) -> None:
         self.transform = net.transform()
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         assert isinstance(sample, Seen)
-        return sample if sample.known else replace(sample, image=self.transform(sample.image))
+        return sample if sample.known else replace(sample, image=self.transform(sample.image, rng))
 
 
 def _collate(size: int) -> Any:
@@ -147,29 +177,33 @@ def _views(image: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]]:
 
 def parts(
     source: Source,
-    net: FeatureNet,
+    net: Net,
     cache: FeatureCache,
     *,
     batch: int = 64,
     workers: int = -1,
     rank: int = 0,
     world: int = 1,
+    seed: int | None = None,
+    epoch: int = 0,
 ) -> Iterator[Part]:
     """This process's share of a source's rows, each once; known ones as they come, the others
     when a batch of them is full.
 
-    Args: batch: pictures that the net sees at a time; workers: threads, as in Loader.
+    Args:
+        batch: pictures that the net sees at a time; workers: threads, as in Loader.
+        seed, epoch: random views are those that a training of this seed draws in this epoch.
 
     Raises: DataError for a picture that can't be read.
     """
     loader = Loader(
-        LookedUp(source, net, cache), _Cut(net), _collate(net.preprocess.size),
+        LookedUp(source, net, cache, seed), _Cut(net), _collate(net.side),
         batch=batch * world, train=False, workers=workers, rank=rank, world=world,
-        short_side=net.preprocess.resize,
+        seed=seed or 0, short_side=net.short_side,
     )  # fmt: skip
     waiting: list[Seen] = []
     images: list[Tensor] = []
-    for loaded in loader.batches(0):
+    for loaded in loader.batches(epoch):
         seen: list[Seen] = loaded.targets["seen"]
         known = [s for s in seen if s.known]
         if known:
@@ -190,7 +224,7 @@ def _known(seen: list[Seen]) -> Part:
 
 
 def _computed(
-    waiting: list[Seen], images: list[Tensor], count: int, net: FeatureNet, cache: FeatureCache
+    waiting: list[Seen], images: list[Tensor], count: int, net: Net, cache: FeatureCache
 ) -> Part:
     """The first `count` waiting pictures, taken off both lists and run through the net."""
     seen = waiting[:count]

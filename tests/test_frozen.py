@@ -1,0 +1,144 @@
+"""A head on a frozen backbone: each view is seen once, and it trains as from pictures."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from xfer import checkpoint
+from xfer.device import Place
+from xfer.job import Job, open_recipe_data
+from xfer.loop import fit
+from xfer.recipe import DataTable, EvalTable, OptimTable, Recipe, RunTable, ScheduleTable
+from xfer.run import Run
+from xfer.stop import Interrupted
+
+FROZEN = Recipe(
+    name="test",
+    backbone="tiny_nets:tiny",
+    weights="none",
+    task_options={"head": "flat", "dropout": 0.5},
+    data=DataTable(source="digits", batch=32, augment="light", limit=160, workers=1),
+    optim=OptimTable(lr=1e-2, head_scale=1.0, ema=0.5, freeze="all"),
+    schedule=ScheduleTable(epochs=3),
+    eval=EvalTable(tta="flip"),
+    run=RunTable(precision="fp32", plots=False, device="cpu"),
+)
+
+
+def changed(**tables: dict[str, Any]) -> Recipe:
+    return replace(FROZEN, **{k: replace(getattr(FROZEN, k), **v) for k, v in tables.items()})
+
+
+def losses(run: Path) -> list[float]:
+    return [e["loss"] for e in Run(run).events() if e["event"] == "train"]
+
+
+def prepared(recipe: Recipe = FROZEN) -> tuple[Job, list[str]]:
+    job, said = Job(recipe, Place(torch.device("cpu"), "fp32"), open_recipe_data(recipe)), []
+    job.keep_features(said.append)
+    return job, said
+
+
+def test_training_on_kept_features_is_the_training_from_pictures(tmp_path: Path) -> None:
+    fit(FROZEN, tmp_path / "kept", verbosity=-1)
+    fit(changed(data={"cache_mb": 0}), tmp_path / "pictures", verbosity=-1)
+    kept, pictures = losses(tmp_path / "kept"), losses(tmp_path / "pictures")
+    assert len(kept) == 15
+    assert kept == pytest.approx(pictures, rel=1e-4)
+    one, two = (
+        json.loads((tmp_path / name / "result.json").read_text())["metrics"]
+        for name in ("kept", "pictures")
+    )
+    assert one["loss"] == pytest.approx(two["loss"], rel=1e-3)
+    assert one["top1"] == pytest.approx(two["top1"], abs=0.02)
+
+
+def test_the_trunk_stays_as_it_was(tmp_path: Path) -> None:
+    job, _ = prepared()
+    before = {k: v.clone() for k, v in job.task.backbone.state_dict().items()}
+    fit(FROZEN, tmp_path / "run", verbosity=-1)
+    after = checkpoint.load_weights(tmp_path / "run" / "best.safetensors")
+    assert all(torch.equal(after[f"backbone.{k}"], v) for k, v in before.items())
+    assert float(after["head.2.weight"].abs().max()) > 0
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XFER_CACHE", str(tmp_path / "cache"))
+
+
+def test_a_second_run_computes_nothing() -> None:
+    _, first = prepared()
+    _, second = prepared()
+    assert "3 views of each of 160 pictures" in first[0]
+    assert "(480 computed, 0 known)" in first[0]
+    assert "(0 computed, 480 known)" in second[0]
+
+
+def test_another_seed_or_crop_is_another_view() -> None:
+    prepared()
+    _, seed = prepared(changed(run={"seed": 1}, data={"limit": 0}, schedule={"epochs": 1}))
+    assert ", 0 known)" in seed[0]
+    _, crop = prepared(changed(data={"crop_area": (0.9, 1.0)}))
+    assert ", 0 known)" in crop[0]
+
+
+def test_every_picture_is_seen_once_an_epoch_and_views_take_turns() -> None:
+    job, _ = prepared(changed(schedule={"epochs": 12}))
+    assert len(job.train.rows) == 8  # pyright: ignore[reportAttributeAccessIssue]
+    ids = [i for batch in job.train.batches(0) for i in batch.ids]
+    assert sorted(ids) == sorted(job.bundle.splits["train"].ids)
+    first, later, other = (
+        {
+            i: row
+            for batch in job.train.batches(epoch)
+            for i, row in zip(batch.ids, batch.targets["features"], strict=True)
+        }
+        for epoch in (0, 8, 1)
+    )
+    assert all(torch.equal(first[i], later[i]) for i in ids)
+    assert not all(torch.equal(first[i], other[i]) for i in ids)
+
+
+def test_features_that_do_not_fit_are_computed_each_epoch() -> None:
+    # 160 pictures x 1,024 numbers x 4 bytes are 0.6 MB: the smallest bound holds one view
+    job, said = prepared(changed(data={"cache_mb": 1}))
+    assert "1 views" in said[0]
+    job, said = prepared(changed(data={"cache_mb": 1, "limit": 0}))
+    assert "don't fit" in said[0]
+    assert len(next(iter(job.train.batches(0))).images.shape) == 4
+
+
+def test_mixup_needs_pictures() -> None:
+    _, said = prepared(replace(FROZEN, task_options={"head": "flat", "mixup": 0.2}))
+    assert said == []
+
+
+def test_a_killed_run_goes_on_to_equal_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit(FROZEN, tmp_path / "whole", verbosity=-1)
+    real = Job.begin_step
+
+    def begin(job: Job) -> float:
+        if job.step == 7:
+            raise Interrupted(tmp_path)
+        return real(job)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Job, "begin_step", begin)
+        with pytest.raises(Interrupted):
+            fit(FROZEN, tmp_path / "killed", verbosity=-1)
+    fit(resume=tmp_path / "killed", verbosity=-1)
+    one, two = (
+        checkpoint.load_weights(tmp_path / name / "best.safetensors")
+        for name in ("whole", "killed")
+    )
+    assert all(torch.equal(one[k], two[k]) for k in one)
+    assert losses(tmp_path / "whole") == losses(tmp_path / "killed")
