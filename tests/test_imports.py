@@ -19,7 +19,7 @@ LAYERS = {
     "nn": 1, "ops": 1,
     "backbones": 2, "data": 2, "metrics": 2,
     "task": 3, "recipe": 3, "recipe_file": 3, "run": 3, "checkpoint": 3, "optim": 3, "device": 3,
-    "tasks": 3,
+    "tasks": 3, "cache": 3, "proposals": 3,
 }  # fmt: skip
 PROGRAM = 4
 # the public contracts check all of L2 and L3; nothing below the programs may lean on them

@@ -1,0 +1,1 @@
+"""Box arithmetic: regions, anchors, sampling, suppression, proposals."""

@@ -1,0 +1,92 @@
+"""The proposals of one source of pictures: what a detector's training and evaluation ask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.errors import DataError, nearest
+from xfer.ops.grid import grid
+
+
+class Proposals(Protocol):
+    """Boxes a picture, best first. Can be pickled, and read from several threads at once.
+
+    method    | selective_search, grid or file:PATH
+    ids       | the pictures' ids, as the source has them
+    of(which) | float32 (R, 4), xyxy in the picture's own pixels; `which`: an index or an id.
+              | DataError for an id that it does not know
+    """
+
+    method: str
+    ids: tuple[str, ...]
+
+    def of(self, which: int | str) -> NDArray[np.float32]: ...
+
+
+class KeptProposals:
+    """Boxes that were computed or read before.
+
+    Whole numbers below 65,536, which is what selective search gives, are kept in two bytes each:
+    2,000 boxes for each of COCO's 118,287 training pictures take 1.9 GB.
+
+    Args:
+        method: what they are from.
+        ids: N names.
+        boxes: N arrays (R, 4), xyxy, best first.
+    """
+
+    def __init__(
+        self, method: str, ids: Sequence[str], boxes: Sequence[NDArray[np.floating]]
+    ) -> None:
+        self.method, self.ids = method, tuple(ids)
+        self._boxes = tuple(_narrow(one) for one in boxes)
+        self._index = {name: i for i, name in enumerate(self.ids)}
+
+    def of(self, which: int | str) -> NDArray[np.float32]:
+        """Boxes of picture `which`, float32 (R, 4). Raises DataError for an unknown id."""
+        return self._boxes[_number(self._index, which)].astype(np.float32)
+
+
+class GridProposals:
+    """The same grid for all pictures of a size; made when asked for.
+
+    Args:
+        ids: N names.
+        sizes: int (N, 2), (H, W) of each picture.
+        most: boxes a picture, at most.
+    """
+
+    method = "grid"
+
+    def __init__(self, ids: Sequence[str], sizes: NDArray[np.int64], most: int) -> None:
+        self.ids, self.sizes, self.most = tuple(ids), sizes, most
+        self._index = {name: i for i, name in enumerate(self.ids)}
+        self._made: dict[tuple[int, int], NDArray[np.float32]] = {}
+
+    def of(self, which: int | str) -> NDArray[np.float32]:
+        """Boxes of picture `which`, float32 (R, 4). Raises DataError for an unknown id."""
+        height, width = self.sizes[_number(self._index, which)].tolist()
+        if (height, width) not in self._made:
+            self._made[height, width] = grid(height, width, self.most)
+        return self._made[height, width].copy()
+
+
+def _number(index: dict[str, int], which: int | str) -> int:
+    if not isinstance(which, str):
+        return which
+    if which not in index:
+        raise DataError(f"{which}: no proposals for this picture", nearest(which, index))
+    return index[which]
+
+
+def _narrow(boxes: NDArray[np.floating]) -> NDArray:
+    """The boxes in two bytes a number where that loses nothing, else float32."""
+    found = np.ascontiguousarray(boxes, np.float32).reshape(-1, 4)
+    small = (
+        found.astype(np.uint16) if found.size and 0 <= found.min() and found.max() < 65536 else None
+    )
+    return small if small is not None and (small == found).all() else found
