@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xfer.data.formats import EMBEDDED
+from xfer.data.formats import EMBEDDED, ReadOptions
 from xfer.testing.source import SyntheticSource, check_source
 from xfer.types import Sample
 
 
 @pytest.mark.parametrize("name", EMBEDDED.names())
 def test_every_embedded_set_keeps_the_contract(name: str) -> None:
-    for part in EMBEDDED.get(name)().parts.values():
-        check_source(part)
+    embedded = EMBEDDED.get(name)()
+    for kind in embedded.kinds:
+        for part in embedded.load(ReadOptions(kind=kind)).parts.values():
+            check_source(part)
 
 
 @pytest.mark.parametrize("multilabel", [False, True])

@@ -26,6 +26,7 @@ class DataTable:
     """[data]: which pictures, and how they reach the net."""
 
     source: str = _f("", "data spec: NAME, PATH or FORMAT:PATH")
+    images: str = _f("", "folder of the pictures of an annotation file (empty: found)")
     train: str = _f("", "name of the training split (empty: found)")
     val: str = _f("", "name of the validation split; none: keep the last weights")
     test: str = _f("", "name of the test split, looked at once at the end; none: don't")

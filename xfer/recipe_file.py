@@ -277,8 +277,9 @@ def infer_task(data: str, settings: Mapping[str, Any]) -> tuple[str, str]:
     from xfer import task as tasks
     from xfer.data.open import open_data
 
-    splits = {s: settings[f"data.{s}"] for s in ("train", "val", "test") if f"data.{s}" in settings}
-    kind = open_data(data, check=False, **{"val": "none", **splits}).kind
+    about = ("train", "val", "test", "images")
+    told = {key: settings[f"data.{key}"] for key in about if f"data.{key}" in settings}
+    kind = open_data(data, check=False, **{"val": "none", **told}).kind
     task = tasks.for_kind(kind)
     return task, f"task {task}: {data} holds {_HOLDS[kind]}"
 

@@ -22,12 +22,12 @@ import numpy as np
 from xfer.data.csv_labels import Labels, read_labels
 from xfer.data.csv_table import Table, read_table
 from xfer.data.files import FileSource
-from xfer.data.formats import FORMATS, WHOLE, Reading, role_of
+from xfer.data.formats import FORMATS, WHOLE, Reading, ReadOptions, role_of
 from xfer.data.locate import Locator
 from xfer.data.source import subset
 from xfer.data.walk import is_junk, listing, readable
 from xfer.errors import DataError, XferError
-from xfer.types import DataInfo
+from xfer.types import DataInfo, Kind
 
 SUFFIXES = (".csv", ".tsv")
 PATHS = (
@@ -43,7 +43,9 @@ NAMED = 10
 class Csv:
     """A table of pictures and labels, or one a split."""
 
+    kinds: ClassVar[tuple[Kind, ...]] = ("classify", "multilabel", "images")
     weak: ClassVar[bool] = False
+    takes_images: ClassVar[bool] = False
 
     def recognise(self, path: Path) -> str | None:
         tables = _tables(path)
@@ -60,13 +62,13 @@ class Csv:
                 return f"{'table' if len(tables) == 1 else 'tables'} {files}"
         return None
 
-    def load(self, path: Path, named: tuple[str, ...] = (), skip_bad: bool = False) -> Reading:
+    def load(self, path: Path, options: ReadOptions) -> Reading:
         tables = _tables(path)
         if not tables:
             raise DataError(f"{path}: no table in it", f"it should end in {' or '.join(SUFFIXES)}")
         reading = Reading({})
         for name, file in tables.items():
-            _read(file, name, reading, skip_bad)
+            _read(file, name, reading, options.skip_bad)
         return reading
 
 

@@ -1,25 +1,40 @@
 """`digits`: 1,797 handwritten digits that come with scikit-learn. Nothing is downloaded.
 
+For boxes and masks, scenes are made of them: see xfer/data/scenes.py.
+
 Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998 (its test
 part), CC BY 4.0: 8x8 counts of ink, 0..16.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from xfer.data.formats import EMBEDDED, Reading
+from xfer.data.formats import EMBEDDED, Reading, ReadOptions
 from xfer.data.source import ArraySource, Source, Subset
 from xfer.data.split import stratified
-from xfer.types import DataInfo
+from xfer.types import DataInfo, Kind
 
 TRAIN, VAL = 1437, 360
 CLASSES = tuple("0123456789")
 
 
 @EMBEDDED.register("digits")
+class Digits:
+    """One digit a picture, or scenes of several with boxes or masks."""
+
+    kinds: ClassVar[tuple[Kind, ...]] = ("classify", "detect", "segment")
+
+    def load(self, options: ReadOptions) -> Reading:
+        if options.kind in ("detect", "segment"):
+            from xfer.data.scenes import scenes
+
+            return scenes(options.kind)
+        return digits()
+
+
 def digits() -> Reading:
     """The digits as RGB pictures: uint8 (8, 8, 3), ink white, 0..16 scaled to 0..255.
 

@@ -96,3 +96,14 @@ def upright(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     if orientation in (3, 4, 7, 8):
         image = image[::-1]
     return np.ascontiguousarray(image)
+
+
+def laid(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """The opposite of `upright`: a picture as its file stores it."""
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    if orientation in (5, 6, 7, 8):
+        image = image.transpose(1, 0, 2)
+    return np.ascontiguousarray(image)

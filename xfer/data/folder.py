@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from xfer.data.files import FileSource
-from xfer.data.formats import FORMATS, WHOLE, Reading, is_plain, role_of, split_folders
+from xfer.data.formats import FORMATS, WHOLE, Reading, ReadOptions, is_plain, role_of, split_folders
 from xfer.data.source import Source
 from xfer.data.walk import (
     Found,
@@ -27,7 +27,7 @@ from xfer.data.walk import (
     walk,
 )
 from xfer.errors import DataError
-from xfer.types import DataInfo
+from xfer.types import DataInfo, Kind
 
 __all__ = ["Folder", "find_pictures"]
 
@@ -41,7 +41,9 @@ OTHER_LAYOUTS = frozenset(
 class Folder:
     """Pictures sorted into folders by class."""
 
+    kinds: ClassVar[tuple[Kind, ...]] = ("classify", "images")
     weak: ClassVar[bool] = False
+    takes_images: ClassVar[bool] = False
 
     def recognise(self, path: Path) -> str | None:
         if not path.is_dir():
@@ -57,9 +59,9 @@ class Folder:
             return f"class folders in {', '.join(f'{name}/' for name in sorted_in)}"
         return "class folders" if not is_plain(folders) and _has_class(path) else None
 
-    def load(self, path: Path, named: tuple[str, ...] = (), skip_bad: bool = False) -> Reading:
+    def load(self, path: Path, options: ReadOptions) -> Reading:
         folders = subfolders(path)
-        splits = split_folders(path, named, folders)
+        splits = split_folders(path, options.named, folders)
         found = Found()
         notes: list[str] = []
         parts: dict[str, Source] = {}

@@ -1,18 +1,20 @@
 """The contract of a data format: a module of xfer.data that registers itself.
 
 A new format is one file here: a class with `recognise` and `load` under `@FORMATS.register(name)`.
-A set that comes with xfer is a function under `@EMBEDDED.register(name)`.
+A set that comes with xfer is a class with `kinds` and `load` under `@EMBEDDED.register(name)`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol
 
 from xfer.data.source import Source
 from xfer.registry import Registry
+from xfer.types import Kind
 
 WHOLE = "all"
 
@@ -39,32 +41,65 @@ class Reading:
     skipped: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
 
+@dataclass(frozen=True)
+class ReadOptions:
+    """What the user said about reading.
+
+    named    | names of splits, as a help to find them
+    skip_bad | leave out rows, boxes and files that can't be used, and record them
+    kind     | what the data are to be read as: one of the format's kinds; "": its first
+    images   | the folder that the pictures lie in; "": found
+    """
+
+    named: tuple[str, ...] = ()
+    skip_bad: bool = False
+    kind: str = ""
+    images: str = ""
+
+
 class Format(Protocol):
     """How data lie on disk.
 
-    weak             | True: gives way where another format recognises the same path
-    recognise(path)  | what was found, in words, or None; quick: reads no more than it must
-    load(path, named, skip_bad) | Reading; raises DataError for what can't be used
-                     |   named: split names that the user gave, as a help to find them
-                     |   skip_bad: leave out rows and files that can't be used, and record them
+    kinds               | what it can be read as; the first unless another is wanted
+    weak                | True: gives way where another format recognises the same path
+    takes_images        | True: its pictures may lie in another folder, `options.images`
+    recognise(path)     | what was found, in words, or None; quick: reads no more than it must
+    load(path, options) | Reading; raises DataError for what can't be used
     """
 
+    kinds: ClassVar[tuple[Kind, ...]]
     weak: ClassVar[bool]
+    takes_images: ClassVar[bool]
 
     def recognise(self, path: Path) -> str | None: ...
-    def load(self, path: Path, named: tuple[str, ...] = (), skip_bad: bool = False) -> Reading: ...
+    def load(self, path: Path, options: ReadOptions) -> Reading: ...
+
+
+class Embedded(Protocol):
+    """A set that comes with xfer: read as one of `kinds`, the first unless another is wanted."""
+
+    kinds: ClassVar[tuple[Kind, ...]]
+
+    def load(self, options: ReadOptions) -> Reading: ...
 
 
 # a folder called so, alone, holds the pictures of a table or of nothing: it is no class
 PLAIN = frozenset(("images", "imgs", "img", "jpegs", "jpg", "pictures", "pics", "photos"))
 
 FORMATS: Registry[type[Format]] = Registry("data format", "xfer.data")
-EMBEDDED: Registry[Callable[[], Reading]] = Registry("data set", "xfer.data")
+EMBEDDED: Registry[type[Embedded]] = Registry("data set", "xfer.data")
+
+_YEAR = re.compile(r"[-_ ]?(19|20)\d\d$")
 
 
 def role_of(name: str) -> str | None:
-    """The role that a split's name stands for: validation is val."""
-    return ROLES.get(name.casefold())
+    """The role that a split's name stands for: validation is val, train2017 is train."""
+    return ROLES.get(_YEAR.sub("", name.casefold()))
+
+
+def choose_kind(kinds: Sequence[str], wanted: Sequence[str]) -> str | None:
+    """The first of the kinds that is wanted; the first of all where any will do, None for none."""
+    return next((kind for kind in kinds if not wanted or kind in wanted), None)
 
 
 def is_plain(folders: list[Path]) -> bool:

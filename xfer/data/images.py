@@ -8,18 +8,20 @@ from typing import ClassVar
 import numpy as np
 
 from xfer.data.files import FileSource
-from xfer.data.formats import FORMATS, WHOLE, Reading, is_plain, role_of, split_folders
+from xfer.data.formats import FORMATS, WHOLE, Reading, ReadOptions, is_plain, role_of, split_folders
 from xfer.data.source import Source
 from xfer.data.walk import Found, has_picture, is_picture, subfolders, walk
 from xfer.errors import DataError
-from xfer.types import DataInfo
+from xfer.types import DataInfo, Kind
 
 
 @FORMATS.register("images")
 class Images:
     """Pictures and nothing else. Gives way to every format that finds labels."""
 
+    kinds: ClassVar[tuple[Kind, ...]] = ("images",)
     weak: ClassVar[bool] = True
+    takes_images: ClassVar[bool] = False
 
     def recognise(self, path: Path) -> str | None:
         if path.is_file():
@@ -31,9 +33,9 @@ class Images:
             return "pictures without labels"
         return None
 
-    def load(self, path: Path, named: tuple[str, ...] = (), skip_bad: bool = False) -> Reading:
+    def load(self, path: Path, options: ReadOptions) -> Reading:
         root = path if path.is_dir() else path.parent
-        splits = split_folders(path, named, subfolders(path)) if path.is_dir() else []
+        splits = split_folders(path, options.named, subfolders(path)) if path.is_dir() else []
         found = Found()
         parts: dict[str, Source] = {}
         for top in splits or [path]:

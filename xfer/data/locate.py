@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from xfer.data.walk import is_junk, is_picture, listing, nfc
+from xfer.data.walk import find_pictures, is_junk, is_picture, listing, nfc
 from xfer.errors import DataError
 
 
@@ -16,19 +17,40 @@ class Locator:
     its extension or without.
 
     Args:
-        table: the table's file. The folders looked into, in this order: the table's own, one of
-            the table's name, images/, train/; of those that exist.
+        table: the table's file.
+        folders: where to look, in this order, from the table's folder or absolute; default: the
+            table's own, one of the table's name, images/, train/. Of those that exist.
     """
 
-    def __init__(self, table: Path) -> None:
+    def __init__(self, table: Path, folders: Sequence[str | Path] | None = None) -> None:
         self.root = table.parent
         near = ("", table.stem, f"{table.stem}_images", "images", "train", "train_images")
-        self.folders = [f for f in dict.fromkeys(near) if (self.root / f).is_dir()]
+        places = [os.fspath(f) for f in (near if folders is None else folders)]
+        self.folders = [f for f in dict.fromkeys(places) if (self.root / f).is_dir()]
         self._names: dict[str, dict[str, list[str]]] = {}
+        self._below: dict[str, list[Path]] | None = None
 
     def places(self) -> str:
         """The folders that are looked into, in words."""
         return ", ".join(str(self.root / folder) for folder in self.folders)
+
+    def find_anywhere(self, cell: str) -> Path | None:
+        """As `find`; else the one picture below the table's folder and the others that has this
+        name without its folders. Raises DataError where there are several."""
+        found = self.find(cell)
+        if found is not None:
+            return found
+        if self._below is None:
+            self._below = {}
+            tops = [self.root / folder for folder in self.folders]
+            pictures = {os.path.realpath(p): p for top in tops for p in find_pictures(top)}
+            for path in pictures.values():
+                self._below.setdefault(path.name, []).append(path)
+        name = cell.replace("\\", "/").rpartition("/")[2]
+        same = self._below.get(name, [])
+        if len(same) > 1:
+            raise DataError(f"{cell!r} may be {same[0]} or {same[1]}")
+        return Path(os.path.relpath(same[0], self.root)) if same else None
 
     def find(self, cell: str) -> Path | None:
         """The picture, relative to the table's folder (or absolute); None where there is none.

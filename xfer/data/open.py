@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xfer.data.formats import Reading, role_of
+from xfer.data.formats import Reading, ReadOptions, role_of
 from xfer.data.match import match_classes, used_classes
 from xfer.data.source import Bundle, Source, subset
 from xfer.data.spec import open_spec
@@ -27,6 +27,8 @@ def open_data(
     seed: int = 0,
     limit: int = 0,
     skip_bad: bool = False,
+    kind: str | Sequence[str] = (),
+    images: str = "",
     check: bool = True,
     classes: Sequence[str] | None = None,
     cut: bool = True,
@@ -44,7 +46,11 @@ def open_data(
         train, val, test: names of splits; "none": there is none; empty: found.
         seed: of the cut and of `limit`.
         limit: the first N of a seeded shuffle of each split, after splitting; 0: all.
-        skip_bad: leave out what can't be decoded, and record it in `skipped`, instead of raising.
+        skip_bad: leave out what can't be decoded, and boxes that are none, and record them in
+            `skipped`, instead of raising.
+        kind: what the data are wanted as, one kind or several (a task's `kinds`): decides where
+            they can be read in several ways; empty: as they are read by default.
+        images: the folder that the pictures of an annotation file lie in; empty: found.
         check: decode every picture of the splits once, now.
         classes: those of a trained model. Labels become indices into them, and one class alone is
             enough; nothing is cut from train.
@@ -55,21 +61,24 @@ def open_data(
     """
     names = {"train": train, "val": val, "test": test}
     given = tuple(name for name in names.values() if name and name != NONE)
-    opened = open_spec(spec, given, skip_bad)
+    kinds = (kind,) if isinstance(kind, str) and kind else tuple(kind)
+    opened = open_spec(spec, ReadOptions(given, skip_bad, images=images), kinds)
     title, reading = opened.name, opened.reading
     notes = list(reading.notes)
     splits = _choose(title, reading, names, notes)
     splits = {role: _labelled(title, role, source, notes) for role, source in splits.items()}
-    kind = next(iter(splits.values())).info.kind
+    found = next(iter(splits.values())).info.kind
     own = classes is None
     first = next(iter(splits))
     wanted = tuple(classes) if classes is not None else used_classes(splits[first])
-    if kind in ("classify", "multilabel"):
+    if found != "images":
         for role, source in splits.items():
             theirs = first if own else "the model"
             splits[role], lines = match_classes(source, wanted, f"{title}, {role}", theirs)
             notes += lines
-    if own and kind == "classify" and len(wanted) < 2:
+    if own and found == "detect" and not (splits[first].labels() == 1).any():
+        raise DataError(f"{title}: no boxes in {first}")
+    if own and found == "classify" and len(wanted) < 2:
         raise DataError(
             f"{title}: one class only ({', '.join(wanted)})", "there must be two to tell apart"
         )
@@ -84,7 +93,7 @@ def open_data(
         skipped += bad
     if skipped:
         notes.append(f"left out: {len(skipped)} that can't be used")
-    return Bundle(title, opened.format, kind, wanted, splits, tuple(notes), tuple(skipped))
+    return Bundle(title, opened.format, found, wanted, splits, tuple(notes), tuple(skipped))
 
 
 def _choose(
@@ -104,6 +113,8 @@ def _choose(
             raise XferError(
                 f"{title} has {' and '.join(called)}", f"say which is meant: --{role} NAME"
             )
+        if role == "train" and not called:  # a name of VOC's: train and val together
+            called = [p for p in parts if p == "trainval" and p not in chosen.values()]
         if called:
             chosen[role] = called[0]
     if len(parts) == 1 and not chosen and names["train"] != NONE:

@@ -44,10 +44,10 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from xfer.data.decode import DecodeError, shrink
-from xfer.data.formats import FORMATS, Reading, role_of
+from xfer.data.formats import FORMATS, Reading, ReadOptions, role_of
 from xfer.data.source import Source, sample_label
 from xfer.errors import DataError
-from xfer.types import DataInfo, Sample
+from xfer.types import DataInfo, Kind, Sample
 
 INDEX, STARTED = "index.json", "packing.json"
 NAME, VERSION = "xfer-pack", 1
@@ -281,7 +281,9 @@ def read_index(root: Path) -> dict[str, Any]:
 class Pack:
     """What `xfer data pack` wrote."""
 
+    kinds: ClassVar[tuple[Kind, ...]] = ("classify", "multilabel", "detect", "segment", "images")
     weak: ClassVar[bool] = False
+    takes_images: ClassVar[bool] = False
 
     def recognise(self, path: Path) -> str | None:
         if (path / STARTED).is_file():
@@ -292,7 +294,7 @@ class Pack:
         except OSError:
             return None
 
-    def load(self, path: Path, named: tuple[str, ...] = (), skip_bad: bool = False) -> Reading:
+    def load(self, path: Path, options: ReadOptions) -> Reading:
         index = read_index(path)
         try:
             parts: dict[str, Source] = {s: PackSource(path, index, s) for s in index["splits"]}

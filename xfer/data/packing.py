@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from xfer.data.decode import shrink
-from xfer.data.formats import role_of
+from xfer.data.formats import ReadOptions, role_of
 from xfer.data.pack import INDEX, NAME, STARTED, VERSION, read_json
 from xfer.data.source import Source
 from xfer.data.spec import open_spec
@@ -76,6 +76,7 @@ def pack(
     options: Packing | None = None,
     *,
     skip_bad: bool = False,
+    kinds: Sequence[str] = (),
     tick: Callable[[int, int], None] | None = None,
 ) -> Packed:
     """Writes the splits of a data spec, as they are found, into the folder `out`.
@@ -86,13 +87,14 @@ def pack(
     Args:
         spec: as in `open_data`.
         skip_bad: leave out what can't be decoded instead of raising.
+        kinds: what the data are wanted as, as in `open_spec`.
         tick: called with (pictures done, pictures) now and then.
 
     Raises: DataError for data that can't be read, for a full disk, and where `out` holds anything
         but a pack of the same pictures with the same options.
     """
     options = options or Packing()
-    opened = open_spec(spec, (), skip_bad)
+    opened = open_spec(spec, ReadOptions(skip_bad=skip_bad), kinds)
     parts = opened.reading.parts
     plan = {
         "name": next(iter(parts.values())).info.name, "options": asdict(options),

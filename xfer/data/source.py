@@ -115,7 +115,9 @@ class Subset:
             return labels
         if labels.ndim == 1:
             return np.where(labels < 0, labels, self.table[labels])
-        moved = np.full((len(labels), len(self.info.classes)), UNJUDGED, labels.dtype)
+        # a class that the old source does not know: not judged, but no box is a class's absence
+        unknown = 0 if self.info.kind == "detect" else UNJUDGED
+        moved = np.full((len(labels), len(self.info.classes)), unknown, labels.dtype)
         moved[:, self.table] = labels
         return moved
 

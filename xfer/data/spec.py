@@ -5,12 +5,20 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from xfer.data.formats import EMBEDDED, FORMATS, WHOLE, Reading
+from xfer.data.formats import (
+    EMBEDDED,
+    FORMATS,
+    WHOLE,
+    Format,
+    Reading,
+    ReadOptions,
+    choose_kind,
+)
 from xfer.data.source import Bundle, Source
 from xfer.errors import DataError, XferError, nearest
 
@@ -24,25 +32,31 @@ class Opened:
     reading: Reading
 
 
-def open_spec(spec: Any, named: tuple[str, ...] = (), skip_bad: bool = False) -> Opened:
+def open_spec(spec: Any, options: ReadOptions | None = None, kinds: Sequence[str] = ()) -> Opened:
     """Reads what a spec names.
 
     Args:
         spec: NAME, PATH, FORMAT:PATH, package.module:Class, or a Source.
-        named: split names that the user gave; skip_bad: leave out what can't be used.
+        options: split names that the user gave, and whether to leave out what can't be used.
+        kinds: what the data are wanted as: what can be read in several ways is read as the first
+            of its own kinds that is among these; it is not an error where none is.
 
     Raises: DataError for what is not there or can't be used, XferError for an unknown format or
         class and for a path that may be read in several ways.
     """
+    options = options or ReadOptions()
     if isinstance(spec, os.PathLike):
         spec = os.fspath(spec)
     if not isinstance(spec, str):
         return _object(spec, getattr(getattr(spec, "info", None), "name", "") or "data")
     path = Path(spec).expanduser()
     if spec and path.exists():
-        return _path(spec, path, named, skip_bad)
+        return _path(spec, path, options, kinds)
     if spec in EMBEDDED.names():
-        return Opened(spec, spec, EMBEDDED.get(spec)())
+        known = EMBEDDED.get(spec)()
+        _refuse_images(spec, options)
+        kind = choose_kind(known.kinds, kinds) or ""
+        return Opened(spec, spec, known.load(replace(options, kind=kind)))
     head, colon, rest = spec.partition(":")
     if colon and rest and len(head) > 1:
         if "." in head or head not in FORMATS.names():
@@ -50,26 +64,42 @@ def open_spec(spec: Any, named: tuple[str, ...] = (), skip_bad: bool = False) ->
         place = Path(rest).expanduser()
         if not place.exists():
             raise missing(place)
-        return Opened(rest, head, FORMATS.get(head)().load(place, named, skip_bad))
-    return _path(spec, _known(spec, path), named, skip_bad)
+        return Opened(rest, head, _read(head, FORMATS.get(head)(), place, options, kinds))
+    return _path(spec, _known(spec, path), options, kinds)
 
 
-def _path(spec: str, path: Path, named: tuple[str, ...], skip_bad: bool) -> Opened:
-    """Asks every format what it sees in the path, and reads it with the one that sees something."""
+def _read(
+    name: str, form: Format, path: Path, options: ReadOptions, kinds: Sequence[str]
+) -> Reading:
+    if not form.takes_images:
+        _refuse_images(f"the format {name}", options)
+    return form.load(path, replace(options, kind=choose_kind(form.kinds, kinds) or ""))
+
+
+def _refuse_images(what: str, options: ReadOptions) -> None:
+    if options.images:
+        raise XferError(f"data.images={options.images}: {what} finds its pictures itself")
+
+
+def _path(spec: str, path: Path, options: ReadOptions, kinds: Sequence[str]) -> Opened:
+    """Asks every format what it sees in the path, and reads it with the one that sees something:
+    of several, one that gives what is wanted."""
     seen = {name: FORMATS.get(name)() for name in FORMATS.names()}
     findings = {name: text for name, f in seen.items() if (text := f.recognise(path)) is not None}
+    fitting = {n: text for n, text in findings.items() if choose_kind(seen[n].kinds, kinds)}
+    findings = fitting or findings
     strong = {name: text for name, text in findings.items() if not seen[name].weak}
     findings = strong or findings
     if len(findings) > 1:
         readings = "; ".join(f"{name} ({text})" for name, text in findings.items())
         choices = " or ".join(f"{name}:{spec}" for name in findings)
         raise XferError(f"{spec} can be read in several ways: {readings}", f"say which: {choices}")
-    if not findings and named and path.is_dir():
+    if not findings and options.named and path.is_dir():
         findings = {"folder": "folders named by the user"}
     if not findings:
         raise _nothing_in(spec, path)
     name, text = next(iter(findings.items()))
-    reading = seen[name].load(path, named, skip_bad)
+    reading = _read(name, seen[name], path, options, kinds)
     reading.notes.insert(0, f"{spec}: read as {name} ({text})")
     return Opened(spec, name, reading)
 

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.source import Source
-from xfer.types import DataInfo, Sample
+from xfer.data.source import Source, annotation, annotation_of
+from xfer.types import Annotation, DataInfo, Sample
 
 KINDS = ("classify", "multilabel", "detect", "segment", "images")
 
@@ -24,9 +24,11 @@ def check_source(source: Source, *, samples: int = 16) -> None:
     |--|--|
     | info | a DataInfo of a known kind; classes are distinct, non-empty texts |
     | ids | len(source) distinct, non-empty texts |
-    | labels | int64 (N,) of -1 .. C-1, or for multilabel int8 (N, C) of -1, 0, 1 |
+    | labels | int64 (N,) of -1 .. C-1, or for multilabel, detect and segment int8 (N, C) of |
+    |  | -1, 0, 1: for detect the classes of which there is a box, 0 or 1 |
     | samples | id and label are those of ids and labels(); image is uint8 (H, W, 3), not empty |
-    | boxes | float32 (R, 4) xyxy, finite, inside the picture, as many labels as boxes |
+    | boxes | float32 (R, 4) xyxy, finite, inside the picture, as many labels, flags and areas |
+    | annotation | where there is one: the sample's boxes, and its picture's size or (0, 0) |
     | mask | uint8 in the picture's size, a class index or 255 |
     | again | reading a sample twice, or in two threads at once, gives equal pixels |
     | fingerprint | the same text each time, and after pickling |
@@ -58,10 +60,11 @@ def check_source(source: Source, *, samples: int = 16) -> None:
 
 def _check_labels(labels: NDArray, count: int, info: DataInfo) -> None:
     classes = len(info.classes)
-    if info.kind == "multilabel":
+    if info.kind in ("multilabel", "detect", "segment"):
         assert labels.dtype == np.int8, f"labels() are {labels.dtype}, not int8"
         assert labels.shape == (count, classes), f"labels() are {labels.shape}, not (N, C)"
-        assert np.isin(labels, (-1, 0, 1)).all(), "a label is none of -1, 0, 1"
+        allowed = (0, 1) if info.kind == "detect" else (-1, 0, 1)
+        assert np.isin(labels, allowed).all(), f"a label is none of {allowed}"
         return
     assert labels.dtype == np.int64, f"labels() are {labels.dtype}, not int64"
     assert labels.shape == (count,), f"labels() are {labels.shape}, not (N,)"
@@ -76,7 +79,10 @@ def _check_sample(sample: Sample, i: int, source: Source, labels: NDArray) -> No
     assert image.dtype == np.uint8, f"{name}: the image is {image.dtype}, not uint8"
     assert image.ndim == 3 and image.shape[2] == 3, f"{name}: the image is {image.shape}"
     assert image.size, f"{name}: the image has no pixels"
-    if labels.ndim == 2:
+    if source.info.kind in ("detect", "segment"):
+        wanted = sample.boxes if source.info.kind == "detect" else sample.mask
+        assert wanted is not None, f"{name}: no {'boxes' if sample.boxes is None else 'mask'}"
+    elif labels.ndim == 2:
         same = sample.label is not None and np.array_equal(np.asarray(sample.label), labels[i])
         assert same, f"{name}: its label is not labels()[{i}]"
     else:
@@ -96,11 +102,34 @@ def _check_sample(sample: Sample, i: int, source: Source, labels: NDArray) -> No
         assert sample.box_labels.shape == (len(boxes),), f"{name}: not a label a box"
         known = (sample.box_labels >= 0).all() and (sample.box_labels < classes).all()
         assert known, f"{name}: a box's label is no class"
+        for field in ("difficult", "crowd", "areas"):
+            value = getattr(sample, field)
+            assert value is None or value.shape == (len(boxes),), f"{name}: not a {field} a box"
+        if source.info.kind == "detect":
+            present = np.flatnonzero(labels[i] == 1)
+            same = np.array_equal(np.unique(sample.box_labels), present)
+            assert same, f"{name}: the classes of its boxes are not those of labels()[{i}]"
+        if hasattr(source, "annotation"):
+            _check_annotation(annotation(source, i), sample)
     if sample.mask is not None:
         assert sample.mask.dtype == np.uint8, f"{name}: the mask is {sample.mask.dtype}"
         assert sample.mask.shape == (height, width), f"{name}: the mask has another size"
         known = sample.mask[sample.mask != 255]
         assert (known < classes).all(), f"{name}: the mask holds what is no class and not 255"
+
+
+def _check_annotation(found: Annotation, sample: Sample) -> None:
+    name = sample.id
+    assert found.boxes.dtype == np.float64, f"{name}: annotation's boxes are {found.boxes.dtype}"
+    own = annotation_of(sample)
+    same = np.array_equal(found.boxes.astype(np.float32), own.boxes.astype(np.float32))
+    assert same, f"{name}: annotation({name}) has other boxes than the sample"
+    for field in ("labels", "difficult", "crowd"):
+        same = np.array_equal(getattr(found, field), getattr(own, field))
+        assert same, f"{name}: annotation and sample disagree on {field}"
+    assert np.allclose(found.areas, own.areas, rtol=1e-4), f"{name}: other areas than the sample's"
+    said = found.size in ((0, 0), own.size)
+    assert said, f"{name}: annotation says {found.size}, the picture is {own.size}"
 
 
 def _check_fingerprint(source: Source, sample: Sample, i: int) -> None:

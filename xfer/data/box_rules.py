@@ -1,0 +1,97 @@
+"""What a box must be, whichever format it comes from.
+
+A box partly outside its picture is clipped, one without area or wholly outside is dropped: one
+warning a kind counts and names them. What can't be understood at all (a coordinate that is no
+number, a class that nobody declared) stops the run, unless it may be left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.errors import DataError
+
+NAMED = 10
+SKIP = "--set data.skip_bad=true leaves them out"
+# files round coordinates to two digits or more: less than this outside is not worth a word
+SLACK = 0.02
+
+
+def clean_boxes(
+    boxes_xyxy: NDArray[np.float64],
+    picture: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    names: Sequence[str],
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], list[str]]:
+    """Boxes clipped to their pictures, which of them to keep, and the warnings.
+
+    Shapes:
+        boxes_xyxy | (R, 4)  | finite, 0-based, right and bottom exclusive
+        picture    | (R,)    | index of the picture of each box
+        sizes      | (N, 2)  | height and width; (0, 0): not known, so nothing is clipped
+        names      | N       | what the pictures are called in warnings
+    """
+    size = sizes[picture]
+    limit = np.where(size > 0, size, np.inf)[:, [1, 0, 1, 0]]
+    clipped = np.clip(boxes_xyxy, 0, limit)
+    empty = ~_has_area(boxes_xyxy)
+    gone = ~empty & ~_has_area(clipped)
+    over = ~empty & ~gone & (np.abs(clipped - boxes_xyxy) > SLACK).any(1)
+    warnings = [
+        f"warning: {int(which.sum())} {what}: {_named(picture[which], names)}"
+        for which, what in (
+            (empty, "boxes without area are dropped"),
+            (gone, "boxes outside their picture are dropped"),
+            (over, "boxes partly outside their picture are clipped"),
+        )
+        if which.any()
+    ]
+    return clipped, ~empty & ~gone, warnings
+
+
+def _has_area(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether anything is left of a box in float32, as samples carry it."""
+    small = boxes.astype(np.float32)
+    return (small[:, 2] > small[:, 0]) & (small[:, 3] > small[:, 1])
+
+
+def _named(pictures: NDArray[np.int64], names: Sequence[str]) -> str:
+    first = list(dict.fromkeys(pictures.tolist()))
+    more = f" and {len(first) - NAMED} more pictures" if len(first) > NAMED else ""
+    return ", ".join(names[i] for i in first[:NAMED]) + more
+
+
+def looks_like_xyxy(
+    boxes_xywh: NDArray[np.float64], picture: NDArray[np.int64], sizes: NDArray[np.int64]
+) -> bool:
+    """Whether boxes said to be x, y, width, height are corners: many of them would leave their
+    pictures, while nearly all fit as corners."""
+    size = sizes[picture][:, ::-1]
+    known = (size > 0).all(1)
+    boxes, size = boxes_xywh[known], size[known]
+    if not len(boxes):
+        return False
+    leaving = (boxes[:, :2] + boxes[:, 2:] > size + 1).any(1).mean()
+    corners = ((boxes[:, 2:] >= boxes[:, :2]) & (boxes[:, 2:] <= size + 1)).all(1).mean()
+    return bool(leaving > 0.25 and corners > 0.98)
+
+
+def leave_out(
+    where: str,
+    what: str,
+    bad: Sequence[tuple[str, str]],
+    skip_bad: bool,
+    skipped: list[tuple[str, str]],
+) -> None:
+    """Records what can't be used, (name, reason) each.
+
+    Raises: DataError naming the first ten, unless they may be left out.
+    """
+    if bad and not skip_bad:
+        listed = "; ".join(f"{name} ({reason})" for name, reason in bad[:NAMED])
+        more = f"; and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
+        raise DataError(f"{where}: {len(bad)} {what}: {listed}{more}", SKIP)
+    skipped.extend(bad)

@@ -1,0 +1,84 @@
+"""One VOC annotation file: its size, and the objects' own boxes.
+
+Source: the VOC development kit's readme, sec. 5 (annotations). A `part` (head, hand) has a name and
+a box of its own, so only direct children are read, by tag and in any order.
+"""
+
+from __future__ import annotations
+
+import math
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from xfer.errors import DataError
+
+MAX_BYTES = 16 * 2**20
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+@dataclass(frozen=True, slots=True)
+class VocFile:
+    """What an annotation file says.
+
+    names     | R class names
+    boxes     | R corners as written: x1, y1, x2, y2 (in VOC 1-based, the last two inclusive)
+    difficult | R flags; a missing one is False
+    size      | (H, W); (0, 0) where it is not given
+    """
+
+    names: tuple[str, ...]
+    boxes: tuple[tuple[float, float, float, float], ...]
+    difficult: tuple[bool, ...]
+    size: tuple[int, int]
+
+
+class _NoDoctype(ET.TreeBuilder):
+    """Entities are declared in a document type: a file with one is not expanded but refused."""
+
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> NoReturn:
+        raise DataError("has a document type: entities are not expanded")
+
+
+def read_voc_xml(path: Path) -> VocFile:
+    """Reads an annotation file.
+
+    Raises: DataError, without the file's name, for what is no XML, has a document type, or holds
+        an object without a name or with a box of anything but four finite numbers.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(f"more than {MAX_BYTES >> 20} MB")
+        root = ET.fromstring(path.read_bytes(), ET.XMLParser(target=_NoDoctype()))
+    except OSError as error:
+        raise DataError(error.strerror or str(error)) from None
+    except (ET.ParseError, ValueError, LookupError) as error:  # LookupError: unknown encoding
+        raise DataError(f"not valid XML: {error}") from None
+    names: list[str] = []
+    boxes: list[tuple[float, float, float, float]] = []
+    difficult: list[bool] = []
+    for place, item in enumerate(root.findall("object"), 1):
+        name = (item.findtext("name") or "").strip()
+        if not name:
+            raise DataError(f"object {place} has no name")
+        corners = [_number(item.findtext(f"bndbox/{key}")) for key in CORNERS]
+        if any(corner is None for corner in corners):
+            written = [item.findtext(f"bndbox/{key}") for key in CORNERS]
+            raise DataError(f"the box of object {place} ({name}) is {written}")
+        names.append(name)
+        boxes.append(tuple(c for c in corners if c is not None))  # type: ignore[arg-type]
+        difficult.append((item.findtext("difficult") or "").strip() in ("1", "true", "True"))
+    size = [_number(root.findtext(f"size/{key}")) for key in ("height", "width")]
+    height, width = (int(n) if n and n > 0 else 0 for n in size)
+    whole = (height, width) if height and width else (0, 0)
+    return VocFile(tuple(names), tuple(boxes), tuple(difficult), whole)
+
+
+def _number(text: str | None) -> float | None:
+    """A finite number; some of VOC 2011's are written as 45.7."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
