@@ -87,6 +87,6 @@ def _narrow(boxes: NDArray[np.floating]) -> NDArray:
     """The boxes in two bytes a number where that loses nothing, else float32."""
     found = np.ascontiguousarray(boxes, np.float32).reshape(-1, 4)
     small = (
-        found.astype(np.uint16) if found.size and 0 <= found.min() and found.max() < 65536 else None
+        found.astype(np.uint16) if found.size and found.min() >= 0 and found.max() < 65536 else None
     )
     return small if small is not None and (small == found).all() else found
