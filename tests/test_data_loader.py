@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from xfer.data.decode import DecodeError
 from xfer.data.loader import Loader, stack_images
-from xfer.data.order import balanced, repeats
+from xfer.data.order import balanced, repeats, windowed
 from xfer.data.source import subset
 from xfer.errors import DataError, XferError
 from xfer.testing.source import SyntheticSource
@@ -266,3 +266,35 @@ def test_batches_are_channels_last_and_one_copy() -> None:
 def test_a_batch_must_hold_something() -> None:
     with pytest.raises(XferError, match="at least one"):
         make(batch=0)
+
+
+@given(st.integers(0, 300), st.integers(1, 400), st.integers(0, 5))
+def test_a_window_shows_everything_once_and_reads_neighbours_together(
+    count: int, window: int, epoch: int
+) -> None:
+    stored = np.random.default_rng(7).permutation(count)
+    order = windowed(stored, window, 0, epoch)
+    assert sorted(order.tolist()) == list(range(count))
+    assert order.tolist() == windowed(stored, window, 0, epoch).tolist()
+    places = np.empty(count, np.int64)
+    places[stored] = np.arange(count)
+    for start in range(0, count, window):
+        near = np.sort(places[order[start : start + window]])
+        runs = 1 + int((np.diff(near) > 1).sum())
+        # an eighth of a window is a block; two more where blocks are cut by the window's ends
+        assert runs <= -(-window // max(1, window // 8)) + 2
+
+
+def test_a_window_changes_the_order_and_nothing_else() -> None:
+    whole, near = dict(contents_by_id(make())), dict(contents_by_id(make(window=8)))
+    assert len(near) == len(whole) == 24
+    assert all(whole[k] == near[k] for k in whole.keys() & near.keys())
+    assert contents(make(window=8, workers=2), 5, start=2) == contents(make(window=8), 5)[2:]
+
+
+def contents_by_id(loader: Loader) -> list[tuple[str, bytes]]:
+    return [
+        (name, image.numpy().tobytes())
+        for batch in loader.batches(0)
+        for name, image in zip(batch.ids, batch.images, strict=True)
+    ]

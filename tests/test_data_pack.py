@@ -35,8 +35,18 @@ class Marked(SyntheticSource):
         self.kind = kind
         self.info = replace(self.info, kind=kind)
 
+    def labels(self) -> Any:
+        if self.kind == "segment":
+            return np.full((len(self), 3), -1, np.int8)
+        found = np.zeros((len(self), 3), np.int8)
+        for i in range(len(self)):
+            boxes = self[i].box_labels
+            assert boxes is not None
+            found[i, boxes] = 1
+        return found
+
     def __getitem__(self, i: int) -> Sample:
-        sample = super().__getitem__(i)
+        sample = replace(super().__getitem__(i), label=None)
         rng = np.random.default_rng(i)
         if self.kind == "segment":
             mask = rng.integers(0, 3, sample.image.shape[:2]).astype(np.uint8)

@@ -132,7 +132,7 @@ class Job:
             self.bundle.splits[split], self.task.transform(training, tta), self.task.collate,
             batch=data.batch if training else self.eval_batch(tta), train=training,
             seed=self.recipe.run.seed, workers=data.workers, rank=place.rank, world=place.world,
-            balance=data.balance and training, cache_mb=data.cache_mb,
+            balance=data.balance and training, window=data.window, cache_mb=data.cache_mb,
             short_side=self.task.short_side,
             pin=place.device.type == "cuda",
         )  # fmt: skip

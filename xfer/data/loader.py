@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 
 from xfer.data.cache import cache_of
-from xfer.data.order import balanced, batch_count, repeats, shuffled
-from xfer.data.source import Source, read
+from xfer.data.order import balanced, batch_count, repeats, shuffled, windowed
+from xfer.data.source import Source, read, stored_order
 from xfer.data.stack import pinned, stack_images
 from xfer.data.workers import cores
 from xfer.errors import DataError, XferError
@@ -49,6 +49,7 @@ class Loader:
         workers: threads; -1: one a core, 0: none, in line.
         rank, world: this process, and how many there are.
         balance: show every class equally often, with repetition (train only).
+        window: mix so many pictures at a time, read in blocks as they lie; 0: all (train only).
         cache_mb: decoded pictures kept in memory, MB, over all loaders of this process.
         short_side: decode pictures no larger than this short side (see `decode`); 0: in full.
         pin: put batches into pinned memory, for copies that overlap.
@@ -70,6 +71,7 @@ class Loader:
         rank: int = 0,
         world: int = 1,
         balance: bool = False,
+        window: int = 0,
         cache_mb: int = 0,
         short_side: int = 0,
         pin: bool = False,
@@ -81,6 +83,8 @@ class Loader:
         self.workers = cores() if workers < 0 else workers
         self.rank, self.world, self.short_side, self.pin = rank, world, short_side, pin
         self.waited = 0.0
+        self._window = window
+        self._stored = stored_order(source) if window and train else None
         self._room = cache_mb * 2**20
         self._cache = cache_of(source) if cache_mb else None
         self._labels = source.labels() if balance and train else None
@@ -99,6 +103,8 @@ class Loader:
             order = np.arange(count)
         elif self._labels is not None:
             order = balanced(self._labels, self.seed, epoch)
+        elif self._stored is not None:
+            order = windowed(self._stored, self._window, self.seed, epoch)
         else:
             order = shuffled(count, self.seed, epoch)
         again = repeats(order) if self._labels is not None else np.zeros(count, np.int64)

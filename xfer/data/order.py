@@ -13,6 +13,22 @@ def shuffled(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return np.random.default_rng((seed, epoch)).permutation(count)
 
 
+def windowed(stored: NDArray[np.int64], window: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Every index once, int64 (N,), so that what lies together is read together.
+
+    Blocks of an eighth of a window are taken in random order, and mixed within each window: for
+    packs that are larger than memory, on disks that seek slowly.
+
+    Args: stored: the indices in the order in which their pictures lie; window: pictures mixed.
+    """
+    rng = np.random.default_rng((seed, epoch))
+    blocks = np.array_split(stored, -(-len(stored) // max(1, window // 8)) or 1)
+    order = np.concatenate([blocks[k] for k in rng.permutation(len(blocks))])
+    for start in range(0, len(order), window):
+        rng.shuffle(order[start : start + window])
+    return order
+
+
 def balanced(labels: NDArray, seed: int, epoch: int) -> NDArray[np.int64]:
     """As many indices as there are labels, every class as often as the others (up to one).
 

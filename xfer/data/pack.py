@@ -138,10 +138,16 @@ class PackSource:
         mask, boxes = self._mask(i), {} if self._boxes is None else self._boxes.of(i)
         if mask is None and not boxes:
             image = shrink(image, short_side)
-        return Sample(self.ids[i], image, sample_label(self._labels[i]), mask=mask, **boxes)
+        placed = self.info.kind in ("detect", "segment")  # there, boxes and masks are the labels
+        label = None if placed else sample_label(self._labels[i])
+        return Sample(self.ids[i], image, label, mask=mask, **boxes)
 
     def labels(self) -> NDArray[np.int64] | NDArray[np.int8]:
         return self._labels
+
+    def stored(self) -> NDArray[np.int64]:
+        """The indices in the order in which their pictures lie in the shards."""
+        return np.lexsort((self._start, self._shard))
 
     def verify(self, i: int) -> None:
         """Raises DecodeError, naming the shard, where the bytes of picture i have changed."""

@@ -33,10 +33,11 @@ class Source(Protocol):
     fingerprint() | hex text that changes with the ids, the labels or the files; cheap
 
     A source can be pickled, and read from several threads at once. `xfer.testing.check_source`
-    checks all this. Four methods are optional: `read(i, short_side)`, source[i] decoded no larger
+    checks all this. Five methods are optional: `read(i, short_side)`, source[i] decoded no larger
     than that short side; `verify(i)`, called before training instead of source[i] to raise
-    DataError for a picture that can't be decoded; `stamp(i)`, text that changes with its file; and
-    `annotation(i)`, an Annotation read without decoding the picture (sources with boxes).
+    DataError for a picture that can't be decoded; `stamp(i)`, text that changes with its file;
+    `stored()`, the indices in the order in which their pictures lie on disk; and `annotation(i)`,
+    an Annotation read without decoding the picture (sources with boxes).
     """
 
     @property
@@ -165,6 +166,16 @@ def verify(source: Source, i: int) -> None:
         check(i)
     else:
         source[i]
+
+
+def stored_order(source: Source) -> NDArray[np.int64]:
+    """Indices of a source in the order in which its pictures lie on disk, where it tells."""
+    if isinstance(source, Subset):
+        places = np.empty(len(source.source), np.int64)
+        places[stored_order(source.source)] = np.arange(len(places))
+        return np.argsort(places[source.indices], kind="stable")
+    stored = getattr(source, "stored", None)
+    return np.arange(len(source)) if stored is None else stored()
 
 
 def annotation(source: Source, i: int) -> Annotation:

@@ -1,0 +1,89 @@
+"""Peak memory of `xfer features` at 1,000 and at 20,000 real pictures: it must not grow with them.
+
+Tiny-ImageNet's pictures are written out as a folder of JPEGs first, 20,000 to train and 5,000 to
+validate. Each extraction is a process of its own with an empty cache, and its peak is what the
+system says of it (ru_maxrss, the memory that was resident). Results: mb_1000, mb_20000, more_mb.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import harness
+from features import data_folder
+
+COUNTS = (1000, 20000)
+
+
+def unpack(out: Path, split: str, most: int) -> int:
+    """Writes a split of tiny-imagenet-100 as out/<class>/<name>; returns the number of pictures.
+
+    Layout of the npz: a picture is `header` (shared by all) and data[offsets[i]:offsets[i + 1]].
+    """
+    import numpy as np
+
+    file = data_folder() / "tiny-imagenet-100" / f"{split}.npz"
+    if not file.is_file():
+        raise SystemExit(f"no pictures at {file}: set XFER_TEST_DATA")
+    with np.load(file, allow_pickle=False) as packed:
+        header, data = packed["header"].tobytes(), packed["data"].tobytes()
+        offsets, labels = packed["offsets"], packed["labels"]
+    order = np.random.default_rng(0).permutation(len(labels))[:most]
+    for c in np.unique(labels):
+        (out / f"class{c:03d}").mkdir(parents=True, exist_ok=True)
+    for i in order:
+        jpeg = header + data[offsets[i] : offsets[i + 1]]
+        (out / f"class{labels[i]:03d}" / f"{i}.jpg").write_bytes(jpeg)
+    return len(order)
+
+
+def extract(folder: Path, scratch: Path) -> dict[str, Any]:
+    """One extraction in this process; its peak in MB, its seconds, its pictures."""
+    os.environ["XFER_CACHE"] = str(scratch / "cache")
+    from xfer.features.extract import extract as run
+    from xfer.features.net import Choice
+
+    file = data_folder() / "weights" / "alexnet_torchvision_features" / "features.npz"
+    choice = Choice("alexnet", str(file) if file.is_file() else "none", ("conv5", "pool5"))
+    start = time.perf_counter()
+    made = run(folder, scratch / "features.npz", choice=choice, cache=False)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    mb = peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+    return {"mb": mb, "seconds": time.perf_counter() - start, "images": made.computed}
+
+
+def main() -> None:
+    made = harness.parser(__doc__ or "", rounds=1)
+    made.add_argument("--worker", nargs=2, metavar=("FOLDER", "SCRATCH"))
+    options = made.parse_args()
+    if options.worker:
+        print(json.dumps(extract(*map(Path, options.worker))))
+        return
+    found: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for most in (100, 400) if options.quick else COUNTS:
+            folder = Path(scratch) / str(most)
+            unpack(folder, "train", most)
+            run = subprocess.run(
+                [sys.executable, __file__, "--worker", str(folder), scratch],
+                capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            one = json.loads(run.stdout.splitlines()[-1])
+            found[f"mb_{most}"] = one["mb"]
+            print(f"{one['images']} pictures: peak {one['mb']:.0f} MB, {one['seconds']:.0f} s",
+                  flush=True)  # fmt: skip
+    least, most = found.values()
+    found["more_mb"] = most - least
+    harness.report(found, options.json)
+
+
+if __name__ == "__main__":
+    main()
