@@ -1,9 +1,7 @@
 """Which settings the default classification recipe should have: variants x sets x seeds.
 
-Sets: hymenoptera as it is, and two cut here from other data, so that no one set decides:
-tiny10 (10 classes of Tiny-ImageNet, 40 training pictures each, 64 px) and cococrops (objects of
-COCO cut out by their boxes, 7 supercategories, unbalanced). All on AlexNet's convolutions; trained
-on train alone, the last weights scored once on val.
+Sets: hymenoptera as it is, and the two that cut_sets.py cuts from other data, so that no one set
+decides. All on AlexNet's convolutions; trained on train alone, the last weights scored once on val.
 
     python benchmarks/default_recipe.py --variants default sgd --seeds 3 --json out.json
 """
@@ -16,9 +14,10 @@ import os
 import statistics
 import tempfile
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
+
+from cut_sets import CUTS
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -34,58 +33,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "head alone": {"optim.freeze": "all"},
     "sgd": {"optim.name": "sgd", "optim.lr": 2e-3, "optim.weight_decay": 1e-3},
 }
-
-
-def cut_tiny10(data: Path, out: Path) -> Path:
-    """10 classes of Tiny-ImageNet: 40 pictures each to train on, 50 to test."""
-    import numpy as np
-
-    chosen = sorted(np.random.default_rng(0).choice(100, 10, replace=False).tolist())
-    for split, most in (("train", 40), ("val", 50)):
-        packed = np.load(data / "tiny-imagenet-100" / f"{split}.npz")
-        header, bytes_, offsets = (
-            bytes(packed["header"]),
-            packed["data"].tobytes(),
-            packed["offsets"],
-        )
-        for c in chosen:
-            folder = out / split / f"class{c:03d}"
-            folder.mkdir(parents=True)
-            for i in np.flatnonzero(packed["labels"] == c)[:most]:
-                jpeg = header + bytes_[offsets[i] : offsets[i + 1]]
-                (folder / f"{i}.jpg").write_bytes(jpeg)
-    return out
-
-
-def cut_cococrops(data: Path, out: Path) -> Path:
-    """Objects of COCO of at least 40 px, with a tenth of their size around them."""
-    from PIL import Image
-
-    root = data / "coco-mini"
-    kept: list[str] = []
-    for split in ("train", "val"):
-        found = json.loads((root / "annotations" / f"instances_{split}2017.json").read_text())
-        names = {c["id"]: c["supercategory"] for c in found["categories"]}
-        files = {i["id"]: i["file_name"] for i in found["images"]}
-        fit = [a for a in found["annotations"] if not a["iscrowd"] and min(a["bbox"][2:]) >= 40]
-        if not kept:
-            kept = [n for n, _ in Counter(names[a["category_id"]] for a in fit).most_common(7)]
-        seen: Counter[str] = Counter()
-        for a in fit:
-            name = names[a["category_id"]]
-            seen[name] += name in kept
-            if name not in kept or seen[name] > 60:
-                continue
-            x, y, w, h = a["bbox"]
-            folder = out / split / name
-            folder.mkdir(parents=True, exist_ok=True)
-            with Image.open(root / f"{split}2017" / files[a["image_id"]]) as image:
-                box = (
-                    max(0, int(x - 0.1 * w)), max(0, int(y - 0.1 * h)),
-                    min(image.width, int(x + 1.1 * w)), min(image.height, int(y + 1.1 * h)),
-                )  # fmt: skip
-                image.convert("RGB").crop(box).save(folder / f"{a['id']}.jpg", quality=95)
-    return out
 
 
 def main() -> None:
@@ -105,7 +52,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         sets = {"hymenoptera": args.data / "hymenoptera"}
-        for name, cut in (("tiny10", cut_tiny10), ("cococrops", cut_cococrops)):
+        for name, cut in CUTS.items():
             if name in args.sets:
                 sets[name] = cut(args.data, folder / name)
         for variant in args.variants:
