@@ -76,7 +76,7 @@ def main() -> None:
     default = os.environ.get("XFER_TEST_DATA", "../shared/data")
     parser.add_argument("--data", type=Path, default=Path(default), help="the shared pictures")
     parser.add_argument("--json", type=Path, help="write the folders there, as JSON")
-    parser.add_argument("out", type=Path, nargs="?", default=Path("."), help="where to")
+    parser.add_argument("out", type=Path, nargs="?", default=Path(), help="where to")
     args = parser.parse_args()
     made = {name: str(cut(args.data, args.out / name)) for name, cut in CUTS.items()}
     print("\n".join(made.values()))
