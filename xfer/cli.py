@@ -191,8 +191,21 @@ def _train(
 @command(app, "eval", panel="Use")
 def evaluate(
     show: Show,
-    run: RunFolder,
+    run: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[RUN]", show_default=False, autocompletion=runs, help="a run folder",
+        ),
+    ] = None,
     data: Data = "",
+    detections: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", show_default=False,
+            help="instead of RUN: a COCO results json of any tool, scored against --data "
+            "(coco:FILE.json needs no pictures)",
+        ),
+    ] = None,
     split: Annotated[
         str,
         typer.Option(
@@ -208,21 +221,56 @@ def evaluate(
     workers: Annotated[
         int, typer.Option(metavar="N", help="loader threads; -1: one a core, 0: in line")
     ] = -1,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="DIR", show_default=False,
+            help="with --detections: a folder for result.json and plots/",
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", show_default=False, help="replace a result in --out")
+    ] = False,
 ) -> None:  # fmt: skip
-    """Score a run's best weights, on its own data or on other pictures of the same classes."""
+    """Score a run's best weights, on its own data or on others of the same classes.
+
+    With --detections: score boxes that any tool has found.
+    """
     if tta:
         checked("--tta", tta, FIELDS["eval.tta"])
-    from xfer.evaluate import evaluate as score
+    if detections is not None:
+        if run is not None or tta or batch or device != "auto" or workers != -1:
+            raise XferError("--detections scores a file: no RUN, no net", "xfer eval --help")
+        if not data:
+            raise XferError("no data given to compare with", "--data SPEC, or coco:FILE.json")
+        from xfer.score_file import score_detections
 
-    result = score(
-        run, data=data, split=split, tta=tta, batch=batch, device=device, workers=workers
-    )
+        result = score_detections(
+            detections, data, split=split, out=out, overwrite=overwrite, say=show.note
+        )
+    elif run is None:
+        raise XferError("nothing to score", "xfer eval RUN, or --detections FILE --data SPEC")
+    elif out is not None or overwrite:
+        raise XferError(
+            "--out goes with --detections", "--json prints a run's scores as a document"
+        )
+    else:
+        from xfer.evaluate import evaluate as score
+
+        result = score(
+            run, data=data, split=split, tta=tta, batch=batch, device=device, workers=workers
+        )
     if show.json:
         show.document(result)
         return
     show.text(f"{result['data']}, {result['split']}: {result['images']} pictures")
     metrics: dict[str, Any] = result["metrics"]
     show.table([{"metric": k, "value": v} for k, v in metrics.items() if not isinstance(v, dict)])
+    costs: dict[str, Any] = metrics.get("errors", {})
+    if costs:
+        counts = metrics["error_counts"]
+        rows = [{"error": k, "costs AP50": v, "boxes": counts[k]} for k, v in costs.items()]
+        show.table(rows)
     for key, value in result["protocol"].items():
         show.note(f"{key}: {value}")
 

@@ -20,6 +20,12 @@ class _Columns:
         names = [f.name for f in fields(self)]  # pyright: ignore[reportArgumentType]
         return type(self)(**{name: getattr(self, name)[rows] for name in names})
 
+    @property
+    def xyxy(self) -> NDArray[np.float64]:
+        """float64 (N, 4): left, top, right, bottom, exclusive."""
+        xywh: NDArray[np.float64] = self.xywh  # pyright: ignore[reportAttributeAccessIssue]
+        return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
+
 
 @dataclass(frozen=True, slots=True)
 class TrueBoxes(_Columns):
@@ -60,9 +66,16 @@ class FoundBoxes(_Columns):
 
 
 def to_xywh(boxes_xyxy: NDArray[Any]) -> NDArray[np.float64]:
-    """float64 (N, 4) left, top, width, height of (N, 4) left, top, right, bottom."""
+    """float64 (N, 4) left, top, width, height of (N, 4) left, top, right, bottom.
+
+    A width of at most six decimals that leads to the very same right edge is preferred to right
+    minus left, which may be off in the last bit: so the widths of a file come back to the bit.
+    """
     boxes = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)
-    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    corner, sides = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
+    short = sides.round(6)
+    sides = np.where(corner + short == boxes[:, 2:], short, sides)
+    return np.concatenate([corner, sides], axis=1)
 
 
 def overlaps(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,20 @@ from numpy.typing import NDArray
 from xfer.errors import DataError, DivergedError, XferError
 from xfer.metrics.boxes import FoundBoxes, TrueBoxes, to_xywh
 from xfer.metrics.coco_ap import FIGURES, CocoScores, Engine, coco_scores
-from xfer.metrics.detection_errors import error_costs
-from xfer.metrics.example import natural_order, unique_names
+from xfer.metrics.detection_errors import error_costs, match
+from xfer.metrics.example import Example, Mark, Role, natural_order, unique_names
 from xfer.metrics.voc_ap import voc_scores
 from xfer.types import Annotation, Batch, BoxPrediction
 
+SAID = 0.5
 PRIMARIES = (*FIGURES, "voc_ap50_11pt", "voc_ap50_area")
+
+
+def usual_primary(format: str, name: str = "") -> str:
+    """The score by which data of this format are judged: VOC's for VOC, of 2007 by 11 points."""
+    if format != "voc":
+        return "coco_ap"
+    return "voc_ap50_11pt" if "voc07" in name or "VOC2007" in name else "voc_ap50_area"
 
 
 class DetectionAP:
@@ -42,6 +50,8 @@ class DetectionAP:
         error_counts              | {kind: boxes}
     """
 
+    unit: ClassVar[str] = "boxes"  # what `n` counts
+
     def __init__(
         self, classes: Sequence[str], primary: str = "coco_ap", engine: Engine = "auto"
     ) -> None:
@@ -51,6 +61,7 @@ class DetectionAP:
         self.primary = primary
         self.engine: Engine = engine
         self._parts: list[dict[str, Any]] = []
+        self._coco: CocoScores | None = None
 
     def update(self, predictions: Sequence[BoxPrediction], batch: Batch) -> None:
         """Takes a prediction a picture, in the order of `batch.ids`.
@@ -101,6 +112,7 @@ class DetectionAP:
             if len(image) and not 0 <= image.min() <= image.max() < len(ids):
                 raise XferError(f"boxes of a picture that is not among the {len(ids)} given")
         self._parts.append({"ids": list(ids), "truth": _plain(truth), "found": _plain(found)})
+        self._coco = None
 
     def state(self) -> dict[str, Any]:
         """All that was collected, as plain arrays: can be sent to another process."""
@@ -114,6 +126,7 @@ class DetectionAP:
     def load_states(self, states: Sequence[dict[str, Any]]) -> None:
         """Replaces what was collected by several states, of all processes say."""
         self._parts = list(states)
+        self._coco = None
 
     def _column(self, kind: str) -> dict[str, NDArray[Any]]:
         """The parts' boxes in one table, their pictures counted on from part to part."""
@@ -143,17 +156,25 @@ class DetectionAP:
         )
 
     def coco(self) -> CocoScores:
-        """COCO's figures with the curves behind them."""
-        ids, truth, found = self.tables()
-        return coco_scores(truth, found, len(ids), len(self.classes), self.engine)
+        """COCO's figures with the tables behind them; computed once."""
+        if self._coco is None:
+            ids, truth, found = self.tables()
+            self._coco = coco_scores(truth, found, len(ids), len(self.classes), self.engine)
+        return self._coco
+
+    def curves(self) -> dict[str, NDArray[np.float64]]:
+        """Class name -> precision at recall 0, .01 ... 1, IoU .5; of the classes that occur."""
+        table = self.coco().precision[0]
+        names = unique_names(self.classes)
+        return {name: table[:, c] for c, name in enumerate(names) if table[0, c] > -1}
 
     def compute(self) -> dict[str, Any]:
         """The scores, fractions in 0..1. Raises DataError where no true box counts."""
-        ids, truth, found = self.tables()
+        _, truth, found = self.tables()
         if truth.ignored.all():
             raise DataError("nothing to score: no picture has a box that counts")
         count = len(self.classes)
-        coco = coco_scores(truth, found, len(ids), count, self.engine)
+        coco = self.coco()
         voc = voc_scores(truth, found, count)
         _, costs, counts = error_costs(truth, found, count)
         names = unique_names(self.classes)
@@ -194,10 +215,9 @@ class DetectionAP:
         ids, _, found = self.tables()
         order = np.lexsort((-found.score, found.image))
         found = found.take(order)
-        corners = np.concatenate([found.xywh[:, :2], found.xywh[:, :2] + found.xywh[:, 2:]], 1)
         names = unique_names(self.classes)
         columns = zip(found.image.tolist(), found.label.tolist(), found.score.tolist(),
-                      corners.round(2).tolist(), strict=True)  # fmt: skip
+                      found.xyxy.round(2).tolist(), strict=True)  # fmt: skip
         return [
             {
                 "id": ids[image], "class": names[label], "score": round(score, 6),
@@ -205,6 +225,47 @@ class DetectionAP:
             }
             for image, label, score, box in columns
         ]  # fmt: skip
+
+    def examples(self) -> list[Example]:
+        """Every picture with what was found, missed and wrongly said, in natural order of ids.
+
+        What is said are the boxes with a score of 0.5 or more, matched at an IoU of .5.
+        """
+        ids, truth, found = self.tables()
+        said = found.take(found.score >= SAID)
+        state = match(truth, said)
+        said = said.take(state.kept)
+        wrong = ~state.right & ~state.ignored
+        missed = ~state.found & ~truth.ignored
+        there = np.bincount(truth.image[~truth.ignored], minlength=len(ids))
+        marks: list[list[Mark]] = [[] for _ in ids]
+        losses = [0.0] * len(ids)
+        parts: tuple[tuple[Any, NDArray[np.bool_], Role], ...] = (
+            (truth, missed, "missed"), (said, wrong, "wrong"), (said, state.right, "right"),
+        )  # fmt: skip
+        for boxes, which, role in parts:
+            chosen = boxes.take(which)
+            score = chosen.score if isinstance(chosen, FoundBoxes) else np.ones(len(chosen))
+            cost = 1 - score if role == "right" else score
+            for image, box, loss in zip(
+                chosen.image.tolist(), chosen.xyxy.tolist(), cost.tolist(), strict=True
+            ):
+                marks[image].append(Mark(tuple(box), role))
+                losses[image] += loss
+        return [
+            _example(name, int(total), own, loss)
+            for name, total, own, loss in zip(ids, there, marks, losses, strict=True)
+        ]
+
+
+def _example(name: str, total: int, marks: list[Mark], loss: float) -> Example:
+    roles = [mark.role for mark in marks]
+    right, wrong = roles.count("right"), roles.count("wrong")
+    lines = [f"{right} of {total} found"]
+    if wrong:
+        lines.append(f"{wrong} wrong")
+    good = right == total and not wrong
+    return Example(name, tuple(lines), good, loss, tuple(marks))
 
 
 _NO_TRUTH = TrueBoxes(

@@ -6,10 +6,24 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+Role = Literal["right", "wrong", "missed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A box to draw on a picture.
+
+    box_xyxy | left, top, right, bottom in the picture's own pixels
+    role     | right: found; wrong: found where there is none; missed: there and not found
+    """
+
+    box_xyxy: tuple[float, float, float, float]
+    role: Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +34,14 @@ class Example:
     lines | what to write under it: the truth, the prediction
     good  | whether the prediction is right
     loss  | how wrong it is, 0 = perfect; orders the worst errors
+    marks | boxes to draw on it
     """
 
     id: str
     lines: tuple[str, ...]
     good: bool
     loss: float
+    marks: tuple[Mark, ...] = ()
 
 
 def natural_order(ids: Sequence[str]) -> list[int]:

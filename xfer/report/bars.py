@@ -11,13 +11,17 @@ MOST_BARS = 40
 
 
 def per_class_bars(
-    values: Mapping[str, float | None], counts: Mapping[str, int], path: Path, label: str
+    values: Mapping[str, float | None],
+    counts: Mapping[str, int],
+    path: Path,
+    label: str,
+    unit: str = "pictures",
 ) -> None:
     """Draws a score a class, the worst on top; of many classes the 20 worst and the 20 best.
 
     Args:
         values: class name -> score in 0..1, or None where there was nothing to score.
-        counts: class name -> pictures behind it.
+        counts: class name -> pictures behind it, or whatever `unit` says.
         path: the PNG to write.
         label: what the score is.
     """
@@ -48,6 +52,6 @@ def per_class_bars(
     ax.set_axisbelow(True)
     ax.spines[["top", "right", "left"]].set_visible(False)
     between = f"; {hidden} classes between the worst and the best left out" if hidden > 0 else ""
-    ax.set_xlabel(f"{label} (pictures){between}")
+    ax.set_xlabel(f"{label} ({unit}){between}")
     ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     save(figure, path)

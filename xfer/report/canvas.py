@@ -10,6 +10,7 @@ from pathlib import Path
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from PIL import ImageFont
 
 from xfer.checkpoint import replacing
 
@@ -67,6 +68,18 @@ def legible(text: str, limit: int = 24) -> str:
                 tail.pop(0)
         shown = [*head, "…", *tail]
     return "".join(shown).replace("$", r"\$")
+
+
+def font_for(text: str, size: float) -> ImageFont.FreeTypeFont:
+    """A font for drawing on pictures: the first that has all signs of the text, size in dots."""
+    fonts = _fonts()
+    best = max(fonts, key=lambda font: sum(ord(sign) in font[1] for sign in text))
+    return _pillow_font(best[0], size)
+
+
+@functools.lru_cache(maxsize=64)
+def _pillow_font(family: str, size: float) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(font_manager.findfont(family), size)
 
 
 def class_labels(classes: Sequence[str], limit: int = 24) -> list[str]:

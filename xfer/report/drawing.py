@@ -12,9 +12,11 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 
+from xfer.checkpoint import replacing
 from xfer.errors import XferError
+from xfer.report.boxes import boxes_on
 from xfer.report.canvas import BLUE, DPI, GREY, INK, PALE, legible, save
-from xfer.types import ClassPrediction
+from xfer.types import BoxPrediction, ClassPrediction
 
 MOST = 5
 ROW = 24
@@ -22,20 +24,38 @@ NARROWEST, LARGEST = 360, 1200
 
 
 def draw_prediction(
-    image: NDArray[np.uint8], prediction: Any, classes: Sequence[str], path: Path
+    image: NDArray[np.uint8],
+    prediction: Any,
+    classes: Sequence[str],
+    path: Path,
+    min_score: float | None = None,
 ) -> None:
-    """Writes the picture with the five best classes and their probabilities under it.
+    """Writes the picture with its boxes, or with the five best classes under it.
 
     Args:
-        image: uint8 (H, W, 3); more than 1200 pixels a side are shrunk.
-        prediction: a ClassPrediction.
-        classes: names; a score's position is an index into them.
+        image: uint8 (H, W, 3); large ones are shrunk.
+        prediction: a BoxPrediction or a ClassPrediction.
+        classes: names; labels, and the positions of scores, are indices into them.
         path: the PNG to write.
+        min_score: of boxes: the least score drawn; None: 0.5, or the best few where none has it.
 
-    Raises: XferError for another kind of prediction.
+    Raises: XferError for another kind of prediction, and for min_score where there are no boxes.
     """
+    if isinstance(prediction, BoxPrediction):
+        with replacing(path) as temporary:
+            boxes_on(image, prediction, classes, min_score).save(temporary, format="png")
+        return
     if not isinstance(prediction, ClassPrediction):
         raise XferError(f"a {type(prediction).__name__} can't be drawn")
+    if min_score is not None:
+        raise XferError("--min-score is for boxes; these are classes of whole pictures")
+    _draw_classes(image, prediction, classes, path)
+
+
+def _draw_classes(
+    image: NDArray[np.uint8], prediction: ClassPrediction, classes: Sequence[str], path: Path
+) -> None:
+    """Writes the picture with the five best classes and their probabilities under it."""
     scale = min(1.0, LARGEST / max(image.shape[:2]))
     size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
     if scale < 1:

@@ -12,20 +12,25 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 
-from xfer.report.canvas import DPI, GREEN, GREY, INK, RED, legible, save
+from xfer.metrics.example import Mark
+from xfer.report.canvas import BLUE, DPI, GREEN, GREY, INK, RED, legible, save
 
 SIDE, GAP, LINE = 190, 12, 15
 COLUMNS = 6
 LETTERS = 28
+# colour and line of a box by its role; three kinds of line, so that colour is not needed
+MARKS = {"right": (GREEN, "-"), "wrong": (RED, "--"), "missed": (BLUE, ":")}
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """image uint8 (H, W, 3); lines of text under it; good: right, wrong, or None for neither."""
+    """image uint8 (H, W, 3); lines of text under it; good: right, wrong, or None for neither;
+    marks: boxes on it, in its own pixels."""
 
     image: NDArray[np.uint8]
     lines: tuple[str, ...]
     good: bool | None = None
+    marks: tuple[Mark, ...] = ()
 
 
 def mosaic(tiles: Sequence[Tile], path: Path, title: str = "") -> None:
@@ -50,7 +55,14 @@ def mosaic(tiles: Sequence[Tile], path: Path, title: str = "") -> None:
         x = GAP + i % columns * (SIDE + GAP)
         y = head + GAP + i // columns * (SIDE + text + GAP)
         colour = GREY if tile.good is None else GREEN if tile.good else RED
-        _paste(canvas, tile.image, x, y)
+        left, top, scale = _paste(canvas, tile.image, x, y)
+        for mark in tile.marks:
+            (x1, y1, x2, y2), (line, style) = mark.box_xyxy, MARKS[mark.role]
+            corner = left + x1 * scale, top + y1 * scale
+            # a light line under it keeps a thin box visible on any picture
+            for width_, ink, how in ((2.6, "white", "-"), (1.3, line, style)):
+                ax.add_patch(Rectangle(corner, (x2 - x1) * scale, (y2 - y1) * scale, fill=False,
+                                       ec=ink, lw=width_, ls=how))  # fmt: skip
         ax.add_patch(Rectangle((x, y), SIDE, SIDE, fill=False, ec=colour, lw=2.5))
         mark = "" if tile.good is None else "✓ " if tile.good else "✗ "
         for number, line in enumerate(tile.lines):
@@ -64,8 +76,10 @@ def mosaic(tiles: Sequence[Tile], path: Path, title: str = "") -> None:
     save(figure, path)
 
 
-def _paste(canvas: NDArray[np.uint8], image: NDArray[np.uint8], x: int, y: int) -> None:
-    """Puts a picture into the middle of a square of `SIDE` dots."""
+def _paste(
+    canvas: NDArray[np.uint8], image: NDArray[np.uint8], x: int, y: int
+) -> tuple[int, int, float]:
+    """Puts a picture into the middle of a square of `SIDE` dots; its left, its top, its scale."""
     height, width = image.shape[:2]
     scale = SIDE / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -75,3 +89,4 @@ def _paste(canvas: NDArray[np.uint8], image: NDArray[np.uint8], x: int, y: int) 
     canvas[y : y + SIDE, x : x + SIDE] = 238
     top, left = y + (SIDE - size[1]) // 2, x + (SIDE - size[0]) // 2
     canvas[top : top + size[1], left : left + size[0]] = small
+    return left, top, scale

@@ -13,7 +13,9 @@ from xfer.metrics.example import Example
 from xfer.report.bars import per_class_bars
 from xfer.report.confusion import confusion
 from xfer.report.curves import curves
+from xfer.report.error_bars import error_bars
 from xfer.report.mosaic import Tile, mosaic
+from xfer.report.precision_recall import precision_recall
 
 MOST_TILES = 24
 MOST_CLASSES = 2000
@@ -23,7 +25,7 @@ def plot_run(
     folder: Path,
     events: Sequence[dict[str, Any]],
     metric: Any,
-    fetch_image: Callable[[str], NDArray[np.uint8]],
+    fetch_image: Callable[[str], NDArray[np.uint8]] | None,
     classes: Sequence[str],
 ) -> list[Path]:
     """Draws what there is to draw of a run.
@@ -32,12 +34,12 @@ def plot_run(
         folder: the run's; files go to plots/ in it.
         events: the log's events.
         metric: the metric over the pictures that were scored last, or None.
-        fetch_image: sample id -> uint8 (H, W, 3).
+        fetch_image: sample id -> uint8 (H, W, 3); None where there are no pictures.
         classes: class names.
 
     Returns: the files written: curves.png; of a metric with examples() worst.png and
         predictions.png; with a confusion matrix (up to 2000 classes) confusion.png; with scores a
-        class classes.png.
+        class classes.png; with curves() precision_recall.png; with kinds of errors errors.png.
     """
     plots = folder / "plots"
     written: list[Path] = []
@@ -52,15 +54,21 @@ def plot_run(
         return written
     if hasattr(metric, "confusion") and len(classes) <= MOST_CLASSES:
         confusion(metric.confusion, classes, at("confusion.png"))
-    rows = metric.compute().get("per_class", {})
+    scores = metric.compute()
+    if hasattr(metric, "curves"):
+        precision_recall(metric.curves(), at("precision_recall.png"))
+    if "errors" in scores:
+        error_bars(scores["errors"], scores["error_counts"], at("errors.png"))
+    rows = scores.get("per_class", {})
     label = next((key for row in rows.values() for key in row if key in ("ap", "acc")), None)
     if label is not None and len(rows) > 2:
-        scores = {name: row[label] for name, row in rows.items()}
+        values = {name: row[label] for name, row in rows.items()}
         counts = {name: row.get("positives", row["n"]) for name, row in rows.items()}
         words = {"ap": "average precision", "acc": "share right"}[label]
-        per_class_bars(scores, counts, at("classes.png"), words)
+        unit = getattr(metric, "unit", "pictures")
+        per_class_bars(values, counts, at("classes.png"), words, unit)
     examples: list[Example] = metric.examples() if hasattr(metric, "examples") else []
-    if examples:
+    if examples and fetch_image is not None:
         worst, title = _worst(examples)
         mosaic(_tiles(worst, fetch_image), at("worst.png"), title)
         some = [examples[i] for i in _spread(len(examples))]
@@ -87,4 +95,4 @@ def _spread(count: int) -> list[int]:
 
 
 def _tiles(examples: list[Example], fetch_image: Callable[[str], NDArray[np.uint8]]) -> list[Tile]:
-    return [Tile(fetch_image(e.id), e.lines, e.good) for e in examples]
+    return [Tile(fetch_image(e.id), e.lines, e.good, e.marks) for e in examples]

@@ -1,0 +1,120 @@
+"""True boxes to score results against, and every name by which results may speak of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.data.boxes import category_ids, image_ids
+from xfer.data.coco_json import Id, plain_id, read_coco_json
+from xfer.data.open import open_data
+from xfer.data.source import annotation
+from xfer.errors import DataError
+from xfer.metrics.boxes import TrueBoxes, to_xywh
+
+ROLES = ("val", "test", "train")
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """The true boxes of one split.
+
+    name, format, split | what the user called the data; how they were read; which part
+    ids        | N texts, one a picture: by them equal scores rank, numbers read as numbers
+    images     | what results may call a picture -> its index
+    classes    | C names
+    categories | what results may call a class -> its index
+    boxes      | the true boxes
+    sizes      | int64 (N, 2): height and width; (0, 0): not known
+    """
+
+    name: str
+    format: str
+    split: str
+    ids: tuple[str, ...]
+    images: dict[Id, int]
+    classes: tuple[str, ...]
+    categories: dict[Id, int]
+    boxes: TrueBoxes
+    sizes: NDArray[np.int64]
+
+
+def open_truth(data: str, split: str = "") -> GroundTruth:
+    """The true boxes that a spec names; no picture is decoded, and a COCO json needs none.
+
+    A COCO json named as a file is taken as it is, boxes neither clipped nor dropped, so that its
+    figures are pycocotools' own. Everything else is read as training would read it.
+
+    Args:
+        split: val, test or train; the first of these that there is when left out.
+    """
+    head, colon, rest = data.partition(":")
+    path = Path(rest if colon and head == "coco" else data).expanduser()
+    if path.suffix.casefold() == ".json" and path.is_file():
+        if split:
+            raise DataError(f"{path} is one file: it has no split {split!r}")
+        return _from_json(path)
+    bundle = open_data(data, kind="detect", cut=False, check=False)
+    if bundle.kind != "detect":
+        raise DataError(f"{data} holds {bundle.kind} data: no boxes to compare with")
+    role = split or next((r for r in ROLES if r in bundle.splits), "")
+    if role not in bundle.splits:
+        raise DataError(f"{data}: no {role!r} split", f"it has {', '.join(bundle.splits)}")
+    source = bundle.splits[role]
+    found = [annotation(source, i) for i in range(len(source))]
+    counts = [len(a.labels) for a in found]
+    empty = np.zeros((0, 4))
+    boxes = TrueBoxes(
+        np.repeat(np.arange(len(found)), counts),
+        np.concatenate([np.zeros(0, np.int64), *(a.labels for a in found)]),
+        to_xywh(np.concatenate([empty, *(a.boxes for a in found)])),
+        np.concatenate([np.zeros(0), *(a.areas for a in found)]),
+        np.concatenate([np.zeros(0, bool), *(a.crowd for a in found)]),
+        np.concatenate([np.zeros(0, bool), *(a.difficult for a in found)]),
+    )
+    own, names = image_ids(source), category_ids(source)
+    images: dict[Id, int] = {} if own is None else {key: i for i, key in enumerate(own)}
+    _add_names(images, source.ids, numbers=own is None)
+    classes = bundle.classes
+    return GroundTruth(
+        bundle.name, bundle.format, role, tuple(source.ids), images, classes,
+        {(names[name] if names else c + 1): c for c, name in enumerate(classes)},
+        boxes, np.array([a.size for a in found], np.int64).reshape(-1, 2),
+    )  # fmt: skip
+
+
+def _from_json(path: Path) -> GroundTruth:
+    table = read_coco_json(path)
+    images: dict[Id, int] = {key: i for i, key in enumerate(table.image_ids)}
+    _add_names(images, table.file_names, numbers=False)
+    boxes = TrueBoxes(
+        table.picture, table.category, table.boxes_xywh, table.areas, table.crowd,
+        np.zeros(len(table.picture), bool),
+    )  # fmt: skip
+    return GroundTruth(
+        str(path), "coco", path.stem, tuple(map(str, table.image_ids)), images, table.categories,
+        {key: c for c, key in enumerate(table.category_ids)}, boxes, table.sizes,
+    )  # fmt: skip
+
+
+def _add_names(images: dict[Id, int], files: Sequence[str], numbers: bool) -> None:
+    """Adds each picture's path, name and stem, where that says which picture is meant.
+
+    Args:
+        numbers: a stem that is a number (000042) is also known as that number.
+    """
+    for form in (str, lambda f: Path(f).name, lambda f: Path(f).stem):
+        taken: dict[Id, list[int]] = {}
+        for i, file in enumerate(files):
+            text = form(file)
+            key: Id = plain_id(text) or text
+            taken.setdefault(key, []).append(i)
+            if numbers and text.isdecimal() and int(text) != key:
+                taken.setdefault(int(text), []).append(i)
+        for key, which in taken.items():
+            if len(which) == 1 and (numbers or isinstance(key, str)):
+                images.setdefault(key, which[0])

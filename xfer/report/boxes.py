@@ -1,0 +1,151 @@
+"""A picture with boxes on it, each with its class and score on a tag that stays in the picture."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageColor, ImageDraw
+
+from xfer.report.canvas import SERIES, class_labels, font_for
+from xfer.types import BoxPrediction
+
+SURE = 0.5
+FEW = 3
+HIDDEN = 0.05  # share of a tag that another may hide
+SMALLEST, LARGEST = 320, 1600
+# the golden ratio: hues that follow each other are far apart, however many there are
+_TURN = 0.618034
+
+Rect = tuple[float, float, float, float]
+
+
+def choose(prediction: BoxPrediction, min_score: float | None = None) -> NDArray[np.int64]:
+    """Rows of the boxes to draw, the best last, so that it lies on top.
+
+    Args:
+        min_score: those with at least this score; None: 0.5, or the best 3 where none has it.
+    """
+    order = np.argsort(prediction.scores, kind="stable")
+    chosen = order[prediction.scores[order] >= (SURE if min_score is None else min_score)]
+    return order[-FEW:] if min_score is None and not len(chosen) else chosen
+
+
+def boxes_on(
+    image: NDArray[np.uint8],
+    prediction: BoxPrediction,
+    classes: Sequence[str],
+    min_score: float | None = None,
+) -> Image.Image:
+    """The picture with its boxes, as an RGB image.
+
+    Its own size, but enlarged by a whole number where it is so small (long side below 320) that
+    tags would hide it, and shrunk to 1600.
+
+    Args:
+        image: uint8 (H, W, 3); prediction: boxes in its pixels; classes: names.
+        min_score: as in `choose`. Boxes below 0.5 get a thinner line.
+    """
+    height, width = image.shape[:2]
+    longest = max(height, width)
+    scale = min(1.0, LARGEST / longest) if longest > SMALLEST else float(-(-SMALLEST // longest))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    canvas = Image.fromarray(image)
+    if size != (width, height):
+        how = Image.Resampling.NEAREST if scale > 4 else Image.Resampling.BICUBIC
+        canvas = canvas.resize(size, how)
+    draw = ImageDraw.Draw(canvas)
+    line = max(2, round(max(size) / 320))
+    letters = min(28.0, max(11.0, max(size) / 42))
+    labels = class_labels(classes)
+    chosen = choose(prediction, min_score)
+    rects: list[Rect] = []
+    for row in chosen.tolist():
+        x1, y1, x2, y2 = (prediction.boxes[row].astype(float) * scale).tolist()
+        # right and bottom are exclusive; a box of no width is still seen
+        rect = _inside((x1, y1, max(x2 - 1, x1), max(y2 - 1, y1)), size)
+        rects.append(rect)
+        thick = line if prediction.scores[row] >= SURE else max(1, line // 2)
+        draw.rectangle(_grown(rect, 1), outline="white", width=thick + 2)
+        draw.rectangle(rect, outline=colour_of(int(prediction.labels[row])), width=thick)
+    taken: list[Rect] = []
+    # the best box chooses the place of its tag first
+    for row, rect in reversed(list(zip(chosen.tolist(), rects, strict=True))):
+        c, score = int(prediction.labels[row]), float(prediction.scores[row])
+        name = labels[c].replace(r"\$", "$")
+        # in a crowd a box is left with its score alone, then with its colour alone
+        for text in (f"{name} {score:.2f}", f"{score:.2f}"):
+            spot = _tag(draw, text, rect, taken, size, letters, colour_of(c))
+            if spot is not None:
+                taken.append(spot)
+                break
+    return canvas
+
+
+def colour_of(c: int) -> str:
+    """The colour of class c: six that are told apart with every colour vision, then by hue."""
+    if c < len(SERIES):
+        return SERIES[c]
+    red, green, blue = colorsys.hsv_to_rgb(c * _TURN % 1, 0.75, (0.95, 0.65)[c % 2])
+    return f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
+
+
+def _tag(
+    draw: ImageDraw.ImageDraw,
+    text: str,
+    rect: Rect,
+    taken: Sequence[Rect],
+    size: tuple[int, int],
+    letters: float,
+    colour: str,
+) -> Rect | None:
+    """Writes a tag at its box, where it hides no other; returns where it is, None: nowhere."""
+    font = font_for(text, letters)
+    ascent, descent = font.getmetrics()
+    pad = max(2, round(letters / 6))
+    wide, high = draw.textlength(text, font) + 2 * pad, float(ascent + descent)
+    x1, y1, x2, y2 = rect
+    places = [(x1, y1 - high), (x1, y1), (x1, y2), (x1, y2 - high), (x2 - wide, y1 - high),
+              (x2 - wide, y1), (x2 - wide, y2), (x2 - wide, y2 - high)]  # fmt: skip
+
+    def cost(place: tuple[float, float]) -> float:
+        spot = _moved_in((*place, place[0] + wide, place[1] + high), size)
+        away = abs(spot[0] - place[0]) + abs(spot[1] - place[1])
+        return sum(_shared(spot, other) for other in taken) + high * away
+
+    best = min(places, key=cost)
+    spot = _moved_in((*best, best[0] + wide, best[1] + high), size)
+    if any(_shared(spot, other) > HIDDEN * wide * high for other in taken):
+        return None
+    draw.rectangle(spot, fill=colour)
+    red, green, blue = ImageColor.getrgb(colour)[:3]
+    ink = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "white"
+    draw.text((spot[0] + pad, spot[1]), text, font=font, fill=ink)
+    return spot
+
+
+def _inside(rect: Rect, size: tuple[int, int]) -> Rect:
+    """The part of a box that is in the picture."""
+    right, bottom = size[0] - 1, size[1] - 1
+    x1, y1 = min(max(rect[0], 0), right), min(max(rect[1], 0), bottom)
+    return x1, y1, max(x1, min(rect[2], right)), max(y1, min(rect[3], bottom))
+
+
+def _moved_in(rect: Rect, size: tuple[int, int]) -> Rect:
+    """A tag moved until it is in the picture; where it is wider than that, its beginning is."""
+    x = max(0.0, min(rect[0], size[0] - 1 - (rect[2] - rect[0])))
+    y = max(0.0, min(rect[1], size[1] - 1 - (rect[3] - rect[1])))
+    return x, y, x + rect[2] - rect[0], y + rect[3] - rect[1]
+
+
+def _grown(rect: Rect, by: int) -> Rect:
+    return rect[0] - by, rect[1] - by, rect[2] + by, rect[3] + by
+
+
+def _shared(a: Rect, b: Rect) -> float:
+    """The area that two tags share."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    return max(0.0, width) * max(0.0, height)
