@@ -11,7 +11,7 @@ Where the digits lie is worked out when the source is made (a second for all); p
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -30,15 +30,16 @@ COUNT = (3, 8)
 HEIGHT = (8, 64)  # pixels
 TOUCHING = 0.3  # share of digits that are put against another, where there is room
 CONTRAST = 50  # least difference between a digit's grey and the mean of what it covers, 0..255
-HIDDEN = 0.1  # a digit's ink that later ones may cover, share
+HIDDEN = 0.1  # a digit's ink that a later one may cover, share
+OVERLAP = 0.15  # of the smaller of two boxes, that the other one may cover
 INK = 0.4  # a pixel belongs to the digit where the pen covers so much of it
 BACKGROUND = "background"
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A digit in a scene: which one, its place and size in pixels, and its grey as a draw from
-    0..1 among those that stand out."""
+    """A digit in a scene: which one, the place and size of its frame in pixels, and its grey as a
+    draw from 0..1 among those that stand out."""
 
     digit: int
     top: int
@@ -46,6 +47,14 @@ class Placed:
     height: int
     width: int
     grey: float
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.top, self.top + self.height)
+
+    @property
+    def columns(self) -> slice:
+        return slice(self.left, self.left + self.width)
 
 
 def scenes(kind: str) -> Reading:
@@ -140,54 +149,61 @@ class SceneSource:
         rng = np.random.default_rng((self._seed, i))
         owners = np.zeros((SIDE, SIDE), np.uint8)
         layout: list[Placed] = []
+        boxes: list[tuple[float, ...]] = []
         wanted = int(rng.integers(COUNT[0], COUNT[1] + 1))
-        for _ in range(60):
-            touching = bool(layout) and rng.random() < TOUCHING
-            new = self._propose(rng, layout[int(rng.integers(len(layout)))] if touching else None)
-            if new is not None and self._fits(new, touching, layout, owners):
+        for _ in range(80):
+            beside = boxes[int(rng.integers(len(boxes)))] if boxes else None
+            new = self._propose(rng, beside if rng.random() < TOUCHING else None)
+            if new is not None and (hidden := self._hidden(new, boxes, owners)) is not None:
                 layout.append(new)
+                owners[new.rows, new.columns][self._alpha(new) >= INK] = len(layout)
+                boxes.append(_extent(owners == len(layout)))
+                for k in hidden:
+                    boxes[k] = _extent(owners == k + 1)
             if len(layout) == wanted:
                 break
-        return layout, [_extent(owners == k + 1) for k in range(len(layout))]
+        return layout, boxes
 
-    def _propose(self, rng: np.random.Generator, beside: Placed | None) -> Placed | None:
-        """A digit anywhere, or against another one; None where that leaves the scene."""
+    def _propose(self, rng: np.random.Generator, beside: tuple[float, ...] | None) -> Placed | None:
+        """A digit anywhere, or against the box of another one; None where it is too large or small
+        or leaves the scene."""
         digit = int(rng.integers(len(self.ink)))
-        height = int(rng.integers(HEIGHT[0], HEIGHT[1] + 1))
-        rows, columns = _tight(self.ink[digit]).shape
-        width = max(2, round(height * columns / rows * float(rng.uniform(0.85, 1.15))))
-        grey = float(rng.random())
-        x, y = (int(v) for v in rng.integers(0, (max(1, SIDE - width), max(1, SIDE - height))))
+        rows, columns = _framed(self.ink[digit]).shape
+        # the frame of a digit is 1.25 times its ink, more or less
+        height = round(1.25 * rng.integers(HEIGHT[0], HEIGHT[1] + 1))
+        width = max(2, round(height * columns / rows * rng.uniform(0.85, 1.15)))
+        new = Placed(digit, 0, 0, height, width, float(rng.random()))
+        x1, y1, x2, y2, _ = (int(v) for v in _extent(self._alpha(new) >= INK))
+        if not HEIGHT[0] <= y2 - y1 <= HEIGHT[1] or max(width, height) > SIDE:
+            return None
+        left, top = (int(rng.integers(0, SIDE - n + 1)) for n in (width, height))
         if beside is not None:
-            close = int(rng.integers(0, 3))  # pixels that the two boxes share
-            shift = float(rng.uniform(-0.3, 0.3))
-            y = round(beside.top + (beside.height - height) / 2 + shift * height)
+            shared = int(rng.integers(0, 3))  # pixels that the two boxes share
+            slip = float(rng.uniform(-0.3, 0.3)) * (y2 - y1)
+            top = round((beside[1] + beside[3] - y1 - y2) / 2 + slip)
             right = rng.random() < 0.5
-            x = beside.left + beside.width - close if right else beside.left - width + close
-        inside = x >= 0 and y >= 0 and x + width <= SIDE and y + height <= SIDE
-        return Placed(digit, y, x, height, width, grey) if inside else None
+            left = int(beside[2]) - shared - x1 if right else int(beside[0]) + shared - x2
+        inside = left >= 0 and top >= 0 and left + width <= SIDE and top + height <= SIDE
+        return replace(new, top=top, left=left) if inside else None
 
-    def _fits(
-        self, new: Placed, touching: bool, layout: list[Placed], owners: NDArray[np.uint8]
-    ) -> bool:
-        """Draws the digit's ink into `owners` if it hides little of the others, and tells so."""
-        margin = 0 if touching else 2
-        area = owners[max(0, new.top - margin) : new.top + new.height + margin,
-                      max(0, new.left - margin) : new.left + new.width + margin]  # fmt: skip
-        if area.any() and not touching:
-            return False
-        under = owners[new.top : new.top + new.height, new.left : new.left + new.width]
+    def _hidden(
+        self, new: Placed, boxes: list[tuple[float, ...]], owners: NDArray[np.uint8]
+    ) -> list[int] | None:
+        """The digits of which a new one hides some ink; None where it lies over much of any."""
         ink = self._alpha(new) >= INK
-        covered = np.bincount(under[ink], minlength=len(layout) + 1)[1:]
-        for k, lost in enumerate(covered.tolist()):
-            if lost and lost > HIDDEN * np.count_nonzero(self._alpha(layout[k]) >= INK):
-                return False
-        under[ink] = len(layout) + 1
-        return True
+        covered = np.bincount(owners[new.rows, new.columns][ink], minlength=len(boxes) + 1)[1:]
+        x1, y1, x2, y2, _ = _extent(ink)
+        x1, y1, x2, y2 = x1 + new.left, y1 + new.top, x2 + new.left, y2 + new.top
+        for lost, (a1, b1, a2, b2, area) in zip(covered.tolist(), boxes, strict=True):
+            shared = max(0, min(x2, a2) - max(x1, a1)) * max(0, min(y2, b2) - max(y1, b1))
+            smaller = min((x2 - x1) * (y2 - y1), (a2 - a1) * (b2 - b1))
+            if lost > HIDDEN * area or shared > OVERLAP * smaller:
+                return None
+        return np.flatnonzero(covered).tolist()
 
     def _alpha(self, placed: Placed) -> NDArray[np.float32]:
         """float32 (height, width): how much of each pixel the pen covers, 0..1."""
-        ink = _tight(self.ink[placed.digit]).astype(np.float32) / 255
+        ink = _framed(self.ink[placed.digit]).astype(np.float32) / 255
         size = placed.width, placed.height
         grown: Any = cv2.resize(ink, size, interpolation=cv2.INTER_CUBIC)
         return np.clip(grown, 0, 1).astype(np.float32)
@@ -198,22 +214,20 @@ class SceneSource:
         canvas = _texture(rng)
         owners = np.zeros((SIDE, SIDE), np.uint8)
         for k, placed in enumerate(self.placed[i]):
-            rows = slice(placed.top, placed.top + placed.height)
-            columns = slice(placed.left, placed.left + placed.width)
             alpha = self._alpha(placed)
-            under = canvas[rows, columns]
+            under = canvas[placed.rows, placed.columns]
             grey = _standing_out(float(under.mean()), placed.grey)
-            canvas[rows, columns] = under + alpha[:, :, None] * (grey - under)
-            owners[rows, columns][alpha >= INK] = k + 1
+            under += alpha[:, :, None] * (grey - under)
+            owners[placed.rows, placed.columns][alpha >= INK] = k + 1
         canvas += rng.normal(0, float(rng.uniform(2, 8)), (SIDE, SIDE, 1))
         return np.clip(np.rint(canvas), 0, 255).astype(np.uint8), owners
 
 
-def _tight(ink: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A digit without the margins that hold less than INK."""
+def _framed(ink: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A digit with a margin of one: the pixels that hold INK or more, and those beside them."""
     seen = ink >= INK * 255
     rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
-    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return np.pad(ink, 1)[rows[0] : rows[-1] + 3, columns[0] : columns[-1] + 3]
 
 
 def _extent(seen: NDArray[np.bool_]) -> tuple[float, ...]:
