@@ -56,7 +56,8 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         rows=lambda: rows,
         to_json=lambda: rows,
         to_csv=lambda: "id,label\na b.jpg,ant\n",
-        draw=lambda folder: drawn.append(folder) or [folder / "a b.png"],
+        to_table=lambda min_score: [{"id": "a b.jpg", "label": "ant"}],
+        draw=lambda folder, min_score: drawn.append(folder) or [folder / "a b.png"],
     )
     monkeypatch.setitem(
         sys.modules, "xfer.predict", SimpleNamespace(predict=lambda *words, **options: found)

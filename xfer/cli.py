@@ -287,28 +287,50 @@ def predict(
         Path | None,
         typer.Option(metavar="DIR", show_default=False, help="also draw <stem>.png there"),
     ] = None,
-    format: Annotated[str, typer.Option(metavar="F", help="table, json or csv")] = "table",
+    format: Annotated[
+        str,
+        typer.Option(
+            metavar="F",
+            help="table, json, csv, or of boxes coco: COCO results, image_id the number that the "
+            "file's stem is, else its name, category_id as in the COCO file trained on, else 1 "
+            "for the first class",
+        ),
+    ] = "table",
+    min_score: Annotated[
+        float | None,
+        typer.Option(
+            metavar="P",
+            show_default=False,
+            min=0,
+            max=1,
+            help="boxes of at least this score; when left out json, csv and coco have all, tables "
+            "and drawings those of 0.5 (drawings the best few where there is none)",
+        ),
+    ] = None,
     tta: Tta = "",
     device: Device = "auto",
     batch: Annotated[int, typer.Option(metavar="N", min=1, help="pictures at a time")] = 32,
 ) -> None:
     """Say what is in pictures, by a run's best weights."""
-    if format not in ("table", "json", "csv"):
-        raise XferError(f"--format {format}: unknown", "choose table, json or csv")
+    if format not in ("table", "json", "csv", "coco"):
+        raise XferError(f"--format {format}: unknown", "choose table, json, csv or coco")
     if tta:
         checked("--tta", tta, FIELDS["eval.tta"])
     from xfer.predict import predict as look
 
     found = look(run, paths, tta=tta, device=device, batch=batch)
+    if min_score is not None:
+        found = found.at_least(min_score)
     if draw is not None:
-        show.note(f"drawn in {draw}: {len(found.draw(draw))}")
-    if show.json or format == "json":
+        show.note(f"drawn in {draw}: {len(found.draw(draw, min_score))}")
+    if format == "coco":
+        show.document(found.to_coco())
+    elif show.json or format == "json":
         show.document(found.to_json())
     elif format == "csv":
         show.text(found.to_csv().rstrip("\n"))
     else:
-        rows = [{k: v for k, v in row.items() if not isinstance(v, dict)} for row in found.rows()]
-        show.table(rows)
+        show.table(found.to_table(min_score))
 
 
 command(app, "features", flags=cli_features.FLAGS, panel="Features")(cli_features.features)

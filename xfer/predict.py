@@ -19,10 +19,11 @@ from xfer.data.walk import find_pictures
 from xfer.device import Place, find_device, find_precision
 from xfer.errors import DataError, XferError
 from xfer.finish import rows_to_csv
+from xfer.predict_boxes import COLUMNS, at_least, coco_results, csv_rows, table_row
 from xfer.recipe import DataTable
 from xfer.run import Run
 from xfer.task import Task
-from xfer.types import DataInfo, Sample
+from xfer.types import BoxPrediction, DataInfo, Sample
 
 
 def load(run: Path | str, *, device: str = "auto", place: Place | None = None) -> Model:
@@ -56,17 +57,20 @@ def load(run: Path | str, *, device: str = "auto", place: Place | None = None) -
             str(error).splitlines()[-1].strip(),
         ) from error
     place.put(task)
-    return Model(task.eval(), place, about.get("tta", "none"), folder.path)
+    ids = tuple(about.get("category_ids", ()))
+    return Model(task.eval(), place, about.get("tta", "none"), folder.path, ids)
 
 
 @dataclass(frozen=True)
 class Model:
-    """A trained model. `classes` are its classes; `task` the module itself."""
+    """A trained model. `classes` are its classes, `category_ids` what a COCO file calls them, where
+    it was trained on one; `task` is the module itself."""
 
     task: Task
     place: Place
     tta: str = "none"
     path: Path | None = None
+    category_ids: tuple[int | str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -83,6 +87,7 @@ class Model:
         Raises: DataError for a picture that can't be read.
         """
         tta = tta or self.tta
+        self.task.check_views(tta)
         transform = self.task.transform(False, tta)
         samples = list(gather_samples(images))
         found: list[Any] = []
@@ -92,7 +97,7 @@ class Model:
             moved = self.task.collate([transform(s, unused) for s in part]).to(self.place.device)
             with self.place.autocast():
                 found.extend(self.task.predict(moved, tta))
-        return Predictions(self.task, tuple(found), tuple(samples))
+        return Predictions(self.task, tuple(found), tuple(samples), self.category_ids)
 
     def _read(self, sample: Sample | Path) -> Sample:
         side = self.task.short_side
@@ -103,11 +108,12 @@ class Model:
 
 @dataclass(frozen=True)
 class Predictions(Sequence[Any]):
-    """Predictions in the order of the pictures; each also as a flat row of plain values."""
+    """Predictions in the order of the pictures; each also as a row of plain values."""
 
     task: Task
     items: tuple[Any, ...]
     samples: tuple[Sample | Path, ...]
+    category_ids: tuple[int | str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.items)
@@ -115,18 +121,38 @@ class Predictions(Sequence[Any]):
     def __getitem__(self, i: Any) -> Any:
         return self.items[i]
 
+    @property
+    def _boxes(self) -> bool:
+        return bool(self.items) and isinstance(self.items[0], BoxPrediction)
+
+    def at_least(self, score: float) -> Predictions:
+        """Without boxes of a lower score. Raises XferError for predictions that are no boxes."""
+        if self.items and not self._boxes:
+            raise XferError("--min-score is for boxes; these are classes of whole pictures")
+        return replace(self, items=tuple(at_least(item, score) for item in self.items))
+
     def rows(self) -> list[dict[str, Any]]:
-        """One dict a picture: id, what was found, and the scores by class name."""
+        """One dict a picture: id and scores by class name, or "boxes": label, score and corners."""
         return [self.task.describe(item) for item in self.items]
 
     def to_json(self) -> list[dict[str, Any]]:
         return self.rows()
 
+    def to_table(self, min_score: float | None = None) -> list[dict[str, Any]]:
+        """One flat dict a picture; of boxes their number by class, those of 0.5 or `min_score`."""
+        if self._boxes:
+            return [table_row(item, self.task.info.classes, min_score) for item in self.items]
+        return [{k: v for k, v in row.items() if not isinstance(v, dict)} for row in self.rows()]
+
     def to_csv(self) -> str:
-        """One line a picture; lists are joined by blanks, scores get a column a class."""
+        """One line a picture; lists are joined by blanks, scores get a column a class. Of boxes,
+        one line a box."""
         if not self.items:
             return ""
         classes = self.task.info.classes
+        if self._boxes:
+            lines = [line for item in self.items for line in csv_rows(item, classes)]
+            return rows_to_csv(lines) if lines else ",".join(COLUMNS) + "\n"
         flat: list[dict[str, Any]] = []
         for row in self.rows():
             line: dict[str, Any] = {
@@ -138,8 +164,21 @@ class Predictions(Sequence[Any]):
             flat.append(line)
         return rows_to_csv(flat)
 
-    def draw(self, folder: Path | str) -> list[Path]:
-        """Writes <stem>.png for each picture into the folder; equal stems get a number."""
+    def to_coco(self) -> list[dict[str, Any]]:
+        """COCO results, see `coco_results`; classes by the ids of the COCO file that the model was
+        trained on, else 1 is the first. Raises XferError for predictions that are no boxes."""
+        if self.items and not self._boxes:
+            raise XferError("COCO results are boxes; these are classes of whole pictures",
+                            "--format json or csv")  # fmt: skip
+        ids = self.category_ids or range(1, len(self.task.info.classes) + 1)
+        return coco_results(self.items, ids)
+
+    def draw(self, folder: Path | str, min_score: float | None = None) -> list[Path]:
+        """Writes <stem>.png for each picture into the folder; equal stems get a number.
+
+        Args:
+            min_score: the least score of boxes drawn; None: 0.5, or the best few if none has it.
+        """
         from xfer.report.drawing import draw_prediction
 
         folder = Path(folder)
@@ -155,7 +194,7 @@ class Predictions(Sequence[Any]):
                 name = f"{stem}-{number}"
             taken.add(name)
             written.append(folder / f"{name}.png")
-            draw_prediction(image, item, self.task.info.classes, written[-1])
+            draw_prediction(image, item, self.task.info.classes, written[-1], min_score)
         return written
 
     def __str__(self) -> str:

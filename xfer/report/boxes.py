@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 
+from xfer.predict_boxes import SURE
 from xfer.report.canvas import SERIES, class_labels, font_for
 from xfer.types import BoxPrediction
 
-SURE = 0.5
 FEW = 3
 HIDDEN = 0.05  # share of a tag that another may hide
 SMALLEST, LARGEST = 320, 1600

@@ -1,0 +1,78 @@
+"""Predicted boxes as tables, csv and COCO results."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from xfer.types import BoxPrediction
+
+# boxes less sure than this are not counted in tables nor drawn, unless the user says otherwise
+SURE = 0.5
+COLUMNS = ("id", "label", "score", "x1", "y1", "x2", "y2")
+
+
+def at_least(prediction: BoxPrediction, score: float) -> BoxPrediction:
+    """The boxes with at least this score."""
+    keep = prediction.scores >= score
+    return replace(
+        prediction,
+        boxes=prediction.boxes[keep],
+        scores=prediction.scores[keep],
+        labels=prediction.labels[keep],
+    )
+
+
+def table_row(
+    prediction: BoxPrediction, classes: Sequence[str], min_score: float | None
+) -> dict[str, Any]:
+    """One line a picture: how many boxes of each class are sure enough, and the best score."""
+    kept = at_least(prediction, SURE if min_score is None else min_score)
+    counts = Counter(classes[c] for c in kept.labels.tolist())
+    return {
+        "id": prediction.id,
+        "boxes": len(kept.scores),
+        "found": ", ".join(f"{name} {n}" for name, n in counts.most_common()),
+        "best score": float(prediction.scores.max()) if len(prediction.scores) else None,
+    }
+
+
+def csv_rows(prediction: BoxPrediction, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """One dict a box, with the keys of COLUMNS."""
+    row = prediction.row(classes)
+    return [
+        dict(zip(COLUMNS, (row["id"], box["label"], box["score"], *box["box"]), strict=True))
+        for box in row["boxes"]
+    ]
+
+
+def coco_results(
+    predictions: Sequence[BoxPrediction], category_ids: Sequence[int | str]
+) -> list[dict[str, Any]]:
+    """COCO results: what `xfer eval --detections` and pycocotools' loadRes read.
+
+    image_id is the number that the file's stem is, where it is one (000000000139.jpg: 139), else
+    the file's name. Pixels are rounded to thousandths; scores are not, so that none become equal.
+
+    Args:
+        category_ids: what the annotation file calls each class.
+    """
+    found: list[dict[str, Any]] = []
+    for prediction in predictions:
+        file = Path(prediction.id)
+        image_id = int(file.stem) if file.stem.isdecimal() else file.name
+        columns = zip(prediction.boxes.tolist(), prediction.scores.tolist(),
+                      prediction.labels.tolist(), strict=True)  # fmt: skip
+        found += [
+            {
+                "image_id": image_id,
+                "category_id": category_ids[label],
+                "bbox": [round(v, 3) for v in (x1, y1, x2 - x1, y2 - y1)],
+                "score": score,
+            }
+            for (x1, y1, x2, y2), score, label in columns
+        ]
+    return found
