@@ -51,7 +51,8 @@ def selective_search(image: NDArray[np.uint8], most: int = 2000) -> NDArray[np.f
     if factor < 1:
         size = max(1, round(width * factor)), max(1, round(height * factor))
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    runs = [boxes for space in SPACES for boxes in _runs(cv2.cvtColor(small, space), factor)]
+    seen = [np.asarray(cv2.cvtColor(small, space), np.uint8) for space in SPACES]
+    runs = [boxes for one in seen for boxes in _runs(one, factor)]
     scale = np.array([width, height] * 2) / ([small.shape[1], small.shape[0]] * 2)
     seed = hashlib.blake2b(image.tobytes(), digest_size=8).digest()
     chance = np.random.default_rng(int.from_bytes(seed, "little"))

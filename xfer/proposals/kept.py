@@ -37,12 +37,17 @@ class KeptProposals:
         method: what they are from.
         ids: N names.
         boxes: N arrays (R, 4), xyxy, best first.
+        seconds: float32 (N,), CPU time that each picture took; None where they were read.
     """
 
     def __init__(
-        self, method: str, ids: Sequence[str], boxes: Sequence[NDArray[np.floating]]
+        self,
+        method: str,
+        ids: Sequence[str],
+        boxes: Sequence[NDArray[np.floating]],
+        seconds: NDArray[np.float32] | None = None,
     ) -> None:
-        self.method, self.ids = method, tuple(ids)
+        self.method, self.ids, self.seconds = method, tuple(ids), seconds
         self._boxes = tuple(_narrow(one) for one in boxes)
         self._index = {name: i for i, name in enumerate(self.ids)}
 
@@ -86,7 +91,5 @@ def _number(index: dict[str, int], which: int | str) -> int:
 def _narrow(boxes: NDArray[np.floating]) -> NDArray:
     """The boxes in two bytes a number where that loses nothing, else float32."""
     found = np.ascontiguousarray(boxes, np.float32).reshape(-1, 4)
-    small = (
-        found.astype(np.uint16) if found.size and found.min() >= 0 and found.max() < 65536 else None
-    )
-    return small if small is not None and (small == found).all() else found
+    whole = (found == np.rint(found)) & (found >= 0) & (found < 65536)
+    return found.astype(np.uint16) if whole.all() else found

@@ -10,16 +10,23 @@ from numpy.typing import NDArray
 from xfer.data.source import Source, annotation
 from xfer.errors import XferError, nearest
 from xfer.ops.grid import grid
-from xfer.proposals.kept import GridProposals, Proposals
+from xfer.proposals.files import read_proposals
+from xfer.proposals.kept import GridProposals, KeptProposals, Proposals
+from xfer.proposals.match import match_entries
+from xfer.proposals.search import Tick, search_all, search_one
 
 MOST = 2000
 METHODS = ("selective_search", "grid", "file:PATH")
 
-Tick = Callable[[int, int], None]
-
 
 def propose(
-    source: Source, method: str, *, most: int = MOST, tick: Tick | None = None, workers: int = -1
+    source: Source,
+    method: str,
+    *,
+    most: int = MOST,
+    tick: Tick | None = None,
+    workers: int = -1,
+    warn: Callable[[str], None] | None = None,
 ) -> Proposals:
     """Proposals for all pictures of a source, computed now where that is work.
 
@@ -29,6 +36,7 @@ def propose(
         most: boxes a picture, at most; the best are kept.
         tick: called with (pictures done, pictures in all).
         workers: processes that compute; -1: one a core, 0: in this process.
+        warn: told when computed boxes can't be kept under $XFER_CACHE any more.
 
     Raises: XferError for an unknown method; DataError for a picture that can't be decoded, and
         for a file that can't be read or lacks a picture.
@@ -37,7 +45,15 @@ def propose(
     if method == "grid":
         sizes = np.array([_size(source, i) for i in range(len(source))], np.int64)
         return GridProposals(source.ids, sizes.reshape(-1, 2), most)
-    raise XferError(f"proposals {method}: not built yet")
+    if method == "selective_search":
+        found = search_all(source, most, tick, workers, warn)
+        seconds = np.array([one[1] for one in found], np.float32)
+        return KeptProposals(method, source.ids, [one[0] for one in found], seconds)
+    path = method.removeprefix("file:")
+    read = read_proposals(path)
+    places = match_entries(read.ids, source, path, read.coco)
+    boxes = [_inside(read.boxes[place], _size(source, i))[:most] for i, place in enumerate(places)]
+    return KeptProposals(method, source.ids, boxes)
 
 
 def propose_one(image: NDArray[np.uint8], method: str, most: int = MOST) -> NDArray[np.float32]:
@@ -52,8 +68,8 @@ def propose_one(image: NDArray[np.uint8], method: str, most: int = MOST) -> NDAr
             "grid and selective_search are computed from any picture",
         )
     if method == "grid":
-        return grid(*image.shape[:2], most)
-    raise XferError(f"proposals {method}: not built yet")
+        return grid(image.shape[0], image.shape[1], most)
+    return search_one(image, most)
 
 
 def check_method(method: str) -> None:
@@ -70,3 +86,10 @@ def _size(source: Source, i: int) -> tuple[int, int]:
         height, width = source[i].image.shape[:2]
         return height, width
     return size
+
+
+def _inside(boxes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """The boxes clipped to the picture; those outside of it are left out."""
+    height, width = size
+    clipped = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
+    return clipped[(clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])]

@@ -1,0 +1,223 @@
+"""What was computed once is not computed again: numbers kept by content, not by name.
+
+One SQLite file a subject under $XFER_CACHE: features, proposals. A key is a hash of a picture's
+content and of everything else that the numbers depend on, so a stale entry can't be found. Two
+processes may read and write at once, and one that is killed leaves the file whole. Whatever goes
+wrong with the cache (a full disk, a damaged file) is a warning, and the work goes on without it.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.backbones.download import cache_folder
+from xfer.errors import XferError
+
+DEFAULT_GB = 20.0
+_ASKED_AT_ONCE = 500  # SQLite's limit of variables in one statement is 999 in old versions
+_SHARE_FREED = 0.1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS entries (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL UNIQUE, value BLOB NOT NULL)
+"""
+
+Row = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class CacheState:
+    """What `xfer data cache` shows.
+
+    path    | the file
+    entries | how many vectors it holds: one a picture, and layer of a net
+    mb      | space in use, MB; limit_mb: the most it may use
+    """
+
+    path: Path
+    entries: int
+    mb: float
+    limit_mb: float
+
+
+def limit_bytes() -> int:
+    """The cache's bound: $XFER_CACHE_GB, else 20 GB; 0 keeps nothing. Raises XferError."""
+    text = os.environ.get("XFER_CACHE_GB", "")
+    try:
+        gigabytes = float(text) if text else DEFAULT_GB
+    except ValueError:
+        gigabytes = -1.0
+    if not 0 <= gigabytes < 1e9:
+        raise XferError(f"XFER_CACHE_GB={text}: no size", "a number of gigabytes, 0 or more")
+    return int(gigabytes * 2**30)
+
+
+def cache_file(subject: str = "features") -> Path:
+    """Where the vectors of a subject are kept: features, proposals."""
+    return cache_folder() / subject / "v1.sqlite"
+
+
+class Cache:
+    """Vectors by key; used from several threads.
+
+    Args:
+        path: the SQLite file, made when something is kept; None: nothing is ever found or kept.
+        limit: bytes that it may use; the vectors that were kept first go first.
+        warn: told, once, why the cache is not used any more.
+        subject: what is kept, for that warning.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        limit: int,
+        warn: Callable[[str], None] | None = None,
+        subject: str = "features",
+    ) -> None:
+        self.path, self.limit, self.subject, self._warn = path, limit, subject, warn
+        self._lock = threading.Lock()
+        self._base: sqlite3.Connection | None = None
+        if path is None or limit <= 0:
+            return
+        try:
+            self._base = _open(path)
+        except (sqlite3.Error, OSError) as error:
+            self._give_up(error)
+
+    def find(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
+        """Those of the keys that are known -> float32 (D,)."""
+        found: dict[bytes, Row] = {}
+
+        def look(base: sqlite3.Connection) -> None:
+            for start in range(0, len(keys), _ASKED_AT_ONCE):
+                part = keys[start : start + _ASKED_AT_ONCE]
+                marks = ",".join("?" * len(part))
+                for key, value in base.execute(
+                    f"SELECT key, value FROM entries WHERE key IN ({marks})", part
+                ):
+                    found[key] = unpacked(value)
+
+        self._guarded(look)
+        return found
+
+    def keep(self, rows: Mapping[bytes, Row]) -> None:
+        """Keeps key -> float32 (D,); makes room by dropping the oldest."""
+        packed_rows = [(key, packed(row)) for key, row in rows.items()]
+
+        def insert(base: sqlite3.Connection) -> None:
+            size = sum(len(value) for _, value in packed_rows)
+            if size > self.limit:
+                return
+            with base:
+                base.execute("BEGIN IMMEDIATE")
+                _make_room(base, size, self.limit)
+                base.executemany(
+                    "INSERT OR IGNORE INTO entries (key, value) VALUES (?, ?)", packed_rows
+                )
+
+        if packed_rows:
+            self._guarded(insert)
+
+    def state(self) -> CacheState:
+        """How much is kept."""
+        counted = [0, 0]
+
+        def count(base: sqlite3.Connection) -> None:
+            counted[0] = base.execute("SELECT count(*) FROM entries").fetchone()[0]
+            counted[1] = _used(base)
+
+        self._guarded(count)
+        path = self.path or cache_file()
+        return CacheState(path, counted[0], counted[1] / 2**20, self.limit / 2**20)
+
+    def clear(self) -> None:
+        """Forgets everything and gives the space back."""
+        self.close()
+        if self.path is not None:
+            for end in ("", "-wal", "-shm"):
+                Path(f"{self.path}{end}").unlink(missing_ok=True)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._base is not None:
+                self._base.close()
+                self._base = None
+
+    def _guarded(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Does it under the lock, if there is a cache; a failure ends its use with a warning."""
+        with self._lock:
+            if self._base is None:
+                return
+            try:
+                work(self._base)
+            except (sqlite3.Error, OSError, ValueError) as error:
+                self._base.close()
+                self._base = None
+                self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        if self._warn is not None:
+            self._warn(
+                f"{self.subject} are not cached any more: {self.path}: {error}; "
+                "free some space, or start anew with `xfer data cache --clear`"
+            )
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    base = sqlite3.connect(path, timeout=60, check_same_thread=False, isolation_level=None)
+    try:
+        base.execute("PRAGMA journal_mode = WAL")
+        base.execute("PRAGMA synchronous = NORMAL")
+        base.execute(_SCHEMA)
+    except sqlite3.Error:
+        base.close()
+        raise
+    return base
+
+
+def _used(base: sqlite3.Connection) -> int:
+    """Bytes of the file that hold something."""
+    pages, free, size = (
+        base.execute(f"PRAGMA {what}").fetchone()[0]
+        for what in ("page_count", "freelist_count", "page_size")
+    )
+    return (pages - free) * size
+
+
+def _make_room(base: sqlite3.Connection, size: int, limit: int) -> None:
+    """Drops the oldest tenth until `size` more bytes fit."""
+    while _used(base) + size > limit:
+        first, last = base.execute("SELECT min(id), max(id) FROM entries").fetchone()
+        if first is None:
+            return
+        upto = first + int(_SHARE_FREED * (last - first))
+        base.execute("DELETE FROM entries WHERE id <= ?", (upto,))
+
+
+def packed(row: Row) -> bytes:
+    """A vector's bytes after one that says how: two bytes a number where bf16 holds it exactly.
+
+    That is what a net that computes in bf16 gives, so its vectors take half the space.
+    """
+    bits = np.ascontiguousarray(row, "<f4").view("<u4")
+    if not (bits & 0xFFFF).any():
+        return b"h" + (bits >> 16).astype("<u2").tobytes()
+    return b"f" + bits.tobytes()
+
+
+def unpacked(value: bytes) -> Row:
+    """What `packed` was given, to the bit. Raises ValueError for other bytes."""
+    if value[:1] == b"h":
+        bits = np.frombuffer(value, "<u2", offset=1).astype(np.uint32) << 16
+        return bits.view(np.float32)
+    if value[:1] == b"f":
+        return np.frombuffer(value[1:], "<f4").astype(np.float32)
+    raise ValueError("an entry is damaged")

@@ -1,0 +1,210 @@
+"""Proposals from files: xfer's own npz, COCO results, Girshick's .mat, Detectron's .pkl.
+
+.npz, written by `xfer data proposals -o` or by anybody's numpy.savez:
+
+name    | dtype             | shape    | meaning
+ids     | text              | (N,)     | the pictures, by id, file name, stem or number
+boxes   | float32 or uint16 | (R, 4)   | xyxy in each picture's pixels, 0-based, right and bottom
+        |                   |          | exclusive; picture by picture, best first
+offsets | int64             | (N + 1,) | boxes of picture i: offsets[i] to offsets[i + 1]
+meta    | text              | ()       | JSON, may be absent: how they were made
+
+.json: `[{"image_id", "category_id", "bbox": [x, y, w, h], "score"}, ...]`, sorted here by score.
+.mat: `boxes` and `images`, cells, as for Fast R-CNN: y1 x1 y2 x2, 1-based, inclusive.
+.pkl: `{"boxes": [(R, 4) xyxy ...], "ids" or "indexes": [...], "scores" or "objectness_logits"}`.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.checkpoint import replacing
+from xfer.data.coco_results import read_coco_results
+from xfer.errors import DataError
+from xfer.proposals.pickles import plain, read_numbers
+
+FORMAT = "xfer proposals"
+_XYXY, _XYWH = 0, 1  # detectron2's BoxMode
+
+
+@dataclass(frozen=True)
+class FileBoxes:
+    """What a file says.
+
+    ids   | N numbers or texts, as the file has them
+    boxes | N arrays float32 (R, 4), xyxy, best first
+    coco  | whether the ids are those of a COCO json
+    """
+
+    ids: tuple[int | str, ...]
+    boxes: tuple[NDArray[np.float32], ...]
+    coco: bool = False
+
+
+def read_proposals(path: Path | str) -> FileBoxes:
+    """Reads a file of proposals, by its ending. Boxes without area are left out.
+
+    Raises: DataError for a file that is missing, broken, of no known form, or with boxes that are
+        no numbers, or mostly without area.
+    """
+    path = Path(path).expanduser()
+    if path.suffix.casefold() not in _READERS:
+        raise DataError(f"{path}: no known form of proposals", f"one of {', '.join(_READERS)}")
+    if not path.is_file():
+        raise DataError(f"{path}: no such file of proposals")
+    found = _READERS[path.suffix.casefold()](path)
+    every = np.concatenate([np.empty((0, 4), np.float32), *found.boxes])
+    if not np.isfinite(every).all():
+        raise DataError(f"{path}: {int((~np.isfinite(every)).any(1).sum())} boxes are no numbers")
+    if len(every) and 2 * _with_area(every).sum() < len(every):
+        raise DataError(
+            f"{path}: most of its boxes have no area",
+            "the form is x1, y1, x2, y2; are they x, y, width, height?",
+        )
+    return FileBoxes(found.ids, tuple(one[_with_area(one)] for one in found.boxes), found.coco)
+
+
+def write_proposals(
+    path: Path, ids: Sequence[str], boxes: Sequence[NDArray[np.float32]], meta: dict[str, Any]
+) -> None:
+    """Writes the npz of this module. `meta`: how they were made, in JSON's types."""
+    every = np.concatenate([np.empty((0, 4), np.float32), *boxes])
+    offsets = np.cumsum([0, *map(len, boxes)]).astype(np.int64)
+    text = json.dumps({"format": FORMAT, **meta})
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, ids=np.array(ids, str), boxes=every, offsets=offsets, meta=np.array(text))
+
+
+def _with_area(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
+    return (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+
+
+def _read_npz(path: Path) -> FileBoxes:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            lacks = [name for name in ("ids", "boxes", "offsets") if name not in file]
+            if lacks:
+                raise DataError(f"{path}: it lacks {', '.join(lacks)}", "ids, boxes and offsets")
+            ids, boxes, offsets = file["ids"], file["boxes"], file["offsets"]
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError) as error:
+        raise DataError(f"{path}: damaged ({str(error).splitlines()[0][:80]})") from None
+    good = (
+        ids.ndim == 1 and ids.dtype.kind in "Uiu"
+        and boxes.ndim == 2 and boxes.shape[1] == 4 and boxes.dtype.kind in "fiu"
+        and offsets.shape == (len(ids) + 1,) and offsets.dtype.kind in "iu"
+        and offsets[0] == 0 and offsets[-1] == len(boxes) and (np.diff(offsets) >= 0).all()
+    )  # fmt: skip
+    if not good:
+        raise DataError(
+            f"{path}: ids {ids.shape}, boxes {boxes.shape} and offsets {offsets.shape} don't fit",
+            "N ids, boxes (R, 4), and N + 1 rising offsets from 0 to R",
+        )
+    parts = np.split(boxes.astype(np.float32), offsets[1:-1]) if len(ids) else []
+    return FileBoxes(tuple(ids.tolist()), tuple(parts))
+
+
+def _read_coco(path: Path) -> FileBoxes:
+    found = read_coco_results(path)
+    corners = found.boxes_xywh.copy()
+    corners[:, 2:] += corners[:, :2]
+    names = {name: i for i, name in enumerate(dict.fromkeys(found.image_ids))}
+    picture = np.array([names[name] for name in found.image_ids], np.int64)
+    order = np.lexsort((-found.scores, picture))  # a stable sort: equal scores stay in place
+    ends = np.cumsum(np.bincount(picture, minlength=len(names)))[:-1]
+    parts = np.split(corners[order].astype(np.float32), ends) if names else []
+    return FileBoxes(tuple(names), tuple(parts), coco=True)
+
+
+def _read_mat(path: Path) -> FileBoxes:
+    from scipy.io import loadmat
+
+    form = "boxes and images, cells of N, as in selective_search_data"
+    try:
+        content = loadmat(path, variable_names=("boxes", "images"))
+    except NotImplementedError:
+        raise DataError(f"{path}: a .mat of MATLAB 7.3", "save it with -v7") from None
+    # scipy has an own error for each way in which a file can be damaged, or none
+    except Exception as error:
+        raise DataError(f"{path}: not read as .mat ({str(error)[:80]})", form) from None
+    if "boxes" not in content or "images" not in content:
+        raise DataError(f"{path}: it lacks boxes or images", form)
+    names, cells = content["images"].ravel(), content["boxes"].ravel()
+    if len(names) != len(cells):
+        raise DataError(f"{path}: {len(names)} images but {len(cells)} boxes", form)
+    parts = [
+        _rows(path, cell)[:, [1, 0, 3, 2]] - np.array([1, 1, 0, 0], np.float32) for cell in cells
+    ]
+    return FileBoxes(tuple(_cell_text(path, name) for name in names), tuple(parts))
+
+
+def _cell_text(path: Path, cell: Any) -> int | str:
+    value = np.asarray(cell).ravel()
+    if value.size != 1 or value.dtype.kind not in "Uiu":
+        raise DataError(f"{path}: an entry of images is no name")
+    return value.tolist()[0]
+
+
+def _read_pickle(path: Path) -> FileBoxes:
+    form = '{"boxes": [...], "ids" or "indexes": [...], "scores": [...]}'
+    content = read_numbers(path)
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: a {type(content).__name__}, not proposals", form)
+
+    def column(*names: str) -> list[Any] | None:
+        value = next((plain(content[name]) for name in names if name in content), None)
+        value = value.tolist() if isinstance(value, np.ndarray) else value
+        return value if isinstance(value, list) else None
+
+    boxes, ids = column("boxes"), column("ids", "indexes")
+    scores = column("scores", "objectness_logits")
+    if boxes is None or ids is None or len(boxes) != len(ids):
+        raise DataError(f"{path}: it lacks boxes or ids, or they differ in number", form)
+    if any(not isinstance(name, (int, str)) for name in ids):
+        raise DataError(f"{path}: an id is neither a number nor a text", form)
+    mode = content.get("bbox_mode", _XYXY)
+    if mode not in (_XYXY, _XYWH):
+        raise DataError(f"{path}: bbox_mode {mode} is not known", "0: xyxy, 1: xywh")
+    parts = [_rows(path, one) for one in boxes]
+    if mode == _XYWH:
+        parts = [np.concatenate([one[:, :2], one[:, :2] + one[:, 2:]], 1) for one in parts]
+    if scores is not None:
+        if len(scores) != len(parts):
+            raise DataError(f"{path}: {len(parts)} pictures but {len(scores)} of scores", form)
+        parts = [_by_score(path, *both) for both in zip(parts, scores, strict=True)]
+    return FileBoxes(tuple(ids), tuple(parts), coco=True)
+
+
+def _rows(path: Path, value: Any) -> NDArray[np.float32]:
+    """Boxes of a picture as float32 (R, 4)."""
+    try:
+        found = np.asarray(plain(value))
+        if found.size == 0:
+            return np.empty((0, 4), np.float32)
+        if found.ndim == 2 and found.shape[1] == 4 and found.dtype.kind in "fiu":
+            return found.astype(np.float32)
+    except ValueError:  # rows of different lengths
+        pass
+    raise DataError(f"{path}: a picture's boxes are no numbers (R, 4)")
+
+
+def _by_score(path: Path, boxes: NDArray[np.float32], scores: Any) -> NDArray[np.float32]:
+    try:
+        found = np.asarray(plain(scores), np.float64).reshape(-1)
+    except (ValueError, TypeError):
+        found = np.empty(0)
+    if len(found) != len(boxes):
+        raise DataError(f"{path}: {len(boxes)} boxes of a picture but {len(found)} scores")
+    return boxes[np.argsort(-found, kind="stable")]
+
+
+_READERS: dict[str, Callable[[Path], FileBoxes]] = {
+    ".npz": _read_npz, ".json": _read_coco, ".mat": _read_mat, ".pkl": _read_pickle,
+}  # fmt: skip

@@ -1,0 +1,120 @@
+"""Pickles that hold numbers: read without running anything that they say.
+
+A pickle names functions that loading calls. Here a name is either one of the few that numpy's
+arrays are pickled by, for which a plain class of this file stands in, or an error.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.errors import DataError
+
+
+class _Dtype:
+    """Stands in for numpy.dtype: numbers and truth values only; "O" for a list of things."""
+
+    def __init__(self, code: Any, *_: Any) -> None:
+        self.code = str(code)
+        self.order: Literal["<", ">"] = "<"
+        if self.code[:1] not in ("f", "i", "u", "b", "O"):
+            raise pickle.UnpicklingError(f"an array of {self.code[:20]!r}")
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.order = ">" if state[1] == ">" else "<"
+
+    def numpy(self) -> np.dtype:
+        return np.dtype(self.code).newbyteorder(self.order)
+
+
+class _Array:
+    """Stands in for numpy.ndarray; `value` is what it becomes."""
+
+    value: Any = None
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, dtype, column_first, content = state
+        if dtype.code.startswith("O"):
+            self.value = [plain(item) for item in content]
+            return
+        content = content.encode("latin1") if isinstance(content, str) else content
+        flat = np.frombuffer(content, dtype.numpy())
+        self.value = flat.reshape(shape, order="F" if column_first else "C")
+
+
+def _empty_array(*_: Any) -> _Array:
+    return _Array()
+
+
+def _from_buffer(content: Any, dtype: _Dtype, shape: Any, order: str) -> _Array:
+    made = _Array()
+    made.value = np.frombuffer(content, dtype.numpy()).reshape(
+        shape, order="F" if order == "F" else "C"
+    )
+    return made
+
+
+def _scalar(dtype: _Dtype, content: Any = b"") -> Any:
+    content = content.encode("latin1") if isinstance(content, str) else content
+    return np.frombuffer(content, dtype.numpy())[0].item()
+
+
+def _encode(text: Any, how: Any = "latin1") -> bytes:
+    """How Python 3 writes bytes for Python 2."""
+    if not isinstance(text, str) or how != "latin1":
+        raise pickle.UnpicklingError("a text in another code than latin1")
+    return text.encode("latin1")
+
+
+_ARRAY_NAMES = {
+    ("multiarray", "_reconstruct"): _empty_array,
+    ("multiarray", "scalar"): _scalar,
+    ("numeric", "_frombuffer"): _from_buffer,
+}
+
+
+class _NumbersOnly(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        head, _, tail = module.rpartition(".")
+        if head in ("numpy.core", "numpy._core") and (tail, name) in _ARRAY_NAMES:
+            return _ARRAY_NAMES[tail, name]
+        known = {
+            ("numpy", "dtype"): _Dtype,
+            ("numpy", "ndarray"): _Array,
+            ("_codecs", "encode"): _encode,
+            ("collections", "OrderedDict"): dict,
+        }
+        if (module, name) in known:
+            return known[module, name]
+        raise pickle.UnpicklingError(f"{module}.{name}")
+
+
+def read_numbers(path: Path) -> Any:
+    """What a pickle of numbers, texts, lists, dicts and numpy arrays holds; an array is still
+    wrapped: `plain` gives it.
+
+    Raises: DataError for a file that is no pickle, is cut off, or names anything else.
+    """
+    try:
+        return _NumbersOnly(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    except pickle.UnpicklingError as error:
+        raise DataError(
+            f"{path}: not read, it holds more than numbers: {error}",
+            "a pickle may run code; here only numpy arrays, lists, dicts and texts are taken",
+        ) from None
+    # a pickle is a small program: a broken one fails in any way a program can
+    except Exception as error:
+        raise DataError(f"{path}: no pickle, or cut off ({type(error).__name__})") from None
+
+
+def plain(value: Any) -> Any | NDArray:
+    """An array in place of its wrapping; anything else as it is."""
+    return value.value if isinstance(value, _Array) else value

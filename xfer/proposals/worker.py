@@ -1,0 +1,138 @@
+"""A process that searches pictures for proposals: pictures come in by stdin, boxes go to stdout.
+
+`python -m xfer.proposals.worker MOST`. It is a program of its own, and not multiprocessing's,
+because that imports the caller's main module again, which fails where a notebook or a script
+without a `__main__` guard calls.
+
+to it   | uint32 H, W; then uint8 (H, W, 3)
+from it | int32 R, float32 CPU seconds; then float32 (R, 4), or where R < 0 a text of -R bytes
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+import xfer
+from xfer.errors import XferError
+
+_PICTURE = struct.Struct("<II")
+_ANSWER = struct.Struct("<if")
+
+Found = tuple[NDArray[np.float32], float]
+
+
+def timed_search(image: NDArray[np.uint8], most: int) -> Found:
+    """selective_search's boxes, float32 (R, 4), and the seconds of CPU that they took."""
+    from xfer.ops.selective_search import selective_search
+
+    start = time.thread_time()
+    boxes = selective_search(image, most)
+    return boxes, time.thread_time() - start
+
+
+class Worker:
+    """One process, started with the first picture. Used by one thread; `stop` by any."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def search(self, image: NDArray[np.uint8]) -> Found:
+        """The boxes of a picture, uint8 (H, W, 3) -> float32 (R, 4), and the seconds of CPU.
+
+        Raises: XferError where the process failed or was killed.
+        """
+        process = self._started()
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            process.stdin.write(_PICTURE.pack(*image.shape[:2]))
+            process.stdin.write(np.ascontiguousarray(image).data)
+            process.stdin.flush()
+            count, seconds = _ANSWER.unpack(_exactly(process.stdout, _ANSWER.size))
+            if count < 0:
+                raise XferError(_exactly(process.stdout, -count).decode())
+            content = _exactly(process.stdout, count * 16)
+        except (OSError, ValueError, EOFError):
+            self.stop()
+            raise XferError(
+                "selective search: its process was stopped", "is there enough memory?"
+            ) from None
+        return np.frombuffer(content, np.float32).reshape(count, 4), seconds
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._process is None and not self._stopped:
+                here = str(Path(xfer.__file__).parent.parent)
+                paths = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "xfer.proposals.worker", str(self.most)],
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                    env={
+                        **os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1",
+                    },
+                )  # fmt: skip
+            if self._process is None:
+                raise XferError("selective search was stopped")
+            return self._process
+
+    def stop(self) -> None:
+        """Ends the process, whatever it is doing."""
+        with self._lock:
+            self._stopped = True
+            process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            try:
+                if pipe is not None:
+                    pipe.close()
+            except OSError:  # what was not sent yet finds nobody
+                pass
+
+
+def _exactly(stream: IO[bytes], count: int) -> bytes:
+    found = stream.read(count)
+    if len(found) < count:
+        raise EOFError
+    return found
+
+
+def main(most: int) -> None:
+    """Answers until stdin ends."""
+    import cv2
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller ends this process
+    cv2.setNumThreads(1)
+    incoming = sys.stdin.buffer
+    outgoing = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library that prints disturbs nothing
+    while len(head := incoming.read(_PICTURE.size)) == _PICTURE.size:
+        height, width = _PICTURE.unpack(head)
+        image = np.frombuffer(_exactly(incoming, height * width * 3), np.uint8)
+        try:
+            boxes, seconds = timed_search(image.reshape(height, width, 3), most)
+            outgoing.write(_ANSWER.pack(len(boxes), seconds) + boxes.tobytes())
+        # whatever went wrong belongs to this picture: the caller names it
+        except Exception as error:
+            text = f"selective search: {type(error).__name__}: {error}".encode()
+            outgoing.write(_ANSWER.pack(-len(text), 0.0) + text)
+        outgoing.flush()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
