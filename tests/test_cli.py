@@ -116,6 +116,9 @@ def test_json_is_alone_on_stdout(
         (KeyboardInterrupt(), 130, ["xfer: interrupted"]),
         (RuntimeError("a\nb"), 1,
          ["xfer: internal error: RuntimeError: a b", "  --debug shows the traceback"]),
+        (OSError(28, "No space left on device", "out/f.npz"), 3,
+         ["xfer: no space left on device: out/f.npz",
+          "  what was written before is kept; free some space, or write elsewhere"]),
     ],
 )  # fmt: skip
 def test_endings(

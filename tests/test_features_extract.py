@@ -312,3 +312,9 @@ def test_parquet_without_pyarrow_is_said_at_once(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(XferError, match=r"xfer\[parquet\]"):
         run(photos, tmp_path / "f.parquet")
+
+
+def test_pictures_of_one_class_have_features_too(tmp_path: Path) -> None:
+    found = run(write_folder(tmp_path / "in", {"train/only": 3})).features
+    assert found is not None
+    assert found.y.tolist() == [0, 0, 0]

@@ -11,11 +11,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
 
 from xfer.errors import XferError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def is_main() -> bool:
@@ -44,6 +47,13 @@ def report(error: BaseException, debug: bool = False) -> int:
         if is_main():
             complain(str(error) or "interrupted")
         return 130
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        where = f": {error.filename}" if error.filename else ""
+        complain(
+            f"{(error.strerror or 'no space left').lower()}{where}",
+            "what was written before is kept; free some space, or write elsewhere",
+        )
+        return 3
     hint = None if debug else "--debug shows the traceback"
     text = " ".join(str(error).split())
     complain(f"internal error: {type(error).__name__}: {text[:500]}", hint)

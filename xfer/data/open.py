@@ -54,7 +54,8 @@ def open_data(
         check: decode every picture of the splits once, now.
         classes: those of a trained model. Labels become indices into them, and one class alone is
             enough; nothing is cut from train.
-        cut: whether a val split is cut from train where there is none.
+        cut: whether the data are to be trained on: a val split is cut from train where there is
+            none, and one class is not enough.
 
     Raises: DataError for data that are missing or can't be used, XferError for a wrong spec or
         split name.
@@ -78,7 +79,7 @@ def open_data(
             notes += lines
     if own and found == "detect" and not (splits[first].labels() == 1).any():
         raise DataError(f"{title}: no boxes in {first}")
-    if own and found == "classify" and len(wanted) < 2:
+    if own and cut and found == "classify" and len(wanted) < 2:
         raise DataError(
             f"{title}: one class only ({', '.join(wanted)})", "there must be two to tell apart"
         )

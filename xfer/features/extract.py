@@ -162,9 +162,11 @@ def extract(
             gather(None, place)  # nobody returns before the file is there
         finally:
             known.close()
-            sink.close()
-            if place.main:
-                sink.remove()
+            try:
+                sink.close()
+            finally:
+                if place.main:
+                    sink.remove()
     kept = found if target is None else None
     return Extraction(computed, cached, seconds, kept, target)
 
