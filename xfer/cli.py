@@ -12,7 +12,14 @@ from typing import Annotated, Any
 
 import typer
 
-from xfer import cli_data_models, cli_features, cli_pack, cli_probe, cli_recipes_runs
+from xfer import (
+    cli_data_models,
+    cli_features,
+    cli_pack,
+    cli_probe,
+    cli_proposals,
+    cli_recipes_runs,
+)
 from xfer.cli_flags import PANEL_OF, command
 from xfer.completion import recipes, runs, tasks
 from xfer.endings import complain, report
@@ -337,6 +344,7 @@ command(app, "features", flags=cli_features.FLAGS, panel="Features")(cli_feature
 command(app, "probe", panel="Features")(cli_probe.probe)
 command(cli_data_models.data, "cache")(cli_features.data_cache)
 command(cli_data_models.data, "pack")(cli_pack.pack)
+command(cli_data_models.data, "proposals", flags=cli_proposals.FLAGS)(cli_proposals.proposals)
 
 
 @app.callback(invoke_without_command=True)

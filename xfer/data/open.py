@@ -87,7 +87,7 @@ def open_data(
         _cut_val(title, splits, seed, notes)
     splits = {role: _called(source, role) for role, source in splits.items()}
     if limit:
-        splits = {role: _limited(source, limit, seed) for role, source in splits.items()}
+        splits = {role: limited(source, limit, seed) for role, source in splits.items()}
     skipped = list(reading.skipped)
     if check:
         splits, bad = _checked(title, splits, skip_bad)
@@ -105,7 +105,7 @@ def _choose(
     chosen: dict[str, str] = {}
     for role, name in names.items():
         if name and name != NONE:
-            chosen[role] = _find(title, parts, name)
+            chosen[role] = find_part(title, parts, name)
     for role, name in names.items():
         if name:
             continue
@@ -150,8 +150,8 @@ def _labelled(title: str, role: str, source: Source, notes: list[str]) -> Source
     return subset(source, np.flatnonzero(~without))
 
 
-def _find(title: str, parts: dict[str, Source], name: str) -> str:
-    """A part by the name that the user gave: its own, or one for the same role."""
+def find_part(title: str, parts: dict[str, Source], name: str) -> str:
+    """Which part is meant by the name that the user gave: its own, or one for the same role."""
     if name in parts:
         return name
     same = [p for p in parts if role_of(name) and role_of(p) == role_of(name)]
@@ -183,7 +183,7 @@ def _called(source: Source, role: str) -> Source:
     return subset(source, np.arange(len(source)), role)
 
 
-def _limited(source: Source, limit: int, seed: int) -> Source:
+def limited(source: Source, limit: int, seed: int) -> Source:
     if limit >= len(source):
         return source
     shuffled = np.random.default_rng((seed, 0x11417)).permutation(len(source))

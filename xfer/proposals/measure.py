@@ -1,0 +1,179 @@
+"""Proposals for a data set, and how well they cover its boxes: `xfer data proposals`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.data.formats import ReadOptions
+from xfer.data.open import find_part, limited
+from xfer.data.source import Source, annotation, stamp, subset
+from xfer.data.spec import open_spec
+from xfer.data.verify import find_bad
+from xfer.errors import DataError
+from xfer.proposals.files import write_proposals
+from xfer.proposals.kept import KeptProposals, Proposals
+from xfer.proposals.program import MOST, check_method, propose
+from xfer.proposals.recall import PROTOCOL, Recall, RecallMeter
+from xfer.proposals.search import Tick
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Proposals of a set, and what they cover.
+
+    data, method, split, most | as asked for; split "": all pictures of the set, each once
+    ids     | N names
+    boxes   | N arrays float32 (R, 4), best first
+    recall  | against the number of boxes
+    seconds | CPU time a picture, mean; None for a file
+    """
+
+    data: str
+    method: str
+    split: str
+    most: int
+    ids: tuple[str, ...]
+    boxes: tuple[NDArray[np.float32], ...]
+    recall: Recall
+    seconds: float | None
+
+    def document(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        counts = [len(one) for one in self.boxes]
+        rows = self.recall.rows()
+        return {
+            "data": self.data,
+            "split": self.split or "all",
+            "method": self.method,
+            "images": len(self.ids),
+            "boxes": self.recall.boxes,
+            "left_out": self.recall.left_out,
+            **{key: rows[-1][key] for key in ("recall_50", "recall_70", "mabo")},
+            "boxes_per_image": float(np.mean(counts)),
+            "max_boxes": max(counts),
+            "seconds_per_image_core": self.seconds,
+            "curve": rows,
+            "per_class": self.recall.per_class,
+            "protocol": {
+                **PROTOCOL,
+                "seconds": "CPU time of the search of a picture, measured when it was searched; "
+                "reading and decoding it are left out",
+            },
+        }
+
+    def write(self, path: Path) -> None:
+        """Writes the boxes as the npz that file:PATH reads."""
+        meta = {"method": self.method, "most": self.most, "data": self.data, "split": self.split}
+        write_proposals(path, self.ids, self.boxes, meta)
+
+
+def measure(
+    spec: Any,
+    method: str,
+    *,
+    split: str = "",
+    limit: int = 0,
+    seed: int = 0,
+    most: int = MOST,
+    workers: int = -1,
+    skip_bad: bool = False,
+    tick: Tick | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Measured:
+    """Makes proposals for the pictures of a data set and measures what they cover.
+
+    Args:
+        spec: a spec of data with boxes.
+        method: selective_search, grid or file:PATH.
+        split: the name of one, or of its role; "": all of them, each picture once.
+        limit: the first N of a shuffle of each split by `seed`; 0: all.
+        most, workers, tick: as in `propose`.
+        skip_bad: leave out boxes that are none and pictures that can't be decoded.
+        say: told what was found and left out, a line each.
+
+    Raises: as `propose`; DataError for data without boxes.
+    """
+    check_method(method)
+    named = (split,) if split else ()
+    opened = open_spec(spec, ReadOptions(named, skip_bad), ("detect",))
+    reading = opened.reading
+    parts = reading.parts
+    if split:
+        name = find_part(opened.name, parts, split)
+        parts = {name: parts[name]}
+    for note in reading.notes:
+        say(note)
+    for file, reason in reading.skipped:
+        say(f"left out: {file}: {reason}")
+    sources = _each_once(opened.name, parts, limit, seed)
+    if skip_bad:
+        sources = [_decodable(source, say) for source in sources]
+    total = sum(map(len, sources))
+    meter = RecallMeter(most)
+    ids: list[str] = []
+    boxes: list[NDArray[np.float32]] = []
+    seconds: list[float] = []
+    for source in sources:
+        before = len(ids)
+        found = propose(
+            source, method, most=most, workers=workers, warn=say,
+            tick=tick and (lambda done, _, before=before, tick=tick: tick(before + done, total)),
+        )  # fmt: skip
+        for i, name in enumerate(source.ids):
+            own, cost = _timed(found, i)
+            truth = annotation(source, i)
+            classes = [source.info.classes[label] for label in truth.labels.tolist()]
+            meter.add(own, truth.boxes, classes, truth.difficult | truth.crowd)
+            ids.append(name)
+            boxes.append(own)
+            seconds += cost
+    try:
+        recall = meter.compute()
+    except ValueError:
+        raise DataError(f"{opened.name}: no boxes to compare with in {total} pictures") from None
+    mean = float(np.mean(seconds)) if seconds else None
+    return Measured(
+        str(spec), method, split, most, tuple(ids), tuple(boxes), recall, mean
+    )  # fmt: skip
+
+
+def _each_once(title: str, parts: dict[str, Source], limit: int, seed: int) -> list[Source]:
+    """The parts with boxes, each without the pictures that an earlier one has."""
+    seen: set[tuple[str, str]] = set()
+    sources: list[Source] = []
+    for name, part in parts.items():
+        if part.info.kind != "detect":
+            continue
+        keys = [(part.ids[i], stamp(part, i) or name) for i in range(len(part))]
+        fresh = [i for i, key in enumerate(keys) if key not in seen]
+        seen.update(keys)
+        source = subset(part, fresh)
+        sources.append(limited(source, limit, seed) if limit else source)
+    if not sources:
+        kinds = ", ".join(dict.fromkeys(part.info.kind for part in parts.values()))
+        raise DataError(f"{title} holds {kinds} data: no boxes to compare with")
+    return [source for source in sources if len(source)]
+
+
+def _decodable(source: Source, say: Callable[[str], None]) -> Source:
+    bad = dict(find_bad(source))
+    for i, reason in bad.items():
+        say(f"left out: {source.ids[i]}: {reason}")
+    return subset(source, [i for i in range(len(source)) if i not in bad])
+
+
+def _timed(found: Proposals, i: int) -> tuple[NDArray[np.float32], list[float]]:
+    """The boxes of picture i and, but for files, the seconds that making them took."""
+    start = time.thread_time()
+    boxes = found.of(i)
+    spent = time.thread_time() - start
+    if not isinstance(found, KeptProposals):
+        return boxes, [spent]
+    return boxes, [] if found.seconds is None else [float(found.seconds[i])]

@@ -1,0 +1,128 @@
+"""How well proposals cover the true boxes, against the number of proposals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+PROTOCOL = {
+    "recall": "share of the true boxes that a proposal of the same picture overlaps by 0.5 "
+    "(0.7) or more, intersection over union, boxes exclusive at right and bottom",
+    "mabo": "mean over classes of the average best overlap (Uijlings 2013, sec. 5): each true "
+    "box's best overlap, averaged over the boxes of its class",
+    "left out": "true boxes that are difficult (VOC) or crowds (COCO)",
+    "boxes": "the first n proposals of each picture, or all where there are fewer",
+}
+
+
+@dataclass(frozen=True)
+class Recall:
+    """What the first n proposals of each picture cover, for several n.
+
+    counts    | int64 (K,), rising: n
+    recall_50 | float64 (K,), share of true boxes covered with IoU >= 0.5
+    recall_70 | float64 (K,), with IoU >= 0.7
+    mabo      | float64 (K,), mean average best overlap
+    per_class | class -> {"boxes", "recall_50", "recall_70", "abo"} with all proposals
+    boxes     | true boxes counted; left_out: those that are difficult or crowds
+    """
+
+    counts: NDArray[np.int64]
+    recall_50: NDArray[np.float64]
+    recall_70: NDArray[np.float64]
+    mabo: NDArray[np.float64]
+    per_class: dict[str, dict[str, Any]]
+    boxes: int
+    left_out: int
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The table: one row a number of boxes."""
+        columns = (self.counts, self.recall_50, self.recall_70, self.mabo)
+        names = ("boxes", "recall_50", "recall_70", "mabo")
+        listed = zip(*(column.tolist() for column in columns), strict=True)
+        return [dict(zip(names, row, strict=True)) for row in listed]
+
+
+class RecallMeter:
+    """Collects pictures; `compute` gives the Recall.
+
+    Args: most: the largest number of proposals that is looked at.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.counts = counts_to(most)
+        self._best: dict[str, list[NDArray[np.float64]]] = {}
+        self._left_out = 0
+
+    def add(
+        self,
+        proposals_xyxy: NDArray[np.floating],
+        boxes_xyxy: NDArray[np.floating],
+        classes: list[str],
+        ignored: NDArray[np.bool_],
+    ) -> None:
+        """A picture: proposals (R, 4), best first; true boxes (G, 4), the class of each, and
+        whether it is left out, bool (G,)."""
+        self._left_out += int(ignored.sum())
+        best = best_overlaps(proposals_xyxy, boxes_xyxy, self.counts)
+        for name, row, skip in zip(classes, best, ignored.tolist(), strict=True):
+            if not skip:
+                self._best.setdefault(name, []).append(row)
+
+    def compute(self) -> Recall:
+        """Raises ValueError where no true box was counted."""
+        if not self._best:
+            raise ValueError("no true boxes")
+        by_class = {name: np.stack(rows) for name, rows in sorted(self._best.items())}
+        every = np.concatenate(list(by_class.values()))
+        return Recall(
+            self.counts,
+            (every >= 0.5).mean(0),
+            (every >= 0.7).mean(0),
+            np.mean([rows.mean(0) for rows in by_class.values()], 0),
+            {name: _of_class(rows[:, -1]) for name, rows in by_class.items()},
+            len(every),
+            self._left_out,
+        )
+
+
+def counts_to(most: int) -> NDArray[np.int64]:
+    """1, 2, 5, 10, 20, 50, ... up to `most`, and `most`."""
+    steps = [m * 10**e for e in range(9) for m in (1, 2, 5) if m * 10**e < most]
+    return np.array([*steps, most], np.int64)
+
+
+def best_overlaps(
+    proposals_xyxy: NDArray[np.floating],
+    boxes_xyxy: NDArray[np.floating],
+    counts: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """The best overlap of each box with the first n proposals, for each n.
+
+    Shapes: proposals (R, 4), boxes (G, 4), counts (K,) -> float64 (G, K); 0 without proposals.
+    """
+    if not len(proposals_xyxy) or not len(boxes_xyxy):
+        return np.zeros((len(boxes_xyxy), len(counts)))
+    best = np.maximum.accumulate(_overlaps(boxes_xyxy, proposals_xyxy), axis=1)
+    return best[:, np.minimum(counts, best.shape[1]) - 1]
+
+
+def _overlaps(one: NDArray[np.floating], two: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Intersection over union of every pair, xyxy: (G, 4), (R, 4) -> (G, R)."""
+    a, b = one.astype(np.float64)[:, None], two.astype(np.float64)[None]
+    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    inside = np.clip(sides, 0, None).prod(2)
+    union = (a[..., 2:] - a[..., :2]).prod(2) + (b[..., 2:] - b[..., :2]).prod(2) - inside
+    return np.divide(inside, union, out=np.zeros_like(inside), where=union > 0)
+
+
+def _of_class(best: NDArray[np.float64]) -> dict[str, Any]:
+    return {
+        "boxes": len(best),
+        "recall_50": float((best >= 0.5).mean()),
+        "recall_70": float((best >= 0.7).mean()),
+        "abo": float(best.mean()),
+    }
