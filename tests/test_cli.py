@@ -172,7 +172,7 @@ def test_one_process_of_several_speaks(
         (["pretrain", "imagenet-0"], 2, "unknown recipe 'pretrain/imagenet-0'"),
         (["recipes", "show", "classify/nothing"], 2, "classify/"),
         (["recipes", "ls", "nothing*"], 2, "nothing*"),
-        (["predict", "runs/x", "a.jpg", "--format", "xml"], 2, "table, json or csv"),
+        (["predict", "runs/x", "a.jpg", "--format", "xml"], 2, "table, json, csv or coco"),
         (["predict", "runs/x"], 2, "PATH"),
     ],
 )
