@@ -11,20 +11,13 @@ import torch
 
 from xfer import task as tasks
 from xfer.device import Place, gather, placed
-from xfer.errors import DataError, XferError
+from xfer.errors import DataError
 from xfer.run import Run
 from xfer.task import Metric, Task
 
 if TYPE_CHECKING:
     from xfer.data.loader import Loader
     from xfer.frozen import FrozenLoader
-
-
-VIEWS = {
-    "none": "single centre crop",
-    "flip": "centre crop and its mirror image, probabilities averaged",
-    "10crop": "4 corners and centre with mirror images, probabilities averaged (Krizhevsky 2012)",
-}
 
 
 @torch.inference_mode()
@@ -39,7 +32,7 @@ def score(
 
     Args:
         task: in eval mode during the call, in its old mode after it.
-        tta: none, flip or 10crop; the loader's transform must have cut the views.
+        tta: one of the task's views; the loader's transform must have cut the views.
         tick: told how many pictures are done, for a progress bar.
     """
     was_training = task.training
@@ -74,7 +67,7 @@ def evaluate(
 
     Args:
         run: the run folder; data: a spec, the run's own when left out.
-        split: val, or test where there is no val; tta: none, flip or 10crop, the run's own when
+        split: val, or test where there is no val; tta: one of the task's views, the run's own when
             left out; batch: pictures at a time.
 
     Returns: {"split", "images", "primary", "metrics", "protocol", ...}, fractions in 0..1.
@@ -84,13 +77,12 @@ def evaluate(
     from xfer.job import open_recipe_data
     from xfer.predict import load
 
-    if tta not in ("", *VIEWS):
-        raise XferError(f"unknown tta {tta!r}", f"choose from {', '.join(VIEWS)}")
     folder = Run.open(Path(run))
     recipe = folder.recipe()
     with placed(device, recipe.run.precision if device == "auto" else "auto") as place:
         model = load(folder.path, place=place)
         tta = tta or recipe.eval.tta
+        model.task.check_views(tta)
         if data:
             bundle = open_other(data, split, model.task, recipe.run.seed)
         else:
@@ -102,6 +94,7 @@ def evaluate(
             raise DataError(
                 f"{bundle.name}: no {role!r} split", f"it has {', '.join(bundle.splits)}"
             )
+        model.task.prepare(bundle.splits[role])
         own = replace(recipe.data, batch=batch or recipe.data.batch)
         views = 10 if tta == "10crop" else 1
         loader = Loader(
@@ -126,9 +119,7 @@ def open_other(data: str, split: str, task: Task, seed: int) -> Any:
     """Other pictures for a trained model: their classes, by name, must be the model's."""
     from xfer.data.open import open_data
 
-    bundle = open_data(
-        data, seed=seed, classes=task.info.classes, cut=False, kind=task.kinds
-    )
+    bundle = open_data(data, seed=seed, classes=task.info.classes, cut=False, kind=task.kinds)
     if bundle.kind not in task.kinds:
         what = "pictures without labels" if bundle.kind == "images" else f"{bundle.kind} data"
         raise DataError(f"{data} holds {what}; the run needs {' or '.join(task.kinds)}")
@@ -139,5 +130,4 @@ def view_protocol(task: Task, tta: str) -> dict[str, str]:
     """How the pictures were cut, in words: part of `protocol`."""
     if hasattr(task, "view_words"):  # a probe's crops were chosen with its features
         return {"views": str(task.view_words)}
-    own = task.preprocess
-    return {"views": f"{VIEWS[tta]}, {own.size} px from short side {own.resize} px"}
+    return {"views": task.view_protocol(tta)}

@@ -20,6 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from xfer import task as tasks
 from xfer.backbones.build import create_backbone
+from xfer.data.boxes import category_ids
 from xfer.data.loader import Loader
 from xfer.data.open import open_data
 from xfer.data.source import Bundle
@@ -76,9 +77,11 @@ def absolute(recipe: Recipe) -> Recipe:
     return replace(
         recipe,
         weights=full(recipe.weights),
-        data=replace(
-            recipe.data, source=full(recipe.data.source), images=full(recipe.data.images)
-        ),
+        task_options={
+            k: full(v) if isinstance(v, str) and ":" in v else v
+            for k, v in recipe.task_options.items()
+        },
+        data=replace(recipe.data, source=full(recipe.data.source), images=full(recipe.data.images)),
     )
 
 
@@ -98,6 +101,8 @@ class Job:
         self.task = build_task(recipe, bundle)
         train = bundle.splits["train"]
         self.task.fit_labels(train.labels())
+        self.task.fit_data(bundle)
+        self.task.check_views(recipe.eval.tta, self.quick_tta)
         place.put(self.task)
         self.train: Loader | FrozenLoader = self.loader("train", training=True)
         if len(self.train) == 0:
@@ -128,6 +133,7 @@ class Job:
     def loader(self, split: str, training: bool = False, tta: str = "none") -> Loader:
         """A loader over one of the data's splits, this process's share of it."""
         data, place = self.recipe.data, self.place
+        self.task.prepare(self.bundle.splits[split])
         return Loader(
             self.bundle.splits[split], self.task.transform(training, tta), self.task.collate,
             batch=data.batch if training else self.eval_batch(tta), train=training,
@@ -325,6 +331,7 @@ class Job:
         """What rebuilds the model anywhere, beside its weights."""
         recipe, task = self.recipe, self.task
         own = task.preprocess
+        called = category_ids(self.bundle.splits["train"])
         return {
             "schema": 1,
             "task": recipe.task,
@@ -333,6 +340,7 @@ class Job:
             "task_options": task.resolved_options(),
             "kind": task.info.kind,
             "classes": list(task.info.classes),
+            **({"category_ids": [called[c] for c in task.info.classes]} if called else {}),
             "size": own.size,
             "tta": recipe.eval.tta,
             "preprocess": {

@@ -83,15 +83,16 @@ class ScheduleTable:
     stop_after: int = _f(0, "stop after so many evaluations without a gain; 0: never", min=0)
 
 
+VIEWS = ("none", "flip", "10crop", "multiscale")  # of all tasks; each says which it offers
+
+
 @dataclass(frozen=True, slots=True)
 class EvalTable:
     """[eval]: when and how the model is scored."""
 
     every: float = _f(1, "epochs between two evaluations", above=0)
-    tta: str = _f("none", "views averaged at test", choices=("none", "flip", "10crop"))
-    while_training: str = _f(
-        "", "views while training; empty: as tta", choices=("", "none", "flip", "10crop")
-    )
+    tta: str = _f("none", "views averaged at test", choices=VIEWS)
+    while_training: str = _f("", "views while training; empty: as tta", choices=("", *VIEWS))
     batch: int = _f(0, "batch of evaluation; 0: twice data.batch", min=0)
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from xfer.backbones.base import Backbone
+    from xfer.data.source import Bundle, Source
     from xfer.recipe import DataTable
 
 ALIASES = {
@@ -74,6 +75,7 @@ class Task(nn.Module):
     Table of the contract
         kinds             | kinds of data that the task can learn from
         Options           | frozen dataclass, a field's metadata["help"] its help text
+        views             | what eval.tta may be, in words
         transform(train)  | Sample, generator -> item; runs in the loader's threads
         collate(items)    | items -> Batch
         forward(batch)    | dict of named losses, scalars; summed by the loop
@@ -83,6 +85,13 @@ class Task(nn.Module):
     """
 
     kinds: ClassVar[tuple[str, ...]]
+    # the views that eval.tta may ask for, in words
+    views: ClassVar[dict[str, str]] = {
+        "none": "single centre crop",
+        "flip": "centre crop and its mirror image, probabilities averaged",
+        "10crop": "4 corners and centre with mirror images, probabilities averaged "
+        "(Krizhevsky 2012)",
+    }
     Options: ClassVar[type[Any]]
 
     def __init__(self, backbone: Backbone, info: DataInfo, options: Any, data: DataTable) -> None:
@@ -147,6 +156,23 @@ class Task(nn.Module):
 
     def fit_labels(self, labels: np.ndarray) -> None:
         """Looks at the training labels once, before training; most tasks have no need to."""
+
+    def fit_data(self, bundle: Bundle) -> None:
+        """Looks at the training data once, before training; most tasks have no need to."""
+
+    def prepare(self, source: Source) -> None:
+        """Told of a source before its pictures are read by `transform`."""
+
+    def view_protocol(self, tta: str) -> str:
+        """How the pictures are shown at evaluation, in words."""
+        own = self.preprocess
+        return f"{self.views[tta]}, {own.size} px from short side {own.resize} px"
+
+    def check_views(self, *asked: str) -> None:
+        """Raises XferError for views that the task does not offer."""
+        for tta in asked:
+            if tta not in self.views:
+                raise XferError(f"unknown tta {tta!r}", f"choose from {', '.join(self.views)}")
 
     def chance_loss(self) -> float | None:
         """The loss of a model that knows nothing; None where no such number exists."""

@@ -152,6 +152,21 @@ class Backbone(nn.Module):
         """
         return self.trunk_stages() + (self.tail.stages() if self.tail is not None else [])
 
+    def stages_to(self, layer: str) -> list[tuple[str, nn.Module]]:
+        """The stages that a map needs: those whose parameters a gradient from it reaches."""
+        side = self.preprocess.size
+        was_training = self.training
+        self.eval()
+        self(torch.zeros(1, 3, side, side), want=(layer,))[layer].sum().backward()
+        self.train(was_training)
+        kept = [
+            (name, module)
+            for name, module in self.stages()
+            if any(p.grad is not None for p in module.parameters())
+        ]
+        self.zero_grad(set_to_none=True)
+        return kept
+
     def normalise(self, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """(N, 3, H, W) uint8 RGB -> what the net reads, of `dtype`, in the same memory format."""
         p = self.preprocess

@@ -35,6 +35,33 @@ def stack_images(images: Sequence[NDArray[np.uint8]]) -> Tensor:
     return torch.from_numpy(whole).permute(0, 3, 1, 2)
 
 
+def stack_padded(
+    images: Sequence[NDArray[np.uint8]], colour: Sequence[float], multiple: int = 32
+) -> Tensor:
+    """Pictures of several sizes as a batch, padded right and below to a common size.
+
+    Args:
+        colour: of the padding, a value a channel, 0..255; the mean that a net subtracts is zero
+            to it.
+        multiple: height and width of the batch are multiples of this: fewer different shapes.
+
+    Shapes: N x uint8 (H, W, 3) -> uint8 (N, 3, H', W'), channels_last.
+    """
+    import torch
+
+    height, width = (
+        -(-max(image.shape[side] for image in images) // multiple) * multiple for side in (0, 1)
+    )
+    whole = np.empty((len(images), height, width, 3), np.uint8)
+    filling = np.round(colour).astype(np.uint8)
+    for i, image in enumerate(images):
+        h, w = image.shape[:2]
+        whole[i, :h, :w] = image
+        whole[i, h:] = filling
+        whole[i, :h, w:] = filling
+    return torch.from_numpy(whole).permute(0, 3, 1, 2)
+
+
 def pinned(batch: Batch) -> Batch:
     """The batch with its tensors in pinned memory."""
 

@@ -1,0 +1,382 @@
+"""Detection: where objects are and which, by Fast and Faster R-CNN on any backbone.
+
+Regions of the picture (proposals, computed from it or by a network trained along) are pooled from
+a feature map; the backbone's own fc6 and fc7, or fresh layers, then say class and box of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xfer.data.box_transforms import BoxItem, BoxTransform, box_sizes
+from xfer.data.stack import stack_padded
+from xfer.errors import XferError
+from xfer.metrics.detection import DetectionAP, usual_primary
+from xfer.nn.box_head import box_losses
+from xfer.nn.detector import DetectorHead
+from xfer.nn.rpn import RPNRules
+from xfer.nn.views import View
+from xfer.ops.anchors import fit_sizes, plain_sizes
+from xfer.ops.boxes import clip, decode, encode
+from xfer.ops.nms import best_boxes
+from xfer.ops.sampling import RegionRules, sample_batch
+from xfer.proposals.kept import Proposals
+from xfer.proposals.program import check_method, propose, propose_one
+from xfer.task import Stage, Task
+from xfer.types import Batch, BoxPrediction, DataInfo, FeatureSpec, Preprocess, Sample
+
+if TYPE_CHECKING:
+    from xfer.backbones.base import Backbone
+    from xfer.data.source import Bundle, Source
+    from xfer.recipe import DataTable
+
+SHORT, LONG = 480, 5 / 3  # sides of a picture where the recipe says nothing; long side by short
+MULTISCALE = (0.75, 1.0, 1.25)
+
+
+def _o(default: Any, help: str, **rules: Any) -> Any:
+    return field(default=default, metadata={"help": help, **rules})
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The [task] table of a detection recipe."""
+
+    proposals: str = _o("rpn", "rpn (learnt along), selective_search, grid, or file:PATH")
+    levels: tuple[str, ...] = _o(
+        (), "maps that regions are pooled from; several are merged on the grid of the finest; "
+        "empty: the deepest with a stride of at most 16",
+    )  # fmt: skip
+    width: int = _o(256, "channels of several levels merged", min=1)
+    pool: str = _o(
+        "align", "max: maxima with Caffe's rounding; align: bilinear", choices=("max", "align")
+    )
+    pool_size: int = _o(0, "side of a pooled region, cells; 0: what fc6 reads, else 7", min=0)
+    head: str = _o(
+        "auto", "tail: the net's own fc6-fc7; fc: two fresh layers; auto: tail where the weights "
+        "have it", choices=("auto", "tail", "fc"),
+    )  # fmt: skip
+    head_width: int = _o(1024, "units of the fresh layers", min=1)
+    agnostic: bool = _o(False, "one box a region for all classes, instead of one a class")
+    regions: int = _o(128, "regions that a training picture is learnt from", min=1)
+    object_share: float = _o(0.25, "the most of these that are objects", above=0, max=1)
+    object_iou: float = _o(0.5, "overlap from which a region is an object", min=0, max=1)
+    background_iou: tuple[float, float] = _o(
+        (0.0, 0.5), "overlaps between which it is background", min=0, max=1, rising=True
+    )
+    box_std: tuple[float, float, float, float] = _o(
+        (0.1, 0.1, 0.2, 0.2), "box offsets are learnt in units of these", above=0
+    )
+    box_beta: float = _o(1.0, "where the boxes' loss turns from square to straight", above=0)
+    box_weight: float = _o(1.0, "weight of the boxes' loss", min=0)
+    anchors: tuple[float, ...] = _o(
+        (), "rpn: width, height, width, height ... of the boxes that it starts from, in pixels of "
+        "the net's input; empty: fitted to the training boxes", above=0,
+    )  # fmt: skip
+    anchor_count: int = _o(9, "rpn: how many anchors are fitted", min=1)
+    rpn_width: int = _o(256, "rpn: channels of its convolution", min=1)
+    rpn_step: int = _o(1, "rpn: stride of its convolution, cells of the level", min=1)
+    rpn_batch: int = _o(256, "rpn: anchors drawn a picture", min=1)
+    rpn_iou: tuple[float, float] = _o(
+        (0.3, 0.7), "rpn: an anchor is background under the first, an object from the second",
+        min=0, max=1, rising=True,
+    )  # fmt: skip
+    rpn_nms: float = _o(0.7, "rpn: overlap above which the worse proposal goes", min=0, max=1)
+    rpn_train: tuple[int, int] = _o(
+        (2000, 1000), "rpn: proposals before and after that, in training", min=1
+    )
+    rpn_test: tuple[int, int] = _o((1000, 300), "rpn: the same at test", min=1)
+    most_proposals: int = _o(2000, "boxes a picture, where not from an rpn", min=1)
+    scales: tuple[float, float] = _o(
+        (1.0, 1.0), "training pictures are scaled by a factor between these", above=0, rising=True
+    )
+    long_side: int = _o(0, "the most that a long side may have, pixels; 0: 5/3 of data.size", min=0)
+    nms: float = _o(0.3, "overlap above which the worse of two found boxes goes", min=0, max=1)
+    least_score: float = _o(0.01, "found boxes under this score are dropped", min=0, max=1)
+    most_boxes: int = _o(100, "found boxes a picture, at most", min=1)
+    primary: str = _o(
+        "auto", "the score by which the best step is chosen; auto: voc_ap50_area for VOC's format, "
+        "voc_ap50_11pt for VOC 2007, else coco_ap",
+    )  # fmt: skip
+
+
+class Detect(Task):
+    """Fast R-CNN (Girshick 2015), with selective search or with Faster R-CNN's proposals.
+
+    Shapes: batch.images uint8 (N, 3, H, W), padded right and below; batch.targets:
+
+    sizes       | int64 (N, 2)          | H, W of each picture in there, without padding
+    originals   | float32 (N, 2)        | H, W of the picture itself
+    boxes       | N float32 (R, 4)      | true boxes, xyxy in pixels of batch.images
+    labels      | N int64 (R,)          | their classes
+    crowds      | N float32 (M, 4)      | regions that are neither object nor background
+    proposals   | N float32 (P, 4)      | unless they come from an rpn
+    annotations | N Annotation          | all boxes in the picture's own pixels, for the metric
+
+    Raises XferError for options that don't fit the backbone.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = ("detect",)
+    Options = Options
+    views: ClassVar[dict[str, str]] = {
+        "none": "one view",
+        "flip": "picture and mirror image, scores and boxes of common regions averaged",
+        "multiscale": f"scales {', '.join(map(str, MULTISCALE))} with mirror images, scores and "
+        "boxes of common regions averaged",
+    }
+
+    def __init__(
+        self, backbone: Backbone, info: DataInfo, options: Options, data: DataTable
+    ) -> None:
+        super().__init__(backbone, info, options, data)
+        if options.proposals != "rpn":
+            check_method(options.proposals)
+        levels = options.levels or (_deepest(backbone),)
+        for name in levels:
+            if name not in backbone.specs:
+                raise XferError(
+                    f"task.levels: {backbone.name} has no map {name!r}",
+                    f"choose from {', '.join(backbone.specs)}",
+                )
+        specs = sorted((backbone.specs[name] for name in levels), key=lambda spec: spec.stride)
+        kind = self._choose_head(options.head, specs)
+        self.options = replace(options, head=kind, levels=tuple(spec.name for spec in specs))
+        self._stages = backbone.stages_to(specs[-1].name)
+        if kind == "tail":
+            assert backbone.tail is not None
+            self._stages += backbone.tail.stages()
+            width, side = backbone.tail.out_features, backbone.tail.in_size[1]
+        else:
+            backbone.tail = None  # its parameters would neither train nor be used
+            width, side = options.head_width, options.pool_size or 7
+        self.head = DetectorHead(specs, options.width, options.pool, side)
+        self.head.add_outputs(width, kind == "fc", len(info.classes), options.agnostic)
+        self.register_buffer("box_std", torch.tensor(options.box_std), persistent=False)
+        if options.proposals == "rpn":
+            self._add_rpn(options.anchors)
+        self._kept = _Shelf()
+
+    box_std: Tensor
+
+    def _add_rpn(self, anchors: Sequence[float]) -> None:
+        options = self.options
+        if len(anchors) % 2:
+            raise XferError(f"task.anchors: {len(anchors)} numbers", "width, height, width, height")
+        sizes = np.array(anchors or plain_sizes(self.preprocess.size, options.anchor_count))
+        rules = RPNRules(
+            options.rpn_batch, low=options.rpn_iou[0], high=options.rpn_iou[1], nms=options.rpn_nms
+        )
+        found = torch.tensor(sizes.reshape(-1, 2), dtype=torch.float32)
+        self.head.add_rpn(options.rpn_width, found, rules, options.rpn_step)
+
+    def _choose_head(self, head: str, specs: Sequence[FeatureSpec]) -> str:
+        """tail or fc. The tail reads what the last pooling of its net was given."""
+        tail, report = self.backbone.tail, self.backbone.weight_report
+        fits = tail is not None and len(specs) == 1 and specs[0].channels == tail.in_size[0]
+        if head == "auto":
+            return "tail" if fits and (report is None or report.has_tail) else "fc"
+        if head == "tail" and not fits:
+            names = " and ".join(spec.name for spec in specs)
+            raise XferError(
+                f"task.head=tail: {self.backbone.name} has no fc6, fc7 that read {names}",
+                "task.head=fc",
+            )
+        return head
+
+    @property
+    def preprocess(self) -> Preprocess:
+        return self.backbone.preprocess.at(self.data.size or SHORT)
+
+    @property
+    def long_side(self) -> int:
+        return self.options.long_side or round(self.preprocess.size * LONG)
+
+    def fit_data(self, bundle: Bundle) -> None:
+        """Looks at the training boxes once: anchors, and the score that the set is judged by."""
+        options = self.options
+        if options.primary == "auto":
+            self.options = options = replace(
+                options, primary=usual_primary(bundle.format, bundle.name)
+            )
+        if options.proposals != "rpn" or options.anchors:
+            return
+        sizes = box_sizes(bundle.splits["train"], self.preprocess.size, self.long_side)
+        fitted = fit_sizes(sizes, options.anchor_count) if len(sizes) else sizes
+        # a set with fewer different boxes than anchors gets the usual ones as well
+        extra = plain_sizes(self.preprocess.size, options.anchor_count - len(fitted))
+        anchors = np.concatenate([fitted, extra]).round(1)
+        self.options = replace(options, anchors=tuple(anchors.ravel().tolist()))
+        assert self.head.rpn is not None
+        self.head.rpn.sizes = torch.tensor(anchors, dtype=torch.float32)
+
+    def prepare(self, source: Source) -> None:
+        """Computes or reads the proposals of a source before its pictures are."""
+        options = self.options
+        if options.proposals == "rpn" or all(name in self._kept for name in source.ids):
+            return
+        kept = propose(source, options.proposals, most=options.most_proposals)
+        self._kept.update(dict.fromkeys(source.ids, kept))
+
+    def _proposals_of(self, sample: Sample) -> np.ndarray:
+        kept = self._kept.get(sample.id)
+        if kept is not None:
+            return kept.of(sample.id)
+        return propose_one(sample.image, self.options.proposals, self.options.most_proposals)
+
+    def transform(
+        self, train: bool, tta: str = "none"
+    ) -> Callable[[Sample, np.random.Generator], Any]:
+        data, options, short = self.data, self.options, self.preprocess.size
+        given = None if options.proposals == "rpn" else self._proposals_of
+        if train:
+            return BoxTransform(
+                short, self.long_side, train=True, flip=data.flip, augment=data.augment,
+                area=data.crop_area, scales=options.scales, propose=given,
+            )  # fmt: skip
+        most = max(MULTISCALE) if tta == "multiscale" else 1
+        return BoxTransform(round(short * most), round(self.long_side * most), propose=given)
+
+    def collate(self, items: list[BoxItem]) -> Batch:
+        mean = [m / self.preprocess.scale for m in self.preprocess.mean]
+        colour = mean if self.preprocess.channels == "rgb" else mean[::-1]
+        targets: dict[str, Any] = {
+            "sizes": torch.tensor([item.image.shape[:2] for item in items]),
+            "originals": torch.tensor([item.size for item in items], dtype=torch.float32),
+            "boxes": [torch.from_numpy(item.boxes) for item in items],
+            "labels": [torch.from_numpy(item.labels) for item in items],
+            "crowds": [torch.from_numpy(item.crowds) for item in items],
+        }
+        if items[0].proposals is not None:
+            targets["proposals"] = [torch.from_numpy(item.proposals) for item in items]
+        if items[0].annotation is not None:
+            targets["annotations"] = [item.annotation for item in items]
+        images = stack_padded([item.image for item in items], colour)
+        return Batch(images, tuple(item.id for item in items), targets)
+
+    def _map(self, images: Tensor) -> Tensor:
+        """The map that regions are pooled from, of normalised images."""
+        return self.head.map_of(self.backbone(images, want=self.options.levels))
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        options, targets = self.options, batch.targets
+        maps = self._map(self.backbone.normalise(batch.images))
+        losses: dict[str, Tensor] = {}
+        rpn = self.head.rpn
+        if rpn is not None:
+            found = rpn(maps)
+            sizes = targets["sizes"]
+            losses = rpn.losses(found, sizes, targets["boxes"], targets["crowds"])
+            proposals = rpn.propose(found, sizes, *options.rpn_train)
+        else:
+            proposals = targets["proposals"]
+        rules = RegionRules(
+            options.regions, options.object_share, options.object_iou, options.background_iou
+        )
+        regions, labels, goals = sample_batch(
+            proposals, targets["boxes"], targets["labels"], targets["crowds"],
+            rules, len(self.info.classes),
+        )  # fmt: skip
+        logits, offsets = self.head(maps, regions, self.backbone.tail)
+        goals = encode(goals, torch.cat(regions), self.box_std)
+        own = box_losses(logits, offsets, labels, goals, options.box_beta)
+        return {**losses, "cls": own["cls"], "box": own["box"] * options.box_weight}
+
+    @torch.no_grad()
+    def predict(self, batch: Batch, tta: str = "none") -> list[BoxPrediction]:
+        """Boxes a picture: over the views of `tta`, scores and boxes of common regions averaged."""
+        targets = batch.targets
+        images = self.backbone.normalise(batch.images)
+        sizes: Tensor = targets["sizes"]
+        views = [View(images, sizes)]
+        if tta == "multiscale":
+            views = [views[0].scaled(s / max(MULTISCALE)) for s in MULTISCALE]
+        if tta in ("flip", "multiscale"):
+            views = [turned for view in views for turned in (view, view.mirrored())]
+        maps = [self._map(view.images) for view in views]
+        regions = targets.get("proposals") or self._common(views, maps)
+        scores, boxes = 0, 0
+        for view, own in zip(views, maps, strict=True):
+            seen = [view.to(n, one) for n, one in enumerate(regions)]
+            logits, offsets = self.head(own, seen, self.backbone.tail)
+            counts = [len(one) for one in regions]
+            scores = scores + logits.softmax(1) / len(views)
+            said = decode(offsets, torch.cat(seen)[:, None], self.box_std).split(counts)
+            back = [view.back(n, b.reshape(-1, 4)).view(b.shape) for n, b in enumerate(said)]
+            boxes = boxes + torch.cat(back) / len(views)
+        return self._best(batch, regions, scores, boxes)  # pyright: ignore[reportArgumentType]
+
+    def _common(self, views: Sequence[View], maps: Sequence[Tensor]) -> list[Tensor]:
+        """The rpn's proposals of all views in the pixels of the batch, each view's best."""
+        rpn, (before, after) = self.head.rpn, self.options.rpn_test
+        assert rpn is not None
+        found: list[list[Tensor]] = []
+        for view, own in zip(views, maps, strict=True):
+            proposals = rpn.propose(rpn(own), view.sizes, before, max(1, after // len(views)))
+            found.append([view.back(n, boxes) for n, boxes in enumerate(proposals)])
+        return [torch.cat(each) for each in zip(*found, strict=True)]
+
+    def _best(
+        self, batch: Batch, regions: Sequence[Tensor], scores: Tensor, boxes: Tensor
+    ) -> list[BoxPrediction]:
+        """The boxes that remain of all regions' scores (R, C + 1) and boxes (R, C or 1, 4)."""
+        options, counts = self.options, [len(one) for one in regions]
+        found: list[BoxPrediction] = []
+        each = zip(
+            batch.ids, batch.targets["sizes"], batch.targets["originals"],
+            scores.split(counts), boxes.split(counts), strict=True,
+        )  # fmt: skip
+        for name, size, original, own, where in each:
+            where = clip(where.reshape(-1, 4), size).view(where.shape)
+            kept, score, label = (
+                t.cpu()
+                for t in best_boxes(
+                    where, own[:, :-1], options.nms, options.least_score, options.most_boxes
+                )
+            )
+            kept = clip(kept * (original / size).cpu().flip(0).repeat(2), original.cpu())
+            height, width = (int(v) for v in original.tolist())
+            found.append(
+                BoxPrediction(name, kept.numpy(), score.numpy(), label.numpy(), (height, width))
+            )
+        return found
+
+    def metric(self) -> DetectionAP:
+        primary = self.options.primary
+        return DetectionAP(self.info.classes, "coco_ap" if primary == "auto" else primary)
+
+    def stages(self) -> list[Stage]:
+        used = self._stages
+        return [*(Stage(name, module) for name, module in used), Stage("head", self.head, "head")]
+
+    def describe(self, prediction: BoxPrediction) -> dict[str, Any]:
+        return prediction.row(self.info.classes)
+
+    def resolved_options(self) -> dict[str, Any]:
+        chosen = {f.name: getattr(self.options, f.name) for f in fields(self.options)}
+        if chosen["primary"] == "auto":
+            chosen["primary"] = "coco_ap"
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in chosen.items()}
+
+    def view_protocol(self, tta: str) -> str:
+        """How the pictures were shown, in words."""
+        size = self.preprocess.size
+        return f"{self.views[tta]}, short side {size} px, long side at most {self.long_side} px"
+
+
+class _Shelf(dict[str, Proposals]):
+    """Proposals by picture; the averaged copy of the model shares them."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Shelf:
+        return self
+
+
+def _deepest(backbone: Backbone) -> str:
+    """The deepest map with a stride of at most 16, else the first."""
+    fine = [name for name, spec in backbone.specs.items() if spec.stride <= 16]
+    return fine[-1] if fine else backbone.map_names[0]

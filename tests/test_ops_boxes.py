@@ -1,0 +1,168 @@
+"""Box arithmetic, anchors, sampling and suppression."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torchvision.ops import batched_nms, box_iou
+
+from xfer.ops.anchors import best_overlap, fit_sizes, grid_anchors, plain_sizes
+from xfer.ops.boxes import clip, decode, encode, iou_xyxy
+from xfer.ops.nms import best_boxes, class_nms
+from xfer.ops.sampling import RegionRules, draw, ignored, match, sample_regions
+from xfer.types import FeatureSpec
+
+SPEC = FeatureSpec("conv5", 8, 16, 163, 15.0)
+
+
+@st.composite
+def boxes(draw: st.DrawFn, least: int = 1, most: int = 8) -> Tensor:
+    corner = st.floats(-20, 500)
+    side = st.floats(2, 400)
+    rows = draw(st.lists(st.tuples(corner, corner, side, side), min_size=least, max_size=most))
+    xywh = torch.tensor(rows, dtype=torch.float32).reshape(-1, 4)
+    return torch.cat([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1)
+
+
+@given(boxes(0), boxes(0))
+def test_overlap_equals_torchvisions(one: Tensor, two: Tensor) -> None:
+    torch.testing.assert_close(iou_xyxy(one, two), box_iou(one, two), atol=1e-5, rtol=1e-4)
+
+
+def test_overlap_of_empty_boxes_is_zero() -> None:
+    empty = torch.tensor([[5.0, 5.0, 5.0, 5.0]])
+    assert iou_xyxy(empty, empty).item() == 0
+
+
+@given(boxes(1, 1), boxes(1, 1))
+def test_decoding_undoes_encoding(goal: Tensor, start: Tensor) -> None:
+    std = torch.tensor([0.1, 0.1, 0.2, 0.2])
+    ratio = (goal[:, 2:] - goal[:, :2]) / (start[:, 2:] - start[:, :2])
+    if ratio.max() > 60:  # beyond what decode() allows
+        return
+    back = decode(encode(goal, start, std), start, std)
+    torch.testing.assert_close(back, goal, atol=0.05, rtol=1e-3)
+
+
+def test_a_wild_offset_gives_a_finite_box() -> None:
+    start = torch.tensor([[0.0, 0.0, 10.0, 10.0]])
+    wild = decode(torch.full((1, 4), 1e4), start, torch.ones(4))
+    assert wild.isfinite().all()
+
+
+@given(boxes(), st.integers(1, 300), st.integers(1, 300))
+def test_clipped_boxes_are_inside(given_boxes: Tensor, height: int, width: int) -> None:
+    inside = clip(given_boxes, torch.tensor([height, width]))
+    assert (inside >= 0).all() and (inside[:, 2] <= width).all() and (inside[:, 3] <= height).all()
+
+
+def test_anchors_lie_on_what_their_cells_look_at() -> None:
+    sizes = torch.tensor([[10.0, 20.0], [30.0, 30.0]])
+    anchors = grid_anchors(SPEC, (2, 3), sizes).view(2, 3, 2, 4)
+    # cell (1, 2) is centred on pixel (31, 47), whose middle is half a pixel further
+    assert anchors[1, 2, 0].tolist() == [47.5 - 5, 31.5 - 10, 47.5 + 5, 31.5 + 10]
+    assert anchors[0, 0, 1].tolist() == [15.5 - 15, 15.5 - 15, 15.5 + 15, 15.5 + 15]
+
+
+def test_fitted_anchors_find_the_sizes_that_there_are() -> None:
+    rng = np.random.default_rng(0)
+    kinds = np.array([[20, 20], [60, 120], [200, 90]], float)
+    sizes = np.concatenate([k * rng.uniform(0.9, 1.1, (50, 2)) for k in kinds])
+    fitted = fit_sizes(np.concatenate([sizes, [[1, 1]]]), 3)
+    assert np.allclose(fitted[np.argsort(fitted[:, 0])], kinds, rtol=0.1)
+    assert best_overlap(sizes, fitted) > 0.85 > best_overlap(sizes, plain_sizes(480, 3))
+
+
+def test_fewer_sizes_than_anchors_are_not_invented() -> None:
+    assert len(fit_sizes(np.array([[5.0, 7.0]] * 4), 9)) == 1
+    assert fit_sizes(np.zeros((0, 2)), 9).shape == (0, 2)
+    assert plain_sizes(480, 9).shape == (9, 2) and plain_sizes(480, 0).shape == (0, 2)
+
+
+def test_every_true_box_is_some_regions_best() -> None:
+    regions = torch.tensor([[0.0, 0, 10, 10], [0, 0, 40, 40], [50, 50, 60, 60]])
+    truth = torch.tensor([[0.0, 0, 30, 30], [48, 48, 80, 80]])
+    found = match(regions, truth)
+    assert found.best.tolist() == [False, True, True]
+    assert found.index.tolist() == [0, 0, 1]
+    assert match(regions, truth[:0]).iou.tolist() == [0, 0, 0]
+
+
+def test_a_true_box_that_nothing_touches_has_no_best_region() -> None:
+    assert not match(torch.tensor([[0.0, 0, 5, 5]]), torch.tensor([[50.0, 50, 60, 60]])).best.any()
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 40), st.floats(0.1, 1.0))
+def test_draws_keep_their_quotas(objects: int, rest: int, count: int, share: float) -> None:
+    kind = torch.tensor([1] * objects + [0] * rest, dtype=torch.bool)
+    positive, negative = draw(kind, ~kind, count, share)
+    assert len(positive) == min(objects, int(count * share))
+    assert len(negative) == min(rest, count - len(positive))
+    assert kind[positive].all() and not kind[negative].any()
+    both = torch.cat([positive, negative])
+    assert len(both.unique()) == len(both)
+
+
+def test_draws_depend_on_torchs_generator_alone() -> None:
+    kind = torch.arange(1000) < 500
+    torch.manual_seed(3)
+    one = draw(kind, ~kind, 64, 0.25)
+    torch.manual_seed(3)
+    two = draw(kind, ~kind, 64, 0.25)
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+def test_regions_are_labelled_by_what_they_overlap() -> None:
+    truth, labels = torch.tensor([[0.0, 0, 20, 20], [40, 40, 60, 60]]), torch.tensor([2, 0])
+    proposals = torch.tensor([[0.0, 0, 20, 18], [44, 44, 70, 70], [0, 0, 100, 100]])
+    none = truth[:0]
+    rules = RegionRules(8, 1.0, 0.5, (0.1, 0.5))
+    regions, said, goals = sample_regions(proposals, truth, labels, none, rules, 7)
+    rows = {tuple(r): (s, tuple(g)) for r, s, g in zip(
+        regions.tolist(), said.tolist(), goals.tolist(), strict=True)}  # fmt: skip
+    assert rows[0, 0, 20, 20] == (2, (0, 0, 20, 20)), "true boxes are among the candidates"
+    assert rows[0, 0, 20, 18] == (2, (0, 0, 20, 20))
+    assert rows[44, 44, 70, 70][0] == 7, "IoU .31 is background"
+    assert (0, 0, 100, 100) not in rows, "IoU .04 is neither"
+
+
+def test_a_picture_without_objects_gives_background() -> None:
+    proposals = torch.tensor([[0.0, 0, 20, 18], [44, 44, 70, 70]])
+    none = proposals[:0]
+    _, said, _ = sample_regions(proposals, none, torch.zeros(0).long(), none, RegionRules(), 3)
+    assert said.tolist() == [3, 3]
+
+
+def test_regions_in_a_crowd_are_not_background() -> None:
+    crowd = torch.tensor([[0.0, 0, 50, 50]])
+    regions = torch.tensor([[10.0, 10, 20, 20], [40, 40, 90, 90], [60, 60, 80, 80]])
+    assert ignored(regions, crowd).tolist() == [True, False, False]
+    none = crowd[:0]
+    drawn, _, _ = sample_regions(
+        regions, none, torch.zeros(0).long(), crowd, RegionRules(background=(0.0, 0.5)), 1
+    )
+    assert drawn.tolist() == regions[1:].tolist()
+
+
+@given(boxes(0, 12), st.integers(0, 3))
+def test_suppression_equals_torchvisions_by_class(some: Tensor, classes: int) -> None:
+    rng = np.random.default_rng(len(some))
+    scores = torch.from_numpy(rng.permutation(len(some)) / 20.0).float()
+    labels = torch.from_numpy(rng.integers(0, classes + 1, len(some)))
+    kept = class_nms(some, scores, labels, 0.4, 100)
+    assert kept.tolist() == batched_nms(some, scores, labels, 0.4).tolist()
+
+
+def test_the_best_boxes_are_chosen_a_class_at_a_time() -> None:
+    where = torch.tensor([[[0.0, 0, 10, 10], [0, 0, 10, 11]], [[1, 0, 10, 10], [50, 50, 60, 60]]])
+    scores = torch.tensor([[0.9, 0.3], [0.8, 0.02]])
+    kept, score, label = best_boxes(where, scores, 0.5, 0.1, 10)
+    assert score.tolist() == pytest.approx([0.9, 0.3]) and label.tolist() == [0, 1]
+    assert kept.tolist() == [[0, 0, 10, 10], [0, 0, 10, 11]]
+    agnostic, _, label = best_boxes(where[:, :1], scores, 1.0, 0.1, 10)
+    assert label.tolist() == [0, 0, 1] and agnostic[2].tolist() == [0, 0, 10, 10]
+    assert len(best_boxes(where, scores, 0.5, 0.1, 1)[0]) == 1

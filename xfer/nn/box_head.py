@@ -1,0 +1,68 @@
+"""Classes and boxes from pooled regions: hidden layers for nets without any, the two outputs."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xfer.nn.precision import exact
+
+
+class HiddenLayers(nn.Module):
+    """Two fully connected layers with ReLU on a flattened region: fc6, fc7 for nets without them.
+
+    Shapes: (R, C, s, s) -> (R, width).
+    """
+
+    def __init__(self, channels: int, size: int, width: int) -> None:
+        super().__init__()
+        self.fc6 = nn.Linear(channels * size * size, width)
+        self.fc7 = nn.Linear(width, width)
+        for layer in (self.fc6, self.fc7):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, regions: Tensor) -> Tensor:
+        return F.relu(self.fc7(F.relu(self.fc6(regions.flatten(1)))))
+
+
+class BoxOutputs(nn.Module):
+    """Sibling outputs: scores of C classes and the background (last), and box offsets.
+
+    Args:
+        width: of what is read; classes: C; agnostic: one box a region instead of one a class.
+
+    Shapes: (R, width) -> float32 (R, C + 1), float32 (R, C or 1, 4).
+    Source: Girshick 2015, sec. 2.1; N(0, .01) and N(0, .001): sec. 2.3.
+    """
+
+    def __init__(self, width: int, classes: int, agnostic: bool) -> None:
+        super().__init__()
+        self.boxes = 1 if agnostic else classes
+        self.cls_score = nn.Linear(width, classes + 1)
+        self.bbox_pred = nn.Linear(width, 4 * self.boxes)
+        for layer, std in ((self.cls_score, 0.01), (self.bbox_pred, 0.001)):
+            nn.init.normal_(layer.weight, std=std)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        with exact(hidden):  # scores rank boxes: bf16 has too few of them
+            hidden = hidden.float()
+            return self.cls_score(hidden), self.bbox_pred(hidden).view(-1, self.boxes, 4)
+
+
+def box_losses(
+    logits: Tensor, offsets: Tensor, labels: Tensor, goals: Tensor, beta: float
+) -> dict[str, Tensor]:
+    """Cross-entropy over regions, and smooth L1 of the foreground's boxes over as many.
+
+    Shapes: logits (R, C + 1), offsets (R, C or 1, 4); labels int64 (R,), C for background;
+        goals (R, 4), normalised offsets, read where labels < C.
+    Source: Girshick 2015, sec. 2.3, lambda = 1: both are means over all regions.
+    """
+    count = max(1, len(labels))
+    found = torch.nonzero(labels < logits.shape[1] - 1).flatten()
+    which = labels[found] if offsets.shape[1] > 1 else torch.zeros_like(found)
+    box = F.smooth_l1_loss(offsets[found, which], goals[found], reduction="sum", beta=beta)
+    return {"cls": F.cross_entropy(logits, labels, reduction="sum") / count, "box": box / count}

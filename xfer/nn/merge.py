@@ -1,0 +1,74 @@
+"""Several maps of one net as one: brought to the finest grid by their geometry, and added."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xfer.types import FeatureSpec
+
+
+def resample(maps: Tensor, spec: FeatureSpec, onto: FeatureSpec, grid: tuple[int, int]) -> Tensor:
+    """A map read bilinearly at the places where the cells of another look.
+
+    Shapes: maps (N, C, h, w) -> (N, C, *grid).
+    """
+    rows, columns = (
+        _weights(spec, onto, have, want, maps)
+        for have, want in zip(maps.shape[2:], grid, strict=True)
+    )
+    count, channels, height, width = maps.shape
+    last = maps.permute(0, 2, 3, 1)  # (N, h, w, C)
+    tall = (rows @ last.reshape(count, height, -1)).view(count * grid[0], width, channels)
+    return (columns @ tall).view(count, *grid, channels).permute(0, 3, 1, 2)
+
+
+def _weights(spec: FeatureSpec, onto: FeatureSpec, have: int, want: int, like: Tensor) -> Tensor:
+    """(want, have): how much each cell of `spec` counts at each cell of `onto`."""
+    pixels = torch.arange(want, device=like.device) * onto.stride + onto.offset
+    places = ((pixels - spec.offset) / spec.stride).clamp(0, have - 1)
+    near = 1 - (places[:, None] - torch.arange(have, device=like.device)).abs()
+    return near.clamp_(min=0).to(like.dtype)
+
+
+class MergedMap(nn.Module):
+    """A 1 x 1 convolution a map, the sum on the finest grid, and a ReLU.
+
+    Args:
+        specs: geometry of the maps, finest first; width: channels of the result.
+
+    Shapes: {name: (N, C, h, w)} -> (N, width, h, w) on the grid of the first.
+    Source: the sum of a feature pyramid (Lin et al. 2017, sec. 3), as one map; each map is first
+        divided by its own deviation, as HyperNet's are normalised (Kong et al. 2016).
+    """
+
+    def __init__(self, specs: Sequence[FeatureSpec], width: int) -> None:
+        super().__init__()
+        self.specs = tuple(specs)
+        self.lateral = nn.ModuleList(nn.Conv2d(s.channels, width, 1) for s in specs)
+        for conv, spec in zip(self.lateral, specs, strict=True):
+            nn.init.normal_(conv.weight, std=(2 / (spec.channels * len(specs))) ** 0.5)  # pyright: ignore[reportArgumentType]
+            nn.init.zeros_(conv.bias)  # pyright: ignore[reportArgumentType]
+
+    @property
+    def spec(self) -> FeatureSpec:
+        """Geometry of the result: the finest grid, the widest view."""
+        first, width = self.specs[0], self.lateral[0].out_channels
+        field = max(s.receptive_field for s in self.specs)
+        return replace(first, name="merged", channels=int(width), receptive_field=field)  # pyright: ignore[reportArgumentType]
+
+    def forward(self, maps: Mapping[str, Tensor]) -> Tensor:
+        first = self.specs[0]
+        total: Tensor | None = None
+        for spec, conv in zip(self.specs, self.lateral, strict=True):
+            x = conv(maps[spec.name])
+            if total is None:
+                total = x
+            else:
+                total = total + resample(x, spec, first, tuple(total.shape[2:]))  # pyright: ignore[reportArgumentType]
+        assert total is not None
+        return F.relu(total)

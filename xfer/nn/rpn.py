@@ -1,0 +1,165 @@
+"""The region proposal network of Faster R-CNN: scored boxes from a feature map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.ops import nms
+
+from xfer.nn.precision import exact
+from xfer.ops.anchors import grid_anchors
+from xfer.ops.boxes import clip, decode, encode
+from xfer.ops.sampling import draw, ignored, match
+from xfer.types import FeatureSpec
+
+
+@dataclass(frozen=True, slots=True)
+class RPNRules:
+    """How proposals are learnt and chosen.
+
+    batch, share | anchors drawn a picture, and the most of them that are objects
+    low, high    | IoU under which an anchor is background, and from which it is an object
+    nms          | IoU above which the lower-scored of two proposals goes
+    """
+
+    batch: int = 256
+    share: float = 0.5
+    low: float = 0.3
+    high: float = 0.7
+    nms: float = 0.7
+
+
+class Said(NamedTuple):
+    """What the net says of a batch: logits (N, A), offsets (N, A, 4), of anchors (A, 4)."""
+
+    logits: Tensor
+    offsets: Tensor
+    anchors: Tensor
+
+
+class RegionProposalNet(nn.Module):
+    """A 3 x 3 convolution, then for every cell and anchor a score and four offsets.
+
+    Args:
+        spec: the map that is read; width: channels of the convolution.
+        sizes: (K, 2) width and height of the anchors, pixels of the net's input.
+        step: the convolution's stride, in cells.
+
+    Shapes: maps (N, C, h, w) -> Said.
+    Source: Ren et al. 2015, sec. 3.1; layers N(0, .01) as in py-faster-rcnn.
+    Differs: one score an anchor (sigmoid) for their two (softmax); anchors whose centre is outside
+        the picture are left out rather than those that cross its border.
+    """
+
+    def __init__(
+        self, spec: FeatureSpec, width: int, sizes: Tensor, rules: RPNRules, step: int = 1
+    ):
+        super().__init__()
+        self.spec = FeatureSpec(
+            "rpn", width, spec.stride * step, spec.receptive_field + 2 * spec.stride, spec.offset
+        )
+        self.rules = rules
+        self.conv = nn.Conv2d(spec.channels, width, 3, step, 1)
+        self.score = nn.Linear(width, len(sizes))
+        self.offset = nn.Linear(width, 4 * len(sizes))
+        for parameter in self.parameters():
+            if parameter.ndim > 1:
+                nn.init.normal_(parameter, std=0.01)
+            else:
+                nn.init.zeros_(parameter)
+        self.register_buffer("sizes", sizes, persistent=False)
+        self.register_buffer("std", torch.ones(4), persistent=False)
+
+    sizes: Tensor
+    std: Tensor
+
+    def forward(self, maps: Tensor) -> Said:
+        hidden = F.relu(self.conv(maps), inplace=True)
+        with exact(hidden):  # bf16 would give many proposals one score
+            cells = hidden.permute(0, 2, 3, 1).float()
+            logits = self.score(cells).flatten(1)
+            offsets = self.offset(cells).view(len(maps), -1, 4)
+        grid = (hidden.shape[2], hidden.shape[3])
+        return Said(logits, offsets, grid_anchors(self.spec, grid, self.sizes))
+
+    @torch.no_grad()
+    def propose(
+        self,
+        said: Said,
+        sizes: Tensor,
+        before: int,
+        after: int,
+    ) -> list[Tensor]:
+        """The best boxes of each picture.
+
+        Args:
+            sizes: (N, 2) H, W of the pictures without padding.
+            before, after: the most boxes a picture before and after suppression.
+
+        Returns: N tensors (P, 4), scores falling.
+        """
+        logits, offsets, anchors = said
+        seen = _inside(anchors, sizes)
+        scores = logits.masked_fill(~seen, -torch.inf)
+        scores, index = scores.topk(min(before, scores.shape[1]), 1)
+        picked = offsets.gather(1, index[..., None].expand(-1, -1, 4))
+        boxes = decode(picked, anchors[index], self.std)
+        found: list[Tensor] = []
+        for n, size in enumerate(sizes):
+            own = clip(boxes[n], size)
+            good = ((own[:, 2:] - own[:, :2]) >= 1).all(1) & scores[n].isfinite()
+            own, score = own[good], scores[n][good]
+            found.append(own[nms(own, score, self.rules.nms)[:after]])
+        return found
+
+    def losses(
+        self,
+        said: Said,
+        sizes: Tensor,
+        truth: Sequence[Tensor],
+        crowds: Sequence[Tensor],
+    ) -> dict[str, Tensor]:
+        """Binary cross-entropy and smooth L1 (sigma 3) over the anchors that are drawn.
+
+        Args: truth, crowds: each picture's true boxes, and the regions that count for nothing.
+        """
+        rules = self.rules
+        logits, offsets, anchors = said
+        seen = _inside(anchors, sizes)
+        places: list[Tensor] = []
+        wanted: list[Tensor] = []
+        targets: list[Tensor] = []
+        objects: list[Tensor] = []
+        for n, boxes in enumerate(truth):
+            matches = match(anchors, boxes)
+            object_ = seen[n] & ((matches.iou >= rules.high) | matches.best)
+            other = seen[n] & (matches.iou < rules.low) & ~object_ & ~ignored(anchors, crowds[n])
+            positive, negative = draw(object_, other, rules.batch, rules.share)
+            start = n * len(anchors)
+            places.append(torch.cat([positive, negative]) + start)
+            wanted += [logits.new_ones(len(positive)), logits.new_zeros(len(negative))]
+            objects.append(positive + start)
+            if len(boxes):
+                goal = boxes[matches.index[positive]]
+                targets.append(encode(goal, anchors[positive], self.std))
+        drawn = torch.cat(places)
+        count = max(1, len(drawn))
+        score = F.binary_cross_entropy_with_logits(
+            logits.flatten()[drawn], torch.cat(wanted), reduction="sum"
+        )
+        moved = offsets.view(-1, 4)[torch.cat(objects)]
+        goals = torch.cat(targets) if targets else moved.new_zeros(0, 4)
+        box = F.smooth_l1_loss(moved, goals, reduction="sum", beta=1 / 9)
+        return {"rpn_score": score / count, "rpn_box": box / count}
+
+
+def _inside(anchors: Tensor, sizes: Tensor) -> Tensor:
+    """Whether an anchor's centre is within each picture: bool (N, A)."""
+    centres = (anchors[:, :2] + anchors[:, 2:]) / 2
+    bounds = sizes.flip(1).to(centres.dtype)  # W, H
+    return (centres[None] < bounds[:, None]).all(2)

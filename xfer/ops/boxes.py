@@ -1,0 +1,70 @@
+"""Boxes as tensors: overlap, the offsets that a net predicts, clipping.
+
+A box is xyxy in pixels, right and bottom exclusive: its width is x2 - x1.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+# the largest factor by which a predicted box may exceed the box it starts from: exp() stays finite
+MAX_LOG_SCALE = math.log(1000 / 16)
+
+
+def iou_xyxy(one: Tensor, two: Tensor) -> Tensor:
+    """Intersection over union of every pair; 0 where both boxes are empty.
+
+    Shapes: one (R, 4), two (G, 4) -> (R, G), float32.
+    """
+    inside = intersection_xyxy(one, two)
+    union = area(one)[:, None] + area(two)[None, :] - inside
+    return inside / union.clamp(min=1e-9)
+
+
+def intersection_xyxy(one: Tensor, two: Tensor) -> Tensor:
+    """Square pixels that every pair has in common: (R, 4), (G, 4) -> (R, G)."""
+    low = torch.maximum(one[:, None, :2], two[None, :, :2])
+    high = torch.minimum(one[:, None, 2:], two[None, :, 2:])
+    return (high - low).clamp_(min=0).prod(2)
+
+
+def area(boxes: Tensor) -> Tensor:
+    """Square pixels: (..., 4) -> (...)."""
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+
+
+def encode(boxes: Tensor, start: Tensor, std: Tensor) -> Tensor:
+    """How far boxes are from those where the net starts, in units of `std`.
+
+    Shapes: boxes, start (..., 4); std (4,) -> (..., 4): dx, dy in widths and heights of `start`,
+        then the logs of the ratios of width and height.
+    Source: Girshick et al. 2014, appendix C; the normalisation: Girshick 2015, sec. 2.3.
+    """
+    size = start[..., 2:] - start[..., :2]
+    wanted = boxes[..., 2:] - boxes[..., :2]
+    centre = (boxes[..., :2] + boxes[..., 2:] - start[..., :2] - start[..., 2:]) / 2
+    return torch.cat([centre / size, torch.log(wanted / size)], -1) / std
+
+
+def decode(offsets: Tensor, start: Tensor, std: Tensor) -> Tensor:
+    """The boxes that `encode` came from; sizes are bounded, so that no box is infinite.
+
+    Shapes: offsets (..., 4) and start (..., 4), broadcast -> (..., 4).
+    """
+    offsets = offsets * std
+    size = start[..., 2:] - start[..., :2]
+    centre = (start[..., :2] + start[..., 2:]) / 2 + offsets[..., :2] * size
+    half = offsets[..., 2:].clamp(max=MAX_LOG_SCALE).exp() * size / 2
+    return torch.cat([centre - half, centre + half], -1)
+
+
+def clip(boxes: Tensor, size: Tensor) -> Tensor:
+    """The parts of boxes inside the picture.
+
+    Shapes: boxes (R, 4), size (2,): H, W -> (R, 4).
+    """
+    bounds = size.flip(0).to(boxes.dtype)  # W, H
+    return torch.minimum(boxes.view(-1, 2, 2).clamp(min=0), bounds).view(-1, 4)

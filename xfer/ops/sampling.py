@@ -1,0 +1,130 @@
+"""Which regions a detector learns from: matched to the true boxes, then drawn by quota.
+
+Draws come from torch's generator, whose state a run stores: resuming draws the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xfer.ops.boxes import area, intersection_xyxy, iou_xyxy
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """The true box that each region overlaps most.
+
+    index | int64 (R,)   | which true box; 0 where there is none
+    iou   | float32 (R,) | how much, 0..1
+    best  | bool (R,)    | among all regions, it overlaps some true box most
+    """
+
+    index: Tensor
+    iou: Tensor
+    best: Tensor
+
+
+def match(regions: Tensor, truth: Tensor) -> Matches:
+    """Matches regions (R, 4) to true boxes (G, 4); G may be 0."""
+    if len(truth) == 0:
+        none = regions.new_zeros(len(regions))
+        return Matches(none.long(), none, none.bool())
+    overlap = iou_xyxy(regions, truth)
+    iou, index = overlap.max(1)
+    most = overlap.max(0).values if len(regions) else overlap.new_zeros(len(truth))
+    best = ((overlap == most) & (most > 0)).any(1)
+    return Matches(index, iou, best)
+
+
+def ignored(regions: Tensor, crowds: Tensor) -> Tensor:
+    """Regions (R, 4) half or more of which lie in a crowd (M, 4): neither object nor background."""
+    if len(crowds) == 0:
+        return torch.zeros(len(regions), dtype=torch.bool, device=regions.device)
+    inside = intersection_xyxy(regions, crowds)
+    return (inside >= 0.5 * area(regions)[:, None]).any(1)
+
+
+def draw(foreground: Tensor, background: Tensor, count: int, share: float) -> tuple[Tensor, Tensor]:
+    """Indices of at most `share` * count foreground regions, and background ones up to `count`.
+
+    Shapes: foreground, background bool (R,) -> int64 (F,), int64 (B,), F + B <= count.
+    Source: Girshick 2015, sec. 2.3 (count 64, share .25); Ren et al. 2015, sec. 3.1.3 (256, .5).
+    """
+    positive = _some(foreground, int(count * share))
+    return positive, _some(background, count - len(positive))
+
+
+def _some(chosen: Tensor, most: int) -> Tensor:
+    """At most `most` of the marked indices, drawn evenly, in order."""
+    found = torch.nonzero(chosen).flatten()
+    if len(found) <= most:
+        return found
+    drawn = torch.randperm(len(found), device=found.device)[:most]
+    return found[drawn.sort().values]
+
+
+@dataclass(frozen=True, slots=True)
+class RegionRules:
+    """Which regions the classes are learnt from.
+
+    count      | regions a picture
+    share      | the most of them that are objects
+    foreground | IoU with a true box from which a region is an object
+    background | IoU between which (low included) it is background
+    """
+
+    count: int = 64
+    share: float = 0.25
+    foreground: float = 0.5
+    background: tuple[float, float] = (0.1, 0.5)
+
+
+@torch.no_grad()
+def sample_regions(
+    proposals: Tensor, truth: Tensor, labels: Tensor, crowds: Tensor, rules: RegionRules, other: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draws one picture's regions to learn from; the true boxes are among the candidates.
+
+    Args:
+        proposals (P, 4), truth (G, 4), labels int64 (G,), crowds (M, 4).
+        other: the label of background.
+
+    Returns: regions (R, 4), labels int64 (R,), and the true box of each (R, 4), which for
+        background is the region itself.
+    Source: Girshick 2015, sec. 2.3.  Differs: a picture without objects gives background of any
+        overlap, which in the paper no region would be.
+    """
+    regions = torch.cat([truth, proposals])
+    matches = match(regions, truth)
+    low, high = rules.background
+    object_ = matches.iou >= rules.foreground
+    rest = (matches.iou < high) & ~object_ & ~ignored(regions, crowds)
+    if len(truth):
+        rest &= matches.iou >= low
+    positive, negative = draw(object_, rest, rules.count, rules.share)
+    drawn = torch.cat([positive, negative])
+    said = torch.full((len(drawn),), other, dtype=torch.int64, device=regions.device)
+    goals = regions[drawn].clone()
+    if len(positive):
+        said[: len(positive)] = labels[matches.index[positive]]
+        goals[: len(positive)] = truth[matches.index[positive]]
+    return regions[drawn], said, goals
+
+
+def sample_batch(
+    proposals: Sequence[Tensor],
+    truth: Sequence[Tensor],
+    labels: Sequence[Tensor],
+    crowds: Sequence[Tensor],
+    rules: RegionRules,
+    other: int,
+) -> tuple[list[Tensor], Tensor, Tensor]:
+    """`sample_regions` of each picture: N tensors (R_n, 4), all labels (R,), all goals (R, 4)."""
+    each = zip(proposals, truth, labels, crowds, strict=True)
+    drawn = [sample_regions(*one, rules, other) for one in each]
+    regions, said, goals = zip(*drawn, strict=True)
+    return list(regions), torch.cat(said), torch.cat(goals)
