@@ -76,6 +76,16 @@ def plain_pass(files: list[Path]) -> Callable[[], None]:
     return go
 
 
+class Pixels:
+    """The transform of a task, without a label."""
+
+    def __init__(self, cut: Any) -> None:
+        self.cut, self.shape = cut, cut.shape
+
+    def __call__(self, sample: Any, *rng_and_place: Any) -> Any:
+        return self.cut(sample.image, *rng_and_place)
+
+
 def our_pass(source: Any) -> Callable[[], None]:
     """One pass over a source by xfer's loader, in line: each picture once, as in training."""
     import torch
@@ -85,10 +95,9 @@ def our_pass(source: Any) -> Callable[[], None]:
     from xfer.nn.normalise import scale_and_shift
     from xfer.types import Batch
 
-    cut = TrainTransform(SIZE, area=(0.08, 1.0), augment="light")
+    cut = Pixels(TrainTransform(SIZE, area=(0.08, 1.0), augment="light"))
     loader = Loader(
-        source, lambda sample, rng: cut(sample.image, rng),
-        lambda items: Batch(stack_images(items), ()),
+        source, cut, lambda items: Batch(stack_images(items), ()),
         batch=BATCH, train=False, workers=0, short_side=512,
     )  # fmt: skip
     scale = [1 / (255 * s) for s in STD]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -147,7 +146,7 @@ class Classify(Task):
     def transform(
         self, train: bool, tta: str = "none"
     ) -> Callable[[Sample, np.random.Generator], Any]:
-        return partial(_item, self.pixels(train, tta))
+        return _Cut(self.pixels(train, tta))
 
     def pixels(self, train: bool, tta: str = "none") -> Callable[..., np.ndarray]:
         size, resize = self.preprocess.size, self.preprocess.resize
@@ -276,12 +275,15 @@ class Classify(Task):
         return row
 
 
-def _item(
-    pixels: Callable[[np.ndarray, np.random.Generator], np.ndarray],
-    sample: Sample,
-    rng: np.random.Generator,
-) -> tuple[str, np.ndarray, Any]:
-    return sample.id, pixels(sample.image, rng), sample.label
+class _Cut:
+    """The transform: (id, pixels, label) of a sample."""
+
+    def __init__(self, pixels: Callable[..., np.ndarray]) -> None:
+        self.pixels = pixels
+        self.shape = getattr(pixels, "shape", None)
+
+    def __call__(self, sample: Sample, *rng_and_place: Any) -> tuple[str, np.ndarray, Any]:
+        return sample.id, self.pixels(sample.image, *rng_and_place), sample.label
 
 
 def _up_to(stages: Sequence[Stage], backbone: Backbone, layer: str) -> list[Stage]:

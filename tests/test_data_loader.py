@@ -15,6 +15,7 @@ from xfer.data.decode import DecodeError
 from xfer.data.loader import Loader, stack_images
 from xfer.data.order import balanced, repeats, windowed
 from xfer.data.source import subset
+from xfer.data.transforms import TrainTransform
 from xfer.errors import DataError, XferError
 from xfer.testing.source import SyntheticSource
 from xfer.types import Batch, Sample
@@ -298,3 +299,44 @@ def contents_by_id(loader: Loader) -> list[tuple[str, bytes]]:
         for batch in loader.batches(0)
         for name, image in zip(batch.ids, batch.images, strict=True)
     ]
+
+
+class Cut:
+    """A task's transform around pixels; without `shape`, its pictures are copied into the batch."""
+
+    def __init__(self, pixels: TrainTransform, in_place: bool) -> None:
+        self.pixels = pixels
+        self.shape = pixels.shape if in_place else None
+
+    def __call__(self, sample: Sample, *rng_and_place: Any) -> Any:
+        return sample.id, self.pixels(sample.image, *rng_and_place)
+
+
+@pytest.mark.parametrize("augment", ["none", "light", "standard", "strong"])
+@pytest.mark.parametrize("size", [24, 60])
+def test_pictures_cut_in_place_are_the_same(augment: str, size: int) -> None:
+    pixels = TrainTransform(size, augment=augment)
+    found = [
+        contents(
+            Loader(
+                SyntheticSource(30),
+                Cut(pixels, in_place),
+                collate,
+                batch=8,
+                train=True,
+                workers=workers,
+            )
+        )  # fmt: skip
+        for in_place in (True, False)
+        for workers in (0, 2)
+    ]
+    assert found[0] == found[1] == found[2] == found[3]
+
+
+def test_rows_of_one_array_are_stacked_without_a_copy() -> None:
+    whole = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 3)).astype(np.uint8)
+    assert stack_images(list(whole)).data_ptr() == whole.ctypes.data
+    for others in (list(whole[::-1]), list(whole[:2]), [whole[0], whole[0], whole[2]]):
+        copied = stack_images(others)
+        assert copied.data_ptr() != whole.ctypes.data
+        assert np.array_equal(copied.permute(0, 2, 3, 1).numpy(), np.stack(others))

@@ -9,12 +9,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from xfer.data.cache import cache_of
 from xfer.data.order import balanced, batch_count, repeats, shuffled, windowed
@@ -22,7 +23,7 @@ from xfer.data.source import Source, read, stored_order
 from xfer.data.stack import pinned, stack_images
 from xfer.data.workers import cores
 from xfer.errors import DataError, XferError
-from xfer.types import Batch, Sample
+from xfer.types import Batch
 
 __all__ = ["Loader", "stack_images"]
 
@@ -40,7 +41,8 @@ class Loader:
         source: the samples.
         transform: (sample, generator) -> item; runs in several threads at once, and must not write
             into the sample. The generator is seeded by (seed, epoch, index): neither the threads
-            nor resuming nor the number of processes change an item.
+            nor resuming nor the number of processes change an item. One that has a `shape` is
+            called with a third argument, the uint8 array of that shape to write its picture to.
         collate: items -> Batch.
         batch: pictures a batch over all processes; each process takes its share of every batch.
         train: shuffle each epoch and drop the last partial batch (a set smaller than a batch is
@@ -61,7 +63,7 @@ class Loader:
     def __init__(
         self,
         source: Source,
-        transform: Callable[[Sample, np.random.Generator], Any],
+        transform: Callable[..., Any],
         collate: Callable[[list[Any]], Batch],
         *,
         batch: int,
@@ -83,6 +85,7 @@ class Loader:
         self.workers = cores() if workers < 0 else workers
         self.rank, self.world, self.short_side, self.pin = rank, world, short_side, pin
         self.waited = 0.0
+        self._shape: tuple[int, ...] | None = getattr(transform, "shape", None)
         self._window = window
         self._stored = stored_order(source) if window and train else None
         self._room = cache_mb * 2**20
@@ -122,7 +125,9 @@ class Loader:
         if self.workers == 0:
             for places in todo:
                 begin = time.perf_counter()
-                batch = self._finish([self._item(epoch, place) for place in places])
+                rows = self._rows(len(places))
+                items = [self._item(epoch, p, r) for p, r in zip(places, rows, strict=True)]
+                batch = self._finish(items)
                 self.waited += time.perf_counter() - begin
                 yield batch
             return
@@ -162,6 +167,7 @@ class Loader:
         """A batch made by several threads; the last one to be done collates it."""
         done: Future[Batch] = Future()
         items: list[Any] = [None] * len(places)
+        rows = self._rows(len(places))
         size = max(min(SMALLEST_PART, len(places)), -(-len(places) // self.workers))
         parts = [range(s, min(s + size, len(places))) for s in range(0, len(places), size)]
         left, lock = [len(parts)], threading.Lock()
@@ -171,7 +177,7 @@ class Loader:
                 for k in part:
                     if done.done():
                         return  # another part has failed
-                    items[k] = self._item(epoch, places[k])
+                    items[k] = self._item(epoch, places[k], rows[k])
                 with lock:
                     left[0] -= 1
                     last = left[0] == 0
@@ -189,7 +195,13 @@ class Loader:
             )
         return done
 
-    def _item(self, epoch: int, place: Place) -> Any:
+    def _rows(self, count: int) -> Sequence[NDArray[np.uint8] | None]:
+        """Where the pictures of a batch are to be written."""
+        if self._shape is None:
+            return [None] * count
+        return list(np.empty((count, *self._shape), np.uint8))
+
+    def _item(self, epoch: int, place: Place, row: NDArray[np.uint8] | None) -> Any:
         index, again = place
         try:
             if self._cache is not None:
@@ -197,7 +209,8 @@ class Loader:
             else:
                 sample = read(self.source, index, self.short_side)
             key = (self.seed, epoch, index, again) if again else (self.seed, epoch, index)
-            return self.transform(sample, np.random.default_rng(key))
+            rng = np.random.default_rng(key)
+            return self.transform(sample, rng) if row is None else self.transform(sample, rng, row)
         except DataError:
             raise  # names the file
         except Exception as error:

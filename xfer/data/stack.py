@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def stack_images(images: Sequence[NDArray[np.uint8]]) -> Tensor:
-    """Pictures of one size as a batch, with one copy.
+    """Pictures of one size as a batch; one copy, none where they are the rows of one array.
 
     Shapes: N x uint8 (H, W, 3) -> uint8 (N, 3, H, W), channels_last (NHWC in memory).
     Raises: XferError for no picture, or pictures of several sizes.
@@ -29,9 +29,11 @@ def stack_images(images: Sequence[NDArray[np.uint8]]) -> Tensor:
     shapes = {image.shape for image in images}
     if len(shapes) > 1:
         raise XferError(f"pictures of one batch must have one size, got {sorted(shapes)}")
-    whole = np.empty((len(images), *images[0].shape), np.uint8)
-    for i, image in enumerate(images):
-        whole[i] = image
+    whole = _common(images)
+    if whole is None:
+        whole = np.empty((len(images), *images[0].shape), np.uint8)
+        for i, image in enumerate(images):
+            whole[i] = image
     return torch.from_numpy(whole).permute(0, 3, 1, 2)
 
 
@@ -60,6 +62,19 @@ def stack_padded(
         whole[i, h:] = filling
         whole[i, :h, w:] = filling
     return torch.from_numpy(whole).permute(0, 3, 1, 2)
+
+
+def _common(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8] | None:
+    """The array (N, H, W, 3) whose rows these pictures are, all of them and in this order."""
+    whole = images[0].base
+    if not isinstance(whole, np.ndarray) or whole.shape != (len(images), *images[0].shape):
+        return None
+    first, step = whole.ctypes.data, whole.strides[0]
+    rows = all(
+        image.base is whole and image.ctypes.data == first + i * step and image.dtype == np.uint8
+        for i, image in enumerate(images)
+    )
+    return whole if rows and whole.flags.c_contiguous else None
 
 
 def pinned(batch: Batch) -> Batch:

@@ -25,8 +25,10 @@ POLICIES = ("none", "light", "standard", "strong")
 MILD = 1.25
 
 
-def resize(image: Image, width: int, height: int) -> Image:
+def resize(image: Image, width: int, height: int, out: Image | None = None) -> Image:
     """A picture (H, W, 3) at exactly this size, each direction antialiased where it shrinks.
+
+    Args: out: where the result is written, if it is not the picture itself.
 
     On processors with AVX2, torch's kernel takes 0.4 of the time of cv2's INTER_AREA.
     """
@@ -34,7 +36,7 @@ def resize(image: Image, width: int, height: int) -> Image:
     if (width, height) == (w, h):
         return image
     if w <= MILD * width and h <= MILD * height:
-        return np.asarray(cv2.resize(image, (width, height)), np.uint8)
+        return np.asarray(cv2.resize(image, (width, height), dst=out), np.uint8)
     import torch.nn.functional as F  # here, so that looking at data needs no torch
     from torch import from_numpy
 
@@ -76,14 +78,32 @@ class TrainTransform:
             raise XferError(f"unknown augmentation {augment!r}", f"one of {', '.join(POLICIES)}")
         self.size, self.area, self.ratio, self.flip, self.augment = size, area, ratio, flip, augment
 
-    def __call__(self, image: Image, rng: np.random.Generator) -> Image:
-        """uint8 (H, W, 3) -> uint8 (size, size, 3); the same state of `rng`, the same result."""
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of what it cuts: a loader then gives it the place in the batch to write it to."""
+        return (self.size, self.size, 3)
+
+    def __call__(self, image: Image, rng: np.random.Generator, out: Image | None = None) -> Image:
+        """uint8 (H, W, 3) -> uint8 (size, size, 3); the same state of `rng`, the same result.
+
+        Args: out: where the result is written, C-contiguous; None: into a new array.
+        """
+        done = self._cut(image, rng, out)
+        if out is None or done is out or np.shares_memory(done, out):
+            return done if out is None else out
+        np.copyto(out, done)
+        return out
+
+    def _cut(self, image: Image, rng: np.random.Generator, out: Image | None) -> Image:
+        """As the call; the result is in `out`, or still has to be copied there."""
         if self.augment == "none":
             return EvalTransform(self.size, self.size)(image, rng)
         x, y, w, h = random_part(image.shape[1], image.shape[0], self.area, self.ratio, rng)
-        part = resize(image[y : y + h, x : x + w], self.size, self.size)
-        if self.flip and rng.random() < 0.5:
-            part = np.asarray(cv2.flip(part, 1), np.uint8)
+        mirror, last = self.flip and rng.random() < 0.5, self.augment == "light"
+        into = out if last and not mirror else None
+        part = resize(image[y : y + h, x : x + w], self.size, self.size, into)
+        if mirror:
+            part = np.asarray(cv2.flip(part, 1, dst=out if last else None), np.uint8)
         if self.augment == "standard":
             return jitter(part, rng)
         if self.augment == "strong":
