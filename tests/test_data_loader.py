@@ -325,7 +325,7 @@ def test_pictures_cut_in_place_are_the_same(augment: str, size: int) -> None:
                 batch=8,
                 train=True,
                 workers=workers,
-            )  # fmt: skip
+            )
         )
         for in_place in (True, False)
         for workers in (0, 2)
