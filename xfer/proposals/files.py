@@ -89,7 +89,7 @@ def _with_area(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 def _read_npz(path: Path) -> FileBoxes:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             lacks = [name for name in ("ids", "boxes", "offsets") if name not in file]
             if lacks:
                 raise DataError(f"{path}: it lacks {', '.join(lacks)}", "ids, boxes and offsets")
@@ -200,8 +200,8 @@ def _by_score(path: Path, boxes: NDArray[np.float32], scores: Any) -> NDArray[np
         found = np.asarray(plain(scores), np.float64).reshape(-1)
     except (ValueError, TypeError):
         found = np.empty(0)
-    if len(found) != len(boxes):
-        raise DataError(f"{path}: {len(boxes)} boxes of a picture but {len(found)} scores")
+    if len(found) != len(boxes) or not np.isfinite(found).all():
+        raise DataError(f"{path}: a picture's {len(boxes)} boxes have not as many finite scores")
     return boxes[np.argsort(-found, kind="stable")]
 
 

@@ -72,6 +72,11 @@ def _encode(text: Any, how: Any = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def _no_bytes() -> bytes:
+    """How Python 3 writes b"" for Python 2."""
+    return b""
+
+
 _ARRAY_NAMES = {
     ("multiarray", "_reconstruct"): _empty_array,
     ("multiarray", "scalar"): _scalar,
@@ -88,6 +93,7 @@ class _NumbersOnly(pickle.Unpickler):
             ("numpy", "dtype"): _Dtype,
             ("numpy", "ndarray"): _Array,
             ("_codecs", "encode"): _encode,
+            ("__builtin__", "bytes"): _no_bytes,
             ("collections", "OrderedDict"): dict,
         }
         if (module, name) in known:
