@@ -11,9 +11,9 @@ both  | the rest: wrong class and badly placed
 
 and `miss` are the true boxes that nothing found and that no loc or cls error would find if mended.
 What a kind costs (dAP) is the gain in AP50 if it alone were mended: cls gets the true class and loc
-the true place, the best of them where several would find the same box and none where it is found
-already; both, dupe and bkg vanish; missed boxes are no longer asked for, and a class of which none
-is left drops out of the mean. The gains do not add up.
+the true place, unless a better loc or cls would find the same box or it is found already (then they
+vanish); both, dupe and bkg vanish; missed boxes are no longer asked for, and a class of which none
+is left drops out of the mean where nothing is said to be of it. The gains do not add up.
 
 Source: Bolya, Foley, Hays, Hoffman, "TIDE: A General Toolbox for Identifying Object Detection
 Errors", ECCV 2020, sec. 2.2-2.3, and its code. Differs: boxes on ignored ones (crowd, difficult)
@@ -111,17 +111,19 @@ def error_costs(
     counted = ~state.ignored
     base = _mean_ap(label[counted], state.right[counted], totals)
     costs: dict[str, float | None] = {}
+    # the best of those that would find a box that nothing has found, loc or cls
+    mendable = np.flatnonzero(np.isin(state.kind, ("cls", "loc")) & ~state.found[state.target])
+    first = np.zeros(len(label), bool)
+    first[mendable[np.unique(state.target[mendable], return_index=True)[1]]] = True
     for kind in KINDS:
         if kind == "miss":
             left = totals - np.bincount(truth.label[state.missed], minlength=classes)
-            costs[kind] = _mean_ap(label[counted], state.right[counted], left) - base
+            said = np.bincount(label[counted], minlength=classes) > 0
+            stays = (left > 0) | (said & (totals > 0))
+            costs[kind] = _mean_ap(label[counted], state.right[counted], left, stays) - base
             continue
         mine = state.kind == kind
-        mended = np.zeros(len(mine), bool)
-        if kind in ("cls", "loc"):
-            open_ = np.flatnonzero(mine & ~state.found[state.target])
-            _, first = np.unique(state.target[open_], return_index=True)
-            mended[open_[first]] = True
+        mended = mine & first
         keep = counted & (~mine | mended)
         new = np.where(mended, truth.label[state.target], label) if len(truth) else label
         costs[kind] = _mean_ap(new[keep], (state.right | mended)[keep], totals) - base
@@ -147,14 +149,25 @@ def _largest(
 
 
 def _mean_ap(
-    label: NDArray[np.int64], right: NDArray[np.bool_], totals: NDArray[np.int64]
+    label: NDArray[np.int64],
+    right: NDArray[np.bool_],
+    totals: NDArray[np.int64],
+    counting: NDArray[np.bool_] | None = None,
 ) -> float:
-    """Mean over the classes that occur of COCO's AP (101 recalls); boxes are in falling score."""
+    """Mean over the classes of COCO's AP (101 recalls); boxes are in falling score.
+
+    Args:
+        counting: bool (C,), the classes that count; None: those that occur. One that does not
+            occur counts as 0.
+    """
     order = np.argsort(label, kind="stable")
     right = right[order]
     ends = np.searchsorted(label[order], np.arange(len(totals) + 1))
     values: list[float] = []
-    for c in np.flatnonzero(totals):
+    for c in np.flatnonzero(totals if counting is None else counting):
+        if not totals[c]:
+            values.append(0.0)
+            continue
         hits = np.cumsum(right[ends[c] : ends[c + 1]])
         precision = hits / np.arange(1, len(hits) + 1)
         envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)

@@ -1,0 +1,207 @@
+"""`xfer eval --detections`: results of any tool against true boxes, and what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xfer.cli import main
+
+NAMES = ("a.jpg", "b.jpg", "000007.jpg")
+BOX = [10.0, 20.0, 40.0, 30.0]
+
+
+@pytest.fixture
+def truth(tmp_path: Path) -> Path:
+    """Three pictures that are nowhere, category ids with a gap."""
+    document = {
+        "images": [
+            {"id": 10 * (i + 1), "file_name": name, "width": 200, "height": 100}
+            for i, name in enumerate(NAMES)
+        ],
+        "categories": [{"id": 3, "name": "cat"}, {"id": 9, "name": "dog"}],
+        "annotations": [
+            {"id": 1, "image_id": 10, "category_id": 3, "bbox": BOX, "area": 900, "iscrowd": 0},
+            {"id": 2, "image_id": 20, "category_id": 9, "bbox": BOX, "area": 1200, "iscrowd": 0},
+        ],
+    }
+    file = tmp_path / "truth.json"
+    file.write_text(json.dumps(document))
+    return file
+
+
+def entry(**changes: Any) -> dict[str, Any]:
+    return {"image_id": 10, "category_id": 3, "bbox": BOX, "score": 0.9, **changes}
+
+
+class Eval:
+    """Runs the command on results; what it printed and how it ended."""
+
+    def __init__(self, truth: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.truth, self.capsys, self.code = truth, capsys, -1
+
+    def __call__(self, results: Any, *words: str, data: str = "") -> dict[str, Any]:
+        file = self.truth.with_name("results.json")
+        file.write_text(results if isinstance(results, str) else json.dumps(results))
+        spec = data or f"coco:{self.truth}"
+        self.capsys.readouterr()
+        self.code = main(["eval", "--detections", str(file), "--data", spec, "--json", *words])
+        shown = self.capsys.readouterr()
+        self.err = shown.err
+        assert "Traceback" not in self.err
+        return json.loads(shown.out) if self.code == 0 else {}
+
+
+@pytest.fixture
+def score(truth: Path, capsys: pytest.CaptureFixture[str]) -> Eval:
+    return Eval(truth, capsys)
+
+
+def test_results_are_scored_without_pictures(score: Eval, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    found = score([entry(), entry(image_id=20, category_id=9)], "--out", str(out))
+    assert found["metrics"]["coco_ap"] == pytest.approx(1)
+    assert found["metrics"]["coco_ap_small"] == pytest.approx(1)  # the file's area, not the box's
+    assert found["primary"] == "coco_ap" and found["images"] == 3 and found["warnings"] == []
+    assert json.loads((out / "result.json").read_text()) == found
+    assert (out / "classes.txt").read_text() == "cat\ndog\n"
+    for name in ("precision_recall.png", "errors.png"):
+        with Image.open(out / "plots" / name) as picture:
+            assert picture.width > 300
+    assert not score([entry()], "--out", str(out)) and score.code == 2
+    assert "--overwrite" in score.err
+    again = score([entry()], "--out", str(out), "--overwrite")
+    assert json.loads((out / "result.json").read_text()) == again != found
+
+
+def test_a_table_is_printed_for_people(
+    truth: Path, score: Eval, capsys: pytest.CaptureFixture[str]
+) -> None:
+    score([entry()])
+    words = ["eval", "--detections", str(truth.with_name("results.json")), "--data", str(truth)]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    for text in ("3 pictures", "coco_ap_large", "voc_ap50_11pt", "costs AP50", "miss"):
+        assert text in shown
+
+
+@pytest.mark.parametrize("image_id", [10, 10.0, "10", "a.jpg", "a"])
+def test_pictures_are_known_by_id_and_by_name(score: Eval, image_id: Any) -> None:
+    assert score([entry(image_id=image_id)])["metrics"]["per_class"]["cat"]["ap50"] > 0.99
+
+
+def test_a_stem_that_is_a_number_is_no_id_of_a_coco_file(score: Eval) -> None:
+    assert not score([entry(image_id=7)]) and score.code == 3
+    assert score([entry(image_id="000007")])["metrics"]["coco_ap"] == 0
+
+
+def test_annotations_with_scores_are_results(score: Eval) -> None:
+    categories = [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}]
+    results = {"categories": categories, "annotations": [entry(category_id=2)]}
+    assert score(results)["metrics"]["per_class"]["cat"]["ap50"] > 0.99
+
+
+@pytest.mark.parametrize(
+    ("results", "told"),
+    [
+        ("[{", "not valid JSON"),
+        ("{}", "no COCO results"),
+        ("7", "no COCO results"),
+        ([[1, 2]], "entry 0 of 1 is a list"),
+        ([entry(), {"image_id": 1}], "entry 1 of 2 has no category_id, bbox, score"),
+        ([entry(score=None)], "its score is None, not a finite number"),
+        ("[" + json.dumps(entry(score=0)).replace('"score": 0', '"score": NaN') + "]", "is nan"),
+        ([entry(), entry(bbox=[1, 2, 3])], "entry 1 of 2: its bbox is [1, 2, 3], not four"),
+        ([entry(bbox=[1, 2, 3, "4"])], "not four finite numbers"),
+        ([entry(image_id=None)], "its image_id is None"),
+        ([entry(image_id=[1])], "its image_id is [1]"),
+        ([{k: v for k, v in entry().items() if k != "score"}], "no entry has a score"),
+        ([entry(image_id=99)], "none of its pictures is in the data: image_id 99"),
+        ([entry(category_id=1)], "none of its classes is in the data: category_id 1"),
+        ({"categories": [{"id": 1, "name": "dgo"}], "annotations": [entry()]}, "dgo"),
+    ],
+)
+def test_broken_results_are_told_in_two_lines(score: Eval, results: Any, told: str) -> None:
+    assert not score(results) and score.code == 3
+    assert told in score.err and len(score.err.strip().splitlines()) <= 2
+
+
+def test_odd_results_are_scored_with_a_warning(score: Eval) -> None:
+    found = score([])
+    assert found["metrics"]["coco_ap"] == 0 and "no detections" in score.err
+    strange = [entry(), entry(image_id=77), entry(image_id=77), entry(category_id=1)]
+    (pictures, classes) = score(strange)["warnings"]
+    assert "2 detections of 1 pictures" in pictures and "image_id 77" in pictures
+    assert "1 detections of 1 classes" in classes and "category_id 1" in classes
+    (again,) = score([entry(), entry(), entry(image_id=20, category_id=9)])["warnings"]
+    assert "1 detections are there twice" in again
+    (flat,) = score([entry(), entry(bbox=[1, 1, 0, 5])])["warnings"]
+    assert "1 boxes have no area" in flat
+    corners = [entry(bbox=[120 + i, 60, 160 + i, 90]) for i in range(20)]
+    assert "look like x1, y1, x2, y2" in score(corners)["warnings"][0]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["eval"],
+        ["eval", "--detections", "r.json"],
+        ["eval", "run", "--detections", "r.json", "--data", "d"],
+        ["eval", "--detections", "r.json", "--data", "d", "--tta", "flip"],
+        ["eval", "run", "--out", "e"],
+    ],
+)
+def test_words_that_do_not_go_together_end_with_2(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_missing_file_ends_with_3(truth: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["eval", "--detections", "nowhere.json", "--data", str(truth)]
+    assert main(words) == 3 and "nowhere.json" in capsys.readouterr().err
+
+
+def test_voc_folders_are_scored_by_file_name(score: Eval, tmp_path: Path) -> None:
+    folder = tmp_path / "voc"
+    for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (folder / name).mkdir(parents=True)
+    picture = Image.fromarray(np.zeros((100, 200, 3), np.uint8))
+    for stem, kind, hard in (("000001", "cat", 0), ("000002", "dog", 0), ("000003", "cat", 1)):
+        picture.save(folder / "JPEGImages" / f"{stem}.jpg")
+        (folder / "Annotations" / f"{stem}.xml").write_text(
+            f"<annotation><filename>{stem}.jpg</filename><size><width>200</width>"
+            f"<height>100</height><depth>3</depth></size><object><name>{kind}</name>"
+            f"<difficult>{hard}</difficult><bndbox><xmin>11</xmin><ymin>21</ymin><xmax>50</xmax>"
+            "<ymax>50</ymax></bndbox></object></annotation>"
+        )
+    (folder / "ImageSets" / "Main" / "test.txt").write_text("000001\n000002\n000003\n")
+    results = [
+        entry(image_id=1, category_id=1), entry(image_id="000002", category_id=2),
+        entry(image_id="000003.jpg", category_id=1, score=0.95),
+    ]  # fmt: skip
+    found = score(results, data=f"voc:{folder}")
+    assert found["primary"] == "voc_ap50_area" and found["split"] == "test"
+    assert found["metrics"]["voc_ap50_area"] == 1 and found["metrics"]["coco_ap"] > 0.99
+    assert found["metrics"]["per_class"]["cat"]["n"] == 1
+
+
+@pytest.mark.data
+def test_known_values_of_another_tool_come_out(score: Eval, picture_data: Path) -> None:
+    folder = picture_data / "eval-fixtures" / "rodm-test_coco_eval"
+    results = (folder / "dets" / "sampled_bbox_results.json").read_text()
+    found = score(results, data=f"coco:{folder / 'gts' / 'sampled_gts_bbox_area.json'}")
+    expected = json.loads((folder / "expected.json").read_text())["bbox"]
+    figures = [v for k, v in found["metrics"].items() if k.startswith("coco_")]
+    assert figures == pytest.approx(list(expected.values()), abs=1e-6)
+    voc = picture_data / "voc-mini" / "detections"
+    found = score((voc / "dets_coco.json").read_text(), data=str(voc / "gt_coco.json"))
+    expected = json.loads((voc / "expected_pycocotools.json").read_text())["values"]
+    figures = [v for k, v in found["metrics"].items() if k.startswith("coco_")]
+    assert figures == pytest.approx(expected, abs=1e-6)
