@@ -20,6 +20,7 @@ from xfer.report.canvas import class_labels, legible
 from xfer.report.confusion import confused_pairs, confusion
 from xfer.report.curves import curves
 from xfer.report.drawing import draw_prediction
+from xfer.report.layers import layer_picture, net_names
 from xfer.report.mosaic import GAP, SIDE, Tile, mosaic
 from xfer.report.plots import plot_run
 from xfer.types import ClassPrediction
@@ -235,3 +236,16 @@ def test_real_pictures_with_several_labels(picture_data: Path, tmp_path: Path) -
     written = plot_run(tmp_path, [], metric, image, metric.classes)
     assert [p.name for p in written] == ["classes.png", "worst.png", "predictions.png"]
     assert pixels(written[-1]).std() > 30
+
+
+def test_a_net_with_two_weights_is_two_panels(tmp_path: Path) -> None:
+    nets = [("alexnet", "dir/w.npz"), ("alexnet", "none"), ("resnet18", "imagenet")]
+    assert net_names(nets) == ["alexnet, w.npz", "alexnet, random weights", "resnet18"]
+    rows = [
+        {"backbone": b, "weights": w, "layer": f"conv{i}", "top1": 0.1 * i}
+        for b, w in nets[:2]
+        for i in range(1, 4)
+    ]
+    layer_picture(rows, tmp_path / "two.png", score="top1")
+    layer_picture(rows[:3], tmp_path / "one.png", score="top1")
+    assert pixels(tmp_path / "two.png").shape[1] > pixels(tmp_path / "one.png").shape[1] + 150

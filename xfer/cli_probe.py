@@ -167,7 +167,9 @@ def _compare(
     if show.json:
         show.document(result)
         return
-    show.table([{k: v for k, v in row.items() if k != "weights"} for row in result["rows"]])
+    rows: list[dict[str, Any]] = result["rows"]
+    alike = len({row["weights"] for row in rows}) == 1
+    show.table([{k: v for k, v in row.items() if k != "weights" or not alike} for row in rows])
     show.text(f"best: {result['best']['layer']} of {result['best']['backbone']}; to use it:")
     for line in result["commands"]:
         show.text(f"  {line}")

@@ -13,17 +13,21 @@ def layer_picture(rows: Sequence[dict[str, Any]], path: Path, *, score: str) -> 
     """Draws a panel a net, its layers from shallow to deep, the best of all marked.
 
     Args:
-        rows: {"backbone", "layer", score}, nets one after the other, layers in the net's order.
+        rows: {"backbone", "weights", "layer", score}, nets one after the other, layers in the
+            net's order; a net with other weights is another net.
         path: the PNG to write; score: name of the score, in 0..1.
     """
-    nets = list(dict.fromkeys(row["backbone"] for row in rows))
-    panels = [[row for row in rows if row["backbone"] == net] for net in nets]
+    nets = list(dict.fromkeys((row["backbone"], row.get("weights", "")) for row in rows))
+    panels = [
+        [row for row in rows if (row["backbone"], row.get("weights", "")) == net] for net in nets
+    ]
+    names = net_names(nets)
     figure = new_figure(1.6 + sum(max(2.2, 0.55 * len(p)) for p in panels), 4.0)
     axes = figure.subplots(
         1, len(nets), sharey=True, squeeze=False, width_ratios=[max(4, len(p)) for p in panels]
     )[0]
     best = max(rows, key=lambda row: row[score])
-    for ax, net, own, at in zip(axes, nets, panels, range(len(nets)), strict=True):
+    for ax, name, own, at in zip(axes, names, panels, range(len(nets)), strict=True):
         colour = SERIES[at % len(SERIES)]
         places, values = range(len(own)), [row[score] for row in own]
         ax.plot(places, values, color=colour, marker="o")
@@ -37,10 +41,21 @@ def layer_picture(rows: Sequence[dict[str, Any]], path: Path, *, score: str) -> 
                 ax.plot(place, row[score], "o", ms=12, mfc="none", mec=INK)
         ax.set_xticks(places, [legible(row["layer"], 14) for row in own], rotation=45, ha="right")
         ax.set_xlim(-0.6, len(own) - 0.4)
-        ax.set_title(legible(net, 30), fontsize=10)
+        ax.set_title(legible(name, 40), fontsize=10)
         ax.margins(y=0.12)
         ax.grid(axis="y", color=PALE)
         ax.set_axisbelow(True)
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel(score)
     save(figure, path)
+
+
+def net_names(nets: Sequence[tuple[str, str]]) -> list[str]:
+    """(backbone, weights) as titles: the weights are told where a backbone comes with several."""
+    backbones = [backbone for backbone, _ in nets]
+    return [
+        backbone
+        if backbones.count(backbone) == 1
+        else f"{backbone}, {'random weights' if weights == 'none' else Path(weights).name}"
+        for backbone, weights in nets
+    ]
