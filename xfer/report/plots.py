@@ -14,7 +14,7 @@ from xfer.report.bars import per_class_bars
 from xfer.report.confusion import confusion
 from xfer.report.curves import curves
 from xfer.report.error_bars import error_bars
-from xfer.report.mosaic import Tile, mosaic
+from xfer.report.mosaic import COLUMNS, Tile, mosaic
 from xfer.report.precision_recall import precision_recall
 
 MOST_TILES = 24
@@ -70,12 +70,19 @@ def plot_run(
     examples: list[Example] = metric.examples() if hasattr(metric, "examples") else []
     if examples and fetch_image is not None:
         worst, title = _worst(examples)
-        mosaic(_tiles(worst, fetch_image), at("worst.png"), title)
+        mosaic(_tiles(worst, fetch_image), at("worst.png"), title + _key(worst))
         some = [examples[i] for i in _spread(len(examples))]
         right = sum(e.good for e in examples)
         title = f"{len(some)} of {len(examples)} pictures, evenly chosen; {right} of all right"
-        mosaic(_tiles(some, fetch_image), at("predictions.png"), title)
+        mosaic(_tiles(some, fetch_image), at("predictions.png"), title + _key(some))
     return written
+
+
+def _key(examples: list[Example]) -> str:
+    """What the boxes on the pictures are, where there is room to say it."""
+    if len(examples) < COLUMNS or not any(e.marks for e in examples):
+        return ""
+    return "; boxes: green right, red dashed wrong, blue dotted missed"
 
 
 def _worst(examples: list[Example]) -> tuple[list[Example], str]:
