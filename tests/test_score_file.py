@@ -90,7 +90,7 @@ def test_a_table_is_printed_for_people(
         assert text in shown
 
 
-@pytest.mark.parametrize("image_id", [10, 10.0, "10", "a.jpg", "a"])
+@pytest.mark.parametrize("image_id", [10, 10.0, "10", "a.jpg", "a", "b/a.png"])
 def test_pictures_are_known_by_id_and_by_name(score: Eval, image_id: Any) -> None:
     assert score([entry(image_id=image_id)])["metrics"]["per_class"]["cat"]["ap50"] > 0.99
 
@@ -187,6 +187,7 @@ def test_voc_folders_are_scored_by_file_name(score: Eval, tmp_path: Path) -> Non
         entry(image_id="000003.jpg", category_id=1, score=0.95),
     ]  # fmt: skip
     found = score(results, data=f"voc:{folder}")
+    assert found["warnings"] == []
     assert found["primary"] == "voc_ap50_area" and found["split"] == "test"
     assert found["metrics"]["voc_ap50_area"] == 1 and found["metrics"]["coco_ap"] > 0.99
     assert found["metrics"]["per_class"]["cat"]["n"] == 1

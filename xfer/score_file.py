@@ -90,7 +90,13 @@ def matched(found: CocoResults, truth: GroundTruth) -> tuple[FoundBoxes, list[st
     warnings: list[str] = []
     if not len(found):
         warnings.append(f"{found.path}: no detections; every box counts as missed")
-    image = _places(found, found.image_ids, truth.images, "image_id", "pictures", warnings)
+    files = {v for v in found.image_ids if isinstance(v, str) and v not in truth.images}
+    # a file where the data have names without endings (VOC), or in another folder
+    called = {v: i for v in files for n in (Path(v).name, Path(v).stem)
+              if (i := truth.images.get(n)) is not None}  # fmt: skip
+    image = _places(
+        found, found.image_ids, {**truth.images, **called}, "image_id", "pictures", warnings
+    )
     categories = dict(truth.categories)
     if found.categories:
         index = {name: c for c, name in enumerate(truth.classes)}
