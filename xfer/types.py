@@ -201,3 +201,26 @@ class BoxPrediction:
             for c, score, box in columns
         ]
         return {"id": self.id, "boxes": boxes}
+
+
+@dataclass(frozen=True, slots=True)
+class MaskPrediction:
+    """What a segmentation model says about one picture.
+
+    id     | sample id or path
+    mask   | uint8 (H, W), class indices
+    size   | (H, W) of the picture
+    scores | float32 (H, W), probability of the class named, 0..1; None where it was not asked for
+    """
+
+    id: str
+    mask: NDArray[np.uint8]
+    size: tuple[int, int]
+    scores: NDArray[np.float32] | None = None
+
+    def shares(self, classes: Sequence[str]) -> dict[str, float]:
+        """The share of the picture that each class covers, 0..1."""
+        import numpy
+
+        counts = numpy.bincount(self.mask.ravel(), minlength=len(classes))
+        return {name: int(n) / max(1, self.mask.size) for name, n in zip(classes, counts.tolist())}
