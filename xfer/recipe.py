@@ -17,7 +17,7 @@ from xfer.errors import XferError, nearest
 
 def _f(default: Any, help: str, **rules: Any) -> Any:
     """A field with its help text and the rules its value must keep: min, max, above, choices,
-    rising (a list's numbers do not fall)."""
+    rising (a list's numbers do not fall), number (a text that may be given as a whole number)."""
     return field(default=default, metadata={"help": help, **rules})
 
 
@@ -27,6 +27,9 @@ class DataTable:
 
     source: str = _f("", "data spec: NAME, PATH or FORMAT:PATH")
     images: str = _f("", "folder of the pictures of an annotation file (empty: found)")
+    ignore: str = _f(
+        "", "masks: classes left out, names or values; none; empty: found by name", number=True
+    )
     train: str = _f("", "name of the training split (empty: found)")
     val: str = _f("", "name of the validation split; none: keep the last weights")
     test: str = _f("", "name of the test split, looked at once at the end; none: don't")
@@ -194,6 +197,8 @@ def _annotation(kind: Any) -> str:
 def _scalar(where: str, value: Any, kind: str, rules: Mapping[str, Any]) -> Any:
     if kind == "float" and type(value) is int:
         value = float(value)
+    if rules.get("number") and type(value) is int:
+        value = str(value)
     if type(value).__name__ != kind:
         hint = f'quote it: {where}="{value}"' if kind == "str" else None
         raise XferError(f"{where} must be {_WORDS[kind]}, got {value!r}", hint)

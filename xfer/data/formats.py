@@ -49,12 +49,14 @@ class ReadOptions:
     skip_bad | leave out rows, boxes and files that can't be used, and record them
     kind     | what the data are to be read as: one of the format's kinds; "": its first
     images   | the folder that the pictures lie in; "": found
+    ignore   | masks: the classes whose pixels are left out, names or values; "": by their names
     """
 
     named: tuple[str, ...] = ()
     skip_bad: bool = False
     kind: str = ""
     images: str = ""
+    ignore: str = ""
 
 
 class Format(Protocol):

@@ -29,6 +29,7 @@ def open_data(
     skip_bad: bool = False,
     kind: str | Sequence[str] = (),
     images: str = "",
+    ignore: str = "",
     check: bool = True,
     classes: Sequence[str] | None = None,
     cut: bool = True,
@@ -51,6 +52,8 @@ def open_data(
         kind: what the data are wanted as, one kind or several (a task's `kinds`): decides where
             they can be read in several ways; empty: as they are read by default.
         images: the folder that the pictures of an annotation file lie in; empty: found.
+        ignore: masks: classes whose pixels are left out, names or the masks' values, parted by
+            commas; none: no class; empty: those whose names say so (void, unlabelled, ignore).
         check: decode every picture of the splits once, now.
         classes: those of a trained model. Labels become indices into them, and one class alone is
             enough; nothing is cut from train.
@@ -63,7 +66,7 @@ def open_data(
     names = {"train": train, "val": val, "test": test}
     given = tuple(name for name in names.values() if name and name != NONE)
     kinds = (kind,) if isinstance(kind, str) and kind else tuple(kind)
-    opened = open_spec(spec, ReadOptions(given, skip_bad, images=images), kinds)
+    opened = open_spec(spec, ReadOptions(given, skip_bad, images=images, ignore=ignore), kinds)
     title, reading = opened.name, opened.reading
     notes = list(reading.notes)
     splits = _choose(title, reading, names, notes)

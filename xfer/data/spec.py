@@ -56,6 +56,8 @@ def open_spec(spec: Any, options: ReadOptions | None = None, kinds: Sequence[str
         known = EMBEDDED.get(spec)()
         _refuse_images(spec, options)
         kind = choose_kind(known.kinds, kinds) or ""
+        if options.ignore:
+            raise XferError(f"data.ignore={options.ignore}: {spec} has nothing to ignore")
         return Opened(spec, spec, known.load(replace(options, kind=kind)))
     head, colon, rest = spec.partition(":")
     if colon and rest and len(head) > 1:
@@ -73,7 +75,10 @@ def _read(
 ) -> Reading:
     if not form.takes_images:
         _refuse_images(f"the format {name}", options)
-    return form.load(path, replace(options, kind=choose_kind(form.kinds, kinds) or ""))
+    kind = choose_kind(form.kinds, kinds) or ""
+    if options.ignore and kind != "segment":
+        raise XferError(f"data.ignore={options.ignore}: {path} is read as {name}, without masks")
+    return form.load(path, replace(options, kind=kind))
 
 
 def _refuse_images(what: str, options: ReadOptions) -> None:
