@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision import ops as tv
 
-from xfer.backbones.build import create_backbone
+from xfer.backbones.alexnet import caffenet
 from xfer.nn.box_head import BoxOutputs, box_losses
 from xfer.nn.merge import MergedMap, resample
 from xfer.nn.roi_pool import roi_align, roi_max_pool
@@ -36,7 +36,7 @@ def regions(seed: int, count: int, size: tuple[int, int]) -> Tensor:
 def caffe_roi_pool(channel: np.ndarray, roi: np.ndarray, size: int, scale: float) -> np.ndarray:
     """roi_pooling_layer.cpp, a channel and region at a time: boxes include their last pixel."""
     height, width = channel.shape
-    x1, y1, x2, y2 = (int(math.floor(v * scale + 0.5)) for v in roi)
+    x1, y1, x2, y2 = (math.floor(v * scale + 0.5) for v in roi)
     h, w = max(y2 - y1 + 1, 1) / size, max(x2 - x1 + 1, 1) / size
     out = np.zeros((size, size), channel.dtype)
     for i in range(size):
@@ -103,7 +103,7 @@ def test_a_picture_without_regions_pools_nothing() -> None:
 def test_pooling_sees_what_lies_under_the_box() -> None:
     """A bright square in the picture is bright in its own region, whatever the paddings."""
     for options in ({}, {"conv1_padding": 5, "pool_padding": 1}):
-        net = create_backbone("caffenet", **options).eval()
+        net = caffenet(**options).eval()
         spec = net.specs["conv5"]
         rows = torch.arange(20) * spec.stride + spec.offset
         ramp = rows.view(1, 1, -1, 1).expand(1, 1, 20, 20)

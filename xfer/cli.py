@@ -13,8 +13,10 @@ from typing import Annotated, Any
 import typer
 
 from xfer import (
+    cli_compress,
     cli_data_models,
     cli_features,
+    cli_get,
     cli_pack,
     cli_probe,
     cli_proposals,
@@ -340,9 +342,11 @@ def predict(
         show.table(found.to_table(min_score))
 
 
+command(app, "compress", panel="Use")(cli_compress.compress)
 command(app, "features", flags=cli_features.FLAGS, panel="Features")(cli_features.features)
 command(app, "probe", panel="Features")(cli_probe.probe)
 command(cli_data_models.data, "cache")(cli_features.data_cache)
+command(cli_data_models.data, "get")(cli_get.get)
 command(cli_data_models.data, "pack")(cli_pack.pack)
 command(cli_data_models.data, "proposals", flags=cli_proposals.FLAGS)(cli_proposals.proposals)
 

@@ -17,6 +17,8 @@ from xfer.task import Metric, Task
 
 if TYPE_CHECKING:
     from xfer.data.loader import Loader
+    from xfer.data.source import Bundle, Source
+    from xfer.recipe import Recipe
     from xfer.frozen import FrozenLoader
 
 
@@ -73,8 +75,6 @@ def evaluate(
     Returns: {"split", "images", "primary", "metrics", "protocol", ...}, fractions in 0..1.
     Raises: XferError for a folder that is no run, DataError for data that don't fit.
     """
-    from xfer.data.loader import Loader
-    from xfer.job import open_recipe_data
     from xfer.predict import load
 
     folder = Run.open(Path(run))
@@ -82,27 +82,10 @@ def evaluate(
     with placed(device, recipe.run.precision if device == "auto" else "auto") as place:
         model = load(folder.path, place=place)
         tta = tta or recipe.eval.tta
-        model.task.check_views(tta)
-        if data:
-            bundle = open_other(data, split, model.task, recipe.run.seed)
-        else:
-            # a probe reads what the task does that learns from such data
-            own_task = tasks.for_kind(model.task.info.kind)
-            bundle = open_recipe_data(replace(recipe, task=own_task))
-        role = split or next((s for s in ("val", "test", "train") if s in bundle.splits), "val")
-        if role not in bundle.splits:
-            raise DataError(
-                f"{bundle.name}: no {role!r} split", f"it has {', '.join(bundle.splits)}"
-            )
-        model.task.prepare(bundle.splits[role])
-        own = replace(recipe.data, batch=batch or recipe.data.batch)
-        views = 10 if tta == "10crop" else 1
-        loader = Loader(
-            bundle.splits[role], model.task.transform(False, tta), model.task.collate,
-            batch=max(place.world, (batch or recipe.eval.batch or 2 * own.batch) // views),
-            train=False, workers=workers, rank=place.rank, world=place.world,
-            short_side=model.task.short_side,
-        )  # fmt: skip
+        bundle, role = open_split(recipe, model.task, data, split)
+        loader = eval_loader(
+            recipe, model.task, bundle.splits[role], place, tta, batch=batch, workers=workers
+        )
         metric = score(model.task, loader, place, tta)
         return {
             "run": str(folder.path),
@@ -113,6 +96,46 @@ def evaluate(
             "metrics": metric.compute(),
             "protocol": {**metric.protocol(), **view_protocol(model.task, tta)},
         }
+
+
+def open_split(recipe: Recipe, task: Task, data: str = "", split: str = "") -> tuple[Bundle, str]:
+    """A run's own data or others of the same classes, and the split of it that is scored: the one
+    asked for, else val, test or train. Raises DataError where there is none."""
+    from xfer.job import open_recipe_data
+
+    if data:
+        bundle = open_other(data, split, task, recipe.run.seed)
+    else:
+        # a probe reads what the task does that learns from such data
+        bundle = open_recipe_data(replace(recipe, task=tasks.for_kind(task.info.kind)))
+    role = split or next((s for s in ("val", "test", "train") if s in bundle.splits), "val")
+    if role not in bundle.splits:
+        raise DataError(f"{bundle.name}: no {role!r} split", f"it has {', '.join(bundle.splits)}")
+    return bundle, role
+
+
+def eval_loader(
+    recipe: Recipe,
+    task: Task,
+    source: Source,
+    place: Place,
+    tta: str,
+    *,
+    batch: int = 0,
+    workers: int = -1,
+) -> Loader:
+    """Batches of a source as `task.predict` reads them. Raises XferError for unknown views."""
+    from xfer.data.loader import Loader
+
+    task.check_views(tta)
+    task.prepare(source)
+    views = 10 if tta == "10crop" else 1
+    own = batch or recipe.eval.batch or 2 * recipe.data.batch
+    return Loader(
+        source, task.transform(False, tta), task.collate, batch=max(place.world, own // views),
+        train=False, workers=workers, rank=place.rank, world=place.world,
+        short_side=task.short_side,
+    )  # fmt: skip
 
 
 def open_other(data: str, split: str, task: Task, seed: int) -> Any:

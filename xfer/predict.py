@@ -19,6 +19,7 @@ from xfer.data.walk import find_pictures
 from xfer.device import Place, find_device, find_precision
 from xfer.errors import DataError, XferError
 from xfer.finish import rows_to_csv
+from xfer.nn.low_rank import replace_linear
 from xfer.predict_boxes import COLUMNS, at_least, coco_results, csv_rows, table_row
 from xfer.recipe import DataTable
 from xfer.run import Run
@@ -48,6 +49,7 @@ def load(run: Path | str, *, device: str = "auto", place: Place | None = None) -
         tasks.make_options(kind, about["task_options"]),
         DataTable(size=about["size"]),
     )
+    replace_linear(task, about.get("svd", {}))
     weights = checkpoint.load_weights(folder.weights_file)
     try:
         task.load_state_dict(weights)

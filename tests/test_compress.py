@@ -1,0 +1,116 @@
+"""Low-rank layers, and runs that are made thinner by them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import xfer
+from xfer.cli import main
+from xfer.cli_compress import parse_ranks
+from xfer.compress import compress
+from xfer.errors import XferError
+from xfer.loop import fit
+from xfer.nn.low_rank import LowRankLinear, replace_linear
+from xfer.recipe import DataTable, OptimTable, Recipe, RunTable, ScheduleTable
+
+SMALL = {
+    "head_width": 24, "rpn_width": 8, "pool_size": 3, "anchor_count": 3, "regions": 16,
+    "rpn_batch": 32, "rpn_train": (100, 40), "rpn_test": (60, 20),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detector of one epoch."""
+    recipe = Recipe(
+        name="test", task="detect", backbone="tiny_nets:tiny", weights="none", task_options=SMALL,
+        data=DataTable(source="digits", batch=4, size=64, limit=12, workers=1,
+                       crop_area=(1.0, 1.0)),
+        optim=OptimTable(name="sgd", lr=1e-2, head_scale=1.0), schedule=ScheduleTable(epochs=1),
+        run=RunTable(precision="fp32", plots=False),
+    )  # fmt: skip
+    out = tmp_path_factory.mktemp("compress") / "run"
+    fit(recipe, out, verbosity=-1)
+    return out
+
+
+@pytest.mark.parametrize("shape", [(40, 12), (12, 40), (20, 20)])
+def test_the_approximation_is_the_truncated_svd(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    linear = nn.Linear(*shape)
+    for rank in (1, 5, min(shape)):
+        thin = LowRankLinear.of(linear, rank)
+        u, s, v = torch.linalg.svd(linear.weight, full_matrices=False)
+        best = u[:, :rank] @ torch.diag(s[:rank]) @ v[:rank]
+        torch.testing.assert_close(thin.second.weight @ thin.first.weight, best, atol=1e-5, rtol=0)
+    x = torch.randn(3, shape[0])
+    torch.testing.assert_close(thin(x), linear(x), atol=1e-5, rtol=1e-4)
+
+
+def test_layers_are_found_by_name_or_the_nearest_is_told() -> None:
+    net = nn.ModuleDict({"tail": nn.ModuleDict({"fc6": nn.Linear(8, 6), "fc7": nn.Linear(6, 6)})})
+    replace_linear(net, {"fc6": 2})
+    layer = net.get_submodule("tail.fc6")
+    assert isinstance(layer, LowRankLinear) and layer.rank == 2
+    with pytest.raises(XferError, match="no linear layer is called 'fc8'"):
+        replace_linear(net, {"fc8": 2})
+    with pytest.raises(XferError, match="1 to 6 singular values"):
+        replace_linear(net, {"fc7": 7}, approximate=True)
+
+
+def test_a_compressed_run_is_a_run_like_any_other(run: Path, tmp_path: Path) -> None:
+    report = compress(run, {"fc6": 4, "fc7": 3}, tmp_path / "thin")
+    assert report["after"]["parameters"] < report["before"]["parameters"]
+    assert report["after"]["seconds_per_image"] > 0 and report["split"] == "val"
+    kept = json.loads((run / "result.json").read_text())["metrics"]
+    assert report["before"]["metrics"]["coco_ap50"] == pytest.approx(kept["coco_ap50"], abs=1e-6)
+    result = json.loads((tmp_path / "thin" / "result.json").read_text())
+    assert result["compressed"]["svd"] == {"fc6": 4, "fc7": 3}
+    scored = xfer.evaluate(tmp_path / "thin")["metrics"]
+    assert scored["coco_ap50"] == pytest.approx(result["metrics"]["coco_ap50"], abs=1e-6)
+    image = np.random.default_rng(0).integers(0, 255, (70, 110, 3), np.uint8)
+    assert len(xfer.load(tmp_path / "thin").predict(image)) == 1
+    with pytest.raises(XferError, match="compressed already"):
+        compress(tmp_path / "thin", {"fc6": 2}, tmp_path / "thinner")
+
+
+def test_all_singular_values_change_nothing(run: Path, tmp_path: Path) -> None:
+    report = compress(run, {"fc7": 24}, tmp_path / "same")
+    assert report["after"]["metrics"]["coco_ap"] == pytest.approx(
+        report["before"]["metrics"]["coco_ap"], abs=1e-4
+    )
+
+
+def test_what_is_in_the_way_stays(run: Path, tmp_path: Path) -> None:
+    compress(run, {"fc6": 4}, tmp_path / "thin")
+    with pytest.raises(XferError, match="finished run"):
+        compress(run, {"fc6": 4}, tmp_path / "thin")
+    with pytest.raises(XferError, match="the run itself"):
+        compress(run, {"fc6": 4}, run, overwrite=True)
+    compress(run, {"fc6": 2}, tmp_path / "thin", overwrite=True)
+    assert json.loads((tmp_path / "thin" / "model.json").read_text())["svd"] == {"fc6": 2}
+
+
+def test_ranks_are_read_from_the_command_line() -> None:
+    assert parse_ranks("fc6=1024,fc7=256") == {"fc6": 1024, "fc7": 256}
+    for wrong in ("fc6", "fc6=", "=3", "fc6=many", "fc6=-1", ""):
+        with pytest.raises(XferError, match="LAYER=NUMBER"):
+            parse_ranks(wrong)
+
+
+def test_the_command_tells_both(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["compress", str(run), "--svd", "fc6=4", "--out", str(tmp_path / "thin"), "--json"]
+    assert main(words) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert {"before", "after", "svd", "images"} <= report.keys()
+    assert main(["compress", str(run), "--svd", "fc9=4", "--out", str(tmp_path / "x")]) == 2
+    assert "fc9" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()

@@ -1,0 +1,229 @@
+"""The task detect: each kind of detector, learning, options that don't fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scenes import ShapeScenes
+from tiny_nets import tiny
+
+from xfer import task as tasks
+from xfer.backbones.alexnet import alexnet
+from xfer.data.loader import Loader
+from xfer.data.source import Bundle
+from xfer.errors import XferError
+from xfer.recipe import DataTable
+from xfer.task import Task
+from xfer.testing import check_task
+from xfer.types import Annotation, Batch, DataInfo
+
+INFO = DataInfo("scenes", "detect", ("disc", "square"))
+DETECT = tasks.get("detect")
+
+
+def options(**values: Any) -> Any:
+    small = {"head_width": 16, "rpn_width": 8, "width": 8, "pool_size": 3, "anchor_count": 4}
+    return tasks.make_options(DETECT, {**small, **values})
+
+
+def made(source: ShapeScenes, size: int = 64, **values: Any) -> Task:
+    torch.manual_seed(0)
+    task = DETECT(
+        tiny(False), source.info, options(**values), DataTable(size=size, crop_area=(1, 1))
+    )
+    task.fit_data(Bundle("scenes", "voc", "detect", INFO.classes, {"train": source}))
+    task.prepare(source)
+    return task
+
+
+def batch_of(task: Task, source: ShapeScenes, count: int = 4, train: bool = False) -> Batch:
+    loader = Loader(source, task.transform(train), task.collate, batch=count, train=False)
+    return next(iter(loader.batches(0)))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"pool": "max"},
+        {"proposals": "grid", "most_proposals": 60, "background_iou": [0.1, 0.5]},
+        {"levels": ["conv1", "conv2"], "rpn_step": 2, "agnostic": True},
+    ],
+    ids=["rpn", "max", "grid", "merged"],
+)
+def test_the_contract_holds_for_every_kind_of_detector(values: dict[str, Any]) -> None:
+    source = ShapeScenes(9, step=8, empty=4, crowds=True)
+    check_task("detect", source, tiny(), options(**values))
+
+
+def test_a_detector_learns_scenes_by_heart() -> None:
+    source = ShapeScenes(8)
+    task = made(source, rpn_train=[200, 60], rpn_test=[200, 60], regions=32, rpn_batch=64)
+    optimizer = torch.optim.Adam(task.parameters(), 3e-3)
+    batch = batch_of(task, source, 8)
+    task.train()
+    for _ in range(150):
+        optimizer.zero_grad()
+        torch.stack(list(task(batch).values())).sum().backward()
+        optimizer.step()
+    task.eval()
+    scores = {}
+    for tta in task.views:
+        seen = next(iter(Loader(source, task.transform(False, tta), task.collate, batch=8,
+                                train=False).batches(0)))  # fmt: skip
+        metric = task.metric()
+        metric.update(task.predict(seen, tta), seen)
+        scores[tta] = metric.compute()["voc_ap50_area"]
+    # shapes lie over each other, some wholly
+    assert min(scores["none"], scores["flip"]) > 0.75 and scores["multiscale"] > 0.5, scores
+
+
+def test_boxes_are_in_the_pictures_own_pixels() -> None:
+    source = ShapeScenes(6, step=30)
+    task = made(source, size=96).eval()
+    batch = batch_of(task, source, 6)
+    for said, i in zip(task.predict(batch), range(6), strict=True):
+        height, width = source[i].image.shape[:2]
+        assert said.size == (height, width)
+        assert (said.boxes >= 0).all() and (said.boxes <= [width, height, width, height]).all()
+        assert (np.diff(said.scores) <= 0).all() and len(said.scores) <= 100
+    for truth, i in zip(batch.targets["annotations"], range(6), strict=True):
+        assert np.array_equal(truth.boxes, source.annotation(i).boxes)
+
+
+def test_padding_changes_nothing_that_is_found_in_a_picture() -> None:
+    """A small picture beside a large one: no proposal lies in its padding."""
+    source = ShapeScenes(3, size=(60, 64), step=20)
+    task = made(source).eval()
+    items = [task.transform(False)(source[i], np.random.default_rng(0)) for i in range(3)]
+    wide = task.collate([items[0], replace(items[1], image=np.zeros((64, 200, 3), np.uint8))])
+    found = task.predict(wide)[0]
+    width = source[0].image.shape[1]
+    assert (found.boxes[:, 2] <= width).all()
+
+
+def test_parts_of_a_batch_have_the_losses_of_their_pictures() -> None:
+    source = ShapeScenes(6, crowds=True)
+    task = made(source)
+    batch = batch_of(task, source, 6)
+    part = batch.part(2, 4)
+    assert [len(part.targets[k]) for k in ("boxes", "labels", "crowds", "sizes")] == [2] * 4
+    assert all(torch.isfinite(v) for v in task(part).values())
+
+
+def test_losses_are_full_precision_in_a_pass_of_bf16() -> None:
+    source = ShapeScenes(4)
+    task = made(source)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = task(batch_of(task, source))
+    assert {v.dtype for v in losses.values()} == {torch.float32}
+    assert set(losses) == {"rpn_score", "rpn_box", "cls", "box"}
+
+
+def test_the_same_seed_draws_the_same_regions() -> None:
+    source = ShapeScenes(4)
+    task = made(source, regions=8, rpn_batch=16)
+    batch = batch_of(task, source)
+    seen: list[float] = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        seen.append(task(batch)["cls"].item())
+    assert seen[0] == seen[1] != seen[2]
+
+
+def test_anchors_are_fitted_once_and_rebuild_the_model() -> None:
+    source = ShapeScenes(12)
+    task = made(source)
+    chosen = task.resolved_options()
+    anchors = np.array(chosen["anchors"]).reshape(-1, 2)
+    assert len(anchors) == 4 and anchors.min() >= 16 and anchors.max() <= 30
+    again = DETECT(tiny(False), INFO, tasks.make_options(DETECT, chosen), DataTable(size=64))
+    assert np.allclose(again.get_buffer("head.rpn.sizes").numpy(), anchors)
+    again.load_state_dict(task.state_dict())
+    batch = batch_of(task, source)
+    one, two = task.eval().predict(batch), again.eval().predict(batch)
+    assert all(np.array_equal(a.boxes, b.boxes) for a, b in zip(one, two, strict=True))
+
+
+def test_anchors_that_were_given_stay() -> None:
+    task = made(ShapeScenes(4), anchors=[20, 40, 60, 30])
+    assert task.resolved_options()["anchors"] == [20, 40, 60, 30]
+
+
+@pytest.mark.parametrize(
+    ("format", "name", "primary"),
+    [("voc", "mine", "voc_ap50_area"), ("voc", "voc07", "voc_ap50_11pt"), ("coco", "x", "coco_ap")],
+)
+def test_the_primary_score_is_that_of_the_format(format: str, name: str, primary: str) -> None:
+    source = ShapeScenes(3)
+    task = DETECT(tiny(), INFO, options(), DataTable(size=64))
+    task.fit_data(Bundle(name, format, "detect", INFO.classes, {"train": source}))
+    assert task.metric().primary == primary == task.resolved_options()["primary"]
+
+
+def test_the_nets_own_fc_layers_are_the_head_where_the_weights_have_them() -> None:
+    whole = DETECT(alexnet(), INFO, tasks.make_options(DETECT, {}), DataTable())
+    assert whole.options.head == "tail"
+    names = [stage.name for stage in whole.stages()]
+    assert names == ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "head"]
+    merged = DETECT(
+        alexnet(), INFO, tasks.make_options(DETECT, {"levels": ["conv2", "conv5"]}), DataTable()
+    )
+    assert merged.options.head == "fc" and merged.backbone.tail is None
+    assert merged.head.spec.stride == 8  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_shallow_level_leaves_the_layers_above_alone() -> None:
+    task = DETECT(alexnet(), INFO, tasks.make_options(DETECT, {"levels": ["conv3"]}), DataTable())
+    assert [stage.name for stage in task.stages()] == ["conv1", "conv2", "conv3", "head"]
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"levels": ["conv9"]}, "no map 'conv9'"),
+        ({"head": "tail"}, "no fc6, fc7"),
+        ({"anchors": [1, 2, 3]}, "3 numbers"),
+        ({"proposals": "magic"}, "unknown proposals 'magic'"),
+        ({"background_iou": [0.5, 0.1]}, "must not fall"),
+        ({"regions": 0}, "at least 1"),
+        ({"pool": "average"}, "must be one of max, align"),
+    ],
+)
+def test_options_that_do_not_fit_are_told(values: dict[str, Any], told: str) -> None:
+    with pytest.raises(XferError, match=told):
+        made(ShapeScenes(2), **values)
+
+
+def test_views_that_the_task_does_not_offer_are_told() -> None:
+    task = made(ShapeScenes(2))
+    with pytest.raises(XferError, match="unknown tta '10crop'"):
+        task.check_views("flip", "10crop")
+    assert "64 px" in task.view_protocol("flip")
+
+
+def test_pictures_without_annotation_can_be_predicted() -> None:
+    source = ShapeScenes(2)
+    task = made(source).eval()
+    bare = replace(source[0], boxes=None, box_labels=None, difficult=None, crowd=None, id="new")
+    item = task.transform(False)(bare, np.random.default_rng(0))
+    batch = task.collate([item])
+    assert "annotations" not in batch.targets
+    assert task.predict(batch)[0].id == "new"
+    row = task.describe(task.predict(batch)[0])
+    assert row["id"] == "new" and isinstance(row["boxes"], list)
+
+
+def test_a_set_without_any_box_still_has_anchors() -> None:
+    source = ShapeScenes(3, empty=1)
+    task = made(source)
+    assert len(task.resolved_options()["anchors"]) == 8
+    losses = task(batch_of(task, source, 3))
+    assert losses["box"].item() == 0 and losses["cls"].item() > 0
+    torch.stack(list(losses.values())).sum().backward()
+    known: Annotation = source.annotation(0)
+    assert len(known.boxes) == 0
