@@ -94,7 +94,7 @@ def test_girshicks_mat_counts_from_one_and_names_y_first(tmp_path: Path) -> None
 def test_detectrons_pickle_is_read_in_every_protocol(
     tmp_path: Path, names: tuple[str, str], protocol: int
 ) -> None:
-    content = OrderedDict(boxes=[ONE[::-1].copy(), TWO])
+    content: OrderedDict[str, Any] = OrderedDict(boxes=[ONE[::-1].copy(), TWO])
     content[names[0]] = [np.int64(7), 3]
     content[names[1]] = [np.array([0.1, 0.9]), np.array([0.5], np.float32)]
     found = read_proposals(written(tmp_path / "p.pkl", content, protocol))
@@ -216,7 +216,8 @@ def test_an_npz_that_does_not_fit_together_is_an_error(
     tmp_path: Path, columns: dict[str, Any]
 ) -> None:
     path = tmp_path / "p.npz"
-    np.savez(path, **{name: np.asarray(value) for name, value in columns.items()})
+    made: dict[str, Any] = {name: np.asarray(value) for name, value in columns.items()}
+    np.savez(path, **made)
     with pytest.raises(DataError):
         read_proposals(path)
 

@@ -37,7 +37,7 @@ def some_regions(seed: int, height: int = 24, width: int = 30) -> tuple[NDArray[
     """Random blobs: each pixel belongs to the nearest of a few points."""
     draw = np.random.default_rng(seed)
     points = draw.uniform(0, (height, width), (int(draw.integers(1, 14)), 2))
-    places = np.stack(np.mgrid[:height, :width], -1)
+    places = np.stack(np.meshgrid(range(height), range(width), indexing="ij"), -1)
     labels = ((places[:, :, None] - points) ** 2).sum(-1).argmin(-1)
     labels = np.unique(labels, return_inverse=True)[1].reshape(height, width)
     image = draw.integers(0, 256, (height, width, 3), np.uint8)

@@ -99,18 +99,22 @@ def data_cache(
         bool, typer.Option("--clear", help="forget all of it", show_default=False)
     ] = False,
 ) -> None:
-    """Show what `xfer features` keeps under $XFER_CACHE, or clear it."""
-    from xfer.features.cache import FeatureCache, cache_file, limit_bytes
+    """Show what `xfer features` and selective search keep under $XFER_CACHE, or clear it."""
+    from xfer.cache import Cache, cache_file, limit_bytes
 
-    path = cache_file()
-    kept = FeatureCache(path if path.exists() else None, limit_bytes(), show.note)
-    state = {**asdict(kept.state()), "path": str(path)}
-    if clear:
-        FeatureCache(path, 0).clear()
+    states: dict[str, dict[str, Any]] = {}
+    for subject in ("features", "proposals"):
+        path = cache_file(subject)
+        kept = Cache(path if path.exists() else None, limit_bytes(), show.note, subject)
+        states[subject] = {**asdict(kept.state()), "path": str(path)}
         kept.close()
+        if clear:
+            Cache(path, 0).clear()
+    if clear:
         show.note("cleared")
-    kept.close()
     if show.json:
-        show.document({**state, "cleared": clear})
+        # the features' own keys stand at the top, where they were before proposals were kept
+        own = states.pop("features")
+        show.document({**own, **states, "cleared": clear})
         return
-    show.table([state])
+    show.table([{"kept": subject, **state} for subject, state in states.items()])
