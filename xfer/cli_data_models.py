@@ -20,7 +20,7 @@ models = typer.Typer(help="Backbones and weight files.", no_args_is_help=True)
 def data_ls(show: Show) -> None:
     """List the data sets that go by a bare NAME: embedded, or under $XFER_DATA."""
     from xfer.data.formats import EMBEDDED, FORMATS
-    from xfer.data.spec import data_folder
+    from xfer.data.known import KNOWN, data_folder
 
     rows = [{"name": name, "where": "embedded"} for name in EMBEDDED.names()]
     root = data_folder("")
@@ -32,6 +32,7 @@ def data_ls(show: Show) -> None:
         return
     show.table(rows)
     show.note(f"known sets are looked for in {root}")
+    show.note(f"`xfer data get` fetches {', '.join(n for n, k in KNOWN.items() if k.archives)}")
     show.note(f"formats of FORMAT:PATH: {', '.join(FORMATS.names())}")
 
 
@@ -46,13 +47,38 @@ def data_show(
     list_items: Annotated[
         bool, typer.Option("--list", help="every picture with its class", show_default=False)
     ] = False,
+    task: Annotated[
+        str,
+        typer.Option(metavar="T", show_default=False, help="what the data are wanted for: detect"),
+    ] = "",
+    images: Annotated[
+        str,
+        typer.Option(metavar="DIR", show_default=False, help="the pictures of an annotation file"),
+    ] = "",
+    draw: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", show_default=False, help="draw some pictures with labels"),
+    ] = None,
 ) -> None:
-    """Show what is in a data set: splits, classes, counts, and pictures that can't be read."""
+    """Show what is in a data set: splits, classes, counts, and pictures that can't be read.
+
+    Of boxes, also sizes and shapes.
+    """
     from xfer.data.open import open_data
     from xfer.data.open import show as describe
 
     options = {key.partition(".")[2]: value for key, value in given.items()}
+    if task:
+        from xfer import task as tasks
+
+        options["kind"] = tasks.get(task).kinds
+    if images:
+        options["images"] = images
     bundle = open_data(spec, skip_bad=True, **options)
+    if draw is not None:
+        from xfer.draw_data import draw_data
+
+        show.note(f"{len(draw_data(bundle, draw))} pictures in {draw}")
     found = describe(bundle, items=list_items)
     if show.json:
         show.document(found)
@@ -69,6 +95,7 @@ def data_show(
         for c in names
     ]
     show.table([totals, *counts])
+    _show_boxes(show, splits)
     if list_items:
         show.text("")
         show.table(
@@ -78,6 +105,28 @@ def data_show(
                 for item in one["items"]
             ]
         )
+
+
+def _show_boxes(show: Show, splits: dict[str, dict[str, Any]]) -> None:
+    """Tables of the boxes' numbers, sizes and shapes, a column a split."""
+    own = {name: one["boxes"] for name, one in splits.items() if "boxes" in one}
+    if not own:
+        return
+    numbers = [key for key, value in next(iter(own.values())).items() if isinstance(value, int)]
+    show.text("")
+    show.table(
+        [{"boxes": key.replace("_", " "), **{n: one[key] for n, one in own.items()}}
+         for key in numbers]
+    )  # fmt: skip
+    rows = [
+        {"split": name, "of boxes": what, **one[key]}
+        for name, one in own.items()
+        for key, what in (("width", "width, px"), ("height", "height, px"),
+                          ("side", "side, share of the picture's"), ("aspect", "width / height"))
+        if one[key] is not None
+    ]  # fmt: skip
+    show.text("")
+    show.table(rows)
 
 
 @command(models, "ls")

@@ -34,6 +34,10 @@ def pack(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="leave out pictures that can't be decoded")
     ] = False,
+    task: Annotated[
+        str,
+        typer.Option(metavar="T", show_default=False, help="what the data are wanted for: detect"),
+    ] = "",
 ) -> None:  # fmt: skip
     """Pack a data set into shards, which are read several times faster than files.
 
@@ -46,10 +50,16 @@ def pack(
 
     options = Packing(side=side, raw=raw, shard_mb=shard_mb, quality=quality)
 
+    kinds: tuple[str, ...] = ()
+    if task:
+        from xfer import task as tasks
+
+        kinds = tasks.get(task).kinds
+
     def tick(done: int, total: int) -> None:
         show.note(f"{done} of {total} pictures")
 
-    packed = write(spec, out, options, skip_bad=skip_bad, tick=tick)
+    packed = write(spec, out, options, skip_bad=skip_bad, kinds=kinds, tick=tick)
     for file, reason in packed.skipped:
         show.note(f"left out: {file}: {reason}")
     if show.json:

@@ -65,7 +65,7 @@ def download(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _resolve(url, timeout)
-        _fetch(url, part, progress, timeout)
+        fetch(url, part, progress, timeout)
     except urllib.error.HTTPError as error:
         error.close()
         raise DataError(f"{url}: the server says {error.code} {error.reason}", by_hand) from None
@@ -116,7 +116,9 @@ def _resolve(url: str, timeout: float) -> None:
         raise OSError(f"{parts.hostname} can't be found (offline?)")
 
 
-def _fetch(url: str, part: Path, progress: Progress | None, timeout: float) -> None:
+def fetch(url: str, part: Path, progress: Progress | None, timeout: float) -> None:
+    """The bytes of `url` in `part`, behind those that are there already. Raises OSError where they
+    can't be had or are cut off; the next call goes on from there."""
     have = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "xfer"})
     if have:

@@ -54,7 +54,8 @@ def clean_boxes(
 
 def _has_area(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Whether anything is left of a box in float32, as samples carry it."""
-    small = boxes.astype(np.float32)
+    with np.errstate(over="ignore"):  # what is infinite there has no area either
+        small = boxes.astype(np.float32)
     return (small[:, 2] > small[:, 0]) & (small[:, 3] > small[:, 1])
 
 

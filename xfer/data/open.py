@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from xfer.data.box_stats import collect, per_class, summary
 from xfer.data.formats import Reading, ReadOptions, role_of
 from xfer.data.match import match_classes, used_classes
 from xfer.data.source import Bundle, Source, subset
@@ -217,7 +218,8 @@ def _checked(
 def show(bundle: Bundle, items: bool = False) -> dict[str, Any]:
     """What is in a bundle, for `xfer data show`.
 
-    Returns: {"splits": {role: {"images": n, "classes": {name: count}}}}; `items` adds
+    Returns: {"splits": {role: {"images": n, "classes": {name: count}}}}, pictures of a class, or
+    its boxes where there are any; these add "boxes", see xfer.data.box_stats.summary; `items` adds
     "items": [[id, class name], ...], a list of names where a picture may have several, None where
     it has no label.
     """
@@ -233,6 +235,10 @@ def show(bundle: Bundle, items: bool = False) -> dict[str, Any]:
             "images": len(source),
             "classes": {name: int(n) for name, n in zip(names, counts, strict=True)},
         }
+        if source.info.kind == "detect":
+            boxes = collect(source)
+            one["classes"] = per_class(boxes, names)
+            one["boxes"] = summary(boxes)
         if items:
             one["items"] = [
                 [i, _named(row, names)] for i, row in zip(source.ids, labels, strict=True)

@@ -27,6 +27,8 @@ packing can go on. Every shard-*.npz, for n pictures:
     box_count  | int64 (n,)                | how many of the R are each picture's, -1: not known
     box_labels | int64 (R,)                | class of each box
     difficult, crowd | bool (R,)           | absent where the source does not know
+    areas      | float64 (R,)              | of the objects, in square pixels of the stored picture;
+               |                           | absent where they are the boxes'
 """
 
 from __future__ import annotations
@@ -45,9 +47,9 @@ from numpy.typing import NDArray
 
 from xfer.data.decode import DecodeError, shrink
 from xfer.data.formats import FORMATS, Reading, ReadOptions, role_of
-from xfer.data.source import Source, sample_label
+from xfer.data.source import Source, annotation_of, sample_label
 from xfer.errors import DataError
-from xfer.types import DataInfo, Kind, Sample
+from xfer.types import Annotation, DataInfo, Kind, Sample
 
 INDEX, STARTED = "index.json", "packing.json"
 NAME, VERSION = "xfer-pack", 1
@@ -67,13 +69,16 @@ class Boxes:
     labels: NDArray[np.int64]
     difficult: NDArray[np.bool_] | None
     crowd: NDArray[np.bool_] | None
+    areas: NDArray[np.float64]
 
     def of(self, i: int) -> dict[str, Any]:
         """The fields of a Sample that speak of boxes."""
         if self.count[i] < 0:
             return {}
         part = slice(int(self.first[i]), int(self.first[i] + self.count[i]))
-        found: dict[str, Any] = {"boxes": self.boxes[part], "box_labels": self.labels[part]}
+        found: dict[str, Any] = {
+            "boxes": self.boxes[part], "box_labels": self.labels[part], "areas": self.areas[part],
+        }  # fmt: skip
         if self.difficult is not None:
             found["difficult"] = self.difficult[part]
         if self.crowd is not None:
@@ -144,6 +149,12 @@ class PackSource:
 
     def labels(self) -> NDArray[np.int64] | NDArray[np.int8]:
         return self._labels
+
+    def annotation(self, i: int) -> Annotation:
+        """The boxes of picture i, without decoding it. Raises DataError where it has none."""
+        found = {} if self._boxes is None else self._boxes.of(i)
+        blank = np.broadcast_to(np.zeros(1, np.uint8), (*self.sizes[i].tolist(), 3))
+        return annotation_of(Sample(self.ids[i], blank, **found))
 
     def stored(self) -> NDArray[np.int64]:
         """The indices in the order in which their pictures lie in the shards."""
@@ -220,7 +231,14 @@ def _boxes(
 
     boxes = np.concatenate([t["boxes"] for t in tables])
     labels = np.concatenate([t["box_labels"] for t in tables])
-    return Boxes(first, count, boxes, labels, joined("difficult"), joined("crowd"))
+    areas = np.concatenate([t.get("areas", areas_of(t["boxes"])) for t in tables])
+    return Boxes(first, count, boxes, labels, joined("difficult"), joined("crowd"), areas)
+
+
+def areas_of(boxes: NDArray[np.float32]) -> NDArray[np.float64]:
+    """float64 (R,): the areas of boxes (R, 4), square pixels."""
+    sides = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64)
+    return sides[:, 0] * sides[:, 1]
 
 
 def _digest(index: dict[str, Any], split: str) -> str:

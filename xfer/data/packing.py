@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from xfer.data.decode import shrink
 from xfer.data.formats import ReadOptions, role_of
-from xfer.data.pack import INDEX, NAME, STARTED, VERSION, read_json
+from xfer.data.pack import INDEX, NAME, STARTED, VERSION, areas_of, read_json
 from xfer.data.source import Source
 from xfer.data.spec import open_spec
 from xfer.data.verify import bad_pictures, find_bad
@@ -302,6 +302,12 @@ class _Shard:
                     for s, m in zip(samples, marks, strict=True)
                 ]
                 arrays[key] = _joined(full, np.zeros(0, bool))
+        if any(s.areas is not None for s in samples):
+            own = [
+                areas_of(s.boxes) if s.areas is None else s.areas
+                for s in samples if s.boxes is not None
+            ]  # fmt: skip
+            arrays["areas"] = _joined([*own], np.zeros(0, np.float64))
         path = self.out / f"{self.name}.npz"
         temporary = path.with_name(f".{path.name}.tmp")
         try:
@@ -325,15 +331,16 @@ def scaled(sample: Sample, side: int) -> Sample:
     if image is sample.image:
         return sample
     height, width = image.shape[:2]
-    boxes, mask = sample.boxes, sample.mask
+    boxes, mask, areas = sample.boxes, sample.mask, sample.areas
     if boxes is not None:
         x, y = width / sample.image.shape[1], height / sample.image.shape[0]
         boxes = (boxes * np.array([x, y, x, y])).astype(np.float32)
+        areas = None if areas is None else areas * (x * y)
     if mask is not None:
         mask = np.asarray(
             cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8
         )
-    return replace(sample, image=image, boxes=boxes, mask=mask)
+    return replace(sample, image=image, boxes=boxes, mask=mask, areas=areas)
 
 
 def _joined(arrays: list[NDArray | None], empty: NDArray) -> NDArray:

@@ -19,6 +19,7 @@ from xfer.data.formats import (
     ReadOptions,
     choose_kind,
 )
+from xfer.data.known import KNOWN, data_folder
 from xfer.data.source import Bundle, Source
 from xfer.errors import DataError, XferError, nearest
 
@@ -117,29 +118,6 @@ def _nothing_in(spec: str, path: Path) -> DataError:
     return DataError(f"{spec}: {what}", f"FORMAT:PATH says how to read it; formats: {formats}")
 
 
-def data_folder(name: str = "") -> Path:
-    """Where a known set lies: $XFER_DATA/NAME, or ~/.local/share/xfer/NAME."""
-    own = os.environ.get("XFER_DATA")
-    return (Path(own) if own else Path.home() / ".local" / "share" / "xfer") / name
-
-
-# sets that people know by name -> the tree expected in their folder, and where they come from
-KNOWN = {
-    "imagenet": (
-        "train/<wnid>/*.JPEG and val/<wnid>/*.JPEG",
-        "https://image-net.org/download (behind a login)",
-    ),
-    "imagenette": (
-        "train/<wnid>/*.JPEG and val/<wnid>/*.JPEG",
-        "https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-320.tgz",
-    ),
-    "hymenoptera": (
-        "train/{ants,bees}/*.jpg and val/{ants,bees}/*.jpg",
-        "https://download.pytorch.org/tutorial/hymenoptera_data.zip",
-    ),
-}
-
-
 def _known(spec: str, path: Path) -> Path:
     """The folder of a set that is called by its name. Raises DataError where there is none."""
     bare = spec and Path(spec).name == spec
@@ -148,8 +126,9 @@ def _known(spec: str, path: Path) -> Path:
         if place.exists():
             return place
         if spec in KNOWN:
-            tree, where = KNOWN[spec]
-            raise DataError(f"{spec} is not at {place}", f"put {tree} there, from {where}")
+            known = KNOWN[spec]
+            get = f"`xfer data get {spec}` does it" if known.archives else f"from {known.source}"
+            raise DataError(f"{spec} is not at {place}", f"put {known.tree} there; {get}")
     raise missing(path, [*EMBEDDED.names(), *KNOWN] if bare else [])
 
 

@@ -38,6 +38,8 @@ def boxes_on(
     prediction: BoxPrediction,
     classes: Sequence[str],
     min_score: float | None = None,
+    *,
+    scores: bool = True,
 ) -> Image.Image:
     """The picture with its boxes, as an RGB image.
 
@@ -47,6 +49,7 @@ def boxes_on(
     Args:
         image: uint8 (H, W, 3); prediction: boxes in its pixels; classes: names.
         min_score: as in `choose`. Boxes below 0.5 get a thinner line.
+        scores: whether tags tell the score beside the class.
     """
     height, width = image.shape[:2]
     longest = max(height, width)
@@ -76,7 +79,7 @@ def boxes_on(
         c, score = int(prediction.labels[row]), float(prediction.scores[row])
         name = labels[c].replace(r"\$", "$")
         # in a crowd a box is left with its score alone, then with its colour alone
-        for text in (f"{name} {score:.2f}", f"{score:.2f}"):
+        for text in (f"{name} {score:.2f}", f"{score:.2f}") if scores else (name,):
             spot = _tag(draw, text, rect, taken, size, letters, colour_of(c))
             if spot is not None:
                 taken.append(spot)

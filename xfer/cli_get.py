@@ -1,0 +1,65 @@
+"""`xfer data get`: a known set fetched to where `--data NAME` looks for it."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from xfer.show import Show
+
+
+def get(
+    show: Show,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", show_default=False, help="voc07, voc12 or coco")
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="say what would be fetched, from where, and its size")
+    ] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="keep the archives after unpacking")
+    ] = False,
+) -> None:  # fmt: skip
+    """Fetch a known data set from its official place into $XFER_DATA.
+
+    Archives are checked against the published sizes and hashes. A fetch that was cut off goes on
+    where it stopped.
+    """
+    from xfer.data.known import data_folder
+    from xfer.get import get as fetch
+    from xfer.get import known_set
+
+    archives = known_set(name).archives
+    about = [{"file": a.name, "bytes": a.size, "hash": a.hash, "url": a.urls[0]} for a in archives]
+    document: dict[str, Any] = {"name": name, "path": str(data_folder(name)), "archives": about}
+    if dry_run:
+        if show.json:
+            show.document(document)
+            return
+        show.table(about)
+        total = sum(a.size for a in archives) / 1e9
+        show.text(f"\n{total:.2f} GB in all, unpacked into {data_folder(name)}")
+        return
+
+    @contextlib.contextmanager
+    def bar(text: str) -> Iterator[Any]:
+        if show.verbosity < 0 or not sys.stderr.isatty():
+            yield None
+            return
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(file=sys.stderr), transient=True) as progress:
+            task = progress.add_task(text, total=None)
+            yield lambda done, total: progress.update(task, completed=done, total=total or None)
+
+    got = fetch(name, keep=keep, say=show.note, bar=bar)
+    if show.json:
+        show.document({**document, "files": got.files})
+        return
+    done = f"{got.files} files unpacked" if got.files else "there already"
+    show.text(f"{got.path}: {done}; use it with --data {name}")

@@ -1,0 +1,240 @@
+"""`yolo`: a data.yaml (path, train, val, test, names) and a txt beside every picture.
+
+The labels of images/a/x.jpg are in labels/a/x.txt (the last `images` of the path is exchanged),
+or beside the picture. A split is a folder, a list of folders, or a txt with a path a line. Paths
+are taken from `path`, from the yaml's folder, and without leading ../, which Roboflow's exports
+need. Without a yaml: images/, labels/ and classes.txt, as labelImg and Label Studio leave them.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import yaml
+
+from xfer.data.box_rules import clean_boxes, leave_out
+from xfer.data.boxes import BoxSource, box_table
+from xfer.data.formats import FORMATS, WHOLE, Reading, ReadOptions, role_of
+from xfer.data.picture_size import sizes_of
+from xfer.data.source import Source
+from xfer.data.walk import find_pictures, is_junk, listing, readable
+from xfer.data.workers import cores
+from xfer.data.yolo_text import YoloFile, read_yolo_text
+from xfer.errors import DataError
+from xfer.types import DataInfo, Kind
+
+MAX_BYTES = 2**20
+SPLITS = ("train", "val", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a data.yaml says: the folder that it speaks of, class names, and a split's places."""
+
+    root: Path
+    classes: tuple[str, ...]
+    splits: dict[str, list[Path]]
+
+
+@FORMATS.register("yolo")
+class Yolo:
+    """YOLO's txt files under a data.yaml."""
+
+    kinds: ClassVar[tuple[Kind, ...]] = ("detect",)
+    weak: ClassVar[bool] = False
+    takes_images: ClassVar[bool] = False
+
+    def recognise(self, path: Path) -> str | None:
+        file = _yaml(path)
+        if file is not None:
+            return f"YOLO, {file.name}"
+        plain = path / "classes.txt"
+        return "YOLO, classes.txt and labels/" if plain.is_file() and _pair(path) else None
+
+    def load(self, path: Path, options: ReadOptions) -> Reading:
+        file = _yaml(path)
+        if file is not None:
+            setup = read_setup(file)
+        elif (path / "classes.txt").is_file() and _pair(path):
+            names = (path / "classes.txt").read_text(encoding="utf-8-sig").split("\n")
+            classes = _distinct(path, [name.strip() for name in names if name.strip()])
+            setup = Setup(path, classes, {WHOLE: [path / "images"]})
+        else:
+            raise DataError(f"{path}: no data.yaml in it", "path, train, val and names, see docs")
+        reading = Reading({})
+        for split, places in setup.splits.items():
+            reading.parts[split] = _source(setup, split, places, options, reading)
+        return reading
+
+
+def _pair(path: Path) -> bool:
+    return (path / "images").is_dir() and (path / "labels").is_dir()
+
+
+def _yaml(path: Path) -> Path | None:
+    """The yaml that a path means: itself, data.yaml, or the only one of a folder that fits."""
+    if path.is_file():
+        return path if path.suffix in (".yaml", ".yml") else None
+    files = [Path(e.path) for e in listing(path) if not is_junk(e.name)]
+    files = [f for f in files if f.suffix in (".yaml", ".yml") and f.is_file()]
+    named = [f for f in files if f.stem in ("data", "dataset")]
+    for file in named or files:
+        try:
+            found = _read(file)
+        except DataError:
+            if file in named:
+                return file  # reading it says what is wrong
+            continue
+        if isinstance(found, dict) and "names" in found and any(s in found for s in SPLITS):
+            return file
+    return None
+
+
+def _read(file: Path) -> Any:
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise DataError(f"{file}: more than {MAX_BYTES >> 20} MB: not a YOLO data.yaml")
+        return yaml.safe_load(file.read_bytes())
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{file}: not valid YAML: {line}") from None
+
+
+def read_setup(file: Path) -> Setup:
+    """Reads a data.yaml. Raises DataError for one that lacks names or splits, or whose folders
+    are not there."""
+    found = _read(file)
+    if not isinstance(found, dict):
+        raise DataError(f"{file}: holds a {type(found).__name__}, not keys and values")
+    classes = _classes(file, found.get("names"))
+    told = found.get("path")
+    bases = [file.parent / str(told)] if isinstance(told, str) and told else []
+    bases.append(file.parent)
+    splits: dict[str, list[Path]] = {}
+    for split in SPLITS:
+        given = found.get(split)
+        if not given:
+            continue
+        texts = given if isinstance(given, list) else [given]
+        splits[split] = [_place(file, split, str(text), bases) for text in texts]
+    if not splits:
+        raise DataError(f"{file}: none of {', '.join(SPLITS)} in it")
+    return Setup(file.parent, classes, splits)
+
+
+def _classes(file: Path, names: Any) -> tuple[str, ...]:
+    """Names by index, from a list or from {0: name, 1: name}."""
+    if isinstance(names, dict):
+        keys = [k for k in names if isinstance(k, int) and not isinstance(k, bool)]
+        if sorted(keys) != list(range(len(names))):
+            raise DataError(f"{file}: the keys of names are not 0 .. {len(names) - 1}")
+        names = [names[k] for k in sorted(keys)]
+    if not isinstance(names, list) or not names:
+        raise DataError(f"{file}: no class names in it", "names: [cat, dog]")
+    return _distinct(file, [str(name) for name in names])
+
+
+def _distinct(where: Path, names: list[str]) -> tuple[str, ...]:
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise DataError(f"{where}: several classes are called {', '.join(twice)}")
+    return tuple(names)
+
+
+def _place(file: Path, split: str, text: str, bases: list[Path]) -> Path:
+    """The folder or list that a split's text means."""
+    text = text.replace("\\", "/")
+    bare = text
+    while bare.startswith("../"):
+        bare = bare.removeprefix("../")
+    for candidate in (text, bare):
+        for base in bases:
+            place = base / candidate
+            if place.exists():
+                return place
+    looked = ", ".join(str(base / text) for base in bases)
+    raise DataError(f"{file}: {split} is not there", f"looked for {looked}")
+
+
+def _pictures(place: Path) -> list[Path]:
+    if place.is_dir():
+        return find_pictures(place)
+    try:
+        lines = place.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{place}: {error}") from None
+    return [place.parent / line.strip() for line in lines if line.strip()]
+
+
+def label_file(picture: Path) -> Path:
+    """Where the labels of a picture are: the last `images` of its path exchanged for `labels`;
+    beside the picture where there is no such folder."""
+    parts = list(picture.with_suffix(".txt").parts)
+    for k in range(len(parts) - 2, -1, -1):
+        if parts[k] == "images":
+            parts[k] = "labels"
+            break
+    there = Path(*parts)
+    return there if there.is_file() else picture.with_suffix(".txt")
+
+
+def _source(
+    setup: Setup, split: str, places: list[Path], options: ReadOptions, reading: Reading
+) -> Source:
+    """The source of one split; what is noteworthy goes into `reading`."""
+    pictures = list(dict.fromkeys(p for place in places for p in _pictures(place)))
+    gone = [(str(p), "no such picture") for p in pictures if not p.is_file()]
+    leave_out(split, "pictures are not there", gone, options.skip_bad, reading.skipped)
+    pictures = [p for p in pictures if p.is_file()]
+    if not pictures:
+        raise DataError(f"{', '.join(map(str, places))}: no pictures of {split} in it")
+
+    def look(picture: Path) -> YoloFile | str | None:
+        file = label_file(picture)
+        try:
+            return read_yolo_text(file, len(setup.classes)) if file.is_file() else None
+        except DataError as error:
+            return error.message
+
+    with ThreadPoolExecutor(cores()) as pool:
+        read = list(pool.map(look, pictures))
+    bad = [(str(label_file(p)), t) for p, t in zip(pictures, read, strict=True) if
+           isinstance(t, str)]  # fmt: skip
+    leave_out(split, "label files can't be used", bad, options.skip_bad, reading.skipped)
+    known = [(p, t) for p, t in zip(pictures, read, strict=True) if not isinstance(t, str)]
+    without = sum(t is None for _, t in known)
+    if without == len(known):
+        raise DataError(f"{split}: no label files in labels/ beside images/")
+    if without:
+        reading.notes.append(f"{split}: {without} pictures without a label file are background")
+    repeated = sum(t.repeated for _, t in known if t is not None)
+    if repeated:
+        reading.notes.append(f"warning: {split}: {repeated} repeated lines are read once")
+    files = [_relative(p, setup.root) for p, _ in known]
+    names = [readable(Path(f).as_posix()) for f in files]
+    sizes = sizes_of([p for p, _ in known])
+    rows = [(i, row) for i, (_, t) in enumerate(known) if t is not None for row in t.rows]
+    rows = [(i, row) for i, row in rows if sizes[i].any()]  # the rest can't be decoded
+    picture = np.array([i for i, _ in rows], np.int64)
+    labels = np.array([row[0] for _, row in rows], np.int64)
+    shares = np.array([row[1:] for _, row in rows], np.float64).reshape(-1, 4)
+    boxes = shares * sizes[picture][:, [1, 0, 1, 0]]
+    boxes, keep, warnings = clean_boxes(boxes, picture, sizes, names)
+    reading.notes.extend(f"{split}: {line}" for line in warnings)
+    table = box_table(picture[keep], boxes[keep], labels[keep], sizes)
+    info = DataInfo(
+        readable(setup.root.absolute().name), "detect", setup.classes, role_of(split) or split
+    )
+    return BoxSource(info, setup.root, files, table, names)
+
+
+def _relative(path: Path, root: Path) -> str:
+    """The path below the root where it is there, else absolute."""
+    whole, top = path.absolute(), root.absolute()
+    return str(whole.relative_to(top) if whole.is_relative_to(top) else whole)
