@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from xfer import checkpoint
+from xfer import checkpoint, predict_masks
 from xfer import task as tasks
 from xfer.backbones.build import create_backbone
 from xfer.data.decode import decode, shrink
@@ -24,7 +24,7 @@ from xfer.predict_boxes import COLUMNS, at_least, coco_results, csv_rows, table_
 from xfer.recipe import DataTable
 from xfer.run import Run
 from xfer.task import Task
-from xfer.types import BoxPrediction, DataInfo, Sample
+from xfer.types import BoxPrediction, DataInfo, MaskPrediction, Sample
 
 
 def load(run: Path | str, *, device: str = "auto", place: Place | None = None) -> Model:
@@ -127,10 +127,14 @@ class Predictions(Sequence[Any]):
     def _boxes(self) -> bool:
         return bool(self.items) and isinstance(self.items[0], BoxPrediction)
 
+    @property
+    def _masks(self) -> bool:
+        return bool(self.items) and isinstance(self.items[0], MaskPrediction)
+
     def at_least(self, score: float) -> Predictions:
         """Without boxes of a lower score. Raises XferError for predictions that are no boxes."""
         if self.items and not self._boxes:
-            raise XferError("--min-score is for boxes; these are classes of whole pictures")
+            raise XferError("--min-score is for boxes; these predictions are none")
         return replace(self, items=tuple(at_least(item, score) for item in self.items))
 
     def rows(self) -> list[dict[str, Any]]:
@@ -141,17 +145,23 @@ class Predictions(Sequence[Any]):
         return self.rows()
 
     def to_table(self, min_score: float | None = None) -> list[dict[str, Any]]:
-        """One flat dict a picture; of boxes their number by class, those of 0.5 or `min_score`."""
+        """One flat dict a picture; of boxes their number by class, those of 0.5 or `min_score`; of
+        masks the share of each class."""
+        if self._masks:
+            return [predict_masks.table_row(item, self.task.info.classes) for item in self.items]
         if self._boxes:
             return [table_row(item, self.task.info.classes, min_score) for item in self.items]
         return [{k: v for k, v in row.items() if not isinstance(v, dict)} for row in self.rows()]
 
     def to_csv(self) -> str:
         """One line a picture; lists are joined by blanks, scores get a column a class. Of boxes,
-        one line a box."""
+        one line a box; of masks, one line a class in a picture."""
         if not self.items:
             return ""
         classes = self.task.info.classes
+        if self._masks:
+            items = self.items
+            return rows_to_csv([r for item in items for r in predict_masks.csv_rows(item, classes)])
         if self._boxes:
             lines = [line for item in self.items for line in csv_rows(item, classes)]
             return rows_to_csv(lines) if lines else ",".join(COLUMNS) + "\n"
@@ -170,13 +180,14 @@ class Predictions(Sequence[Any]):
         """COCO results, see `coco_results`; classes by the ids of the COCO file that the model was
         trained on, else 1 is the first. Raises XferError for predictions that are no boxes."""
         if self.items and not self._boxes:
-            raise XferError("COCO results are boxes; these are classes of whole pictures",
+            raise XferError("COCO results are boxes; these predictions are none",
                             "--format json or csv")  # fmt: skip
         ids = self.category_ids or range(1, len(self.task.info.classes) + 1)
         return coco_results(self.items, ids)
 
     def draw(self, folder: Path | str, min_score: float | None = None) -> list[Path]:
-        """Writes <stem>.png for each picture into the folder; equal stems get a number.
+        """Writes <stem>.png for each picture into the folder; equal stems get a number. Of masks
+        also <stem>_mask.png, see `draw_prediction`.
 
         Args:
             min_score: the least score of boxes drawn; None: 0.5, or the best few if none has it.
@@ -195,6 +206,8 @@ class Predictions(Sequence[Any]):
                 number += 1
                 name = f"{stem}-{number}"
             taken.add(name)
+            if self._masks:
+                taken.add(f"{name}_mask")
             written.append(folder / f"{name}.png")
             draw_prediction(image, item, self.task.info.classes, written[-1], min_score)
         return written

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,30 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
+class PackedMasks:
+    """The true and the predicted mask of a picture, small and compressed: a set's fit in memory.
+
+    size | (height, width) of both
+    data | zlib's bytes of the one and the other, uint8
+    """
+
+    size: tuple[int, int]
+    data: bytes
+
+    @classmethod
+    def of(cls, truth: NDArray[np.uint8], said: NDArray[np.uint8], side: int = 256) -> PackedMasks:
+        """Packs two masks (H, W), every so many pixels of them that neither side is over `side`."""
+        step = max(1, -(-max(truth.shape) // side))
+        small = np.stack([truth[::step, ::step], said[::step, ::step]])
+        return cls((small.shape[1], small.shape[2]), zlib.compress(small.tobytes(), 1))
+
+    def unpack(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """The true and the predicted mask, uint8 `size`."""
+        truth, said = np.frombuffer(zlib.decompress(self.data), np.uint8).reshape(2, *self.size)
+        return truth, said
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """One scored picture.
 
@@ -35,6 +60,7 @@ class Example:
     good  | whether the prediction is right
     loss  | how wrong it is, 0 = perfect; orders the worst errors
     marks | boxes to draw on it
+    masks | of a segmentation, the true and the predicted mask
     """
 
     id: str
@@ -42,6 +68,7 @@ class Example:
     good: bool
     loss: float
     marks: tuple[Mark, ...] = ()
+    masks: PackedMasks | None = None
 
 
 def natural_order(ids: Sequence[str]) -> list[int]:

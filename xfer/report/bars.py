@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from xfer.report.canvas import BLUE, GREY, ORANGE, PALE, class_labels, new_figure, save
+from xfer.report.canvas import BLUE, GREY, ORANGE, PALE, class_labels, new_figure, save, short
 
 MOST_BARS = 40
 
@@ -38,7 +38,7 @@ def per_class_bars(
     places = range(len(order))
     ax.barh(places, [known[name] for name in order], color=BLUE, height=0.7)
     for place, name in zip(places, order, strict=True):
-        text = f"{known[name]:.3f}  ({counts[name]})"
+        text = f"{known[name]:.3f}  ({short(counts[name])})"
         ax.text(1.03, place, text, va="center", fontsize=8, color=GREY)
     labels = dict(zip(values, class_labels(list(values)), strict=True))
     ax.set_yticks(places, [labels[name] for name in order], fontsize=8)

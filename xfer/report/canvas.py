@@ -70,6 +70,16 @@ def legible(text: str, limit: int = 24) -> str:
     return "".join(shown).replace("$", r"\$")
 
 
+def short(count: int) -> str:
+    """A count in five signs or so: 8123, 54.1k, 1.6M."""
+    if count < 10_000:
+        return str(count)
+    value, unit = next(
+        (count / n, u) for n, u in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if count >= n
+    )
+    return f"{value:.0f}{unit}" if value >= 100 else f"{value:.3g}{unit}"
+
+
 def font_for(text: str, size: float) -> ImageFont.FreeTypeFont:
     """A font for drawing on pictures: the first that has all signs of the text, size in dots."""
     fonts = _fonts()

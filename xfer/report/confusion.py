@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from numpy.typing import NDArray
 
-from xfer.report.canvas import GREY, INK, class_labels, legible, new_figure, save
+from xfer.report.canvas import GREY, INK, class_labels, legible, new_figure, save, short
 
 WITH_NUMBERS = 20
 WITH_NAMES = 60
@@ -69,7 +69,7 @@ def _small(matrix: NDArray[np.int64], classes: Sequence[str], path: Path) -> Non
     for (row, column), times in np.ndenumerate(matrix):
         if times:
             dark = share[row, column] > 0.5
-            ax.text(column, row, f"{times}", ha="center", va="center", fontsize=size,
+            ax.text(column, row, short(int(times)), ha="center", va="center", fontsize=size,
                     color="white" if dark else INK)  # fmt: skip
     ax.set_title(_title(matrix), fontsize=10)
     save(figure, path)

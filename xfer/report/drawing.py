@@ -16,7 +16,8 @@ from xfer.checkpoint import replacing
 from xfer.errors import XferError
 from xfer.report.boxes import boxes_on
 from xfer.report.canvas import BLUE, DPI, GREY, INK, PALE, legible, save
-from xfer.types import BoxPrediction, ClassPrediction
+from xfer.report.masks import draw_mask_prediction, save_palette
+from xfer.types import BoxPrediction, ClassPrediction, MaskPrediction
 
 MOST = 5
 ROW = 24
@@ -30,11 +31,13 @@ def draw_prediction(
     path: Path,
     min_score: float | None = None,
 ) -> None:
-    """Writes the picture with its boxes, or with the five best classes under it.
+    """Writes the picture with its boxes, its classes a pixel, or the five best classes under it.
+
+    Of a MaskPrediction also <stem>_mask.png: a palette PNG of class indices, the picture's size.
 
     Args:
         image: uint8 (H, W, 3); large ones are shrunk.
-        prediction: a BoxPrediction or a ClassPrediction.
+        prediction: a BoxPrediction, a MaskPrediction or a ClassPrediction.
         classes: names; labels, and the positions of scores, are indices into them.
         path: the PNG to write.
         min_score: of boxes: the least score drawn; None: 0.5, or the best few where none has it.
@@ -45,10 +48,15 @@ def draw_prediction(
         with replacing(path) as temporary:
             boxes_on(image, prediction, classes, min_score).save(temporary, format="png")
         return
-    if not isinstance(prediction, ClassPrediction):
+    if isinstance(prediction, MaskPrediction) and min_score is None:
+        draw_mask_prediction(image, prediction, classes, path)
+        save_palette(prediction.mask, path.with_name(f"{path.stem}_mask.png"))
+        return
+    if not isinstance(prediction, ClassPrediction | MaskPrediction):
         raise XferError(f"a {type(prediction).__name__} can't be drawn")
     if min_score is not None:
-        raise XferError("--min-score is for boxes; these are classes of whole pictures")
+        raise XferError("--min-score is for boxes; these are classes")
+    assert isinstance(prediction, ClassPrediction)
     _draw_classes(image, prediction, classes, path)
 
 

@@ -14,6 +14,7 @@ from xfer.report.bars import per_class_bars
 from xfer.report.confusion import confusion
 from xfer.report.curves import curves
 from xfer.report.error_bars import error_bars
+from xfer.report.mask_tiles import legend_tile, pair_tile
 from xfer.report.mosaic import COLUMNS, Tile, mosaic
 from xfer.report.precision_recall import precision_recall
 
@@ -60,15 +61,18 @@ def plot_run(
     if "errors" in scores:
         error_bars(scores["errors"], scores["error_counts"], at("errors.png"))
     rows = scores.get("per_class", {})
-    label = next((key for row in rows.values() for key in row if key in ("ap", "acc")), None)
+    kinds = ("ap", "acc", "iou")
+    label = next((key for row in rows.values() for key in row if key in kinds), None)
     if label is not None and len(rows) > 2:
         values = {name: row[label] for name, row in rows.items()}
         counts = {name: row.get("positives", row["n"]) for name, row in rows.items()}
-        words = {"ap": "average precision", "acc": "share right"}[label]
+        words = {"ap": "average precision", "acc": "share right", "iou": "IoU"}[label]
         unit = getattr(metric, "unit", "pictures")
         per_class_bars(values, counts, at("classes.png"), words, unit)
     examples: list[Example] = metric.examples() if hasattr(metric, "examples") else []
-    if examples and fetch_image is not None:
+    if examples and fetch_image is not None and examples[0].masks is not None:
+        _mask_mosaics(examples, fetch_image, classes, at)
+    elif examples and fetch_image is not None:
         worst, title = _worst(examples)
         mosaic(_tiles(worst, fetch_image), at("worst.png"), title + _key(worst))
         some = [examples[i] for i in _spread(len(examples))]
@@ -76,6 +80,36 @@ def plot_run(
         title = f"{len(some)} of {len(examples)} pictures, evenly chosen; {right} of all right"
         mosaic(_tiles(some, fetch_image), at("predictions.png"), title + _key(some))
     return written
+
+
+def _mask_mosaics(
+    examples: list[Example],
+    fetch_image: Callable[[str], NDArray[np.uint8]],
+    classes: Sequence[str],
+    at: Callable[[str], Path],
+) -> None:
+    """Masks over their pictures, the truth above the prediction; the first tile is the legend."""
+    many = MOST_TILES - 1
+    worst = sorted(examples, key=lambda e: -e.loss)[:many]
+    some = [examples[i] for i in _spread(len(examples), many)]
+    for name, shown, how in (
+        ("worst.png", worst, "of lowest mean IoU"),
+        ("predictions.png", some, "evenly chosen"),
+    ):
+        tiles: list[Tile] = []
+        there: set[int] = set()
+        for example in shown:
+            assert example.masks is not None
+            truth, said = example.masks.unpack()
+            there |= {*np.unique(truth).tolist(), *np.unique(said).tolist()}
+            tiles.append(
+                Tile(pair_tile(fetch_image(example.id), truth, said, classes), example.lines)
+            )
+        legend = legend_tile(classes, [c for c in range(len(classes)) if c in there])
+        title = f"{len(shown)} of {len(examples)} pictures, {how}"
+        key = "; above (or left) the truth, below (or right) the prediction"
+        tiles.insert(0, Tile(legend, ("classes",)))
+        mosaic(tiles, at(name), title + (key if len(tiles) >= COLUMNS else ""))
 
 
 def _key(examples: list[Example]) -> str:
@@ -94,11 +128,9 @@ def _worst(examples: list[Example]) -> tuple[list[Example], str]:
     return shown, f"The worst {len(shown)} of {len(wrong)} errors in {len(examples)} pictures"
 
 
-def _spread(count: int) -> list[int]:
+def _spread(count: int, most: int = MOST_TILES) -> list[int]:
     """Positions spread evenly over a list, so that all classes are seen."""
-    return sorted(
-        set(np.linspace(0, count - 1, min(count, MOST_TILES)).round().astype(int).tolist())
-    )
+    return sorted(set(np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()))
 
 
 def _tiles(examples: list[Example], fetch_image: Callable[[str], NDArray[np.uint8]]) -> list[Tile]:

@@ -1,0 +1,60 @@
+"""Tiles of a mosaic for masks: the truth beside what was predicted, and what the colours mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from xfer.report.canvas import class_labels, font_for
+from xfer.report.masks import blend, is_background, mask_colour
+
+SIDE = 380
+GAP = 8
+MOST = 44
+
+
+def pair_tile(
+    image: NDArray[np.uint8],
+    truth: NDArray[np.uint8],
+    said: NDArray[np.uint8],
+    classes: Sequence[str],
+) -> NDArray[np.uint8]:
+    """The truth and below it the prediction over the picture; of tall pictures, beside it.
+
+    Shapes: image | (H, W, 3); truth, said | (h, w), smaller perhaps; truth 255 = ignore
+    """
+    height, width = image.shape[:2]
+    wide = width >= height
+    scale = min(1.0, SIDE / (2 * min(height, width)), SIDE / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+    masks = [
+        np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+        for mask in (truth, said)
+    ]
+    parts = [blend(small, mask, classes) for mask in masks]
+    gap = np.full((GAP, size[0], 3) if wide else (size[1], GAP, 3), 255, np.uint8)
+    return np.concatenate([parts[0], gap, parts[1]], axis=0 if wide else 1)
+
+
+def legend_tile(classes: Sequence[str], occurring: Sequence[int]) -> NDArray[np.uint8]:
+    """A square with the colours of the classes that occur, uint8 (SIDE, SIDE, 3)."""
+    shown = list(occurring)[:MOST]
+    canvas = Image.new("RGB", (SIDE, SIDE), "white")
+    draw = ImageDraw.Draw(canvas)
+    columns = 1 if len(shown) <= 15 else 2
+    rows = max(1, -(-len(shown) // columns))
+    row = min(32.0, (SIDE - 12) / rows)
+    letters = min(22.0, row * 0.72)
+    labels = class_labels(classes, 22 if columns == 1 else 12)
+    for n, c in enumerate(shown):
+        x, y = 10 + n // rows * (SIDE // columns), 6 + n % rows * row
+        name = labels[c].replace(r"\$", "$")
+        fill = "white" if is_background(classes[c]) else mask_colour(c)
+        draw.rectangle((x, y + 2, x + letters, y + letters + 2), fill=fill, outline="#777777")
+        draw.text((x + letters + 8, y + letters / 2 + 2), name, font=font_for(name, letters),
+                  fill="#222222", anchor="lm")  # fmt: skip
+    return np.asarray(canvas)

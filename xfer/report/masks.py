@@ -1,0 +1,161 @@
+"""A picture with its mask over it, and masks as palette PNGs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageColor, ImageDraw
+
+from xfer.checkpoint import replacing
+from xfer.report.boxes import colour_of
+from xfer.report.canvas import class_labels, font_for
+from xfer.types import MaskPrediction
+
+IGNORE = 255
+SMALLEST, LARGEST = 320, 1600
+BLEND = 0.55  # of the class's colour; the rest is the picture
+DIM = 90  # of 255: how light ignored pixels are
+MOST_NAMED = 40
+# told apart over a large area and under a picture: Trubetskoy, "List of 20 simple, distinct
+# colors", 2017, without its lightest; then by hue
+COLOURS = (
+    "#4363d8", "#ffe119", "#e6194b", "#3cb44b", "#f58231", "#42d4f4", "#911eb4", "#bfef45",
+    "#f032e6", "#469990", "#9a6324", "#dcbeff", "#800000", "#808000", "#fabed4", "#000075",
+    "#aaffc3",
+)  # fmt: skip
+
+
+def voc_palette() -> NDArray[np.uint8]:
+    """PASCAL VOC's colours for 256 indices, uint8 (256, 3): 0 black, 255 nearly white.
+
+    Bits 0, 1, 2 of the index are bit 7 of red, green and blue, the next three bits bit 6, ...
+    Source: VOCdevkit, VOClabelcolormap.m.
+    """
+    index = np.arange(256)
+    colours = np.zeros((256, 3), np.uint8)
+    for place in range(8):
+        for channel in range(3):
+            bit = index >> (3 * place + channel) & 1
+            colours[:, channel] |= (bit << (7 - place)).astype(np.uint8)
+    return colours
+
+
+def save_palette(mask: NDArray[np.uint8], path: Path) -> None:
+    """Writes a mask, uint8 (H, W), as a palette PNG: its indices, shown in VOC's colours."""
+    image = Image.fromarray(np.ascontiguousarray(mask))
+    image.putpalette(voc_palette().tobytes())
+    with replacing(path) as temporary:
+        image.save(temporary, format="png")
+
+
+def draw_mask_prediction(
+    image: NDArray[np.uint8], prediction: MaskPrediction, classes: Sequence[str], path: Path
+) -> None:
+    """Writes the picture with the predicted classes over it, and under it what they are.
+
+    Args:
+        image: uint8 (H, W, 3), of the prediction's size; classes: names.
+    """
+    with replacing(path) as temporary:
+        overlay(image, prediction.mask, classes).save(temporary, format="png")
+
+
+def overlay(
+    image: NDArray[np.uint8], mask: NDArray[np.uint8], classes: Sequence[str]
+) -> Image.Image:
+    """The picture under its mask, with a legend of the classes in it and their shares.
+
+    Enlarged by a whole number where it is small (long side below 320), shrunk to 1600.
+    """
+    height, width = image.shape[:2]
+    longest = max(height, width)
+    scale = min(1.0, LARGEST / longest) if longest > SMALLEST else float(-(-SMALLEST // longest))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    how = Image.Resampling.NEAREST if scale > 4 else Image.Resampling.BICUBIC
+    resized = np.asarray(Image.fromarray(image).resize(size, how))
+    small = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+    blended = Image.fromarray(blend(resized, small, classes))
+    shares = np.bincount(mask.ravel(), minlength=IGNORE + 1) / max(1, mask.size)
+    legend = legend_of(shares, classes, size[0])
+    canvas = Image.new("RGB", (size[0], size[1] + legend.height), "white")
+    canvas.paste(blended, (0, 0))
+    canvas.paste(legend, (0, size[1]))
+    return canvas
+
+
+def blend(
+    image: NDArray[np.uint8], mask: NDArray[np.uint8], classes: Sequence[str]
+) -> NDArray[np.uint8]:
+    """The picture (H, W, 3) tinted by class, uint8, with outlines where classes meet.
+
+    A class called background is not tinted, ignored pixels are dark.
+    """
+    colours = np.zeros((256, 3), np.float32)
+    strength = np.zeros((256, 1), np.float32)
+    for c, name in enumerate(classes):
+        colours[c] = ImageColor.getrgb(mask_colour(c))[:3]
+        strength[c] = 0 if is_background(name) else BLEND
+    colours[IGNORE], strength[IGNORE] = DIM / 2, 0.8
+    tint = (colours * strength)[mask]
+    found = image * (1 - strength[mask]) + tint
+    edge = np.zeros(mask.shape, bool)
+    edge[1:] |= mask[1:] != mask[:-1]
+    edge[:, 1:] |= mask[:, 1:] != mask[:, :-1]
+    found[edge] = 255
+    return np.clip(np.rint(found), 0, 255).astype(np.uint8)
+
+
+def is_background(name: str) -> bool:
+    """Whether a class is what lies behind all others."""
+    return name.casefold() in ("background", "_background_", "bg")
+
+
+def mask_colour(c: int) -> str:
+    """The colour of class c on pictures."""
+    return COLOURS[c] if c < len(COLOURS) else colour_of(c)
+
+
+def legend_of(
+    shares: Sequence[float] | NDArray[np.float64], classes: Sequence[str], width: int
+) -> Image.Image:
+    """A strip of the given width: a swatch, name and share for each class that has one, the largest
+    first, in as many columns as there is room for.
+
+    Args:
+        shares: (256,) of the picture's area, by class index.
+    """
+    values = np.asarray(shares, np.float64)
+    order = [c for c in np.argsort(-values, kind="stable").tolist() if values[c] > 0]
+    labels = class_labels(classes)
+    entries = [
+        (c, "ignored" if c == IGNORE else labels[c].replace(r"\$", "$"), values[c])
+        for c in order[:MOST_NAMED]
+    ]
+    letters = min(26.0, max(11.0, width / 46))
+    fonts = [font_for(name, letters) for _, name, _ in entries]
+    texts = [f"{name} {_percent(share)}" for _, name, share in entries]
+    pad = round(letters / 2)
+    swatch = round(letters * 1.1)
+    row = round(letters * 1.6)
+    probe = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    widest = max((probe.textlength(t, f) for t, f in zip(texts, fonts, strict=True)), default=0.0)
+    cell = swatch + 3 * pad + round(widest)
+    columns = max(1, min(len(entries), (width - pad) // cell))
+    rows = -(-len(entries) // columns)
+    strip = Image.new("RGB", (width, rows * row + pad), "white")
+    draw = ImageDraw.Draw(strip)
+    for n, ((c, name, _), text, font) in enumerate(zip(entries, texts, fonts, strict=True)):
+        x, y = pad + n // rows * cell, pad // 2 + n % rows * row
+        box = (x, y + (row - swatch) // 2, x + swatch, y + (row + swatch) // 2)
+        blank = c != IGNORE and is_background(name)
+        fill = "white" if blank else f"rgb({DIM},{DIM},{DIM})" if c == IGNORE else mask_colour(c)
+        draw.rectangle(box, fill=fill, outline="#777777")
+        draw.text((x + swatch + pad, y + row / 2), text, font=font, fill="#222222", anchor="lm")
+    return strip
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.095 else f"{share:.1%}" if share >= 0.0005 else "< 0.1%"
