@@ -1,0 +1,422 @@
+"""Segmentation: the class of every pixel, by FCN or a light decoder on any backbone.
+
+FCN turns the net's own fc6 and fc7 into convolutions; the decoder joins finer maps to the deepest
+one. Either way scores are read at every pixel by where the maps' cells look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xfer.data.mask_transforms import MaskItem, MaskTransform, class_weights, mask_statistics
+from xfer.data.stack import stack_padded
+from xfer.errors import XferError
+from xfer.metrics.miou import MeanIoU
+from xfer.nn.decoder import Decoder
+from xfer.nn.dilate import dilate
+from xfer.nn.fcn import FCNHead, FreshTail, after_kernel, padded, padding_for
+from xfer.nn.full_size import ScoreView, best_classes, places_of, windows
+from xfer.nn.pixel_loss import pixel_cross_entropy, soft_dice
+from xfer.nn.upsample import at_pixels
+from xfer.nn.views import View
+from xfer.task import Stage, Task
+from xfer.types import Batch, DataInfo, FeatureSpec, MaskPrediction, Preprocess, Sample
+
+if TYPE_CHECKING:
+    from xfer.backbones.base import Backbone
+    from xfer.data.source import Bundle
+    from xfer.recipe import DataTable
+
+SHORT = 480  # the most that the short side has where the recipe says nothing, pixels
+CROP = 384  # the same of a training cut
+FRESH = 5  # channels of fcn's fresh layer, times task.width
+MULTISCALE = (0.75, 1.0, 1.25)
+SKIPS = {"fcn32s": 0, "fcn16s": 1, "fcn8s": 2}
+# strides between which a decoder's maps lie
+FINEST, COARSEST = 4, 32
+
+
+def _o(default: Any, help: str, **rules: Any) -> Any:
+    return field(default=default, metadata={"help": help, **rules})
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The [task] table of a segmentation recipe."""
+
+    head: str = _o(
+        "decoder", "fcn32s, fcn16s, fcn8s: scores on the last map, and on one or two finer ones; "
+        "decoder: maps of all strides from 4 on, joined from coarse to fine",
+        choices=("decoder", "fcn32s", "fcn16s", "fcn8s"),
+    )  # fmt: skip
+    levels: tuple[str, ...] = _o(
+        (), "maps that the head reads; empty: fcn: the last and pool4, pool3, or the deepest of a "
+        "half and a quarter of its stride; decoder: the deepest of each stride from 4 to 32",
+    )  # fmt: skip
+    tail: str = _o(
+        "auto", "fcn, before the scores: own: the net's fc6 and fc7 as convolutions; fresh: a new "
+        "3x3 layer; none; auto: own where the weights have it, fresh where they lack it, none for "
+        "nets without", choices=("auto", "own", "fresh", "none"),
+    )  # fmt: skip
+    width: int = _o(
+        96, "channels of the decoder's deepest level, a half at the finest; of fcn's fresh layer "
+        "five times as many", min=16,
+    )  # fmt: skip
+    dropout: float = _o(0.1, "decoder: share of channels dropped before the scores", min=0, max=1)
+    skip_scales: tuple[float, ...] = _o(
+        (), "fcn: factors on the finer maps before they are scored; empty: 1", above=0
+    )
+    staged: bool = _o(
+        False, "the head starts from that of the run that `--weights run:DIR` names: FCN-16s from "
+        "32s, 8s from 16s",
+    )  # fmt: skip
+    dilate: int = _o(
+        0, "no map coarser than this stride: later layers are dilated instead, their weights kept; "
+        "0: as the net is", min=0,
+    )  # fmt: skip
+    resize: bool = _o(
+        True, "pictures are scaled to a short side of data.size; false: they keep their own size"
+    )
+    crop: int = _o(
+        0, "side of a training cut, pixels; 0: the short side, at most 384, in multiples of 32",
+        min=0,
+    )  # fmt: skip
+    scales: tuple[float, float] = _o(
+        (0.5, 2.0), "training pictures are scaled by a factor between these", above=0, rising=True
+    )
+    most_of_one: float = _o(
+        1.0, "share of a training cut that one class may cover, unless five draws are worse",
+        above=0, max=1,
+    )  # fmt: skip
+    class_balance: float = _o(
+        0.0, "classes weigh (median frequency / frequency) to this power", min=0, max=1
+    )
+    hard_pixels: float = _o(
+        1.0, "share of the pixels that the loss is made of, the hardest", above=0, max=1
+    )
+    dice: float = _o(0.0, "weight of the soft Dice loss beside cross-entropy", min=0)
+    normalise: bool = _o(
+        True, "mean loss over the pixels; false: their sum, averaged over pictures, as FCN's code"
+    )
+    window: int = _o(
+        1024, "larger pictures are predicted in overlapping windows of this side, pixels; at "
+        "least 256", min=256,
+    )  # fmt: skip
+
+
+class Segment(Task):
+    """FCN (Long et al. 2015) or a light decoder.
+
+    Shapes: batch.images uint8 (N, 3, H, W), padded right and below; batch.targets:
+
+    sizes     | int64 (N, 2)      | H, W of each picture in there, without padding
+    originals | int64 (N, 2)      | H, W of the picture itself
+    masks     | N uint8 (h, w)    | the class of each pixel, 255 = ignore: training: of the cut;
+              |                   | evaluation: in the picture's own size, for the metric
+
+    Raises XferError for options that don't fit the backbone.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = ("segment",)
+    Options = Options
+    views: ClassVar[dict[str, str]] = {
+        "none": "one view",
+        "flip": "picture and mirror image, probabilities averaged",
+        "multiscale": f"scales {', '.join(map(str, MULTISCALE))} with mirror images, probabilities "
+        "averaged",
+    }
+
+    class_weight: Tensor | None
+
+    def __init__(
+        self, backbone: Backbone, info: DataInfo, options: Options, data: DataTable
+    ) -> None:
+        super().__init__(backbone, info, options, data)
+        self._short = data.size or min(SHORT, backbone.preprocess.size)
+        if options.dilate:
+            _dilate(backbone, options.dilate)
+        count = len(info.classes)
+        self.tail: Any = None  # the net's own, as convolutions
+        self._padding = 0
+        if options.head == "decoder":
+            specs = self._levels(_decoder_levels(backbone))
+            self.options = replace(options, tail="none", levels=tuple(s.name for s in specs))
+            backbone.tail = None  # its parameters would neither train nor be used
+            self.head: Any = Decoder(specs, count, options.width, options.dropout)
+        else:
+            specs = self._levels(_fcn_levels(backbone, options.head))
+            self.options = replace(
+                options, tail=self._choose_tail(specs[0]), levels=tuple(s.name for s in specs)
+            )
+            scales = options.skip_scales or (1.0,) * (len(specs) - 1)
+            specs[0], fresh = self._add_tail(specs[0])
+            self.head = FCNHead(specs, count, scales)
+            self.head.hidden = fresh
+        names = [name for name in backbone.map_names if name in self.options.levels]
+        self._stages = backbone.stages_to(names[-1])
+        if self.options.tail == "own":
+            self._stages += [(n, getattr(self.tail, n)) for n in self._tail_names]
+        if options.staged:
+            self._start_from_run()
+            self.options = replace(self.options, staged=False)  # the weights tell the rest
+        self.register_buffer("class_weight", None, persistent=False)
+
+    def _levels(self, usual: list[str]) -> list[FeatureSpec]:
+        """The maps that the head reads, coarse to fine."""
+        backbone = self.backbone
+        for name in self.options.levels:
+            if name not in backbone.specs:
+                raise XferError(
+                    f"task.levels: {backbone.name} has no map {name!r}",
+                    f"choose from {', '.join(backbone.specs)}",
+                )
+        specs = [backbone.specs[name] for name in self.options.levels or usual]
+        specs = sorted(specs, key=lambda spec: -spec.stride)
+        if len({spec.stride for spec in specs}) < len(specs):
+            listed = ", ".join(f"{s.name} {s.stride}" for s in specs)
+            raise XferError("task.levels: one map a stride, please", f"strides: {listed}")
+        return specs
+
+    def _choose_tail(self, last: FeatureSpec) -> str:
+        kind, own, report = self.options.tail, self.backbone.tail, self.backbone.weight_report
+        fits = own is not None and own.in_size[0] == last.channels
+        if kind == "own" and not fits:
+            raise XferError(
+                f"task.tail=own: {self.backbone.name} has no fc6, fc7 that read {last.name}",
+                "task.tail=none or fresh",
+            )
+        if kind != "auto":
+            return kind
+        if not fits:
+            return "none"
+        return "own" if report is not None and report.has_tail else "fresh"
+
+    def _add_tail(self, last: FeatureSpec) -> tuple[FeatureSpec, FreshTail | None]:
+        """Puts what scores are made from behind the last map: the net's own tail, or a fresh one,
+        which belongs to the head. Returns its geometry."""
+        own, self.backbone.tail = self.backbone.tail, None
+        kind, fresh = self.options.tail, None
+        if kind == "none":
+            return last, None
+        if kind == "own":
+            assert own is not None
+            self._tail_names, kernel = own.names, own.in_size[1]
+            self.tail = own.as_conv()
+            channels = own.out_features
+        else:
+            channels, kernel = FRESH * self.options.width, 3
+            fresh = FreshTail(last.channels, channels, 0.5)
+        self._padding = padding_for(last, kernel)
+        return after_kernel(last, kernel, self._padding, channels), fresh
+
+    def _start_from_run(self) -> None:
+        """Takes over the head of the run that the backbone's weights came from."""
+        from xfer.checkpoint import load_weights
+        from xfer.nn.fcn import start_from
+
+        report = self.backbone.weight_report
+        if report is None or not report.source.startswith("run:"):
+            raise XferError("task.staged needs the run to start from", "--weights run:DIR")
+        tensors = load_weights(_weights_file(report.source))
+        own = {k: v for k, v in tensors.items() if not k.startswith("backbone.")}
+        filled = start_from(self, own)
+        if not filled:
+            raise XferError(f"task.staged: no layer of the head fits that of {report.source}")
+        report.matched.extend(filled)
+
+    def fit_data(self, bundle: Bundle) -> None:
+        """Looks at the training masks once: the size of pictures, weights of classes."""
+        options = self.options
+        if self.data.size and not options.class_balance:
+            return
+        found = mask_statistics(bundle.splits["train"])
+        if not self.data.size:
+            self._short = min(SHORT, found.short)
+        if options.class_balance:
+            self.class_weight = torch.from_numpy(class_weights(found, options.class_balance))
+
+    @property
+    def preprocess(self) -> Preprocess:
+        return self.backbone.preprocess.at(self._short)
+
+    @property
+    def crop(self) -> int:
+        """Side of a training cut, pixels."""
+        side = min(CROP, self._short)
+        return self.options.crop or max(1, side // 32) * 32
+
+    @property
+    def _colour(self) -> list[float]:
+        """The mean that the net subtracts, RGB: padding is zero to it."""
+        own = self.backbone.preprocess
+        mean = [m / own.scale for m in own.mean]
+        return mean if own.channels == "rgb" else mean[::-1]
+
+    def transform(
+        self, train: bool, tta: str = "none"
+    ) -> Callable[[Sample, np.random.Generator], Any]:
+        data, options = self.data, self.options
+        short = self._short if options.resize else 0
+        if not train:
+            return MaskTransform(short)
+        return MaskTransform(
+            short, crop=self.crop, scales=options.scales, flip=data.flip, augment=data.augment,
+            colour=self._colour, most=options.most_of_one,
+        )  # fmt: skip
+
+    def collate(self, items: list[MaskItem]) -> Batch:
+        targets: dict[str, Any] = {
+            "sizes": torch.tensor([item.shown for item in items]),
+            "originals": torch.tensor([item.size for item in items]),
+        }
+        masks = [item.mask for item in items if item.mask is not None]
+        if len(masks) == len(items):
+            targets["masks"] = [torch.from_numpy(m) for m in masks]
+        images = stack_padded([item.image for item in items], self._colour)
+        return Batch(images, tuple(item.id for item in items), targets)
+
+    def scores(self, images: Tensor, sizes: Tensor | None = None) -> Tensor:
+        """Scores before softmax of normalised images, on the grid of `self.head.spec`."""
+        maps = self.backbone(images, want=self.options.levels)
+        if self.tail is not None:
+            last = self.head.specs[0].name
+            maps[last] = self.tail(padded(maps[last], self._padding))
+        elif self._padding:
+            last = self.head.specs[0].name
+            maps[last] = padded(maps[last], self._padding)
+        return self.head(maps, sizes)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        options, targets = self.options, batch.targets
+        labels = torch.stack(list(targets["masks"])).long()
+        scores = self.scores(self.backbone.normalise(batch.images), targets["sizes"])
+        logits = at_pixels(scores, self.head.spec, *labels.shape[1:])
+        losses = {
+            "cross_entropy": pixel_cross_entropy(
+                logits, labels, self.class_weight, options.hard_pixels, not options.normalise
+            )
+        }
+        if options.dice:
+            losses["dice"] = options.dice * soft_dice(logits, labels)
+        return losses
+
+    @torch.no_grad()
+    def predict(self, batch: Batch, tta: str = "none") -> list[MaskPrediction]:
+        """The class of each pixel in the pictures' own sizes; large ones window by window."""
+        images, sizes = batch.images, batch.targets["sizes"]
+        originals: list[list[int]] = batch.targets["originals"].tolist()
+        shown: list[list[int]] = sizes.tolist()
+        found = [np.empty(size, np.uint8) for size in originals]
+        window = self.options.window // 32 * 32
+        for y in windows(images.shape[2], window, window // 8, 32):
+            for x in windows(images.shape[3], window, window // 8, 32):
+                part = self.backbone.normalise(images[:, :, y.start : y.stop, x.start : x.stop])
+                inside = sizes - torch.tensor([y.start, x.start], device=sizes.device)
+                inside = inside.clamp(min=1).minimum(inside.new_tensor(part.shape[2:]))
+                views = self._views(part, inside, tta)
+                for n, (size, held) in enumerate(zip(originals, shown, strict=True)):
+                    rows, columns = (places_of(size[a], held[a]) for a in (0, 1))
+                    down = _kept(rows, y.keep_start, y.keep_stop)
+                    across = _kept(columns, x.keep_start, x.keep_stop)
+                    found[n][down, across] = best_classes(
+                        views, self.head.spec, n, rows[down] - y.start, columns[across] - x.start
+                    )
+        return [
+            MaskPrediction(name, mask, (mask.shape[0], mask.shape[1]))
+            for name, mask in zip(batch.ids, found, strict=True)
+        ]
+
+    def _views(self, images: Tensor, sizes: Tensor, tta: str) -> list[ScoreView]:
+        """The scores of each view of normalised images."""
+        whole = View(images, sizes)
+        views = [whole.scaled(s) for s in MULTISCALE] if tta == "multiscale" else [whole]
+        if tta != "none":
+            views = [turned for view in views for turned in (view, view.mirrored())]
+        return [ScoreView(self.scores(view.images, view.sizes), view) for view in views]
+
+    def metric(self) -> MeanIoU:
+        return MeanIoU(self.info.classes)
+
+    def stages(self) -> list[Stage]:
+        used = [Stage(name, module) for name, module in self._stages]
+        return [*used, Stage("head", self.head, "head")]
+
+    def chance_loss(self) -> float | None:
+        return None
+
+    def describe(self, prediction: MaskPrediction) -> dict[str, Any]:
+        """Size, classes that occur, most common first, and the pixels of each class."""
+        classes = self.info.classes
+        counts = np.bincount(prediction.mask.ravel(), minlength=len(classes)).tolist()
+        order = sorted((c for c in range(len(classes)) if counts[c]), key=lambda c: -counts[c])
+        height, width = prediction.size
+        return {
+            "id": prediction.id, "width": width, "height": height,
+            "labels": [classes[c] for c in order],
+            "pixels": dict(zip(classes, counts, strict=True)),
+        }  # fmt: skip
+
+    def resolved_options(self) -> dict[str, Any]:
+        chosen = {f.name: getattr(self.options, f.name) for f in fields(self.options)}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in chosen.items()}
+
+    def view_protocol(self, tta: str) -> str:
+        """How the pictures were shown, in words."""
+        size = f"short side {self._short} px" if self.options.resize else "own size"
+        return f"{self.views[tta]}, {size}, compared in the pictures' own size"
+
+
+def _kept(places: Tensor, start: int, stop: int) -> slice:
+    """Which of a picture's rows or columns lie between two pixels of its scaled version."""
+    first, last = np.searchsorted(places.numpy(), [start - 0.5, stop - 0.5])
+    return slice(int(first), int(last))
+
+
+def _dilate(backbone: Backbone, stride: int) -> None:
+    last = (backbone.last,)
+    side = backbone.preprocess.size
+    dilate(backbone, lambda images: backbone(images, want=last), side, stride, backbone.name)
+    coarsest = max(spec.stride for spec in backbone.specs.values())
+    if coarsest > stride:
+        raise XferError(
+            f"task.dilate={stride}: {backbone.name} still has maps of stride {coarsest}",
+            "timm's nets have an option of their own: backbone.output_stride",
+        )
+
+
+def _decoder_levels(backbone: Backbone) -> list[str]:
+    """The deepest map of each stride from 4 to 32, without what is only pooled of another one."""
+    chosen: dict[int, str] = {}
+    for name, spec in backbone.specs.items():
+        if FINEST <= spec.stride <= COARSEST and not name.startswith("pool"):
+            chosen[spec.stride] = name
+    return list(chosen.values()) or [backbone.last]
+
+
+def _fcn_levels(backbone: Backbone, head: str) -> list[str]:
+    """The last map, and one of half and of a quarter of its stride: the paper's in VGG."""
+    specs = backbone.specs
+    levels = [backbone.last]
+    for skip in range(SKIPS[head]):
+        stride = specs[backbone.last].stride // 2 ** (skip + 1)
+        fitting = [name for name, spec in specs.items() if spec.stride == stride]
+        if not fitting:
+            raise XferError(
+                f"task.head={head}: {backbone.name} has no map of stride {stride}",
+                "task.head=fcn32s or decoder, or name the maps: task.levels",
+            )
+        pooled = f"pool{4 - skip}"
+        levels.append(pooled if pooled in fitting else fitting[-1])
+    return levels
+
+
+def _weights_file(spec: str) -> Any:
+    from pathlib import Path
+
+    return Path(spec.removeprefix("run:")).expanduser() / "best.safetensors"

@@ -1,0 +1,108 @@
+"""From maps of scores to the class of every pixel of a picture, in pieces that fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xfer.nn.upsample import interpolate, reading
+from xfer.nn.views import View
+from xfer.types import FeatureSpec
+
+PIECE = 2**24  # scores that are held at a time
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreView:
+    """Scores of a batch as one view shows it.
+
+    scores | float (N, C, h, w)
+    view   | the pictures that they are of
+    """
+
+    scores: Tensor
+    view: View
+
+    def rows(self, spec: FeatureSpec, places: Tensor) -> Tensor:
+        """(P, h): how the view's cells are read at these rows of the batch's pictures."""
+        there = (places + 0.5) * self.view.factor[1] - 0.5
+        return reading(spec, self.scores.shape[2], there)
+
+    def columns(self, spec: FeatureSpec, places: Tensor, n: int) -> Tensor:
+        """(P, w): the same of columns of picture n, which is mirrored within its own width."""
+        there = (places + 0.5) * self.view.factor[0] - 0.5
+        if self.view.flipped:
+            there = float(self.view.sizes[n, 1]) - 1 - there
+        return reading(spec, self.scores.shape[3], there)
+
+
+def places_of(pixels: int, shown: int) -> Tensor:
+    """float64 (pixels,): where a picture's rows (or columns) lie in its scaled version of `shown`
+    rows: pixel centres at whole numbers, edges on edges."""
+    return (torch.arange(pixels, dtype=torch.float64) + 0.5) * (shown / pixels) - 0.5
+
+
+def best_classes(
+    views: Sequence[ScoreView], spec: FeatureSpec, n: int, rows: Tensor, columns: Tensor
+) -> NDArray[np.uint8]:
+    """The class of each pixel of picture n: of several views the mean probability decides.
+
+    Args:
+        views: of one batch; spec: geometry of their scores.
+        rows, columns: places in pixels of the batch, (H,) and (W,).
+
+    Returns: uint8 (H, W).
+    """
+    device = views[0].scores.device
+    rows, columns = (t.to(device, torch.float32) for t in (rows, columns))
+    across = [view.columns(spec, columns, n) for view in views]
+    down = [view.rows(spec, rows) for view in views]
+    classes = views[0].scores.shape[1]
+    step = max(1, PIECE // (classes * len(columns)))
+    found = np.empty((len(rows), len(columns)), np.uint8)
+    for start in range(0, len(rows), step):
+        total: Tensor | None = None
+        for view, y, x in zip(views, down, across, strict=True):
+            own = interpolate(view.scores[n : n + 1], y[start : start + step], x)[0]
+            own = own.softmax(0) if len(views) > 1 else own
+            total = own if total is None else total.add_(own)
+        assert total is not None
+        found[start : start + step] = total.max(0)[1].to(torch.uint8).cpu().numpy()
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A part of a picture's side: what is looked at, and the part of it whose result is kept."""
+
+    start: int
+    stop: int
+    keep_start: int
+    keep_stop: int
+
+
+def windows(side: int, window: int, margin: int, multiple: int) -> list[Window]:
+    """Overlapping windows that cover a side; what is kept of them covers it once.
+
+    Args:
+        side, window: pixels; margin: pixels at a window's edge whose result is not used, but at
+            the picture's own edge; multiple: windows start at multiples of it, so that a net's
+            cells lie where they would lie in the whole.
+    """
+    if side <= window:
+        return [Window(0, side, 0, side)]
+    step = max(multiple, (window - 2 * margin) // multiple * multiple)
+    found: list[Window] = []
+    start = kept = 0
+    while kept < side:
+        stop = min(side, start + window)
+        keep_stop = side if stop == side else stop - margin
+        found.append(Window(start, stop, kept, keep_stop))
+        kept = keep_stop
+        start += step
+    return found
