@@ -96,6 +96,10 @@ def _path(spec: str, path: Path, options: ReadOptions, kinds: Sequence[str]) -> 
     findings = fitting or findings
     strong = {name: text for name, text in findings.items() if not seen[name].weak}
     findings = strong or findings
+    # a file of boxes names its pictures: the folders around them are no classes
+    placed = {n: text for n, text in findings.items() if seen[n].kinds[0] in ("detect", "segment")}
+    if "folder" in findings:
+        findings = placed or findings
     if len(findings) > 1:
         readings = "; ".join(f"{name} ({text})" for name, text in findings.items())
         choices = " or ".join(f"{name}:{spec}" for name in findings)

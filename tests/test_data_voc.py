@@ -1,0 +1,261 @@
+"""VOC's XML: its own tree and other tools' exports, from 1 or from 0, and XML that is none."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from box_files import SIZE, voc_xml, write_voc
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pictures import write_picture
+
+from xfer.data.open import open_data
+from xfer.data.source import Source, annotation
+from xfer.data.voc import corners
+from xfer.data.voc_xml import read_voc_xml
+from xfer.errors import DataError, XferError
+from xfer.testing.source import check_source
+
+FOUR = {f"{i:06d}": voc_xml([("cat", (1, 1, 5 + i, 6)), ("dog", (3, 4, 9, 30))]) for i in range(4)}
+IDS = list(FOUR)
+
+
+def opened(path: Path, **options: Any) -> Source:
+    return open_data(str(path), **{"val": "none", **options}).splits["train"]
+
+
+def test_boxes_count_from_one_and_name_the_last_pixel(tmp_path: Path) -> None:
+    write_voc(tmp_path, {"000005": voc_xml([("dog", (1, 2, 40, 30)), ("cat", (7, 8, 7, 8))])})
+    source = opened(tmp_path)
+    check_source(source)
+    found = annotation(source, 0)
+    assert source.info.classes == ("cat", "dog") and source.ids == ("000005",)
+    assert found.boxes.tolist() == [[0, 1, 40, 30], [6, 7, 7, 8]]  # equal corners: one pixel
+    assert found.labels.tolist() == [1, 0] and found.areas.tolist() == [1160, 1]
+    assert found.size == (30, 40)
+
+
+def test_parts_of_an_object_are_not_objects(tmp_path: Path) -> None:
+    write_voc(tmp_path, {"a": voc_xml([("person", (5, 5, 20, 20))])})
+    assert opened(tmp_path).info.classes == ("person",)
+    assert annotation(opened(tmp_path), 0).boxes.tolist() == [[4, 4, 20, 20]]
+
+
+@pytest.mark.parametrize(("text", "flag"), [("1", True), ("0", False), ("", False)])
+def test_difficult_is_kept(tmp_path: Path, text: str, flag: bool) -> None:
+    write_voc(tmp_path, {"a": voc_xml([("cat", (1, 1, 5, 5))], difficult=text)})
+    assert annotation(opened(tmp_path), 0).difficult.tolist() == [flag]
+
+
+@pytest.mark.parametrize(
+    "inside", ["", "VOC2007", "VOCdevkit/VOC2007", "TrainVal/VOCdevkit/VOC2011"]
+)
+def test_splits_are_the_lists_and_trainval_is_train_only_where_it_must_be(
+    tmp_path: Path, inside: str
+) -> None:
+    lists = {"train": IDS[:2], "val": IDS[2:3], "trainval": IDS[:3], "test": IDS[3:]}
+    write_voc(tmp_path / inside, FOUR, lists)
+    per_class = tmp_path / inside / "ImageSets" / "Main" / "cat_train.txt"
+    per_class.write_text("".join(f"{name}  1\n" for name in IDS))
+
+    def sizes(**options: str) -> dict[str, int]:
+        bundle = open_data(str(tmp_path), **options)
+        return {role: len(s) for role, s in bundle.splits.items()}
+
+    assert sizes() == {"train": 2, "val": 1, "test": 1}
+    asked = {"train": "trainval", "val": "none", "test": "test"}
+    assert sizes(**asked) == {"train": 3, "test": 1}
+    assert opened(tmp_path, **asked).ids == tuple(IDS[:3])
+    for name in ("train", "val"):
+        (tmp_path / inside / "ImageSets" / "Main" / f"{name}.txt").unlink()
+    assert sizes(val="none") == {"train": 3, "test": 1}
+
+
+def test_two_sets_in_one_devkit_are_a_choice(tmp_path: Path) -> None:
+    for year in ("VOC2007", "VOC2012"):
+        write_voc(tmp_path / "VOCdevkit" / year, FOUR)
+    with pytest.raises(XferError, match="several sets") as caught:
+        open_data(f"voc:{tmp_path}")
+    assert "VOC2007 or voc:" in str(caught.value)
+    assert len(opened(tmp_path / "VOCdevkit" / "VOC2012")) == 4
+
+
+def test_exports_without_lists_and_with_other_folders(tmp_path: Path) -> None:
+    write_voc(tmp_path, FOUR)
+    (tmp_path / "JPEGImages").rename(tmp_path / "images")
+    assert len(opened(tmp_path)) == 4
+    (tmp_path / "images").rename(tmp_path.parent / "moved")
+    with pytest.raises(DataError, match="no picture of all is there"):
+        opened(tmp_path)
+    assert len(opened(tmp_path, images=str(tmp_path.parent / "moved"))) == 4
+
+
+def test_roboflows_xml_lies_beside_the_pictures(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        for name, text in FOUR.items():
+            write_picture(tmp_path / split / f"{name}.jpg", size=SIZE)
+            (tmp_path / split / f"{name}.xml").write_text(text)
+    bundle = open_data(str(tmp_path))
+    assert bundle.format == "voc" and [len(s) for s in bundle.splits.values()] == [4, 4]
+    assert len(opened(tmp_path / "train")) == 4
+
+
+@pytest.mark.parametrize(
+    ("objects", "expected"),
+    [
+        # zeros and no ones: counted from 0, nothing is lowered, nothing wraps around
+        ([("a", (0, 0, 5, 6)), ("a", (3, 4, 9, 9))], [[0, 0, 5, 6], [3, 4, 9, 9]]),
+        # a slip among boxes from 1
+        ([("a", (0, 2, 5, 6)), ("a", (1, 1, 9, 9)), ("a", (1, 3, 4, 4))],
+         [[0, 1, 5, 6], [0, 0, 9, 9], [0, 2, 4, 4]]),
+        ([("a", (45.7, 3.2, 50, 9))], [[44.7, 2.2, 50, 9]]),
+        ([("a", (0, 4, 0, 4))], [[0, 4, 1, 5]]),
+    ],
+)  # fmt: skip
+def test_sets_that_count_from_zero_are_told_by_their_zeros(
+    tmp_path: Path, objects: Any, expected: Any
+) -> None:
+    write_voc(tmp_path, {"a": voc_xml(objects, size=(60, 30))})
+    write_picture(tmp_path / "JPEGImages" / "a.jpg", size=(60, 30))
+    bundle = open_data(str(tmp_path), val="none")
+    assert annotation(bundle.splits["train"], 0).boxes == pytest.approx(np.array(expected))
+    zeros = any(0 in box[:2] for _, box in objects)
+    assert any("counted from" in note for note in bundle.notes) == zeros
+
+
+def test_a_size_that_is_not_given_is_read_from_the_picture(tmp_path: Path) -> None:
+    write_voc(tmp_path, {"a": voc_xml([("cat", (1, 1, 99, 99))], size=None)})
+    found = annotation(opened(tmp_path), 0)
+    assert found.size == (30, 40) and found.boxes.tolist() == [[0, 0, 40, 30]]
+
+
+BOMB = '<!DOCTYPE a [<!ENTITY b "boom"><!ENTITY c "&b;&b;&b;">]>'
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (voc_xml([("&c;", (1, 1, 5, 5))], head=BOMB), "document type"),
+        (voc_xml([], head='<!DOCTYPE a SYSTEM "file:///etc/passwd">'), "document type"),
+        (voc_xml([("cat", (1, 1, 5, 5))])[:-30], "not valid XML"),
+        ("", "not valid XML"),
+        ('<?xml version="1.0" encoding="nonsense"?><annotation/>', "not valid XML"),
+        (voc_xml([("cat", ("nan", 1, 5, 5))]), "box of object 1"),
+        (voc_xml([("cat", ("inf", 1, 5, 5))]), "box of object 1"),
+        (voc_xml([("cat", ("left", 1, 5, 5))]), "box of object 1"),
+        (voc_xml([("", (1, 1, 5, 5))]), "object 1 has no name"),
+    ],
+)
+def test_xml_that_is_none_stops_the_run_unless_it_may_be_left_out(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    write_voc(tmp_path, {**FOUR, "bad": text})
+    with pytest.raises(DataError, match=said) as caught:
+        opened(tmp_path)
+    assert "bad.xml" in str(caught.value) and len(str(caught.value).splitlines()) == 2
+    bundle = open_data(str(tmp_path), val="none", skip_bad=True)
+    assert len(bundle.splits["train"]) == 4
+    assert [name for name, _ in bundle.skipped] == ["bad.xml"]
+
+
+def test_a_bomb_in_utf16_is_no_way_around(tmp_path: Path) -> None:
+    file = tmp_path / "a.xml"
+    file.write_bytes(('<?xml version="1.0" encoding="utf-16"?>' + BOMB + "<a/>").encode("utf-16"))
+    with pytest.raises(DataError, match="document type"):
+        read_voc_xml(file)
+
+
+@pytest.mark.parametrize("gone", ["JPEGImages/000001.jpg", "Annotations/000001.xml"])
+def test_missing_files_are_named(tmp_path: Path, gone: str) -> None:
+    write_voc(tmp_path, FOUR, {"train": IDS})
+    (tmp_path / gone).unlink()
+    with pytest.raises(DataError, match="000001"):
+        opened(tmp_path)
+    bundle = open_data(str(tmp_path), val="none", skip_bad=True)
+    assert len(bundle.splits["train"]) == 3 and bundle.skipped[0][0] == "000001"
+
+
+def test_a_test_split_without_annotations_is_not_scored(tmp_path: Path) -> None:
+    write_voc(tmp_path, FOUR, {"train": IDS, "test": ["secret"]})
+    write_picture(tmp_path / "JPEGImages" / "secret.jpg")
+    bundle = open_data(str(tmp_path), val="none")
+    assert list(bundle.splits) == ["train"]
+    assert "test: no labels, so it is not scored" in bundle.notes
+
+
+def test_a_class_that_train_has_not_stops_the_run(tmp_path: Path) -> None:
+    files = {**FOUR, "odd": voc_xml([("fox", (1, 1, 5, 5))])}
+    write_voc(tmp_path, files, {"train": IDS, "val": ["odd"]})
+    with pytest.raises(DataError, match="classes that train has not: fox"):
+        open_data(str(tmp_path))
+
+
+def test_a_class_that_val_has_not_is_absent_there(tmp_path: Path) -> None:
+    write_voc(
+        tmp_path, {**FOUR, "v": voc_xml([("dog", (1, 1, 5, 5))])}, {"train": IDS, "val": ["v"]}
+    )
+    val = open_data(str(tmp_path)).splits["val"]
+    assert val.labels().tolist() == [[0, 1]] and annotation(val, 0).labels.tolist() == [1]
+    check_source(val)
+
+
+numbers = st.integers(1, 200)
+
+
+@given(st.lists(st.tuples(numbers, numbers, numbers, numbers), min_size=1))
+def test_corners_from_one_cover_the_pixels_that_they_name(rows: list[Any]) -> None:
+    written = np.array(rows, np.float64)
+    written[:, 2:] = np.maximum(written[:, :2], written[:, 2:])
+    boxes = corners(written, from_one=True)
+    # pixel k (from 1) is the span k - 1 .. k
+    assert (boxes[:, 2:] - boxes[:, :2] == written[:, 2:] - written[:, :2] + 1).all()
+    assert (boxes[:, :2] >= 0).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.binary(max_size=300) | st.text(max_size=300).map(lambda t: t.encode("utf-8", "replace")))
+def test_any_bytes_are_read_or_told(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    file = tmp_path_factory.mktemp("xml") / "a.xml"
+    file.write_bytes(data)
+    try:
+        read_voc_xml(file)
+    except DataError as error:
+        assert error.message
+
+
+@pytest.mark.data
+def test_bccd_is_read_as_published(picture_data: Path) -> None:
+    root = picture_data / "bccd"
+    bundle = open_data(f"voc:{root}", train="trainval", val="none", test="test", check=False)
+    assert bundle.classes == ("Platelets", "RBC", "WBC")
+    assert {role: len(s) for role, s in bundle.splits.items()} == {"train": 292, "test": 72}
+    counts: Counter[int] = Counter()
+    for source in bundle.splits.values():
+        check_source(source, samples=3)
+        for i in range(len(source)):
+            counts.update(annotation(source, i).labels.tolist())
+    assert counts == {0: 361, 1: 4155, 2: 372}
+    train = bundle.splits["train"]
+    odd = annotation(train, list(train.ids).index("BloodImage_00338"))
+    assert odd.areas.min() == 1  # equal corners: one pixel, which stays
+
+
+@pytest.mark.data
+def test_voc_mini_equals_the_boxes_of_its_coco_twin(picture_data: Path) -> None:
+    from xfer.data.coco_json import read_coco_json
+
+    root = picture_data / "voc-mini"
+    source = open_data(f"voc:{root}", train="all", val="none", check=False).splits["train"]
+    twin = read_coco_json(root / "detections" / "gt_coco.json")
+    assert len(source) == 100 and source.info.classes == tuple(sorted(twin.categories))
+    stems = [Path(name).stem for name in twin.file_names]
+    for i, name in enumerate(source.ids):
+        rows = twin.picture == stems.index(name)
+        own = annotation(source, i).boxes
+        # the twin's width is xmax - xmin, and it counts from 1
+        assert own[:, 2:] == pytest.approx(twin.boxes_xyxy[rows][:, 2:])
+        assert own[:, :2] == pytest.approx(twin.boxes_xywh[rows][:, :2] - 1)

@@ -1,0 +1,176 @@
+"""YOLO's txt files and data.yaml, as Ultralytics, Roboflow and labelImg leave them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from box_files import SIZE, write_yolo
+from hypothesis import given
+from hypothesis import strategies as st
+from pictures import write_picture
+from PIL import Image
+
+from xfer.data.open import open_data
+from xfer.data.source import annotation
+from xfer.data.yolo_text import read_yolo_text
+from xfer.errors import DataError
+from xfer.testing.source import check_source
+
+LABELS = {"a": "0 0.5 0.5 0.5 0.4\n1 0.25 0.5 0.1 0.2\n", "b": "", "c": None}
+
+
+def test_shares_become_pixels_and_a_missing_file_is_background(tmp_path: Path) -> None:
+    bundle = open_data(str(write_yolo(tmp_path, LABELS)), val="none")
+    source = bundle.splits["train"]
+    check_source(source)
+    assert bundle.format == "yolo" and bundle.classes == ("cat", "dog")
+    found = annotation(source, 0)
+    assert found.boxes == pytest.approx(np.array([[10, 9, 30, 21], [8, 12, 12, 18]]))
+    assert found.labels.tolist() == [0, 1] and found.size == (30, 40)
+    assert [len(annotation(source, i).boxes) for i in (1, 2)] == [0, 0]
+    assert any("1 pictures without a label file" in note for note in bundle.notes)
+
+
+def test_polygons_become_the_boxes_around_them(tmp_path: Path) -> None:
+    write_yolo(tmp_path, {"a": "1 0.1 0.2 0.5 0.2 0.3 0.6\n"})
+    found = annotation(open_data(str(tmp_path), val="none").splits["train"], 0)
+    assert found.boxes == pytest.approx(np.array([[4, 6, 20, 18]]))
+
+
+def test_repeated_lines_are_read_once_and_counted(tmp_path: Path) -> None:
+    write_yolo(tmp_path, {"a": "0 0.5 0.5 0.5 0.4\n" * 3})
+    bundle = open_data(str(tmp_path), val="none")
+    assert len(annotation(bundle.splits["train"], 0).boxes) == 1
+    assert any("2 repeated lines" in note for note in bundle.notes)
+
+
+@pytest.mark.parametrize(
+    ("yaml", "classes"),
+    [
+        ("train: images\nnames: {0: cat, 1: dog}", ("cat", "dog")),
+        ("train: images\nnames:\n  1: dog\n  0: cat\n", ("cat", "dog")),
+        ("train: [images, more/images]\nnames: [cat, dog]", ("cat", "dog")),
+        ("path: .\ntrain: ../images\nnc: 2\nnames: ['1', 2]", ("1", "2")),
+        ("path: sub/..\ntrain: images/\nnames: [cat, dog]\ndownload: https://x", ("cat", "dog")),
+        ("train: list.txt\nnames: [cat, dog]", ("cat", "dog")),
+    ],
+)
+def test_every_form_of_the_yaml(tmp_path: Path, yaml: str, classes: tuple[str, ...]) -> None:
+    write_yolo(tmp_path, LABELS, yaml)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "more" / "images").mkdir(parents=True)
+    (tmp_path / "list.txt").write_text("./images/a.jpg\nimages/b.jpg\nimages/c.jpg\n")
+    for spec in (str(tmp_path), f"yolo:{tmp_path / 'data.yaml'}"):
+        bundle = open_data(spec, val="none")
+        assert bundle.classes == classes and len(bundle.splits["train"]) == 3
+        assert len(annotation(bundle.splits["train"], 0).boxes) == 2
+
+
+def test_roboflows_folders_of_splits(tmp_path: Path) -> None:
+    for split in ("train", "valid", "test"):
+        write_yolo(tmp_path / split, {"a": LABELS["a"]})
+        (tmp_path / split / "data.yaml").unlink()
+    (tmp_path / "data.yaml").write_text(
+        "train: ../train/images\nval: ../valid/images\ntest: ../test/images\nnames: [x, y]\n"
+    )
+    bundle = open_data(str(tmp_path))
+    assert {role: s.ids for role, s in bundle.splits.items()} == {
+        "train": ("train/images/a.jpg",), "val": ("valid/images/a.jpg",),
+        "test": ("test/images/a.jpg",),
+    }  # fmt: skip
+
+
+def test_classes_txt_is_enough(tmp_path: Path) -> None:
+    write_yolo(tmp_path, LABELS)
+    (tmp_path / "data.yaml").unlink()
+    (tmp_path / "classes.txt").write_text("cat\r\ndog\r\n")
+    assert open_data(str(tmp_path), val="none").classes == ("cat", "dog")
+
+
+def test_a_picture_turned_by_exif_is_upright(tmp_path: Path) -> None:
+    write_yolo(tmp_path, {"a": "0 0.5 0.5 0.5 0.5\n"})
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "images" / "a.jpg"
+    Image.open(path).convert("RGB").save(path, exif=exif)
+    source = open_data(str(tmp_path), val="none").splits["train"]
+    assert annotation(source, 0).size == (40, 30) and source[0].image.shape == (40, 30, 3)
+    check_source(source)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("2 .5 .5 .1 .1", "unknown class 2"),
+        ("-1 .5 .5 .1 .1", "unknown class -1"),
+        ("0.5 .5 .5 .1 .1", "unknown class 0.5"),
+        ("cat .5 .5 .1 .1", "no numbers"),
+        ("0 .5 .5 .1", "4 columns"),
+        ("0 .5 .5 .1 .1 .9", "6 columns"),
+        ("0 nan .5 .1 .1", "not finite"),
+        ("0 120 80 30 20", "pixels"),
+    ],
+)
+def test_lines_that_can_not_be_used_are_named(tmp_path: Path, line: str, said: str) -> None:
+    write_yolo(tmp_path, {**LABELS, "bad": f"0 .5 .5 .1 .1\n{line}\n"})
+    with pytest.raises(DataError, match=said) as caught:
+        open_data(str(tmp_path), val="none")
+    assert "line 2" in str(caught.value) and "bad.txt" in str(caught.value)
+    bundle = open_data(str(tmp_path), val="none", skip_bad=True)
+    assert len(bundle.splits["train"]) == 3 and len(bundle.skipped) == 1
+
+
+@pytest.mark.parametrize(
+    ("yaml", "said"),
+    [
+        ("train: images\nnames: [a, a]", "several classes"),
+        ("train: images\nnames: {1: a, 2: b}", "keys of names"),
+        ("train: images\nnames: 7", "no class names"),
+        ("train: gone\nnames: [a, b]", "train is not there"),
+        ("names: [a, b]", "none of train"),
+        ("train: [images\nnames: [a", "not valid YAML"),
+        ("[1, 2]", "holds a list"),
+        ("!!python/object/apply:os.system [echo]", "not valid YAML"),
+    ],
+)
+def test_a_yaml_that_is_none_is_one_line(tmp_path: Path, yaml: str, said: str) -> None:
+    write_yolo(tmp_path, LABELS, yaml)
+    with pytest.raises(DataError, match=said) as caught:
+        open_data(f"yolo:{tmp_path / 'data.yaml'}", val="none")
+    assert len(str(caught.value).splitlines()) <= 2
+
+
+def test_no_label_file_at_all_is_an_error(tmp_path: Path) -> None:
+    write_yolo(tmp_path, {"a": None, "b": None})
+    with pytest.raises(DataError, match="no label files"):
+        open_data(str(tmp_path))
+
+
+share = st.floats(0, 1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), share, share, share, share), max_size=9, unique=True))
+def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
+    file = tmp_path_factory.mktemp("yolo") / "a.txt"
+    file.write_text("\n".join(" ".join(map(repr, row)) for row in rows))
+    found = read_yolo_text(file, 5)
+    assert len(found.rows) + found.repeated == len(rows)
+    for got in found.rows:
+        centre = ((got[1] + got[3]) / 2, (got[2] + got[4]) / 2)
+        assert any(
+            c == got[0] and (x, y) == pytest.approx(centre, abs=1e-9)
+            and (w, h) == pytest.approx((got[3] - got[1], got[4] - got[2]), abs=1e-9)
+            for c, x, y, w, h in rows
+        )  # fmt: skip
+
+
+def test_labels_are_beside_the_picture_where_there_is_no_such_folder(tmp_path: Path) -> None:
+    write_picture(tmp_path / "photos" / "a.jpg", size=SIZE)
+    (tmp_path / "photos" / "a.txt").write_text("1 .5 .5 .5 .5\n")
+    (tmp_path / "data.yaml").write_text("train: photos\nnames: [cat, dog]\n")
+    assert annotation(open_data(str(tmp_path), val="none").splits["train"], 0).labels.tolist() == [
+        1
+    ]
