@@ -50,6 +50,17 @@ def test_decay_all_reaches_biases_too() -> None:
     assert all(g.weight_decay == 0.1 for g in groups)
 
 
+def test_biases_and_norms_may_learn_at_a_rate_of_their_own() -> None:
+    table = OptimTable(weight_decay=0.1, bias_scale=2, head_scale=10)
+    groups = {g.name: g for g in parameter_groups(TwoStages(), table)}
+    assert {n: g.scale for n, g in groups.items() if n.startswith("head")} == {
+        "head": 10, "head (bias, norm)": 20,
+    }  # fmt: skip
+    assert groups["head (bias, norm)"].weight_decay == 0
+    decayed = parameter_groups(TwoStages(), OptimTable(decay_all=True, bias_scale=2))
+    assert {g.weight_decay for g in decayed} == {0.05}
+
+
 def test_layer_decay_lowers_the_rate_of_each_deeper_stage_but_not_the_heads() -> None:
     table = OptimTable(lr=1e-3, head_scale=10, layer_decay=0.5)
     scales = {g.name: g.scale for g in parameter_groups(TwoStages(), table)}

@@ -60,7 +60,8 @@ def parameter_groups(task: Task, table: OptimTable) -> list[Group]:
     """Everything that trains, stage by stage, shallow to deep: rate and decay.
 
     The head's rate is `head_scale`; the trunk's is 1 at its last stage and `layer_decay` times
-    less a stage further down (Howard and Ruder 2018, sec. 3.1). Frozen parameters are left out.
+    less a stage further down (Howard and Ruder 2018, sec. 3.1); biases and norms have that rate
+    times `bias_scale`. Frozen parameters are left out.
     """
     groups: list[Group] = []
     stages = task.stages()
@@ -69,12 +70,15 @@ def parameter_groups(task: Task, table: OptimTable) -> list[Group]:
     for stage in stages:
         scale = table.head_scale if stage.role == "head" else table.layer_decay ** depth[stage.name]
         named = [(n, p) for n, p in stage.module.named_parameters() if p.requires_grad]
-        decayed = tuple(p for n, p in named if table.decay_all or _is_plain(p, n))
-        rest = tuple(p for n, p in named if not (table.decay_all or _is_plain(p, n)))
-        if decayed:
-            groups.append(Group(stage.name, scale, table.weight_decay, decayed))
+        together = table.decay_all and table.bias_scale == 1
+        plain = tuple(p for n, p in named if together or _is_plain(p, n))
+        rest = tuple(p for n, p in named if not (together or _is_plain(p, n)))
+        if plain:
+            groups.append(Group(stage.name, scale, table.weight_decay, plain))
         if rest:
-            groups.append(Group(f"{stage.name} (bias, norm)", scale, 0.0, rest))
+            decay = table.weight_decay if table.decay_all else 0.0
+            name = f"{stage.name} (bias, norm)"
+            groups.append(Group(name, scale * table.bias_scale, decay, rest))
     if not groups:
         raise XferError("nothing is left to train", "freeze less")
     return groups

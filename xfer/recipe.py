@@ -60,6 +60,9 @@ class OptimTable:
     momentum: float = _f(0.9, "momentum of SGD", min=0, max=1)
     weight_decay: float = _f(0.05, "weight decay; biases and norms are left out", min=0)
     decay_all: bool = _f(False, "decay biases and norms as well")
+    bias_scale: float = _f(
+        1.0, "rate of biases and norms, times that of their weights; Caffe's nets have 2", above=0
+    )
     layer_decay: float = _f(1.0, "rate of each stage, times the one above it", above=0, max=1)
     freeze: str = _f("", "freeze the backbone up to and including this stage; all: the whole")
     freeze_epochs: float = _f(0, "train the head alone for this long first, epochs", min=0)

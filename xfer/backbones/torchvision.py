@@ -160,7 +160,7 @@ def from_torchvision(
     return chain
 
 
-def _vgg(name: str, classifier: bool, dropout: float) -> Backbone:
+def _vgg(name: str, classifier: bool, dropout: float, conv1_padding: int) -> Backbone:
     net = _build(name, {})
     assert isinstance(net, models.VGG)
     taps: dict[str, int] = {}
@@ -173,6 +173,9 @@ def _vgg(name: str, classifier: bool, dropout: float) -> Backbone:
             conv += 1
         kind = {"Conv2d": "conv", "BatchNorm2d": "bn", "ReLU": "relu"}.get(type(module).__name__)
         own = f"{kind}{block}_{conv}" if kind else f"pool{block}"
+        if own == "conv1_1":
+            assert isinstance(module, nn.Conv2d)
+            module.padding = (conv1_padding, conv1_padding)
         trunk[own] = module
         aliases[f"features.{index}."] = f"trunk.{own}."
         if kind == "relu":
@@ -196,12 +199,16 @@ def _vgg(name: str, classifier: bool, dropout: float) -> Backbone:
 
 @backbones.register("vgg11", "vgg13", "vgg16", "vgg19")
 @backbones.register("vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn")
-def vgg(name: str, classifier: bool = False, dropout: float = 0.5) -> Backbone:
+def vgg(
+    name: str, classifier: bool = False, dropout: float = 0.5, conv1_padding: int = 1
+) -> Backbone:
     """VGG by its paper's names: conv1_1 ... conv5_3 (after ReLU), pool1 ... pool5, fc6, fc7.
+
+    conv1_padding=100 is that of the FCN nets (Long et al. 2015).
 
     Source: Simonyan and Zisserman 2015, Table 1; torchvision.models.vgg.
     """
-    return _vgg(name, classifier, dropout)
+    return _vgg(name, classifier, dropout, conv1_padding)
 
 
 @backbones.register("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
