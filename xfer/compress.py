@@ -1,4 +1,4 @@
-"""`xfer compress`: a run's fully connected layers by truncated SVD: what it costs, what it gains."""
+"""`xfer compress`: fully connected layers by truncated SVD, what it costs and what it gains."""
 
 from __future__ import annotations
 

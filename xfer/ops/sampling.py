@@ -33,10 +33,11 @@ def match(regions: Tensor, truth: Tensor) -> Matches:
     if len(truth) == 0:
         none = regions.new_zeros(len(regions))
         return Matches(none.long(), none, none.bool())
-    overlap = iou_xyxy(regions, truth)
-    iou, index = overlap.max(1)
-    most = overlap.max(0).values if len(regions) else overlap.new_zeros(len(truth))
-    best = ((overlap == most) & (most > 0)).any(1)
+    overlap = iou_xyxy(regions, truth).T  # (G, R): rows are contiguous
+    iou, index = overlap.max(0)
+    most = overlap.amax(1) if len(regions) else overlap.new_zeros(len(truth))
+    # a true box that nothing touches has no best region: 2 is no overlap
+    best = (overlap == most.where(most > 0, 2.0)[:, None]).any(0)
     return Matches(index, iou, best)
 
 
