@@ -55,6 +55,10 @@ def data_show(
         str,
         typer.Option(metavar="DIR", show_default=False, help="the pictures of an annotation file"),
     ] = "",
+    ignore: Annotated[
+        str,
+        typer.Option(metavar="NAME", show_default=False, help="masks: classes to leave out"),
+    ] = "",
     draw: Annotated[
         Path | None,
         typer.Option(metavar="DIR", show_default=False, help="draw some pictures with labels"),
@@ -62,7 +66,7 @@ def data_show(
 ) -> None:
     """Show what is in a data set: splits, classes, counts, and pictures that can't be read.
 
-    Of boxes, also sizes and shapes.
+    Of boxes, also sizes and shapes; of masks, each class's share of the pixels.
     """
     from xfer.data.open import open_data
     from xfer.data.open import show as describe
@@ -74,6 +78,8 @@ def data_show(
         options["kind"] = tasks.get(task).kinds
     if images:
         options["images"] = images
+    if ignore:
+        options["ignore"] = ignore
     bundle = open_data(spec, skip_bad=True, **options)
     if draw is not None:
         from xfer.draw_data import draw_data
@@ -96,6 +102,7 @@ def data_show(
     ]
     show.table([totals, *counts])
     _show_boxes(show, splits)
+    _show_pixels(show, splits)
     if list_items:
         show.text("")
         show.table(
@@ -127,6 +134,20 @@ def _show_boxes(show: Show, splits: dict[str, dict[str, Any]]) -> None:
     ]  # fmt: skip
     show.text("")
     show.table(rows)
+
+
+def _show_pixels(show: Show, splits: dict[str, dict[str, Any]]) -> None:
+    """A table of each class's share of the pixels, a column a split."""
+    own = {name: one for name, one in splits.items() if "pixels" in one}
+    if not own:
+        return
+    names = next(iter(own.values()))["pixels"]
+    rows = [
+        {"pixels": c, **{n: f"{one['pixels'][c]:.2%}" for n, one in own.items()}} for c in names
+    ]
+    ignored = {"pixels": "(ignored, of all)", **{n: f"{o['ignored']:.2%}" for n, o in own.items()}}
+    show.text("")
+    show.table([*rows, ignored])
 
 
 @command(models, "ls")

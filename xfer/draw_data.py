@@ -8,7 +8,7 @@ import numpy as np
 
 from xfer.data.box_stats import collect
 from xfer.data.source import Bundle, read
-from xfer.errors import DataError, XferError
+from xfer.errors import DataError
 from xfer.types import Sample
 
 EACH = 12
@@ -17,14 +17,14 @@ SIDE = 400
 
 def draw_data(bundle: Bundle, folder: Path) -> list[Path]:
     """Draws up to 12 pictures of each split, spread over it. With boxes: SPLIT-STEM.png each, and
-    boxes.png with the sizes, shapes and classes of all; else SPLIT.png, pictures with their labels.
+    boxes.png with the sizes, shapes and classes of all; with masks: SPLIT-STEM.png each; else
+    SPLIT.png, pictures with their labels.
 
-    Returns: the files. Raises: DataError for a folder that can't be made, XferError for masks.
+    Returns: the files. Raises: DataError for a folder that can't be made.
     """
     from xfer.report.boxes_overview import draw_boxes, overview
+    from xfer.report.masks import draw_mask
 
-    if bundle.kind == "segment":
-        raise XferError(f"--draw: {bundle.name} holds masks, which can't be drawn yet")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -32,7 +32,7 @@ def draw_data(bundle: Bundle, folder: Path) -> list[Path]:
     files: list[Path] = []
     for role, source in bundle.splits.items():
         places = np.unique(np.linspace(0, len(source) - 1, min(EACH, len(source))).astype(int))
-        if bundle.kind != "detect":
+        if bundle.kind not in ("detect", "segment"):
             samples = [read(source, i, SIDE) for i in places.tolist()]
             files.append(_labelled(role, samples, bundle.classes, folder))
             continue
@@ -40,7 +40,8 @@ def draw_data(bundle: Bundle, folder: Path) -> list[Path]:
             path = folder / f"{role}-{PurePath(str(source.ids[i])).stem}.png"
             # pictures of one name in two folders
             files.append(path if path not in files else path.with_stem(f"{path.stem}-{i}"))
-            draw_boxes(source[i], bundle.classes, files[-1])
+            draw = draw_mask if bundle.kind == "segment" else draw_boxes
+            draw(source[i], bundle.classes, files[-1])
     if bundle.kind == "detect":
         splits = {role: collect(source) for role, source in bundle.splits.items()}
         if any(len(boxes.labels) for boxes in splits.values()):

@@ -39,7 +39,7 @@ class MaskSource(FileSource):
         none = np.full((len(files), len(info.classes)), UNJUDGED, np.int8)
         super().__init__(info, root, files, none, ids)
         # pixels a class, filled when masks are looked at: they are read once before training
-        self._counts = np.full((len(files), len(info.classes)), UNCOUNTED, np.int64)
+        self._counts = np.full((len(files), len(info.classes) + 1), UNCOUNTED, np.int64)
 
     @abstractmethod
     def read_mask(self, i: int) -> NDArray[np.uint8]:
@@ -65,7 +65,7 @@ class MaskSource(FileSource):
         self._count(i, self._fitted(i, (size[0], size[1])))
 
     def pixel_counts(self, i: int) -> NDArray[np.int64]:
-        """(C,) pixels of each class in mask i; what is ignored is not counted."""
+        """(C + 1,) pixels of each class in mask i, the last those to ignore."""
         if self._counts[i, 0] == UNCOUNTED:
             self._count(i, self.read_mask(i))
         return self._counts[i]
@@ -135,8 +135,9 @@ class MaskFiles(MaskSource):
 
 
 def count_pixels(mask: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
-    """(classes,) how many pixels of a mask each class has; 255 is not counted."""
-    return np.bincount(mask.ravel(), minlength=IGNORE + 1)[:classes]
+    """(classes + 1,) how many pixels of a mask each class has, and how many are to be ignored."""
+    counts = np.bincount(mask.ravel(), minlength=IGNORE + 1)
+    return np.append(counts[:classes], counts[IGNORE])
 
 
 def file_stamp(path: Path) -> str:

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xfer.data.box_stats import collect, per_class, summary
 from xfer.data.formats import Reading, ReadOptions, role_of
-from xfer.data.match import match_classes, used_classes
+from xfer.data.match import listed, match_classes, used_classes
+from xfer.data.pixel_counts import occurring, pixel_counts
 from xfer.data.source import Bundle, Source, subset
 from xfer.data.spec import open_spec
 from xfer.data.split import VAL_SHARE, stratified
@@ -96,6 +98,8 @@ def open_data(
     if check:
         splits, bad = _checked(title, splits, skip_bad)
         skipped += bad
+    if check and own and found == "segment":
+        notes += _absent(first, splits[first])
     if skipped:
         notes.append(f"left out: {len(skipped)} that can't be used")
     return Bundle(title, opened.format, found, wanted, splits, tuple(notes), tuple(skipped))
@@ -180,6 +184,14 @@ def _cut_val(title: str, splits: dict[str, Source], seed: int, notes: list[str])
     )
 
 
+def _absent(role: str, source: Source) -> list[str]:
+    """A line that names the classes that no mask of the first split holds."""
+    absent = [name for name, n in zip(source.info.classes, occurring(source), strict=True) if not n]
+    if not absent:
+        return []
+    return [f"warning: no mask of {role} holds {listed(absent)}: nothing can be learnt of it"]
+
+
 def _called(source: Source, role: str) -> Source:
     """The source under the role's name; itself where it is called so."""
     if source.info.split == role:
@@ -219,14 +231,16 @@ def show(bundle: Bundle, items: bool = False) -> dict[str, Any]:
     """What is in a bundle, for `xfer data show`.
 
     Returns: {"splits": {role: {"images": n, "classes": {name: count}}}}, pictures of a class, or
-    its boxes where there are any; these add "boxes", see xfer.data.box_stats.summary; `items` adds
-    "items": [[id, class name], ...], a list of names where a picture may have several, None where
-    it has no label.
+    its boxes where there are any; these add "boxes", see xfer.data.box_stats.summary. Masks, which
+    are all read, add "pixels": {name: share of the labelled pixels} and "ignored": share of all.
+    `items` adds "items": [[id, class name], ...], a list of names where a picture may have several,
+    None where it has no label.
     """
     names = bundle.classes
     splits: dict[str, dict[str, Any]] = {}
     for role, source in bundle.splits.items():
-        labels = source.labels()
+        masks = pixel_counts(source) if source.info.kind == "segment" else None
+        labels = source.labels() if masks is None else (masks[:, :-1] > 0).astype(np.int8)
         several = labels.ndim == 2
         counts = (labels == 1).sum(0) if several else np.bincount(
             labels[labels >= 0], minlength=len(names)
@@ -239,12 +253,25 @@ def show(bundle: Bundle, items: bool = False) -> dict[str, Any]:
             boxes = collect(source)
             one["classes"] = per_class(boxes, names)
             one["boxes"] = summary(boxes)
+        if masks is not None:
+            one |= _shares(masks, names)
         if items:
             one["items"] = [
                 [i, _named(row, names)] for i, row in zip(source.ids, labels, strict=True)
             ]
         splits[role] = one
     return {"splits": splits}
+
+
+def _shares(masks: NDArray[np.int64], names: tuple[str, ...]) -> dict[str, Any]:
+    """Each class's share of the labelled pixels, and the share of all that is to be ignored."""
+    pixels = masks.sum(0)
+    labelled = max(1, int(pixels[:-1].sum()))
+    shares = zip(names, pixels[:-1].tolist(), strict=True)
+    return {
+        "pixels": {name: round(n / labelled, 6) for name, n in shares},
+        "ignored": round(int(pixels[-1]) / max(1, int(pixels.sum())), 6),
+    }
 
 
 def _named(label: Any, names: tuple[str, ...]) -> str | list[str] | None:

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 
 from xfer.checkpoint import replacing
+from xfer.errors import DataError
 from xfer.report.boxes import colour_of
 from xfer.report.canvas import class_labels, font_for
-from xfer.types import MaskPrediction
+from xfer.types import MaskPrediction, Sample
 
 IGNORE = 255
 SMALLEST, LARGEST = 320, 1600
@@ -61,6 +62,14 @@ def draw_mask_prediction(
     """
     with replacing(path) as temporary:
         overlay(image, prediction.mask, classes).save(temporary, format="png")
+
+
+def draw_mask(sample: Sample, classes: Sequence[str], path: Path) -> None:
+    """Writes a sample's picture with its mask over it. Raises DataError where it has none."""
+    if sample.mask is None:
+        raise DataError(f"{sample.id}: no mask is known for this picture")
+    with replacing(path) as temporary:
+        overlay(sample.image, sample.mask, classes).save(temporary, format="png")
 
 
 def overlay(
