@@ -11,6 +11,8 @@ mask has its picture's name, or that with a word more at either end: x_mask, x_L
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,7 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xfer.data.formats import WHOLE, role_of, split_folders
-from xfer.data.walk import EXTENSIONS, find_pictures, has_picture, is_picture, nfc, subfolders
+from xfer.data.walk import (
+    EXTENSIONS,
+    find_pictures,
+    has_picture,
+    is_junk,
+    is_picture,
+    nfc,
+    subfolders,
+)
 from xfer.errors import DataError
 
 _IMAGE_FOLDERS = frozenset(
@@ -39,6 +49,7 @@ _MASK_WORD = (
     "masks?|labels?|label_?ids|label_?train_?ids|l|gt|ground_?truth|seg(?:mentation)?|annot(?:ation)?"
     "|ann|target|lbl|semantic"
 )
+FIRST = 2000
 _IMAGE_WORD = "images?|img|rgb|sat|photo|picture|input"
 
 
@@ -122,6 +133,20 @@ def pair(place: Place) -> Pairs:
     return Pairs(place.name, files, without, [m for m in masks if m not in taken])
 
 
+def first_pair(top: Path) -> tuple[Path, Path] | None:
+    """A picture of a set and its mask; None where a folder is no set of pictures and masks."""
+    place = (
+        next((p for p in find_places(top) if p.masks is not None), None) if top.is_dir() else None
+    )
+    if place is None:
+        return None
+    try:
+        return next(iter(pair(place).files), None)
+    except DataError:  # several masks fit one picture: loading says which
+        assert place.masks is not None
+        return place.images, place.masks
+
+
 def _words(name: str) -> list[str]:
     """The words of a folder's name: JPEGImages is jpeg, images; train_labels is train, labels."""
     return [w.casefold() for w in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)]
@@ -179,7 +204,15 @@ def _only_images(split: Path) -> Path:
 
 def _is_mixed(folder: Path) -> bool:
     """Whether pictures and their masks lie in one folder: each second name ends as masks' do."""
-    names = [p.name for p in folder.iterdir() if is_picture(p.name)] if folder.is_dir() else []
+    try:
+        with os.scandir(folder) as entries:
+            # a million pictures without masks are told by the first of them
+            names = [entry.name for entry in itertools.islice(entries, FIRST)]
+            if len(names) == FIRST and any(_is_mask_name(Path(name)) for name in names):
+                names += [entry.name for entry in entries]
+    except OSError:
+        return False
+    names = [name for name in names if is_picture(name) and not is_junk(name)]
     masks = [name for name in names if _is_mask_name(Path(name))]
     stems = {_stem(name) for name in names}
     mates = sum(_stripped(_stem(name), _MASK_WORD) in stems for name in masks)

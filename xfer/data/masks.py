@@ -27,15 +27,17 @@ from xfer.data.formats import FORMATS, WHOLE, Reading, ReadOptions, role_of
 from xfer.data.mask_classes import ClassRow, find_table, ignored_rows
 from xfer.data.mask_code import MaskCode, colour_codes, make_code
 from xfer.data.mask_file import RawMask, read_mask_file
-from xfer.data.mask_layout import Pairs, Place, find_places, pair
+from xfer.data.mask_layout import Pairs, find_places, first_pair, pair
 from xfer.data.mask_source import MaskFiles
 from xfer.data.source import IGNORE
-from xfer.data.walk import readable, subfolders
+from xfer.data.walk import listing, readable, subfolders
 from xfer.data.workers import cores
 from xfer.errors import DataError
 from xfer.types import DataInfo, Kind
 
 LOOKED_AT = 32
+# what only VOC, Cityscapes and ADE20K have: they are formats of their own
+OTHERS = ("ImageSets", "leftImg8bit", "objectInfo150.txt")
 MOST_CLASSES = 254
 TABLE = "a file classes.txt beside the folders: a name a line, or `name r g b`"
 
@@ -45,12 +47,14 @@ class Masks:
     """Pictures and mask files."""
 
     kinds: ClassVar[tuple[Kind, ...]] = ("segment",)
-    weak: ClassVar[bool] = True
+    weak: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 
     def recognise(self, path: Path) -> str | None:
-        place = next((p for p in find_places(path) if p.masks is not None), None)
-        if place is None or not (mates := _pairs(place)):
+        if any((path / name).exists() for name in OTHERS) or _has_xml(path / "Annotations"):
+            return None
+        mates = first_pair(path)
+        if mates is None:
             return None
         masks = readable(os.path.relpath(mates[1], path))
         return f"pictures and masks, {readable(os.path.relpath(mates[0], path))} with {masks}"
@@ -87,13 +91,8 @@ class Masks:
         return reading
 
 
-def _pairs(place: Place) -> tuple[Path, Path] | None:
-    """The first picture of a split that has a mask, and the mask."""
-    try:
-        return next(iter(pair(place).files), None)
-    except DataError:  # several masks fit: loading says which
-        assert place.masks is not None
-        return place.images, place.masks
+def _has_xml(folder: Path) -> bool:
+    return any(e.name.endswith(".xml") for e in listing(folder))
 
 
 def _tell_unpaired(path: Path, part: Pairs, skip_bad: bool, reading: Reading) -> None:
@@ -119,7 +118,7 @@ def _meaning(
     if found is None:
         looked = [raw for raw in _look(_evenly(masks)) if raw is not None]
         coloured = [raw for raw in looked if raw.coloured]
-        if coloured:
+        if _most(looked):
             colours = np.unique(coloured[0].values.reshape(-1, 3), axis=0)
             first = ", ".join(str(tuple(c)) for c in colours[:3].tolist())
             raise DataError(
@@ -216,17 +215,18 @@ def _by_colour(
     with_colours = [raw for raw in looked if raw.coloured or raw.palette is not None]
     known = {_number(row) for row in rows if row.colour is not None}
     if not known:
-        if any(raw.coloured for raw in looked):
+        if _most(looked):
             raise DataError(
                 f"{path}: the masks are coloured, and {table.name} has no colours", "`name r g b`"
             )
         return False
-    if any(raw.coloured for raw in looked):
+    if _most(looked):
         return True
     if with_colours:
         seen: set[int] = set()
         for raw in with_colours:
-            assert raw.palette is not None
+            if raw.palette is None:
+                continue
             used = np.unique(raw.values)
             seen |= set(colour_codes(raw.palette[used[used < len(raw.palette)]]).tolist())
         return bool(seen & known) and len(seen - known) * 2 < len(seen)
@@ -234,6 +234,11 @@ def _by_colour(
     greys = [row.colour[0] for row in rows if row.colour and len(set(row.colour)) == 1]
     values = {v for raw in looked for v in np.unique(raw.values).tolist()}
     return len(greys) == len(rows) and values <= set(greys)
+
+
+def _most(looked: Sequence[RawMask]) -> bool:
+    """Whether most masks are coloured; the others are then named when they are verified."""
+    return sum(raw.coloured for raw in looked) * 2 > len(looked)
 
 
 def _number(row: ClassRow) -> int:
