@@ -62,12 +62,12 @@ def test_splits_are_the_lists_and_trainval_is_train_only_where_it_must_be(
     per_class = tmp_path / inside / "ImageSets" / "Main" / "cat_train.txt"
     per_class.write_text("".join(f"{name}  1\n" for name in IDS))
 
-    def sizes(**options: str) -> dict[str, int]:
+    def sizes(**options: Any) -> dict[str, int]:
         bundle = open_data(str(tmp_path), **options)
         return {role: len(s) for role, s in bundle.splits.items()}
 
     assert sizes() == {"train": 2, "val": 1, "test": 1}
-    asked = {"train": "trainval", "val": "none", "test": "test"}
+    asked: dict[str, Any] = {"train": "trainval", "val": "none", "test": "test"}
     assert sizes(**asked) == {"train": 3, "test": 1}
     assert opened(tmp_path, **asked).ids == tuple(IDS[:3])
     for name in ("train", "val"):

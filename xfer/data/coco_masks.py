@@ -1,4 +1,4 @@
-"""A COCO segmentation as a mask: the adapter of pycocotools.
+"""A COCO segmentation as a mask: polygons are drawn by pycocotools, run lengths read here.
 
 Polygons are flat lists x y x y ...; RLE is {"size": [h, w], "counts"}, a list of run lengths by
 column, zeros first, or pycocotools' compressed text.
@@ -31,47 +31,50 @@ def render(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
     if not segmentation:
         return empty
     if isinstance(segmentation, dict):
-        return np.asarray(coco_mask.decode(_rle(segmentation, height, width)), bool)
+        size, counts = segmentation.get("size"), segmentation.get("counts")
+        if size != [height, width]:
+            raise DataError(f"an RLE's size is {size}, the picture's {[height, width]}")
+        return _expanded(_plain(counts), height, width)
     if not isinstance(segmentation, list):
         raise DataError(f"a segmentation is a {type(segmentation).__name__}")
     try:
         polygons = [[float(v) for v in polygon] for polygon in segmentation]
     except (TypeError, ValueError):
         raise DataError("a polygon holds what is no number") from None
-    polygons = [p for p in polygons if len(p) >= LEAST and len(p) % 2 == 0]
-    if not polygons:
-        return empty
-    if not np.isfinite(np.concatenate(polygons)).all():
-        raise DataError("a polygon's coordinate is not finite")
-    # one by one: pycocotools takes a list whose first entry has four numbers for boxes
-    parts: list[Any] = []
+    whole = empty
     for polygon in polygons:
+        if len(polygon) < LEAST or len(polygon) % 2:
+            continue
+        if not np.isfinite(polygon).all():
+            raise DataError("a polygon's coordinate is not finite")
+        # one by one: pycocotools takes a list whose first entry has four numbers for boxes
         one: Any = [polygon]
-        parts += coco_mask.frPyObjects(one, height, width)
-    return np.asarray(coco_mask.decode(coco_mask.merge(parts)), bool)
+        drawn: Any = coco_mask.frPyObjects(one, height, width)[0]
+        whole = whole | _expanded(_plain(drawn["counts"]), height, width)
+    return whole
 
 
-def _rle(found: dict[str, Any], height: int, width: int) -> Any:
-    """pycocotools' own form of an RLE, checked: it would read past the end of a wrong one."""
-    size, counts = found.get("size"), found.get("counts")
-    if size != [height, width]:
-        raise DataError(f"an RLE's size is {size}, the picture's {[height, width]}")
+def _expanded(counts: list[int], height: int, width: int) -> NDArray[np.bool_]:
+    """Run lengths by column, zeros first, as a mask."""
+    if sum(counts) != height * width:
+        raise DataError("an RLE's counts do not add up to the picture")
+    values = np.arange(len(counts)) % 2 == 1
+    return np.repeat(values, counts).reshape(width, height).T
+
+
+def _plain(counts: Any) -> list[int]:
+    """The run lengths of either form of RLE. Raises DataError for damaged ones."""
     if isinstance(counts, list):
-        whole = all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in counts)
-        if not whole or sum(counts) != height * width:
-            raise DataError("an RLE's counts do not add up to the picture")
-        plain: Any = {"size": size, "counts": counts}
-        return coco_mask.frPyObjects(plain, height, width)
+        if all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in counts):
+            return counts
+        raise DataError("an RLE's counts are no whole numbers")
     if not isinstance(counts, (str, bytes)):
         raise DataError("an RLE has no counts")
-    data = counts.encode("ascii", "replace") if isinstance(counts, str) else counts
-    if _length(data) != height * width:
-        raise DataError("an RLE's counts do not add up to the picture")
-    return {"size": size, "counts": data}
+    return _unpacked(counts.encode("ascii", "replace") if isinstance(counts, str) else counts)
 
 
-def _length(data: bytes) -> int:
-    """The number of pixels that a compressed RLE speaks of; -1 where it is damaged.
+def _unpacked(data: bytes) -> list[int]:
+    """The run lengths of a compressed RLE.
 
     Source: cocoapi, common/maskApi.c, rleFrString: five bits a sign from 48 on, the sixth says
     that more follow, the fifth of the last is the number's sign; from the third count on the
@@ -84,7 +87,7 @@ def _length(data: bytes) -> int:
         more = True
         while more:
             if at >= len(data) or not 48 <= data[at] < 112:
-                return -1
+                raise DataError("a compressed RLE is damaged")
             bits = data[at] - 48
             value |= (bits & 31) << shift
             more = bool(bits & 32)
@@ -94,6 +97,6 @@ def _length(data: bytes) -> int:
         if len(counts) > 2:
             value += counts[-2]
         if value < 0:
-            return -1
+            raise DataError("a compressed RLE is damaged")
         counts.append(value)
-    return sum(counts)
+    return counts
