@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scenes import ShapeScenes
 
 from xfer.data.box_transforms import BoxTransform, box_sizes, scale_of
 from xfer.data.stack import stack_padded
 from xfer.errors import XferError
+from xfer.testing import check_source
+from xfer.testing.scenes import ShapeScenes
 from xfer.types import Sample
 
 
@@ -115,3 +116,7 @@ def test_pictures_of_several_sizes_are_padded_to_one() -> None:
     assert batch.shape == (2, 3, 64, 96)
     assert (batch[0, :, :40, :50] == 9).all() and (batch[1, :, :33, :70] == 8).all()
     assert batch[0, :, 40, 0].tolist() == [1, 2, 3] == batch[1, :, 0, 70].tolist()
+
+
+def test_the_synthetic_scenes_keep_the_contract_of_a_source() -> None:
+    check_source(ShapeScenes(9, step=8, empty=4, crowds=True))

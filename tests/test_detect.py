@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scenes import ShapeScenes
 from tiny_nets import tiny
 
 from xfer import task as tasks
@@ -19,6 +18,7 @@ from xfer.errors import XferError
 from xfer.recipe import DataTable
 from xfer.task import Task
 from xfer.testing import check_task
+from xfer.testing.scenes import ShapeScenes
 from xfer.types import Annotation, Batch, DataInfo
 
 INFO = DataInfo("scenes", "detect", ("disc", "square"))

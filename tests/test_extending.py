@@ -10,7 +10,9 @@ from tiny_nets import tiny
 
 import xfer
 from xfer import task as tasks
+from xfer.data.source import Source
 from xfer.testing import check_task
+from xfer.testing.scenes import ShapeScenes
 from xfer.testing.source import SyntheticSource
 
 PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
@@ -53,6 +55,9 @@ def kinds() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("name", "kind"), kinds())
 def test_every_task_keeps_the_contract_for_every_kind_it_learns_from(name: str, kind: str) -> None:
-    source = SyntheticSource(20, multilabel=kind == "multilabel")
+    if kind == "detect":
+        source: Source = ShapeScenes(12, size=(32, 48))
+    else:
+        source = SyntheticSource(20, multilabel=kind == "multilabel")
     assert source.info.kind == kind
     check_task(name, source, tiny())

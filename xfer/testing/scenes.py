@@ -1,4 +1,4 @@
-"""Small pictures with boxes that a detector learns in seconds."""
+"""Small pictures with boxes, drawn when asked for, that a detector learns in seconds."""
 
 from __future__ import annotations
 
