@@ -75,7 +75,7 @@ def test_data_must_come_from_somewhere(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "message", "hint"),
     [
-        (Recipe(task="detekt"), "unknown task 'detekt'", "classify"),
+        (Recipe(task="detekt"), "unknown task 'detekt'", "detect"),
         (Recipe(task_options={"hed": "flat"}), "unknown key task.hed", "head"),
         (Recipe(task_options={"head": "flatt"}), "task.head must be one of", ""),
         (Recipe(task_options={"dropout": 2}), "task.dropout must be at most 1, got 2", ""),
