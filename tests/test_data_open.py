@@ -308,7 +308,7 @@ def test_a_folder_for_pictures_is_no_class(tmp_path: Path) -> None:
 
 
 def test_folders_of_other_layouts_are_not_taken_for_classes(tmp_path: Path) -> None:
-    write_folder(tmp_path, {"JPEGImages": 2, "Annotations": 0, "labels": 2})
+    write_folder(tmp_path, {"JPEGImages": 2, "ImageSets": 2})
     (tmp_path / "Annotations").mkdir()
     with pytest.raises(DataError, match="FORMAT:PATH"):
         open_data(str(tmp_path))
