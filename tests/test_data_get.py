@@ -279,3 +279,19 @@ def test_a_damaged_zip_is_told_by_its_checksum(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(bytes(data))
     with pytest.raises(DataError, match="damaged"):
         unpack(tmp_path / "a", tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["coco", "voc07", "voc12"])
+def test_without_data_the_folder_the_tree_and_the_command_are_named(
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("XFER_DATA", str(tmp_path / "nothing"))
+    command = ["finetune", "--task", "detect", "--data", name, "--weights", "none"]
+    assert main([*command, "--out", str(tmp_path / "r")]) == 3
+    said = capsys.readouterr().err
+    assert str(tmp_path / "nothing" / name) in said and f"xfer data get {name}" in said
+    assert ("instances_{train,val}2017.json" if name == "coco" else "JPEGImages") in said
+    assert not (tmp_path / "r").exists()
