@@ -12,7 +12,8 @@ from xfer.nn.precision import exact
 class HiddenLayers(nn.Module):
     """Two fully connected layers with ReLU on a flattened region: fc6, fc7 for nets without them.
 
-    Shapes: (R, C, s, s) -> (R, width).
+    Shapes: (R, C, s, s) -> (R, width). fc6 reads a region cell by cell, all channels of one after
+    the other, which is how pooling leaves them in memory.
     """
 
     def __init__(self, channels: int, size: int, width: int) -> None:
@@ -24,7 +25,7 @@ class HiddenLayers(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, regions: Tensor) -> Tensor:
-        return F.relu(self.fc7(F.relu(self.fc6(regions.flatten(1)))))
+        return F.relu(self.fc7(F.relu(self.fc6(regions.permute(0, 2, 3, 1).flatten(1)))))
 
 
 class BoxOutputs(nn.Module):
