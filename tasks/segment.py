@@ -351,15 +351,13 @@ class Segment(Task):
         return None
 
     def describe(self, prediction: MaskPrediction) -> dict[str, Any]:
-        """Size, classes that occur, most common first, and the pixels of each class."""
-        classes = self.info.classes
-        counts = np.bincount(prediction.mask.ravel(), minlength=len(classes)).tolist()
-        order = sorted((c for c in range(len(classes)) if counts[c]), key=lambda c: -counts[c])
+        """Size, classes that occur, most common first, and the share that each one covers."""
+        shares = prediction.shares(self.info.classes)
+        order = sorted((name for name in shares if shares[name]), key=lambda name: -shares[name])
         height, width = prediction.size
         return {
-            "id": prediction.id, "width": width, "height": height,
-            "labels": [classes[c] for c in order],
-            "pixels": dict(zip(classes, counts, strict=True)),
+            "id": prediction.id, "width": width, "height": height, "labels": order,
+            "shares": {name: round(share, 6) for name, share in shares.items()},
         }  # fmt: skip
 
     def resolved_options(self) -> dict[str, Any]:

@@ -1,0 +1,189 @@
+"""The task segment: every head on any backbone, full-size masks, options that don't fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mask_scenes import MaskScenes
+from tiny_nets import tiny
+
+from xfer import task as tasks
+from xfer.backbones.build import create_backbone
+from xfer.data.loader import Loader
+from xfer.data.source import Bundle
+from xfer.errors import XferError
+from xfer.recipe import DataTable
+from xfer.task import Task, get
+from xfer.testing import check_task
+from xfer.types import Sample
+
+
+def options(**values: Any) -> Any:
+    return tasks.make_options(get("segment"), values)
+
+
+def build(backbone: Any, source: Any = None, size: int = 48, **values: Any) -> Any:
+    source = source or MaskScenes()
+    made = get("segment")(backbone, source.info, options(**values), DataTable(size=size))
+    made.fit_data(Bundle("scenes", "test", "segment", source.info.classes, {"train": source}))
+    return made
+
+
+@pytest.mark.parametrize("values", [
+    {}, {"head": "fcn32s", "tail": "fresh", "class_balance": 0.5}, {"head": "fcn16s"},
+    {"hard_pixels": 0.3, "dice": 0.5}, {"normalise": False, "most_of_one": 0.7}, {"resize": False},
+], ids=str)  # fmt: skip
+def test_the_contract_holds(values: dict[str, Any]) -> None:
+    check_task("segment", MaskScenes(8, (48, 64), 8), tiny(), options(**values))
+
+
+def train(task: Task, source: Any, steps: int, lr: float = 3e-3) -> None:
+    optimizer = torch.optim.Adam(task.parameters(), lr)
+    loader = Loader(source, task.transform(True), task.collate, batch=4, train=True, workers=0)
+    task.train()
+    for step in range(steps):
+        batches = list(loader.batches(step)) if step % len(loader) == 0 else batches  # pyright: ignore[reportPossiblyUnboundVariable]
+        losses = task(batches[step % len(loader)])
+        optimizer.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        optimizer.step()
+
+
+def score(task: Task, source: Any, tta: str = "none", batch: int = 4) -> dict[str, Any]:
+    task.eval()
+    metric = task.metric()
+    loader = Loader(source, task.transform(False, tta), task.collate, batch=batch, train=False)
+    for each in loader.batches(0):
+        metric.update(task.predict(each, tta), each)
+    return metric.compute()
+
+
+@pytest.mark.parametrize("head", ["decoder", "fcn16s"])
+def test_it_learns_a_few_pictures_by_heart(head: str) -> None:
+    torch.manual_seed(0)
+    source = MaskScenes(8)
+    task = build(tiny(), source, head=head, scales=(0.8, 1.25), width=32)
+    train(task, source, 120, 1e-2)
+    for tta in ("none", "flip", "multiscale"):
+        assert score(task, source, tta)["miou"] > 0.75, tta
+
+
+def test_masks_have_the_pictures_own_sizes_and_do_not_depend_on_the_batch() -> None:
+    torch.manual_seed(0)
+    source = MaskScenes(6, (40, 70), 13)
+    task = build(tiny(), source)
+    train(task, source, 20)
+    task.eval()
+    samples = [task.transform(False)(source[i], np.random.default_rng(0)) for i in range(6)]
+    together = task.predict(task.collate(samples), "flip")
+    for i, found in enumerate(together):
+        assert found.mask.shape == found.size == source[i].image.shape[:2]
+        assert found.mask.dtype == np.uint8
+        (alone,) = task.predict(task.collate([samples[i]]), "flip")
+        assert (alone.mask == found.mask).mean() > 0.98
+
+
+def test_windows_say_what_the_whole_says() -> None:
+    torch.manual_seed(0)
+    source = MaskScenes(2, (600, 700))
+    task = build(tiny(), source, head="fcn16s", resize=False, window=256)
+    train(task, MaskScenes(8), 40)
+    task.eval()
+    item = task.transform(False)(source[0], np.random.default_rng(0))
+    (pieces,) = task.predict(task.collate([item]))
+    task.options = replace(task.options, window=1024)
+    (whole,) = task.predict(task.collate([item]))
+    assert len(np.unique(whole.mask)) == 3
+    assert (pieces.mask == whole.mask).mean() > 0.999
+
+
+def test_a_mirrored_picture_gets_the_mirrored_mask_with_flip() -> None:
+    torch.manual_seed(0)
+    source = MaskScenes(4)
+    task = build(tiny(), source)
+    train(task, source, 30)
+    task.eval()
+    sample = source[0]
+    turned = Sample("t", np.ascontiguousarray(sample.image[:, ::-1]))
+    masks = [
+        task.predict(task.collate([task.transform(False)(s, np.random.default_rng(0))]), "flip")[0]
+        for s in (sample, turned)
+    ]
+    assert (masks[0].mask[:, ::-1] == masks[1].mask).mean() > 0.98
+
+
+@pytest.mark.parametrize(("name", "head", "levels"), [
+    ("alexnet", "fcn32s", ("pool5",)), ("alexnet", "fcn8s", ("pool5", "conv5", "conv2")),
+    ("vgg11", "fcn8s", ("pool5", "pool4", "pool3")),
+    ("resnet18", "fcn16s", ("layer4", "layer3")),
+    ("alexnet", "decoder", ("conv5", "conv2", "conv1")),
+    ("resnet18", "decoder", ("layer4", "layer3", "layer2", "layer1")),
+    ("timm:resnet10t", "decoder", ("layer4", "layer3", "layer2", "layer1")),
+])  # fmt: skip
+def test_every_head_finds_its_maps(name: str, head: str, levels: tuple[str, ...]) -> None:
+    task = build(create_backbone(name), size=64, head=head, width=16)
+    assert task.options.levels == levels
+    with torch.no_grad():
+        scores = task.eval().scores(torch.randn(1, 3, 96, 128))
+    assert scores.shape[1] == 3 and torch.isfinite(scores).all()
+
+
+def test_the_tail_of_an_fcn_is_the_nets_own_as_convolutions() -> None:
+    net = create_backbone("alexnet").eval()
+    assert net.tail is not None
+    images = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        expected = net(images, want=("fc7",))["fc7"]
+    task = build(net, size=224, head="fcn32s", tail="own").eval()
+    with torch.no_grad():
+        padded = task.tail(task.backbone(images, want=("pool5",))["pool5"])
+    assert padded.shape[2:] == (1, 1)
+    assert torch.allclose(padded[:, :, 0, 0], expected, atol=1e-4)
+    assert [s.name for s in task.stages()][-3:] == ["fc6", "fc7", "head"]
+
+
+def test_convolutions_without_fc_weights_get_a_small_fresh_layer() -> None:
+    assert build(create_backbone("alexnet"), head="fcn32s").options.tail == "fresh"
+    assert build(create_backbone("resnet18"), head="fcn32s").options.tail == "none"
+
+
+@pytest.mark.parametrize(("net", "values", "words"), [
+    ("resnet18", {"head": "fcn32s", "tail": "own"}, "no fc6, fc7"),
+    ("alexnet", {"levels": ("conv9",)}, "no map 'conv9'"),
+    ("alexnet", {"levels": ("conv4", "conv5")}, "one map a stride"),
+    ("alexnet", {"staged": True, "head": "fcn16s"}, "the run to start from"),
+    ("alexnet", {"head": "fcn16s", "skip_scales": (0.1, 0.2)}, "2 scales for 1 skips"),
+    ("timm:resnet18", {"dilate": 8}, "still has maps of stride 32"),
+    ("timm:resnet10t", {"dilate": 8}, "can't be dilated"),
+    ("timm:vit_tiny_patch16_224", {"head": "fcn16s"}, "no map of stride 8"),
+])  # fmt: skip
+def test_options_that_do_not_fit_are_refused(net: str, values: dict[str, Any], words: str) -> None:
+    with pytest.raises(XferError, match=words):
+        build(create_backbone(net), size=64, **values)
+
+
+def test_dilation_makes_finer_maps() -> None:
+    task = build(create_backbone("alexnet"), size=64, dilate=8)
+    assert task.head.specs[0].stride == 8
+    assert task.options.levels == ("conv5", "conv1")
+
+
+def test_weights_of_classes_come_from_the_training_masks() -> None:
+    source = MaskScenes(6)
+    task = build(tiny(), source, class_balance=0.5)
+    assert task.class_weight is not None
+    weight = task.class_weight.tolist()
+    assert weight[0] < weight[1] and weight[0] < weight[2]
+    assert build(tiny(), source).class_weight is None
+
+
+def test_the_size_of_pictures_comes_from_the_training_set_unless_it_is_given() -> None:
+    source = MaskScenes(6, (80, 100))
+    made = get("segment")(tiny(), source.info, options(), DataTable())
+    made.fit_data(Bundle("scenes", "test", "segment", source.info.classes, {"train": source}))
+    assert made.preprocess.size == 80 and made.crop == 64
+    assert build(tiny(), source, 48).preprocess.size == 48
