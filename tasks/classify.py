@@ -7,7 +7,7 @@ nothing). Scores: softmax or sigmoid.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -94,6 +94,10 @@ class Classify(Task):
         self.head = nn.Sequential(*norm, Dropout(options.dropout), last)
         self.register_buffer("class_weight", None, persistent=False)
         self._mixing: Any = None
+        # found now: later, stages that are frozen would pass no gradient on
+        deep = self.layer == backbone.last or self.options.head == "tail"
+        needed = backbone.stages() if deep else backbone.stages_to(self.layer)
+        self._needed = frozenset(name for name, _ in needed)
 
     def _choose_head(self, head: str) -> str:
         own = self.backbone.tail
@@ -174,6 +178,10 @@ class Classify(Task):
         mixed = self.options.mixup or self.options.cutmix  # of pictures, not of their vectors
         return 0 if mixed else int(self.head[-1].in_features)  # pyright: ignore[reportArgumentType]
 
+    @property
+    def head_reads(self) -> str:
+        return f"{self.options.head} of {self.layer}"
+
     def head_input(self, images: Tensor) -> Tensor:
         return self._features(self.backbone.normalise(images))
 
@@ -253,10 +261,8 @@ class Classify(Task):
         return kind(self.info.classes)
 
     def stages(self) -> list[Stage]:
-        names = list(self.backbone.specs)
-        used = [Stage(name, module) for name, module in self.backbone.stages()]
-        if self.layer != names[-1] and self.options.head != "tail":
-            used = _up_to(used, self.backbone, self.layer)
+        trunk = self.backbone.stages()
+        used = [Stage(name, module) for name, module in trunk if name in self._needed]
         return [*used, Stage("head", self.head, "head")]
 
     def chance_loss(self) -> float | None:
@@ -284,14 +290,3 @@ class _Cut:
 
     def __call__(self, sample: Sample, *rng_and_place: Any) -> tuple[str, np.ndarray, Any]:
         return sample.id, self.pixels(sample.image, *rng_and_place), sample.label
-
-
-def _up_to(stages: Sequence[Stage], backbone: Backbone, layer: str) -> list[Stage]:
-    """The stages that are needed for `layer`: those whose parameters a gradient reaches."""
-    side = backbone.preprocess.size
-    backbone.eval()
-    backbone(torch.zeros(1, 3, side, side), want=(layer,))[layer].sum().backward()
-    backbone.train()
-    kept = [s for s in stages if any(p.grad is not None for p in s.module.parameters())]
-    backbone.zero_grad(set_to_none=True)
-    return kept

@@ -89,6 +89,24 @@ def test_another_seed_or_crop_is_another_view() -> None:
     assert ", 0 known)" in crop[0]
 
 
+def test_another_map_or_head_or_option_is_another_vector() -> None:
+    short = changed(data={"limit": 40}, schedule={"epochs": 1})
+    seen = [
+        replace(short, task_options={"head": "avg", "layer": "conv1"}),
+        replace(short, task_options={"head": "avg"}),
+        replace(short, task_options={"head": "flat"}),
+        replace(short, backbone_options={"leak": 0.0}),
+        replace(short, backbone_options={"leak": 0.5}),
+    ]
+    for recipe in seen:
+        assert ", 0 known)" in prepared(recipe)[1][0]
+    for recipe in seen:
+        assert "(0 computed," in prepared(recipe)[1][0]
+    # what only the head has is no reason to see the pictures again
+    other = replace(seen[1], task_options={"head": "avg", "dropout": 0.1, "label_smoothing": 0.0})
+    assert "(0 computed," in prepared(other)[1][0]
+
+
 def test_every_picture_is_seen_once_an_epoch_and_views_take_turns() -> None:
     job, _ = prepared(changed(schedule={"epochs": 12}))
     assert len(job.train.rows) == 8  # pyright: ignore[reportAttributeAccessIssue]

@@ -15,8 +15,9 @@ import torch
 
 import xfer
 from xfer import checkpoint
+from xfer.device import Place
 from xfer.errors import DataError, DivergedError, XferError
-from xfer.job import Job
+from xfer.job import Job, open_recipe_data
 from xfer.loop import Summary, fit
 from xfer.recipe import DataTable, OptimTable, Recipe, RunTable, ScheduleTable
 from xfer.run import Run
@@ -32,6 +33,9 @@ TINY = Recipe(
     schedule=ScheduleTable(epochs=4),
     run=RunTable(precision="fp32", plots=False),
 )
+
+
+CPU = Place(torch.device("cpu"), "fp32")
 
 
 def train(out: Path, recipe: Recipe = TINY, **options: Any) -> Summary:
@@ -161,6 +165,19 @@ def test_everything_with_a_state_resumes_to_equal_bits(
             train(tmp_path / name, recipe)
         fit(resume=tmp_path / name, verbosity=-1)
         assert equal(tmp_path / "a", tmp_path / name)
+
+
+def test_a_head_on_an_earlier_map_trains_with_what_is_below_it_frozen_then_thawed(
+    tmp_path: Path,
+) -> None:
+    early = replace(TINY, task_options={"head": "avg", "layer": "conv1"})
+    recipe = changed(early, data={"limit": 128}, schedule={"epochs": 2})
+    job = Job(changed(recipe, optim={"freeze": "all"}), CPU, open_recipe_data(recipe))
+    assert [stage.name for stage in job.task.stages()] == ["conv1", "head"]
+    trunk: Any = job.task.backbone.trunk
+    assert not trunk[1].training  # a frozen batch norm keeps its statistics
+    done = train(tmp_path / "run", changed(recipe, optim={"freeze_epochs": 1}))
+    assert done.result["steps"] == 4
 
 
 def test_resuming_a_finished_run_changes_nothing(whole: Path) -> None:

@@ -8,12 +8,13 @@ from xfer.backbones.base import Backbone, SequentialBackbone
 from xfer.types import Preprocess
 
 
-def tiny(batch_norm: bool = True) -> Backbone:
-    """Two convolutions of stride 2 over 32 px."""
+def tiny(batch_norm: bool = True, leak: float = 0.0) -> Backbone:
+    """Two convolutions of stride 2 over 32 px; `leak` changes what they do, not their weights."""
     norm = [nn.BatchNorm2d(8)] if batch_norm else []
     trunk = nn.Sequential(
-        nn.Conv2d(3, 8, 3, 2, 1), *norm, nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU()
-    )
+        nn.Conv2d(3, 8, 3, 2, 1), *norm, nn.LeakyReLU(leak) if leak else nn.ReLU(),
+        nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU(),
+    )  # fmt: skip
     last = len(trunk) - 1
     return SequentialBackbone(
         "tiny", Preprocess(size=32, resize=32), trunk, {"conv1": last - 2, "conv2": last}

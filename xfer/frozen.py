@@ -22,7 +22,7 @@ from xfer.data.loader import Loader
 from xfer.data.source import Source
 from xfer.device import gather
 from xfer.features.cache import FeatureCache, cache_file, limit_bytes
-from xfer.features.net import digest_of
+from xfer.features.net import VERSION, digest_of
 from xfer.features.stream import parts
 from xfer.types import Batch
 
@@ -130,7 +130,7 @@ def frozen_loaders(
 
     Raises: DataError for a picture that can't be read.
     """
-    digest = digest_of(job.task.backbone.state_dict())
+    digest = _marks_of_net(job)
     train = job.bundle.splits["train"]
     views = frozen_views(job, train, job.task.head_width)
     with_cache = FeatureCache(cache_file(), limit_bytes(), lambda text: say(f"warning: {text}"))
@@ -157,6 +157,20 @@ def frozen_loaders(
     finally:
         with_cache.close()
     return made, FrozenLoader(job.loader("val", tta=tta), [kept], _labels(val))
+
+
+def _marks_of_net(job: Job) -> str:
+    """Text that changes with the net, its weights, its options, and what the head reads of it.
+
+    Weights alone do not tell: bvlc_alexnet runs those of caffenet in another order, and a head may
+    read another map, or the same one pooled.
+    """
+    recipe, task = job.recipe, job.task
+    options = sorted(dict(recipe.backbone_options).items())
+    return (
+        f"{VERSION} {recipe.backbone} {options} {digest_of(task.backbone.state_dict())} "
+        f"{recipe.task} {task.head_reads} {task.preprocess} {task.short_side}"
+    )
 
 
 def _rows(

@@ -146,6 +146,12 @@ class Task(nn.Module):
         """
         return 0
 
+    @property
+    def head_reads(self) -> str:
+        """Text that changes with what `head_input` takes from the backbone: part of the key that
+        its vectors are kept under."""
+        return str(sorted(self.resolved_options().items()))
+
     def pixels(self, train: bool, tta: str = "none") -> Callable[..., Any]:
         """(uint8 (H, W, 3), generator) -> what `transform` cuts from a picture, without labels."""
         raise NotImplementedError
