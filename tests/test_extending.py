@@ -12,6 +12,7 @@ import xfer
 from xfer import task as tasks
 from xfer.data.source import Source
 from xfer.testing import check_task
+from xfer.testing.mask_scenes import MaskScenes
 from xfer.testing.scenes import ShapeScenes
 from xfer.testing.source import SyntheticSource
 
@@ -57,6 +58,8 @@ def kinds() -> list[tuple[str, str]]:
 def test_every_task_keeps_the_contract_for_every_kind_it_learns_from(name: str, kind: str) -> None:
     if kind == "detect":
         source: Source = ShapeScenes(12, size=(32, 48))
+    elif kind == "segment":
+        source = MaskScenes(12, size=(32, 48))
     else:
         source = SyntheticSource(20, multilabel=kind == "multilabel")
     assert source.info.kind == kind

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mask_scenes import MaskScenes
 
 from xfer.data.mask_transforms import (
     MaskStatistics,
@@ -15,6 +14,7 @@ from xfer.data.mask_transforms import (
     mask_statistics,
 )
 from xfer.errors import XferError
+from xfer.testing.mask_scenes import MaskScenes
 from xfer.types import Sample
 
 GREY = (124.0, 116.0, 104.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -149,7 +151,7 @@ def test_windows_keep_each_pixel_once_and_away_from_their_edges(side: int, windo
     margin = window // 8
     found = windows(side, window, margin, 32)
     assert found[0].keep_start == 0 and found[-1].keep_stop == side
-    assert all(a.keep_stop == b.keep_start for a, b in zip(found, found[1:], strict=False))
+    assert all(a.keep_stop == b.keep_start for a, b in itertools.pairwise(found))
     for w in found:
         assert w.start % 32 == 0 and w.stop - w.start <= window
         assert w.start <= w.keep_start < w.keep_stop <= w.stop

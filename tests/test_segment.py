@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from mask_scenes import MaskScenes
 from tiny_nets import tiny
 
 from xfer import task as tasks
@@ -19,7 +20,8 @@ from xfer.errors import XferError
 from xfer.recipe import DataTable
 from xfer.task import Task, get
 from xfer.testing import check_task
-from xfer.types import Sample
+from xfer.testing.mask_scenes import MaskScenes
+from xfer.types import Batch, Sample
 
 
 def options(**values: Any) -> Any:
@@ -41,13 +43,17 @@ def test_the_contract_holds(values: dict[str, Any]) -> None:
     check_task("segment", MaskScenes(8, (48, 64), 8), tiny(), options(**values))
 
 
+def endless(loader: Loader) -> Iterator[Batch]:
+    for epoch in itertools.count():
+        yield from loader.batches(epoch)
+
+
 def train(task: Task, source: Any, steps: int, lr: float = 3e-3) -> None:
     optimizer = torch.optim.Adam(task.parameters(), lr)
     loader = Loader(source, task.transform(True), task.collate, batch=4, train=True, workers=0)
     task.train()
-    for step in range(steps):
-        batches = list(loader.batches(step)) if step % len(loader) == 0 else batches  # pyright: ignore[reportPossiblyUnboundVariable]
-        losses = task(batches[step % len(loader)])
+    for batch in itertools.islice(endless(loader), steps):
+        losses = task(batch)
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
         optimizer.step()

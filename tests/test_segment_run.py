@@ -99,8 +99,10 @@ def test_fcn_16s_starts_from_the_run_of_fcn_32s(tmp_path: Path) -> None:
                      schedule=ScheduleTable(steps=4))  # fmt: skip
     fit(coarse, tmp_path / "coarse", verbosity=-1)
     options = {"head": "fcn16s", "tail": "fresh", "width": 16, "staged": True}
-    fine = replace(coarse, task_options=options, weights=f"run:{tmp_path / 'coarse'}",
-                   optim=OptimTable(lr=1e-30, ema=0.0), schedule=ScheduleTable(steps=1))  # fmt: skip
+    fine = replace(
+        coarse, task_options=options, weights=f"run:{tmp_path / 'coarse'}",
+        optim=OptimTable(lr=1e-30, ema=0.0), schedule=ScheduleTable(steps=1),
+    )  # fmt: skip
     fit(fine, tmp_path / "fine", verbosity=-1)
     before, after = (
         checkpoint.load_weights(tmp_path / run / "best.safetensors") for run in ("coarse", "fine")
