@@ -9,7 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from xfer.data.source import Source
+
 SIZE = (12, 16)  # height, width
+
+
+def mask_of(source: Source, i: int = 0) -> NDArray[np.uint8]:
+    """The mask of sample i."""
+    mask = source[i].mask
+    assert mask is not None
+    return mask
 
 
 def write_picture(path: Path, seed: int = 0, size: tuple[int, int] = SIZE) -> None:
