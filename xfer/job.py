@@ -42,7 +42,7 @@ def open_recipe_data(recipe: Recipe) -> Bundle:
     bundle = open_data(
         data.source, train=data.train, val=data.val, test=data.test,
         seed=recipe.run.seed, limit=data.limit, skip_bad=data.skip_bad, kind=kinds,
-        images=data.images, ignore=data.ignore,
+        images=data.images, ignore=data.ignore, thorough=data.skip_bad,
     )  # fmt: skip
     if bundle.kind not in kinds:
         what = "pictures without labels" if bundle.kind == "images" else f"{bundle.kind} data"

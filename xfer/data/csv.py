@@ -23,6 +23,7 @@ from xfer.data.csv_labels import Labels, read_labels
 from xfer.data.csv_table import Table, read_table
 from xfer.data.files import FileSource
 from xfer.data.formats import FORMATS, WHOLE, Reading, ReadOptions, role_of
+from xfer.data.imagenet_trees import find_tree
 from xfer.data.locate import Locator
 from xfer.data.source import subset
 from xfer.data.walk import is_junk, listing, readable
@@ -48,6 +49,8 @@ class Csv:
     takes_images: ClassVar[bool] = False
 
     def recognise(self, path: Path) -> str | None:
+        if path.is_dir() and find_tree(path) is not None:
+            return None  # a table beside folders by WordNet id: Imagenette's noisy labels
         tables = _tables(path)
         for file in tables.values():
             try:

@@ -14,6 +14,7 @@ import numpy as np
 
 from xfer.data.files import FileSource
 from xfer.data.formats import FORMATS, WHOLE, Reading, ReadOptions, is_plain, role_of, split_folders
+from xfer.data.imagenet_trees import find_tree
 from xfer.data.source import Source
 from xfer.data.walk import (
     Found,
@@ -50,6 +51,8 @@ class Folder:
             return None
         folders = subfolders(path)
         if any(f.name.casefold() in OTHER_LAYOUTS for f in folders):
+            return None
+        if find_tree(path) is not None:  # classes by WordNet id: `imagenet` knows more of them
             return None
         splits = split_folders(path, (), folders)
         if splits:

@@ -55,8 +55,14 @@ def _coco(name: str, size: int, hash: str = "") -> Archive:
 
 KNOWN: dict[str, KnownSet] = {
     "imagenet": KnownSet(
-        "train/<wnid>/*.JPEG and val/<wnid>/*.JPEG",
+        "ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz, or "
+        "train/<wnid>/*.JPEG with val/<wnid>/*.JPEG (or val/*.JPEG and the devkit), or Kaggle's "
+        "ILSVRC/ with LOC_val_solution.csv, or Hugging Face's data/*.parquet, or WebDataset shards",
         "https://image-net.org/download (behind a login)",
+    ),
+    "tiny-imagenet": KnownSet(
+        "train/<wnid>/images/*.JPEG, val/images/*.JPEG and val/val_annotations.txt",
+        "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
     ),
     "imagenette": KnownSet(
         "train/<wnid>/*.JPEG and val/<wnid>/*.JPEG",

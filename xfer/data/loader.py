@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, overload
 
 import cv2
 import numpy as np
@@ -32,6 +32,36 @@ SMALLEST_PART = 4  # pictures that a thread takes at a time, where a batch has t
 
 # (index into the source, how often it came before in this epoch)
 Place = tuple[int, int]
+
+
+class Plan(Sequence[list[Place]]):
+    """One process's pictures in each batch of an epoch; a batch's are listed when it is its turn.
+
+    order | int64 (N,), indices into the source; again | how often each came before, or None
+    """
+
+    def __init__(
+        self, order: NDArray[np.int64], again: NDArray[np.int64] | None,
+        batches: int, batch: int, rank: int, world: int,
+    ) -> None:  # fmt: skip
+        self.order, self.again, self.batches = order, again, batches
+        self.batch, self.rank, self.world = batch, rank, world
+
+    def __len__(self) -> int:
+        return self.batches
+
+    @overload
+    def __getitem__(self, k: int) -> list[Place]: ...
+    @overload
+    def __getitem__(self, k: slice) -> list[list[Place]]: ...
+    def __getitem__(self, k: int | slice) -> list[Place] | list[list[Place]]:
+        if isinstance(k, slice):
+            return [self[i] for i in range(self.batches)[k]]
+        start = range(self.batches)[k] * self.batch
+        part = slice(start + self.rank, start + self.batch, self.world)
+        indices = self.order[part].tolist()
+        again = [0] * len(indices) if self.again is None else self.again[part].tolist()
+        return list(zip(indices, again, strict=True))
 
 
 class Loader:
@@ -99,7 +129,7 @@ class Loader:
         """Batches an epoch, the same on every process."""
         return batch_count(len(self.source), self.batch, self.train, self.world)
 
-    def plan(self, epoch: int) -> list[list[Place]]:
+    def plan(self, epoch: int) -> Plan:
         """This process's pictures in each batch of the epoch; in evaluation perhaps none."""
         count = len(self.source)
         if not self.train:
@@ -110,10 +140,8 @@ class Loader:
             order = windowed(self._stored, self._window, self.seed, epoch)
         else:
             order = shuffled(count, self.seed, epoch)
-        again = repeats(order) if self._labels is not None else np.zeros(count, np.int64)
-        pairs = list(zip(order.tolist(), again.tolist(), strict=True))
-        starts = range(0, len(self) * self.batch, self.batch)
-        return [pairs[s : s + self.batch][self.rank :: self.world] for s in starts]
+        again = repeats(order) if self._labels is not None else None
+        return Plan(order, again, len(self), self.batch, self.rank, self.world)
 
     def batches(self, epoch: int, start: int = 0) -> Generator[Batch, None, None]:
         """The epoch's batches from number `start` on.
@@ -121,9 +149,10 @@ class Loader:
         What goes wrong in a thread is raised here, with the sample's id. Threads end with the
         iterator: when it is done, closed, or interrupted.
         """
-        todo = [places for places in self.plan(epoch)[start:] if places]
+        plan = self.plan(epoch)
+        rest = (places for k in range(start, len(plan)) if (places := plan[k]))
         if self.workers == 0:
-            for places in todo:
+            for places in rest:
                 begin = time.perf_counter()
                 rows = self._rows(len(places))
                 items = [self._item(epoch, p, r) for p, r in zip(places, rows, strict=True)]
@@ -135,7 +164,6 @@ class Loader:
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="loader")
         self._pools.add(pool)
         coming: deque[Future[Batch]] = deque()
-        rest = iter(todo)
         try:
             for places in rest:
                 coming.append(self._submit(pool, epoch, places))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from xfer.data.source import Source, Subset
 from xfer.data.walk import nfc
+from xfer.data.wnid import leading_wnid
 from xfer.errors import DataError
 
 
@@ -17,7 +18,8 @@ def match_classes(
 ) -> tuple[Source, list[str]]:
     """The source with its labels as indices into `classes`.
 
-    Names are equal as they are, else in Unicode's composed form, else in any case.
+    Names are equal as they are, else in Unicode's composed form, else in any case, else by the
+    WordNet id that they begin with.
 
     Args:
         where: what the source is called in messages; theirs: whose classes they are.
@@ -57,8 +59,8 @@ def used_classes(source: Source) -> tuple[str, ...]:
 def _partner(name: str, classes: Sequence[str], where: str) -> str | None:
     if name in classes:
         return name
-    for form in (nfc, lambda text: nfc(text).casefold()):
-        found = [c for c in classes if form(c) == form(name)]
+    for form in (nfc, lambda text: nfc(text).casefold(), leading_wnid):
+        found = [c for c in classes if form(c) == form(name)] if form(name) else []
         if len(found) > 1:
             raise DataError(f"{where}: {name!r} may be any of {listed(found)}", "make them equal")
         if found:

@@ -15,7 +15,7 @@ from xfer.data.pixel_counts import occurring, pixel_counts
 from xfer.data.source import Bundle, Source, subset
 from xfer.data.spec import open_spec
 from xfer.data.split import VAL_SHARE, stratified
-from xfer.data.verify import bad_pictures, find_bad
+from xfer.data.verify import bad_pictures, find_bad, looked_at
 from xfer.errors import DataError, XferError, nearest
 
 NONE = "none"
@@ -34,6 +34,7 @@ def open_data(
     images: str = "",
     ignore: str = "",
     check: bool = True,
+    thorough: bool = False,
     classes: Sequence[str] | None = None,
     cut: bool = True,
 ) -> Bundle:
@@ -57,7 +58,9 @@ def open_data(
         images: the folder that the pictures of an annotation file lie in; empty: found.
         ignore: masks: classes whose pixels are left out, names or the masks' values, parted by
             commas; none: no class; empty: those whose names say so (void, unlabelled, ignore).
-        check: decode every picture of the splits once, now.
+        check: decode the pictures of the splits once, now; of a split of more than 100,000 a
+            sample, unless `thorough`.
+        thorough: decode all of them, however many.
         classes: those of a trained model. Labels become indices into them, and one class alone is
             enough; nothing is cut from train.
         cut: whether the data are to be trained on: a val split is cut from train where there is
@@ -96,8 +99,10 @@ def open_data(
         splits = {role: limited(source, limit, seed) for role, source in splits.items()}
     skipped = list(reading.skipped)
     if check:
-        splits, bad = _checked(title, splits, skip_bad)
+        splits, bad = _checked(title, splits, skip_bad, thorough)
         skipped += bad
+    if check and not thorough:
+        notes += _not_looked_at(splits)
     if check and own and found == "segment":
         notes += _absent(first, splits[first])
     if skipped:
@@ -206,15 +211,25 @@ def limited(source: Source, limit: int, seed: int) -> Source:
     return subset(source, np.sort(shuffled[:limit]))
 
 
+def _not_looked_at(splits: dict[str, Source]) -> list[str]:
+    """Lines on splits that are too large to be decoded before training."""
+    counts = {role: (len(looked_at(len(s))), len(s)) for role, s in splits.items()}
+    return [
+        f"{role}: {some:,} of {total:,} pictures were decoded to look for bad ones; "
+        "data.skip_bad=true looks at all, once"
+        for role, (some, total) in counts.items() if some < total
+    ]  # fmt: skip
+
+
 def _checked(
-    title: str, splits: dict[str, Source], skip_bad: bool
+    title: str, splits: dict[str, Source], skip_bad: bool, thorough: bool
 ) -> tuple[dict[str, Source], list[tuple[str, str]]]:
     """The splits without the pictures that can't be decoded, and those. Raises DataError unless
     they may be left out, or where nothing is left."""
     good: dict[str, Source] = {}
     bad: list[tuple[str, str]] = []
     for role, source in splits.items():
-        found = find_bad(source)
+        found = find_bad(source, thorough)
         bad += [(source.ids[i], reason) for i, reason in found]
         broken = {i for i, _ in found}
         good[role] = source

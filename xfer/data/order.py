@@ -50,11 +50,12 @@ def balanced(labels: NDArray, seed: int, epoch: int) -> NDArray[np.int64]:
 
 def repeats(order: NDArray[np.int64]) -> NDArray[np.int64]:
     """How often each entry has come before, int64 (N,): 0 for the first time."""
-    seen: dict[int, int] = {}
-    counts = np.zeros(len(order), np.int64)
-    for place, index in enumerate(order.tolist()):
-        counts[place] = seen.get(index, 0)
-        seen[index] = int(counts[place]) + 1
+    by_index = np.argsort(order, kind="stable")
+    values = order[by_index]
+    places = np.arange(len(order))
+    first = np.maximum.accumulate(np.where(np.diff(values, prepend=-1) != 0, places, 0))
+    counts = np.empty(len(order), np.int64)
+    counts[by_index] = places - first
     return counts
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xfer.data.decode import shrink
+from xfer.data.names import choose
 from xfer.errors import DataError
 from xfer.types import Annotation, DataInfo, Kind, Sample
 
 UNLABELLED = -1
 UNJUDGED = -1
 IGNORE = 255
+LISTED = 200_000
 
 
 @runtime_checkable
@@ -75,7 +77,7 @@ class Subset:
         self.table = table
         own = source.info
         self.info = replace(own, split=split or own.split, classes=classes or own.classes)
-        self.ids = tuple(source.ids[i] for i in self.indices.tolist())
+        self.ids = choose(source.ids, self.indices)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -283,6 +285,12 @@ class Bundle:
             parts += [role, source.fingerprint()]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
-    def split_json(self) -> dict[str, list[str]]:
-        """The ids of each split: what a run keeps as split.json."""
-        return {role: list(source.ids) for role, source in self.splits.items()}
+    def split_json(self) -> dict[str, Any]:
+        """The ids of each split: what a run keeps as split.json. Of a split of more than LISTED
+        pictures {"images": n, "fingerprint": hex}: a million ids would be 50 MB a run, and the
+        recipe's seed cuts them again."""
+        return {
+            role: list(source.ids) if len(source) <= LISTED
+            else {"images": len(source), "fingerprint": source.fingerprint()}
+            for role, source in self.splits.items()
+        }  # fmt: skip

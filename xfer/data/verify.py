@@ -20,17 +20,21 @@ from xfer.errors import DataError
 NAMED = 10
 # smaller sets are looked at anew each time: it takes a second
 REMEMBERED = 2000
+# of larger ones some are drawn: all of ImageNet would take an hour, a stat of each file minutes
+WHOLE, DRAWN = 100_000, 2000
 
 
-def find_bad(source: Source) -> list[tuple[int, str]]:
-    """(index, reason) of every picture of a source that can't be decoded. Threads: one a core.
+def find_bad(source: Source, all: bool = False) -> list[tuple[int, str]]:
+    """(index, reason) of the pictures of a source that can't be decoded. Threads: one a core.
 
     Of large sets it is kept, in $XFER_CACHE/verified.npy, which files were good, by path, size and
-    time of change: the next run looks only at what has changed.
+    time of change: the next run looks only at what has changed. Of more than WHOLE pictures DRAWN
+    are looked at, the same ones each time; `all`: every one.
     """
-    marks = _marks(source) if len(source) >= REMEMBERED else np.zeros(0, np.uint64)
-    known = np.isin(marks, _remembered()) if len(marks) else np.zeros(len(source), bool)
-    todo = np.flatnonzero(~known).tolist()
+    drawn = np.arange(len(source)) if all else looked_at(len(source))
+    marks = _marks(source, drawn) if len(drawn) >= REMEMBERED else np.zeros(0, np.uint64)
+    known = np.isin(marks, _remembered()) if len(marks) else np.zeros(len(drawn), bool)
+    todo = drawn[~known].tolist()
 
     def look(i: int) -> str | None:
         try:
@@ -45,10 +49,15 @@ def find_bad(source: Source) -> list[tuple[int, str]]:
         reasons = list(pool.map(look, todo))
     bad = [(i, why) for i, why in zip(todo, reasons, strict=True) if why is not None]
     if len(marks) and len(todo) > len(bad):
-        good = np.ones(len(source), bool)
-        good[[i for i, _ in bad]] = False
-        _remember(marks[good])
+        _remember(marks[~np.isin(drawn, [i for i, _ in bad])])
     return bad
+
+
+def looked_at(count: int) -> NDArray[np.int64]:
+    """Which of so many pictures are decoded before training: all, or some drawn once for all."""
+    if count <= WHOLE:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(count).choice(count, DRAWN, replace=False))
 
 
 def bad_pictures(name: str, total: int, bad: Sequence[tuple[str, str]]) -> DataError:
@@ -61,15 +70,15 @@ def bad_pictures(name: str, total: int, bad: Sequence[tuple[str, str]]) -> DataE
     )
 
 
-def _marks(source: Source) -> NDArray[np.uint64]:
-    """A number for the state of each picture's file; empty where a source can't tell it."""
-    marks = np.zeros(len(source), np.uint64)
-    for i in range(len(source)):
+def _marks(source: Source, places: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """A number for the state of each of these pictures' files; empty where a source can't tell."""
+    marks = np.zeros(len(places), np.uint64)
+    for k, i in enumerate(places.tolist()):
         state = stamp(source, i)
         if state is None:
             return marks[:0]
         digest = hashlib.blake2b(state.encode("utf-8", "surrogateescape"), digest_size=8)
-        marks[i] = int.from_bytes(digest.digest(), "little")
+        marks[k] = int.from_bytes(digest.digest(), "little")
     return marks
 
 

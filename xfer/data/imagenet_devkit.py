@@ -1,0 +1,133 @@
+"""The development kit of ILSVRC2012: which id is which class, and the labels of the val pictures.
+
+The kit numbers its classes by ILSVRC2012_ID, 1 to 1000, which is not the order of the wnids: a
+truth is followed from ID to wnid, and the wnids, sorted, are the classes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xfer.data.kept_index import state_of
+from xfer.data.wnid import is_wnid
+from xfer.errors import DataError
+
+NAME = "ILSVRC2012_devkit_t12"
+META, TRUTH = "data/meta.mat", "data/ILSVRC2012_validation_ground_truth.txt"
+PAGE = f"{NAME}.tar.gz is on https://image-net.org/challenges/LSVRC/2012/2012-downloads.php"
+NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})")
+
+
+@dataclass(frozen=True)
+class Devkit:
+    """A kit as read.
+
+    place | the archive or folder
+    words | wnid -> words, of the leaves
+    truth | wnid of each val picture, that of ILSVRC2012_val_00000001 first
+    """
+
+    place: Path
+    words: dict[str, str]
+    truth: tuple[str, ...]
+
+    def label(self, name: str) -> str:
+        """The wnid of a val picture, by its name without extension. Raises DataError."""
+        found = NUMBER.fullmatch(name)
+        if found is None or not 1 <= int(found[1]) <= len(self.truth):
+            raise DataError(
+                f"{self.place}: no label for {name}",
+                f"it labels ILSVRC2012_val_00000001 to ILSVRC2012_val_{len(self.truth):08d}",
+            )
+        return self.truth[int(found[1]) - 1]
+
+
+def find_devkit(folder: Path) -> Path | None:
+    """The kit's archive, or the folder that it was unpacked to. Raises DataError where only that
+    of another year is there."""
+    places = [folder / f"{NAME}.tar.gz", folder / f"{NAME}.tgz", folder / f"{NAME}.tar",
+              folder / NAME, folder / "devkit", folder]  # fmt: skip
+    for place in places:
+        if place.is_file() or (place / META).is_file():
+            return place
+    others = sorted(p.name for p in folder.glob("ILSVRC20*devkit*"))
+    if others:
+        raise DataError(f"{folder / others[0]}: the devkit of another year or task", PAGE)
+    return None
+
+
+def devkit_states(place: Path) -> list[str]:
+    """What changes with the kit, for the key of an index."""
+    files = [place] if place.is_file() else [place / META, place / TRUTH]
+    return [state_of(f) for f in files if f.is_file()]
+
+
+def read_devkit(place: Path) -> Devkit:
+    """Reads a kit. Raises DataError where a part is missing, damaged, or of another year."""
+    meta, truth = _parts(place)
+    ids, words = _synsets(place, meta)
+    labels: list[str] = []
+    for number, line in enumerate(truth.split(), 1):
+        if not line.isdigit() or int(line) not in ids:
+            raise DataError(
+                f"{place}: {TRUTH}: line {number}: label {line} is out of range",
+                f"{min(ids)} to {max(ids)} are the classes of its meta.mat",
+            )
+        labels.append(ids[int(line)])
+    return Devkit(place, words, tuple(labels))
+
+
+def _parts(place: Path) -> tuple[bytes, str]:
+    """The bytes of meta.mat, and the text of the ground truth."""
+    try:
+        if place.is_dir():
+            found = {name: (place / name).read_bytes() for name in (META, TRUTH)
+                     if (place / name).is_file()}  # fmt: skip
+            listed = [p.name for p in (place / "data").iterdir()]
+        else:
+            with tarfile.open(place, "r:*") as tar:
+                inside = {m.name.removeprefix("./").partition("/")[2]: m for m in tar.getmembers()}
+                found = {name: _content(tar, inside[name]) for name in (META, TRUTH)
+                         if name in inside}  # fmt: skip
+                listed = [name.rpartition("/")[2] for name in inside]
+    except (OSError, tarfile.TarError, EOFError) as error:
+        raise DataError(f"{place}: cut off or damaged ({error})", PAGE) from None
+    for name in (META, TRUTH):
+        if name not in found:
+            other = next((n for n in listed if re.match(r"ILSVRC20\d\d_validation_gr", n)), "")
+            year = f"; it has {other}, of another year" if other else ""
+            raise DataError(f"{place}: no {name} in it{year}", PAGE)
+    return found[META], found[TRUTH].decode("ascii", "replace")
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(member)
+    return b"" if file is None else file.read()
+
+
+def _synsets(place: Path, meta: bytes) -> tuple[dict[int, str], dict[str, str]]:
+    """ID -> wnid and wnid -> words, of the leaves: those are the classes."""
+    from scipy.io import loadmat
+
+    try:
+        table: Any = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
+        fields = set(table.dtype.names or ())
+        if "ILSVRC2012_ID" not in fields:
+            year = next((f for f in sorted(fields) if f.startswith("ILSVRC")), "no ILSVRC2012_ID")
+            raise DataError(f"{place}: the devkit of another year ({META} has {year})", PAGE)
+        rows = table.reshape(-1)
+        leaves = [r for r in rows if int(r["num_children"]) == 0]
+        ids = {int(r["ILSVRC2012_ID"]): str(r["WNID"]) for r in leaves}
+        words = {str(r["WNID"]): str(r["words"]) for r in leaves}
+    except DataError:
+        raise
+    except Exception as error:  # scipy's reader raises nearly every kind for a damaged file
+        raise DataError(f"{place}: {META} is damaged ({error})", PAGE) from None
+    if not ids or not all(map(is_wnid, ids.values())):
+        raise DataError(f"{place}: {META} lists no classes", PAGE)
+    return ids, words
