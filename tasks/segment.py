@@ -6,22 +6,25 @@ one. Either way scores are read at every pixel by where the maps' cells look.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from xfer.checkpoint import load_weights
 from xfer.data.mask_transforms import MaskItem, MaskTransform, class_weights, mask_statistics
 from xfer.data.stack import stack_padded
 from xfer.errors import XferError
 from xfer.metrics.miou import MeanIoU
 from xfer.nn.decoder import Decoder
 from xfer.nn.dilate import dilate
-from xfer.nn.fcn import FCNHead, FreshTail, after_kernel, padded, padding_for
-from xfer.nn.full_size import ScoreView, best_classes, places_of, windows
+from xfer.nn.fcn import FCNHead, FreshTail, after_kernel, padded, padding_for, start_from
+from xfer.nn.full_size import ScoreView, classes_of_pixels
+from xfer.nn.levels import coarse_to_fine, decoder_levels, fcn_levels
 from xfer.nn.pixel_loss import pixel_cross_entropy, soft_dice
 from xfer.nn.upsample import at_pixels
 from xfer.nn.views import View
@@ -38,8 +41,6 @@ CROP = 384  # the same of a training cut
 FRESH = 5  # channels of fcn's fresh layer, times task.width
 MULTISCALE = (0.75, 1.0, 1.25)
 SKIPS = {"fcn32s": 0, "fcn16s": 1, "fcn8s": 2}
-# strides between which a decoder's maps lie
-FINEST, COARSEST = 4, 32
 
 
 def _o(default: Any, help: str, **rules: Any) -> Any:
@@ -145,12 +146,18 @@ class Segment(Task):
         self.tail: Any = None  # the net's own, as convolutions
         self._padding = 0
         if options.head == "decoder":
-            specs = self._levels(_decoder_levels(backbone))
+            specs = self._levels(decoder_levels(backbone.specs))
             self.options = replace(options, tail="none", levels=tuple(s.name for s in specs))
             backbone.tail = None  # its parameters would neither train nor be used
             self.head: Any = Decoder(specs, count, options.width, options.dropout)
         else:
-            specs = self._levels(_fcn_levels(backbone, options.head))
+            skips = SKIPS[options.head]
+            specs = self._levels(options.levels or fcn_levels(backbone.specs, skips, backbone.name))
+            if len(specs) != skips + 1:
+                raise XferError(
+                    f"task.head={options.head} reads {skips + 1} maps, task.levels names "
+                    f"{len(specs)}"
+                )
             self.options = replace(
                 options, tail=self._choose_tail(specs[0]), levels=tuple(s.name for s in specs)
             )
@@ -167,21 +174,10 @@ class Segment(Task):
             self.options = replace(self.options, staged=False)  # the weights tell the rest
         self.register_buffer("class_weight", None, persistent=False)
 
-    def _levels(self, usual: list[str]) -> list[FeatureSpec]:
+    def _levels(self, usual: Sequence[str]) -> list[FeatureSpec]:
         """The maps that the head reads, coarse to fine."""
-        backbone = self.backbone
-        for name in self.options.levels:
-            if name not in backbone.specs:
-                raise XferError(
-                    f"task.levels: {backbone.name} has no map {name!r}",
-                    f"choose from {', '.join(backbone.specs)}",
-                )
-        specs = [backbone.specs[name] for name in self.options.levels or usual]
-        specs = sorted(specs, key=lambda spec: -spec.stride)
-        if len({spec.stride for spec in specs}) < len(specs):
-            listed = ", ".join(f"{s.name} {s.stride}" for s in specs)
-            raise XferError("task.levels: one map a stride, please", f"strides: {listed}")
-        return specs
+        net = self.backbone
+        return coarse_to_fine(net.specs, self.options.levels or usual, net.name)
 
     def _choose_tail(self, last: FeatureSpec) -> str:
         kind, own, report = self.options.tail, self.backbone.tail, self.backbone.weight_report
@@ -217,13 +213,11 @@ class Segment(Task):
 
     def _start_from_run(self) -> None:
         """Takes over the head of the run that the backbone's weights came from."""
-        from xfer.checkpoint import load_weights
-        from xfer.nn.fcn import start_from
-
         report = self.backbone.weight_report
         if report is None or not report.source.startswith("run:"):
             raise XferError("task.staged needs the run to start from", "--weights run:DIR")
-        tensors = load_weights(_weights_file(report.source))
+        folder = Path(report.source.removeprefix("run:")).expanduser()
+        tensors = load_weights(folder / "best.safetensors")
         own = {k: v for k, v in tensors.items() if not k.startswith("backbone.")}
         filled = start_from(self, own)
         if not filled:
@@ -309,24 +303,15 @@ class Segment(Task):
     @torch.no_grad()
     def predict(self, batch: Batch, tta: str = "none") -> list[MaskPrediction]:
         """The class of each pixel in the pictures' own sizes; large ones window by window."""
-        images, sizes = batch.images, batch.targets["sizes"]
-        originals: list[list[int]] = batch.targets["originals"].tolist()
-        shown: list[list[int]] = sizes.tolist()
-        found = [np.empty(size, np.uint8) for size in originals]
-        window = self.options.window // 32 * 32
-        for y in windows(images.shape[2], window, window // 8, 32):
-            for x in windows(images.shape[3], window, window // 8, 32):
-                part = self.backbone.normalise(images[:, :, y.start : y.stop, x.start : x.stop])
-                inside = sizes - torch.tensor([y.start, x.start], device=sizes.device)
-                inside = inside.clamp(min=1).minimum(inside.new_tensor(part.shape[2:]))
-                views = self._views(part, inside, tta)
-                for n, (size, held) in enumerate(zip(originals, shown, strict=True)):
-                    rows, columns = (places_of(size[a], held[a]) for a in (0, 1))
-                    down = _kept(rows, y.keep_start, y.keep_stop)
-                    across = _kept(columns, x.keep_start, x.keep_stop)
-                    found[n][down, across] = best_classes(
-                        views, self.head.spec, n, rows[down] - y.start, columns[across] - x.start
-                    )
+        targets = batch.targets
+
+        def views(part: Tensor, sizes: Tensor) -> list[ScoreView]:
+            return self._views(self.backbone.normalise(part), sizes, tta)
+
+        found = classes_of_pixels(
+            batch.images, targets["sizes"], targets["originals"], views, self.head.spec,
+            self.options.window,
+        )  # fmt: skip
         return [
             MaskPrediction(name, mask, (mask.shape[0], mask.shape[1]))
             for name, mask in zip(batch.ids, found, strict=True)
@@ -370,12 +355,6 @@ class Segment(Task):
         return f"{self.views[tta]}, {size}, compared in the pictures' own size"
 
 
-def _kept(places: Tensor, start: int, stop: int) -> slice:
-    """Which of a picture's rows or columns lie between two pixels of its scaled version."""
-    first, last = np.searchsorted(places.numpy(), [start - 0.5, stop - 0.5])
-    return slice(int(first), int(last))
-
-
 def _dilate(backbone: Backbone, stride: int) -> None:
     last = (backbone.last,)
     side = backbone.preprocess.size
@@ -386,35 +365,3 @@ def _dilate(backbone: Backbone, stride: int) -> None:
             f"task.dilate={stride}: {backbone.name} still has maps of stride {coarsest}",
             "timm's nets have an option of their own: backbone.output_stride",
         )
-
-
-def _decoder_levels(backbone: Backbone) -> list[str]:
-    """The deepest map of each stride from 4 to 32, without what is only pooled of another one."""
-    chosen: dict[int, str] = {}
-    for name, spec in backbone.specs.items():
-        if FINEST <= spec.stride <= COARSEST and not name.startswith("pool"):
-            chosen[spec.stride] = name
-    return list(chosen.values()) or [backbone.last]
-
-
-def _fcn_levels(backbone: Backbone, head: str) -> list[str]:
-    """The last map, and one of half and of a quarter of its stride: the paper's in VGG."""
-    specs = backbone.specs
-    levels = [backbone.last]
-    for skip in range(SKIPS[head]):
-        stride = specs[backbone.last].stride // 2 ** (skip + 1)
-        fitting = [name for name, spec in specs.items() if spec.stride == stride]
-        if not fitting:
-            raise XferError(
-                f"task.head={head}: {backbone.name} has no map of stride {stride}",
-                "task.head=fcn32s or decoder, or name the maps: task.levels",
-            )
-        pooled = f"pool{4 - skip}"
-        levels.append(pooled if pooled in fitting else fitting[-1])
-    return levels
-
-
-def _weights_file(spec: str) -> Any:
-    from pathlib import Path
-
-    return Path(spec.removeprefix("run:")).expanduser() / "best.safetensors"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from xfer.nn.views import View
 from xfer.types import FeatureSpec
 
 PIECE = 2**24  # scores that are held at a time
+MULTIPLE = 32  # windows start at multiples of it: where cells of the coarsest maps lie
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +107,44 @@ def windows(side: int, window: int, margin: int, multiple: int) -> list[Window]:
         kept = keep_stop
         start += step
     return found
+
+
+def classes_of_pixels(
+    images: Tensor,
+    sizes: Tensor,
+    originals: Tensor,
+    look: Callable[[Tensor, Tensor], Sequence[ScoreView]],
+    spec: FeatureSpec,
+    window: int,
+) -> list[NDArray[np.uint8]]:
+    """The class of every pixel in the pictures' own sizes; of large ones window by window.
+
+    Args:
+        images: (N, 3, H, W), padded right and below; sizes: (N, 2), what of it the pictures fill.
+        originals: (N, 2), H and W of the pictures themselves.
+        look: (a part of the images, the sizes inside of it) -> its views.
+        spec: geometry of their scores; window: side, pixels of the batch.
+    """
+    window = window // MULTIPLE * MULTIPLE
+    shown, whole = sizes.tolist(), originals.tolist()
+    found = [np.empty(size, np.uint8) for size in whole]
+    for y in windows(images.shape[2], window, window // 8, MULTIPLE):
+        for x in windows(images.shape[3], window, window // 8, MULTIPLE):
+            part = images[:, :, y.start : y.stop, x.start : x.stop]
+            inside = sizes - torch.tensor([y.start, x.start], device=sizes.device)
+            inside = inside.clamp(min=1).minimum(inside.new_tensor(part.shape[2:]))
+            views = look(part, inside)
+            for n, (size, held) in enumerate(zip(whole, shown, strict=True)):
+                rows, columns = (places_of(size[axis], held[axis]) for axis in (0, 1))
+                down = _kept(rows, y.keep_start, y.keep_stop)
+                across = _kept(columns, x.keep_start, x.keep_stop)
+                found[n][down, across] = best_classes(
+                    views, spec, n, rows[down] - y.start, columns[across] - x.start
+                )
+    return found
+
+
+def _kept(places: Tensor, start: int, stop: int) -> slice:
+    """Which of a picture's rows or columns lie between two pixels of its scaled version."""
+    first, last = np.searchsorted(places.numpy(), [start - 0.5, stop - 0.5])
+    return slice(int(first), int(last))

@@ -1,0 +1,56 @@
+"""Which maps of a net a segmentation head reads, by their strides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from xfer.errors import XferError
+from xfer.types import FeatureSpec
+
+Specs = Mapping[str, FeatureSpec]  # shallow to deep
+# strides between which a decoder's maps lie
+FINEST, COARSEST = 4, 32
+
+
+def decoder_levels(specs: Specs) -> list[str]:
+    """The deepest map of each stride from 4 to 32, without what is only pooled of another one."""
+    chosen: dict[int, str] = {}
+    for name, spec in specs.items():
+        if FINEST <= spec.stride <= COARSEST and not name.startswith("pool"):
+            chosen[spec.stride] = name
+    return list(chosen.values()) or [list(specs)[-1]]
+
+
+def fcn_levels(specs: Specs, skips: int, net: str) -> list[str]:
+    """The last map, and for each skip one of half the stride: the paper's pool4 and pool3, where
+    the net has them at that stride, else the deepest.
+
+    Raises: XferError where there is none; `net` is its name.
+    """
+    last = list(specs)[-1]
+    levels = [last]
+    for skip in range(skips):
+        stride = specs[last].stride // 2 ** (skip + 1)
+        fitting = [name for name, spec in specs.items() if spec.stride == stride]
+        if not fitting:
+            raise XferError(
+                f"fcn{32 // 2**skips}s: {net} has no map of stride {stride}",
+                "task.head=fcn32s or decoder, or name the maps: task.levels",
+            )
+        pooled = f"pool{4 - skip}"
+        levels.append(pooled if pooled in fitting else fitting[-1])
+    return levels
+
+
+def coarse_to_fine(specs: Specs, names: Sequence[str], net: str) -> list[FeatureSpec]:
+    """The named maps, coarse to fine. Raises XferError for unknown ones and for two of a stride."""
+    for name in names:
+        if name not in specs:
+            raise XferError(
+                f"task.levels: {net} has no map {name!r}", f"choose from {', '.join(specs)}"
+            )
+    found = sorted((specs[name] for name in names), key=lambda spec: -spec.stride)
+    if len({spec.stride for spec in found}) < len(found):
+        listed = ", ".join(f"{spec.name} {spec.stride}" for spec in found)
+        raise XferError("task.levels: one map a stride, please", f"strides: {listed}")
+    return found
