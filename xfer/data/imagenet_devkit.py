@@ -123,7 +123,8 @@ def _synsets(place: Path, meta: bytes) -> tuple[dict[int, str], dict[str, str]]:
         rows = table.reshape(-1)
         leaves = [r for r in rows if int(r["num_children"]) == 0]
         ids = {int(r["ILSVRC2012_ID"]): str(r["WNID"]) for r in leaves}
-        words = {str(r["WNID"]): str(r["words"]) for r in leaves}
+        # an empty text is read as an empty array
+        words = {str(r["WNID"]): str(r["words"]) for r in leaves if isinstance(r["words"], str)}
     except DataError:
         raise
     except Exception as error:  # scipy's reader raises nearly every kind for a damaged file

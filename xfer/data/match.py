@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,8 @@ def match_classes(
     own = source.info.classes
     if own == classes:
         return source, []
-    pairs = {name: _partner(name, classes, where) for name in used_classes(source)}
+    partners = _Partners(classes, where)
+    pairs = {name: partners.of(name) for name in used_classes(source)}
     missing = [name for name, partner in pairs.items() if partner is None]
     if missing:
         raise DataError(
@@ -56,16 +58,33 @@ def used_classes(source: Source) -> tuple[str, ...]:
     return classes if used.all() else tuple(np.array(classes, dtype=object)[used])
 
 
-def _partner(name: str, classes: Sequence[str], where: str) -> str | None:
-    if name in classes:
-        return name
-    for form in (nfc, lambda text: nfc(text).casefold(), leading_wnid):
-        found = [c for c in classes if form(c) == form(name)] if form(name) else []
-        if len(found) > 1:
-            raise DataError(f"{where}: {name!r} may be any of {listed(found)}", "make them equal")
-        if found:
-            return found[0]
-    return None
+class _Partners:
+    """Which of some classes another name means, looked up by each form of it."""
+
+    forms: ClassVar = (nfc, lambda text: nfc(text).casefold(), leading_wnid)
+
+    def __init__(self, classes: Sequence[str], where: str) -> None:
+        self.where, self.own = where, set(classes)
+        self.by_form: list[dict[str, list[str]]] = []
+        for form in self.forms:
+            called: dict[str, list[str]] = {}
+            for name in classes:
+                called.setdefault(form(name), []).append(name)
+            self.by_form.append(called)
+
+    def of(self, name: str) -> str | None:
+        """The class that is meant; None where there is none. Raises DataError for several."""
+        if name in self.own:
+            return name
+        for form, called in zip(self.forms, self.by_form, strict=True):
+            found = called.get(key, []) if (key := form(name)) else []
+            if len(found) > 1:
+                raise DataError(
+                    f"{self.where}: {name!r} may be any of {listed(found)}", "make them equal"
+                )
+            if found:
+                return found[0]
+        return None
 
 
 def listed(names: Sequence[str], many: int = 10) -> str:
