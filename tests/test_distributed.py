@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from xfer.evaluate import evaluate
 from xfer.run import Run
 
 # 65 pictures a batch do not divide by two: the shares are uneven
@@ -63,3 +64,12 @@ def test_an_error_in_two_processes_ends_both(tmp_path: Path) -> None:
     done = launch(tmp_path, 2, **{"optim.freeze": "conv9"})
     assert done.returncode != 0
     assert "conv9" in done.stderr
+
+
+def test_what_is_scored_by_two_processes_is_what_is_saved(tmp_path: Path) -> None:
+    # each process's batch norm has last seen pictures of its own
+    done = launch(tmp_path, 2, **{"backbone.batch_norm": True})
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = json.loads((tmp_path / "run2" / "result.json").read_text())["metrics"]
+    again = evaluate(tmp_path / "run2")["metrics"]
+    assert again["loss"] == pytest.approx(told["loss"], rel=1e-5)

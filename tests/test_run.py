@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,6 +67,24 @@ def test_what_a_killed_start_left_is_not_in_the_way(tmp_path: Path) -> None:
     assert Run.create(RECIPE, tmp_path).exists
 
 
+def test_what_a_killed_process_left_half_written_is_swept_away(tmp_path: Path) -> None:
+    run = Run.create(RECIPE, tmp_path)
+    run.save_state({"step": 1})
+    for name in (".best.safetensors.a1.tmp", "last/.state.pt.b2.tmp"):
+        (tmp_path / name).write_bytes(b"half")
+    run.sweep()
+    assert sorted(p.name for p in tmp_path.rglob("*.*")) == ["recipe.toml", "state.pt"]
+
+
+def test_runs_that_start_together_get_a_folder_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: Run.create(RECIPE, None).path, range(16)))
+    assert len(set(made)) == 16
+
+
 def test_opening_what_is_no_run_says_so(tmp_path: Path) -> None:
     with pytest.raises(XferError, match=r"recipe\.toml"):
         Run.open(tmp_path)
@@ -82,7 +101,8 @@ def test_a_log_line_that_was_cut_off_is_left_out_and_rewinding_drops_later_steps
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write('{"event": "train", "st')
     assert [e["step"] for e in run.events()] == [1, 2, 3]
-    run.rewind_log(2)
+    run.log("eval", step=2)
+    run.rewind_log(2, evaluated=1)
     run.log("resume", step=2)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [(e["event"], e["step"]) for e in lines] == [("train", 1), ("train", 2), ("resume", 2)]

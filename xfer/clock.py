@@ -12,24 +12,29 @@ class Clock:
     """Measures the loop: images a second, the share spent waiting for data, when to save."""
 
     def __init__(self, job: Job) -> None:
-        self.restart(job)
+        self.step, self.took, self.wait = job.step, 0.0, 0.0
+        self.go_on(job)
         self.last_save = time.perf_counter()
         self.save_cost = 0.0
         self.saved_step = job.step
 
-    def restart(self, job: Job) -> None:
-        """Forgets what passed since the last event; evaluation is not training time."""
-        self.start, self.step, self.waited = time.perf_counter(), job.step, job.train.waited
+    def pause(self, job: Job) -> None:
+        """Counts the seconds up to now; those of evaluating and saving are not training time."""
+        took, wait = time.perf_counter() - self.start, job.train.waited - self.waited
+        self.took, self.wait = self.took + took, self.wait + wait
+        job.seconds, job.waited = job.seconds + took, job.waited + wait
+
+    def go_on(self, job: Job) -> None:
+        """Training begins, or goes on after a pause."""
+        self.start, self.waited = time.perf_counter(), job.train.waited
 
     def event(self, job: Job, losses: dict[str, float], lr: float) -> dict[str, Any]:
         """What log.jsonl says of the steps since the last event."""
-        now = time.perf_counter()
-        took = max(now - self.start, 1e-9)
-        wait = job.train.waited - self.waited
+        self.pause(job)
+        took, wait = max(self.took, 1e-9), self.wait
         images = (job.step - self.step) * job.global_batch
-        job.seconds += took
-        job.waited += wait
-        self.restart(job)
+        self.step, self.took, self.wait = job.step, 0.0, 0.0
+        self.go_on(job)
         return {
             "step": job.step,
             "epoch": round(job.step / job.epoch_steps, 4),
@@ -52,4 +57,4 @@ class Clock:
     def saved(self, job: Job, cost: float) -> None:
         now = time.perf_counter()
         self.save_cost, self.last_save, self.saved_step = cost, now, job.step
-        self.restart(job)
+        self.go_on(job)

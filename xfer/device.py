@@ -224,6 +224,17 @@ def share(value: Any, place: Place) -> Any:
     return gather(value, place)[0]
 
 
+def share_buffers(module: torch.nn.Module, place: Place) -> None:
+    """Gives every process rank 0's buffers, the ones that are saved.
+
+    Each process's batch norms have seen its own pictures last; training evens that out only as the
+    next step begins.
+    """
+    if place.world > 1:
+        for buffer in module.buffers():
+            dist.broadcast(buffer, 0)
+
+
 def average(losses: dict[str, float], place: Place) -> dict[str, float]:
     """The mean over processes."""
     if place.world == 1:

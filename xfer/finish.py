@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xfer import checkpoint
+from xfer.device import share_buffers
 from xfer.evaluate import score, view_protocol
 from xfer.run import SCHEMA, Run
 from xfer.task import Metric
@@ -21,6 +22,7 @@ def finish(job: Job, run: Run, show: Progress) -> dict[str, Any]:
     """Scores what is left to score and writes the run's last files; returns result.json."""
     place, tta = job.place, job.recipe.eval.tta
     splits = job.bundle.splits
+    share_buffers(job.final_task(), place)
     if "val" not in splits:
         job.best = {"score": 0.0, "step": job.step}
         if place.main:

@@ -11,7 +11,15 @@ from typing import Any
 
 from xfer import checkpoint
 from xfer.clock import Clock
-from xfer.device import agree, average, gather, placed, random_states, share
+from xfer.device import (
+    agree,
+    average,
+    gather,
+    placed,
+    random_states,
+    share,
+    share_buffers,
+)
 from xfer.errors import XferError
 from xfer.evaluate import score
 from xfer.finish import finish
@@ -108,11 +116,13 @@ def train(job: Job, run: Run, show: Progress, stop: StopFlag) -> None:
     with contextlib.closing(job.batches()) as batches:
         while True:
             if job.evaluation_due():
+                clock.pause(job)
                 evaluate_now(job, run, show)
-                clock.restart(job)
+                clock.go_on(job)
             if job.finished():
                 break
             if job.step % job.epoch_steps == 0 and agree(clock.worth_saving(job), place):
+                clock.pause(job)
                 clock.saved(job, save(job, run))
 
             batch = next(batches)
@@ -131,6 +141,7 @@ def train(job: Job, run: Run, show: Progress, stop: StopFlag) -> None:
                 show.step(job, event)
             asked = agree(stop.asked, place)
             if asked or agree(clock.save_due(job), place):
+                clock.pause(job)
                 clock.saved(job, save(job, run))
             if asked:
                 raise Interrupted(run.path)
@@ -140,6 +151,7 @@ def evaluate_now(job: Job, run: Run, show: Progress) -> None:
     """Scores the val split and keeps the weights if they are the best so far."""
     job.evaluated = job.step
     tta = job.quick_tta
+    share_buffers(job.final_task(), job.place)
     metric = score(job.final_task(), job.val_loader(), job.place, tta, show.tick("val"))
     metrics = metric.compute()
     value = float(metrics[metric.primary])
@@ -204,7 +216,8 @@ def _resume(job: Job, run: Run, show: Progress) -> None:
     if job.place.main:
         if not (run.path / "model.json").is_file() or not (run.path / "classes.txt").is_file():
             _write_start(job, run)
-        run.rewind_log(job.step)
+        run.sweep()
+        run.rewind_log(job.step, job.evaluated)
         run.log("resume", step=job.step)
     show.resumed(job, run)
 

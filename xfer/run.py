@@ -11,6 +11,7 @@ classes.txt  split.json  plots/  predictions/
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
@@ -43,7 +44,7 @@ class Run:
 
         Raises XferError where a run or other files are in the way.
         """
-        path = out or _free_name(recipe)
+        path = out or _new_folder(recipe)
         run = Run.check_free(path, overwrite)
         if overwrite:
             run.clear()
@@ -112,9 +113,14 @@ class Run:
         for folder in ("plots", "predictions"):
             for file in (self.path / folder).glob("*.*"):
                 file.unlink()
-        if (self.path / "last").is_dir():
-            for file in (self.path / "last").glob(".state.pt.*.tmp"):
-                file.unlink()
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Removes what a process left half written that was killed."""
+        for folder in (self.path, self.path / "last", self.path / ".last.tmp"):
+            for file in folder.glob(".*.tmp"):
+                if file.is_file():
+                    file.unlink()
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Writes one of the run's json files, whole or not at all."""
@@ -159,21 +165,35 @@ class Run:
                 found.append(event)  # pyright: ignore[reportUnknownArgumentType]
         return found
 
-    def rewind_log(self, step: int) -> None:
-        """Drops the events after `step`: what comes next happens once more."""
-        kept = [e for e in self.events() if e.get("step", 0) <= step]
+    def rewind_log(self, step: int, evaluated: int) -> None:
+        """Drops the events after `step`, and evaluations after `evaluated`: what comes next happens
+        once more."""
+        last = {"eval": evaluated}
+        kept = [e for e in self.events() if e.get("step", 0) <= last.get(e.get("event"), step)]
         with replacing(self.path / "log.jsonl") as temporary:
             text = "".join(json.dumps(e, ensure_ascii=False) + "\n" for e in kept)
             temporary.write_text(text, encoding="utf-8")
 
 
-def _free_name(recipe: Recipe) -> Path:
+def _new_folder(recipe: Recipe) -> Path:
+    """Makes runs/<task>-<backbone>-<data>-<n> with the first n that no other run has taken.
+
+    Raises: XferError where it can't be made.
+    """
     data = re.sub(r"[^\w.-]+", "_", Path(recipe.data.source.rstrip("/")).name) or "data"
     stem = f"{recipe.task}-{recipe.backbone}-{data}".replace(":", "_").replace("/", "_")
-    number = 1
-    while (Path("runs") / f"{stem}-{number}").exists():
-        number += 1
-    return Path("runs") / f"{stem}-{number}"
+    for number in itertools.count(1):
+        path = Path("runs") / f"{stem}-{number}"
+        try:
+            path.mkdir(parents=True)  # two runs that start together get a folder each
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise XferError(
+                f"{path} can't be made: {error.strerror}", "choose another --out"
+            ) from None
+        return path
+    raise AssertionError("numbers end")
 
 
 def environment(**extra: Any) -> dict[str, Any]:

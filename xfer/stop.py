@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import threading
 from pathlib import Path
@@ -13,7 +14,9 @@ class Interrupted(KeyboardInterrupt):
     """Training was asked to stop; its state is saved in `path`."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(f"interrupted; go on with: xfer finetune --resume {path}")
+        super().__init__(
+            f"interrupted; go on with: xfer finetune --resume {shlex.quote(str(path))}"
+        )
         self.path = path
 
 
