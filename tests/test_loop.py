@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,9 +17,11 @@ import torch
 
 import xfer
 from xfer import checkpoint
+from xfer.clock import Clock
 from xfer.device import Place
 from xfer.errors import DataError, DivergedError, XferError
-from xfer.job import Job, open_recipe_data
+from xfer.evaluate import evaluate
+from xfer.job import Job, absolute, open_recipe_data
 from xfer.loop import Summary, fit
 from xfer.recipe import DataTable, OptimTable, Recipe, RunTable, ScheduleTable
 from xfer.run import Run
@@ -178,6 +182,72 @@ def test_a_head_on_an_earlier_map_trains_with_what_is_below_it_frozen_then_thawe
     assert not trunk[1].training  # a frozen batch norm keeps its statistics
     done = train(tmp_path / "run", changed(recipe, optim={"freeze_epochs": 1}))
     assert done.result["steps"] == 4
+
+
+@pytest.mark.parametrize(
+    ("tables", "world", "message"),
+    [
+        ({"data": {"batch": 1}}, 2, "a batch of 1 can't be shared by 2 processes"),
+        ({"data": {"balance": True, "window": 64}}, 1, "data.balance draws from all"),
+        ({"data": {"val": "none"}, "schedule": {"name": "plateau"}}, 1, "schedule.name=plateau"),
+        ({"data": {"val": "none"}, "schedule": {"stop_after": 2}}, 1, "schedule.stop_after waits"),
+    ],
+)
+def test_settings_that_would_count_for_nothing_are_refused(
+    tables: dict[str, dict[str, Any]], world: int, message: str
+) -> None:
+    recipe = changed(**tables)
+    with pytest.raises(XferError, match=message):
+        Job(recipe, Place(torch.device("cpu"), "fp32", 0, world), open_recipe_data(recipe))
+
+
+def test_every_second_of_training_counts_and_none_of_evaluating(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    job: Any = SimpleNamespace(
+        step=0, seconds=0.0, waited=0.0, global_batch=10, epoch_steps=8,
+        train=SimpleNamespace(waited=0.0), place=CPU,
+    )  # fmt: skip
+    clock = Clock(job)
+    now[0], job.step, job.train.waited = 4.0, 4, 1.0
+    clock.pause(job)  # an evaluation between two events
+    now[0] = 50.0
+    clock.go_on(job)
+    now[0], job.step, job.train.waited = 56.0, 10, 2.0
+    event = clock.event(job, {"loss": 1.0}, 0.1)
+    assert (event["images_per_second"], event["data_wait"]) == (10.0, 0.2)
+    assert (job.seconds, job.waited) == (10.0, 2.0)
+
+
+def test_a_run_in_fp16_is_scored_where_there_is_none(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    shutil.copytree(whole, tmp_path / "run")
+    file = tmp_path / "run" / "recipe.toml"
+    file.write_text(file.read_text().replace('precision = "fp32"', 'precision = "fp16"'))
+    assert evaluate(tmp_path / "run")["metrics"]["top1"] > 0.2
+
+
+def test_a_folder_called_like_the_published_weights_is_not_taken_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("imagenet", "mine.pth"):
+        (tmp_path / name).mkdir()
+    assert absolute(replace(TINY, weights="imagenet")).weights == "imagenet"
+    assert absolute(replace(TINY, weights="mine.pth")).weights == str(tmp_path / "mine.pth")
+
+
+def test_the_line_that_resumes_can_be_typed_as_it_is() -> None:
+    assert "--resume 'my runs/1'" in str(Interrupted(Path("my runs/1")))
+
+
+def test_resuming_from_python_takes_nothing_else(whole: Path) -> None:
+    with pytest.raises(XferError, match="own recipe"):
+        xfer.finetune(resume=whole, epochs=9)
 
 
 def test_resuming_a_finished_run_changes_nothing(whole: Path) -> None:

@@ -59,6 +59,14 @@ def test_a_call_s_arguments_are_flags_or_keys(opened: list[dict[str, Any]]) -> N
     assert "epochs" in (caught.value.hint or "")
 
 
+def test_epochs_that_were_asked_for_count_in_a_recipe_of_steps(tmp_path: Path) -> None:
+    file = tmp_path / "r.toml"
+    file.write_text('extends = "classify/digits"\n[schedule]\nsteps = 500\n')
+    assert build_recipe("digits", recipe=str(file)).schedule.steps == 500
+    asked = build_recipe("digits", recipe=str(file), settings={"epochs": 2}).schedule
+    assert (asked.epochs, asked.steps, asked.min_steps) == (2, 0, 0)
+
+
 def test_a_recipe_of_another_task_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("xfer.task.names", lambda: ["classify", "detect"])
     with pytest.raises(XferError, match="classify/default is for classify, not for detect"):

@@ -5,24 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from xfer.errors import XferError
 from xfer.loop import Summary, fit
 from xfer.recipe_file import build_recipe
 
 
-def finetune(data: Any, task: str = "", *, out: Any = None, recipe: str = "",
+def finetune(data: Any = "", task: str = "", *, out: Any = None, recipe: str = "",
              verbosity: int = 0, overwrite: bool = False, resume: Any = None,
              **settings: Any) -> Summary:  # fmt: skip
     """`xfer finetune` from Python: flags are arguments, `a__b=value` sets the recipe's a.b.
 
     Args:
-        data: a spec: NAME, PATH or FORMAT:PATH.
+        data: a spec: NAME, PATH or FORMAT:PATH; the recipe's own when left out.
         task: classify, ...; found from the data when left out.
-        out, recipe, overwrite, resume: as on the command line.
+        out, recipe, overwrite, resume: as on the command line; resume goes with verbosity alone.
         settings: epochs=20, backbone="alexnet", optim__ema=0.98, ...
 
     Returns: the run: `.result`, `.path`, `.predict(images)`.
     """
     if resume is not None:
+        if data or task or out or recipe or overwrite or settings:
+            raise XferError("resume goes on by the run's own recipe", "xfer.finetune(resume=RUN)")
         return fit(resume=Path(resume), verbosity=verbosity)
     built = build_recipe(str(data), task, recipe, settings)
     return fit(built, Path(out) if out else None, overwrite=overwrite, verbosity=verbosity)

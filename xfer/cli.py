@@ -224,11 +224,11 @@ def evaluate(
     ] = "",
     tta: Tta = "",
     batch: Annotated[
-        int, typer.Option(metavar="N", help="pictures at a time; 0: the run's own")
+        int, typer.Option(metavar="N", min=0, help="pictures at a time; 0: the run's own")
     ] = 0,
     device: Device = "auto",
     workers: Annotated[
-        int, typer.Option(metavar="N", help="loader threads; -1: one a core, 0: in line")
+        int, typer.Option(metavar="N", min=-1, help="loader threads; -1: one a core, 0: in line")
     ] = -1,
     out: Annotated[
         Path | None,

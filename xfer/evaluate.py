@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from xfer import task as tasks
-from xfer.device import Place, gather, placed
-from xfer.errors import DataError
+from xfer.device import Place, find_device, find_precision, gather, placed
+from xfer.errors import DataError, XferError
 from xfer.run import Run
 from xfer.task import Metric, Task
 
 if TYPE_CHECKING:
     from xfer.data.loader import Loader
     from xfer.data.source import Bundle, Source
-    from xfer.recipe import Recipe
     from xfer.frozen import FrozenLoader
+    from xfer.recipe import Recipe
 
 
 @torch.inference_mode()
@@ -79,7 +79,8 @@ def evaluate(
 
     folder = Run.open(Path(run))
     recipe = folder.recipe()
-    with placed(device, recipe.run.precision if device == "auto" else "auto") as place:
+    precision = _usable_precision(recipe) if device == "auto" else "auto"
+    with placed(device, precision) as place:
         model = load(folder.path, place=place)
         tta = tta or recipe.eval.tta
         bundle, role = open_split(recipe, model.task, data, split)
@@ -96,6 +97,14 @@ def evaluate(
             "metrics": metric.compute(),
             "protocol": {**metric.protocol(), **view_protocol(model.task, tta)},
         }
+
+
+def _usable_precision(recipe: Recipe) -> str:
+    """The run's own; auto where the device that is here lacks it, as a CPU does fp16."""
+    try:
+        return find_precision(recipe.run.precision, find_device())
+    except XferError:
+        return "auto"
 
 
 def open_split(recipe: Recipe, task: Task, data: str = "", split: str = "") -> tuple[Bundle, str]:

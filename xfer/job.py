@@ -20,6 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from xfer import task as tasks
 from xfer.backbones.build import create_backbone
+from xfer.backbones.weights import WORDS
 from xfer.data.boxes import category_ids
 from xfer.data.loader import Loader
 from xfer.data.open import open_data
@@ -76,13 +77,34 @@ def absolute(recipe: Recipe) -> Recipe:
 
     return replace(
         recipe,
-        weights=full(recipe.weights),
+        # a folder may be called imagenet
+        weights=recipe.weights if recipe.weights in WORDS else full(recipe.weights),
         task_options={
             k: full(v) if isinstance(v, str) and ":" in v else v
             for k, v in recipe.task_options.items()
         },
         data=replace(recipe.data, source=full(recipe.data.source), images=full(recipe.data.images)),
     )
+
+
+def _check_fits(recipe: Recipe, place: Place, bundle: Bundle) -> None:
+    """Raises XferError for settings that would count for nothing with these data and processes."""
+    data, schedule = recipe.data, recipe.schedule
+    if data.batch < place.world:
+        raise XferError(
+            f"a batch of {data.batch} can't be shared by {place.world} processes",
+            f"--batch {place.world} or more",
+        )
+    if data.balance and data.window:
+        raise XferError(
+            "data.balance draws from all pictures, data.window from a few at a time",
+            "data.window=0 or data.balance=false",
+        )
+    waits = "schedule.name=plateau" if schedule.name == "plateau" else "schedule.stop_after"
+    if "val" not in bundle.splits and (schedule.name == "plateau" or schedule.stop_after):
+        raise XferError(
+            f"{waits} waits for scores, and there is no val split", "leave out --val none"
+        )
 
 
 class Job:
@@ -97,6 +119,7 @@ class Job:
 
     def __init__(self, recipe: Recipe, place: Place, bundle: Bundle) -> None:
         self.recipe, self.place, self.bundle = recipe, place, bundle
+        _check_fits(recipe, place, bundle)
         seed_everything(recipe.run.seed)
         self.task = build_task(recipe, bundle)
         train = bundle.splits["train"]

@@ -82,7 +82,9 @@ class ScheduleTable:
         "cosine", "shape", choices=("cosine", "linear", "onecycle", "step", "plateau", "constant")
     )
     warmup: float = _f(0.0, "linear warm-up, epochs", min=0)
-    milestones: tuple[float, ...] = _f((), "step: shares of the run after which the rate drops")
+    milestones: tuple[float, ...] = _f(
+        (), "step: shares of the run after which the rate drops, 0..1", above=0, max=1
+    )
     gamma: float = _f(0.1, "step and plateau: the rate is multiplied by this", above=0, max=1)
     patience: int = _f(3, "plateau: evaluations without a gain before the rate drops", min=1)
     final: float = _f(0.0, "cosine, linear: the last rate, as a share of the peak", min=0, max=1)

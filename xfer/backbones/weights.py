@@ -13,6 +13,7 @@ from xfer.backbones.base import Backbone
 from xfer.backbones.files import digest, read_weights
 from xfer.errors import DataError
 
+WORDS = ("imagenet", "none")  # what `weights` may be beside files and runs
 _WRAPPERS = ("module.", "backbone.", "model.", "_orig_mod.")
 
 
