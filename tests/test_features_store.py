@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from xfer.errors import DataError
-from xfer.features import Features, read_features, write_features
+from xfer.features import Features, read_features, store, write_features
 from xfer.features.store import Spool, spool_folder
 
 
@@ -82,6 +82,14 @@ def test_rows_left_by_a_dead_process_are_removed_and_those_of_a_living_one_kept(
     assert not dead.exists()
     assert living.exists()
     assert not list(mine.iterdir())
+
+
+def test_a_process_is_not_asked_for_where_asking_would_interrupt_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setattr("os.kill", lambda *_: pytest.fail("Ctrl-C was sent"))
+    assert store._alive(1)
 
 
 def test_multilabel_and_no_pictures(tmp_path: Path) -> None:

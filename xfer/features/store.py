@@ -17,6 +17,7 @@ import json
 import os
 import shutil
 import socket
+import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -247,6 +248,8 @@ def spool_folder(out: Path) -> Path:
 
 
 def _alive(process: int) -> bool:
+    if sys.platform == "win32":
+        return True  # there, signal 0 is Ctrl-C
     try:
         os.kill(process, 0)
     except ProcessLookupError:
