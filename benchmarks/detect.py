@@ -7,7 +7,7 @@ ours         the task detect with the same map, pooling, head width, anchors, pr
 
 Both see the same pictures (480 x 640, 15 boxes each) and have conv1 frozen. A train step is:
 from uint8 pictures and boxes on the device to updated weights, two pictures a batch; inference:
-from four uint8 pictures to suppressed boxes. Both have made some steps on the pictures before, so
+from four uint8 pictures to suppressed boxes, 300 regions each. Both have made some steps on the pictures before, so
 that scores are not all alike. Ratios are torchvision's seconds over ours: the larger, the faster
 we are. --accuracy also trains both to the end on BCCD (from XFER_TEST_DATA) and scores them.
 """
@@ -32,6 +32,8 @@ OPTIONS: dict[str, Any] = {
     "levels": ["conv5"], "pool": "align", "head": "fc", "head_width": 1024, "regions": 128,
     "rpn_train": [2000, 1000], "rpn_test": [1000, 300], "rpn_width": 256, "rpn_batch": 256,
     "anchors": list(ANCHORS), "nms": 0.3, "least_score": 0.05,
+    # of overlapping proposals so many are left that both nets keep all 300
+    "rpn_nms": 0.9,
 }  # fmt: skip
 WARM_STEPS = 12
 VARIANTS = ("torchvision", "fp32", "auto")
@@ -82,7 +84,7 @@ def torchvision_net(classes: int = CLASSES, weights: str = "") -> Any:
         trunk, classes + 1, min_size=HEIGHT, max_size=round(HEIGHT * 5 / 3),
         rpn_anchor_generator=generator, rpn_pre_nms_top_n_train=train[0],
         rpn_post_nms_top_n_train=train[1], rpn_pre_nms_top_n_test=test[0],
-        rpn_post_nms_top_n_test=test[1], box_batch_size_per_image=OPTIONS["regions"],
+        rpn_post_nms_top_n_test=test[1], rpn_nms_thresh=OPTIONS["rpn_nms"], box_batch_size_per_image=OPTIONS["regions"],
         box_roi_pool=MultiScaleRoIAlign(["0"], 7, 2), box_nms_thresh=OPTIONS["nms"],
         box_score_thresh=OPTIONS["least_score"],
     )  # fmt: skip

@@ -98,6 +98,10 @@ class Options:
     )
     long_side: int = _o(0, "the most that a long side may have, pixels; 0: 5/3 of data.size", min=0)
     nms: float = _o(0.3, "overlap above which the worse of two found boxes goes", min=0, max=1)
+    vote: float = _o(
+        0.0, "found boxes are averaged with those that overlap them by this much; 0: not",
+        min=0, max=1,
+    )  # fmt: skip
     least_score: float = _o(0.01, "found boxes under this score are dropped", min=0, max=1)
     most_boxes: int = _o(100, "found boxes a picture, at most", min=1)
     primary: str = _o(
@@ -336,7 +340,12 @@ class Detect(Task):
             kept, score, label = (
                 t.cpu()
                 for t in best_boxes(
-                    where, own[:, :-1], options.nms, options.least_score, options.most_boxes
+                    where,
+                    own[:, :-1],
+                    options.nms,
+                    options.least_score,
+                    options.most_boxes,
+                    options.vote,
                 )
             )
             kept = clip(kept * (original / size).cpu().flip(0).repeat(2), original.cpu())

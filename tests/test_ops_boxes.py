@@ -166,3 +166,13 @@ def test_the_best_boxes_are_chosen_a_class_at_a_time() -> None:
     agnostic, _, label = best_boxes(where[:, :1], scores, 1.0, 0.1, 10)
     assert label.tolist() == [0, 0, 1] and agnostic[2].tolist() == [0, 0, 10, 10]
     assert len(best_boxes(where, scores, 0.5, 0.1, 1)[0]) == 1
+
+
+def test_boxes_that_overlap_vote_by_their_scores() -> None:
+    where = torch.tensor([[[0.0, 0, 10, 10]], [[0.0, 0, 10, 14]], [[0.0, 0, 40, 40]]])
+    scores = torch.tensor([[0.6, 0.0], [0.2, 0.5], [0.1, 0.0]])
+    kept, score, label = best_boxes(where, scores, 0.5, 0.05, 10, vote=0.6)
+    assert score.tolist() == pytest.approx([0.6, 0.5, 0.1]) and label.tolist() == [0, 1, 0]
+    assert kept[0].tolist() == pytest.approx([0, 0, 10, 11])
+    assert kept[1].tolist() == [0, 0, 10, 14], "other classes have no vote"
+    assert kept[2].tolist() == [0, 0, 40, 40]

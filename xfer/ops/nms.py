@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import nms
 
+from xfer.ops.boxes import iou_xyxy
+
 
 def class_nms(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float, most: int) -> Tensor:
     """Indices of the boxes that are kept, scores falling, at most `most`.
@@ -22,13 +24,15 @@ def class_nms(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float, m
 
 
 def best_boxes(
-    boxes: Tensor, scores: Tensor, threshold: float, least: float, most: int
+    boxes: Tensor, scores: Tensor, threshold: float, least: float, most: int, vote: float = 0.0
 ) -> tuple[Tensor, Tensor, Tensor]:
     """What a picture's regions amount to: every class of a region is a candidate of its own.
 
     Args:
         boxes: (R, C, 4), or (R, 1, 4) where all classes share a box; scores: (R, C).
         threshold: of overlap; least: scores under it are dropped; most: boxes that are kept.
+        vote: where positive, a kept box becomes the mean, by score, of the boxes of its class that
+            overlap it by this much (Gidaris and Komodakis 2015, sec. 5).
 
     Returns: boxes (K, 4), scores (K,) falling, labels int64 (K,).
     """
@@ -38,4 +42,10 @@ def best_boxes(
     real = ((where[:, 2:] - where[:, :2]) > 0).all(1)
     where, score, label = where[real], score[real], label[real]
     kept = class_nms(where, score, label, threshold, most)
-    return where[kept], score[kept], label[kept]
+    found = where[kept]
+    if vote > 0 and len(found):
+        alike = label[kept][:, None] == label
+        weight = score * (alike & (iou_xyxy(found, where) >= vote))
+        # every box votes for itself, so that the sum is positive
+        found = (weight @ where) / weight.sum(1, keepdim=True)
+    return found, score[kept], label[kept]
