@@ -17,6 +17,8 @@ from xfer.backbones.build import create_backbone
 from xfer.data.loader import Loader
 from xfer.data.source import Bundle
 from xfer.errors import XferError
+from xfer.nn.pixel_loss import pixel_cross_entropy
+from xfer.nn.upsample import at_pixels
 from xfer.recipe import DataTable
 from xfer.task import Task, get
 from xfer.testing import check_task
@@ -189,8 +191,23 @@ def test_weights_of_classes_come_from_the_training_masks() -> None:
 
 
 def test_the_size_of_pictures_comes_from_the_training_set_unless_it_is_given() -> None:
-    source = MaskScenes(6, (80, 100))
+    source = MaskScenes(6, (90, 100))
     made = get("segment")(tiny(), source.info, options(), DataTable())
     made.fit_data(Bundle("scenes", "test", "segment", source.info.classes, {"train": source}))
-    assert made.preprocess.size == 80 and made.crop == 64
+    assert made.preprocess.size == 120 and made.crop == 96
     assert build(tiny(), source, 48).preprocess.size == 48
+
+
+def test_a_loss_on_every_second_pixel_is_the_mean_of_those() -> None:
+    torch.manual_seed(0)
+    source = MaskScenes(4)
+    task = build(tiny(), source, loss_step=2)
+    task.head.drop.p = 0.0
+    batch = next(Loader(source, task.transform(True), task.collate, batch=4, train=True).batches(0))
+    found = task(batch)["cross_entropy"]
+    with torch.no_grad():
+        scores = task.scores(task.backbone.normalise(batch.images), batch.targets["sizes"])
+    labels = torch.stack(batch.targets["masks"]).long()
+    logits = at_pixels(scores, task.head.spec, *labels.shape[1:])
+    expected = pixel_cross_entropy(logits[:, :, ::2, ::2], labels[:, ::2, ::2])
+    assert torch.allclose(found, expected, atol=1e-4)

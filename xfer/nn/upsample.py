@@ -49,10 +49,13 @@ def interpolate(maps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         return rows.float() @ wide
 
 
-def at_pixels(maps: Tensor, spec: FeatureSpec, height: int, width: int) -> Tensor:
-    """A map read at each pixel of a net's input: (N, C, h, w) -> float32 (N, C, height, width)."""
+def at_pixels(maps: Tensor, spec: FeatureSpec, height: int, width: int, step: int = 1) -> Tensor:
+    """A map read at every `step`-th pixel of a net's input, from the first on.
+
+    Shapes: (N, C, h, w) -> float32 (N, C, height, width).
+    """
     rows, columns = (
-        reading(spec, cells, torch.arange(side, device=maps.device, dtype=torch.float32))
+        reading(spec, cells, torch.arange(side, device=maps.device, dtype=torch.float32) * step)
         for cells, side in zip(maps.shape[2:], (height, width), strict=True)
     )
     return interpolate(maps, rows, columns)
