@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
 
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Writes the page's files to a folder on the path; returns its other blocks of code."""
+    """Writes the page's files to the present folder; returns its other blocks of code."""
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
     rest: list[str] = []
     for block in blocks:
@@ -30,12 +31,16 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
             (tmp_path / name[1]).write_text(block, encoding="utf-8")
         else:
             rest.append(block)
-    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
+    for module in ("blocks", "stripes"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
     return rest
 
 
-def test_the_checks_on_the_page_pass(page: list[str]) -> None:
+def test_the_checks_on_the_page_pass(
+    page: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
     assert len(page) == 2
     for block in page:
         exec(compile(block, str(PAGE), "exec"), {})

@@ -196,7 +196,7 @@ def test_a_head_on_an_earlier_map_trains_with_what_is_below_it_frozen_then_thawe
 def test_settings_that_would_count_for_nothing_are_refused(
     tables: dict[str, dict[str, Any]], world: int, message: str
 ) -> None:
-    recipe = changed(**tables)
+    recipe = changed(TINY, **tables)
     with pytest.raises(XferError, match=message):
         Job(recipe, Place(torch.device("cpu"), "fp32", 0, world), open_recipe_data(recipe))
 

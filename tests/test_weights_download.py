@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -62,6 +63,11 @@ def server() -> Iterator[str]:
         thread.join()
 
 
+def files(folder: Path) -> list[str]:
+    """Names in a folder, but for the empty lock that stays beside a file."""
+    return sorted(p.name for p in folder.iterdir() if p.suffix != ".lock")
+
+
 def test_a_good_file_is_fetched_once_and_reported(server: str, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     path = tmp_path / "deep/er/w.bin"
@@ -69,14 +75,22 @@ def test_a_good_file_is_fetched_once_and_reported(server: str, tmp_path: Path) -
         download(f"{server}/w.bin", path, SHA1, lambda have, total: seen.append((have, total)))
     assert path.read_bytes() == BODY and _Handler.ranges == [None]
     assert seen[-1] == (len(BODY), len(BODY))
-    assert [p.name for p in path.parent.iterdir()] == ["w.bin"]
+    assert files(path.parent) == ["w.bin"]
+
+
+def test_several_that_want_a_file_at_once_fetch_it_once(server: str, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        paths = [tmp_path / "net.pth"] * 4
+        made = list(pool.map(lambda path: download(f"{server}/net", path, SHA1), paths))
+    assert {path.read_bytes() for path in made} == {BODY}
+    assert len(_Handler.ranges) == 1
 
 
 def test_a_wrong_hash_leaves_nothing_behind(server: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="another hash") as caught:
         download(f"{server}/w.bin", tmp_path / "w.bin", "sha1:00")
     assert str(tmp_path / "w.bin") in str(caught.value)
-    assert list(tmp_path.iterdir()) == []
+    assert files(tmp_path) == []
 
 
 def test_what_was_cut_off_is_resumed(server: str, tmp_path: Path) -> None:

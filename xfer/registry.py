@@ -5,12 +5,27 @@ from __future__ import annotations
 import fnmatch
 import importlib
 import pkgutil
+import sys
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from xfer.errors import XferError, nearest
 
 T = TypeVar("T")
+
+
+def imported(module: str, name: str) -> Any:
+    """What a user's own module calls `name`; the present folder is looked into as well.
+
+    Raises: ImportError, AttributeError or ValueError where there is none.
+    """
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        return getattr(importlib.import_module(module), name)
+    finally:
+        sys.path.remove(here)
 
 
 class Registry(Generic[T]):

@@ -169,7 +169,7 @@ class Run:
         """Drops the events after `step`, and evaluations after `evaluated`: what comes next happens
         once more."""
         last = {"eval": evaluated}
-        kept = [e for e in self.events() if e.get("step", 0) <= last.get(e.get("event"), step)]
+        kept = [e for e in self.events() if e.get("step", 0) <= last.get(str(e.get("event")), step)]
         with replacing(self.path / "log.jsonl") as temporary:
             text = "".join(json.dumps(e, ensure_ascii=False) + "\n" for e in kept)
             temporary.write_text(text, encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import torch
 
 from xfer.backbones.base import Backbone, backbones
 from xfer.errors import XferError, nearest
+from xfer.registry import imported
 
 
 def create_backbone(
@@ -76,7 +76,7 @@ def _foreign(
     name: str, module: str, function: str, classifier: bool, options: dict[str, Any]
 ) -> Backbone:
     try:
-        make = getattr(importlib.import_module(module), function)
+        make = imported(module, function)
     except (ImportError, AttributeError, ValueError) as error:
         raise XferError(
             f"backbone {name!r}: {error}",

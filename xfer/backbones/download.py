@@ -13,6 +13,8 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from filelock import FileLock
+
 from xfer.errors import DataError
 
 Progress = Callable[[int, int], None]
@@ -41,7 +43,8 @@ def download(
     """The file at `path`, fetched from `url` if it is not there yet.
 
     A file that is there already (put by hand, or fetched earlier) is checked and used. A partial
-    file, PATH.part, is resumed with a Range request.
+    file, PATH.part, is resumed with a Range request. Of several processes that want it at once, as
+    torchrun's do, one fetches it and the others wait.
 
     Args:
         url: http or https.
@@ -65,22 +68,32 @@ def download(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _resolve(url, timeout)
-        fetch(url, part, progress, timeout)
+        with FileLock(path.with_name(f".{path.name}.lock")):
+            if not path.is_file():  # or another process has fetched it meanwhile
+                _fetch_whole(url, part, path, expected, progress, timeout)
     except urllib.error.HTTPError as error:
         error.close()
         raise DataError(f"{url}: the server says {error.code} {error.reason}", by_hand) from None
     except (OSError, ValueError) as error:
         why = getattr(error, "reason", None) or error
         raise DataError(f"can't fetch {path.name}: {why}", by_hand) from None
+    return path
+
+
+def _fetch_whole(
+    url: str, part: Path, path: Path, expected: str, progress: Progress | None, timeout: float
+) -> None:
+    """Fetches into `part`, checks it and calls it `path`. Raises DataError for another file."""
+    fetch(url, part, progress, timeout)
     if not hashes_to(part, expected):
         part.unlink()
         raise DataError(
-            f"{url}: what came is not the published file (another hash); it was deleted", by_hand
+            f"{url}: what came is not the published file (another hash); it was deleted",
+            f"fetch {url} yourself and put it at {path}",
         )
     with part.open("rb") as file:
         os.fsync(file.fileno())
     part.replace(path)
-    return path
 
 
 def reachable(url: str, timeout: float = 4.0) -> None:

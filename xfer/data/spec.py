@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +20,7 @@ from xfer.data.formats import (
 from xfer.data.known import KNOWN, data_folder
 from xfer.data.source import Bundle, Source
 from xfer.errors import DataError, XferError, nearest
+from xfer.registry import imported
 
 
 @dataclass(frozen=True)
@@ -151,18 +150,14 @@ def missing(path: Path, names: list[str] | None = None) -> DataError:
 
 
 def _class(spec: str, module: str, name: str) -> Opened:
-    """A user's own source, by its dotted name; the present folder is looked into as well."""
-    cwd = str(Path.cwd())
-    sys.path.insert(0, cwd)
+    """A user's own source, by its dotted name."""
     try:
-        make = getattr(importlib.import_module(module), name)
+        make = imported(module, name)
     except (ImportError, AttributeError, ValueError) as error:
         formats = ", ".join(FORMATS.names())
         raise XferError(
             f"data {spec!r}: {error}", f"formats: {formats}; or package.module:Class"
         ) from None
-    finally:
-        sys.path.remove(cwd)
     splits = getattr(make, "splits", None)
     if splits is not None and callable(make):
         return _object({split: make(split=split) for split in splits}, name)
