@@ -77,6 +77,22 @@ def test_eval_of_a_probe_gives_the_scores_that_it_was_left_with(
     assert "crops that its features were made with" in capsys.readouterr().err
 
 
+def test_a_probe_is_scored_again_on_the_pictures_it_was_made_of(
+    pictures: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--backbone", NET, "--weights", str(weights), "--layer", "conv2", "--pool", "avg"]
+    some = ["--data", f"folder:{pictures}", "--limit", "7", "--seed", "3", "--device", "cpu"]
+    file, out = str(tmp_path / "f.npz"), tmp_path / "probe"
+    assert main(["features", *words, *some, "-o", file, "-q"]) == 0
+    assert main(["probe", file, "--out", str(out), "-q"]) == 0
+    capsys.readouterr()
+    assert main(["eval", str(out), "--json", "-q", "--device", "cpu"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["images"] == 7
+    told = json.loads((out / "result.json").read_text())["metrics"]
+    assert again["metrics"]["loss"] == pytest.approx(told["loss"], rel=1e-4)
+
+
 def test_a_loaded_probe_predicts_paths_and_arrays(run: Path, pictures: Path) -> None:
     model = xfer.load(run, device="cpu")
     assert model.classes == ("blue", "red")

@@ -156,7 +156,12 @@ def extract(
             computed, cached = (sum(part) for part in zip(*gather(made, place), strict=True))
             seconds = time.perf_counter() - start
             layers = sink.arrays(choice.layers)
-            found = _features(bundle, layers, describe(bundle, net, form, layers))
+            meta = describe(bundle, net, form, layers)
+            meta["data"] |= {  # as it was asked for: a probe is scored on the same pictures later
+                "spec": str(data) if isinstance(data, (str, Path)) else bundle.name, "train": train,
+                "val": val, "test": test, "limit": limit, "seed": seed, "skip_bad": skip_bad,
+            }  # fmt: skip
+            found = _features(bundle, layers, meta)
             if target is not None and place.main:
                 _write(target, found, sink)
             gather(None, place)  # nobody returns before the file is there

@@ -151,10 +151,13 @@ def _recipe(
     }  # fmt: skip
     # no val split is cut from what the probe has learnt from
     val = "" if (found.splits == "val").any() else "none"
+    about = meta["data"]
+    read = {k: about[k] for k in ("train", "val", "test", "limit", "skip_bad") if about.get(k)}
+    drawn = about["seed"] if about.get("limit") else seed  # of the pictures that `limit` left
     recipe = Recipe(
         name="probe", task="probe", backbone=meta["backbone"], weights=meta["weights"]["spec"],
         task_options=options, backbone_options=meta["options"],
-        data=DataTable(source=meta["data"]["spec"], val=val), run=RunTable(seed=seed),
+        data=DataTable(source=about["spec"], **{"val": val, **read}), run=RunTable(seed=drawn),
     )  # fmt: skip
     return absolute(recipe)
 
