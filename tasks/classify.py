@@ -27,6 +27,7 @@ from xfer.types import Batch, ClassPrediction, DataInfo, Sample
 
 if TYPE_CHECKING:
     from xfer.backbones.base import Backbone
+    from xfer.data.source import Bundle
     from xfer.recipe import DataTable
 
 
@@ -56,6 +57,30 @@ class Options:
     )
     mixup: float = field(default=0.0, metadata={"help": "alpha of mixup; 0: none", "min": 0.0})
     cutmix: float = field(default=0.0, metadata={"help": "alpha of cutmix; 0: none", "min": 0.0})
+    crop: str = field(
+        default="part",
+        metadata={
+            "help": "what training shows of a picture: part: a random part, data.crop_area of it, "
+            "scaled; window: all of it at the test's short side, then a random square",
+            "choices": ("part", "window"),
+        },
+    )
+    lighting: float = field(
+        default=0.0,
+        metadata={
+            "help": "PCA lighting: deviation of the random shift along the principal components "
+            "of the training pictures' colours, in theirs; 0: none",
+            "min": 0.0,
+        },
+    )
+    sides: tuple[int, ...] = field(
+        default=(),
+        metadata={
+            "help": "sides of the training pictures, pixels, each for an equal share of the run; "
+            "empty: as in the test",
+            "min": 1,
+        },
+    )
 
 
 class Classify(Task):
@@ -93,6 +118,7 @@ class Classify(Task):
         nn.init.zeros_(last.bias)
         self.head = nn.Sequential(*norm, Dropout(options.dropout), last)
         self.register_buffer("class_weight", None, persistent=False)
+        self.register_buffer("light", None, persistent=False)
         self._mixing: Any = None
         # found now: later, stages that are frozen would pass no gradient on
         deep = self.layer == backbone.last or self.options.head == "tail"
@@ -142,6 +168,13 @@ class Classify(Task):
         weight = counts.sum() / (len(counts) * np.maximum(counts, 1))
         self.class_weight = torch.tensor(weight, dtype=torch.float32)
 
+    def fit_data(self, bundle: Bundle) -> None:
+        """Looks at the colours of the training pictures, for those who asked for lighting."""
+        if self.options.lighting:
+            from xfer.data.principal import principal_colours
+
+            self.light = torch.from_numpy(principal_colours(bundle.splits["train"]))
+
     @property
     def short_side(self) -> int:
         """Twice the side of evaluation: the smallest crops are still not enlarged much."""
@@ -155,9 +188,23 @@ class Classify(Task):
     def pixels(self, train: bool, tta: str = "none") -> Callable[..., np.ndarray]:
         size, resize = self.preprocess.size, self.preprocess.resize
         if train:
-            data = self.data
-            return TrainTransform(size, area=data.crop_area, flip=data.flip, augment=data.augment)
+            return self._training(size)
         return EvalTransform(size, resize, crops="10crop" if tta == "10crop" else "centre")
+
+    def _training(self, size: int) -> Callable[..., np.ndarray]:
+        data = self.data
+        window = self.preprocess.resize * size // self.preprocess.size
+        return TrainTransform(
+            size, area=data.crop_area, flip=data.flip, augment=data.augment,
+            window=window if self.options.crop == "window" else 0,
+        )  # fmt: skip
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        return self.options.sides
+
+    def transform_at(self, side: int) -> Callable[[Sample, np.random.Generator], Any]:
+        return _Cut(self._training(side))
 
     def collate(self, items: list[Any]) -> Batch:
         ids = tuple(item[0] for item in items)
@@ -175,7 +222,8 @@ class Classify(Task):
 
     @property
     def head_width(self) -> int:
-        mixed = self.options.mixup or self.options.cutmix  # of pictures, not of their vectors
+        own = self.options
+        mixed = own.mixup or own.cutmix or own.lighting or own.sides  # of pictures, not of vectors
         return 0 if mixed else int(self.head[-1].in_features)  # pyright: ignore[reportArgumentType]
 
     @property
@@ -206,6 +254,8 @@ class Classify(Task):
             logits = self.head(batch.targets["features"].flatten(0, 1)).float()
         else:
             images = self.backbone.normalise(batch.images)
+            if self.options.lighting and self.training:
+                images = self._lit(images)
             if self.options.mixup or self.options.cutmix:
                 images, target = self._mix(images, labels)
                 smoothing = 0.0  # timm's mixing has smoothed the targets
@@ -216,6 +266,21 @@ class Classify(Task):
             return {"bce": (loss * known).sum() / known.sum().clamp(min=1)}
         loss = F.cross_entropy(logits, target, weight=self.class_weight, label_smoothing=smoothing)
         return {"cross_entropy": loss}
+
+    def _lit(self, images: Tensor) -> Tensor:
+        """Each picture shifted by a random amount along each principal component of the colours.
+
+        Shapes: normalised (N, 3, H, W) in and out.
+        Source: Krizhevsky et al. 2012, sec. 4.1; as in their code, times the components' standard
+        deviations, where the paper's text has eigenvalues.
+        """
+        own = self.backbone.preprocess
+        draws = torch.randn(len(images), 3, device=images.device) * self.options.lighting
+        shift = draws @ self.light  # pyright: ignore[reportOperatorIssue]
+        if own.channels == "bgr":
+            shift = shift.flip(1)
+        shift = shift * own.scale / torch.tensor(own.std, device=images.device)
+        return images + shift[:, :, None, None].to(images.dtype)
 
     def _mix(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Mixup (Zhang 2018) and cutmix (Yun 2019) as timm has them; an odd last image is left."""

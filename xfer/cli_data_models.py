@@ -198,9 +198,11 @@ def models_show(
 def models_import(
     show: Show,
     file: Annotated[
-        Path,
+        str,
         typer.Argument(
-            metavar="FILE", show_default=False, help=".pth, .pt, .npz, .safetensors, .caffemodel"
+            metavar="FILE", show_default=False,
+            help=".pth, .pt, .npz, .safetensors, .caffemodel, or run:DIR: a run's backbone alone, "
+            "with a card beside it",
         ),
     ],
     out: Annotated[

@@ -7,11 +7,12 @@ from pathlib import Path
 from xfer.errors import XferError
 
 
-def convert(file: Path, out: Path, net: str = "") -> str:
+def convert(file: Path | str, out: Path, net: str = "") -> str:
     """Writes the tensors of a weight file as .safetensors.
 
     Args:
-        file: .pth, .pt, .npz, .safetensors or .caffemodel; nothing in it is run.
+        file: .pth, .pt, .npz, .safetensors or .caffemodel; nothing in it is run. Or run:DIR: the
+            run's backbone alone, under its own names, and beside it a card, <out>.md.
         out: the file to write, ending in .safetensors.
         net: a backbone; its own names are used and what doesn't fit it is left out. Empty: every
             tensor under the name that it has in the file.
@@ -29,6 +30,13 @@ def convert(file: Path, out: Path, net: str = "") -> str:
         raise XferError(f"{out}: the file to write must end in .safetensors")
     if out.exists():
         raise XferError(f"{out} exists", "choose another name, or remove it first")
+    if str(file).startswith("run:"):
+        if net:
+            raise XferError(f"--net {net}: a run knows its net", "leave out --net")
+        from xfer.card import export_run
+
+        return export_run(Path(str(file)[4:]).expanduser(), out)
+    file = Path(file)
     tensors = read_weights(file)
     about = {"format": "pt", "source": file.name, "source_sha256": digest(file)}
     line = f"{len(tensors)} tensors"

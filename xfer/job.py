@@ -6,6 +6,7 @@ to equal bits on CPU.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import time
@@ -252,11 +253,17 @@ class Job:
                 both[1].append(current)
         return list(kinds.values())
 
+    @property
+    def peak_lr(self) -> float:
+        """optim.lr; by the linear rule where it is meant for another batch (Goyal et al. 2017)."""
+        table = self.recipe.optim
+        return table.lr * self.global_batch / (table.lr_batch or self.global_batch)
+
     def begin_step(self) -> float:
         """Thaws when it is time, sets the step's learning rate and returns it."""
         if self.step == self.thaw_step and self.thaw_step > 0:
             self._build_optimizer()
-        lr = self.recipe.optim.lr * self.schedule.factor(self.step)
+        lr = self.peak_lr * self.schedule.factor(self.step)
         set_rate(self.optimizer, lr)
         return lr
 
@@ -269,8 +276,23 @@ class Job:
         """Batches without end, from the present step on: the order depends on the seed alone."""
         epoch, start = divmod(self.step, self.epoch_steps)
         while True:
-            yield from self.train.batches(epoch, start)
+            yield from self._epoch(epoch, start)
             epoch, start = epoch + 1, 0
+
+    def _epoch(self, epoch: int, start: int) -> Generator[Batch, None, None]:
+        """An epoch's batches from number `start` on, at the sides that the task asks for."""
+        sides, first = self.task.sides, epoch * self.epoch_steps
+        if not sides or not isinstance(self.train, Loader):
+            yield from self.train.batches(epoch, start)
+            return
+        while start < self.epoch_steps:
+            now = min(len(sides) - 1, (first + start) * len(sides) // self.steps)
+            change = -(-self.steps * (now + 1) // len(sides)) - first  # the first step of the next
+            stop = self.epoch_steps if now == len(sides) - 1 else min(self.epoch_steps, change)
+            self.train.show(self.task.transform_at(sides[now]))
+            with contextlib.closing(self.train.batches(epoch, start)) as batches:
+                yield from itertools.islice(batches, stop - start)
+            start = stop
 
     def evaluation_due(self) -> bool:
         """At every eval.every epochs and at the end, once a step, where there is a val split."""

@@ -84,7 +84,7 @@ class Progress:
         if report is not None:
             self.console.print(report.table(), markup=False)
         table = Table("stage", "parameters", "lr", "weight decay")
-        lr = job.recipe.optim.lr
+        lr = job.peak_lr
         trained = {name.removesuffix(" (bias, norm)") for name in (g.name for g in job.groups)}
         for stage in job.task.stages():
             if stage.name not in trained:

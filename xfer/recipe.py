@@ -56,6 +56,9 @@ class OptimTable:
 
     name: str = _f("adamw", "sgd, adamw, or any optimiser that timm has")
     lr: float = _f(1e-4, "peak learning rate of the backbone", above=0)
+    lr_batch: int = _f(
+        0, "the batch that lr is meant for: it grows in proportion; 0: lr as it is", min=0
+    )
     head_scale: float = _f(10.0, "rate of the new head, times lr", above=0)
     momentum: float = _f(0.9, "momentum of SGD", min=0, max=1)
     weight_decay: float = _f(0.05, "weight decay; biases and norms are left out", min=0)

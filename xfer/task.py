@@ -160,6 +160,15 @@ class Task(nn.Module):
         """What the head reads of uint8 images (N, 3, H, W): (N, head_width)."""
         raise NotImplementedError
 
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Sides of training pictures, each for an equal share of the run; empty: always one."""
+        return ()
+
+    def transform_at(self, side: int) -> Callable[[Sample, np.random.Generator], Any]:
+        """`transform` for training on pictures of this side; for tasks that have `sides`."""
+        raise NotImplementedError
+
     def fit_labels(self, labels: np.ndarray) -> None:
         """Looks at the training labels once, before training; most tasks have no need to."""
 

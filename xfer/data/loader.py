@@ -110,12 +110,12 @@ class Loader:
     ) -> None:
         if batch < 1:
             raise XferError(f"a batch must hold at least one picture, got {batch}")
-        self.source, self.transform, self.collate = source, transform, collate
+        self.source, self.collate = source, collate
         self.batch, self.train, self.seed = batch, train, seed
         self.workers = cores() if workers < 0 else workers
         self.rank, self.world, self.short_side, self.pin = rank, world, short_side, pin
         self.waited = 0.0
-        self._shape: tuple[int, ...] | None = getattr(transform, "shape", None)
+        self.show(transform)
         self._window = window
         self._stored = stored_order(source) if window and train else None
         self._room = cache_mb * 2**20
@@ -128,6 +128,11 @@ class Loader:
     def __len__(self) -> int:
         """Batches an epoch, the same on every process."""
         return batch_count(len(self.source), self.batch, self.train, self.world)
+
+    def show(self, transform: Callable[..., Any]) -> None:
+        """Another transform from the next `batches` on; none may be under way."""
+        self.transform = transform
+        self._shape: tuple[int, ...] | None = getattr(transform, "shape", None)
 
     def plan(self, epoch: int) -> Plan:
         """This process's pictures in each batch of the epoch; in evaluation perhaps none."""

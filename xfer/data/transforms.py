@@ -60,6 +60,8 @@ class TrainTransform:
             light    | the random part and the mirror image
             standard | light, with brightness, contrast and saturation altered by up to a fifth
             strong   | light, with strong changes of colour, rotation, blur and an erased patch
+        window: 0; or the part is a random square of `size` out of the picture whose short side is
+            `window`, as in 2012, whatever `area` and `ratio` say.
 
     Raises: XferError for an unknown policy.
     Source: the random part is that of Szegedy et al. 2015, sec. 6, drawn as torchvision draws it;
@@ -73,10 +75,12 @@ class TrainTransform:
         ratio: tuple[float, float] = (3 / 4, 4 / 3),
         flip: bool = True,
         augment: str = "standard",
+        window: int = 0,
     ) -> None:
         if augment not in POLICIES:
             raise XferError(f"unknown augmentation {augment!r}", f"one of {', '.join(POLICIES)}")
         self.size, self.area, self.ratio, self.flip, self.augment = size, area, ratio, flip, augment
+        self.window = window
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -98,7 +102,12 @@ class TrainTransform:
         """As the call; the result is in `out`, or still has to be copied there."""
         if self.augment == "none":
             return EvalTransform(self.size, self.size)(image, rng)
-        x, y, w, h = random_part(image.shape[1], image.shape[0], self.area, self.ratio, rng)
+        height, width = image.shape[:2]
+        if self.window:  # a square as large as `size` will be once the short side is `window`
+            w = h = min(height, width, max(1, round(self.size * min(height, width) / self.window)))
+            x, y = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
+        else:
+            x, y, w, h = random_part(width, height, self.area, self.ratio, rng)
         mirror, last = self.flip and rng.random() < 0.5, self.augment == "light"
         into = out if last and not mirror else None
         part = resize(image[y : y + h, x : x + w], self.size, self.size, into)
