@@ -7,9 +7,10 @@ ours         the task detect with the same map, pooling, head width, anchors, pr
 
 Both see the same pictures (480 x 640, 15 boxes each) and have conv1 frozen. A train step is:
 from uint8 pictures and boxes on the device to updated weights, two pictures a batch; inference:
-from four uint8 pictures to suppressed boxes, 300 regions each. Both have made some steps on the pictures before, so
-that scores are not all alike. Ratios are torchvision's seconds over ours: the larger, the faster
-we are. --accuracy also trains both to the end on BCCD (from XFER_TEST_DATA) and scores them.
+from four uint8 pictures to suppressed boxes, 300 regions each. Both have made some steps on the
+pictures before, so that scores are not all alike. Ratios are torchvision's seconds over ours: the
+larger, the faster we are. --accuracy also trains both to the end on BCCD (from XFER_TEST_DATA)
+and scores them.
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ def torchvision_net(classes: int = CLASSES, weights: str = "") -> Any:
         trunk, classes + 1, min_size=HEIGHT, max_size=round(HEIGHT * 5 / 3),
         rpn_anchor_generator=generator, rpn_pre_nms_top_n_train=train[0],
         rpn_post_nms_top_n_train=train[1], rpn_pre_nms_top_n_test=test[0],
-        rpn_post_nms_top_n_test=test[1], rpn_nms_thresh=OPTIONS["rpn_nms"], box_batch_size_per_image=OPTIONS["regions"],
+        rpn_post_nms_top_n_test=test[1], rpn_nms_thresh=OPTIONS["rpn_nms"],
+        box_batch_size_per_image=OPTIONS["regions"],
         box_roi_pool=MultiScaleRoIAlign(["0"], 7, 2), box_nms_thresh=OPTIONS["nms"],
         box_score_thresh=OPTIONS["least_score"],
     )  # fmt: skip

@@ -222,5 +222,6 @@ class MaskPrediction:
         """The share of the picture that each class covers, 0..1."""
         import numpy
 
-        counts = numpy.bincount(self.mask.ravel(), minlength=len(classes))
-        return {name: int(n) / max(1, self.mask.size) for name, n in zip(classes, counts.tolist())}
+        counts = numpy.bincount(self.mask.ravel(), minlength=256)[: len(classes)]
+        size = max(1, self.mask.size)
+        return {name: int(n) / size for name, n in zip(classes, counts, strict=True)}
