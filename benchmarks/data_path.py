@@ -8,8 +8,8 @@ pack_raw   xfer's loader on a raw pack of them (`--raw`)
 
 All read the pictures of coco-mini and voc-mini under $XFER_TEST_DATA, or ../shared/data beside
 the repository, in batches of 32, as the default recipe has them, with random parts of 0.08 to 1 of
-the picture, half of them mirrored. One core, one thread each; packing is not timed. The ratio is plain's seconds over ours:
-the larger, the faster we are.
+the picture, half of them mirrored. One core, one thread each; packing is not timed. The ratio is
+plain's seconds over ours: the larger, the faster we are.
 """
 
 from __future__ import annotations
