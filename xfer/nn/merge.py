@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xfer.nn.upsample import reading
 from xfer.types import FeatureSpec
 
 
@@ -18,21 +19,14 @@ def resample(maps: Tensor, spec: FeatureSpec, onto: FeatureSpec, grid: tuple[int
     Shapes: maps (N, C, h, w) -> (N, C, *grid).
     """
     rows, columns = (
-        _weights(spec, onto, have, want, maps)
+        reading(spec, have, torch.arange(want, device=maps.device) * onto.stride + onto.offset)
         for have, want in zip(maps.shape[2:], grid, strict=True)
     )
+    rows, columns = rows.to(maps.dtype), columns.to(maps.dtype)
     count, channels, height, width = maps.shape
     last = maps.permute(0, 2, 3, 1)  # (N, h, w, C)
     tall = (rows @ last.reshape(count, height, -1)).view(count * grid[0], width, channels)
     return (columns @ tall).view(count, *grid, channels).permute(0, 3, 1, 2)
-
-
-def _weights(spec: FeatureSpec, onto: FeatureSpec, have: int, want: int, like: Tensor) -> Tensor:
-    """(want, have): how much each cell of `spec` counts at each cell of `onto`."""
-    pixels = torch.arange(want, device=like.device) * onto.stride + onto.offset
-    places = ((pixels - spec.offset) / spec.stride).clamp(0, have - 1)
-    near = 1 - (places[:, None] - torch.arange(have, device=like.device)).abs()
-    return near.clamp_(min=0).to(like.dtype)
 
 
 class MergedMap(nn.Module):
