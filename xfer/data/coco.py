@@ -1,4 +1,5 @@
-"""`coco`: boxes from COCO's json, in COCO's own tree or as Label Studio, CVAT, Roboflow write it.
+"""`coco`: COCO's json, in COCO's own tree or as Label Studio, CVAT, Roboflow write it: boxes, or
+outlines drawn as masks, see coco_segment.
 
     annotations/instances_SPLIT.json   COCO 2014 and 2017, CVAT; pictures in SPLIT/, images/...
     SPLIT/_annotations.coco.json       Roboflow: a json in each split's folder, beside the pictures
@@ -21,6 +22,7 @@ import numpy as np
 from xfer.data.box_rules import clean_boxes, leave_out, looks_like_xyxy
 from xfer.data.boxes import BoxSource, box_table
 from xfer.data.coco_json import CocoTable, read_coco_json
+from xfer.data.coco_segment import Placed, coco_masks
 from xfer.data.formats import FORMATS, WHOLE, Reading, ReadOptions, role_of
 from xfer.data.locate import Locator
 from xfer.data.picture_size import sizes_of
@@ -35,7 +37,7 @@ PREFIX = "instances_"
 class Coco:
     """One COCO json, or one a split."""
 
-    kinds: ClassVar[tuple[Kind, ...]] = ("detect",)
+    kinds: ClassVar[tuple[Kind, ...]] = ("detect", "segment")
     weak: ClassVar[bool] = False
     takes_images: ClassVar[bool] = True
 
@@ -56,9 +58,16 @@ class Coco:
         reading = Reading({})
         root = path if path.is_dir() else path.parent
         for split, file in files.items():
-            table = read_coco_json(file, skip_bad=options.skip_bad)
+            masks = options.kind == "segment"
+            table = read_coco_json(file, masks=masks, skip_bad=options.skip_bad)
             reading.skipped.extend(table.skipped)
             folders = _folders(root, file, split, options.images)
+            if masks:
+                placed = _placed(table, root, folders, options, reading)
+                reading.parts[split] = coco_masks(
+                    table, root, split, placed, _classes(table, reading), options, reading
+                )
+                continue
             reading.parts[split] = coco_source(table, root, split, folders, options, reading)
         return reading
 
@@ -96,7 +105,8 @@ def _jsons(folder: Path) -> list[Path]:
 
 def _coco_jsons(folder: Path) -> list[Path]:
     """The jsons of a folder that hold images, annotations and categories, by a look at the text."""
-    return [f for f in _jsons(folder) if f.name.endswith(".coco.json") or _sniff(f)]
+    own = [f for f in _jsons(folder) if not f.name.startswith("panoptic_")]
+    return [f for f in own if f.name.endswith(".coco.json") or _sniff(f)]
 
 
 def _sniff(file: Path) -> bool:
@@ -131,18 +141,11 @@ def _folders(root: Path, file: Path, split: str, images: str) -> list[Path]:
     return [root.absolute() / name for name in names]
 
 
-def coco_source(
-    table: CocoTable,
-    root: Path,
-    split: str,
-    folders: list[Path],
-    options: ReadOptions,
-    reading: Reading,
-) -> BoxSource:
-    """The source of one json; what is noteworthy goes into `reading`.
-
-    Raises: DataError naming pictures that are not there, unless they may be left out.
-    """
+def _placed(
+    table: CocoTable, root: Path, folders: list[Path], options: ReadOptions, reading: Reading
+) -> Placed:
+    """The pictures of a json. Raises DataError naming those that are not there, unless they may be
+    left out."""
     path = table.path
     locator = Locator(root.absolute() / path.name, folders)
     found = [locator.find_anywhere(name) for name in table.file_names]
@@ -159,16 +162,33 @@ def coco_source(
     leave_out(str(path), "pictures are not there", lost, options.skip_bad, reading.skipped)
     kept = [i for i, place in enumerate(found) if place is not None]
     files = [str(found[i]) for i in kept]
-    where_to = np.full(len(found), -1)
-    where_to[kept] = np.arange(len(kept))
     sizes = table.sizes[kept]
     unsized = np.flatnonzero(~sizes.any(1))
     if len(unsized):
         sizes[unsized] = sizes_of([root / files[i] for i in unsized.tolist()])
+    return Placed(kept, files, sizes, _names(table, kept, reading))
+
+
+def coco_source(
+    table: CocoTable,
+    root: Path,
+    split: str,
+    folders: list[Path],
+    options: ReadOptions,
+    reading: Reading,
+) -> BoxSource:
+    """The source of one json; what is noteworthy goes into `reading`.
+
+    Raises: DataError naming pictures that are not there, unless they may be left out.
+    """
+    path = table.path
+    placed = _placed(table, root, folders, options, reading)
+    kept, files, sizes, ids = placed.kept, placed.files, placed.sizes, placed.ids
+    where_to = np.full(len(table.file_names), -1)
+    where_to[kept] = np.arange(len(kept))
     picture = where_to[table.picture]
     rows = np.flatnonzero(picture >= 0)
     picture = picture[rows]
-    ids = _names(table, kept, reading)
     boxes, keep, warnings = clean_boxes(table.boxes_xyxy[rows], picture, sizes, ids)
     reading.notes.extend(f"{path.name}: {line}" for line in warnings)
     if looks_like_xyxy(table.boxes_xywh[rows], picture, sizes):

@@ -159,7 +159,7 @@ class _Rows:
             self.areas.append(_float(area) if area is not None and _is_number(area) else math.nan)
             self.crowd.append(bool(found.get("iscrowd")))
             if self.masks:
-                self.segmentations.append(found.get("segmentation"))
+                self.segmentations.append(_packed(found.get("segmentation")))
             return len(self.areas) - 1
         if "file_name" in found and "id" in found:
             return {key: found[key] for key in _KEPT_OF_IMAGE if key in found}
@@ -167,6 +167,16 @@ class _Rows:
 
     def told(self, row: int, place: int) -> str:
         return f"{place} of the list" if self.ids[row] is None else str(self.ids[row])
+
+
+def _packed(segmentation: Any) -> Any:
+    """Polygons as arrays of 8 bytes a number, a quarter of what lists take; the rest as it is."""
+    if not isinstance(segmentation, list):
+        return segmentation
+    try:
+        return [array("d", polygon) for polygon in segmentation]
+    except TypeError:
+        return segmentation
 
 
 def _is_number(value: Any) -> bool:

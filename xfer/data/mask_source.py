@@ -14,7 +14,7 @@ from xfer.data.decode import DecodeError, decode
 from xfer.data.exif import upright
 from xfer.data.files import PROBE_SIDE, FileSource
 from xfer.data.mask_code import MaskCode
-from xfer.data.mask_file import read_mask_file
+from xfer.data.mask_file import RawMask, read_mask_file
 from xfer.data.picture_size import header_of, upright_size
 from xfer.data.source import IGNORE, UNJUDGED
 from xfer.data.walk import readable
@@ -125,10 +125,14 @@ class MaskFiles(MaskSource):
     def read_mask(self, i: int) -> NDArray[np.uint8]:
         path = self.root / self.masks[i]
         try:
-            return self.code.decode(read_mask_file(path))
+            return self.code.decode(self.read_raw(path))
         except DecodeError as error:
             named = f"mask {readable(Path(self.masks[i]).as_posix())}: {error.reason}"
             raise DecodeError(named, self.ids[i]) from None
+
+    def read_raw(self, path: Path) -> RawMask:
+        """What a mask file holds."""
+        return read_mask_file(path)
 
     def mask_stamp(self, i: int) -> str:
         return f"{file_stamp(self.root / self.masks[i])} {self._code_mark}"

@@ -1,4 +1,4 @@
-"""`voc`: boxes from PASCAL VOC's XML, one file a picture.
+"""`voc`: boxes from PASCAL VOC's XML, one file a picture; masks, see voc_masks.
 
     VOCdevkit/VOC20xx/{Annotations, JPEGImages, ImageSets/Main}   VOC 2007 to 2012
     {Annotations, JPEGImages or images}                           any tool's export
@@ -31,12 +31,14 @@ from xfer.data.formats import FORMATS, WHOLE, Reading, ReadOptions, role_of
 from xfer.data.locate import Locator
 from xfer.data.picture_size import sizes_of
 from xfer.data.source import Source
+from xfer.data.voc_masks import FOLDERS, has_masks, load_masks
 from xfer.data.voc_xml import VocFile, read_voc_xml
 from xfer.data.walk import is_junk, listing, readable, subfolders
 from xfer.data.workers import cores
 from xfer.errors import DataError, XferError
 from xfer.types import DataInfo, Kind
 
+ANNOTATIONS = "Annotations"
 PICTURES = ("JPEGImages", "images", "Images", "")
 
 
@@ -54,7 +56,7 @@ class Part:
 class Voc:
     """PASCAL VOC's tree, or a folder with one XML a picture."""
 
-    kinds: ClassVar[tuple[Kind, ...]] = ("detect",)
+    kinds: ClassVar[tuple[Kind, ...]] = ("detect", "segment")
     weak: ClassVar[bool] = False
     takes_images: ClassVar[bool] = True
 
@@ -63,7 +65,8 @@ class Voc:
             return None
         trees = list(_trees(path))
         if trees:
-            return f"VOC, {' and '.join(str((t / 'Annotations').relative_to(path)) for t in trees)}"
+            tops = [next(t / n for n in (ANNOTATIONS, *FOLDERS) if (t / n).is_dir()) for t in trees]
+            return f"VOC, {' and '.join(str(top.relative_to(path)) for top in tops)}"
         flat = _flat(path)
         return (
             f"VOC, XML beside the pictures in {', '.join(p.name for p in flat)}" if flat else None
@@ -76,6 +79,10 @@ class Voc:
         if len(trees) > 1:
             which = " or ".join(f"voc:{tree}" for tree in trees)
             raise XferError(f"{path} holds several sets", f"say which: {which}")
+        if trees and (options.kind == "segment" or not _has_xml(trees[0] / ANNOTATIONS)):
+            given = Path(options.images).expanduser().absolute() if options.images else None
+            folders = tuple(trees[0] / name for name in PICTURES) if given is None else (given,)
+            return load_masks(trees[0], folders, options)
         parts = _parts(trees[0]) if trees else _flat(path)
         if not parts:
             raise DataError(f"{path}: no annotations in it", "Annotations/*.xml, JPEGImages/")
@@ -96,8 +103,8 @@ class Voc:
 
 
 def _trees(path: Path, deep: int = 3) -> Iterator[Path]:
-    """Folders with Annotations/*.xml: the path itself, else those below (VOCdevkit/VOC2007)."""
-    if _has_xml(path / "Annotations"):
+    """Folders with Annotations/*.xml or masks: the path itself, else VOCdevkit/VOC2007 below it."""
+    if _has_xml(path / ANNOTATIONS) or has_masks(path):
         yield path
     elif deep:
         for folder in subfolders(path):
