@@ -226,8 +226,8 @@ def write_shards(folder: Path, info: bool = True) -> Path:
 
 def write_parquet(folder: Path) -> Path:
     """Hugging Face's: train in two files of small row groups, validation, test without labels."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    import pyarrow as pa  # pyright: ignore[reportMissingImports]
+    import pyarrow.parquet as pq  # pyright: ignore[reportMissingImports]
 
     features = {"label": {"names": [WORDS[w] for w in WNIDS], "_type": "ClassLabel"},
                 "image": {"_type": "Image"}}  # fmt: skip

@@ -62,7 +62,7 @@ def _has_area(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
 def _named(pictures: NDArray[np.int64], names: Sequence[str]) -> str:
     first = list(dict.fromkeys(pictures.tolist()))
     more = f" and {len(first) - NAMED} more pictures" if len(first) > NAMED else ""
-    return ", ".join(names[i] for i in first[:NAMED]) + more
+    return ", ".join(str(names[i]) for i in first[:NAMED]) + more
 
 
 def looks_like_xyxy(

@@ -83,5 +83,5 @@ def choose(names: Sequence[str], indices: NDArray[np.int64]) -> Sequence[str]:
         return Chosen(names.names, names.indices[indices])
     if isinstance(names, Names):
         return Chosen(names, indices)
-    chosen: list[str] = [names[i] for i in indices.tolist()]
+    chosen = [str(names[i]) for i in indices.tolist()]
     return tuple(chosen)

@@ -169,8 +169,8 @@ def _check_all_there(files: list[Path]) -> None:
 
 def _open(path: Path) -> Any:
     try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        import pyarrow as pa  # pyright: ignore[reportMissingImports]
+        import pyarrow.parquet as pq  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise XferError(
             f"{path}: reading it needs pyarrow", "pip install 'xfer[parquet]'"
@@ -184,7 +184,7 @@ def _open(path: Path) -> Any:
 
 def _columns(path: Path, table: Any) -> tuple[str, str]:
     """Names of the columns of pictures and of labels ("" where there is none)."""
-    import pyarrow as pa
+    import pyarrow as pa  # pyright: ignore[reportMissingImports]
 
     pictures, label = "", ""
     for field in table.schema_arrow:
