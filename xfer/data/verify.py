@@ -61,11 +61,11 @@ def looked_at(count: int) -> NDArray[np.int64]:
 
 
 def bad_pictures(name: str, total: int, bad: Sequence[tuple[str, str]]) -> DataError:
-    """The error that names the pictures that can't be decoded: the first ten, and how many more."""
+    """The error that names the pictures that can't be used: the first ten, and how many more."""
     named = "; ".join(f"{file} ({reason})" for file, reason in bad[:NAMED])
     more = f"; and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
     return DataError(
-        f"{name}: {len(bad)} of {total} pictures can't be decoded: {named}{more}",
+        f"{name}: {len(bad)} of {total} pictures can't be used: {named}{more}",
         "--set data.skip_bad=true leaves them out",
     )
 
