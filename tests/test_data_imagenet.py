@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import tarfile
 from collections.abc import Callable
@@ -346,3 +347,15 @@ def test_members_lie_where_tarfile_says(form: int, tmp_path: Path) -> None:
     data = path.read_bytes()
     found = {m.name: data[m.start : m.start + m.length] for m in members(path)}
     assert found == {"a.jpg": b"abc", long: b"defg", "d/e.jpg": b"", "again": b""}
+
+
+def test_data_show_tells_one_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from xfer.cli import main
+
+    words = ["data", "show", f"imagenet:{write_tars(tmp_path)}", "--list", "--json", "--split"]
+    assert main([*words, "validation"]) == 0
+    found = json.loads(capsys.readouterr().out)["splits"]
+    assert list(found) == ["val"]
+    assert [label[:9] for _, label in found["val"]["items"]] == list(VAL_TRUTH)
+    assert main([*words, "tset"]) == 2
+    assert "no split 'tset'" in capsys.readouterr().err

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from xfer.cli_flags import command
-from xfer.errors import XferError
+from xfer.errors import XferError, nearest
 from xfer.show import Show, plain_text
 
 data = typer.Typer(help="Data sets: what is there, and what is in one.", no_args_is_help=True)
@@ -59,6 +59,10 @@ def data_show(
         str,
         typer.Option(metavar="NAME", show_default=False, help="masks: classes to leave out"),
     ] = "",
+    split: Annotated[
+        str,
+        typer.Option(metavar="S", show_default=False, help="this split alone: train, val or test"),
+    ] = "",
     draw: Annotated[
         Path | None,
         typer.Option(metavar="DIR", show_default=False, help="draw some pictures with labels"),
@@ -68,6 +72,7 @@ def data_show(
 
     Of boxes, also sizes and shapes; of masks, each class's share of the pixels.
     """
+    from xfer.data.formats import role_of
     from xfer.data.open import open_data
     from xfer.data.open import show as describe
 
@@ -81,6 +86,11 @@ def data_show(
     if ignore:
         options["ignore"] = ignore
     bundle = open_data(spec, skip_bad=True, **options)
+    if split:
+        role = split if split in bundle.splits else role_of(split)
+        if role not in bundle.splits:
+            raise XferError(f"{spec} has no split {split!r}", nearest(split, bundle.splits))
+        bundle = replace(bundle, splits={role: bundle.splits[role]})
     if draw is not None:
         from xfer.draw_data import draw_data
 
