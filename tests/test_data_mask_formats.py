@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mask_sets import SIZE, make_mask, mask_of, write_mask, write_picture
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.io import savemat
 
-from tests.mask_sets import SIZE, make_mask, mask_of, write_mask, write_picture
 from xfer.data.coco_segment import Outline, draw_objects
 from xfer.data.formats import FORMATS
 from xfer.data.open import open_data

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mask_sets import SIZE, make_mask, mask_of, write_mask, write_picture, write_set
 from PIL import Image
 
-from tests.mask_sets import SIZE, make_mask, mask_of, write_mask, write_picture, write_set
 from xfer.data.decode import DecodeError
 from xfer.data.mask_classes import is_ignored, read_table
 from xfer.data.mask_file import read_mask_file
