@@ -297,7 +297,8 @@ class Segment(Task):
         scores = self.scores(self.backbone.normalise(batch.images), targets["sizes"])
         step = options.loss_step
         labels = labels[:, ::step, ::step]
-        logits = at_pixels(scores, self.head.spec, *labels.shape[1:], step)
+        height, width = labels.shape[1:]
+        logits = at_pixels(scores, self.head.spec, height, width, step)
         losses = {
             "cross_entropy": pixel_cross_entropy(
                 logits, labels, self.class_weight, options.hard_pixels, not options.normalise

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from mask_sets import make_mask
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.mask_sets import make_mask
 from xfer.data.mask_file import read_mask_file
 from xfer.errors import XferError
 from xfer.metrics.example import PackedMasks
