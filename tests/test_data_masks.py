@@ -149,6 +149,17 @@ def test_colours_are_read_by_the_table(tmp_path: Path, table: str, how: str) -> 
     assert np.array_equal(mask_of(found.splits["train"]), np.array([255, 0, 1, 2])[indices])
 
 
+def test_roboflows_export_is_read(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        masks = write_set(tmp_path, f"{split}/{{}}.jpg", f"{split}/{{}}_mask.png")
+        (tmp_path / split / "_classes.csv").write_text(
+            "Pixel Value, Class\n0, background\n1, cat\n2, dog\n"
+        )
+    found = opened(tmp_path)
+    assert found.classes == ("background", "cat", "dog")
+    assert np.array_equal(mask_of(found.splits["val"]), masks["a"])
+
+
 def test_a_palette_without_a_table_is_read_as_indices(tmp_path: Path) -> None:
     write_picture(tmp_path / "images/a.png")
     indices = make_mask((0, 1, 255))

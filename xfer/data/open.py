@@ -183,8 +183,9 @@ def _cut_val(title: str, splits: dict[str, Source], seed: int, notes: list[str])
     for role in ("train", "val", "test"):
         if role in splits:
             splits[role] = splits.pop(role)
+    how = "cut by class" if (whole.labels() >= 0).any() else "cut"
     notes.append(
-        f"val: {len(val)} of {len(whole)} training pictures, cut by class with seed {seed} "
+        f"val: {len(val)} of {len(whole)} training pictures, {how} with seed {seed} "
         f"({VAL_SHARE:.0%})"
     )
 

@@ -45,11 +45,10 @@ def boundary_counts(
             labelType=cv2.DIST_LABEL_PIXEL,
         )  # fmt: skip
         # labelled pixels are numbered from 1; which number is which pixel is read off themselves
-        own = np.zeros(int(nearest.max()) + 1, np.int64)
-        labelled = np.flatnonzero(~ignored)
-        own[nearest.ravel()[labelled]] = labelled
-        place = own[nearest]
-        truth, said = truth.ravel()[place], said.ravel()[place]
+        number = nearest[~ignored]
+        values = np.zeros((2, int(nearest.max()) + 1), np.uint8)
+        values[:, number] = truth[~ignored], said[~ignored]
+        truth, said = values[0][nearest], values[1][nearest]
         far = away > reach
     edges = [np.flatnonzero(_edge(mask, far)) for mask in (truth, said)]
     owners = [mask.ravel()[at] for mask, at in zip((truth, said), edges, strict=True)]

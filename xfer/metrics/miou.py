@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from xfer.types import MaskPrediction
 
 IGNORE = 255
+PART = 1 << 20  # pixels counted at a time: memory stays flat for large pictures
 
 
 class MeanIoU:
@@ -97,8 +98,11 @@ class MeanIoU:
             )
         # ignored pixels are counted as well, in a part of the matrix that is not looked at: that
         # is quicker than picking the others out
-        pairs = truth.ravel().astype(np.intp) * count + said.ravel()
-        table = np.bincount(pairs, minlength=(IGNORE + 1) * count).reshape(IGNORE + 1, count)
+        table = np.zeros((IGNORE + 1, count), np.int64)
+        for start in range(0, truth.size, PART):
+            part = slice(start, start + PART)
+            pairs = truth.ravel()[part].astype(np.intp) * count + said.ravel()[part]
+            table += np.bincount(pairs, minlength=table.size).reshape(table.shape)
         unknown = np.flatnonzero(table[count:IGNORE].any(1))
         if len(unknown):
             raise XferError(
