@@ -186,7 +186,7 @@ class Segment(Task):
 
     def _choose_tail(self, last: FeatureSpec) -> str:
         kind, own, report = self.options.tail, self.backbone.tail, self.backbone.weight_report
-        fits = own is not None and own.in_size[0] == last.channels
+        fits = own is not None and last.name == self.backbone.last
         if kind == "own" and not fits:
             raise XferError(
                 f"task.tail=own: {self.backbone.name} has no fc6, fc7 that read {last.name}",

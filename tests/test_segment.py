@@ -161,6 +161,7 @@ def test_convolutions_without_fc_weights_get_a_small_fresh_layer() -> None:
 
 @pytest.mark.parametrize(("net", "values", "words"), [
     ("resnet18", {"head": "fcn32s", "tail": "own"}, "no fc6, fc7"),
+    ("alexnet", {"head": "fcn32s", "tail": "own", "levels": ("conv5",)}, "that read conv5"),
     ("alexnet", {"levels": ("conv9",)}, "no map 'conv9'"),
     ("alexnet", {"levels": ("conv4", "conv5")}, "one map a stride"),
     ("alexnet", {"staged": True, "head": "fcn16s"}, "the run to start from"),
