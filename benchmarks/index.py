@@ -192,7 +192,7 @@ def main() -> None:
             n = row["images"]
             each = {k: row[k] / n * 1e6 for k in ("made", "seconds", "shuffle")}
             print(
-                f"{n:>9,}: opened in {row['seconds']:.3f} s; a picture: "
+                f"{n:>9,.0f}: opened in {row['seconds']:.3f} s; a picture: "
                 f"made {each['made']:.1f} us, opened {each['seconds']:.2f} us, "
                 f"shuffled {each['shuffle']:.3f} us, "
                 f"read {row['read'] * 1e6:.0f} us, {row['mb'] * 2**20 / n:.0f} bytes",
