@@ -1,0 +1,99 @@
+"""The segmentation heads on equal terms: variants x sets, AlexNet's convolutions, equal epochs.
+
+Sets: CamVid, scored on its test split; and people, which is cut from coco-mini: persons and the
+rest in two classes, 100 pictures to train on and 100 to score. Each run keeps its last weights.
+
+    python benchmarks/segment_heads.py --epochs 10 --json out.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "fcn32s": {"task.head": "fcn32s"},
+    "fcn16s": {"task.head": "fcn16s"},
+    "fcn8s": {"task.head": "fcn8s"},
+    "default": {},
+    "no class weights": {"task.class_balance": 0},
+    "dice": {"task.dice": 0.5},
+    "hard pixels": {"task.hard_pixels": 0.3},
+    "dilated to stride 8": {"task.dilate": 8},
+    "larger steps": {"optim.lr": 3e-4},
+    "mixed cuts": {"task.most_of_one": 0.75},
+    "narrow": {"task.width": 64},
+}
+
+
+def people(data: Path, out: Path) -> Path:
+    """Writes coco-mini's pictures with masks of two classes: persons and the rest."""
+    import numpy as np
+    from PIL import Image
+    from pycocotools.coco import COCO
+
+    for split, year in (("train", "train2017"), ("val", "val2017")):
+        for kind in ("images", "masks"):
+            (out / kind / split).mkdir(parents=True, exist_ok=True)
+        coco = COCO(str(data / "coco-mini" / "annotations" / f"instances_{year}.json"))
+        for entry in coco.loadImgs(coco.getImgIds()):
+            mask = np.zeros((entry["height"], entry["width"]), np.uint8)
+            for item in coco.loadAnns(coco.getAnnIds(entry["id"], coco.getCatIds(["person"]))):
+                mask[coco.annToMask(item) > 0] = 255 if item["iscrowd"] else 1
+            name = entry["file_name"]
+            (out / "images" / split / name).symlink_to(data / "coco-mini" / year / name)
+            Image.fromarray(mask).save(out / "masks" / split / f"{Path(name).stem}.png")
+    (out / "classes.txt").write_text("0 background\n1 person\n")
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    default = os.environ.get("XFER_TEST_DATA", "../shared/data")
+    parser.add_argument("--data", type=Path, default=Path(default), help="the shared pictures")
+    parser.add_argument("--variants", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--sets", nargs="*", default=["camvid", "people"])
+    parser.add_argument("--epochs", type=float, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="write the table here")
+    args = parser.parse_args()
+
+    import xfer
+
+    weights = args.data.absolute() / "weights" / "alexnet_torchvision_features" / "features.npz"
+    rows: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        for name in args.sets:
+            root = args.data / "camvid"
+            if name == "people":
+                root = people(args.data.absolute(), folder / "people")
+            for variant in args.variants:
+                start = time.perf_counter()
+                run = xfer.finetune(
+                    str(root), "segment", out=folder / "run", overwrite=True, verbosity=-1,
+                    weights=str(weights), seed=args.seed, epochs=args.epochs,
+                    **{"run.plots": False, "data.val": "none",
+                       "data.test": "test" if name == "camvid" else "val", **VARIANTS[variant]},
+                )  # fmt: skip
+                scores = run.result["test_metrics"]
+                rows[f"{variant} / {name}"] = {
+                    "miou": scores["miou"],
+                    "train_seconds": run.result["seconds"],
+                    "seconds": round(time.perf_counter() - start, 1),
+                    "per_class": {k: v["iou"] for k, v in scores["per_class"].items()},
+                }
+                each = " ".join(f"{v['iou']:.2f}" for v in scores["per_class"].values())
+                print(f"| {variant} | {name} | {scores['miou']:.3f} | {each} | "
+                      f"{run.result['seconds']:.0f} s |", flush=True)  # fmt: skip
+                if args.json:
+                    args.json.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()
