@@ -15,6 +15,7 @@ from xfer.nn.views import View
 from xfer.types import FeatureSpec
 
 PIECE = 2**24  # scores that are held at a time
+LOOK = 2**22  # pixels that the net looks at in one pass: four windows of 1024
 MULTIPLE = 32  # windows start at multiples of it: where cells of the coarsest maps lie
 
 
@@ -29,17 +30,18 @@ class ScoreView:
     scores: Tensor
     view: View
 
-    def rows(self, spec: FeatureSpec, places: Tensor) -> Tensor:
-        """(P, h): how the view's cells are read at these rows of the batch's pictures."""
+    def rows(self, spec: FeatureSpec, places: Tensor, n: int) -> Tensor:
+        """(P, h): how the view's cells are read at these rows of picture n."""
         there = (places + 0.5) * self.view.factor[1] - 0.5
-        return reading(spec, self.scores.shape[2], there)
+        return reading(spec, self.scores.shape[2], there, int(self.view.sizes[n, 0]))
 
     def columns(self, spec: FeatureSpec, places: Tensor, n: int) -> Tensor:
-        """(P, w): the same of columns of picture n, which is mirrored within its own width."""
+        """(P, w): the same of its columns; it is mirrored within its own width."""
+        width = int(self.view.sizes[n, 1])
         there = (places + 0.5) * self.view.factor[0] - 0.5
         if self.view.flipped:
-            there = float(self.view.sizes[n, 1]) - 1 - there
-        return reading(spec, self.scores.shape[3], there)
+            there = width - 1 - there
+        return reading(spec, self.scores.shape[3], there, width)
 
 
 def places_of(pixels: int, shown: int) -> Tensor:
@@ -62,7 +64,7 @@ def best_classes(
     device = views[0].scores.device
     rows, columns = (t.to(device, torch.float32) for t in (rows, columns))
     across = [view.columns(spec, columns, n) for view in views]
-    down = [view.rows(spec, rows) for view in views]
+    down = [view.rows(spec, rows, n) for view in views]
     classes = views[0].scores.shape[1]
     step = max(1, PIECE // (classes * len(columns)))
     found = np.empty((len(rows), len(columns)), np.uint8)
@@ -126,25 +128,37 @@ def classes_of_pixels(
         spec: geometry of their scores; window: side, pixels of the batch.
     """
     window = window // MULTIPLE * MULTIPLE
-    shown, whole = sizes.tolist(), originals.tolist()
-    found = [np.empty(size, np.uint8) for size in whole]
+    held, own = sizes.tolist(), originals.tolist()
+    places = [
+        [places_of(size[axis], shown[axis]) for axis in (0, 1)]
+        for size, shown in zip(own, held, strict=True)
+    ]
+    found = [np.empty(size, np.uint8) for size in own]
     for y in windows(images.shape[2], window, window // 8, MULTIPLE):
         for x in windows(images.shape[3], window, window // 8, MULTIPLE):
-            part = images[:, :, y.start : y.stop, x.start : x.stop]
-            inside = sizes - torch.tensor([y.start, x.start], device=sizes.device)
-            inside = inside.clamp(min=1).minimum(inside.new_tensor(part.shape[2:]))
-            views = look(part, inside)
-            for n, (size, held) in enumerate(zip(whole, shown, strict=True)):
-                rows, columns = (places_of(size[axis], held[axis]) for axis in (0, 1))
-                down = _kept(rows, y.keep_start, y.keep_stop)
-                across = _kept(columns, x.keep_start, x.keep_stop)
-                found[n][down, across] = best_classes(
-                    views, spec, n, rows[down] - y.start, columns[across] - x.start
-                )
+            kept = [(_kept(rows, y), _kept(columns, x)) for rows, columns in places]
+            # pictures of a batch differ in size: a window may hold nothing of some
+            there = [n for n, (down, across) in enumerate(kept) if _any(down) and _any(across)]
+            few = max(1, LOOK // ((y.stop - y.start) * (x.stop - x.start)))
+            for start in range(0, len(there), few):
+                chosen = torch.tensor(there[start : start + few], device=images.device)
+                part = images[chosen, :, y.start : y.stop, x.start : x.stop]
+                inside = sizes[chosen] - sizes.new_tensor([y.start, x.start])
+                views = look(part, inside.minimum(inside.new_tensor(part.shape[2:])))
+                for k, n in enumerate(chosen.tolist()):
+                    (rows, columns), (down, across) = places[n], kept[n]
+                    found[n][down, across] = best_classes(
+                        views, spec, k, rows[down] - y.start, columns[across] - x.start
+                    )
     return found
 
 
-def _kept(places: Tensor, start: int, stop: int) -> slice:
-    """Which of a picture's rows or columns lie between two pixels of its scaled version."""
-    first, last = np.searchsorted(places.numpy(), [start - 0.5, stop - 0.5])
+def _kept(places: Tensor, window: Window) -> slice:
+    """Which of a picture's rows or columns lie in what is kept of a window on its scaled version."""
+    ends = [window.keep_start - 0.5, window.keep_stop - 0.5]
+    first, last = np.searchsorted(places.numpy(), ends)
     return slice(int(first), int(last))
+
+
+def _any(part: slice) -> bool:
+    return part.stop > part.start

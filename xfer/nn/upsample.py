@@ -8,6 +8,8 @@ the pixels that are asked for.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -23,7 +25,7 @@ def triangle(places: Tensor, centres: Tensor, reach: float) -> Tensor:
     return (1 - (places[:, None] - centres).abs() / reach).clamp_(min=0)
 
 
-def reading(spec: FeatureSpec, cells: int, pixels: Tensor) -> Tensor:
+def reading(spec: FeatureSpec, cells: int, pixels: Tensor, side: int = 0) -> Tensor:
     """How much each cell of a map counts at places along one axis of the picture.
 
     Beyond the centres of the outermost cells, these are read in full.
@@ -31,10 +33,16 @@ def reading(spec: FeatureSpec, cells: int, pixels: Tensor) -> Tensor:
     Args:
         spec: geometry of the map; cells: its length along the axis.
         pixels: (P,) floating, places in pixels of the net's input.
+        side: pixels of the picture along the axis where padding follows: cells that lie wholly in
+            there are not read; 0: there is none.
 
     Returns: (P, cells), rows sum to 1.
     """
-    places = ((pixels - spec.offset) / spec.stride).clamp(0, cells - 1)
+    read = cells
+    if side:  # a cell is as wide as the stride; the first is read wherever it looks
+        reach = side + (spec.stride - 1) / 2 - spec.offset
+        read = min(cells, max(1, math.ceil(reach / spec.stride)))
+    places = ((pixels - spec.offset) / spec.stride).clamp(0, read - 1)
     return triangle(places, torch.arange(cells, device=pixels.device), 1.0)
 
 
