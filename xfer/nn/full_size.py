@@ -154,7 +154,7 @@ def classes_of_pixels(
 
 
 def _kept(places: Tensor, window: Window) -> slice:
-    """Which of a picture's rows or columns lie in what is kept of a window on its scaled version."""
+    """Which of a picture's rows or columns lie in the kept part of a window of the batch."""
     ends = [window.keep_start - 0.5, window.keep_stop - 0.5]
     first, last = np.searchsorted(places.numpy(), ends)
     return slice(int(first), int(last))
