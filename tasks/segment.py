@@ -144,6 +144,7 @@ class Segment(Task):
         self, backbone: Backbone, info: DataInfo, options: Options, data: DataTable
     ) -> None:
         super().__init__(backbone, info, options, data)
+        _check(options)
         self._short = data.size or min(SHORT, backbone.preprocess.size)
         if options.dilate:
             _dilate(backbone, options.dilate)
@@ -299,11 +300,11 @@ class Segment(Task):
         labels = labels[:, ::step, ::step]
         height, width = labels.shape[1:]
         logits = at_pixels(scores, self.head.spec, height, width, step)
-        losses = {
-            "cross_entropy": pixel_cross_entropy(
-                logits, labels, self.class_weight, options.hard_pixels, not options.normalise
-            )
-        }
+        loss = pixel_cross_entropy(
+            logits, labels, self.class_weight, options.hard_pixels, not options.normalise
+        )
+        # a sum over the pixels stays one where only some of them are read
+        losses = {"cross_entropy": loss if options.normalise else loss * step**2}
         if options.dice:
             losses["dice"] = options.dice * soft_dice(logits, labels)
         return losses
@@ -361,6 +362,21 @@ class Segment(Task):
         """How the pictures were shown, in words."""
         size = f"short side {self._short} px" if self.options.resize else "own size"
         return f"{self.views[tta]}, {size}, compared in the pictures' own size"
+
+
+def _check(options: Options) -> None:
+    """Raises XferError for options that would count for nothing beside others."""
+    if not options.normalise and options.hard_pixels < 1:
+        raise XferError(
+            "task.hard_pixels chooses among pixels for a mean; task.normalise=false sums all",
+            "task.normalise=true or task.hard_pixels=1",
+        )
+    if options.head == "decoder":
+        if options.tail in ("own", "fresh"):
+            raise XferError(f"task.tail={options.tail}: the decoder reads maps, no fc6 and fc7",
+                            "task.tail=auto, or task.head=fcn32s, fcn16s or fcn8s")  # fmt: skip
+        if options.skip_scales:
+            raise XferError("task.skip_scales is for fcn16s and fcn8s; task.head is decoder")
 
 
 def _dilate(backbone: Backbone, stride: int) -> None:

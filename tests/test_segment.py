@@ -20,6 +20,7 @@ from xfer.errors import XferError
 from xfer.nn.pixel_loss import pixel_cross_entropy
 from xfer.nn.upsample import at_pixels
 from xfer.recipe import DataTable
+from xfer.recipe_file import load_recipe
 from xfer.task import Task, get
 from xfer.testing import check_task
 from xfer.testing.mask_scenes import MaskScenes
@@ -170,6 +171,9 @@ def test_convolutions_without_fc_weights_get_a_small_fresh_layer() -> None:
     ("timm:resnet18", {"dilate": 8}, "still has maps of stride 32"),
     ("timm:resnet10t", {"dilate": 8}, "can't be dilated"),
     ("timm:vit_tiny_patch16_224", {"head": "fcn16s"}, "no map of stride 8"),
+    ("alexnet", {"normalise": False, "hard_pixels": 0.5}, "chooses among pixels for a mean"),
+    ("alexnet", {"tail": "fresh"}, "the decoder reads maps"),
+    ("alexnet", {"skip_scales": (0.1,)}, "for fcn16s and fcn8s"),
 ])  # fmt: skip
 def test_options_that_do_not_fit_are_refused(net: str, values: dict[str, Any], words: str) -> None:
     with pytest.raises(XferError, match=words):
@@ -212,3 +216,20 @@ def test_a_loss_on_every_second_pixel_is_the_mean_of_those() -> None:
     logits = at_pixels(scores, task.head.spec, *labels.shape[1:])
     expected = pixel_cross_entropy(logits[:, :, ::2, ::2], labels[:, ::2, ::2])
     assert torch.allclose(found, expected, atol=1e-4)
+
+
+def test_a_sum_over_every_second_pixel_stands_for_all() -> None:
+    source = MaskScenes(4)
+    losses: list[float] = []
+    for step in (1, 2):
+        torch.manual_seed(0)
+        task = build(tiny(), source, normalise=False, loss_step=step)
+        loader = Loader(source, task.transform(True), task.collate, batch=4, train=True)
+        losses.append(float(task.eval()(next(loader.batches(0)))["cross_entropy"].detach()))
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
+def test_recipes_of_papers_read_the_loss_at_every_pixel() -> None:
+    for name in ("segment/voc12", "segment/voc12-vgg16-8s"):
+        chosen = options(**load_recipe(name).task_options)
+        assert chosen.loss_step == 1 and chosen.class_balance == 0 and chosen.hard_pixels == 1
