@@ -26,8 +26,8 @@ from xfer.ops.anchors import fit_sizes, plain_sizes
 from xfer.ops.boxes import clip, decode, encode
 from xfer.ops.nms import best_boxes
 from xfer.ops.sampling import RegionRules, sample_batch
-from xfer.proposals.kept import Proposals
-from xfer.proposals.program import check_method, propose, propose_one
+from xfer.proposals.program import check_method
+from xfer.proposals.shelf import Shelf
 from xfer.task import Stage, Task
 from xfer.types import Batch, BoxPrediction, DataInfo, FeatureSpec, Preprocess, Sample
 
@@ -164,7 +164,7 @@ class Detect(Task):
         self.register_buffer("box_std", torch.tensor(options.box_std), persistent=False)
         if options.proposals == "rpn":
             self._add_rpn(options.anchors)
-        self._kept = _Shelf()
+        self._shelf = Shelf(options.proposals, options.most_proposals)
 
     box_std: Tensor
 
@@ -220,24 +220,15 @@ class Detect(Task):
         self.head.rpn.sizes = torch.tensor(anchors, dtype=torch.float32)
 
     def prepare(self, source: Source) -> None:
-        """Computes or reads the proposals of a source before its pictures are."""
-        options = self.options
-        if options.proposals == "rpn" or all(name in self._kept for name in source.ids):
-            return
-        kept = propose(source, options.proposals, most=options.most_proposals)
-        self._kept.update(dict.fromkeys(source.ids, kept))
-
-    def _proposals_of(self, sample: Sample) -> np.ndarray:
-        kept = self._kept.get(sample.id)
-        if kept is not None:
-            return kept.of(sample.id)
-        return propose_one(sample.image, self.options.proposals, self.options.most_proposals)
+        """Computes or reads the proposals of a source: `transform` is asked for next."""
+        if self.options.proposals != "rpn":
+            self._shelf.prepare(source)
 
     def transform(
         self, train: bool, tta: str = "none"
     ) -> Callable[[Sample, np.random.Generator], Any]:
         data, options, short = self.data, self.options, self.preprocess.size
-        given = None if options.proposals == "rpn" else self._proposals_of
+        given = None if options.proposals == "rpn" else self._shelf.giver()
         if train:
             return BoxTransform(
                 short, self.long_side, train=True, flip=data.flip, augment=data.augment,
@@ -376,13 +367,6 @@ class Detect(Task):
         """How the pictures were shown, in words."""
         size = self.preprocess.size
         return f"{self.views[tta]}, short side {size} px, long side at most {self.long_side} px"
-
-
-class _Shelf(dict[str, Proposals]):
-    """Proposals by picture; the averaged copy of the model shares them."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Shelf:
-        return self
 
 
 def _deepest(backbone: Backbone) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from xfer.backbones.alexnet import alexnet
 from xfer.data.loader import Loader
 from xfer.data.source import Bundle
 from xfer.errors import XferError
+from xfer.proposals.program import propose_one
 from xfer.recipe import DataTable
 from xfer.task import Task
 from xfer.testing import check_task
@@ -227,3 +229,21 @@ def test_a_set_without_any_box_still_has_anchors() -> None:
     torch.stack(list(losses.values())).sum().backward()
     known: Annotation = source.annotation(0)
     assert len(known.boxes) == 0
+
+
+def test_pictures_of_two_splits_with_one_name_keep_their_own_proposals(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    train, val = ShapeScenes(2, size=(64, 64)), ShapeScenes(2, size=(64, 64), seed=1)
+    monkeypatch.setenv("XFER_CACHE", str(tmp_path))
+    assert train.ids == val.ids
+    task = made(train, proposals="selective_search", most_proposals=30)
+    first = task.transform(False)
+    task.prepare(val)
+    second = task.transform(False)
+    unused = np.random.default_rng(0)
+    for source, transform in ((train, first), (val, second)):
+        for i in range(2):
+            given = transform(source[i], unused).proposals
+            assert np.array_equal(given, propose_one(source[i].image, "selective_search", 30))

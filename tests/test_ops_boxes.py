@@ -176,3 +176,13 @@ def test_boxes_that_overlap_vote_by_their_scores() -> None:
     assert kept[0].tolist() == pytest.approx([0, 0, 10, 11])
     assert kept[1].tolist() == [0, 0, 10, 14], "other classes have no vote"
     assert kept[2].tolist() == [0, 0, 40, 40]
+
+
+def test_votes_are_counted_in_full_precision_in_a_pass_of_bf16() -> None:
+    where = torch.tensor([[[300.0, 201, 413, 437]], [[303.0, 204, 409, 441]]])
+    scores = torch.tensor([[0.9], [0.6]])
+    plain = best_boxes(where, scores, 0.5, 0.05, 10, vote=0.6)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        kept = best_boxes(where, scores, 0.5, 0.05, 10, vote=0.6)[0]
+    assert len(kept) == 1 and torch.equal(kept, plain)
+    assert kept[0, 0].item() == pytest.approx((300 * 0.9 + 303 * 0.6) / 1.5, abs=1e-3)

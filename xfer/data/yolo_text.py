@@ -38,15 +38,17 @@ def read_yolo_text(path: Path, classes: int) -> YoloFile:
     except UnicodeDecodeError:
         raise DataError("is not text in UTF-8") from None
     found = YoloFile()
+    seen: set[Row] = set()
     for number, line in enumerate(lines, 1):
         cells = line.split()
         if not cells:
             continue
         row = _row(cells, classes, f"line {number}")
-        if row in found.rows:
+        if row in seen:
             found.repeated += 1
         else:
             found.rows.append(row)
+            seen.add(row)
     return found
 
 

@@ -46,6 +46,8 @@ def best_boxes(
     if vote > 0 and len(found):
         alike = label[kept][:, None] == label
         weight = score * (alike & (iou_xyxy(found, where) >= vote))
-        # every box votes for itself, so that the sum is positive
-        found = (weight @ where) / weight.sum(1, keepdim=True)
+        # every box votes for itself, so that the sum is positive; without autocast, whose bf16
+        # would move the boxes by up to 2 px in 500
+        with torch.autocast(where.device.type, enabled=False):
+            found = (weight @ where) / weight.sum(1, keepdim=True)
     return found, score[kept], label[kept]
