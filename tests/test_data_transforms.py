@@ -68,6 +68,33 @@ def test_each_direction_that_shrinks_is_antialiased() -> None:
     assert upright.shape == (64, 32, 3) and np.abs(upright[1:-1].astype(int) - 127).max() <= 1
 
 
+def test_shrinking_keeps_the_layout_and_needs_no_picture_that_can_be_written() -> None:
+    image = scene(300, 400)
+    part = image[20:290, 30:350]
+    small = resize(part, 64, 64)
+    assert small.flags.c_contiguous  # planar, it would take 2.5 times as long
+    image.setflags(write=False)
+    fixed = image[20:290, 30:350]
+    assert np.array_equal(resize(fixed, 64, 64), small) and not fixed.flags.writeable
+    turned = np.ascontiguousarray(part.transpose(1, 0, 2)).transpose(1, 0, 2)
+    assert np.array_equal(resize(turned, 64, 64), small)
+
+
+@pytest.mark.parametrize("augment", ["light", "standard"])
+@pytest.mark.parametrize("side", [32, 48, 60])
+def test_a_place_to_write_to_changes_nothing(augment: str, side: int) -> None:
+    image = scene(48, 48)
+    image.setflags(write=False)
+    made = TrainTransform(side, area=(0.5, 1), augment=augment)
+    whole = TrainTransform(side, area=(1, 1), ratio=(1, 1), augment=augment)  # perhaps unscaled
+    place = np.zeros(made.shape, np.uint8)
+    for transform in (made, whole):
+        for k in range(8):
+            given = transform(image, np.random.default_rng(k), place)
+            assert given is place
+            assert np.array_equal(place, transform(image, np.random.default_rng(k)))
+
+
 @pytest.mark.parametrize("shape", [(300, 400), (400, 300), (256, 256), (60, 90), (1, 7)])
 def test_evaluation_cuts_what_torchvision_cuts(shape: tuple[int, int]) -> None:
     image = scene(shape[1], shape[0])

@@ -10,12 +10,17 @@ STRENGTH = 0.2
 
 
 def jitter(
-    image: NDArray[np.uint8], rng: np.random.Generator, strength: float = STRENGTH
+    image: NDArray[np.uint8],
+    rng: np.random.Generator,
+    strength: float = STRENGTH,
+    out: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
     """Brightness, contrast and saturation, each times a factor in 1 - strength .. 1 + strength.
 
     Brightness scales towards black, contrast about the picture's mean grey, saturation about each
     pixel's grey (ITU-R BT.601), in this order, as torchvision's ColorJitter defines them.
+
+    Args: out: where the result is written; None: a new array.
 
     Shapes: uint8 (H, W, 3) RGB in and out; the input is left as it is.
     """
@@ -26,4 +31,5 @@ def jitter(
     table = np.clip(np.rint((values - about) * contrast + about), 0, 255).astype(np.uint8)
     changed = cv2.LUT(image, table)
     grey = cv2.cvtColor(cv2.cvtColor(changed, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    return np.asarray(cv2.addWeighted(changed, saturation, grey, 1 - saturation, 0), np.uint8)
+    mixed = cv2.addWeighted(changed, saturation, grey, 1 - saturation, 0, dst=out)
+    return np.asarray(mixed, np.uint8)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.data.cache import cache_of
+from xfer.data.draws import draws_of
 from xfer.data.order import balanced, batch_count, repeats, shuffled, windowed
 from xfer.data.source import Source, read, stored_order
 from xfer.data.stack import pinned, stack_images
@@ -241,8 +242,7 @@ class Loader:
                 sample = self._cache.read(self.source, index, self.short_side, self._room)
             else:
                 sample = read(self.source, index, self.short_side)
-            key = (self.seed, epoch, index, again) if again else (self.seed, epoch, index)
-            rng = np.random.default_rng(key)
+            rng = draws_of(self.seed, epoch, index, again)
             return self.transform(sample, rng) if row is None else self.transform(sample, rng, row)
         except DataError:
             raise  # names the file
