@@ -186,10 +186,9 @@ def our_step(name: str, size: int, device: torch.device, compiled: bool) -> Call
     net = create_backbone(name, weights="none", classifier=True)
     place.put(net).train()
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9, fused=True)
-    cast = torch.bfloat16 if device.type == "cuda" else torch.float32
 
     def loss_of(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        crops = random_crops(images, size, dtype=cast)
+        crops = random_crops(images, size)
         with place.autocast():
             logits = net.logits(net.normalise(crops))
         return F.cross_entropy(logits.float(), labels)

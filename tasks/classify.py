@@ -16,18 +16,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xfer.data.colour import STRENGTH
 from xfer.data.loader import stack_images
 from xfer.data.transforms import EvalTransform, TrainTransform
+from xfer.data.whole import Whole, crop_on, handed_over
 from xfer.errors import XferError
 from xfer.metrics.accuracy import Accuracy
 from xfer.metrics.multilabel import MultiLabelAP
+from xfer.nn.device_crop import DRAWS, DeviceCrop
 from xfer.nn.dropout import Dropout
 from xfer.task import Stage, Task
 from xfer.types import Batch, ClassPrediction, DataInfo, Sample
 
 if TYPE_CHECKING:
     from xfer.backbones.base import Backbone
-    from xfer.data.source import Bundle
+    from xfer.data.source import Bundle, Source
     from xfer.recipe import DataTable
 
 
@@ -120,6 +123,7 @@ class Classify(Task):
         self.register_buffer("class_weight", None, persistent=False)
         self.register_buffer("light", None, persistent=False)
         self._mixing: Any = None
+        self._whole: tuple[int, int] | None = None  # size of the pictures that crops are cut of
         # found now: later, stages that are frozen would pass no gradient on
         deep = self.layer == backbone.last or self.options.head == "tail"
         needed = backbone.stages() if deep else backbone.stages_to(self.layer)
@@ -180,9 +184,9 @@ class Classify(Task):
         """Twice the side of evaluation: the smallest crops are still not enlarged much."""
         return 2 * self.preprocess.resize
 
-    def transform(
-        self, train: bool, tta: str = "none"
-    ) -> Callable[[Sample, np.random.Generator], Any]:
+    def transform(self, train: bool, tta: str = "none") -> Callable[..., Any]:
+        if train and self._whole is not None:
+            return Whole(self._whole, self.preprocess.size, DRAWS)
         return _Cut(self.pixels(train, tta))
 
     def pixels(self, train: bool, tta: str = "none") -> Callable[..., np.ndarray]:
@@ -190,6 +194,23 @@ class Classify(Task):
         if train:
             return self._training(size)
         return EvalTransform(size, resize, crops="10crop" if tta == "10crop" else "centre")
+
+    def choose_crops(self, train: Source, gpu: bool) -> str:
+        chosen = crop_on(self.data, train, gpu)
+        size = handed_over(train, self.preprocess.resize, self.short_side)
+        self._whole = size if chosen == "device" else None
+        return chosen
+
+    def _cropped(self, batch: Batch) -> Tensor:
+        """A batch's pictures; where they are whole ones, a crop of each."""
+        if "draws" not in batch.targets:
+            return batch.images
+        own, data = self.preprocess, self.data
+        how = DeviceCrop(
+            data.crop_area, window=own.size / own.resize if self.options.crop == "window" else 0,
+            flip=data.flip, strength=STRENGTH if data.augment == "standard" else 0,
+        )  # fmt: skip
+        return how(batch.images, batch.targets["draws"], batch.targets["side"])
 
     def _training(self, size: int) -> Callable[..., np.ndarray]:
         data = self.data
@@ -203,8 +224,10 @@ class Classify(Task):
     def sides(self) -> tuple[int, ...]:
         return self.options.sides
 
-    def transform_at(self, side: int) -> Callable[[Sample, np.random.Generator], Any]:
-        return _Cut(self._training(side))
+    def transform_at(self, side: int) -> Callable[..., Any]:
+        return (
+            _Cut(self._training(side)) if self._whole is None else Whole(self._whole, side, DRAWS)
+        )
 
     def collate(self, items: list[Any]) -> Batch:
         ids = tuple(item[0] for item in items)
@@ -213,6 +236,9 @@ class Classify(Task):
         flat = images if views == 1 else [view for image in images for view in image]
         labels = [item[2] for item in items]
         targets: dict[str, Any] = {"views": views}
+        if len(items[0]) > 3:
+            draws = [item[3] for item in items]
+            targets |= {"draws": torch.from_numpy(np.stack(draws)), "side": items[0][4]}
         if labels[0] is not None:
             if self.multilabel:
                 targets["label"] = torch.from_numpy(np.stack(labels).astype(np.float32))
@@ -223,7 +249,8 @@ class Classify(Task):
     @property
     def head_width(self) -> int:
         own = self.options
-        mixed = own.mixup or own.cutmix or own.lighting or own.sides  # of pictures, not of vectors
+        # of pictures, not of vectors
+        mixed = own.mixup or own.cutmix or own.lighting or own.sides or self._whole
         return 0 if mixed else int(self.head[-1].in_features)  # pyright: ignore[reportArgumentType]
 
     @property
@@ -253,7 +280,7 @@ class Classify(Task):
         if "features" in batch.targets:
             logits = self.head(batch.targets["features"].flatten(0, 1)).float()
         else:
-            images = self.backbone.normalise(batch.images)
+            images = self.backbone.normalise(self._cropped(batch))
             if self.options.lighting and self.training:
                 images = self._lit(images)
             if self.options.mixup or self.options.cutmix:

@@ -15,11 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from xfer import task as tasks
+from xfer.average import MovingAverage
 from xfer.backbones.build import create_backbone
 from xfer.backbones.weights import WORDS
 from xfer.data.boxes import category_ids
@@ -127,6 +126,9 @@ class Job:
         self.task.fit_labels(train.labels())
         self.task.fit_data(bundle)
         self.task.check_views(recipe.eval.tta, self.quick_tta)
+        # a frozen backbone sees each picture's views once, where it is crops that reach it
+        gpu = place.device.type == "cuda" and recipe.optim.freeze != "all"
+        self.crop_on = self.task.choose_crops(train, gpu)
         place.put(self.task)
         self.train: Loader | FrozenLoader = self.loader("train", training=True)
         if len(self.train) == 0:
@@ -149,8 +151,10 @@ class Job:
         self.seconds = self.waited = 0.0
         self.preparing = 0.0  # seconds before the first step that were spent on features
         self.quick_val: FrozenLoader | None = None
+        self.ema: MovingAverage | None = None
         self._build_optimizer()
-        self.ema = self._average() if recipe.optim.ema else None
+        if recipe.optim.ema:
+            self.ema = MovingAverage(self.task, recipe.optim.ema)
         # each process draws its own dropout masks; weights were drawn alike before
         seed_everything(recipe.run.seed + place.rank)
 
@@ -209,49 +213,13 @@ class Job:
             parameter.requires_grad_(id(parameter) in used)
         self.optimizer = build_optimizer(self.groups, table)
         self.module = self._distributed()
-        self._averaged: list[tuple[list[Tensor], list[Tensor]]] = []
+        if self.ema is not None:
+            self.ema.forget()
 
     def _distributed(self) -> nn.Module:
         if self.place.world == 1:
             return self.task
         return nn.parallel.DistributedDataParallel(self.task, gradient_as_bucket_view=True)
-
-    def _average(self) -> AveragedModel:
-        decay = self.recipe.optim.ema
-        return AveragedModel(self.task, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
-
-    def update_average(self) -> None:
-        """Moves the averaged weights towards the present ones; frozen ones are equal already."""
-        assert self.ema is not None
-        if self.ema.n_averaged == 0:
-            self.ema.update_parameters(self.task)  # a copy of everything
-            return
-        if not self._averaged:
-            self._averaged = self._moving_pairs()
-        move = get_ema_multi_avg_fn(self.recipe.optim.ema)
-        with torch.no_grad():
-            for averaged, current in self._averaged:
-                move(averaged, current, self.ema.n_averaged)
-            self.ema.n_averaged += 1
-
-    def _moving_pairs(self) -> list[tuple[list[Tensor], list[Tensor]]]:
-        """Averaged and present tensors that training changes, by type."""
-        assert self.ema is not None
-        kinds: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
-        still = {id(t) for t in self.task.parameters() if not t.requires_grad}
-        for module in self.task.modules():
-            if not module.training:
-                still.update(id(b) for b in module.buffers(recurse=False))
-        pairs = zip(
-            itertools.chain(self.ema.module.parameters(), self.ema.module.buffers()),
-            itertools.chain(self.task.parameters(), self.task.buffers()), strict=True,
-        )  # fmt: skip
-        for averaged, current in pairs:
-            if id(current) not in still:
-                both = kinds.setdefault(current.dtype, ([], []))
-                both[0].append(averaged)
-                both[1].append(current)
-        return list(kinds.values())
 
     @property
     def peak_lr(self) -> float:

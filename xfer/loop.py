@@ -200,7 +200,7 @@ def _write_start(job: Job, run: Run) -> None:
         device=job.place.describe(), precision=job.place.precision, world_size=job.place.world,
         seed=job.recipe.run.seed, data_fingerprint=job.bundle.fingerprint(),
         data_notes=list(job.bundle.notes), skipped=[list(s) for s in job.bundle.skipped],
-        weights=report.line() if report is not None else "none",
+        weights=report.line() if report is not None else "none", crop_on=job.crop_on,
         trains=[[g.name, g.scale, g.weight_decay, g.count] for g in job.groups],
     ))  # fmt: skip
     run.write_json("model.json", job.model_json())

@@ -42,6 +42,10 @@ class DataTable:
         "standard", "augmentation policy", choices=("none", "light", "standard", "strong")
     )
     flip: bool = _f(True, "mirror half of the training pictures")
+    crop_on: str = _f(
+        "auto", "what cuts training crops and alters colours; auto: the device where it is a GPU "
+        "fed from a raw pack", choices=("auto", "host", "device"),
+    )  # fmt: skip
     crop_area: tuple[float, float] = _f(
         (0.35, 1.0), "share of the picture that a training crop covers", above=0, max=1, rising=True
     )

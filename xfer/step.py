@@ -56,7 +56,7 @@ def _train_step(job: Job, batch: Batch) -> dict[str, Tensor]:
     job.scaler.update()
     job.optimizer.zero_grad()
     if job.ema is not None:
-        job.update_average()
+        job.ema.update(job.task)
     return total
 
 

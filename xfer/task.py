@@ -175,6 +175,18 @@ class Task(nn.Module):
     def fit_data(self, bundle: Bundle) -> None:
         """Looks at the training data once, before training; most tasks have no need to."""
 
+    def choose_crops(self, train: Source, gpu: bool) -> str:
+        """host or device: who cuts training crops from now on, as data.crop_on has it.
+
+        Args: train: the training pictures; gpu: whether auto may choose the device.
+        Raises: XferError where the device can't do what the recipe asks for.
+        """
+        if self.data.crop_on == "device":
+            raise XferError(
+                "data.crop_on=device: this task cuts its pictures on the host", "data.crop_on=auto"
+            )
+        return "host"
+
     def prepare(self, source: Source) -> None:
         """Told of a source before its pictures are read by `transform`."""
 

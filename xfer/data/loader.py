@@ -30,6 +30,7 @@ __all__ = ["Loader", "stack_images"]
 
 AHEAD = 3  # batches on the way while one is used
 SMALLEST_PART = 4  # pictures that a thread takes at a time, where a batch has them
+NUMBERS = 0x9ACC5  # tells a batch's seed from a picture's
 
 # (index into the source, how often it came before in this epoch)
 Place = tuple[int, int]
@@ -74,6 +75,8 @@ class Loader:
             into the sample. The generator is seeded by (seed, epoch, index): neither the threads
             nor resuming nor the number of processes change an item. One that has a `shape` is
             called with a third argument, the uint8 array of that shape to write its picture to.
+            One that has `draws` gets, in place of the generator, so many uniform numbers 0..1,
+            float32: a generator for each picture takes longer than copying it.
         collate: items -> Batch.
         batch: pictures a batch over all processes; each process takes its share of every batch.
         train: shuffle each epoch and drop the last partial batch (a set smaller than a batch is
@@ -134,6 +137,7 @@ class Loader:
         """Another transform from the next `batches` on; none may be under way."""
         self.transform = transform
         self._shape: tuple[int, ...] | None = getattr(transform, "shape", None)
+        self._draws: int = getattr(transform, "draws", 0)
 
     def plan(self, epoch: int) -> Plan:
         """This process's pictures in each batch of the epoch; in evaluation perhaps none."""
@@ -156,12 +160,12 @@ class Loader:
         iterator: when it is done, closed, or interrupted.
         """
         plan = self.plan(epoch)
-        rest = (places for k in range(start, len(plan)) if (places := plan[k]))
+        rest = ((k, places) for k in range(start, len(plan)) if (places := plan[k]))
         if self.workers == 0:
-            for places in rest:
+            for k, places in rest:
                 begin = time.perf_counter()
-                rows = self._rows(len(places))
-                items = [self._item(epoch, p, r) for p, r in zip(places, rows, strict=True)]
+                rows, draws = self._rows(len(places)), self._numbers(epoch, k, len(places))
+                items = [self._item(epoch, *one) for one in zip(places, rows, draws, strict=True)]
                 batch = self._finish(items)
                 self.waited += time.perf_counter() - begin
                 yield batch
@@ -171,8 +175,8 @@ class Loader:
         self._pools.add(pool)
         coming: deque[Future[Batch]] = deque()
         try:
-            for places in rest:
-                coming.append(self._submit(pool, epoch, places))
+            for k, places in rest:
+                coming.append(self._submit(pool, epoch, k, places))
                 if len(coming) > self._ahead():
                     break
             while coming:
@@ -181,7 +185,7 @@ class Loader:
                 self.waited += time.perf_counter() - begin
                 following = next(rest, None)
                 if following is not None:
-                    coming.append(self._submit(pool, epoch, following))
+                    coming.append(self._submit(pool, epoch, *following))
                 yield batch
         finally:
             self._pools.discard(pool)
@@ -197,21 +201,23 @@ class Loader:
         parts = max(1, min(self.workers, self.batch // self.world // SMALLEST_PART))
         return max(AHEAD, 2 * self.workers // parts)
 
-    def _submit(self, pool: ThreadPoolExecutor, epoch: int, places: list[Place]) -> Future[Batch]:
-        """A batch made by several threads; the last one to be done collates it."""
+    def _submit(
+        self, pool: ThreadPoolExecutor, epoch: int, k: int, places: list[Place]
+    ) -> Future[Batch]:
+        """Batch k made by several threads; the last one to be done collates it."""
         done: Future[Batch] = Future()
         items: list[Any] = [None] * len(places)
-        rows = self._rows(len(places))
+        rows, draws = self._rows(len(places)), self._numbers(epoch, k, len(places))
         size = max(min(SMALLEST_PART, len(places)), -(-len(places) // self.workers))
         parts = [range(s, min(s + size, len(places))) for s in range(0, len(places), size)]
         left, lock = [len(parts)], threading.Lock()
 
         def work(part: range) -> None:
             try:
-                for k in part:
+                for i in part:
                     if done.done():
                         return  # another part has failed
-                    items[k] = self._item(epoch, places[k], rows[k])
+                    items[i] = self._item(epoch, places[i], rows[i], draws[i])
                 with lock:
                     left[0] -= 1
                     last = left[0] == 0
@@ -235,13 +241,26 @@ class Loader:
             return [None] * count
         return list(np.empty((count, *self._shape), np.uint8))
 
-    def _item(self, epoch: int, place: Place, row: NDArray[np.uint8] | None) -> Any:
+    def _numbers(self, epoch: int, k: int, count: int) -> Sequence[NDArray[np.float32] | None]:
+        """The uniform numbers of this process's pictures in batch k, by their places in it."""
+        if not self._draws:
+            return [None] * count
+        rng = np.random.default_rng((self.seed, epoch, k, NUMBERS))
+        drawn = rng.random((self.batch, self._draws), np.float32)
+        return list(drawn[self.rank :: self.world][:count])
+
+    def _item(
+        self, epoch: int, place: Place, row: NDArray[np.uint8] | None,
+        draws: NDArray[np.float32] | None,
+    ) -> Any:  # fmt: skip
         index, again = place
         try:
             if self._cache is not None:
                 sample = self._cache.read(self.source, index, self.short_side, self._room)
             else:
                 sample = read(self.source, index, self.short_side)
+            if draws is not None:
+                return self.transform(sample, draws, row)
             rng = draws_of(self.seed, epoch, index, again)
             return self.transform(sample, rng) if row is None else self.transform(sample, rng, row)
         except DataError:

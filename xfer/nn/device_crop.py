@@ -1,60 +1,149 @@
-"""Training crops on the device: a random part of each picture of a batch, scaled and mirrored.
+"""Training crops on the device: a random part of each picture, scaled, mirrored, recoloured.
 
-The processor then only copies bytes, which is what keeps a fast GPU fed.
+The processor then only copies bytes, which is what keeps a fast GPU fed. What is random comes in as
+uniform numbers, DRAWS a picture, so that the same numbers cut the same parts wherever it runs.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from xfer.nn.precision import exact
+
+TRIES = 10
+# numbers 0..1 a picture: TRIES areas, TRIES shapes, then by these places
+X, Y, MIRROR, COLOUR = 2 * TRIES, 2 * TRIES + 1, 2 * TRIES + 2, 2 * TRIES + 3
+DRAWS = COLOUR + 3
 # up to here bilinear sampling needs no averaging, as in xfer.data.transforms
 MILD = 1.25
+GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
-def random_crops(
-    images: Tensor,
-    size: int,
-    *,
-    area: tuple[float, float] = (0.35, 1.0),
-    ratio: tuple[float, float] = (3 / 4, 4 / 3),
-    flip: bool = True,
-    dtype: torch.dtype = torch.float32,
-    generator: torch.Generator | None = None,
+@dataclass(frozen=True)
+class DeviceCrop:
+    """What training shows of a picture, as xfer.data.transforms.TrainTransform has it.
+
+    area, ratio | of the random part; window | share of the short side, 0..1: the part is a random
+    square of it instead; 0: area and ratio count
+    flip        | mirror half of the pictures
+    strength    | of the change of brightness, contrast and saturation; 0: none
+
+    Differs: no rounding to bytes; where a part is enlarged, its edges see the pixels beside it.
+    """
+
+    area: tuple[float, float] = (0.35, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    window: float = 0.0
+    flip: bool = True
+    strength: float = 0.0
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, draws: Tensor, size: int) -> Tensor:
+        """Shapes: images (N, 3, H, W) uint8, draws (N, DRAWS) float32, both on one device
+        -> float32 (N, 3, size, size), channels_last, values 0..255."""
+        height, width = images.shape[2:]
+        with exact(images):
+            if self.window:
+                boxes = windows(draws, height, width, self.window)
+            else:
+                boxes = parts(draws, height, width, self.area, self.ratio)
+            mirror = draws[:, MIRROR] < 0.5 if self.flip else None
+            crops = cut(images, boxes, mirror, size)
+            return alter(crops, draws[:, COLOUR:], self.strength) if self.strength else crops
+
+
+def parts(
+    draws: Tensor, height: int, width: int, area: tuple[float, float], ratio: tuple[float, float]
 ) -> Tensor:
-    """A random part of each picture, `area` of it, scaled to a square, half of them mirrored.
+    """A part of each picture: float32 (N, 4), x, y, width, height in whole pixels.
 
-    Args:
-        images: (N, 3, H, W) uint8 or floating; area, ratio: as in xfer.data.TrainTransform.
-        generator: on the images' device; None: torch's own.
+    Distributed as those of xfer.data.transforms.random_part: the first of TRIES that fits, else
+    the largest in the middle whose shape is allowed.
+    Source: Szegedy et al. 2015, sec. 6, drawn as torchvision draws it.
+    """
+    pixels = height * width * (area[0] + (area[1] - area[0]) * draws[:, :TRIES])
+    logs = math.log(ratio[0]), math.log(ratio[1])
+    shape = torch.exp(logs[0] + (logs[1] - logs[0]) * draws[:, TRIES : 2 * TRIES])
+    w, h = torch.sqrt(pixels * shape).round(), torch.sqrt(pixels / shape).round()
+    fits = (w > 0) & (w <= width) & (h > 0) & (h <= height)
+    first = fits.to(torch.uint8).argmax(1, keepdim=True)
+    some = fits.any(1)
+    w, h = w.gather(1, first)[:, 0], h.gather(1, first)[:, 0]
+    x, y = _place(draws[:, X], width - w), _place(draws[:, Y], height - h)
+    own = (
+        min(width, max(1, round(height * ratio[1]))),
+        min(height, max(1, round(width / ratio[0]))),
+    )
+    middle = draws.new_tensor([(width - own[0]) // 2, (height - own[1]) // 2, *own])
+    return torch.where(some[:, None], torch.stack([x, y, w, h], 1), middle)
 
-    Returns: (N, 3, size, size) of `dtype`, channels_last, values as in `images`.
-    Source: Szegedy et al. 2015, sec. 6.  Differs from the processor's: a part that would not fit is
-        shrunk until it does, rather than drawn again; no rounding to whole pixels or bytes.
+
+def windows(draws: Tensor, height: int, width: int, share: float) -> Tensor:
+    """A random square of each picture, its side a share of the short side: as `parts`."""
+    short = min(height, width)
+    side = draws.new_full((len(draws),), min(short, max(1, round(short * share))))
+    x, y = _place(draws[:, X], width - side), _place(draws[:, Y], height - side)
+    return torch.stack([x, y, side, side], 1)
+
+
+def _place(draw: Tensor, room: Tensor) -> Tensor:
+    """A whole number from 0 to `room`."""
+    return torch.minimum((draw * (room + 1)).floor(), room)
+
+
+def cut(images: Tensor, boxes: Tensor, mirror: Tensor | None, size: int) -> Tensor:
+    """The parts of pictures (N, 3, H, W) that `boxes` tell, scaled to a square: channels_last.
+
+    In float32: in bfloat16, places in a picture of 256 px would be off by up to half a pixel.
+    Args: mirror: bool (N,), those that are mirrored.
     """
     count, _, height, width = images.shape
-    device = images.device
-    draw = torch.rand(5, count, device=device, generator=generator)
-    shares = area[0] + (area[1] - area[0]) * draw[0]
-    logs = math.log(ratio[0]), math.log(ratio[1])
-    shape = torch.exp(logs[0] + (logs[1] - logs[0]) * draw[1])
-    pixels = shares * height * width
-    w, h = torch.sqrt(pixels * shape), torch.sqrt(pixels / shape)
-    fit = torch.clamp(torch.minimum(width / w, height / h), max=1)
-    w, h = w * fit / width, h * fit / height  # shares of the sides
-    x, y = draw[2] * (1 - w), draw[3] * (1 - h)
-    mirror = torch.where(draw[4] < 0.5, -1.0, 1.0) if flip else torch.ones_like(w)
-    zero = torch.zeros_like(w)
-    # grid_sample counts from -1 to 1: scale and centre of each part
-    rows = [torch.stack([w * mirror, zero, 2 * x + w - 1], 1),
-            torch.stack([zero, h, 2 * y + h - 1], 1)]  # fmt: skip
     finer = max(1, math.ceil(max(height, width) / (MILD * size)))
-    grid = F.affine_grid(torch.stack(rows, 1), [count, 3, size * finer, size * finer], False)
-    source = images.to(dtype).contiguous(memory_format=torch.channels_last)
-    part = F.grid_sample(source, grid.to(dtype), padding_mode="border", align_corners=False)
+    steps = (torch.arange(size * finer, device=images.device) + 0.5) / (size * finer)
+    x, y, w, h = (column[:, None] for column in boxes.unbind(1))
+    along = steps.expand(count, -1)
+    if mirror is not None:
+        along = torch.where(mirror[:, None], 1 - along, along)
+    # grid_sample counts from -1 to 1
+    across = ((x + w * along) * (2 / width) - 1)[:, None, :].expand(-1, size * finer, -1)
+    down = ((y + h * steps) * (2 / height) - 1)[:, :, None].expand(-1, -1, size * finer)
+    grid = torch.stack([across, down], 3)
+    source = images.to(torch.float32).contiguous(memory_format=torch.channels_last)
+    part = F.grid_sample(source, grid, padding_mode="border", align_corners=False)
     if finer > 1:
         part = F.avg_pool2d(part, finer)
     return part.contiguous(memory_format=torch.channels_last)
+
+
+def alter(images: Tensor, draws: Tensor, strength: float) -> Tensor:
+    """Brightness, contrast and saturation altered as xfer.data.colour.jitter does.
+
+    Shapes: images float32 (N, 3, H, W), values 0..255, draws (N, 3) -> the same shape.
+    """
+    factors = (1 + strength * (2 * draws - 1))[:, :, None, None, None]
+    brightness, contrast, saturation = factors.unbind(1)
+    about = _grey(images).mean((2, 3), keepdim=True)
+    about = (about * brightness).clamp(max=255)
+    changed = (images * brightness).clamp(max=255)
+    changed = ((changed - about) * contrast + about).clamp(0, 255)
+    grey = _grey(changed)
+    return ((changed - grey) * saturation + grey).clamp(0, 255)
+
+
+def _grey(images: Tensor) -> Tensor:
+    red, green, blue = images.split(1, 1)
+    return GREY[0] * red + GREY[1] * green + GREY[2] * blue
+
+
+def random_crops(
+    images: Tensor, size: int, how: DeviceCrop | None = None, draws: Tensor | None = None
+) -> Tensor:
+    """Crops of pictures on a device; without `draws` torch's own generator there draws them."""
+    if draws is None:
+        draws = torch.rand(len(images), DRAWS, device=images.device)
+    return (how or DeviceCrop())(images, draws, size)
