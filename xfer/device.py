@@ -235,6 +235,21 @@ def share_buffers(module: torch.nn.Module, place: Place) -> None:
             dist.broadcast(buffer, 0)
 
 
+def sync_batch_norms(module: torch.nn.Module, place: Place) -> torch.nn.Module:
+    """The module with batch norms that count over all processes; as it is where there is one.
+
+    Raises: XferError on a device other than CUDA, where torch has none.
+    """
+    if place.world == 1:
+        return module
+    if place.device.type != "cuda":
+        raise XferError(
+            f"run.sync_bn needs GPUs: torch's batch norm over processes refuses {place.device.type}",
+            "run.sync_bn=false, with a larger --batch, or a backbone without batch norm",
+        )
+    return torch.nn.SyncBatchNorm.convert_sync_batchnorm(module)
+
+
 def average(losses: dict[str, float], place: Place) -> dict[str, float]:
     """The mean over processes."""
     if place.world == 1:

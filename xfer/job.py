@@ -25,7 +25,7 @@ from xfer.data.boxes import category_ids
 from xfer.data.loader import Loader
 from xfer.data.open import open_data
 from xfer.data.source import Bundle
-from xfer.device import Place, restore_random_states, seed_everything
+from xfer.device import Place, restore_random_states, seed_everything, sync_batch_norms
 from xfer.errors import DataError, XferError
 from xfer.frozen import FrozenLoader, frozen_loaders, frozen_views
 from xfer.optim import Schedule, build_optimizer, frozen_stages, parameter_groups, set_rate
@@ -122,6 +122,8 @@ class Job:
         _check_fits(recipe, place, bundle)
         seed_everything(recipe.run.seed)
         self.task = build_task(recipe, bundle)
+        if recipe.run.sync_bn:
+            sync_batch_norms(self.task, place)  # in place: a task is no batch norm itself
         train = bundle.splits["train"]
         self.task.fit_labels(train.labels())
         self.task.fit_data(bundle)

@@ -118,6 +118,7 @@ class RunTable:
     seed: int = _f(0, "seeds weights, order and augmentation", min=0)
     device: str = _f("auto", "auto, cpu, cuda, cuda:N, mps")
     precision: str = _f("auto", "arithmetic", choices=("auto", "fp32", "bf16", "fp16"))
+    sync_bn: bool = _f(False, "batch norms see the pictures of all processes; on GPUs alone")
     chance_steps: int = _f(1000, "warn when the loss is still at chance after so many", min=1000)
     save_minutes: float = _f(10, "save last/ at least this often, minutes", above=0)
     plots: bool = _f(True, "draw plots/ at the end")
