@@ -343,6 +343,34 @@ def test_numbered_objects_and_empty_masks_are_no_classes(tmp_path: Path) -> None
         opened(tmp_path)
 
 
+@pytest.mark.parametrize("values", [(0, 254, 255), (0, 127, 255), (3, 90, 200, 255)])
+def test_greys_between_black_and_white_are_asked_about(
+    tmp_path: Path, values: tuple[int, ...]
+) -> None:
+    write_set(tmp_path, values=values)
+    with pytest.raises(DataError, match="is 255 a class") as caught:
+        opened(tmp_path)
+    assert "classes.txt" in str(caught.value.hint)
+    found = opened(tmp_path, ignore="255")
+    assert found.classes == tuple(str(v) for v in values[:-1])
+
+
+def test_classes_by_number_with_an_ignored_255_need_no_table(tmp_path: Path) -> None:
+    write_set(tmp_path, values=(0, 7, 20, 255))
+    assert opened(tmp_path).classes == ("0", "7", "20")
+
+
+def test_a_reason_that_all_masks_share_is_told_once(tmp_path: Path) -> None:
+    names = [f"p{n}" for n in range(12)]
+    write_set(tmp_path, names=names)
+    (tmp_path / "classes.txt").write_text("x\ny\nz")
+    for name in names:
+        Image.fromarray(make_mask((0, 1))).save(tmp_path / f"masks/{name}.png", "JPEG")
+    with pytest.raises(DataError, match=r"12 of 12 .*; and 2 more") as caught:
+        opened(tmp_path)
+    assert str(caught.value).count("is JPEG") == 1 and str(caught.value).count("likewise") == 9
+
+
 def test_two_masks_for_a_picture_are_an_error(tmp_path: Path) -> None:
     write_set(tmp_path, masks="masks/{}_mask.png")
     write_mask(tmp_path / "masks/a_gt.png", make_mask((0, 1)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -51,8 +51,7 @@ def meaning(
                 "and no table says what the colours mean",
                 TABLE,
             )
-        values = sorted(_all_values(masks))
-        rows = _named_by_value(path, values)
+        rows = _named_by_value(path, _all_values(masks), ignore)
         where = "no class table: the classes are the values in the masks"
     else:
         table, rows = found
@@ -83,25 +82,29 @@ def _look(masks: Sequence[Path]) -> list[RawMask | None]:
         return list(pool.map(look, masks))
 
 
-def _all_values(masks: Sequence[Path]) -> set[int]:
-    """Every number that occurs in any mask; coloured ones are left to verifying."""
+def _all_values(masks: Sequence[Path]) -> dict[int, int]:
+    """Every number that occurs in any mask, rising, and in how many pixels; coloured masks are left
+    to verifying."""
 
-    def look(path: Path) -> list[int]:
+    def look(path: Path) -> NDArray[np.int64]:
         try:
             raw = read_mask_file(path)
         except DecodeError:
-            return []
-        return [] if raw.coloured else np.flatnonzero(np.bincount(raw.values.ravel())).tolist()
+            return np.zeros(0, np.int64)
+        return np.zeros(0, np.int64) if raw.coloured else np.bincount(raw.values.ravel())
 
+    total = np.zeros(65536, np.int64)
     with ThreadPoolExecutor(cores()) as pool:
-        return {value for found in pool.map(look, masks) for value in found}
+        for counts in pool.map(look, masks):
+            total[: len(counts)] += counts
+    return {int(value): int(total[value]) for value in np.flatnonzero(total)}
 
 
-def _named_by_value(path: Path, values: Sequence[int]) -> list[ClassRow]:
-    """Classes of masks without a table."""
-    if set(values) == {0, IGNORE}:
+def _named_by_value(path: Path, pixels: Mapping[int, int], ignore: str) -> list[ClassRow]:
+    """Classes of masks without a table, of which `pixels` have each value."""
+    if set(pixels) == {0, IGNORE}:
         return [ClassRow("background", 0), ClassRow("foreground", IGNORE)]
-    named = [v for v in values if v != IGNORE]
+    named = [v for v in pixels if v != IGNORE]
     if len(named) > MOST_CLASSES or (named and named[-1] > IGNORE):
         raise DataError(
             f"{path}: the masks hold {len(named)} different values, up to {named[-1]}: these are "
@@ -113,6 +116,16 @@ def _named_by_value(path: Path, values: Sequence[int]) -> list[ClassRow]:
             f"{path}: all masks hold {named[0] if named else 'nothing to learn'}",
             "there must be two classes to tell apart",
         )
+    if not ignore and IGNORE in pixels and named[-1] >= 100:
+        # classes are numbered from 0 on; black, white and greys between are a picture of a mask
+        often = max(pixels[v] for v in named if v)
+        if pixels[IGNORE] > often or 2 * len(named) < named[-1]:
+            listed = ", ".join(map(str, named[:5])) + (" ..." if len(named) > 5 else "")
+            raise DataError(
+                f"{path}: the masks hold {listed} and 255: is 255 a class (and are the others "
+                "edges that were blurred?), or to be ignored",
+                f"{TABLE}, or `value name`; data.ignore=255 ignores it",
+            )
     return [ClassRow(str(v), v) for v in named]
 
 

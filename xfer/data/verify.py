@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +19,7 @@ from xfer.data.workers import cores
 from xfer.errors import DataError
 
 NAMED = 10
+LONG = 20  # letters of a reason that is not repeated for each picture
 # smaller sets are looked at anew each time: it takes a second
 REMEMBERED = 2000
 # of larger ones some are drawn: all of ImageNet would take an hour, a stat of each file minutes
@@ -62,10 +64,16 @@ def looked_at(count: int) -> NDArray[np.int64]:
 
 def bad_pictures(name: str, total: int, bad: Sequence[tuple[str, str]]) -> DataError:
     """The error that names the pictures that can't be used: the first ten, and how many more."""
-    named = "; ".join(f"{file} ({reason})" for file, reason in bad[:NAMED])
+    told: set[str] = set()
+    named: list[str] = []
+    for file, reason in bad[:NAMED]:
+        # a reason may name the mask: what is left without the picture's own name is told once
+        kind = re.sub(rf"\S*{re.escape(Path(file).stem)}\S*", "", reason)
+        named.append(f"{file} ({'likewise' if kind in told and len(kind) > LONG else reason})")
+        told.add(kind)
     more = f"; and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
     return DataError(
-        f"{name}: {len(bad)} of {total} pictures can't be used: {named}{more}",
+        f"{name}: {len(bad)} of {total} pictures can't be used: {'; '.join(named)}{more}",
         "--set data.skip_bad=true leaves them out",
     )
 
