@@ -80,7 +80,7 @@ class Pixels:
     """The transform of a task, without a label."""
 
     def __init__(self, cut: Any) -> None:
-        self.cut, self.shape = cut, cut.shape
+        self.cut, self.shape, self.rows = cut, cut.shape, cut.rows
 
     def __call__(self, sample: Any, *rng_and_place: Any) -> Any:
         return self.cut(sample.image, *rng_and_place)

@@ -379,6 +379,7 @@ class _Cut:
     def __init__(self, pixels: Callable[..., np.ndarray]) -> None:
         self.pixels = pixels
         self.shape = getattr(pixels, "shape", None)
+        self.rows = getattr(pixels, "rows", None)
 
     def __call__(self, sample: Sample, *rng_and_place: Any) -> tuple[str, np.ndarray, Any]:
         return sample.id, self.pixels(sample.image, *rng_and_place), sample.label

@@ -77,6 +77,16 @@ def test_what_does_not_hold_is_named(name: str, wrong: Callable[..., Any], said:
         check_source(Spoilt(name, wrong))
 
 
+def test_first_rows_that_are_others_than_the_pictures_are_found() -> None:
+    class Upside(SyntheticSource):
+        def read_rows(self, i: int, short_side: int, rows: Any) -> Sample:
+            sample = self[i]
+            return replace(sample, image=sample.image[::-1])
+
+    with pytest.raises(AssertionError, match="first rows that read_rows gives"):
+        check_source(Upside(8))
+
+
 def test_pictures_that_change_from_read_to_read_are_found() -> None:
     class Restless(SyntheticSource):
         def __getitem__(self, i: int) -> Sample:

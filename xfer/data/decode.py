@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from xfer.data.exif import JpegHeader, orientation_of, read_jpeg_header, upright
+from xfer.data.jpeg_rows import Rows, decode_top
 from xfer.data.walk import readable
 from xfer.errors import DataError
 
@@ -48,7 +49,9 @@ class DecodeError(DataError):
         return type(self), (self.reason, self.name)
 
 
-def decode(source: Path | str | bytes, short_side: int = 0) -> NDArray[np.uint8]:
+def decode(
+    source: Path | str | bytes, short_side: int = 0, rows: Rows | None = None
+) -> NDArray[np.uint8]:
     """Reads one picture.
 
     Args:
@@ -56,14 +59,15 @@ def decode(source: Path | str | bytes, short_side: int = 0) -> NDArray[np.uint8]
         short_side: where positive, a picture with a longer short side than this is shrunk to it
             by averaging areas (bilinearly from 0.8 on); a JPEG twice as large or more is not even
             decoded in full. Use it in training and evaluation alike.
+        rows: says how many rows from the top will be looked at; those below may then be black.
 
     Returns: uint8 (H, W, 3), RGB, upright, C-contiguous.
     Raises: DecodeError, with the path in its message where one was given.
     """
     if isinstance(source, bytes):
-        return shrink(_decode(source, short_side), short_side)
+        return shrink(_decode(source, short_side, rows), short_side)
     try:
-        return shrink(_decode(Path(source).read_bytes(), short_side), short_side)
+        return shrink(_decode(Path(source).read_bytes(), short_side, rows), short_side)
     except DecodeError as error:
         raise DecodeError(error.reason, readable(str(source))) from error.__cause__
     except (OSError, ValueError) as error:
@@ -83,7 +87,7 @@ def shrink(image: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
 
 
-def _decode(data: bytes, short_side: int) -> NDArray[np.uint8]:
+def _decode(data: bytes, short_side: int, rows: Rows | None) -> NDArray[np.uint8]:
     if not data:
         raise DecodeError("zero bytes")
     if data.startswith(b"\xff\xd8\xff"):
@@ -91,7 +95,7 @@ def _decode(data: bytes, short_side: int) -> NDArray[np.uint8]:
         if header is None:
             raise DecodeError("cut off")
         _check_size(header.width, header.height)
-        image = _turbo(data, header, short_side)
+        image = _turbo(data, header, short_side, rows)
         return upright(_pillow(data) if image is None else image, header.orientation)
     if (
         data.startswith(b"\x89PNG\r\n\x1a\n")
@@ -105,12 +109,19 @@ def _decode(data: bytes, short_side: int) -> NDArray[np.uint8]:
     return _pillow(data)
 
 
-def _turbo(data: bytes, header: JpegHeader, short_side: int) -> NDArray[np.uint8] | None:
+def _turbo(
+    data: bytes, header: JpegHeader, short_side: int, rows: Rows | None
+) -> NDArray[np.uint8] | None:
     """The picture by simplejpeg; None where it can't, or is not sure: then Pillow decides."""
     if header.components not in (1, 3):
         return None
+    side = min(header.width, header.height)
+    if rows is not None and header.orientation == 1 and side <= (short_side or side):
+        top = decode_top(data, header, rows(header.height, header.width))
+        if top is not None:
+            return top
     # below half the size, libjpeg-turbo's scaled transforms save time; above, they cost some
-    least = short_side if min(header.width, header.height) >= 2 * short_side else 0
+    least = short_side if side >= 2 * short_side else 0
     try:
         return simplejpeg.decode_jpeg(data, "RGB", min_height=least, min_width=least)
     except ValueError:

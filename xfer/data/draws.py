@@ -31,7 +31,7 @@ def draws_of(seed: int, epoch: int, index: int, again: int = 0) -> np.random.Gen
     Philox counts: under the key (seed, epoch) each (index, again) has 2**64 blocks of its own.
     Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3" (Philox-4x64-10).
     """
-    state: dict[str, Any] = {
+    state: Any = {
         "bit_generator": "Philox",
         "state": {
             "counter": (0, index & _WORD, again & _WORD, seed >> 64 & _WORD),

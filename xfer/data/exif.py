@@ -25,18 +25,25 @@ class JpegHeader:
     width, height | pixels, as stored (before turning)
     components    | 1 grey, 3 colour, 4 CMYK or YCCK
     orientation   | EXIF orientation, 1..8
+    lines_at      | byte at which its height stands, two bytes, the high one first
+    unit          | rows that are coded together: 8 for each of the largest sampling factor
+    plain         | baseline or extended coding by Huffman's codes, without restart markers
     """
 
     width: int
     height: int
     components: int
     orientation: int
+    lines_at: int = 0
+    unit: int = 16
+    plain: bool = False
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader | None:
     """The header of a JPEG; None where it ends before the pixels begin."""
     at, orientation = 2, 1
     frame: tuple[int, int, int] | None = None
+    lines_at, unit, sequential, restarts = 0, 16, False, False
     while at + 4 <= len(data):
         if data[at] != 0xFF:  # stray bytes between segments: look for the next marker
             at += 1
@@ -51,12 +58,16 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
         length = int.from_bytes(data[at + 2 : at + 4], "big")
         body = data[at + 4 : at + 2 + length]
         if marker == 0xDA and frame is not None:
-            return JpegHeader(*frame, orientation)
+            return JpegHeader(*frame, orientation, lines_at, unit, sequential and not restarts)
         if marker in _FRAMES and frame is None:
             if len(body) < 6:
                 return None
             height, width = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
             frame = (width, height, body[5])
+            lines_at, sequential = at + 5, marker in (0xC0, 0xC1)
+            unit = 8 * max((factors & 15 for factors in body[7::3]), default=2)
+        if marker == 0xDD:
+            restarts = any(body)
         if marker == 0xE1 and body.startswith(b"Exif\0\0") and orientation == 1:
             orientation = orientation_of(body)
         at += 2 + max(length, 2)

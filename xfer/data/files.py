@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.data.decode import decode
+from xfer.data.jpeg_rows import Rows
 from xfer.data.source import sample_label
 from xfer.data.walk import readable
 from xfer.types import DataInfo, Sample
@@ -56,7 +57,12 @@ class FileSource:
 
     def read(self, i: int, short_side: int = 0) -> Sample:
         """Sample i, decoded no larger than `short_side` asks for."""
-        return Sample(self.ids[i], decode(self.path(i), short_side), sample_label(self._labels[i]))
+        return self.read_rows(i, short_side, None)
+
+    def read_rows(self, i: int, short_side: int, rows: Rows | None) -> Sample:
+        """As `read`; rows that are not looked at may be black (see `decode`)."""
+        image = decode(self.path(i), short_side, rows)
+        return Sample(self.ids[i], image, sample_label(self._labels[i]))
 
     def labels(self) -> NDArray[np.int64] | NDArray[np.int8]:
         return self._labels

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from xfer.data.decode import DecodeError, decode
 from xfer.data.files import PROBE_SIDE
+from xfer.data.jpeg_rows import Rows
 from xfer.data.kept_index import Index
 from xfer.data.source import sample_label
 from xfer.types import DataInfo, Sample
@@ -43,9 +44,14 @@ class IndexedSource:
 
     def read(self, i: int, short_side: int = 0) -> Sample:
         """Sample i, decoded no larger than `short_side` asks for."""
+        return self.read_rows(i, short_side, None)
+
+    def read_rows(self, i: int, short_side: int, rows: Rows | None) -> Sample:
+        """As `read`; rows that are not looked at may be black (see `decode`)."""
         i = range(len(self))[i]
         name = self.ids[i]
-        return Sample(name, self._decoded(i, name, short_side), sample_label(self.index.labels[i]))
+        image = self._decoded(i, name, short_side, rows)
+        return Sample(name, image, sample_label(self.index.labels[i]))
 
     def verify(self, i: int) -> None:
         """Raises DecodeError where picture i can't be decoded."""
@@ -78,10 +84,12 @@ class IndexedSource:
             return self.root / self.ids[i]
         return self.root / self.index.files[int(self.index.file[i])]
 
-    def _decoded(self, i: int, name: str, short_side: int) -> NDArray[np.uint8]:
+    def _decoded(
+        self, i: int, name: str, short_side: int, rows: Rows | None = None
+    ) -> NDArray[np.uint8]:
         start, length = int(self.index.start[i]), int(self.index.length[i])
         if start < 0:
-            return decode(self.path(i), short_side)
+            return decode(self.path(i), short_side, rows)
         try:
             data = self._bytes(int(self.index.file[i]), start, length)
         except OSError as error:
@@ -89,7 +97,7 @@ class IndexedSource:
         if len(data) < length:
             raise DecodeError(f"cut off in {self.path(i)}", name)
         try:
-            return decode(data, short_side)
+            return decode(data, short_side, rows)
         except DecodeError as error:
             raise DecodeError(f"{error.reason} (in {self.path(i)})", name) from error.__cause__
 

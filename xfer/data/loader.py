@@ -75,6 +75,8 @@ class Loader:
             into the sample. The generator is seeded by (seed, epoch, index): neither the threads
             nor resuming nor the number of processes change an item. One that has a `shape` is
             called with a third argument, the uint8 array of that shape to write its picture to.
+            One that has `rows(height, width, generator)` says how many rows from the top it will
+            look at, given the same generator; those below may come black.
             One that has `draws` gets, in place of the generator, so many uniform numbers 0..1,
             float32: a generator for each picture takes longer than copying it.
         collate: items -> Batch.
@@ -137,6 +139,7 @@ class Loader:
         """Another transform from the next `batches` on; none may be under way."""
         self.transform = transform
         self._shape: tuple[int, ...] | None = getattr(transform, "shape", None)
+        self._looks: Callable[..., int] | None = getattr(transform, "rows", None)
         self._draws: int = getattr(transform, "draws", 0)
 
     def plan(self, epoch: int) -> Plan:
@@ -257,8 +260,14 @@ class Loader:
         try:
             if self._cache is not None:
                 sample = self._cache.read(self.source, index, self.short_side, self._room)
-            else:
+            elif self._looks is None:
                 sample = read(self.source, index, self.short_side)
+            else:
+                looks = self._looks
+                sample = read(
+                    self.source, index, self.short_side,
+                    lambda h, w: looks(h, w, draws_of(self.seed, epoch, index, again)),
+                )  # fmt: skip
             if draws is not None:
                 return self.transform(sample, draws, row)
             rng = draws_of(self.seed, epoch, index, again)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.data.decode import shrink
+from xfer.data.jpeg_rows import Rows
 from xfer.data.names import choose
 from xfer.errors import DataError
 from xfer.types import Annotation, DataInfo, Kind, Sample
@@ -35,11 +36,12 @@ class Source(Protocol):
     fingerprint() | hex text that changes with the ids, the labels or the files; cheap
 
     A source can be pickled, and read from several threads at once. `xfer.testing.check_source`
-    checks all this. Five methods are optional: `read(i, short_side)`, source[i] decoded no larger
-    than that short side; `verify(i)`, called before training instead of source[i] to raise
-    DataError for a picture that can't be decoded; `stamp(i)`, text that changes with its file;
-    `stored()`, the indices in the order in which their pictures lie on disk; and `annotation(i)`,
-    an Annotation read without decoding the picture (sources with boxes).
+    checks all this. Six methods are optional: `read(i, short_side)`, source[i] decoded no larger
+    than that short side; `read_rows(i, short_side, rows)`, the same where only the first
+    rows(height, width) of its rows are looked at; `verify(i)`, called before training instead of
+    source[i] to raise DataError for a picture that can't be decoded; `stamp(i)`, text that changes
+    with its file; `stored()`, the indices in the order in which their pictures lie on disk; and
+    `annotation(i)`, an Annotation read without decoding the picture (sources with boxes).
     """
 
     @property
@@ -87,7 +89,11 @@ class Subset:
 
     def read(self, i: int, short_side: int = 0) -> Sample:
         """Sample i, its picture no larger than `short_side` asks for."""
-        sample = read(self.source, int(self.indices[i]), short_side)
+        return self.read_rows(i, short_side, None)
+
+    def read_rows(self, i: int, short_side: int, rows: Rows | None) -> Sample:
+        """As `read`; rows that are not looked at may be black."""
+        sample = read(self.source, int(self.indices[i]), short_side, rows)
         return sample if self.table is None else self._relabelled(sample)
 
     def labels(self) -> NDArray[np.int64] | NDArray[np.int8]:
@@ -150,8 +156,14 @@ def subset(source: Source, indices: Sequence[int] | NDArray[np.int64], split: st
     return Subset(source, indices, split=split)
 
 
-def read(source: Source, i: int, short_side: int = 0) -> Sample:
-    """Sample i of a source, its picture shrunk to `short_side` where it is larger (0: as it is)."""
+def read(source: Source, i: int, short_side: int = 0, rows: Rows | None = None) -> Sample:
+    """Sample i of a source, its picture shrunk to `short_side` where it is larger (0: as it is).
+
+    Args: rows: (height, width) -> how many rows from the top will be looked at; a source that can
+        leaves those below black, and spares the time.
+    """
+    if rows is not None and hasattr(source, "read_rows"):
+        return source.read_rows(i, short_side, rows)  # pyright: ignore[reportAttributeAccessIssue]
     reader = getattr(source, "read", None)
     if reader is not None:
         return reader(i, short_side)

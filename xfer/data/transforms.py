@@ -102,6 +102,21 @@ class TrainTransform:
         """Of what it cuts: a loader then gives it the place in the batch to write it to."""
         return (self.size, self.size, 3)
 
+    def rows(self, height: int, width: int, rng: np.random.Generator) -> int:
+        """How far down a picture of this size the call looks, given the same state of `rng`."""
+        if self.augment == "none":
+            return height
+        _, y, _, h = self._part(width, height, rng)
+        return y + h
+
+    def _part(self, width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+        if not self.window:
+            return random_part(width, height, self.area, self.ratio, rng)
+        # a square as large as `size` will be once the short side is `window`
+        side = min(height, width, max(1, round(self.size * min(height, width) / self.window)))
+        x, y = int(rng.random() * (width - side + 1)), int(rng.random() * (height - side + 1))
+        return x, y, side, side
+
     def __call__(self, image: Image, rng: np.random.Generator, out: Image | None = None) -> Image:
         """uint8 (H, W, 3) -> uint8 (size, size, 3); the same state of `rng`, the same result.
 
@@ -118,11 +133,7 @@ class TrainTransform:
         if self.augment == "none":
             return EvalTransform(self.size, self.size)(image, rng)
         height, width = image.shape[:2]
-        if self.window:  # a square as large as `size` will be once the short side is `window`
-            w = h = min(height, width, max(1, round(self.size * min(height, width) / self.window)))
-            x, y = int(rng.random() * (width - w + 1)), int(rng.random() * (height - h + 1))
-        else:
-            x, y, w, h = random_part(width, height, self.area, self.ratio, rng)
+        x, y, w, h = self._part(width, height, rng)
         mirror = self.flip and rng.random() < 0.5
         into = out if self.augment == "light" else None
         part = resize(image[y : y + h, x : x + w], self.size, self.size, into)

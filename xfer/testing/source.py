@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.source import Source, annotation, annotation_of
+from xfer.data.source import Source, annotation, annotation_of, read
 from xfer.types import Annotation, DataInfo, Sample
 
 KINDS = ("classify", "multilabel", "detect", "segment", "images")
@@ -29,6 +29,7 @@ def check_source(source: Source, *, samples: int = 16) -> None:
     | samples | id and label are those of ids and labels(); image is uint8 (H, W, 3), not empty |
     | boxes | float32 (R, 4) xyxy, finite, inside the picture, as many labels, flags and areas |
     | annotation | where there is one: the sample's boxes, and its picture's size or (0, 0) |
+    | read_rows | where there is one: the picture's size, and in the rows asked for its pixels |
     | mask | uint8 in the picture's size, a class index or 255 |
     | again | reading a sample twice, or in two threads at once, gives equal pixels |
     | fingerprint | the same text each time, and after pickling |
@@ -51,6 +52,7 @@ def check_source(source: Source, *, samples: int = 16) -> None:
     first = [source[i] for i in chosen]
     for i, sample in zip(chosen, first, strict=True):
         _check_sample(sample, i, source, labels)
+        _check_top(sample, i, source)
     with ThreadPoolExecutor(2) as pool:
         for sample, again in zip(first, pool.map(source.__getitem__, chosen), strict=True):
             same = np.array_equal(sample.image, again.image)
@@ -70,6 +72,14 @@ def _check_labels(labels: NDArray, count: int, info: DataInfo) -> None:
     assert labels.shape == (count,), f"labels() are {labels.shape}, not (N,)"
     low, high = int(labels.min()), int(labels.max())
     assert low >= -1 and high < classes, f"labels run from {low} to {high}, for {classes} classes"
+
+
+def _check_top(sample: Sample, i: int, source: Source) -> None:
+    image, half = sample.image, len(sample.image) // 2
+    top = read(source, i, 0, lambda height, width: half).image
+    assert top.shape == image.shape, f"{sample.id}: read_rows gives a picture of another size"
+    same = np.array_equal(top[:half], image[:half])
+    assert same, f"{sample.id}: the first rows that read_rows gives are others"
 
 
 def _check_sample(sample: Sample, i: int, source: Source, labels: NDArray) -> None:
