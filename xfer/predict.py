@@ -95,8 +95,9 @@ class Model:
         found: list[Any] = []
         unused = np.random.default_rng(0)
         for start in range(0, len(samples), batch):
-            part = [self._read(s) for s in samples[start : start + batch]]
-            moved = self.task.collate([transform(s, unused) for s in part]).to(self.place.device)
+            # one by one: of a picture as it is, only what the net sees is kept
+            items = [transform(self._read(s), unused) for s in samples[start : start + batch]]
+            moved = self.task.collate(items).to(self.place.device)
             with self.place.autocast():
                 found.extend(self.task.predict(moved, tta))
         return Predictions(self.task, tuple(found), tuple(samples), self.category_ids)
