@@ -52,11 +52,12 @@ def check_source(source: Source, *, samples: int = 16) -> None:
     first = [source[i] for i in chosen]
     for i, sample in zip(chosen, first, strict=True):
         _check_sample(sample, i, source, labels)
-        _check_top(sample, i, source)
     with ThreadPoolExecutor(2) as pool:
         for sample, again in zip(first, pool.map(source.__getitem__, chosen), strict=True):
             same = np.array_equal(sample.image, again.image)
             assert same, f"{sample.id}: reading it again gives another picture"
+    for i, sample in zip(chosen, first, strict=True):
+        _check_top(sample, i, source)
     _check_fingerprint(source, first[0], chosen[0])
 
 
