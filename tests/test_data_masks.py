@@ -378,6 +378,26 @@ def test_two_masks_for_a_picture_are_an_error(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
+@pytest.mark.parametrize(("masks", "words"), [
+    ("", r"masks/ beside images/ holds no pictures\n"),
+    ("masks/{}.npy", r"masks/ beside images/ holds no pictures, but \.npy files"),
+    ("masks/m{}.png", r"no mask has the name of a picture \(images/0\.jpg, masks/m0\.png\)"),
+])  # fmt: skip
+@pytest.mark.parametrize("form", ["", "masks:"])
+def test_masks_that_fit_no_picture_are_told_apart(
+    tmp_path: Path, masks: str, words: str, form: str
+) -> None:
+    (tmp_path / "masks").mkdir()
+    for n in range(3):
+        write_picture(tmp_path / f"images/{n}.jpg")
+        if masks.endswith(".png"):
+            write_mask(tmp_path / masks.format(n), make_mask((0, 1)))
+        elif masks:
+            (tmp_path / masks.format(n)).write_bytes(b"x")
+    with pytest.raises(DataError, match=words):
+        open_data(f"{form}{tmp_path}", kind="segment")
+
+
 def test_masks_alone_are_told(tmp_path: Path) -> None:
     write_set(tmp_path)
     write_mask(tmp_path / "masks/z.png", make_mask((0, 1)))

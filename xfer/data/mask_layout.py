@@ -26,6 +26,7 @@ from xfer.data.walk import (
     has_picture,
     is_junk,
     is_picture,
+    listing,
     nfc,
     subfolders,
 )
@@ -145,6 +146,25 @@ def first_pair(top: Path) -> tuple[Path, Path] | None:
     except DataError:  # several masks fit one picture: loading says which
         assert place.masks is not None
         return place.images, place.masks
+
+
+def near_miss(top: Path) -> str | None:
+    """What is amiss in a folder that looks like a set of pictures and masks and gives no pair of
+    them; None where it looks like something else."""
+    for place in (top, *subfolders(top)):
+        folders = subfolders(place)
+        masks = [f for f in folders if _mask_rank(f.name) is not None]
+        images = [f for f in folders if f not in masks and _is_images(f.name) and has_picture(f)]
+        if not masks or not images:
+            continue
+        full = next((f for f in masks if has_picture(f)), None)
+        if full is None:
+            others = sorted({Path(e.name).suffix for f in masks for e in listing(f)} - {""})
+            held = f", but {', '.join(others[:3])} files" if others else ""
+            return f"{masks[0].name}/ beside {images[0].name}/ holds no pictures{held}"
+        pair = [find_pictures(f)[0].relative_to(place).as_posix() for f in (images[0], full)]
+        return f"no mask has the name of a picture ({', '.join(pair)})"
+    return None
 
 
 def _words(name: str) -> list[str]:

@@ -22,7 +22,7 @@ from xfer.data.box_rules import leave_out
 from xfer.data.files import FileSource
 from xfer.data.formats import FORMATS, WHOLE, Reading, ReadOptions, role_of
 from xfer.data.mask_classes import find_table
-from xfer.data.mask_layout import Pairs, find_places, first_pair, pair
+from xfer.data.mask_layout import Pairs, find_places, first_pair, near_miss, pair
 from xfer.data.mask_meaning import meaning
 from xfer.data.mask_source import MaskFiles
 from xfer.data.walk import listing, readable, subfolders
@@ -50,10 +50,15 @@ class Masks:
         masks = readable(os.path.relpath(mates[1], path))
         return f"pictures and masks, {readable(os.path.relpath(mates[0], path))} with {masks}"
 
+    def almost(self, path: Path) -> DataError | None:
+        amiss = near_miss(path)
+        return None if amiss is None else DataError(f"{path}: {amiss}", "images/x.jpg, masks/x.png")
+
     def load(self, path: Path, options: ReadOptions) -> Reading:
         places = find_places(path, options.named)
         if not places:
-            raise DataError(f"{path}: no pictures with masks in it", "images/ and masks/")
+            none = DataError(f"{path}: no pictures with masks in it", "images/ and masks/")
+            raise self.almost(path) or none
         reading = Reading({})
         parts = [pair(place) for place in places]
         for part in parts:

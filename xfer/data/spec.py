@@ -116,6 +116,10 @@ def _path(spec: str, path: Path, options: ReadOptions, kinds: Sequence[str]) -> 
 def _nothing_in(spec: str, path: Path) -> DataError:
     if path.is_dir() and not any(path.iterdir()):
         return DataError(f"{spec}: the folder is empty", "one folder of pictures a class, or a csv")
+    for name in FORMATS.names() if path.is_dir() else ():
+        almost = getattr(FORMATS.get(name)(), "almost", None)
+        if almost is not None and (amiss := almost(path)) is not None:
+            return amiss
     what = "not recognised as a data set" if path.is_dir() else "no known data format"
     formats = ", ".join(FORMATS.names())
     return DataError(f"{spec}: {what}", f"FORMAT:PATH says how to read it; formats: {formats}")
