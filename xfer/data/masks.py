@@ -65,9 +65,10 @@ class Masks:
             _tell_unpaired(path, part, options.skip_bad, reading)
         masks = [mask for part in parts for _, mask in part.files]
         if not masks:
-            raise DataError(
+            none = DataError(
                 f"{path}: no mask has the name of a picture", "images/x.jpg, masks/x.png"
             )
+            raise self.almost(path) or none
         above = [f for place in places if place.masks for f in (place.masks, place.masks.parent)]
         found = find_table([path, *above, *subfolders(path)])
         classes, code, lines = meaning(path, masks, found, options.ignore)
