@@ -46,6 +46,8 @@ _OTHERS = frozenset(
     ("color", "colour", "colors", "visualization", "vis", "human", "overlay", "object", "objects",
      "instance", "instances", "json", "xml", "txt")
 )  # fmt: skip
+# that may not as well hold boxes
+_SURE = frozenset(("mask", "masks", "gt", "gts", "groundtruth", "seg", "segmentation", "semantic"))
 _MASK_WORD = (
     "masks?|labels?|label_?ids|label_?train_?ids|l|gt|ground_?truth|seg(?:mentation)?|annot(?:ation)?"
     "|ann|target|lbl|semantic"
@@ -159,6 +161,9 @@ def near_miss(top: Path) -> str | None:
             continue
         full = next((f for f in masks if has_picture(f)), None)
         if full is None:
+            masks = [f for f in masks if _SURE & {*_words(f.name), "".join(_words(f.name))}]
+            if not masks:
+                continue
             others = sorted({Path(e.name).suffix for f in masks for e in listing(f)} - {""})
             held = f", but {', '.join(others[:3])} files" if others else ""
             return f"{masks[0].name}/ beside {images[0].name}/ holds no pictures{held}"
