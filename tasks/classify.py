@@ -255,7 +255,8 @@ class Classify(Task):
 
     @property
     def head_reads(self) -> str:
-        return f"{self.options.head} of {self.layer}"
+        # how crops are cut is no part of the data's table, and changes what they hold
+        return f"{self.options.head} of {self.layer}, {self.options.crop}"
 
     def head_input(self, images: Tensor) -> Tensor:
         return self._features(self.backbone.normalise(images))

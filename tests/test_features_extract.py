@@ -21,6 +21,7 @@ from xfer.data.transforms import EvalTransform
 from xfer.errors import DataError, XferError
 from xfer.features import read_features
 from xfer.features.extract import Extraction, Form, extract
+from xfer.features.items import Items
 from xfer.features.net import Choice, load_net
 from xfer.types import DataInfo
 
@@ -318,3 +319,26 @@ def test_pictures_of_one_class_have_features_too(tmp_path: Path) -> None:
     found = run(write_folder(tmp_path / "in", {"train/only": 3})).features
     assert found is not None
     assert found.y.tolist() == [0, 0, 0]
+
+
+def test_pictures_in_a_tar_have_the_features_of_their_files(photos: Path, tmp_path: Path) -> None:
+    import io
+    import tarfile
+
+    files = sorted(photos.rglob("*.png"))
+    with tarfile.open(tmp_path / "shard-0.tar", "w") as tar:
+        for k, file in enumerate(files):
+            for end, content in (("png", file.read_bytes()), ("cls", str(k // 7).encode())):
+                member = tarfile.TarInfo(f"{k:03d}.{end}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    packed = f"webdataset:{tmp_path / 'shard-0.tar'}"
+    done = run(packed)
+    assert done.features is not None and done.computed == 13
+    whole = run(Items(files), cache=False).features
+    assert whole is not None
+    # in the order of the data, whatever it is
+    order = [int(name.partition(".")[0].rpartition("/")[2]) for name in done.features.ids]
+    for layer in TINY.layers:
+        assert np.array_equal(done.features.layers[layer], whole.layers[layer][order])
+    assert run(packed).computed == 0

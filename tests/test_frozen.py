@@ -87,6 +87,8 @@ def test_another_seed_or_crop_is_another_view() -> None:
     assert ", 0 known)" in seed[0]
     _, crop = prepared(changed(data={"crop_area": (0.9, 1.0)}))
     assert ", 0 known)" in crop[0]
+    window = replace(FROZEN, task_options={**FROZEN.task_options, "crop": "window"})
+    assert ", 0 known)" in prepared(window)[1][0]
 
 
 def test_another_map_or_head_or_option_is_another_vector() -> None:
@@ -125,9 +127,12 @@ def test_every_picture_is_seen_once_an_epoch_and_views_take_turns() -> None:
 
 
 def test_features_that_do_not_fit_are_computed_each_epoch() -> None:
-    # 160 pictures x 1,024 numbers x 4 bytes are 0.6 MB: the smallest bound holds one view
+    # 160 pictures x 1,024 numbers x 4 bytes are 0.6 MB: the smallest bound holds one view, and
+    # no two of each of the 160 in val beside it
     job, said = prepared(changed(data={"cache_mb": 1}))
-    assert "1 views" in said[0]
+    assert "1 view of each" in said[0] and job.quick_val is None
+    job, said = prepared(changed(data={"cache_mb": 3}))
+    assert "2 views" in said[0] and job.quick_val is not None
     job, said = prepared(changed(data={"cache_mb": 1, "limit": 0}))
     assert "don't fit" in said[0]
     assert len(next(iter(job.train.batches(0))).images.shape) == 4

@@ -113,26 +113,33 @@ class FrozenLoader:
             yield Batch(torch.empty(len(index), 0), tuple(ids[int(i)] for i in index), targets)
 
 
-def frozen_views(job: Job, source: Source, width: int) -> int:
-    """How many epochs' views are kept: one an epoch, at most MOST_VIEWS, as data.cache_mb allows.
+def frozen_views(job: Job, width: int) -> tuple[int, bool]:
+    """How many epochs' views are kept: one an epoch, at most MOST_VIEWS, as data.cache_mb allows;
+    and whether val's vectors fit beside them. 0 where not even one view fits.
 
-    Args: width: numbers that the head reads of one picture. Returns 0 where not even one fits.
+    Args: width: numbers that the head reads of one picture.
     """
-    size = len(source) * width * (2 if job.place.precision == "bf16" else 4)
+    splits, room = job.bundle.splits, job.recipe.data.cache_mb << 20
+    one = width * (2 if job.place.precision == "bf16" else 4)
+    size = max(1, len(splits["train"]) * one)
+    seen = {"flip": 2, "10crop": 10}.get(job.quick_tta, 1)
+    val = len(splits["val"]) * seen * one if "val" in splits else 0
+    keeps_val = "val" in splits and size + val <= room
     epochs = math.ceil(job.steps / max(1, job.epoch_steps))
-    return min(epochs, MOST_VIEWS, (job.recipe.data.cache_mb << 20) // max(1, size))
+    return min(epochs, MOST_VIEWS, (room - val * keeps_val) // size), keeps_val
 
 
 def frozen_loaders(
     job: Job, say: Callable[[str], None]
 ) -> tuple[FrozenLoader, FrozenLoader | None]:
-    """Loaders for training and, where there is a val split, for the evaluations on the way.
+    """Loaders for training and, where there is a val split that fits into data.cache_mb beside it,
+    for the evaluations on the way.
 
     Raises: DataError for a picture that can't be read.
     """
     digest = _marks_of_net(job)
     train = job.bundle.splits["train"]
-    views = frozen_views(job, train, job.task.head_width)
+    views, keeps_val = frozen_views(job, job.task.head_width)
     with_cache = FeatureCache(cache_file(), limit_bytes(), lambda text: say(f"warning: {text}"))
     try:
         rows: list[Tensor] = []
@@ -143,12 +150,12 @@ def frozen_loaders(
             rows[view], new = _rows(job, train, marks, True, "", view, with_cache)
             computed += new
         say(
-            f"backbone frozen: {views} views of each of {len(train)} pictures, "
+            f"backbone frozen: {views} view{'s' * (views != 1)} of each of {len(train)} pictures, "
             f"{job.task.head_width} numbers each, are kept ({computed} computed, "
             f"{views * len(train) - computed} known)"
         )
         made = FrozenLoader(job.loader("train", training=True), rows, _labels(train))
-        if "val" not in job.bundle.splits:
+        if not keeps_val:
             return made, None
         val, tta = job.bundle.splits["val"], job.quick_tta
         kept, _ = _rows(

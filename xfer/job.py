@@ -182,7 +182,7 @@ class Job:
         width = self.task.head_width
         if self.recipe.optim.freeze != "all" or not width or not self.recipe.data.cache_mb:
             return
-        if frozen_views(self, self.bundle.splits["train"], width) < 1:
+        if frozen_views(self, width)[0] < 1:
             say("backbone frozen, but its features don't fit into data.cache_mb: they are computed "
                 "each epoch")  # fmt: skip
             return

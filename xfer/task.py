@@ -148,8 +148,8 @@ class Task(nn.Module):
 
     @property
     def head_reads(self) -> str:
-        """Text that changes with what `head_input` takes from the backbone: part of the key that
-        its vectors are kept under."""
+        """Text that changes with what `head_input` takes from the backbone, and with what options
+        of the task change in `pixels`: part of the key that its vectors are kept under."""
         return str(sorted(self.resolved_options().items()))
 
     def pixels(self, train: bool, tta: str = "none") -> Callable[..., Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+STREAM = "philox"  # its name in keys of what depends on the numbers: another stream, another name
 _WORD = (1 << 64) - 1
 
 

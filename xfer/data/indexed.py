@@ -71,14 +71,18 @@ class IndexedSource:
 
     def stamp(self, i: int) -> str | None:
         """Text that changes with the file of picture i; None where it is gone."""
-        path = self.path(i).absolute()
+        path = self._file(i).absolute()
         try:
             state = path.stat()
         except OSError:
             return None
         return f"{path}\0{state.st_size}\0{state.st_mtime_ns}\0{self.index.start[i]}"
 
-    def path(self, i: int) -> Path:
+    def path(self, i: int) -> Path | None:
+        """The file that picture i is; None where it lies in a tar."""
+        return None if self.index.start[i] >= 0 else self._file(i)
+
+    def _file(self, i: int) -> Path:
         """The file that picture i is, or lies in."""
         if self.index.start[i] < 0:
             return self.root / self.ids[i]
@@ -89,17 +93,17 @@ class IndexedSource:
     ) -> NDArray[np.uint8]:
         start, length = int(self.index.start[i]), int(self.index.length[i])
         if start < 0:
-            return decode(self.path(i), short_side, rows)
+            return decode(self._file(i), short_side, rows)
         try:
             data = self._bytes(int(self.index.file[i]), start, length)
         except OSError as error:
-            raise DecodeError(f"{self.path(i)}: {error.strerror}", name) from None
+            raise DecodeError(f"{self._file(i)}: {error.strerror}", name) from None
         if len(data) < length:
-            raise DecodeError(f"cut off in {self.path(i)}", name)
+            raise DecodeError(f"cut off in {self._file(i)}", name)
         try:
             return decode(data, short_side, rows)
         except DecodeError as error:
-            raise DecodeError(f"{error.reason} (in {self.path(i)})", name) from error.__cause__
+            raise DecodeError(f"{error.reason} (in {self._file(i)})", name) from error.__cause__
 
     def _bytes(self, file: int, start: int, length: int) -> bytes:
         """Some bytes of a file. The first files stay open; a pread needs no lock."""

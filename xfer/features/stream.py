@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xfer.data.decode import DecodeError, decode
+from xfer.data.draws import STREAM
 from xfer.data.loader import Loader, stack_images
 from xfer.data.source import Source, Subset, read
 from xfer.data.walk import readable
@@ -116,7 +117,7 @@ class LookedUp:
             digest.update(np.ascontiguousarray(image).data)
             digest = digest.digest()
         if self.seed is not None:
-            digest += f" {self.seed} {i}".encode()
+            digest += f" {STREAM} {self.seed} {i}".encode()
         keys = {
             layer: hashlib.sha256(digest + signature).digest()
             for layer, signature in self.signatures.items()
