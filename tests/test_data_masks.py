@@ -520,3 +520,14 @@ def test_a_decode_error_can_be_pickled() -> None:
 
     error = DecodeError("mask m.png: cut off", "a.png")
     assert pickle.loads(pickle.dumps(error)).reason == error.reason
+
+
+@pytest.mark.parametrize(("values", "held"), [((0,), "sky"), ((255,), "nothing but pixels")])
+def test_masks_of_one_class_alone_stop_a_run(
+    tmp_path: Path, values: tuple[int, ...], held: str
+) -> None:
+    write_set(tmp_path, values=values)
+    (tmp_path / "classes.txt").write_text("sky\nroad\ncar\n")
+    with pytest.raises(DataError, match=f"the masks of train hold {held}"):
+        open_data(tmp_path, val="none")
+    assert opened(tmp_path).classes == ("sky", "road", "car")  # to be looked at, or scored

@@ -104,7 +104,7 @@ def open_data(
     if check and not thorough:
         notes += _not_looked_at(splits)
     if check and own and found == "segment":
-        notes += _absent(first, splits[first])
+        notes += _absent(title, first, splits[first], cut)
     if skipped:
         notes.append(f"left out: {len(skipped)} that can't be used")
     return Bundle(title, opened.format, found, wanted, splits, tuple(notes), tuple(skipped))
@@ -190,11 +190,18 @@ def _cut_val(title: str, splits: dict[str, Source], seed: int, notes: list[str])
     )
 
 
-def _absent(role: str, source: Source) -> list[str]:
-    """A line that names the classes that no mask of the first split holds."""
-    absent = [name for name, n in zip(source.info.classes, occurring(source), strict=True) if not n]
+def _absent(title: str, role: str, source: Source, learnt: bool) -> list[str]:
+    """A line that names the classes that no mask of the first split holds. Raises DataError where
+    fewer than two are left to be learnt."""
+    classes = source.info.classes
+    absent = [name for name, n in zip(classes, occurring(source), strict=True) if not n]
     if not absent:
         return []
+    if learnt and len(classes) - len(absent) < 2:
+        held = ", ".join(set(classes) - set(absent)) or "nothing but pixels to ignore"
+        raise DataError(
+            f"{title}: the masks of {role} hold {held}", "there must be two classes to tell apart"
+        )
     return [f"warning: no mask of {role} holds {listed(absent)}: nothing can be learnt of it"]
 
 
