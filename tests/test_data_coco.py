@@ -17,7 +17,7 @@ from PIL import Image
 
 from xfer.data.boxes import BoxSource, category_ids, image_ids
 from xfer.data.coco_json import plain_id, read_coco_json
-from xfer.data.open import open_data
+from xfer.data.open import check_scored, open_data
 from xfer.data.source import Source, annotation
 from xfer.errors import DataError, XferError
 from xfer.testing.source import check_source
@@ -280,6 +280,34 @@ def test_a_set_without_boxes_can_not_be_learnt(tmp_path: Path) -> None:
     write_coco(tmp_path, annotations=[])
     with pytest.raises(DataError, match="no boxes in train"):
         open_data(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        [{"id": 1, "image_id": 3, "category_id": 5, "bbox": [1, 2, 9, 9], "iscrowd": 1}],
+    ],
+    ids=["empty", "crowds"],
+)
+def test_a_val_split_without_a_box_that_counts_is_told_before_training(
+    tmp_path: Path, rows: list[dict[str, Any]]
+) -> None:
+    write_coco(tmp_path)
+    write_coco(tmp_path, split="val2017", annotations=rows)
+    with pytest.raises(DataError, match="no box in val that counts") as caught:
+        check_scored(open_data(str(tmp_path)))
+    assert caught.value.hint == "--val none, or another --val"
+    check_scored(open_data(str(tmp_path), val="none"))
+
+
+def test_a_json_of_a_folder_that_was_cut_off_early_is_told_so(tmp_path: Path) -> None:
+    """Before its categories were written: still no folder of pictures without labels."""
+    text = write_coco(tmp_path).read_text()
+    (tmp_path / "annotations" / "instances_train2017.json").unlink()
+    (tmp_path / "result.json").write_text(text[: text.index('"annotations"')])
+    with pytest.raises(DataError, match=r"result\.json: not valid JSON: cut off"):
+        open_data(str(tmp_path), kind="detect")
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -15,6 +15,7 @@ from PIL import Image
 
 from xfer.data.open import open_data
 from xfer.data.source import annotation
+from xfer.data.yolo import read_setup
 from xfer.data.yolo_text import read_yolo_text
 from xfer.errors import DataError
 from xfer.testing.source import check_source
@@ -174,3 +175,18 @@ def test_labels_are_beside_the_picture_where_there_is_no_such_folder(tmp_path: P
     assert annotation(open_data(str(tmp_path), val="none").splits["train"], 0).labels.tolist() == [
         1
     ]
+
+
+def test_names_that_are_aliases_of_aliases_are_one_short_line(tmp_path: Path) -> None:
+    """A billion laughs: each list stands for nine of the one before."""
+    lines = ['a0: &a0 ["x", "x"]']
+    lines += [f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]" for k in range(1, 12)]
+    file = tmp_path / "data.yaml"
+    for rest, told in (
+        ("train: images\nnames: *a11", "class name 0 is a list"),
+        ("train: *a11\nnames: [cat]", "train is neither a path"),
+    ):
+        file.write_text("\n".join([*lines, rest]))
+        with pytest.raises(DataError, match=told) as caught:
+            read_setup(file)
+        assert len(str(caught.value)) < 300

@@ -27,7 +27,11 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return calls
 
 
-def test_the_task_is_found_by_looking_at_the_data_and_said(opened: list[dict[str, Any]]) -> None:
+def test_the_task_is_found_by_looking_at_the_data_and_said(
+    opened: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("labels.csv").write_text("id,label\na.jpg,cat\n")
     lines: list[str] = []
     recipe = build_recipe("labels.csv", settings={"val": "none"}, say=lines.append)
     assert (recipe.task, recipe.name, recipe.data.source) == (
@@ -38,6 +42,18 @@ def test_the_task_is_found_by_looking_at_the_data_and_said(opened: list[dict[str
         "task classify: labels.csv holds several labels a picture",
         "recipe classify/default: there is none for labels.csv alone",
     ]
+
+
+def test_a_large_json_is_not_read_to_find_the_task(
+    tmp_path: Path, opened: list[dict[str, Any]]
+) -> None:
+    """Here it could not even be: the lists stand for a file that is being written."""
+    file = tmp_path / "result.json"
+    file.write_text('{"images": [], "categories": [], "annotations": [')
+    for spec in (str(file), str(tmp_path), f"coco:{tmp_path}"):
+        assert build_recipe(spec).task == "detect"
+    assert opened == []
+    assert build_recipe("digits").task == "classify" and opened == []
 
 
 def test_data_is_not_opened_where_the_task_is_known(opened: list[dict[str, Any]]) -> None:

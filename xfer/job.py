@@ -23,7 +23,7 @@ from xfer.backbones.build import create_backbone
 from xfer.backbones.weights import WORDS
 from xfer.data.boxes import category_ids
 from xfer.data.loader import Loader
-from xfer.data.open import open_data
+from xfer.data.open import check_scored, open_data
 from xfer.data.source import Bundle
 from xfer.device import Place, restore_random_states, seed_everything, sync_batch_norms
 from xfer.errors import DataError, XferError
@@ -32,6 +32,13 @@ from xfer.optim import Schedule, build_optimizer, frozen_stages, parameter_group
 from xfer.recipe import Recipe
 from xfer.task import Metric, Task
 from xfer.types import Batch
+
+# kind -> what makes pictures such data
+_LABELS = {
+    "classify": "labels: a folder a class, or a csv of path,label",
+    "detect": "boxes: a COCO json, VOC's Annotations or a YOLO data.yaml",
+    "segment": "masks: a picture of classes beside each, as VOC, Cityscapes or masks/ have them",
+}
 
 
 def open_recipe_data(recipe: Recipe) -> Bundle:
@@ -49,10 +56,11 @@ def open_recipe_data(recipe: Recipe) -> Bundle:
         what = "pictures without labels" if bundle.kind == "images" else f"{bundle.kind} data"
         raise DataError(
             f"{data.source} holds {what}; {recipe.task} learns from {', '.join(kinds)}",
-            "labels: a folder a class, or a csv of path,label" if bundle.kind == "images" else None,
+            _LABELS.get(kinds[0]) if bundle.kind == "images" else None,
         )
     if "train" not in bundle.splits:
         raise DataError(f"{data.source}: no training split", "--train NAME says which it is")
+    check_scored(bundle)
     return bundle
 
 

@@ -276,10 +276,13 @@ def infer_task(data: str, settings: Mapping[str, Any]) -> tuple[str, str]:
     """The task that learns from what the data hold, and a line that says so."""
     from xfer import task as tasks
     from xfer.data.open import open_data
+    from xfer.data.spec import kind_at_sight
 
-    about = ("train", "val", "test", "images")
-    told = {key: settings[f"data.{key}"] for key in about if f"data.{key}" in settings}
-    kind = open_data(data, check=False, **{"val": "none", **told}).kind
+    kind = kind_at_sight(data)
+    if kind is None:
+        about = ("train", "val", "test", "images", "skip_bad")
+        told = {key: settings[f"data.{key}"] for key in about if f"data.{key}" in settings}
+        kind = open_data(data, check=False, **{"val": "none", **told}).kind
     task = tasks.for_kind(kind)
     return task, f"task {task}: {data} holds {_HOLDS[kind]}"
 

@@ -49,6 +49,13 @@ def collect(source: Source) -> Boxes:
     )  # fmt: skip
 
 
+def has_boxes(source: Source, scored: bool = False) -> bool:
+    """Whether any picture has a box to learn from, or to be scored by: crowds are neither, and
+    difficult ones are not scored."""
+    found = (annotation(source, i) for i in range(len(source)))
+    return any(bool((~f.crowd & ~(scored & f.difficult)).any()) for f in found)
+
+
 def summary(boxes: Boxes) -> dict[str, Any]:
     """The figures of `xfer data show`.
 

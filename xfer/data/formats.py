@@ -65,6 +65,8 @@ class Format(Protocol):
     kinds               | what it can be read as; the first unless another is wanted
     weak                | True: gives way where another format recognises the same path
     takes_images        | True: its pictures may lie in another folder, `options.images`
+    one_kind            | may be left out; True: unless another is wanted, whatever it reads is of
+                        | the first of `kinds`, so that nothing need be read to tell
     recognise(path)     | what was found, in words, or None; quick: reads no more than it must
     load(path, options) | Reading; raises DataError for what can't be used
     almost(path)        | may be left out; for a path that no format recognises: the DataError that

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.box_stats import collect, per_class, summary
+from xfer.data.box_stats import collect, has_boxes, per_class, summary
 from xfer.data.formats import Reading, ReadOptions, role_of
 from xfer.data.match import listed, match_classes, used_classes
 from xfer.data.pixel_counts import occurring, pixel_counts
@@ -86,7 +86,7 @@ def open_data(
             theirs = first if own else "the model"
             splits[role], lines = match_classes(source, wanted, f"{title}, {role}", theirs)
             notes += lines
-    if own and found == "detect" and not (splits[first].labels() == 1).any():
+    if own and found == "detect" and not has_boxes(splits[first]):
         raise DataError(f"{title}: no boxes in {first}")
     if own and cut and found == "classify" and len(wanted) < 2:
         raise DataError(
@@ -188,6 +188,16 @@ def _cut_val(title: str, splits: dict[str, Source], seed: int, notes: list[str])
         f"val: {len(val)} of {len(whole)} training pictures, {how} with seed {seed} "
         f"({VAL_SHARE:.0%})"
     )
+
+
+def check_scored(bundle: Bundle) -> None:
+    """Raises DataError where a split is to be scored, after training, that has no box to score."""
+    for role in ("val", "test") if bundle.kind == "detect" else ():
+        if role in bundle.splits and not has_boxes(bundle.splits[role], scored=True):
+            raise DataError(
+                f"{bundle.name}: no box in {role} that counts: nothing could be scored",
+                f"--{role} none, or another --{role}",
+            )
 
 
 def _absent(title: str, role: str, source: Source, learnt: bool) -> list[str]:

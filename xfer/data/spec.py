@@ -86,9 +86,36 @@ def _refuse_images(what: str, options: ReadOptions) -> None:
         raise XferError(f"data.images={options.images}: {what} finds its pictures itself")
 
 
+def kind_at_sight(spec: str) -> str | None:
+    """The kind that a spec's data are read as by default, where a look at the names of its files is
+    enough to tell; None where only reading tells. Raises: as `open_spec`, for what it looks at."""
+    path = Path(spec).expanduser()
+    head, colon, rest = spec.partition(":")
+    if spec and path.exists():
+        form = _recognised(spec, path, ReadOptions(), ())[1]
+    elif spec in EMBEDDED.names():
+        return EMBEDDED.get(spec)().kinds[0]
+    elif colon and rest and head in FORMATS.names():
+        form = FORMATS.get(head)()
+    elif not colon:
+        form = _recognised(spec, _known(spec, path), ReadOptions(), ())[1]
+    else:
+        return None
+    return form.kinds[0] if getattr(form, "one_kind", False) else None
+
+
 def _path(spec: str, path: Path, options: ReadOptions, kinds: Sequence[str]) -> Opened:
-    """Asks every format what it sees in the path, and reads it with the one that sees something:
-    of several, one that gives what is wanted."""
+    name, form, text = _recognised(spec, path, options, kinds)
+    reading = _read(name, form, path, options, kinds)
+    reading.notes.insert(0, f"{spec}: read as {name} ({text})")
+    return Opened(spec, name, reading)
+
+
+def _recognised(
+    spec: str, path: Path, options: ReadOptions, kinds: Sequence[str]
+) -> tuple[str, Format, str]:
+    """Asks every format what it sees in the path: the name of the one that sees something (of
+    several, of one that gives what is wanted), the format, and what it sees in words."""
     seen = {name: FORMATS.get(name)() for name in FORMATS.names()}
     findings = {name: text for name, f in seen.items() if (text := f.recognise(path)) is not None}
     fitting = {n: text for n, text in findings.items() if choose_kind(seen[n].kinds, kinds)}
@@ -108,9 +135,7 @@ def _path(spec: str, path: Path, options: ReadOptions, kinds: Sequence[str]) -> 
     if not findings:
         raise _nothing_in(spec, path)
     name, text = next(iter(findings.items()))
-    reading = _read(name, seen[name], path, options, kinds)
-    reading.notes.insert(0, f"{spec}: read as {name} ({text})")
-    return Opened(spec, name, reading)
+    return name, seen[name], text
 
 
 def _nothing_in(spec: str, path: Path) -> DataError:

@@ -114,15 +114,17 @@ def read_setup(file: Path) -> Setup:
         raise DataError(f"{file}: holds a {type(found).__name__}, not keys and values")
     classes = _classes(file, found.get("names"))
     told = found.get("path")
-    bases = [file.parent / str(told)] if isinstance(told, str) and told else []
-    bases.append(file.parent)
+    bases = [file.parent / told] if isinstance(told, str) and told else []
+    bases = list(dict.fromkeys([*bases, file.parent]))
     splits: dict[str, list[Path]] = {}
     for split in SPLITS:
         given = found.get(split)
         if not given:
             continue
         texts = given if isinstance(given, list) else [given]
-        splits[split] = [_place(file, split, str(text), bases) for text in texts]
+        if not all(isinstance(text, str) for text in texts):
+            raise DataError(f"{file}: {split} is neither a path nor a list of paths")
+        splits[split] = [_place(file, split, text, bases) for text in texts]
     if not splits:
         raise DataError(f"{file}: none of {', '.join(SPLITS)} in it")
     return Setup(file.parent, classes, splits)
@@ -137,6 +139,12 @@ def _classes(file: Path, names: Any) -> tuple[str, ...]:
         names = [names[k] for k in sorted(keys)]
     if not isinstance(names, list) or not names:
         raise DataError(f"{file}: no class names in it", "names: [cat, dog]")
+    # lists of lists of aliases can stand for more text than any memory holds
+    odd = next((i for i, n in enumerate(names) if not isinstance(n, (str, int, float))), None)
+    if odd is not None:
+        raise DataError(
+            f"{file}: class name {odd} is a {type(names[odd]).__name__}", "names: [cat, dog]"
+        )
     return _distinct(file, [str(name) for name in names])
 
 
@@ -204,8 +212,8 @@ def _source(
 
     with ThreadPoolExecutor(cores()) as pool:
         read = list(pool.map(look, pictures))
-    bad = [(str(label_file(p)), t) for p, t in zip(pictures, read, strict=True) if
-           isinstance(t, str)]  # fmt: skip
+    bad = [(_relative(label_file(p), setup.root), t)
+           for p, t in zip(pictures, read, strict=True) if isinstance(t, str)]  # fmt: skip
     leave_out(split, "label files can't be used", bad, options.skip_bad, reading.skipped)
     known = [(p, t) for p, t in zip(pictures, read, strict=True) if not isinstance(t, str)]
     without = sum(t is None for _, t in known)
