@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.ops import batched_nms, box_iou
+from torchvision.ops import nms as torchvision_nms
 
 from xfer.ops.anchors import best_overlap, fit_sizes, grid_anchors, plain_sizes
 from xfer.ops.boxes import clip, decode, encode, iou_xyxy
-from xfer.ops.nms import best_boxes, class_nms
+from xfer.ops.nms import best_boxes, class_nms, nms
 from xfer.ops.sampling import RegionRules, draw, ignored, match, sample_regions
 from xfer.types import FeatureSpec
 
@@ -186,3 +187,19 @@ def test_votes_are_counted_in_full_precision_in_a_pass_of_bf16() -> None:
         kept = best_boxes(where, scores, 0.5, 0.05, 10, vote=0.6)[0]
     assert len(kept) == 1 and torch.equal(kept, plain)
     assert kept[0, 0].item() == pytest.approx((300 * 0.9 + 303 * 0.6) / 1.5, abs=1e-3)
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7, 0.9])
+@pytest.mark.parametrize("count", [1, 401, 530, 1500])
+def test_suppression_in_blocks_is_torchvisions_to_the_bit(count: int, threshold: float) -> None:
+    rng = np.random.default_rng(count)
+    # whole numbers and few scores: many overlaps lie on the threshold, many scores are equal
+    corner = rng.integers(0, 60, (count, 2))
+    boxes = torch.tensor(np.concatenate([corner, corner + rng.integers(0, 40, (count, 2))], 1))
+    scores = torch.tensor(rng.integers(0, 50, count) / 50, dtype=torch.float32)
+    wanted = torchvision_nms(boxes.float(), scores, threshold)
+    for most in (5, 200, 10_000):
+        assert torch.equal(nms(boxes.float(), scores, threshold, most), wanted[:most])
+    near = boxes + torch.tensor(rng.normal(0, 0.1, (count, 4)))
+    wanted = torchvision_nms(near.float(), scores, threshold)
+    assert torch.equal(nms(near.float(), scores, threshold, count), wanted)

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import nms
 
 from xfer.nn.precision import exact
 from xfer.ops.anchors import grid_anchors
 from xfer.ops.boxes import clip, decode, encode
+from xfer.ops.nms import nms
 from xfer.ops.sampling import draw, ignored, match
 from xfer.types import FeatureSpec
 
@@ -114,7 +114,7 @@ class RegionProposalNet(nn.Module):
             own = clip(boxes[n], size)
             good = ((own[:, 2:] - own[:, :2]) >= 1).all(1) & scores[n].isfinite()
             own, score = own[good], scores[n][good]
-            found.append(own[nms(own, score, self.rules.nms)[:after]])
+            found.append(own[nms(own, score, self.rules.nms, after)])
         return found
 
     def losses(
