@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import xfer
-from xfer import checkpoint
+from xfer import checkpoint, predict
 from xfer.errors import XferError
 from xfer.job import Job
 from xfer.loop import fit
@@ -92,6 +92,24 @@ def test_a_loaded_run_predicts_whole_pictures_of_any_size(whole: Path, tmp_path:
     row = found.rows()[0]
     assert row["width"] == 90 and sum(row["shares"].values()) == pytest.approx(1, abs=1e-4)
     assert set(row["labels"]) <= set(model.classes)
+
+
+def test_large_pictures_are_predicted_a_few_at_a_time(
+    whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = xfer.load(whole)
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (64, 96, 3), np.uint8) for _ in range(5)]
+    together = model.predict(images)
+    sizes: list[int] = []
+    real = model.task.collate
+    monkeypatch.setattr(predict, "HELD", 64 * 96 * 3)
+    monkeypatch.setattr(
+        model.task, "collate", lambda items: (sizes.append(len(items)), real(items))[1]
+    )
+    apart = model.predict(images)
+    assert sizes == [2, 2, 1]
+    assert all(np.array_equal(a.mask, b.mask) for a, b in zip(together, apart, strict=True))
 
 
 def test_fcn_16s_starts_from_the_run_of_fcn_32s(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from xfer.recipe import DataTable
 from xfer.run import Run
 from xfer.task import Task
 from xfer.types import BoxPrediction, DataInfo, MaskPrediction, Sample
+
+HELD = 2**27  # bytes of pictures in a batch: four of 4000 x 3000
 
 
 def load(run: Path | str, *, device: str = "auto", place: Place | None = None) -> Model:
@@ -84,23 +86,34 @@ class Model:
 
         Args:
             images: a path, a folder, an array uint8 (H, W, 3), a PIL image, or several of these.
-            tta: none, flip or 10crop; the run's own when left out.
+            tta: one of the task's views; the run's own when left out.
+            batch: pictures at a time, fewer where they are large.
 
         Raises: DataError for a picture that can't be read.
         """
         tta = tta or self.tta
         self.task.check_views(tta)
-        transform = self.task.transform(False, tta)
         samples = list(gather_samples(images))
         found: list[Any] = []
-        unused = np.random.default_rng(0)
-        for start in range(0, len(samples), batch):
-            # one by one: of a picture as it is, only what the net sees is kept
-            items = [transform(self._read(s), unused) for s in samples[start : start + batch]]
+        for items in self._items(samples, tta, batch):
             moved = self.task.collate(items).to(self.place.device)
             with self.place.autocast():
                 found.extend(self.task.predict(moved, tta))
         return Predictions(self.task, tuple(found), tuple(samples), self.category_ids)
+
+    def _items(self, samples: Sequence[Sample | Path], tta: str, batch: int) -> Iterator[list[Any]]:
+        """What the net sees of the pictures, a batch at a time; the pictures are not kept."""
+        transform, unused = self.task.transform(False, tta), np.random.default_rng(0)
+        items: list[Any] = []
+        held = 0
+        for sample in map(self._read, samples):
+            items.append(transform(sample, unused))
+            held += sample.image.nbytes
+            if len(items) == batch or held > HELD:
+                yield items
+                items, held = [], 0
+        if items:
+            yield items
 
     def _read(self, sample: Sample | Path) -> Sample:
         side = self.task.short_side
