@@ -10,7 +10,7 @@ from torchvision.ops import nms as torchvision_nms
 from xfer.ops.boxes import iou_xyxy
 
 BLOCK = 128  # boxes that are compared at once with all that are left
-FEW = 400  # up to so many boxes torchvision's loop is as fast
+FEW = 600  # up to so many boxes torchvision's loop is as fast
 
 
 def nms(boxes: Tensor, scores: Tensor, threshold: float, most: int) -> Tensor:
@@ -19,7 +19,7 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float, most: int) -> Tensor:
 
     On a CPU torchvision compares a pair at a time, on one core, and goes on when `most` are found.
     Here whole blocks are compared, by all cores: 2,000 or 6,000 boxes that hardly overlap take a
-    third of the time on one core (5 ms for 15, 45 for 140).
+    third of the time on one core (3 ms for 13, 45 for 140).
 
     Shapes: boxes float32 (R, 4), scores (R,) -> int64 (K,).
     """
@@ -36,8 +36,9 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float, most: int) -> Tensor:
         good = _unsuppressed(_overlapping(own, own, threshold))
         kept.append(order[good])
         found += len(good)
-        gone = _overlapping(own[:, good], left[:, size:], threshold).any(0)
-        rest = torch.nonzero(~gone).flatten() + size
+        gone = _overlapping(own[:, good], left[:, size:], threshold)
+        # `any` of torch takes ten times as long as the largest of bytes
+        rest = torch.nonzero(gone.view(torch.uint8).amax(0) == 0).flatten() + size
         order, left = order[rest], left[:, rest]
     return torch.cat(kept)[:most] if kept else order
 
