@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from xfer.data.colour import jitter
 from xfer.data.source import IGNORE, Source
 from xfer.data.transforms import POLICIES, Image, resize
+from xfer.data.workers import cores
 from xfer.errors import XferError
 from xfer.types import Sample
 
@@ -146,6 +148,7 @@ class MaskStatistics:
 
 def mask_statistics(source: Source) -> MaskStatistics:
     """Counts the pixels of a source's masks; of a seeded draw where there are more than LOOKED_AT.
+    Threads: one a core.
 
     Raises: DataError for a picture that can't be read.
     """
@@ -154,15 +157,18 @@ def mask_statistics(source: Source) -> MaskStatistics:
         chosen = np.sort(np.random.default_rng(0).choice(chosen, LOOKED_AT, replace=False))
     count = len(source.info.classes)
     pixels, seen = np.zeros(count, np.int64), np.zeros(count, np.int64)
-    sides: list[int] = []
-    for i in chosen.tolist():
+
+    def look(i: int) -> tuple[int, NDArray[np.int64]]:
         sample = source[i]
-        sides.append(min(sample.image.shape[:2]))
-        if sample.mask is None:
-            continue
-        own = np.bincount(sample.mask.ravel(), minlength=256)[:count]
-        pixels += own
-        seen[own > 0] += own.sum()
+        mask = np.zeros(0, np.uint8) if sample.mask is None else sample.mask
+        return min(sample.image.shape[:2]), np.bincount(mask.ravel(), minlength=256)[:count]
+
+    sides: list[int] = []
+    with ThreadPoolExecutor(cores()) as pool:
+        for side, own in pool.map(look, chosen.tolist()):
+            sides.append(side)
+            pixels += own
+            seen[own > 0] += own.sum()
     return MaskStatistics(pixels, seen, round(float(np.median(sides))))
 
 
