@@ -45,6 +45,8 @@ class ImageNet:
             rest = {split: folder for split, folder in tree.splits.items() if split not in parts}
             found, notes = read_tree(replace(tree, splits=rest))
             parts |= found
+        for part in parts.values():
+            notes += [note for note in part.index.notes if note not in notes]
         if not parts:
             raise DataError(f"{path}: no ImageNet in it", f"it may hold {KNOWN['imagenet'].tree}")
-        return Reading(parts, notes)
+        return Reading({**parts}, notes)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 import tarfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,8 +96,9 @@ def _parts(place: Path) -> tuple[bytes, str]:
                 found = {name: _content(tar, inside[name]) for name in (META, TRUTH)
                          if name in inside}  # fmt: skip
                 listed = [name.rpartition("/")[2] for name in inside]
-    except (OSError, tarfile.TarError, EOFError) as error:
-        raise DataError(f"{place}: cut off or damaged ({error})", PAGE) from None
+    except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
+        why = str(error).partition("\n")[0]
+        raise DataError(f"{place}: cut off or damaged ({why})", PAGE) from None
     for name in (META, TRUTH):
         if name not in found:
             other = next((n for n in listed if re.match(r"ILSVRC20\d\d_validation_gr", n)), "")

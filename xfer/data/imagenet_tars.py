@@ -13,7 +13,6 @@ from pathlib import Path
 from xfer.data.imagenet_devkit import PAGE, devkit_states, find_devkit, read_devkit
 from xfer.data.indexed import IndexedSource
 from xfer.data.kept_index import Entries, Index, kept_index, state_of
-from xfer.data.source import Source
 from xfer.data.tar_index import members, members_within
 from xfer.data.walk import is_junk
 from xfer.data.wnid import class_names, is_wnid
@@ -28,16 +27,15 @@ def find_tars(folder: Path) -> list[str]:
     return [name for name in (TRAIN, VAL) if (folder / name).is_file()]
 
 
-def read_tars(folder: Path) -> dict[str, Source]:
+def read_tars(folder: Path) -> dict[str, IndexedSource]:
     """The splits that the tars hold. Raises DataError for what can't be used."""
-    parts: dict[str, Source] = {}
-    kit = find_devkit(folder)
+    parts: dict[str, IndexedSource] = {}
     if (folder / TRAIN).is_file():
         tar = folder / TRAIN
         index = kept_index(["ilsvrc train", state_of(tar)], lambda: _train(tar))
         parts["train"] = tar_source(folder, "train", index)
     if (folder / VAL).is_file():
-        tar = folder / VAL
+        tar, kit = folder / VAL, find_devkit(folder)
         if kit is None:
             raise DataError(f"{tar}: its labels are in the devkit, which is not beside it", PAGE)
         states = ["ilsvrc val", state_of(tar), *devkit_states(kit)]

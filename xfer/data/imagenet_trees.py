@@ -21,7 +21,6 @@ from pathlib import Path
 from xfer.data.imagenet_devkit import PAGE, devkit_states, find_devkit, read_devkit
 from xfer.data.indexed import IndexedSource
 from xfer.data.kept_index import Entries, kept_index, state_of
-from xfer.data.source import Source
 from xfer.data.walk import is_junk, is_picture, listing, subfolders
 from xfer.data.wnid import class_names, is_wnid, read_words
 from xfer.errors import DataError
@@ -68,9 +67,9 @@ def wnid_folders(folder: Path) -> list[Path]:
     return found if all(is_wnid(f.name) for f in found) else []
 
 
-def read_tree(tree: Tree) -> tuple[dict[str, Source], list[str]]:
+def read_tree(tree: Tree) -> tuple[dict[str, IndexedSource], list[str]]:
     """The splits of a tree, and lines on what was left out. Raises DataError."""
-    parts: dict[str, Source] = {}
+    parts: dict[str, IndexedSource] = {}
     notes: list[str] = []
     for split, folder in tree.splits.items():
         root = tree.splits["train"].parent if "train" in tree.splits else tree.top
@@ -84,7 +83,7 @@ def read_tree(tree: Tree) -> tuple[dict[str, Source], list[str]]:
     return parts, notes
 
 
-def _by_folder(tree: Tree, root: Path, split: str, classes: list[Path]) -> Source:
+def _by_folder(tree: Tree, root: Path, split: str, classes: list[Path]) -> IndexedSource:
     """Pictures in class folders; in Tiny-ImageNet each has a folder `images`."""
     deep = [f / "images" for f in classes]
     folders = deep if deep[0].is_dir() else classes
@@ -97,14 +96,22 @@ def _by_folder(tree: Tree, root: Path, split: str, classes: list[Path]) -> Sourc
             raise DataError(f"{folder}: {error.strerror}") from None
 
     def make() -> Entries:
-        pairs = ((c.name, f) for c, f in zip(classes, folders, strict=True))
-        listed = ((name, wnid) for wnid, folder in pairs for name in _pictures(folder, root))
-        return _entries(listed, _words(words), f"{tree.top}: {split}")
+        listed: list[tuple[str, str]] = []
+        empty: list[str] = []
+        for wnid, folder in zip((c.name for c in classes), folders, strict=True):
+            names = [(name, wnid) for name in _pictures(folder, root)]
+            listed += names
+            empty += [] if names else [wnid]
+        made = _entries(listed, _words(words), f"{tree.top}: {split}")
+        if empty:
+            more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
+            made.notes.append(f"warning: {split}: no pictures of {empty[0]}{more}")
+        return made
 
     return _source(tree, root, split, states, make)
 
 
-def _flat(tree: Tree, root: Path, split: str, folder: Path) -> Source:
+def _flat(tree: Tree, root: Path, split: str, folder: Path) -> IndexedSource:
     """Pictures in one folder, their labels in a file."""
     words, labels = _word_files(tree), folder / ANNOTATIONS
     if labels.is_file():
@@ -132,7 +139,7 @@ def _flat(tree: Tree, root: Path, split: str, folder: Path) -> Source:
 
 def _source(
     tree: Tree, root: Path, split: str, states: list[str], make: Callable[[], Entries]
-) -> Source:
+) -> IndexedSource:
     index = kept_index(states, make)
     return IndexedSource(DataInfo(tree.top.name, "classify", index.classes, split), root, index)
 
@@ -172,15 +179,24 @@ def _words(files: Iterable[Path]) -> dict[str, str]:
 
 def _annotations(file: Path) -> Callable[[str], str]:
     """Tiny-ImageNet's labels: file name, wnid and a box a line, parted by tabs."""
-    rows = (line.split("\t") for line in file.read_text(encoding="utf-8").splitlines() if line)
+    rows = (line.split("\t") for line in _text(file).splitlines() if line)
     return _table(file, [(row[0], row[1] if len(row) > 1 else "") for row in rows])
 
 
 def _solution(file: Path) -> Callable[[str], str]:
     """Kaggle's labels: ImageId, then "wnid x1 y1 x2 y2" repeated; the first wnid is the label."""
-    with file.open(encoding="utf-8", newline="") as lines:
-        rows = [row for row in csv.reader(lines) if row][1:]
+    try:
+        rows = [row for row in csv.reader(_text(file).splitlines()) if row][1:]
+    except csv.Error as error:
+        raise DataError(f"{file}: damaged ({error})") from None
     return _table(file, [(row[0], row[1].split(" ")[0] if len(row) > 1 else "") for row in rows])
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: can't be read ({error})") from None
 
 
 def _table(file: Path, rows: list[tuple[str, str]]) -> Callable[[str], str]:

@@ -110,16 +110,17 @@ class IndexedSource:
         handle = self._open.get(file)
         if handle is None:
             with self._lock:
-                if file not in self._open:
-                    opened = os.open(self.root / self.index.files[file], os.O_RDONLY)
-                    if len(self._open) >= OPEN_FILES:
-                        try:
-                            return os.pread(opened, length, start)
-                        finally:
-                            os.close(opened)
-                    self._open[file] = opened
-                handle = self._open[file]
-        return os.pread(handle, length, start)
+                handle = self._open.get(file)
+                if handle is None and len(self._open) < OPEN_FILES:
+                    handle = os.open(self.root / self.index.files[file], os.O_RDONLY)
+                    self._open[file] = handle
+        if handle is not None:
+            return os.pread(handle, length, start)
+        once = os.open(self.root / self.index.files[file], os.O_RDONLY)
+        try:
+            return os.pread(once, length, start)
+        finally:
+            os.close(once)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"info": self.info, "root": self.root, "index": self.index}

@@ -118,10 +118,13 @@ def kept_index(states: Sequence[str], make: Callable[[], Entries]) -> Index:
     found = _read(place)
     if found is not None:
         return found
-    with _alone(place):
+    with _alone(place) as locked:
         found = _read(place)
         if found is not None:
             return found
+        if locked:  # nobody else writes here: these are of processes that were killed
+            for left in place.parent.glob(f".{place.name}-*"):
+                shutil.rmtree(left, ignore_errors=True)
         arrays, about = _packed(make())
         try:
             _write(place, arrays, about)
@@ -203,20 +206,25 @@ def _mapped(place: Path, about: dict[str, Any]) -> dict[str, NDArray]:
 
 
 @contextlib.contextmanager
-def _alone(place: Path) -> Iterator[None]:
+def _alone(place: Path) -> Iterator[bool]:
     """While one process makes an index, others that want the same one wait. Where files can't be
-    locked each makes its own: the last one written is as good."""
+    locked, which is told, each makes its own: the last one written is as good.
+
+    The lock's file, which is empty, stays: were it removed, one that waits for it and one that
+    makes it anew would both believe that they are alone.
+    """
     try:
         import fcntl
 
         place.parent.mkdir(parents=True, exist_ok=True)
         lock = (place.parent / f".{place.name}.lock").open("w")
     except (ImportError, OSError):
-        yield
+        yield False
         return
     with lock:
-        with contextlib.suppress(OSError):
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-        with contextlib.suppress(OSError):
-            (place.parent / f".{place.name}.lock").unlink(missing_ok=True)
+            locked = True
+        except OSError:
+            locked = False
+        yield locked

@@ -33,6 +33,7 @@ from xfer.types import Sample
 
 AT_ONCE = 64  # pictures encoded between two writes
 MIX = 0x9ACC
+FIRST = f".{STARTED}.tmp"
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,8 @@ def _earlier(out: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
                 "another -o, or remove it",
             )
         return found["shards"]
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    # a start that was killed in its first write has left a temporary file, and no more
+    if out.exists() and (not out.is_dir() or {p.name for p in out.iterdir()} - {FIRST}):
         raise DataError(f"{out}: is there already and no pack", "another -o, or remove it")
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ from xfer.data.formats import FORMATS, WHOLE, Reading, ReadOptions, role_of
 from xfer.data.kept_index import Entries, Index, kept_index, state_of
 from xfer.data.source import sample_label
 from xfer.data.walk import is_junk, listing
-from xfer.data.wnid import same_names, with_wnids
+from xfer.data.wnid import numbered, same_names, with_wnids
 from xfer.errors import DataError, XferError
 from xfer.types import DataInfo, Kind, Sample
 
@@ -68,8 +68,10 @@ class Parquet:
             info = DataInfo(root.name, kind, classes, role_of(split) or split)
             parts[split] = ParquetSource(info, root, index)
         same_names(parts)
-        note = "pictures are read with their row groups: `xfer data pack` makes training faster"
-        return Reading({**parts}, [note])
+        notes = ["pictures are read with their row groups: `xfer data pack` makes training faster"]
+        for part in parts.values():
+            notes += [note for note in part.index.notes if note not in notes]
+        return Reading({**parts}, notes)
 
 
 class ParquetSource:
@@ -127,10 +129,7 @@ class ParquetSource:
                 path = self.root / self.index.files[file]
                 table = _open(path)
                 column = _columns(path, table)[0]
-                try:
-                    read = table.read_row_group(group, columns=[f"{column}.bytes"])
-                except (OSError, ValueError) as error:
-                    raise DataError(f"{path}: row group {group}: damaged ({error})") from None
+                read = _read(path, table, group, [f"{column}.bytes"])
                 found = read.column(0).combine_chunks().field("bytes")
                 self._groups[file, group] = found
                 while len(self._groups) > KEPT_GROUPS:
@@ -182,6 +181,18 @@ def _open(path: Path) -> Any:
         raise DataError(f"{path}: cut off or damaged ({why})", "download it again") from None
 
 
+def _read(path: Path, table: Any, group: int, columns: list[str]) -> Any:
+    try:
+        return table.read_row_group(group, columns=columns)
+    except (OSError, ValueError) as error:  # Arrow's errors are of these kinds
+        why = str(error).partition("\n")[0][:100]
+        raise DataError(f"{path}: row group {group}: damaged ({why})", "fetch it again") from None
+
+
+def _has_path(table: Any, pictures: str) -> bool:
+    return "path" in [f.name for f in table.schema_arrow.field(pictures).type]
+
+
 def _columns(path: Path, table: Any) -> tuple[str, str]:
     """Names of the columns of pictures and of labels ("" where there is none)."""
     import pyarrow as pa  # pyright: ignore[reportMissingImports]
@@ -207,11 +218,13 @@ def _entries(root: Path, files: list[Path]) -> Entries:
         table = _open(file)
         pictures, label = _columns(file, table)
         names = names or _class_names(table, label)
-        wanted = [f"{pictures}.path", *([label] if label else [])]
+        wanted = [f"{pictures}.path"] if _has_path(table, pictures) else []
+        wanted += [label] if label else []
         for group in range(table.num_row_groups):
-            read = table.read_row_group(group, columns=wanted)
-            inside = read.column(pictures).combine_chunks()
-            found = inside.field("path").to_pylist()
+            read = _read(file, table, group, wanted)
+            found = [None] * table.metadata.row_group(group).num_rows
+            if pictures in read.column_names:  # else there are bytes without paths
+                found = read.column(pictures).combine_chunks().field("path").to_pylist()
             labels = read.column(label).to_pylist() if label else [-1] * len(found)
             for row, (path, value) in enumerate(zip(found, labels, strict=True)):
                 value = -1 if value is None else int(value)
@@ -225,7 +238,7 @@ def _entries(root: Path, files: list[Path]) -> Entries:
                 paths.append(path or "")
     if not made.ids:
         raise DataError(f"{root}: no rows in its parquet files")
-    names = names or [str(k) for k in range(max(made.labels) + 1)]
+    names = names or numbered(made.labels, made.ids, root)
     made.classes = _unique(with_wnids(names, made.labels, paths))
     return made
 

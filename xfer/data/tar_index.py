@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from xfer.data.walk import is_junk, readable
 from xfer.errors import DataError
 
 BLOCK = 512
@@ -42,7 +43,7 @@ def members_within(path: Path) -> Iterator[tuple[str, Member]]:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             for inner in _members(file, 0, size, path, path.name):
-                if not inner.name.endswith(".tar"):
+                if not inner.name.endswith(".tar") or is_junk(inner.name.rpartition("/")[2]):
                     continue
                 where = f"{path.name}/{inner.name}"
                 for member in _members(file, inner.start, inner.length, path, where):
@@ -84,7 +85,7 @@ def _members(file: BinaryIO, start: int, length: int, path: Path, where: str) ->
                 if info.offset_data + info.size > length and info.isreg():
                     raise DataError(f"{path}: cut off in {where}: {info.name}", AGAIN)
                 if info.isreg() and not info.issparse():
-                    yield Member(info.name, start + info.offset_data, info.size)
+                    yield Member(readable(info.name), start + info.offset_data, info.size)
             # a whole tar ends with blocks of zeros, one that was cut between two members has none
             end = os.pread(file.fileno(), BLOCK, start + tar.offset)
             if not start and (len(end) < BLOCK or end.strip(b"\0")):

@@ -20,7 +20,7 @@ from xfer.data.indexed import IndexedSource
 from xfer.data.kept_index import Entries, kept_index, state_of
 from xfer.data.tar_index import Member, members
 from xfer.data.walk import is_junk, is_picture, listing
-from xfer.data.wnid import same_names, with_wnids
+from xfer.data.wnid import numbered, same_names, with_wnids
 from xfer.errors import DataError
 from xfer.types import DataInfo, Kind
 
@@ -101,7 +101,8 @@ def _check_all_there(root: Path, shards: list[Path]) -> None:
             runs.setdefault((found[1], found[3]), {})[int(found[2])] = found[2]
     for (head, tail), numbers in runs.items():
         width = max(map(len, numbers.values()))
-        absent = [n for n in range(max(numbers)) if n not in numbers]
+        # from 0, or from 1 as some number them: nothing but a list tells whether a first is gone
+        absent = [n for n in range(min(1, *numbers), max(numbers)) if n not in numbers]
         if absent:
             missing = [f"{head}{n:0{width}d}{tail}" for n in absent]
             raise _missing(root, missing, f"before {head}{numbers[max(numbers)]}{tail}")
@@ -122,8 +123,13 @@ def _missing(root: Path, names: list[str], where: str) -> DataError:
 
 def _read(root: Path, split: str, shards: list[Path]) -> tuple[IndexedSource, list[str]]:
     table = root / CLASSES
-    names = [line.strip() for line in table.read_text(encoding="utf-8").splitlines()
-             if line.strip()] if table.is_file() else []  # fmt: skip
+    names: list[str] = []
+    if table.is_file():
+        try:
+            lines = table.read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError) as error:
+            raise DataError(f"{table}: can't be read ({error})") from None
+        names = [line.strip() for line in lines if line.strip()]
     states = ["webdataset", split, str(root.absolute()), *map(state_of, shards), *names]
     index = kept_index(states, lambda: _entries(root, shards, names))
     kind = "classify" if index.classes else "images"
@@ -135,14 +141,11 @@ def _entries(root: Path, shards: list[Path], names: list[str]) -> Entries:
     made = Entries(files=[shard.relative_to(root).as_posix() for shard in shards])
     without = 0
     for number, shard in enumerate(shards):
-        with shard.open("rb") as file:
-            for key, files in _samples(members(shard)):
-                picture = next((m for end, m in files.items() if is_picture(f"x.{end}")), None)
-                if picture is None:
-                    without += 1
-                    continue
-                label = _label(shard, key, files, file.fileno())
-                made.add(f"{shard.stem}/{key}", label, number, picture.start, picture.length)
+        try:
+            with shard.open("rb") as file:
+                without += _add(made, number, shard, file.fileno())
+        except OSError as error:
+            raise DataError(f"{shard}: {error.strerror or error}") from None
     if not made.ids:
         raise DataError(f"{root}: no pictures in the shards")
     if without:
@@ -153,9 +156,21 @@ def _entries(root: Path, shards: list[Path], names: list[str]) -> Entries:
         raise DataError(
             f"{root}: {worst}: label {most} is out of range", f"{CLASSES} has {len(names)} lines"
         )
-    numbers = [str(k) for k in range(most + 1)]
-    made.classes = names or with_wnids(numbers, made.labels, made.ids)
+    made.classes = names or with_wnids(numbered(made.labels, made.ids, root), made.labels, made.ids)
     return made
+
+
+def _add(made: Entries, number: int, shard: Path, handle: int) -> int:
+    """Adds the samples of a shard; how many have no picture."""
+    without = 0
+    for key, files in _samples(members(shard)):
+        picture = next((m for end, m in files.items() if is_picture(f"x.{end}")), None)
+        if picture is None:
+            without += 1
+            continue
+        label = _label(shard, key, files, handle)
+        made.add(f"{shard.stem}/{key}", label, number, picture.start, picture.length)
+    return without
 
 
 def _samples(found: Iterable[Member]) -> Iterable[tuple[str, dict[str, Member]]]:
@@ -191,6 +206,8 @@ def _label(shard: Path, key: str, files: dict[str, Member], handle: int) -> int:
         found = json.loads(os.pread(handle, about.length, about.start))
     except ValueError as error:
         raise DataError(f"{shard}: {key}.json: damaged ({error})") from None
+    if not isinstance(found, dict):
+        return -1
     value = next((found[k] for k in ("label", "class", "cls") if k in found), None)
     if value is None:
         return -1

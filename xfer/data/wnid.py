@@ -16,7 +16,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer.errors import DataError
 from xfer.types import DataInfo
+
+MOST_CLASSES = 100_000
 
 _WNID = re.compile(r"n\d{8}")
 _LEADING = re.compile(r"(n\d{8})( .*)?")
@@ -63,6 +66,20 @@ class _Named(Protocol):
     info: DataInfo
 
     def labels(self) -> NDArray[np.int64]: ...
+
+
+def numbered(labels: Sequence[int], ids: Sequence[str], where: object) -> list[str]:
+    """What classes are called that have numbers alone: "0" to the largest of the labels.
+
+    Raises: DataError for a label that can't be a class's number, and would take all memory.
+    """
+    most = max(labels, default=-1)
+    if most >= MOST_CLASSES:
+        raise DataError(
+            f"{where}: {ids[list(labels).index(most)]}: label {most} is out of range",
+            f"classes are numbered from 0, and there are fewer than {MOST_CLASSES:,}",
+        )
+    return [str(k) for k in range(most + 1)]
 
 
 def same_names(parts: Mapping[str, _Named]) -> None:
