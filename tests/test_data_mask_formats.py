@@ -124,7 +124,7 @@ def test_sbd_reads_mat_files(tmp_path: Path) -> None:
 
 
 def test_trainaug_is_voc_and_sbd_without_vocs_val(tmp_path: Path) -> None:
-    top = write_sbd(tmp_path)
+    write_sbd(tmp_path)
     write_voc(tmp_path, train="2007_000001 2009_000004", val="2008_000003")
     found = open_data(f"sbd:{tmp_path}", train="trainaug", val="none", cut=False)
     source = found.splits["train"]
@@ -132,9 +132,18 @@ def test_trainaug_is_voc_and_sbd_without_vocs_val(tmp_path: Path) -> None:
     # VOC's own mask where it has one: it knows the border
     assert np.array_equal(mask_of(source, 1), make_mask(VOC, 1))
     assert np.array_equal(mask_of(source, 2), make_mask(VOC[:4], 22))
-    write_lists(top, seg11valid="2007_000001")
+
+
+def test_scores_on_seg11valid_are_on_vocs_masks_and_training_is_on_sbds(tmp_path: Path) -> None:
+    top = write_sbd(tmp_path)
+    write_voc(tmp_path, train="2007_000001", val="2009_000004")
+    write_lists(top, seg11valid="2007_000001 2009_000004")
     found = open_data(f"sbd:{tmp_path}", val="seg11valid", cut=False)
-    assert np.array_equal(mask_of(found.splits["val"]), make_mask(VOC, 0))
+    # the second has a mask in both
+    assert np.array_equal(mask_of(found.splits["val"], 0), make_mask(VOC, 0))
+    assert np.array_equal(mask_of(found.splits["val"], 1), make_mask(VOC, 1))
+    train = found.splits["train"]
+    assert np.array_equal(mask_of(train, train.ids.index("2009_000004")), make_mask(VOC[:4], 21))
 
 
 def test_a_broken_mat_file_is_named(tmp_path: Path) -> None:

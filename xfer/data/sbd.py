@@ -6,7 +6,8 @@
 cls/*.mat hold a mask each, `GTcls[0]["Segmentation"][0]`. Each .txt beside them is a split. Where a
 VOC tree with masks lies in the same folder or beside it (VOCdevkit/VOC2012), there is also the
 split trainaug: VOC's train and all of SBD without VOC's val, 10,582 pictures with VOC 2012, with
-VOC's mask where it has one. Ids of a list that SBD has not (seg11valid.txt) are looked for in VOC.
+VOC's mask where it has one. Lists that are not SBD's own (seg11valid.txt) have VOC's masks first,
+which is what their scores are published on; train, val and train_noval have SBD's.
 
 Source: Hariharan et al., "Semantic contours from inverse detectors", ICCV 2011.
 """
@@ -33,6 +34,7 @@ from xfer.errors import DataError
 from xfer.types import DataInfo, Kind
 
 AUGMENTED = "trainaug"
+OWN = ("train", "val", "train_noval")
 
 
 @FORMATS.register("sbd")
@@ -58,6 +60,7 @@ class Sbd:
         masks, pictures, lists = stems([top / "cls"], ".mat"), [top / "img"], read_lists(top)
         if not lists:
             raise DataError(f"{top}: no list of a split", "train.txt and val.txt, an id a line")
+        theirs: dict[str, Path] = {}
         voc = next(_vocs(path, top), None)
         if voc is not None:
             own = read_lists(voc / "ImageSets" / "Segmentation")
@@ -65,11 +68,10 @@ class Sbd:
             ids = [*own.get("train", ()), *lists.get("train", ()), *lists.get("val", ())]
             lists[AUGMENTED] = tuple(i for i in dict.fromkeys(ids) if i not in left)
             pictures.append(voc / "JPEGImages")
-            both = stems([voc / "SegmentationClass"])
+            theirs = stems([voc / "SegmentationClass"])
         for name, ids in lists.items():
-            wanted = masks if voc is None else (
-                {**masks, **both} if name == AUGMENTED else {**both, **masks}
-            )  # fmt: skip
+            first, second = (masks, theirs) if name in OWN else (theirs, masks)
+            wanted = {**second, **first}
             kept, files, found = find_all(
                 top, name, ids, pictures, wanted, options.skip_bad, reading
             )
