@@ -156,6 +156,12 @@ class Detect(Task):
             assert backbone.tail is not None
             self._stages += backbone.tail.stages()
             width, side = backbone.tail.out_features, backbone.tail.in_size[1]
+            if options.pool_size not in (0, side):
+                raise XferError(
+                    f"task.pool_size={options.pool_size}: fc6 of {backbone.name} reads {side} x "
+                    f"{side} cells",
+                    "leave it out, or task.head=fc",
+                )
         else:
             backbone.tail = None  # its parameters would neither train nor be used
             width, side = options.head_width, options.pool_size or 7

@@ -179,6 +179,12 @@ def test_the_nets_own_fc_layers_are_the_head_where_the_weights_have_them() -> No
     assert merged.head.spec.stride == 8  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def test_cells_that_the_nets_own_layers_do_not_read_are_refused() -> None:
+    given = {"head": "tail", "pool_size": 7}
+    with pytest.raises(XferError, match=r"task\.pool_size=7: fc6 of alexnet reads 6 x 6 cells"):
+        DETECT(alexnet(), INFO, tasks.make_options(DETECT, given), DataTable())
+
+
 def test_a_shallow_level_leaves_the_layers_above_alone() -> None:
     task = DETECT(alexnet(), INFO, tasks.make_options(DETECT, {"levels": ["conv3"]}), DataTable())
     assert [stage.name for stage in task.stages()] == ["conv1", "conv2", "conv3", "head"]

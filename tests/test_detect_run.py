@@ -113,6 +113,14 @@ def test_a_file_of_proposals_that_is_not_there_is_told(tmp_path: Path) -> None:
         fit(recipe, tmp_path / "run", verbosity=-1)
 
 
+def test_a_score_that_val_can_not_give_is_told(tmp_path: Path) -> None:
+    """Digits are 8 to 64 px high: none is large by COCO's measure."""
+    given = {**SMALL, "primary": "coco_ap_large"}
+    recipe = replace(TINY, task_options=given, schedule=ScheduleTable(epochs=1))
+    with pytest.raises(DataError, match="nothing that coco_ap_large could be computed from"):
+        fit(recipe, tmp_path / "run", verbosity=-1)
+
+
 SCRIPT = """
 import sys
 from pathlib import Path

@@ -20,7 +20,7 @@ from xfer.device import (
     share,
     share_buffers,
 )
-from xfer.errors import XferError
+from xfer.errors import DataError, XferError
 from xfer.evaluate import score
 from xfer.finish import finish
 from xfer.job import Job, absolute, open_recipe_data
@@ -48,7 +48,7 @@ class Summary:
         parts: list[str] = []
         for split, key in (("val", "metrics"), ("test", "test_metrics")):
             primary = self.result["primary"]
-            if primary in self.result.get(key, {}):
+            if self.result.get(key, {}).get(primary) is not None:
                 parts.append(f"{split} {primary} {self.result[key][primary]:.4f}")
         took = f"{self.result['seconds']:.0f} s, {self.result['steps']} steps"
         return f"{', '.join(parts) or 'trained'} ({took}) in {self.path}"
@@ -154,6 +154,9 @@ def evaluate_now(job: Job, run: Run, show: Progress) -> None:
     share_buffers(job.final_task(), job.place)
     metric = score(job.final_task(), job.val_loader(), job.place, tta, show.tick("val"))
     metrics = metric.compute()
+    if metrics[metric.primary] is None:  # as COCO's figure of small boxes where none is small
+        raise DataError(f"val has nothing that {metric.primary} could be computed from",
+                        "another task.primary")  # fmt: skip
     value = float(metrics[metric.primary])
     job.schedule.note(value)
     better = value > job.best["score"]
