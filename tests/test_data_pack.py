@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from box_files import write_coco
 from pictures import scene, write_folder
 from PIL import Image
 
+from xfer.data.boxes import category_ids, image_ids
 from xfer.data.loader import Loader, stack_images
 from xfer.data.open import open_data
 from xfer.data.pack import PackSource, read_index
@@ -23,6 +25,7 @@ from xfer.data.packing import Packing, pack, scaled
 from xfer.data.source import ArraySource, Source
 from xfer.data.transforms import TrainTransform
 from xfer.errors import DataError, XferError
+from xfer.ground_truth import open_truth
 from xfer.testing.source import SyntheticSource, check_source
 from xfer.types import Batch, DataInfo, Sample
 
@@ -236,3 +239,19 @@ def test_a_folder_that_is_no_pack_is_refused(tmp_path: Path) -> None:
     (tmp_path / "index.json").write_text('{"format": "xfer-pack", "version": 9}')
     with pytest.raises(DataError, match="version 9"):
         open_data(f"pack:{tmp_path}")
+
+
+def test_what_a_coco_file_calls_pictures_and_classes_is_kept(tmp_path: Path) -> None:
+    """By these, results in COCO's form and files of proposals are matched."""
+    write_coco(tmp_path / "set", 6)
+    pack(tmp_path / "set", tmp_path / "pack", Packing(shard_mb=1))
+    options: dict[str, Any] = {"val": "none", "limit": 4}
+    straight = open_data(str(tmp_path / "set"), **options).splits["train"]
+    found = open_data(str(tmp_path / "pack"), **options).splits["train"]
+    assert found.ids == straight.ids
+    assert image_ids(found) == image_ids(straight) and len(image_ids(found) or ()) == 4
+    assert category_ids(found) == category_ids(straight) == {"cat": 5, "dog": 90}
+    truth = open_truth(str(tmp_path / "pack"))
+    assert truth.categories == {5: 0, 90: 1} and truth.images[7 * 2 + 3] == 2
+    plain = packed(SyntheticSource(4), tmp_path / "plain")
+    assert image_ids(plain) is None and category_ids(plain) is None

@@ -9,12 +9,15 @@ need a JPEG decoder.
 
 index.json: "format" "xfer-pack", "version" 1, "name", "pixels" (jpeg or raw), "side" (the largest
 short side, pixels; 0: as they were), "quality" (of JPEG, 1..100),
-"splits" {name: {"kind", "classes", "licence", "images"}}, and "shards" in order, each {"name",
+"splits" {name: {"kind", "classes", "licence", "images" and, where a COCO file was packed,
+"category_ids": what it calls the classes}}, and "shards" in order, each {"name",
 "split", "images", "bin_bytes", "bin_sha256", "npz_sha256"}; "plan" says what was packed, so that
 packing can go on. Every shard-*.npz, for n pictures:
 
     order      | int64 (n,)                | place of the picture in its split; shards are mixed
     ids        | uint8 (bytes,)            | the n ids as a JSON list in UTF-8
+    image_ids  | uint8 (bytes,)            | what a COCO file calls the n pictures, a JSON list;
+               |                           | absent where none was packed
     size       | int64 (n, 2)              | height and width of the stored picture, pixels
     original   | int64 (n, 2)              | height and width before packing
     start      | int64 (n,)                | first byte of the picture in the .bin
@@ -54,6 +57,7 @@ from xfer.types import Annotation, DataInfo, Kind, Sample
 INDEX, STARTED = "index.json", "packing.json"
 NAME, VERSION = "xfer-pack", 1
 AGAIN = "`xfer data pack` with the same source and folder writes it anew"
+_NONE = np.frombuffer(b"[]", np.uint8)
 # arrays of a shard that hold one entry a picture
 PER_PICTURE = ("order", "size", "original", "start", "length", "crc", "labels", "mask_length",
                "box_count")  # fmt: skip
@@ -112,8 +116,11 @@ class PackSource:
         place = np.argsort(order)
         joined = {k: np.concatenate([t[k] for t in tables])[place] for k in PER_PICTURE}
         ids = [name for t in tables for name in json.loads(t["ids"].tobytes())]
+        called = [key for t in tables for key in json.loads(t.get("image_ids", _NONE).tobytes())]
         counts = [len(t["order"]) for t in tables]
         self.ids = tuple(ids[p] for p in place.tolist())
+        self.image_ids = tuple(called[p] for p in place.tolist()) if called else ()
+        self.category_ids = tuple(about.get("category_ids", ()))
         self._shard = np.repeat(np.arange(len(tables)), counts)[place]
         self._start, self._length = joined["start"], joined["length"]
         self._mask_length, self._crc = joined["mask_length"], joined["crc"]

@@ -21,6 +21,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from xfer.data.boxes import category_ids, image_ids
 from xfer.data.decode import shrink
 from xfer.data.formats import ReadOptions, role_of
 from xfer.data.pack import INDEX, NAME, STARTED, VERSION, areas_of, read_json
@@ -195,6 +196,7 @@ def _finish(
             "kind": source.info.kind, "classes": source.info.classes,
             "licence": source.info.licence,
             "images": sum(s["images"] for s in shards if s["split"] == split),
+            **({"category_ids": list(called.values())} if (called := category_ids(source)) else {}),
         }
         for split, source in parts.items()
     }  # fmt: skip
@@ -290,6 +292,10 @@ class _Shard:
         }
         names = json.dumps([row["id"] for row in rows], ensure_ascii=False).encode()
         arrays["ids"] = np.frombuffer(names, np.uint8)
+        called = image_ids(source)
+        if called is not None:
+            own = json.dumps([called[row["order"]] for row in rows], ensure_ascii=False)
+            arrays["image_ids"] = np.frombuffer(own.encode(), np.uint8)
         arrays["labels"] = source.labels()[arrays["order"]]
         arrays["box_count"] = np.array(
             [-1 if s.boxes is None else len(s.boxes) for s in samples], np.int64
