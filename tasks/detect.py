@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 SHORT, LONG = 480, 5 / 3  # sides of a picture where the recipe says nothing; long side by short
 MULTISCALE = (0.75, 1.0, 1.25)
+# pixels that are looked at together at test: VGG-16's first maps of so many take a gigabyte
+MOST_PIXELS = 4 * 800 * 1344
 
 
 def _o(default: Any, help: str, **rules: Any) -> Any:
@@ -291,6 +293,11 @@ class Detect(Task):
     @torch.no_grad()
     def predict(self, batch: Batch, tta: str = "none") -> list[BoxPrediction]:
         """Boxes a picture: over the views of `tta`, scores and boxes of common regions averaged."""
+        most = max(1, MOST_PIXELS // batch.images[0, 0].numel())
+        if len(batch) > most:
+            starts = range(0, len(batch), most)
+            parts = [batch.part(n, min(n + most, len(batch))) for n in starts]
+            return [said for part in parts for said in self.predict(part, tta)]
         targets = batch.targets
         images = self.backbone.normalise(batch.images)
         sizes: Tensor = targets["sizes"]

@@ -117,6 +117,23 @@ def test_parts_of_a_batch_have_the_losses_of_their_pictures() -> None:
     assert all(torch.isfinite(v) for v in task(part).values())
 
 
+def test_a_large_batch_is_looked_at_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = ShapeScenes(5)
+    task = made(source).eval()
+    batch = batch_of(task, source, 5)
+    whole = task.predict(batch, "flip")
+    seen: list[int] = []
+    real = task.backbone.normalise
+    monkeypatch.setattr(
+        task.backbone, "normalise", lambda images: (seen.append(len(images)), real(images))[1]
+    )
+    monkeypatch.setattr(f"{DETECT.__module__}.MOST_PIXELS", 2 * 64 * 96)
+    parts = task.predict(batch, "flip")
+    assert seen == [2, 2, 1]
+    for one, two in zip(whole, parts, strict=True):
+        assert one.id == two.id and np.allclose(one.boxes, two.boxes, atol=1e-3)
+
+
 def test_losses_are_full_precision_in_a_pass_of_bf16() -> None:
     source = ShapeScenes(4)
     task = made(source)
