@@ -19,6 +19,7 @@ from xfer import checkpoint, predict
 from xfer.errors import XferError
 from xfer.job import Job
 from xfer.loop import fit
+from xfer.predict_masks import KeptMasks
 from xfer.recipe import DataTable, EvalTable, OptimTable, Recipe, RunTable, ScheduleTable
 from xfer.run import Run
 
@@ -110,6 +111,10 @@ def test_large_pictures_are_predicted_a_few_at_a_time(
     apart = model.predict(images)
     assert sizes == [2, 2, 1]
     assert all(np.array_equal(a.mask, b.mask) for a, b in zip(together, apart, strict=True))
+    assert isinstance(apart.items, KeptMasks) and len(apart.items[1:3]) == 2
+    assert apart[-1].mask.flags.writeable and apart[-1].mask.shape == (64, 96)
+    with pytest.raises(IndexError):
+        apart[5]
 
 
 def test_fcn_16s_starts_from_the_run_of_fcn_32s(tmp_path: Path) -> None:

@@ -14,11 +14,12 @@ import torch
 from xfer import checkpoint, predict_masks
 from xfer import task as tasks
 from xfer.backbones.build import create_backbone
-from xfer.data.decode import decode, shrink
+from xfer.data.decode import DecodeError, decode, from_pil, shrink
 from xfer.data.walk import find_pictures
 from xfer.device import Place, find_device, find_precision
 from xfer.errors import DataError, XferError
 from xfer.finish import rows_to_csv
+from xfer.folders import check_folder
 from xfer.nn.low_rank import replace_linear
 from xfer.predict_boxes import COLUMNS, at_least, coco_results, csv_rows, table_row
 from xfer.recipe import DataTable
@@ -94,12 +95,16 @@ class Model:
         tta = tta or self.tta
         self.task.check_views(tta)
         samples = list(gather_samples(images))
-        found: list[Any] = []
+        found: Any = []
         for items in self._items(samples, tta, batch):
             moved = self.task.collate(items).to(self.place.device)
             with self.place.autocast():
-                found.extend(self.task.predict(moved, tta))
-        return Predictions(self.task, tuple(found), tuple(samples), self.category_ids)
+                new = self.task.predict(moved, tta)
+            if not found and isinstance(new[0], MaskPrediction):
+                found = predict_masks.KeptMasks()
+            found.extend(new)
+        kept = found if isinstance(found, predict_masks.KeptMasks) else tuple(found)
+        return Predictions(self.task, kept, tuple(samples), self.category_ids)
 
     def _items(self, samples: Sequence[Sample | Path], tta: str, batch: int) -> Iterator[list[Any]]:
         """What the net sees of the pictures, a batch at a time; the pictures are not kept."""
@@ -118,7 +123,10 @@ class Model:
     def _read(self, sample: Sample | Path) -> Sample:
         side = self.task.short_side
         if isinstance(sample, Path):
-            return Sample(str(sample), decode(sample, side))
+            try:
+                return Sample(str(sample), decode(sample, side))
+            except DecodeError as error:
+                raise DataError(error.message, "leave it out") from error
         return replace(sample, image=shrink(sample.image, side))
 
 
@@ -127,7 +135,7 @@ class Predictions(Sequence[Any]):
     """Predictions in the order of the pictures; each also as a row of plain values."""
 
     task: Task
-    items: tuple[Any, ...]
+    items: Sequence[Any]
     samples: tuple[Sample | Path, ...]
     category_ids: tuple[int | str, ...] = ()
 
@@ -209,9 +217,11 @@ class Predictions(Sequence[Any]):
         from xfer.report.drawing import draw_prediction
 
         folder = Path(folder)
+        check_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
         written: list[Path] = []
         taken: set[str] = set()
+        masks = self._masks
         for item, sample in zip(self.items, self.samples, strict=True):
             image = sample.image if isinstance(sample, Sample) else decode(sample)
             stem = name = Path(item.id).stem
@@ -220,7 +230,7 @@ class Predictions(Sequence[Any]):
                 number += 1
                 name = f"{stem}-{number}"
             taken.add(name)
-            if self._masks:
+            if masks:
                 taken.add(f"{name}_mask")
             written.append(folder / f"{name}.png")
             draw_prediction(image, item, self.task.info.classes, written[-1], min_score)
@@ -248,7 +258,7 @@ def gather_samples(images: Any) -> Iterable[Sample | Path]:
             else:
                 yield path
         elif hasattr(image, "convert"):
-            yield Sample(str(number), np.asarray(image.convert("RGB")))
+            yield Sample(str(number), from_pil(image, f"picture {number}"))
         elif isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3:
             yield Sample(str(number), image)
         else:

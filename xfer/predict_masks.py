@@ -1,14 +1,47 @@
-"""Predicted masks as tables and csv: how much of each picture a class covers."""
+"""Predicted masks: kept small, and as tables and csv: how much of each picture a class covers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, overload
+
+import numpy as np
 
 from xfer.types import MaskPrediction
 
 COLUMNS = ("id", "class", "share")
+_NONE = np.zeros((0, 0), np.uint8)
 LEAST = 0.005  # of the picture: smaller shares are not told in tables
+
+
+class KeptMasks(Sequence[MaskPrediction]):
+    """Predictions whose masks are compressed until they are asked for: of a folder of photos they
+    would be 12 MB each, and are some 100 KB. They don't hold `scores`."""
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[MaskPrediction, bytes]] = []
+
+    def extend(self, predictions: Iterable[MaskPrediction]) -> None:
+        for one in predictions:
+            packed = zlib.compress(one.mask.tobytes(), 1)
+            self._kept.append((replace(one, mask=_NONE, scores=None), packed))
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @overload
+    def __getitem__(self, i: int) -> MaskPrediction: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[MaskPrediction]: ...
+    def __getitem__(self, i: int | slice) -> MaskPrediction | list[MaskPrediction]:
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
+        one, packed = self._kept[i]
+        # a copy, so that the mask can be written to
+        mask = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(one.size).copy()
+        return replace(one, mask=mask)
 
 
 def csv_rows(prediction: MaskPrediction, classes: Sequence[str]) -> list[dict[str, Any]]:
