@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,7 @@ def test_ids_as_they_are_compared(value: Any, key: Any) -> None:
         (lambda d: d["annotations"][0].pop("bbox"), "annotation 110 .no bbox"),
         (lambda d: d["annotations"][0].pop("category_id"), "no category_id"),
         (lambda d: d["annotations"].append(3.5), "3.5|is a float"),
+        (lambda d: d["annotations"].append(1), "of the list .is a int"),
         (lambda d: d["images"][0].pop("file_name"), "no file_name"),
         (lambda d: d.pop("categories"), "no list of categories"),
         (lambda d: d.update(images={}), "no list of images"),
@@ -264,6 +266,16 @@ def test_train_and_val_that_disagree_on_names_stop_the_run(tmp_path: Path) -> No
     write_coco(tmp_path, split="val2017", categories=other)
     with pytest.raises(DataError, match="classes that train has not: hound"):
         open_data(str(tmp_path))
+
+
+def test_pictures_that_train_and_val_share_are_told(tmp_path: Path) -> None:
+    """Here val's folder is not there, and train has pictures of the same names."""
+    write_coco(tmp_path)
+    write_coco(tmp_path, split="val2017")
+    assert not [n for n in open_data(str(tmp_path)).notes if "both in" in n]
+    shutil.rmtree(tmp_path / "val2017")
+    told = "warning: 4 pictures are both in train2017 and in val2017: 0000.jpg, 0001.jpg"
+    assert any(n.startswith(told) for n in open_data(str(tmp_path)).notes)
 
 
 def test_classes_are_matched_by_name_not_by_place(tmp_path: Path) -> None:

@@ -190,3 +190,9 @@ def test_names_that_are_aliases_of_aliases_are_one_short_line(tmp_path: Path) ->
         with pytest.raises(DataError, match=told) as caught:
             read_setup(file)
         assert len(str(caught.value)) < 300
+
+
+def test_labels_none_of_which_can_be_used_are_told_as_such(tmp_path: Path) -> None:
+    write_yolo(tmp_path, {"a": "77 .5 .5 .1 .1", "b": "cat .5 .5 .1 .1"})
+    with pytest.raises(DataError, match=r"none of its 2 label files can be used"):
+        open_data(str(tmp_path), skip_bad=True)

@@ -13,13 +13,14 @@ keeps both entries.
 
 from __future__ import annotations
 
+import itertools
 import mmap
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from xfer.data.box_rules import clean_boxes, leave_out, looks_like_xyxy
+from xfer.data.box_rules import NAMED, clean_boxes, leave_out, looks_like_xyxy
 from xfer.data.boxes import BoxSource, box_table
 from xfer.data.coco_json import CocoTable, read_coco_json
 from xfer.data.coco_segment import Placed, coco_masks
@@ -70,7 +71,23 @@ class Coco:
                 )
                 continue
             reading.parts[split] = coco_source(table, root, split, folders, options, reading)
+        _note_shared(reading)
         return reading
+
+
+def _note_shared(reading: Reading) -> None:
+    """Warns of pictures that two of train, val and test have: a leak, or a folder that is not
+    there, whose pictures' names were found in another one."""
+    boxed = {s: p for s, p in reading.parts.items() if role_of(s) and isinstance(p, BoxSource)}
+    for (one, first), (two, other) in itertools.combinations(boxed.items(), 2):
+        known = set(first.files)
+        same = [name for name, file in zip(other.ids, other.files, strict=True) if file in known]
+        if same and role_of(one) != role_of(two):
+            named = ", ".join(same[:NAMED])
+            more = ", ..." if len(same) > NAMED else ""
+            reading.notes.append(
+                f"warning: {len(same)} pictures are both in {one} and in {two}: {named}{more}"
+            )
 
 
 def find_jsons(path: Path) -> dict[str, Path]:

@@ -101,7 +101,7 @@ def read_coco_json(path: Path | str, *, masks: bool = False, skip_bad: bool = Fa
     good: list[int] = []
     picture, category = array("q"), array("q")
     for place, entry in enumerate(document["annotations"]):
-        if not isinstance(entry, int):
+        if not isinstance(entry, _Row):
             bad.append((f"annotation {_told(entry, place)}", _wrong(entry)))
             continue
         image, label = images.get(rows.image[entry]), classes.get(rows.category[entry])
@@ -134,6 +134,10 @@ def read_coco_json(path: Path | str, *, masks: bool = False, skip_bad: bool = Fa
     )  # fmt: skip
 
 
+class _Row(int):
+    """The number of an annotation's row, told from a number that the file has there."""
+
+
 class _Rows:
     """Annotations as they are met by the json reader: arrays instead of dicts."""
 
@@ -160,7 +164,7 @@ class _Rows:
             self.crowd.append(bool(found.get("iscrowd")))
             if self.masks:
                 self.segmentations.append(_packed(found.get("segmentation")))
-            return len(self.areas) - 1
+            return _Row(len(self.areas) - 1)
         if "file_name" in found and "id" in found:
             return {key: found[key] for key in _KEPT_OF_IMAGE if key in found}
         return found

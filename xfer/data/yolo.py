@@ -218,6 +218,8 @@ def _source(
     known = [(p, t) for p, t in zip(pictures, read, strict=True) if not isinstance(t, str)]
     without = sum(t is None for _, t in known)
     if without == len(known):
+        if bad:
+            raise DataError(f"{split}: none of its {len(bad)} label files can be used")
         raise DataError(f"{split}: no label files in labels/ beside images/")
     if without:
         reading.notes.append(f"{split}: {without} pictures without a label file are background")
