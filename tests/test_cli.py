@@ -119,6 +119,11 @@ def test_json_is_alone_on_stdout(
         (OSError(28, "No space left on device", "out/f.npz"), 3,
          ["xfer: no space left on device: out/f.npz",
           "  what was written before is kept; free some space, or write elsewhere"]),
+        (PermissionError(13, "Permission denied", "out/f.npz"), 3,
+         ["xfer: out/f.npz: permission denied"]),
+        (OSError(5, "Input/output error"), 1,
+         ["xfer: internal error: OSError: [Errno 5] Input/output error",
+          "  --debug shows the traceback"]),
     ],
 )  # fmt: skip
 def test_endings(
@@ -207,7 +212,7 @@ def test_recipes_are_listed_shown_copied_and_checked(
     copied.write_text('[task]\nname = "cls"\nlabel_smothing = 1', encoding="utf-8")
     assert main(["recipes", "check", str(copied)]) == 2
     shown = capsys.readouterr().err
-    assert "task.label_smothing" in shown and "label_smoothing" in shown
+    assert f"{copied}: unknown key task.label_smothing" in shown and "label_smoothing" in shown
 
 
 def run(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:

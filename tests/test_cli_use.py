@@ -79,6 +79,18 @@ def test_predictions_come_as_table_json_or_csv(
         assert json.loads(capsys.readouterr().out)[0]["scores"]["ant"] == 0.875
 
 
+def test_a_file_where_drawings_should_go_is_said_before_anything_is_computed(
+    seen: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes.txt").touch()
+    for draw in (tmp_path / "notes.txt", tmp_path / "notes.txt" / "inside"):
+        assert main(["predict", "r", "a.jpg", "--draw", str(draw)]) == 3
+        assert "notes.txt is a file, not a folder" in capsys.readouterr().err
+    assert seen == []
+    assert main(["predict", "r", "a.jpg", "--draw", str(tmp_path / "new" / "one")]) == 0
+    assert not (tmp_path / "new").exists()  # looked at, not made
+
+
 def test_known_data_are_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,7 +17,7 @@ from pictures import encoded, scene
 from PIL import Image
 
 from xfer.data import decode as module
-from xfer.data.decode import DecodeError, decode, shrink
+from xfer.data.decode import DecodeError, decode, from_pil, shrink
 from xfer.errors import DataError
 
 SCENE = scene()
@@ -70,6 +70,36 @@ def test_orientation_is_applied_on_every_path(kind: str, orientation: int, order
 def test_damaged_exif_counts_as_upright(damage: bytes) -> None:
     data = encoded(SCENE, "JPEG", quality=95, exif=b"Exif\0\0" + damage)
     assert decode(data).shape == SCENE.shape
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "CMYK", "PNG", "PNG16", "alpha", "GIF", "TIFF", "L"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_pil_image_is_read_as_its_file(kind: str, orientation: int) -> None:
+    stored, block = Image.fromarray(turned(SCENE, orientation)), exif(orientation)
+    if kind == "TIFF":
+        data = encoded(stored, "TIFF", tiffinfo={274: orientation})
+    elif kind == "CMYK":
+        data = encoded(stored.convert("CMYK"), "JPEG", exif=block)
+    elif kind == "PNG16":
+        data = encoded(Image.fromarray(np.asarray(stored, np.uint16)[:, :, 0] * 257))
+    elif kind == "alpha":
+        stored.putalpha(60)
+        data = encoded(stored, exif=block)
+    elif kind == "GIF":
+        data = encoded(stored, "GIF")
+    else:
+        data = encoded(stored.convert("L") if kind == "L" else stored, "JPEG", exif=block)
+    with Image.open(io.BytesIO(data)) as image:
+        assert np.array_equal(from_pil(image), decode(data))
+
+
+def test_a_pil_image_of_a_file_that_is_cut_off_is_told_by_its_name() -> None:
+    data = encoded(scene(90, 90), "JPEG")
+    with (
+        Image.open(io.BytesIO(data[: len(data) * 9 // 10])) as image,
+        pytest.raises(DecodeError, match="picture 3: cut off"),
+    ):
+        from_pil(image, "picture 3")
 
 
 def test_what_simplejpeg_reads_is_what_pillow_reads() -> None:

@@ -139,11 +139,24 @@ def test_more_folds_than_pictures_are_refused() -> None:
     features, labels = blobs(4, 50)
     with pytest.raises(DataError, match="4 training pictures, fewer than 5 folds"):
         choose("logreg", features, labels, 3, cv=5)
-    with pytest.raises(DataError, match="12 training pictures are fewer than 20 folds"):
+    with pytest.raises(DataError, match="12 training pictures are fewer than 20 folds") as few:
         choose("logreg", features, labels, 3, cv=20)
+    assert few.value.hint == "--cv 4, or more pictures"
+    with pytest.raises(DataError, match="3 training pictures are fewer than 5 folds") as one:
+        choose("logreg", features[[0, 4, 8]], labels[[0, 4, 8]], 3, cv=5)
+    assert one.value.hint == "more pictures"  # --cv 3 would be refused as well
     assert choose("ridge", features, labels, 3).folds == 4
     one_each = choose("ridge", features[[0, 4, 8]], labels[[0, 4, 8]], 3)
     assert one_each.folds == 0 and one_each.score is None and one_each.value == 1.0
+
+
+def test_folds_are_counted_before_some_of_many_pictures_are_drawn() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], [4000, 2995, 5])
+    features = rng.normal(size=(len(labels), 3)).astype(np.float32) + labels[:, None]
+    # five of the third class are enough for five folds; of the 5,000 drawn, fewer are of it
+    chosen = choose("ridge", features, labels, 3, cv=5, scalings=("l2",), fine=False)
+    assert chosen.folds == 5 and chosen.pictures < 7000
 
 
 def test_a_mistyped_kind_is_answered_with_all_there_are() -> None:

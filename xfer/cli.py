@@ -26,6 +26,7 @@ from xfer.cli_flags import PANEL_OF, command
 from xfer.completion import recipes, runs, tasks
 from xfer.endings import complain, report
 from xfer.errors import XferError
+from xfer.folders import check_folder
 from xfer.recipe import FIELDS, checked
 from xfer.show import Show
 
@@ -325,6 +326,8 @@ def predict(
         raise XferError(f"--format {format}: unknown", "choose table, json, csv or coco")
     if tta:
         checked("--tta", tta, FIELDS["eval.tta"])
+    if draw is not None:
+        check_folder(draw)
     from xfer.predict import predict as look
 
     found = look(run, paths, tta=tta, device=device, batch=batch)

@@ -85,7 +85,11 @@ def recipes_check(show: Show, file: RecipeName) -> None:
     """Check a recipe's keys and values, its task's and its backbone's options included."""
     from xfer.recipe_file import check, load_recipe
 
-    recipe = check(load_recipe(file))
+    recipe = load_recipe(file)
+    try:
+        check(recipe)
+    except XferError as error:  # an option of the task or the net, which does not know the file
+        raise XferError(f"{file}: {error.message}", error.hint) from None
     line = f"{file} is valid: {recipe.task} with {recipe.backbone}"
     found = {"file": file, "valid": True, "task": recipe.task, "backbone": recipe.backbone}
     show.document(found) if show.json else show.text(line)

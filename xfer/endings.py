@@ -18,6 +18,9 @@ import traceback
 
 from xfer.errors import XferError
 
+# what a path in a command may run into, beside what is checked where it is used
+_IN_THE_WAY = (errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR,
+               errno.ENAMETOOLONG, errno.ENOENT)  # fmt: skip
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -53,6 +56,9 @@ def report(error: BaseException, debug: bool = False) -> int:
             f"{(error.strerror or 'no space left').lower()}{where}",
             "what was written before is kept; free some space, or write elsewhere",
         )
+        return 3
+    if isinstance(error, OSError) and error.errno in _IN_THE_WAY and error.filename is not None:
+        complain(f"{error.filename}: {(error.strerror or 'not to be used').lower()}")
         return 3
     hint = None if debug else "--debug shows the traceback"
     text = " ".join(str(error).split())

@@ -75,6 +75,23 @@ def decode(
         raise DecodeError(reason, readable(str(source))) from None
 
 
+def from_pil(image: Any, name: str = "picture") -> NDArray[np.uint8]:
+    """A PIL image as `decode` gives its file: the first frame, upright, on white.
+
+    Upright by the EXIF block that it still carries; ImageOps.exif_transpose takes it away.
+    Raises: DecodeError, with `name`, for a file that is damaged or of floating-point numbers.
+    """
+    try:
+        image.load()
+        pixels = _rgb(image)
+    except DecodeError as error:
+        raise DecodeError(error.reason, name) from None
+    except Exception as error:  # Pillow's plugins raise nearly every kind for a damaged file
+        raise DecodeError(_damage(b"", error), name) from error
+    turned = image.format == "TIFF"  # by Pillow itself
+    return upright(pixels, 1 if turned else orientation_of(image.info.get("exif")))
+
+
 def shrink(image: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
     """The picture with its short side at most `short_side` (0: as it is), averaging areas."""
     height, width = image.shape[:2]

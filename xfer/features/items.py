@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.decode import decode, shrink
+from xfer.data.decode import decode, from_pil, shrink
 from xfer.errors import DataError, XferError
 from xfer.types import DataInfo, Sample
 
@@ -78,7 +78,7 @@ def _checked(number: int, picture: Any) -> Path | NDArray[np.uint8]:
             raise DataError(f"{path} is a folder", "xfer.features(FOLDER) reads folders")
         return path
     if hasattr(picture, "convert"):
-        return np.asarray(picture.convert("RGB"))
+        return from_pil(picture, f"picture {number}")
     if isinstance(picture, np.ndarray) and picture.dtype == np.uint8:
         if picture.ndim == 3 and picture.shape[2] == 3 and picture.size:
             return picture

@@ -93,7 +93,7 @@ def read_features(path: Path | str) -> Features:
     path = Path(path)
     again = "make it again with `xfer features ... -o FILE.npz`"
     if not path.is_file():
-        raise DataError(f"{path}: no such features file", again)
+        raise DataError(f"{path}: no such features file", again.replace("it again", "one"))
     if path.suffix == ".parquet":
         raise DataError(f"{path}: a .parquet is for other programs", "-o FILE.npz is read here")
     if not zipfile.is_zipfile(path):

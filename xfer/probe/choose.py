@@ -63,14 +63,9 @@ def make_folds(labels: NDArray[Any], count: int, seed: int) -> list[Fold]:
     return [(np.flatnonzero(of != f), np.flatnonzero(of == f)) for f in range(count)]
 
 
-def choosing_folds(labels: NDArray[Any], asked: int, seed: int) -> list[Fold]:
-    """The folds to choose by; [] where there are too few pictures to hold any out.
-
-    Raises: DataError where `asked` folds (0: as many as fit, up to 5) are more than pictures.
-    """
-    if asked:
-        check_folds(labels, asked)
-        return make_folds(labels, asked, seed)
+def choosing_folds(labels: NDArray[Any], seed: int) -> list[Fold]:
+    """The folds to choose by, as many as fit, up to 5; [] where there are too few pictures to hold
+    any out."""
     if labels.ndim == 1:
         largest = int(np.bincount(labels).max())
     else:
@@ -90,14 +85,14 @@ def _some(labels: NDArray[Any], count: int, seed: int) -> NDArray[np.int64]:
 
 def check_folds(labels: NDArray[Any], folds: int) -> None:
     """Raises DataError where a class, or the whole, has fewer pictures than folds."""
+    few = len(labels)
+    if labels.ndim == 1:
+        counts = np.bincount(labels)
+        few = int(counts[counts > 0].min())
+    hint = f"--cv {few}, or more pictures" if few > 1 else "more pictures"
     if len(labels) < folds:
-        raise DataError(f"{len(labels)} training pictures are fewer than {folds} folds", "--cv 2")
-    if labels.ndim > 1:
-        return
-    counts = np.bincount(labels)
-    few = int(counts[counts > 0].min())
+        raise DataError(f"{len(labels)} training pictures are fewer than {folds} folds", hint)
     if few < folds:
-        hint = f"--cv {few}, or more pictures" if few > 1 else "more pictures of it"
         raise DataError(
             f"a class has {few} training picture{'s' * (few > 1)}, fewer than {folds} folds", hint
         )
@@ -129,12 +124,12 @@ def choose(
     Raises: DataError for fewer pictures than folds.
     """
     kind = classifiers.get(name)
+    if cv:
+        check_folds(labels, cv)  # before some are drawn: of a rare class fewer than folds may be
     if len(labels) > MANY:
-        if cv:
-            check_folds(labels, cv)
         some = _some(labels, MANY, seed)
         features, labels = features[some], labels[some]
-    folds = choosing_folds(labels, cv, seed)
+    folds = make_folds(labels, cv, seed) if cv else choosing_folds(labels, seed)
     if not folds:
         return Choice(scalings[0], kind.default)
     found: list[Choice] = []
