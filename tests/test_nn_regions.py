@@ -185,6 +185,21 @@ def test_a_picture_without_boxes_trains_the_proposal_net() -> None:
     sum(losses.values(), torch.zeros(())).backward()
 
 
+def test_a_box_at_the_border_has_an_anchor_whatever_the_padding() -> None:
+    """The nearest anchor is in the padding: the best of the picture's own is taken instead."""
+    net = proposal_net()
+    anchors = net(torch.zeros(1, 4, 8, 8)).anchors
+    box = torch.tensor([[67.0, 20, 78, 44]])
+    overlap = tv.box_iou(box, anchors)[0]
+    x = (anchors[:, 0] + anchors[:, 2]) / 2
+    width = 78
+    assert x[overlap.argmax()] > width > x[overlap.where(x < width, 0.0).argmax()]
+    assert overlap.max() < net.rules.high
+    losses = net.losses(net(torch.zeros(1, 4, 8, 8)), torch.tensor([[128, width]]),
+                        [box], [torch.zeros(0, 4)])  # fmt: skip
+    assert losses["rpn_box"].item() > 0
+
+
 def test_losses_of_boxes_count_the_foregrounds_own_class() -> None:
     logits = torch.zeros(3, 3)
     offsets = torch.zeros(3, 2, 4)

@@ -136,17 +136,20 @@ class RegionProposalNet(nn.Module):
         targets: list[Tensor] = []
         objects: list[Tensor] = []
         for n, boxes in enumerate(truth):
-            matches = match(anchors, boxes)
-            object_ = seen[n] & ((matches.iou >= rules.high) | matches.best)
-            other = seen[n] & (matches.iou < rules.low) & ~object_ & ~ignored(anchors, crowds[n])
+            # a box's best anchor is sought among those of its picture, not in the padding
+            here = torch.nonzero(seen[n]).flatten()
+            own = anchors[here]
+            matches = match(own, boxes)
+            object_ = (matches.iou >= rules.high) | matches.best
+            other = (matches.iou < rules.low) & ~object_ & ~ignored(own, crowds[n])
             positive, negative = draw(object_, other, rules.batch, rules.share)
             start = n * len(anchors)
-            places.append(torch.cat([positive, negative]) + start)
+            places.append(here[torch.cat([positive, negative])] + start)
             wanted += [logits.new_ones(len(positive)), logits.new_zeros(len(negative))]
-            objects.append(positive + start)
+            objects.append(here[positive] + start)
             if len(boxes):
                 goal = boxes[matches.index[positive]]
-                targets.append(encode(goal, anchors[positive], self.std))
+                targets.append(encode(goal, own[positive], self.std))
         drawn = torch.cat(places)
         count = max(1, len(drawn))
         score = F.binary_cross_entropy_with_logits(
