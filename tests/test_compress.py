@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,9 @@ def test_layers_are_found_by_name_or_the_nearest_is_told() -> None:
         replace_linear(net, {"fc8": 2})
     with pytest.raises(XferError, match="1 to 6 singular values"):
         replace_linear(net, {"fc7": 7}, approximate=True)
+    with pytest.raises(XferError, match="no linear layer is called 'fc6'") as none:
+        replace_linear(nn.Sequential(nn.Flatten(), nn.Linear(8, 6)), {"fc6": 2})
+    assert none.value.hint == "this model has no fc6 or fc7 to make thinner"
 
 
 def test_a_compressed_run_is_a_run_like_any_other(run: Path, tmp_path: Path) -> None:
@@ -85,6 +89,15 @@ def test_all_singular_values_change_nothing(run: Path, tmp_path: Path) -> None:
     assert report["after"]["metrics"]["coco_ap"] == pytest.approx(
         report["before"]["metrics"]["coco_ap"], abs=1e-4
     )
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="fp16 is there")
+def test_a_run_of_fp16_is_compressed_where_there_is_none(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "half")
+    file = tmp_path / "half" / "recipe.toml"
+    file.write_text(file.read_text().replace('precision = "fp32"', 'precision = "fp16"'))
+    report = compress(tmp_path / "half", {"fc6": 4}, tmp_path / "thin")
+    assert report["after"]["parameters"] < report["before"]["parameters"]
 
 
 def test_what_is_in_the_way_stays(run: Path, tmp_path: Path) -> None:

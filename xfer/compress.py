@@ -15,7 +15,7 @@ import torch
 from xfer import checkpoint
 from xfer.device import Place, placed
 from xfer.errors import XferError
-from xfer.evaluate import eval_loader, open_split, view_protocol
+from xfer.evaluate import eval_loader, open_split, usable_precision, view_protocol
 from xfer.finish import write_rows
 from xfer.nn.low_rank import replace_linear
 from xfer.predict import load
@@ -61,7 +61,7 @@ def compress(
     if "svd" in about:
         raise XferError(f"{folder.path} is compressed already", "compress the run that it is from")
     Run.check_free(Path(out), overwrite)
-    with placed(device, recipe.run.precision if device == "auto" else "auto") as place:
+    with placed(device, usable_precision(recipe) if device == "auto" else "auto") as place:
         before = load(folder.path, place=place).task
         after = copy.deepcopy(before)
         replace_linear(after, svd, approximate=True)

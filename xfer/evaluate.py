@@ -79,7 +79,7 @@ def evaluate(
 
     folder = Run.open(Path(run))
     recipe = folder.recipe()
-    precision = _usable_precision(recipe) if device == "auto" else "auto"
+    precision = usable_precision(recipe) if device == "auto" else "auto"
     with placed(device, precision) as place:
         model = load(folder.path, place=place)
         tta = tta or recipe.eval.tta
@@ -99,7 +99,7 @@ def evaluate(
         }
 
 
-def _usable_precision(recipe: Recipe) -> str:
+def usable_precision(recipe: Recipe) -> str:
     """The run's own; auto where the device that is here lacks it, as a CPU does fp16."""
     try:
         return find_precision(recipe.run.precision, find_device())
