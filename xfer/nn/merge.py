@@ -36,8 +36,8 @@ class MergedMap(nn.Module):
         specs: geometry of the maps, finest first; width: channels of the result.
 
     Shapes: {name: (N, C, h, w)} -> (N, width, h, w) on the grid of the first.
-    Source: the sum of a feature pyramid (Lin et al. 2017, sec. 3), as one map; each map is first
-        divided by its own deviation, as HyperNet's are normalised (Kong et al. 2016).
+    Source: the sum of a feature pyramid (Lin et al. 2017, sec. 3), as one map, as HyperNet's is
+        (Kong et al. 2016).  Differs: the maps are taken as they are, not normalised.
     """
 
     def __init__(self, specs: Sequence[FeatureSpec], width: int) -> None:
