@@ -21,7 +21,8 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         calls.append({"run": run, **options})
         return {
             "data": "photos", "split": "val", "images": 12, "primary": "top1",
-            "metrics": {"top1": 0.75, "per_class": {"ant": {"acc": 1.0}}},
+            "metrics": {"top1": 0.75, "per_class": {"ant": {"acc": 1.0}}, "without_positives": [],
+                        "left_out": ["bee", "wasp"]},
             "protocol": {"views": "single centre crop"},
         }  # fmt: skip
 
@@ -36,7 +37,8 @@ def test_a_score_is_a_table_or_a_document(
     assert main([*words, "--device", "cpu", "--workers", "0"]) == 0
     shown = capsys.readouterr()
     assert "photos, val: 12 pictures" in shown.out and "0.75" in shown.out
-    assert "per_class" not in shown.out
+    assert "per_class" not in shown.out and "positives" not in shown.out
+    assert "left out: bee, wasp" in shown.out
     assert "single centre crop" in shown.err
     assert scored == [
         {"run": Path("r"), "data": "photos", "split": "val", "tta": "flip", "batch": 4,

@@ -103,6 +103,8 @@ def test_the_cache_is_shown_and_cleared(
     state = document(capsys)
     assert state["entries"] == 6
     assert state["mb"] > 0
+    assert main(["data", "cache"]) == 0
+    assert "20,480" in capsys.readouterr().out
     assert main(["data", "cache", "--clear"]) == 0
     assert "cleared" in capsys.readouterr().err
     assert main(["data", "cache", "--json"]) == 0

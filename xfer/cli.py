@@ -275,7 +275,12 @@ def evaluate(
         return
     show.text(f"{result['data']}, {result['split']}: {result['images']} pictures")
     metrics: dict[str, Any] = result["metrics"]
-    show.table([{"metric": k, "value": v} for k, v in metrics.items() if not isinstance(v, dict)])
+    numbers = {k: v for k, v in metrics.items() if not isinstance(v, (dict, list))}
+    show.table([{"metric": key, "value": value} for key, value in numbers.items()])
+    lists: dict[str, list[str]] = {k: v for k, v in metrics.items() if isinstance(v, list)}
+    for key, names in lists.items():
+        if names:
+            show.text(f"{key.replace('_', ' ')}: {', '.join(names)}")
     costs: dict[str, Any] = metrics.get("errors", {})
     if costs:
         counts = metrics["error_counts"]

@@ -117,4 +117,8 @@ def data_cache(
         own = states.pop("features")
         show.document({**own, **states, "cleared": clear})
         return
-    show.table([{"kept": subject, **state} for subject, state in states.items()])
+    show.table(
+        [{"kept": subject, "path": state["path"], "entries": state["entries"],
+          "MB": round(state["mb"], 1), "limit, MB": round(state["limit_mb"])}
+         for subject, state in states.items()]
+    )  # fmt: skip

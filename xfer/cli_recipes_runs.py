@@ -127,7 +127,7 @@ def runs_show(show: Show, run: RunFolder) -> None:
         {"of": split, "metric": name, "value": value}
         for split, key in (("val", "metrics"), ("test", "test_metrics"))
         for name, value in result.get(key, {}).items()
-        if not isinstance(value, dict)
+        if not isinstance(value, (dict, list))
     ]
     if not result:
         rows = [

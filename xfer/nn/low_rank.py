@@ -63,8 +63,12 @@ def replace_linear(net: nn.Module, ranks: Mapping[str, int], approximate: bool =
     for wanted, rank in ranks.items():
         found = [name for name in layers if name.rpartition(".")[2] == wanted]
         if len(found) != 1:
-            names = sorted({name.rpartition(".")[2] for name in layers})
-            raise XferError(f"no linear layer is called {wanted!r}", nearest(wanted, names))
+            lasts = {name.rpartition(".")[2] for name in layers}
+            names = sorted(name for name in lasts if not name.isdecimal())  # places in a sequence
+            raise XferError(
+                f"no linear layer is called {wanted!r}",
+                nearest(wanted, names) if names else "this model has no fc6 or fc7 to make thinner",
+            )
         linear = layers[found[0]]
         bias = linear.bias is not None
         made = (
