@@ -11,6 +11,7 @@ import os
 import platform
 import random
 import sys
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,6 +23,7 @@ import torch
 import torch.distributed as dist
 
 from xfer.errors import XferError
+from xfer.types import Batch
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -200,14 +202,55 @@ def placed(device: str = "auto", precision: str = "auto") -> Iterator[Place]:
         torch.backends.cudnn.allow_tf32 = precision != "fp32"
     started = world > 1 and not dist.is_initialized()
     if started:
-        dist.init_process_group(
-            "nccl" if where.type == "cuda" else "gloo", timeout=timedelta(minutes=30)
-        )
+        _join("nccl" if where.type == "cuda" else "gloo", rank, world)
     try:
         yield Place(where, find_precision(precision, where), rank, world)
     finally:
         if started:
             dist.destroy_process_group()
+
+
+def _join(backend: str, rank: int, world: int) -> None:
+    """Meets the other processes, under a name of its own after each restart: torchrun keeps the
+    store in which processes tell their addresses (torch 2.14), so those of the dead are there."""
+    patience = timedelta(minutes=30)
+    found = dist.rendezvous("env://", rank, world, timeout=patience)  # pyright: ignore[reportPrivateImportUsage]
+    name = f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT') or 0}"
+    store = dist.PrefixStore(name, next(found)[0])  # pyright: ignore[reportPrivateImportUsage]
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=patience)
+
+
+def on_device(batches: Iterator[Batch], place: Place) -> Iterator[Batch]:
+    """Batches on the device; to a GPU the next one is copied while the present one is used.
+
+    The memory that a batch was copied from is held until the copy is over: a loader may otherwise
+    write the next one into it.
+    """
+    if place.device.type != "cuda":
+        for batch in batches:
+            yield batch.to(place.device)
+        return
+    stream = torch.cuda.Stream(place.device)
+    coming: deque[tuple[Batch, Batch, Any]] = deque()
+
+    def copy_next() -> None:
+        host = next(batches, None)
+        if host is not None:
+            with torch.cuda.stream(stream):
+                there = host.to(place.device)
+            coming.append((there, host, stream.record_event()))
+
+    copy_next()
+    while coming:
+        copy_next()
+        there, host, copied = coming.popleft()
+        using = torch.cuda.current_stream(place.device)
+        using.wait_event(copied)
+        for tensor in there.tensors():
+            tensor.record_stream(using)
+        yield there
+        copied.synchronize()
+        del there, host
 
 
 def gather(value: Any, place: Place) -> list[Any]:
@@ -244,7 +287,7 @@ def sync_batch_norms(module: torch.nn.Module, place: Place) -> torch.nn.Module:
         return module
     if place.device.type != "cuda":
         raise XferError(
-            f"run.sync_bn needs GPUs: torch's batch norm over processes refuses {place.device.type}",
+            f"run.sync_bn needs GPUs: torch's does not run on a {place.device.type}",
             "run.sync_bn=false, with a larger --batch, or a backbone without batch norm",
         )
     return torch.nn.SyncBatchNorm.convert_sync_batchnorm(module)

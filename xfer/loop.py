@@ -15,11 +15,13 @@ from xfer.device import (
     agree,
     average,
     gather,
+    on_device,
     placed,
     random_states,
     share,
     share_buffers,
 )
+from xfer.elastic import begun, launch, restarted
 from xfer.errors import DataError, XferError
 from xfer.evaluate import score
 from xfer.finish import finish
@@ -84,12 +86,16 @@ def fit(
     old = Run.open(resume) if resume is not None else None
     if old is not None:
         if old.finished:
-            return Summary(old.path, old.read_json("result.json"))
+            return _finished(old)
         recipe = old.recipe()
     if recipe is None:
         raise XferError("no recipe and nothing to resume")
     recipe = absolute(recipe)
     with placed(recipe.run.device, recipe.run.precision) as place, StopFlag() as stop:
+        if old is None and restarted() and not dry_run:
+            old = begun(recipe, out, place)
+            if old is not None and old.finished:
+                return _finished(old)
         if old is None and out is not None and place.main and not dry_run:
             Run.check_free(out, overwrite)
         show = Progress(verbosity if place.main else -2)
@@ -109,11 +115,16 @@ def fit(
         return Summary(run.path, finish(job, run, show))
 
 
+def _finished(run: Run) -> Summary:
+    return Summary(run.path, run.read_json("result.json"))
+
+
 def train(job: Job, run: Run, show: Progress, stop: StopFlag) -> None:
     """Steps until the schedule ends; evaluates, logs and saves on the way."""
     place, clock = job.place, Clock(job)
     log_every = max(1, min(50, job.steps // 200))
-    with contextlib.closing(job.batches()) as batches:
+    with contextlib.closing(job.batches()) as source:
+        batches = on_device(source, place)
         while True:
             if job.evaluation_due():
                 clock.pause(job)
@@ -127,7 +138,7 @@ def train(job: Job, run: Run, show: Progress, stop: StopFlag) -> None:
 
             batch = next(batches)
             lr = job.begin_step()
-            job.add_losses(train_step(job, batch.to(place.device)))
+            job.add_losses(train_step(job, batch))
             job.step += 1
             logs = job.step % log_every == 0 or job.step == job.steps
             if place.world > 1 and not logs:
@@ -203,7 +214,8 @@ def _write_start(job: Job, run: Run) -> None:
         device=job.place.describe(), precision=job.place.precision, world_size=job.place.world,
         seed=job.recipe.run.seed, data_fingerprint=job.bundle.fingerprint(),
         data_notes=list(job.bundle.notes), skipped=[list(s) for s in job.bundle.skipped],
-        weights=report.line() if report is not None else "none", crop_on=job.crop_on,
+        weights=report.line() if report is not None else "none",
+        crop_on=job.crop_on, launch=launch(),
         trains=[[g.name, g.scale, g.weight_decay, g.count] for g in job.groups],
     ))  # fmt: skip
     run.write_json("model.json", job.model_json())

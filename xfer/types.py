@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -149,6 +149,16 @@ class Batch:
 
         moved = {key: move(value) for key, value in self.targets.items()}
         return replace(self, images=move(self.images), targets=moved)
+
+    def tensors(self) -> Iterator[torch.Tensor]:
+        """Every tensor of the batch."""
+        todo: list[Any] = [self.images, *self.targets.values()]
+        while todo:
+            value = todo.pop()
+            if isinstance(value, (list, tuple)):
+                todo += value
+            elif hasattr(value, "record_stream"):
+                yield value
 
     def part(self, start: int, stop: int) -> Batch:
         """The images from `start` to `stop`, with their ids and whatever is given an image."""

@@ -21,7 +21,7 @@ from xfer.data.cache import cache_of
 from xfer.data.draws import draws_of
 from xfer.data.order import balanced, batch_count, repeats, shuffled, windowed
 from xfer.data.source import Source, read, stored_order
-from xfer.data.stack import pinned, stack_images
+from xfer.data.stack import empty_pictures, pinned, stack_images
 from xfer.data.workers import cores
 from xfer.errors import DataError, XferError
 from xfer.types import Batch
@@ -242,7 +242,7 @@ class Loader:
         """Where the pictures of a batch are to be written."""
         if self._shape is None:
             return [None] * count
-        return list(np.empty((count, *self._shape), np.uint8))
+        return list(empty_pictures((count, *self._shape), self.pin))
 
     def _numbers(self, epoch: int, k: int, count: int) -> Sequence[NDArray[np.float32] | None]:
         """The uniform numbers of this process's pictures in batch k, by their places in it."""

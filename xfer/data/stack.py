@@ -77,6 +77,15 @@ def _common(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8] | None:
     return whole if rows and whole.flags.c_contiguous else None
 
 
+def empty_pictures(shape: Sequence[int], pin: bool) -> NDArray[np.uint8]:
+    """Room for the pictures of a batch; `pin`: in pinned memory, so that it need not be copied."""
+    if not pin:
+        return np.empty(shape, np.uint8)
+    import torch
+
+    return torch.empty(tuple(shape), dtype=torch.uint8, pin_memory=True).numpy()
+
+
 def pinned(batch: Batch) -> Batch:
     """The batch with its tensors in pinned memory."""
 
