@@ -15,7 +15,7 @@ from torchvision import ops as tv
 from xfer.backbones.alexnet import caffenet
 from xfer.nn.box_head import BoxOutputs, box_losses
 from xfer.nn.merge import MergedMap, resample
-from xfer.nn.roi_pool import roi_align, roi_max_pool
+from xfer.nn.roi_pool import _sorting, roi_align, roi_max_pool  # pyright: ignore[reportPrivateUsage]
 from xfer.nn.rpn import RegionProposalNet, RPNRules
 from xfer.nn.views import View
 from xfer.types import FeatureSpec
@@ -90,6 +90,13 @@ def test_bilinear_pooling_equals_torchvisions(seed: int, size: int, offset: floa
     (one,) = torch.autograd.grad((ours * weight).sum(), maps)
     (two,) = torch.autograd.grad((expected * weight).sum(), maps)
     torch.testing.assert_close(one, two, atol=5e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("limit", [1, 9, 65536, 65537, 300_000])
+def test_cells_are_sorted_stably_however_many_there_are(limit: int) -> None:
+    values = np.random.default_rng(limit).integers(0, limit, 5000).astype(np.int32)
+    values[:2] = limit - 1
+    assert np.array_equal(_sorting(values, limit), np.argsort(values, kind="stable"))
 
 
 def test_a_picture_without_regions_pools_nothing() -> None:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torchvision.ops import roi_align as torchvision_roi_align
@@ -127,9 +128,7 @@ class WeightedRows(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         index, weight = ctx.saved_tensors
         flat = index.flatten()
-        # numpy sorts 16-bit numbers by radix: a tenth of the time
-        kind = np.uint16 if ctx.rows <= 1 << 16 else np.int32
-        order = torch.from_numpy(np.argsort(flat.numpy().astype(kind), kind="stable"))
+        order = torch.from_numpy(_sorting(flat.numpy(), ctx.rows))
         counts = torch.bincount(flat, minlength=ctx.rows)
         starts = counts.cumsum(0) - counts
         sums = torch.div(order, index.shape[1], rounding_mode="floor")
@@ -138,3 +137,16 @@ class WeightedRows(torch.autograd.Function):
             per_sample_weights=weight.flatten()[order],
         )  # fmt: skip
         return spread, None, None
+
+
+def _sorting(values: NDArray[np.int32], limit: int) -> NDArray[np.int64]:
+    """The order that sorts numbers from 0 below `limit`; equal ones stay in theirs.
+
+    numpy sorts 16-bit numbers by radix, in a tenth of the time: first by the low halves, then by
+    the high ones.
+    """
+    order = np.argsort(values.astype(np.uint16), kind="stable")
+    if limit <= 1 << 16:
+        return order
+    high = (values >> 16).astype(np.uint16)[order]
+    return order[np.argsort(high, kind="stable")]
