@@ -31,6 +31,14 @@ _HELP = {
 }
 _TYPES: dict[str, Any] = {"str": str, "int": int, "float": float}
 
+Data = Annotated[
+    str,
+    typer.Option(
+        "--data", "-d", metavar="SPEC", show_default=False, rich_help_panel="Data",
+        help="NAME (digits), PATH or FORMAT:PATH (csv:labels.csv)",
+    ),
+]  # fmt: skip
+
 
 def escaped(text: str) -> str:
     """Help text in which typer finds no markup."""
