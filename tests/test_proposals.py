@@ -154,6 +154,30 @@ def test_unknown_methods_and_files_for_new_pictures_are_errors(tmp_path: Path) -
     assert propose_one(image, "grid", 10).shape == (len(grid(20, 20, 10)), 4)
 
 
+def test_two_processes_begin_at_different_pictures(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """So that each finds kept what the other has searched, and nothing is searched twice."""
+    monkeypatch.setenv("XFER_CACHE", str(tmp_path))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    source = Blocks(6)
+    found: list[list[int]] = []
+    for rank in (0, 1):
+        monkeypatch.setenv("LOCAL_RANK", str(rank))
+        seen: list[int] = []
+
+        class Watched(Blocks):
+            def __getitem__(self, i: int, seen: list[int] = seen) -> Sample:
+                seen.append(i)
+                return super().__getitem__(i)
+
+        boxes = [one[0] for one in search.search_all(Watched(6), 50, workers=0)]
+        assert all(np.array_equal(b, selective_search(source[i].image, 50))
+                   for i, b in enumerate(boxes))  # fmt: skip
+        found.append(seen)
+    assert found == [[0, 1, 2, 3, 4, 5], [3, 4, 5, 0, 1, 2]]
+
+
 def test_a_searcher_that_dies_is_an_error() -> None:
     worker = Worker(most=10)
     image = np.zeros((20, 20, 3), np.uint8)

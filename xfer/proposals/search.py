@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from queue import SimpleQueue
@@ -51,7 +53,7 @@ def search_all(
                 searchers.put(search)
 
         waiting: dict[Future[Found], int] = {}
-        left = iter(range(len(source)))
+        left = _order(len(source))
         done = 0
         try:
             while done < len(source):
@@ -76,6 +78,14 @@ def search_one(image: NDArray[np.uint8], most: int) -> NDArray[np.float32]:
     """selective_search's boxes of one picture, in this process, kept as those of a set."""
     with _cache(None) as cache:
         return _kept(image, most, lambda one: timed_search(one, most), cache)[0]
+
+
+def _order(count: int) -> Iterator[int]:
+    """All pictures. Processes that torchrun has started here begin at different ones, so that each
+    finds kept what the others have searched."""
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
+    first = count * int(os.environ.get("LOCAL_RANK") or 0) // processes
+    return itertools.chain(range(first, count), range(first))
 
 
 class _Searchers:
