@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xfer.data.coded import Files, HandFiles
 from xfer.data.colour import STRENGTH
 from xfer.data.loader import stack_images
 from xfer.data.transforms import EvalTransform, TrainTransform
@@ -25,6 +26,7 @@ from xfer.metrics.accuracy import Accuracy
 from xfer.metrics.multilabel import MultiLabelAP
 from xfer.nn.device_crop import DRAWS, DeviceCrop
 from xfer.nn.dropout import Dropout
+from xfer.nn.jpeg import decode_squares
 from xfer.task import Stage, Task
 from xfer.types import Batch, ClassPrediction, DataInfo, Sample
 
@@ -186,7 +188,7 @@ class Classify(Task):
 
     def transform(self, train: bool, tta: str = "none") -> Callable[..., Any]:
         if train and self._whole is not None:
-            return Whole(self._whole, self.preprocess.size, DRAWS)
+            return self.transform_at(self.preprocess.size)
         return _Cut(self.pixels(train, tta))
 
     def pixels(self, train: bool, tta: str = "none") -> Callable[..., np.ndarray]:
@@ -195,22 +197,27 @@ class Classify(Task):
             return self._training(size)
         return EvalTransform(size, resize, crops="10crop" if tta == "10crop" else "centre")
 
-    def choose_crops(self, train: Source, gpu: bool) -> str:
-        chosen = crop_on(self.data, train, gpu)
+    def choose_crops(self, train: Source, gpu: bool, frozen: bool = False) -> str:
+        chosen = crop_on(self.data, train, gpu, frozen)
         size = handed_over(train, self.preprocess.resize, self.short_side)
         self._whole = size if chosen == "device" else None
         return chosen
 
     def _cropped(self, batch: Batch) -> Tensor:
         """A batch's pictures; where they are whole ones, a crop of each."""
-        if "draws" not in batch.targets:
-            return batch.images
+        targets, images = batch.targets, batch.images
+        if "draws" not in targets:
+            return images
+        if "files" in targets:
+            files: Files = targets["files"]
+            assert self._whole is not None
+            images = decode_squares(files.data, files.ids, files.places, self._whole, images.device)
         own, data = self.preprocess, self.data
         how = DeviceCrop(
             data.crop_area, window=own.size / own.resize if self.options.crop == "window" else 0,
             flip=data.flip, strength=STRENGTH if data.augment == "standard" else 0,
         )  # fmt: skip
-        return how(batch.images, batch.targets["draws"], batch.targets["side"])
+        return how(images, targets["draws"], targets["side"])
 
     def _training(self, size: int) -> Callable[..., np.ndarray]:
         data = self.data
@@ -225,20 +232,24 @@ class Classify(Task):
         return self.options.sides
 
     def transform_at(self, side: int) -> Callable[..., Any]:
-        return (
-            _Cut(self._training(side)) if self._whole is None else Whole(self._whole, side, DRAWS)
-        )
+        if self._whole is None:
+            return _Cut(self._training(side))
+        coded = self.data.decode == "device"
+        return HandFiles(side, DRAWS) if coded else Whole(self._whole, side, DRAWS)
 
     def collate(self, items: list[Any]) -> Batch:
         ids = tuple(item[0] for item in items)
         images = [item[1] for item in items]
-        views = 1 if images[0].ndim == 3 else len(images[0])
+        views = len(images[0]) if images[0].ndim == 4 else 1
         flat = images if views == 1 else [view for image in images for view in image]
         labels = [item[2] for item in items]
         targets: dict[str, Any] = {"views": views}
         if len(items[0]) > 3:
-            draws = [item[3] for item in items]
-            targets |= {"draws": torch.from_numpy(np.stack(draws)), "side": items[0][4]}
+            draws = np.stack([item[3] for item in items])
+            targets |= {"draws": torch.from_numpy(draws[:, :DRAWS]), "side": items[0][4]}
+            if self.data.decode == "device":
+                targets["files"] = Files(ids, images, draws[:, DRAWS:])
+                flat = [np.empty((0, 0, 3), np.uint8)] * len(ids)
         if labels[0] is not None:
             if self.multilabel:
                 targets["label"] = torch.from_numpy(np.stack(labels).astype(np.float32))

@@ -136,9 +136,8 @@ class Job:
         self.task.fit_labels(train.labels())
         self.task.fit_data(bundle)
         self.task.check_views(recipe.eval.tta, self.quick_tta)
-        # a frozen backbone sees each picture's views once, where it is crops that reach it
-        gpu = place.device.type == "cuda" and recipe.optim.freeze != "all"
-        self.crop_on = self.task.choose_crops(train, gpu)
+        gpu = place.device.type == "cuda"
+        self.crop_on = self.task.choose_crops(train, gpu, recipe.optim.freeze == "all")
         place.put(self.task)
         self.train: Loader | FrozenLoader = self.loader("train", training=True)
         if len(self.train) == 0:

@@ -49,6 +49,10 @@ class DataTable:
     crop_area: tuple[float, float] = _f(
         (0.35, 1.0), "share of the picture that a training crop covers", above=0, max=1, rising=True
     )
+    decode: str = _f(
+        "host", "what decodes training pictures; device: a GPU that is fed from a JPEG pack and "
+        "cuts the crops as well", choices=("host", "device"),
+    )  # fmt: skip
     balance: bool = _f(False, "draw every class equally often")
     window: int = _f(0, "mix so many pictures at a time, as they lie on disk; 0: all", min=0)
     cache_mb: int = _f(1024, "decoded pictures kept in memory, MB; 0: none", min=0)

@@ -175,16 +175,19 @@ class Task(nn.Module):
     def fit_data(self, bundle: Bundle) -> None:
         """Looks at the training data once, before training; most tasks have no need to."""
 
-    def choose_crops(self, train: Source, gpu: bool) -> str:
+    def choose_crops(self, train: Source, gpu: bool, frozen: bool = False) -> str:
         """host or device: who cuts training crops from now on, as data.crop_on has it.
 
-        Args: train: the training pictures; gpu: whether auto may choose the device.
+        Args: train: the training pictures; gpu: whether the device is one; frozen: whether each
+            picture's views will be seen once, so that auto is the host.
         Raises: XferError where the device can't do what the recipe asks for.
         """
-        if self.data.crop_on == "device":
-            raise XferError(
-                "data.crop_on=device: this task cuts its pictures on the host", "data.crop_on=auto"
-            )
+        for key in ("crop_on", "decode"):
+            if getattr(self.data, key) == "device":
+                raise XferError(
+                    f"data.{key}=device: this task cuts its pictures on the host",
+                    f"data.{key}=host",
+                )
         return "host"
 
     def prepare(self, source: Source) -> None:

@@ -79,6 +79,7 @@ class Loader:
             look at, given the same generator; those below may come black.
             One that has `draws` gets, in place of the generator, so many uniform numbers 0..1,
             float32: a generator for each picture takes longer than copying it.
+            One that has `view(source)` is given the samples of that.
         collate: items -> Batch.
         batch: pictures a batch over all processes; each process takes its share of every batch.
         train: shuffle each epoch and drop the last partial batch (a set smaller than a batch is
@@ -116,7 +117,7 @@ class Loader:
     ) -> None:
         if batch < 1:
             raise XferError(f"a batch must hold at least one picture, got {batch}")
-        self.source, self.collate = source, collate
+        self._own, self.collate = source, collate
         self.batch, self.train, self.seed = batch, train, seed
         self.workers = cores() if workers < 0 else workers
         self.rank, self.world, self.short_side, self.pin = rank, world, short_side, pin
@@ -125,7 +126,7 @@ class Loader:
         self._window = window
         self._stored = stored_order(source) if window and train else None
         self._room = cache_mb * 2**20
-        self._cache = cache_of(source) if cache_mb else None
+        self._cache = cache_of(self.source) if cache_mb else None
         self._labels = source.labels() if balance and train else None
         if self._labels is not None and self._labels.ndim != 1:
             raise XferError("data.balance needs one label a picture", "data.balance=false")
@@ -138,6 +139,7 @@ class Loader:
     def show(self, transform: Callable[..., Any]) -> None:
         """Another transform from the next `batches` on; none may be under way."""
         self.transform = transform
+        self.source: Source = getattr(transform, "view", lambda own: own)(self._own)
         self._shape: tuple[int, ...] | None = getattr(transform, "shape", None)
         self._looks: Callable[..., int] | None = getattr(transform, "rows", None)
         self._draws: int = getattr(transform, "draws", 0)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer.data.coded import check_decode
 from xfer.data.pack import PackSource
 from xfer.data.source import Source, Subset
 from xfer.data.transforms import resize
@@ -49,20 +50,23 @@ class Whole:
         return sample.id, out, sample.label, draws[:-2], self.side
 
 
-def crop_on(data: DataTable, train: Source, gpu: bool) -> str:
-    """host or device: who cuts training crops, where data.crop_on says auto on a GPU (`gpu`).
+def crop_on(data: DataTable, train: Source, gpu: bool, frozen: bool) -> str:
+    """host or device: who cuts training crops, as data.crop_on and data.decode have it.
 
-    Raises: XferError for changes of pictures that the device does not know.
+    Args: gpu, frozen: as in xfer.task.Task.choose_crops.
+    Raises: XferError for changes of pictures that the device does not know, and where it can't
+        decode.
     """
+    key = "decode" if check_decode(data, train, gpu) else "crop_on"
     known = data.augment in ("light", "standard")
-    if data.crop_on == "device" and not known:
+    if getattr(data, key) == "device" and not known:
         raise XferError(
-            f"data.crop_on=device knows data.augment light and standard, not {data.augment}",
-            "data.crop_on=host",
+            f"data.{key}=device knows data.augment light and standard, not {data.augment}",
+            f"data.{key}=host",
         )
-    if data.crop_on != "auto":
-        return data.crop_on
-    return "device" if gpu and known and is_raw_pack(train) else "host"
+    if getattr(data, key) != "auto":
+        return getattr(data, key)
+    return "device" if gpu and not frozen and known and is_raw_pack(train) else "host"
 
 
 def handed_over(train: Source, side: int, most: int) -> tuple[int, int]:
