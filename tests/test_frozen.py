@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from xfer import checkpoint
 from xfer.device import Place
+from xfer.features.cache import FeatureCache, cache_file
 from xfer.job import Job, open_recipe_data
 from xfer.loop import fit
 from xfer.recipe import DataTable, EvalTable, OptimTable, Recipe, RunTable, ScheduleTable
@@ -79,6 +81,22 @@ def test_a_second_run_computes_nothing() -> None:
     assert "3 views of each of 160 pictures" in first[0]
     assert "(480 computed, 0 known)" in first[0]
     assert "(0 computed, 480 known)" in second[0]
+    # nor one that reads the same pictures in another manner
+    _, third = prepared(changed(data={"batch": 20, "cache_mb": 99, "balance": True}))
+    assert "(0 computed, 480 known)" in third[0]
+
+
+def test_vectors_of_val_are_those_of_any_seed(tmp_path: Path) -> None:
+    net = Job(FROZEN, Place(torch.device("cpu")), open_recipe_data(FROZEN)).task.backbone
+    file = tmp_path / "net.safetensors"
+    save_file({name: value.contiguous() for name, value in net.state_dict().items()}, file)
+    whole = replace(changed(data={"limit": 0}, schedule={"epochs": 1}), weights=str(file))
+    job, _ = prepared(whole)
+    train, val = (len(job.bundle.splits[name]) for name in ("train", "val"))
+    prepared(replace(whole, run=replace(whole.run, seed=1)))
+    cache = FeatureCache(cache_file(), 2**30)
+    assert cache.state().entries == 2 * train + val
+    cache.close()
 
 
 def test_another_seed_or_crop_is_another_view() -> None:

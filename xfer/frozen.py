@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from xfer.task import Task
 
 MOST_VIEWS = 8
+# keys of [data] that choose pictures, or say how they are read: a view is the same under all
+_NOT_SEEN = ("source", "images", "ignore", "train", "val", "test", "limit", "skip_bad", "batch",
+             "workers", "balance", "window", "cache_mb")  # fmt: skip
 
 
 @dataclass
@@ -145,7 +148,7 @@ def frozen_loaders(
         rows: list[Tensor] = []
         computed = 0
         for view in range(views):
-            marks = f"{digest} {job.recipe.data} {job.recipe.run.seed} {view}"
+            marks = f"{digest} {_cutting(job)} {view}"
             rows.append(torch.empty(0))
             rows[view], new = _rows(job, train, marks, True, "", view, with_cache)
             computed += new
@@ -180,6 +183,12 @@ def _marks_of_net(job: Job) -> str:
     )
 
 
+def _cutting(job: Job) -> str:
+    """What of [data] a training view depends on, beside the picture, its place and the seed."""
+    table = asdict(job.recipe.data)
+    return str({key: value for key, value in table.items() if key not in _NOT_SEEN})
+
+
 def _rows(
     job: Job, source: Source, marks: str, train: bool, tta: str, epoch: int, cache: FeatureCache
 ) -> tuple[Tensor, int]:  # fmt: skip
@@ -195,7 +204,8 @@ def _rows(
     try:
         for part in parts(
             source, net, cache, batch=job.eval_batch(tta), workers=job.recipe.data.workers,
-            rank=place.rank, world=place.world, seed=job.recipe.run.seed, epoch=epoch,
+            rank=place.rank, world=place.world,
+            seed=job.recipe.run.seed if train else None, epoch=epoch,
         ):  # fmt: skip
             values = torch.from_numpy(part.layers["head"]).to(dtype)
             mine.append((part.rows, values.view(len(values), -1, width)))
