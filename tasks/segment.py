@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from xfer.checkpoint import load_weights
@@ -21,10 +22,10 @@ from xfer.data.stack import stack_padded
 from xfer.errors import XferError
 from xfer.metrics.miou import MeanIoU
 from xfer.nn.decoder import Decoder
-from xfer.nn.dilate import dilate
+from xfer.nn.dilate import dilate_backbone
 from xfer.nn.fcn import FCNHead, FreshTail, after_kernel, padded, padding_for, start_from
 from xfer.nn.full_size import ScoreView, classes_of_pixels
-from xfer.nn.levels import coarse_to_fine, decoder_levels, fcn_levels
+from xfer.nn.levels import coarse_to_fine, decoder_levels, fcn_levels, least_side
 from xfer.nn.pixel_loss import pixel_cross_entropy, soft_dice
 from xfer.nn.upsample import at_pixels
 from xfer.nn.views import View
@@ -147,7 +148,7 @@ class Segment(Task):
         _check(options)
         self._short = data.size or min(SHORT, backbone.preprocess.size)
         if options.dilate:
-            _dilate(backbone, options.dilate)
+            dilate_backbone(backbone, options.dilate)
         count = len(info.classes)
         self.tail: Any = None  # the net's own, as convolutions
         self._padding = 0
@@ -179,6 +180,10 @@ class Segment(Task):
             self._start_from_run()
             self.options = replace(self.options, staged=False)  # the weights tell the rest
         self.register_buffer("class_weight", None, persistent=False)
+        self._least = 0
+        self.eval()
+        self._least = least_side(self.scores)
+        self.train()
 
     def _levels(self, usual: Sequence[str]) -> list[FeatureSpec]:
         """The maps that the head reads, coarse to fine."""
@@ -283,6 +288,9 @@ class Segment(Task):
 
     def scores(self, images: Tensor, sizes: Tensor | None = None) -> Tensor:
         """Scores before softmax of normalised images, on the grid of `self.head.spec`."""
+        lacking = [max(0, self._least - side) for side in images.shape[2:]]
+        if any(lacking):  # right and below, as batches are padded
+            images = F.pad(images, (0, lacking[1], 0, lacking[0]))
         maps = self.backbone(images, want=self.options.levels)
         if self.tail is not None:
             last = self.head.specs[0].name
@@ -377,15 +385,3 @@ def _check(options: Options) -> None:
                             "task.tail=auto, or task.head=fcn32s, fcn16s or fcn8s")  # fmt: skip
         if options.skip_scales:
             raise XferError("task.skip_scales is for fcn16s and fcn8s; task.head is decoder")
-
-
-def _dilate(backbone: Backbone, stride: int) -> None:
-    last = (backbone.last,)
-    side = backbone.preprocess.size
-    dilate(backbone, lambda images: backbone(images, want=last), side, stride, backbone.name)
-    coarsest = max(spec.stride for spec in backbone.specs.values())
-    if coarsest > stride:
-        raise XferError(
-            f"task.dilate={stride}: {backbone.name} still has maps of stride {coarsest}",
-            "timm's nets have an option of their own: backbone.output_stride",
-        )

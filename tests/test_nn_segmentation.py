@@ -93,6 +93,21 @@ def test_a_layer_that_cannot_be_dilated_is_named() -> None:
         dilate(net, net, 64, 2)
 
 
+def test_one_cell_of_one_picture_can_be_trained_on() -> None:
+    torch.manual_seed(0)
+    specs = [FeatureSpec("deep", 8, 32, 32, 15.5), FeatureSpec("fine", 4, 16, 16, 7.5)]
+    net = Decoder(specs, 3, 16, 0.0).train()
+    maps = {"deep": torch.randn(1, 8, 1, 1), "fine": torch.randn(1, 4, 2, 2)}
+    net(maps).sum().backward()
+    assert net.score.weight.grad is not None
+    norm = net.near[1]
+    assert isinstance(norm, nn.BatchNorm2d) and norm.num_batches_tracked is not None
+    assert norm.training and not norm.num_batches_tracked  # one cell tells no statistics
+    maps = {name: each.repeat(2, 1, 1, 1) for name, each in maps.items()}
+    net(maps)
+    assert norm.num_batches_tracked == 1
+
+
 def test_the_decoders_context_does_not_see_the_padding() -> None:
     torch.manual_seed(0)
     specs = [FeatureSpec("deep", 8, 16, 16, 7.5), FeatureSpec("fine", 4, 8, 8, 3.5)]

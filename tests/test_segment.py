@@ -233,3 +233,16 @@ def test_recipes_of_papers_read_the_loss_at_every_pixel() -> None:
     for name in ("segment/voc12", "segment/voc12-vgg16-8s"):
         chosen = options(**load_recipe(name).task_options)
         assert chosen.loss_step == 1 and chosen.class_balance == 0 and chosen.hard_pixels == 1
+
+
+@pytest.mark.parametrize("values", [{}, {"head": "fcn32s"}, {"head": "fcn8s", "tail": "own"}])
+def test_pictures_smaller_than_the_net_can_see_are_padded(values: dict[str, Any]) -> None:
+    task = build(create_backbone("alexnet"), size=24, **values)
+    assert task.crop == 32
+    rng = np.random.default_rng(0)
+    batch = task.collate([task.transform(True)(MaskScenes(1)[0], rng)])
+    assert torch.isfinite(torch.stack(list(task(batch).values()))).all()
+    small = Sample("s", np.zeros((5, 9, 3), np.uint8))
+    batch = task.eval().collate([task.transform(False)(small, rng)])
+    for tta in task.views:
+        assert task.predict(batch, tta)[0].mask.shape == (5, 9)

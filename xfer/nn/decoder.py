@@ -23,6 +23,18 @@ class Layer(nn.Sequential):
         nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
         super().__init__(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
+    def forward(self, input: Tensor) -> Tensor:
+        conv, norm, relu = self
+        x = conv(input)
+        if not (norm.training and x.numel() == x.shape[1]):
+            return relu(norm(x))
+        # one cell of one picture has no deviation: it is normalised as in evaluation
+        norm.eval()
+        try:
+            return relu(norm(x))
+        finally:
+            norm.train()
+
 
 class Context(nn.Module):
     """Adds to each cell what the picture's mean cell says (Liu et al. 2016, ParseNet).

@@ -54,6 +54,18 @@ def dilate(
         _change(layer, before, stride, name)
 
 
+def dilate_backbone(backbone: Any, stride: int) -> None:
+    """`dilate` for a Backbone. Raises XferError as well where a map stays coarser."""
+    last, side = (backbone.last,), backbone.preprocess.size
+    dilate(backbone, lambda images: backbone(images, want=last), side, stride, backbone.name)
+    coarsest = max(spec.stride for spec in backbone.specs.values())
+    if coarsest > stride:
+        raise XferError(
+            f"task.dilate={stride}: {backbone.name} still has maps of stride {coarsest}",
+            "timm's nets have an option of their own: backbone.output_stride",
+        )
+
+
 def _change(layer: Any, before: int, stride: int, name: str) -> None:
     steps = _pair(layer.stride)
     if before * max(steps) <= stride:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from xfer.errors import XferError
 from xfer.types import FeatureSpec
@@ -54,3 +58,18 @@ def coarse_to_fine(specs: Specs, names: Sequence[str], net: str) -> list[Feature
         listed = ", ".join(f"{spec.name} {spec.stride}" for spec in found)
         raise XferError("task.levels: one map a stride, please", f"strides: {listed}")
     return found
+
+
+def least_side(look: Callable[[Tensor], Any]) -> int:
+    """The least side, a multiple of 32 pixels, of which a net makes maps with a cell at least.
+
+    Args: look: passes pictures (1, 3, side, side) through all of it.
+    """
+    for side in range(32, 257, 32):
+        try:
+            with torch.no_grad():
+                look(torch.zeros(1, 3, side, side))
+            return side
+        except (RuntimeError, ValueError, AssertionError):
+            continue  # a kernel larger than its map, or a net of one size
+    return 32
