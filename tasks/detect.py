@@ -227,10 +227,10 @@ class Detect(Task):
         assert self.head.rpn is not None
         self.head.rpn.sizes = torch.tensor(anchors, dtype=torch.float32)
 
-    def prepare(self, source: Source) -> None:
+    def prepare(self, source: Source, say: Callable[[str], None] | None = None) -> None:
         """Computes or reads the proposals of a source: `transform` is asked for next."""
         if self.options.proposals != "rpn":
-            self._shelf.prepare(source)
+            self._shelf.prepare(source, say)
 
     def transform(
         self, train: bool, tta: str = "none"

@@ -270,3 +270,19 @@ def test_pictures_of_two_splits_with_one_name_keep_their_own_proposals(
         for i in range(2):
             given = transform(source[i], unused).proposals
             assert np.array_equal(given, propose_one(source[i].image, "selective_search", 30))
+
+
+def test_a_long_search_for_proposals_says_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XFER_CACHE", str(tmp_path))
+    monkeypatch.setattr("xfer.proposals.search.SECONDS", 0.0)
+    source = ShapeScenes(3)
+    task = DETECT(tiny(), INFO, options(proposals="selective_search"), DataTable(size=64))
+    lines: list[str] = []
+    task.prepare(source, lines.append)
+    assert [line.partition(", about")[0] for line in lines] == [
+        "selective_search: 1 of 3 pictures", "selective_search: 2 of 3 pictures",
+    ]  # fmt: skip
+    task.prepare(source, lines.append)
+    assert len(lines) == 2, "searched once"

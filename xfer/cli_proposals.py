@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +12,6 @@ from xfer.errors import XferError
 from xfer.show import Show
 
 FLAGS = ("limit", "seed", "workers")
-SECONDS = 10.0  # between two lines of progress
 
 
 def proposals(
@@ -60,10 +58,11 @@ def proposals(
         if path.is_file() or path.suffix in (".json", ".pkl", ".mat", ".png"):
             raise XferError(f"--out {path}: not a folder", "DIR, or FILE.npz for the boxes")
     from xfer.proposals.measure import measure
+    from xfer.proposals.search import ticker
 
     found = measure(
         spec, method, split=split, most=most, skip_bad=skip_bad, say=show.note,
-        tick=_progress(show), **{key.rpartition(".")[2]: value for key, value in given.items()},
+        tick=ticker(show.note), **{key.rpartition(".")[2]: value for key, value in given.items()},
     )  # fmt: skip
     for path in files:
         found.write(path)
@@ -94,18 +93,3 @@ def proposals(
         show.table([{"class": name, **row} for name, row in document["per_class"].items()])
     for key, value in document["protocol"].items():
         show.note(f"{key}: {value}")
-
-
-def _progress(show: Show) -> Any:
-    """Prints how far it is, now and then."""
-    start = last = time.monotonic()
-
-    def tick(done: int, total: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last > SECONDS and done < total:
-            last = now
-            left = (now - start) / done * (total - done)
-            show.note(f"{done} of {total} pictures, about {left:.0f} s left")
-
-    return tick

@@ -120,13 +120,18 @@ class Job:
 
     Args:
         recipe: what to do; place: where; bundle: its data, opened.
+        say: told of preparations that take long, a line now and then.
 
     task | the model on its device; epoch_steps, steps | optimiser steps an epoch, in all
     step | steps done; best | the best evaluation so far: {"score", "step"}
     """
 
-    def __init__(self, recipe: Recipe, place: Place, bundle: Bundle) -> None:
+    def __init__(
+        self, recipe: Recipe, place: Place, bundle: Bundle,
+        say: Callable[[str], None] | None = None,
+    ) -> None:  # fmt: skip
         self.recipe, self.place, self.bundle = recipe, place, bundle
+        self._say = say
         _check_fits(recipe, place, bundle)
         seed_everything(recipe.run.seed)
         self.task = build_task(recipe, bundle)
@@ -170,7 +175,7 @@ class Job:
     def loader(self, split: str, training: bool = False, tta: str = "none") -> Loader:
         """A loader over one of the data's splits, this process's share of it."""
         data, place = self.recipe.data, self.place
-        self.task.prepare(self.bundle.splits[split])
+        self.task.prepare(self.bundle.splits[split], self._say)
         return Loader(
             self.bundle.splits[split], self.task.transform(training, tta), self.task.collate,
             batch=data.batch if training else self.eval_batch(tta), train=training,

@@ -101,7 +101,7 @@ def fit(
         show = Progress(verbosity if place.main else -2)
         bundle = open_recipe_data(recipe)
         show.start(recipe, bundle, place)
-        job = Job(recipe, place, bundle)
+        job = Job(recipe, place, bundle, show.say)
         show.model(job)
         if dry_run:
             rehearse(job)

@@ -190,8 +190,8 @@ class Task(nn.Module):
                 )
         return "host"
 
-    def prepare(self, source: Source) -> None:
-        """Told of a source before its pictures are read by `transform`."""
+    def prepare(self, source: Source, say: Callable[[str], None] | None = None) -> None:
+        """Told of a source before its pictures are read by `transform`; says what takes long."""
 
     def view_protocol(self, tta: str) -> str:
         """How the pictures are shown at evaluation, in words."""

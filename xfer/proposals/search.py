@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import itertools
 import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from queue import SimpleQueue
@@ -18,6 +19,8 @@ from xfer.data.source import Source
 from xfer.data.workers import cores
 from xfer.errors import XferError
 from xfer.proposals.worker import Found, Worker, timed_search
+
+SECONDS = 10.0
 
 Tick = Callable[[int, int], None]
 Search = Callable[[NDArray[np.uint8]], Found]
@@ -72,6 +75,22 @@ def search_all(
             searchers.stop()
             raise
     return [one for one in found if one is not None]
+
+
+def ticker(say: Callable[[str], None], what: str = "") -> Tick:
+    """A tick that says how many pictures are done, and how long the rest will take, every ten
+    seconds."""
+    start = last = time.monotonic()
+
+    def tick(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last > SECONDS and done < total:
+            last = now
+            left = (now - start) / done * (total - done)
+            say(f"{what}{done} of {total} pictures, about {left:.0f} s left")
+
+    return tick
 
 
 def search_one(image: NDArray[np.uint8], most: int) -> NDArray[np.float32]:

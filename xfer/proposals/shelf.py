@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from xfer.data.source import Source
 from xfer.proposals.kept import Proposals
 from xfer.proposals.program import propose, propose_one
+from xfer.proposals.search import ticker
 from xfer.types import Sample
 
 
@@ -25,12 +26,16 @@ class Shelf:
         self._kept: list[tuple[Source, Proposals]] = []
         self._last: Proposals | None = None
 
-    def prepare(self, source: Source) -> None:
-        """Computes or reads the proposals of a source, where that was not done before."""
+    def prepare(self, source: Source, say: Callable[[str], None] | None = None) -> None:
+        """Computes or reads the proposals of a source, where that was not done before.
+
+        Args: say: told how many pictures are done, now and then, and when nothing is kept any more.
+        """
         # by source, not by id: train and val may both have a picture called 1.jpg
         kept = next((found for known, found in self._kept if known is source), None)
         if kept is None:
-            kept = propose(source, self.method, most=self.most)
+            tick = None if say is None else ticker(say, f"{self.method}: ")
+            kept = propose(source, self.method, most=self.most, tick=tick, warn=say)
             self._kept.append((source, kept))
         self._last = kept
 
