@@ -90,7 +90,7 @@ def same(one: Any, two: Any) -> bool:
 def test_a_raw_pack_gives_back_what_was_packed(source: Source, tmp_path: Path) -> None:
     found = packed(source, tmp_path / "p")
     check_source(found)
-    assert found.ids == source.ids and found.info == source.info
+    assert list(found.ids) == list(source.ids) and found.info == source.info
     assert found.labels().dtype == source.labels().dtype
     assert np.array_equal(found.labels(), source.labels())
     for i in range(len(source)):
@@ -139,6 +139,13 @@ def test_boxes_and_masks_shrink_with_their_picture(tmp_path: Path) -> None:
     assert half.mask is not None and (half.mask[10:30, 15:45] == 2).all()
     assert (half.mask == 2).sum() == 20 * 30
     assert scaled(whole, 80) is whole and scaled(whole, 0) is whole
+
+
+def test_of_many_ids_no_list_is_made(tmp_path: Path) -> None:
+    """A million pictures' ids lie end to end: 45 MB in place of 200."""
+    found = packed(SyntheticSource(30, size=64), tmp_path / "p", shard_mb=1)
+    assert not isinstance(found.ids, (list, tuple))
+    assert found.ids[-1] == list(found.ids)[29] and len(found.ids[3:7]) == 4
 
 
 def test_numpy_and_the_standard_library_read_a_pack(tmp_path: Path) -> None:
@@ -248,7 +255,7 @@ def test_what_a_coco_file_calls_pictures_and_classes_is_kept(tmp_path: Path) -> 
     options: dict[str, Any] = {"val": "none", "limit": 4}
     straight = open_data(str(tmp_path / "set"), **options).splits["train"]
     found = open_data(str(tmp_path / "pack"), **options).splits["train"]
-    assert found.ids == straight.ids
+    assert list(found.ids) == list(straight.ids)
     assert image_ids(found) == image_ids(straight) and len(image_ids(found) or ()) == 4
     assert category_ids(found) == category_ids(straight) == {"cat": 5, "dog": 90}
     truth = open_truth(str(tmp_path / "pack"))

@@ -30,6 +30,15 @@ class Names(Sequence[str]):
         ends = np.cumsum([len(c) for c in coded], dtype=np.int64)
         return cls(np.frombuffer(b"".join(coded), np.uint8), ends)
 
+    @classmethod
+    def join(cls, parts: Sequence[Names]) -> Names:
+        """The names of all parts, in order."""
+        sizes = np.cumsum([0, *(len(part.text) for part in parts)])
+        ends = [part.ends + start for part, start in zip(parts, sizes[:-1], strict=True)]
+        none = np.zeros(0, np.int64)
+        return cls(np.concatenate([none.astype(np.uint8), *(part.text for part in parts)]),
+                   np.concatenate([none, *ends]))  # fmt: skip
+
     def __len__(self) -> int:
         return len(self.ends)
 

@@ -50,6 +50,7 @@ from numpy.typing import NDArray
 
 from xfer.data.decode import DecodeError, shrink
 from xfer.data.formats import FORMATS, Reading, ReadOptions, role_of
+from xfer.data.names import Names, choose
 from xfer.data.source import Source, annotation_of, sample_label
 from xfer.errors import DataError
 from xfer.types import Annotation, DataInfo, Kind, Sample
@@ -110,23 +111,22 @@ class PackSource:
         self.root, self.raw = root, index["pixels"] == "raw"
         shards = [s for s in index["shards"] if s["split"] == split and s["images"]]
         self.files = tuple(root / f"{s['name']}.bin" for s in shards)
-        tables = [open_shard(root, s) for s in shards]
-        # place: where the picture lies, counted through the shards; rank: where it stands
-        order = np.concatenate([t["order"] for t in tables])
-        place = np.argsort(order)
-        joined = {k: np.concatenate([t[k] for t in tables])[place] for k in PER_PICTURE}
-        ids = [name for t in tables for name in json.loads(t["ids"].tobytes())]
+        counts = [int(s["images"]) for s in shards]
+        joined, names, tables = _joined(root, shards, sum(counts))
         called = [key for t in tables for key in json.loads(t.get("image_ids", _NONE).tobytes())]
-        counts = [len(t["order"]) for t in tables]
-        self.ids = tuple(ids[p] for p in place.tolist())
+        # place: where the picture lies, counted through the shards
+        place = np.argsort(joined.pop("order"))
+        boxes = _boxes(tables, joined["box_count"], place)
+        joined = {key: joined.pop(key)[place] for key in list(joined)}
+        self.ids = choose(names, place)
         self.image_ids = tuple(called[p] for p in place.tolist()) if called else ()
         self.category_ids = tuple(about.get("category_ids", ()))
-        self._shard = np.repeat(np.arange(len(tables)), counts)[place]
+        self._shard = np.repeat(np.arange(len(shards)), counts)[place]
         self._start, self._length = joined["start"], joined["length"]
         self._mask_length, self._crc = joined["mask_length"], joined["crc"]
         self.sizes, self.original_sizes = joined["size"], joined["original"]
         self._labels = joined["labels"]
-        self._boxes = _boxes(tables, joined["box_count"], place)
+        self._boxes = boxes
         self._fingerprint = _digest(index, split)
         self._maps: dict[int, NDArray[np.uint8]] = {}
 
@@ -219,16 +219,39 @@ class PackSource:
         return {**self.__dict__, "_maps": {}}
 
 
+def _joined(
+    root: Path, shards: list[dict[str, Any]], count: int
+) -> tuple[dict[str, NDArray], Names, list[dict[str, NDArray]]]:
+    """The arrays of all shards that hold one entry a picture, as they lie; the ids; and of each
+    shard the other arrays. A million pictures take the room of these arrays once."""
+    joined: dict[str, NDArray] = {}
+    rest: list[dict[str, NDArray]] = []
+    names: list[Names] = []
+    at = 0
+    for shard in shards:
+        table = open_shard(root, shard)
+        for key in PER_PICTURE:
+            part = table.pop(key)
+            if key not in joined:
+                joined[key] = np.empty((count, *part.shape[1:]), part.dtype)
+            joined[key][at : at + shard["images"]] = part
+        names.append(Names.of(json.loads(table.pop("ids").tobytes())))
+        rest.append(table)
+        at += shard["images"]
+    return joined, Names.join(names), rest
+
+
 def _boxes(
-    tables: list[dict[str, NDArray]], count: NDArray[np.int64], place: NDArray[np.int64]
+    tables: list[dict[str, NDArray]], stored: NDArray[np.int64], place: NDArray[np.int64]
 ) -> Boxes | None:
-    """The boxes of all shards; None where no picture has any."""
-    if (count < 0).all():
+    """The boxes of all shards; None where no picture has any.
+
+    Args: stored: how many each picture has, as they lie; place: where each picture lies.
+    """
+    if (stored < 0).all():
         return None
-    stored = np.empty_like(count)
-    stored[place] = np.arange(len(count))
-    in_order = np.maximum(np.concatenate([t["box_count"] for t in tables]), 0)
-    first = (np.cumsum(in_order) - in_order)[place]
+    in_order = np.maximum(stored, 0)
+    first, count = (np.cumsum(in_order) - in_order)[place], stored[place]
 
     def joined(key: str) -> NDArray | None:
         if not any(key in t for t in tables):
