@@ -156,8 +156,15 @@ def test_wrong_parameters_are_said_by_fit() -> None:
 
 def test_a_broken_file_is_named(paths: list[str]) -> None:
     Path(paths[3]).write_bytes(b"\xff\xd8\xff broken")
-    with pytest.raises(DataError, match=r"3\.png"):
+    with pytest.raises(DataError, match=r"3\.png") as error:
         tiny().transform(paths)
+    assert error.value.hint == "leave it out"
+
+
+def test_options_may_hold_lists(paths: list[str]) -> None:
+    assert nets.fixed_options({"b": [1, 2], "a": 3}) == (("a", 3), ("b", (1, 2)))
+    with pytest.raises(XferError, match="no option 'sides'"):  # asked for, rather than not hashed
+        tiny(options={"sides": [1, 2]}, backbone="alexnet").transform(paths)
 
 
 # Those of scikit-learn's estimator checks that hand over no data. All others fit and transform

@@ -14,7 +14,8 @@ import torch
 from xfer import checkpoint, predict_masks
 from xfer import task as tasks
 from xfer.backbones.build import create_backbone
-from xfer.data.decode import DecodeError, decode, from_pil, shrink
+from xfer.data.decode import DecodeError, decode, shrink
+from xfer.data.given import KINDS, given_picture
 from xfer.data.walk import find_pictures
 from xfer.device import Place, find_device, find_precision
 from xfer.errors import DataError, XferError
@@ -242,9 +243,11 @@ class Predictions(Sequence[Any]):
 
 def gather_samples(images: Any) -> Iterable[Sample | Path]:
     """Paths, folders, arrays and PIL images as samples; paths are read when their turn comes."""
-    one_array = isinstance(images, np.ndarray) and images.ndim == 3
+    one_array = isinstance(images, np.ndarray) and images.ndim < 4
     if isinstance(images, (str, Path)) or hasattr(images, "convert") or one_array:
         images = [images]
+    if not isinstance(images, Iterable):
+        raise XferError(f"type {type(images).__name__} is no picture", KINDS)
     for number, image in enumerate(images):
         if isinstance(image, (str, Path)):
             path = Path(image)
@@ -257,15 +260,8 @@ def gather_samples(images: Any) -> Iterable[Sample | Path]:
                 raise DataError(f"{path}: no such file")
             else:
                 yield path
-        elif hasattr(image, "convert"):
-            yield Sample(str(number), from_pil(image, f"picture {number}"))
-        elif isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3:
-            yield Sample(str(number), image)
         else:
-            raise XferError(
-                f"can't predict a {type(image).__name__}",
-                "give paths, uint8 arrays (H, W, 3) or PIL images",
-            )
+            yield Sample(str(number), given_picture(image, number))
 
 
 def predict(

@@ -19,7 +19,7 @@ from xfer.data.source import Bundle
 from xfer.device import Place, gather, placed, share
 from xfer.errors import DataError, XferError, nearest
 from xfer.features.cache import FeatureCache, cache_file, limit_bytes
-from xfer.features.net import Choice, FeatureNet, layer_names, load_net
+from xfer.features.net import Choice, FeatureNet, fixed_options, layer_names, load_net
 from xfer.features.parquet import check_parquet, write_parquet
 from xfer.features.store import Features, Spool, spool_folder
 from xfer.features.stream import Part, parts
@@ -207,7 +207,7 @@ def features(
     """
     choice = Choice(
         backbone, weights, layer_names(layer), pool, crops, views, size, device, precision,
-        tuple(sorted((options or {}).items())),
+        fixed_options(options),
     )  # fmt: skip
     found = extract(data, choice=choice, form=Form(dtype, normalise), **settings).features
     assert found is not None

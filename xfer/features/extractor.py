@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from xfer.data.decode import DecodeError
 from xfer.errors import DataError
 from xfer.features.cache import FeatureCache, cache_file, limit_bytes
 from xfer.features.items import Items
-from xfer.features.net import Choice, FeatureNet, layer_names, shared_net
+from xfer.features.net import Choice, FeatureNet, fixed_options, layer_names, shared_net
 from xfer.features.stream import parts
 
 
@@ -89,6 +90,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
                 if rows is None:
                     rows = np.empty((len(source), values.shape[1]), np.float32)
                 rows[part.rows] = values
+        except DecodeError as error:
+            raise DataError(error.message, "leave it out") from error
         finally:
             cache.close()
         assert rows is not None
@@ -104,7 +107,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return Choice(
             self.backbone, str(self.weights), layer_names(self.layer), self.pool, self.crops,
             self.views, self.size, self.device, self.precision,
-            tuple(sorted((self.options or {}).items())),
+            fixed_options(self.options),
         )  # fmt: skip
 
     def __sklearn_is_fitted__(self) -> bool:

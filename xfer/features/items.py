@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.decode import decode, from_pil, shrink
+from xfer.data.decode import decode, shrink
+from xfer.data.given import KINDS, given_picture
 from xfer.errors import DataError, XferError
 from xfer.types import DataInfo, Sample
-
-_KINDS = "give paths, uint8 arrays (H, W, 3) or PIL images"
 
 
 class Items:
@@ -63,11 +62,11 @@ def _listed(pictures: Any) -> Iterable[Any]:
     if isinstance(pictures, (str, bytes, Path)) or hasattr(pictures, "convert"):
         raise XferError("one picture is no list of pictures", "put it into a list: [picture]")
     if isinstance(pictures, np.ndarray) and pictures.dtype.kind in "uif" and pictures.ndim != 4:
-        raise XferError(f"an array {pictures.dtype} {pictures.shape} holds no pictures", _KINDS)
+        raise XferError(f"an array {pictures.dtype} {pictures.shape} holds no pictures", KINDS)
     if hasattr(pictures, "ndim") and pictures.ndim == 2 and pictures.shape[1] == 1:
         return np.asarray(pictures)[:, 0]  # a column of paths, as ColumnTransformer hands it over
     if not isinstance(pictures, Iterable):
-        raise XferError(f"a {type(pictures).__name__} is no list of pictures", _KINDS)
+        raise XferError(f"a {type(pictures).__name__} is no list of pictures", KINDS)
     return pictures
 
 
@@ -77,11 +76,4 @@ def _checked(number: int, picture: Any) -> Path | NDArray[np.uint8]:
         if path.is_dir():
             raise DataError(f"{path} is a folder", "xfer.features(FOLDER) reads folders")
         return path
-    if hasattr(picture, "convert"):
-        return from_pil(picture, f"picture {number}")
-    if isinstance(picture, np.ndarray) and picture.dtype == np.uint8:
-        if picture.ndim == 3 and picture.shape[2] == 3 and picture.size:
-            return picture
-        raise XferError(f"picture {number} is an array {picture.shape}, not (H, W, 3)", _KINDS)
-    what = f"{picture.dtype} array" if isinstance(picture, np.ndarray) else type(picture).__name__
-    raise XferError(f"picture {number} is a {what}", _KINDS)
+    return given_picture(picture, number)

@@ -258,6 +258,12 @@ def digest_of(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def fixed_options(options: Mapping[str, Any] | None) -> tuple[tuple[str, Any], ...]:
+    """Options of a backbone as `Choice` holds them, in order; lists as tuples, to be hashed."""
+    known = sorted((options or {}).items())
+    return tuple((key, tuple(v) if isinstance(v, list) else v) for key, v in known)
+
+
 _loaded: dict[Choice, FeatureNet] = {}
 _loading = threading.Lock()
 _KEPT = 3

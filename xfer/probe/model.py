@@ -14,7 +14,7 @@ from torch import Tensor
 from xfer import task as tasks
 from xfer.errors import DataError, XferError
 from xfer.features.extract import Form
-from xfer.features.net import Choice, FeatureNet, load_net
+from xfer.features.net import Choice, FeatureNet, fixed_options, load_net
 from xfer.probe.fit import Probe
 from xfer.probe.store import load_probe
 from xfer.recipe import DataTable
@@ -115,7 +115,7 @@ def load_task(run: Path | str, device: str = "auto") -> ProbeTask:
     choice = Choice(
         made["backbone"], about["weights"], (about["layer"],), made["pool"], made["crops"],
         made["views"], made["preprocess"]["size"], device, made["precision"],
-        tuple(sorted(made["options"].items())),
+        fixed_options(made["options"]),
     )  # fmt: skip
     net = load_net(choice)
     wanted = made["weights"]["file_sha256"]
