@@ -23,6 +23,9 @@ class Whole:
 
     A picture of `shape` goes as it is; of any other, a random square of its short side, scaled.
 
+    Differs from crops cut on the host: where it was a square, data.crop_area is a share of that and
+    not of the picture, and the picture's ends are shown less often than its middle.
+
     Args:
         shape: (height, width) of what is handed over; a square where pictures differ in size.
         side: of the crops, for who cuts them.
