@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mask_sets import SIZE, make_mask, mask_of, write_mask, write_picture
+from mask_sets import SIZE, make_mask, mask_of, write_mask, write_picture, write_set
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.io import savemat
@@ -18,6 +18,7 @@ from scipy.io import savemat
 from xfer.data.coco_segment import Outline, draw_objects
 from xfer.data.formats import FORMATS
 from xfer.data.open import open_data
+from xfer.data.pixel_counts import pixel_counts
 from xfer.data.voc_masks import CLASSES
 from xfer.errors import DataError, XferError
 from xfer.report.masks import voc_palette
@@ -377,3 +378,18 @@ def test_a_folder_that_is_none_is_an_error_of_data(tmp_path: Path, name: str) ->
     with pytest.raises(XferError) as caught:
         open_data(f"{name}:{tmp_path}", kind="segment")
     assert caught.value.code == 3
+
+
+def test_masks_of_another_set_are_matched_by_name(tmp_path: Path) -> None:
+    masks = write_set(tmp_path, values=(0, 1, 2, 255))
+    (tmp_path / "classes.txt").write_text("sky\nroad\ncar\n")
+    found = open_data(tmp_path, classes=("car", "tree", "sky", "road"), cut=False)
+    source = found.splits["train"]
+    table = np.full(256, 255, np.uint8)
+    table[:3] = 2, 3, 0
+    expected = [table[masks[name]] for name in "abc"]
+    assert all(np.array_equal(mask_of(source, i), each) for i, each in enumerate(expected))
+    counted = np.bincount(np.stack(expected).ravel(), minlength=256)[[0, 1, 2, 3, 255]]
+    assert np.array_equal(pixel_counts(source).sum(0), counted)
+    with pytest.raises(DataError, match="classes that the model has not: sky"):
+        open_data(tmp_path, classes=("car", "road"), cut=False)
