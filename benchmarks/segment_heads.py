@@ -1,8 +1,9 @@
 """The segmentation heads on equal terms: variants x sets, AlexNet's convolutions, equal steps.
 
 Sets: CamVid, scored on its test split; cocomasks, which cut_sets.py cuts from coco-mini: persons,
-animals, vehicles and the rest; and people: persons and the rest of the same pictures, uncut. The
-last two have 100 pictures to train on and 100 to score. Each run keeps its last weights.
+animals, vehicles and the rest; people: persons and the rest of the same pictures, uncut, 100 to
+train on and 100 to score as there; and shapes, also of cut_sets.py: two classes, thin curves, 136
+pictures to train on, scored on its test split. Each run keeps its last weights.
 
     python benchmarks/segment_heads.py --steps 460 --json out.json
 
@@ -20,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cut_sets import cut_cocomasks
+from cut_sets import cut_cocomasks, cut_shapes
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "fcn32s": {"task.head": "fcn32s"},
@@ -67,7 +68,9 @@ SETS: dict[str, Callable[[Path, Path], Path]] = {
     "camvid": lambda data, _: data / "camvid",
     "cocomasks": cut_cocomasks,
     "people": people,
+    "shapes": cut_shapes,
 }
+SCORED = {"cocomasks": "val", "people": "val"}  # the others have a test split
 
 
 def main() -> None:
@@ -96,7 +99,7 @@ def main() -> None:
                     str(root), "segment", out=folder / "run", overwrite=True, verbosity=-1,
                     weights=str(weights), seed=args.seed, limit=16 if args.quick else 0,
                     **{"run.plots": False, "schedule.steps": 2 if args.quick else args.steps,
-                       "data.val": "none", "data.test": "test" if name == "camvid" else "val",
+                       "data.val": "none", "data.test": SCORED.get(name, "test"),
                        **VARIANTS[variant]},
                 )  # fmt: skip
                 scores = run.result["test_metrics"]
