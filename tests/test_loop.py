@@ -341,6 +341,15 @@ def test_a_batch_larger_than_the_set_is_one_partial_batch(
     assert "fewer than a batch" in capfd.readouterr().err
 
 
+def test_mirror_images_at_test_alone_are_warned_of(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path / "a", changed(TINY, data={"flip": False}, eval={"tta": "flip"}), dry_run=True)
+    assert "training sees no mirror images, yet eval.tta=flip" in capfd.readouterr().err
+    train(tmp_path / "b", changed(TINY, data={"flip": False}, eval={"tta": "none"}), dry_run=True)
+    assert "mirror images" not in capfd.readouterr().err
+
+
 def test_a_model_loads_from_its_folder_and_predicts_as_it_was_scored(whole: Path) -> None:
     from xfer.evaluate import evaluate
 

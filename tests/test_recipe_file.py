@@ -240,3 +240,10 @@ def test_the_data_s_name_picks_a_recipe_but_a_folder_s_does_not(
     assert find_recipe("classify", "digits", "classify/digits")[1] == "classify/digits"
     with pytest.raises(XferError, match="nothing has no default recipe"):
         find_recipe("nothing", "photos/")
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_who_trains_without_mirror_images_is_not_scored_with_them(name: str) -> None:
+    """Inherited views once cost detect/digits 8 points of AP50."""
+    recipe = load_recipe(name)
+    assert recipe.data.flip or recipe.eval.tta == "none"

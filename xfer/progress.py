@@ -69,6 +69,11 @@ class Progress:
         counts = ", ".join(f"{name} {len(split)}" for name, split in bundle.splits.items())
         self.say(f"data {bundle.name}: {len(bundle.classes)} classes; pictures: {counts}")
         self.say(f"on {place.describe()}")
+        if not recipe.data.flip and recipe.eval.tta != "none":
+            self.warn(
+                f"data.flip=false: training sees no mirror images, yet eval.tta={recipe.eval.tta} "
+                "scores with them; --set eval.tta=none"
+            )
         if recipe.data.batch > len(bundle.splits["train"]):
             self.warn(
                 f"{len(bundle.splits['train'])} training pictures are fewer than a batch of "
