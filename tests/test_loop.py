@@ -350,6 +350,16 @@ def test_mirror_images_at_test_alone_are_warned_of(
     assert "mirror images" not in capfd.readouterr().err
 
 
+def test_a_backbone_that_never_thaws_is_told(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    short = changed(TINY, data={"limit": 64}, schedule={"epochs": 2})
+    train(tmp_path / "a", changed(short, optim={"freeze_epochs": 2}), dry_run=True)
+    assert "the run ends after 2 epochs, before the backbone thaws" in capfd.readouterr().err
+    train(tmp_path / "b", changed(short, optim={"freeze_epochs": 1}), dry_run=True)
+    assert "thaws" not in capfd.readouterr().err
+
+
 def test_a_model_loads_from_its_folder_and_predicts_as_it_was_scored(whole: Path) -> None:
     from xfer.evaluate import evaluate
 

@@ -84,6 +84,11 @@ class Progress:
         """Says which weights matched; with -v also what trains at what rate."""
         report = job.task.backbone.weight_report
         self.say("weights: none, drawn at random" if report is None else report.line())
+        if job.thaw_step >= job.steps:
+            self.warn(
+                f"optim.freeze_epochs={job.recipe.optim.freeze_epochs:g}: the run ends after "
+                f"{job.steps / job.epoch_steps:.4g} epochs, before the backbone thaws"
+            )
         if self.verbosity < 1:
             return
         if report is not None:
