@@ -100,6 +100,11 @@ class Options:
     class_balance: float = _o(
         0.0, "classes weigh (median frequency / frequency) to this power", min=0, max=1
     )
+    logit_adjust: float = _o(
+        0.0, "share of class_balance's weights taken back where classes are named (Menon et al. "
+        "2021, sec. 4.1): rare ones are learnt as if common, and said as often as they are",
+        min=0, max=1,
+    )  # fmt: skip
     hard_pixels: float = _o(
         1.0, "share of the pixels that the loss is made of, the hardest", above=0, max=1
     )
@@ -140,6 +145,7 @@ class Segment(Task):
     }
 
     class_weight: Tensor | None
+    shift: Tensor | None
 
     def __init__(
         self, backbone: Backbone, info: DataInfo, options: Options, data: DataTable
@@ -180,6 +186,8 @@ class Segment(Task):
             self._start_from_run()
             self.options = replace(self.options, staged=False)  # the weights tell the rest
         self.register_buffer("class_weight", None, persistent=False)
+        # kept with the weights: prediction has no training masks to count
+        self.register_buffer("shift", torch.zeros(count) if options.logit_adjust else None)
         self._least = 0
         self.eval()
         self._least = least_side(self.scores)
@@ -245,6 +253,8 @@ class Segment(Task):
             self._short = min(SHORT, round(found.short * ENLARGED))
         if options.class_balance:
             self.class_weight = torch.from_numpy(class_weights(found, options.class_balance))
+            if self.shift is not None:
+                self.shift.copy_(options.logit_adjust * self.class_weight.log())
 
     @property
     def preprocess(self) -> Preprocess:
@@ -340,7 +350,8 @@ class Segment(Task):
         views = [whole.scaled(s) for s in MULTISCALE] if tta == "multiscale" else [whole]
         if tta != "none":
             views = [turned for view in views for turned in (view, view.mirrored())]
-        return [ScoreView(self.scores(view.images, view.sizes), view) for view in views]
+        shift = 0 if self.shift is None else self.shift[:, None, None]
+        return [ScoreView(self.scores(view.images, view.sizes) - shift, view) for view in views]
 
     def metric(self) -> MeanIoU:
         return MeanIoU(self.info.classes)
@@ -379,6 +390,8 @@ def _check(options: Options) -> None:
             "task.hard_pixels chooses among pixels for a mean; task.normalise=false sums all",
             "task.normalise=true or task.hard_pixels=1",
         )
+    if options.logit_adjust and not options.class_balance:
+        raise XferError("task.logit_adjust takes back task.class_balance, which is 0")
     if options.head == "decoder":
         if options.tail in ("own", "fresh"):
             raise XferError(f"task.tail={options.tail}: the decoder reads maps, no fc6 and fc7",

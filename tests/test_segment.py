@@ -15,6 +15,7 @@ from tiny_nets import tiny
 from xfer import task as tasks
 from xfer.backbones.build import create_backbone
 from xfer.data.loader import Loader
+from xfer.data.mask_transforms import mask_statistics
 from xfer.data.source import Bundle
 from xfer.errors import XferError
 from xfer.nn.pixel_loss import pixel_cross_entropy
@@ -172,6 +173,7 @@ def test_convolutions_without_fc_weights_get_a_small_fresh_layer() -> None:
     ("timm:resnet10t", {"dilate": 8}, "can't be dilated"),
     ("timm:vit_tiny_patch16_224", {"head": "fcn16s"}, "no map of stride 8"),
     ("alexnet", {"normalise": False, "hard_pixels": 0.5}, "chooses among pixels for a mean"),
+    ("alexnet", {"logit_adjust": 0.5}, "takes back task.class_balance"),
     ("alexnet", {"tail": "fresh"}, "the decoder reads maps"),
     ("alexnet", {"skip_scales": (0.1,)}, "for fcn16s and fcn8s"),
 ])  # fmt: skip
@@ -246,3 +248,26 @@ def test_pictures_smaller_than_the_net_can_see_are_padded(values: dict[str, Any]
     batch = task.eval().collate([task.transform(False)(small, rng)])
     for tta in task.views:
         assert task.predict(batch, tta)[0].mask.shape == (5, 9)
+
+
+def test_weights_of_classes_can_be_taken_back_where_classes_are_named() -> None:
+    torch.manual_seed(0)
+    source = MaskScenes(6)
+    task = build(tiny(), source, class_balance=0.5, logit_adjust=1.0, head="fcn32s", tail="none")
+    assert task.class_weight is not None and task.shift is not None
+    assert torch.allclose(task.shift.exp(), task.class_weight)
+    # scores as weighted training makes them where nothing can be told apart
+    found = mask_statistics(source)
+    often = torch.from_numpy(found.pixels / found.pixels.sum()).float()
+    (layer,) = task.head.score
+    with torch.no_grad():
+        layer.bias.copy_((often * task.class_weight**3).log())
+    item = task.transform(False)(source[0], np.random.default_rng(0))
+    for share, power in ((0.0, 3), (3.0, 0)):
+        task.shift.copy_(share * task.class_weight.log())
+        said = task.eval().predict(task.collate([item]))[0].mask
+        assert set(np.unique(said)) == {int((often * task.class_weight**power).argmax())}
+    again = build(tiny(), source, class_balance=0.5, logit_adjust=1.0, head="fcn32s", tail="none")
+    again.load_state_dict(task.state_dict())
+    assert torch.equal(again.shift, task.shift)
+    assert "shift" not in build(tiny(), source, class_balance=0.5).state_dict()
