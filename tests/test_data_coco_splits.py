@@ -1,0 +1,77 @@
+"""COCO's json, split by split: names, shared pictures, nothing to score, cut off."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from box_files import write_coco
+
+from xfer.data.open import check_scored, open_data
+from xfer.data.source import annotation
+from xfer.errors import DataError
+from xfer.testing.source import check_source
+
+
+def test_train_and_val_that_disagree_on_names_stop_the_run(tmp_path: Path) -> None:
+    write_coco(tmp_path)
+    other = [{"id": 90, "name": "hound"}, {"id": 5, "name": "cat"}]
+    write_coco(tmp_path, split="val2017", categories=other)
+    with pytest.raises(DataError, match="classes that train has not: hound"):
+        open_data(str(tmp_path))
+
+
+def test_pictures_that_train_and_val_share_are_told(tmp_path: Path) -> None:
+    """Here val's folder is not there, and train has pictures of the same names."""
+    write_coco(tmp_path)
+    write_coco(tmp_path, split="val2017")
+    assert not [n for n in open_data(str(tmp_path)).notes if "both in" in n]
+    shutil.rmtree(tmp_path / "val2017")
+    told = "warning: 4 pictures are both in train2017 and in val2017: 0000.jpg, 0001.jpg"
+    assert any(n.startswith(told) for n in open_data(str(tmp_path)).notes)
+
+
+def test_classes_are_matched_by_name_not_by_place(tmp_path: Path) -> None:
+    write_coco(tmp_path)
+    turned = [{"id": 5, "name": "dog"}, {"id": 90, "name": "cat"}]
+    write_coco(tmp_path, split="val2017", categories=turned)
+    val = open_data(str(tmp_path)).splits["val"]
+    assert annotation(val, 2).labels.tolist() == [1, 0]
+    assert val[2].box_labels is not None and val[2].box_labels.tolist() == [1, 0]
+    check_source(val)
+
+
+def test_a_set_without_boxes_can_not_be_learnt(tmp_path: Path) -> None:
+    write_coco(tmp_path, annotations=[])
+    with pytest.raises(DataError, match="no boxes in train"):
+        open_data(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        [{"id": 1, "image_id": 3, "category_id": 5, "bbox": [1, 2, 9, 9], "iscrowd": 1}],
+    ],
+    ids=["empty", "crowds"],
+)
+def test_a_val_split_without_a_box_that_counts_is_told_before_training(
+    tmp_path: Path, rows: list[dict[str, Any]]
+) -> None:
+    write_coco(tmp_path)
+    write_coco(tmp_path, split="val2017", annotations=rows)
+    with pytest.raises(DataError, match="no box in val that counts") as caught:
+        check_scored(open_data(str(tmp_path)))
+    assert caught.value.hint == "--val none, or another --val"
+    check_scored(open_data(str(tmp_path), val="none"))
+
+
+def test_a_json_of_a_folder_that_was_cut_off_early_is_told_so(tmp_path: Path) -> None:
+    """Before its categories were written: still no folder of pictures without labels."""
+    text = write_coco(tmp_path).read_text()
+    (tmp_path / "annotations" / "instances_train2017.json").unlink()
+    (tmp_path / "result.json").write_text(text[: text.index('"annotations"')])
+    with pytest.raises(DataError, match=r"result\.json: not valid JSON: cut off"):
+        open_data(str(tmp_path), kind="detect")
