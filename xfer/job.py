@@ -22,6 +22,7 @@ from xfer.average import MovingAverage
 from xfer.backbones.build import create_backbone
 from xfer.backbones.weights import WORDS
 from xfer.data.boxes import category_ids
+from xfer.data.formats import HOLDS
 from xfer.data.loader import Loader
 from xfer.data.open import check_scored, open_data
 from xfer.data.source import Bundle
@@ -53,9 +54,9 @@ def open_recipe_data(recipe: Recipe) -> Bundle:
         images=data.images, ignore=data.ignore, thorough=data.skip_bad,
     )  # fmt: skip
     if bundle.kind not in kinds:
-        what = "pictures without labels" if bundle.kind == "images" else f"{bundle.kind} data"
+        wanted = " or ".join(HOLDS[kind] for kind in kinds)
         raise DataError(
-            f"{data.source} holds {what}; {recipe.task} learns from {', '.join(kinds)}",
+            f"{data.source} holds {HOLDS[bundle.kind]}; {recipe.task} learns from {wanted}",
             _LABELS.get(kinds[0]) if bundle.kind == "images" else None,
         )
     if "train" not in bundle.splits:
@@ -358,7 +359,8 @@ class Job:
         """What rebuilds the model anywhere, beside its weights."""
         recipe, task = self.recipe, self.task
         own = task.preprocess
-        called = category_ids(self.bundle.splits["train"])
+        called = category_ids(self.bundle.splits["train"]) or {}
+        named = set(task.info.classes) <= set(called)
         return {
             "schema": 1,
             "task": recipe.task,
@@ -367,7 +369,7 @@ class Job:
             "task_options": task.resolved_options(),
             "kind": task.info.kind,
             "classes": list(task.info.classes),
-            **({"category_ids": [called[c] for c in task.info.classes]} if called else {}),
+            **({"category_ids": [called[c] for c in task.info.classes]} if named else {}),
             "size": own.size,
             "tta": recipe.eval.tta,
             "preprocess": {

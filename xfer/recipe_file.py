@@ -21,13 +21,6 @@ from xfer.errors import DataError, XferError, nearest
 from xfer.recipe import FIELDS, FLAGS, TABLES, Recipe, flatten, meaning, override
 
 _BARE_NAME = re.compile(r"([A-Za-z0-9][\w-]*)(:.*)?")
-_HOLDS = {
-    "classify": "one label a picture",
-    "multilabel": "several labels a picture",
-    "detect": "boxes",
-    "segment": "masks",
-    "images": "pictures without labels",
-}
 
 
 def recipe_names(glob: str = "*") -> list[str]:
@@ -275,6 +268,7 @@ def find_recipe(task: str, data: str, recipe: str = "") -> tuple[Recipe, str, st
 def infer_task(data: str, settings: Mapping[str, Any]) -> tuple[str, str]:
     """The task that learns from what the data hold, and a line that says so."""
     from xfer import task as tasks
+    from xfer.data.formats import HOLDS
     from xfer.data.open import open_data
     from xfer.data.spec import kind_at_sight
 
@@ -284,7 +278,7 @@ def infer_task(data: str, settings: Mapping[str, Any]) -> tuple[str, str]:
         told = {key: settings[f"data.{key}"] for key in about if f"data.{key}" in settings}
         kind = open_data(data, check=False, **{"val": "none", **told}).kind
     task = tasks.for_kind(kind)
-    return task, f"task {task}: {data} holds {_HOLDS[kind]}"
+    return task, f"task {task}: {data} holds {HOLDS[kind]}"
 
 
 def build_recipe(

@@ -89,6 +89,15 @@ class Embedded(Protocol):
     def load(self, options: ReadOptions) -> Reading: ...
 
 
+# what data of a kind hold, in words
+HOLDS: dict[str, str] = {
+    "classify": "one label a picture",
+    "multilabel": "several labels a picture",
+    "detect": "boxes",
+    "segment": "masks",
+    "images": "pictures without labels",
+}
+
 # a folder called so, alone, holds the pictures of a table or of nothing: it is no class
 PLAIN = frozenset(("images", "imgs", "img", "jpegs", "jpg", "pictures", "pics", "photos"))
 
