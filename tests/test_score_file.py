@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from box_files import write_coco
 from PIL import Image
 
 from xfer.cli import main
@@ -166,6 +167,28 @@ def test_words_that_do_not_go_together_end_with_2(
 def test_a_missing_file_ends_with_3(truth: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["eval", "--detections", "nowhere.json", "--data", str(truth)]
     assert main(words) == 3 and "nowhere.json" in capsys.readouterr().err
+
+
+def test_a_split_whose_file_names_fewer_classes_or_in_another_way_is_scored(
+    score: Eval, tmp_path: Path
+) -> None:
+    """Classes that only train's file has are known by its ids, where val's are not the same."""
+    write_coco(tmp_path / "set")  # 5 is cat, 90 dog
+    small = [2.0, 3.0, 20.0, 15.0]
+    boxes = [{"id": 1, "image_id": 3, "category_id": 7, "bbox": small}]
+    for name in ("cat", "CAT"):
+        categories = [{"id": 7, "name": name}]
+        write_coco(tmp_path / "set", split="val2017", categories=categories, annotations=boxes)
+        results = [
+            entry(image_id=3, category_id=7, bbox=small),
+            entry(image_id=3, category_id=90, bbox=small),
+        ]
+        found = score(results, "--split", "val", data=str(tmp_path / "set"))
+        assert found["metrics"]["per_class"]["cat"]["voc_ap50_area"] == 1
+        assert found["warnings"] == []
+        assert not score([entry(image_id=3, category_id=5, bbox=small)], "--split", "val",
+                         data=str(tmp_path / "set"))  # fmt: skip
+        assert "category_id 5" in score.err
 
 
 def test_voc_folders_are_scored_by_file_name(score: Eval, tmp_path: Path) -> None:

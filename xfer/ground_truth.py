@@ -76,13 +76,19 @@ def open_truth(data: str, split: str = "") -> GroundTruth:
         np.concatenate([np.zeros(0, bool), *(a.crowd for a in found)]),
         np.concatenate([np.zeros(0, bool), *(a.difficult for a in found)]),
     )
-    own, names = image_ids(source), category_ids(source)
+    own = image_ids(source)
+    names = dict(category_ids(source) or {})
+    for other in bundle.splits.values():  # what the split's own file lacks, other files may tell
+        for name, key in (category_ids(other) or {}).items():
+            if name not in names and key not in names.values():
+                names[name] = key
     images: dict[Id, int] = {} if own is None else {key: i for i, key in enumerate(own)}
     _add_names(images, source.ids, numbers=own is None)
     classes = bundle.classes
     return GroundTruth(
         bundle.name, bundle.format, role, tuple(source.ids), images, classes,
-        {(names[name] if names else c + 1): c for c, name in enumerate(classes)},
+        {(names[name] if names else c + 1): c for c, name in enumerate(classes)
+         if name in names or not names},
         boxes, np.array([a.size for a in found], np.int64).reshape(-1, 2),
     )  # fmt: skip
 

@@ -178,8 +178,14 @@ def image_ids(source: Source) -> list[int | str] | None:
 
 
 def category_ids(source: Source) -> dict[str, int | str] | None:
-    """Class name -> what the COCO file calls it; None where the source comes from no such file."""
-    while isinstance(source, Subset):
-        source = source.source
+    """Class name -> what the COCO file calls it, of the classes that it has; None where the source
+    comes from no such file."""
+    if isinstance(source, Subset):
+        inner, table = category_ids(source.source), source.table
+        if inner is None or table is None:
+            return inner
+        own, classes = source.source.info.classes, source.info.classes
+        return {classes[new]: inner[name] for name, new in zip(own, table.tolist(), strict=True)
+                if new >= 0 and name in inner}  # fmt: skip
     ids = getattr(source, "category_ids", ())
     return dict(zip(source.info.classes, ids, strict=True)) if ids else None

@@ -196,7 +196,7 @@ def _finish(
             "kind": source.info.kind, "classes": source.info.classes,
             "licence": source.info.licence,
             "images": sum(s["images"] for s in shards if s["split"] == split),
-            **({"category_ids": list(called.values())} if (called := category_ids(source)) else {}),
+            **_called(source),
         }
         for split, source in parts.items()
     }  # fmt: skip
@@ -211,6 +211,12 @@ def _finish(
     }  # fmt: skip
     _write_json(out / INDEX, index)
     (out / STARTED).unlink(missing_ok=True)
+
+
+def _called(source: Source) -> dict[str, Any]:
+    """What a COCO file calls the classes, in their order; {} where it does not name them all."""
+    ids, classes = category_ids(source) or {}, source.info.classes
+    return {"category_ids": [ids[c] for c in classes]} if set(classes) <= set(ids) else {}
 
 
 class _Shard:
