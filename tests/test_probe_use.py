@@ -93,6 +93,33 @@ def test_a_probe_is_scored_again_on_the_pictures_it_was_made_of(
     assert again["metrics"]["loss"] == pytest.approx(told["loss"], rel=1e-4)
 
 
+def test_a_probe_on_the_classes_of_boxes_is_scored_on_boxes(
+    pictures: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = sorted((pictures / "train").rglob("*.png"))
+    content: dict[str, Any] = {
+        "images": [
+            {"id": i, "file_name": str(f), "width": 40, "height": 36} for i, f in enumerate(files)
+        ],
+        "annotations": [
+            {"id": i, "image_id": i, "category_id": 1 + (f.parent.name == "red"),
+             "bbox": [2, 3, 20, 20], "area": 400, "iscrowd": 0}
+            for i, f in enumerate(files)
+        ],
+        "categories": [{"id": 1, "name": "blue"}, {"id": 2, "name": "red"}],
+    }  # fmt: skip
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    data, file, out = f"coco:{tmp_path / 'boxes.json'}", str(tmp_path / "f.npz"), tmp_path / "probe"
+    words = ["--backbone", NET, "--weights", str(weights), "--layer", "conv2", "--pool", "avg"]
+    assert main(["features", *words, "--data", data, "-o", file, "-q", "--device", "cpu"]) == 0
+    assert main(["probe", file, "--out", str(out), "-q"]) == 0
+    capsys.readouterr()
+    for more in ([], ["--data", data]):
+        assert main(["eval", str(out), *more, "--json", "-q", "--device", "cpu"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["images"] == 24 and found["metrics"]["map"] > 0.9
+
+
 def test_a_loaded_probe_predicts_paths_and_arrays(run: Path, pictures: Path) -> None:
     model = xfer.load(run, device="cpu")
     assert model.classes == ("blue", "red")

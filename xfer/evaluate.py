@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from xfer import task as tasks
+from xfer.data.presence import presence
 from xfer.device import Place, find_device, find_precision, gather, placed
 from xfer.errors import DataError, XferError
 from xfer.run import Run
@@ -116,7 +117,10 @@ def open_split(recipe: Recipe, task: Task, data: str = "", split: str = "") -> t
         bundle = open_other(data, split, task, recipe.run.seed)
     else:
         # a probe reads what the task does that learns from such data
-        bundle = open_recipe_data(replace(recipe, task=tasks.for_kind(task.info.kind)))
+        kind = getattr(task, "data_kind", task.info.kind)
+        bundle = open_recipe_data(replace(recipe, task=tasks.for_kind(kind)))
+    if bundle.kind == "detect" and task.info.kind == "multilabel":
+        bundle = presence(bundle)
     role = split or next((s for s in ("val", "test", "train") if s in bundle.splits), "val")
     if role not in bundle.splits:
         raise DataError(f"{bundle.name}: no {role!r} split", f"it has {', '.join(bundle.splits)}")
@@ -151,8 +155,10 @@ def open_other(data: str, split: str, task: Task, seed: int) -> Any:
     """Other pictures for a trained model: their classes, by name, must be the model's."""
     from xfer.data.open import open_data
 
-    bundle = open_data(data, seed=seed, classes=task.info.classes, cut=False, kind=task.kinds)
-    if bundle.kind not in task.kinds:
+    # a probe on the classes of boxes is scored on boxes
+    kinds = dict.fromkeys((*task.kinds, getattr(task, "data_kind", task.kinds[0])))
+    bundle = open_data(data, seed=seed, classes=task.info.classes, cut=False, kind=tuple(kinds))
+    if bundle.kind not in kinds:
         what = "pictures without labels" if bundle.kind == "images" else f"{bundle.kind} data"
         raise DataError(f"{data} holds {what}; the run needs {' or '.join(task.kinds)}")
     return bundle

@@ -19,7 +19,7 @@ from xfer.probe.fit import Probe
 from xfer.probe.store import load_probe
 from xfer.recipe import DataTable
 from xfer.task import Stage, Task
-from xfer.types import Batch, ClassPrediction, DataInfo, Preprocess, Sample
+from xfer.types import Batch, ClassPrediction, DataInfo, Kind, Preprocess, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +35,19 @@ class ProbeTask(Task):
     Args:
         net: gives the features; form: their normalisation and dtype; layer: which.
         probe: scaler and classifiers; info: kind and classes.
+        data_kind: of the data that the features are of: of boxes, detect, the classes are labels.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("classify", "multilabel")
     Options: ClassVar[type[Any]] = NoOptions
 
     def __init__(
-        self, net: FeatureNet, form: Form, layer: str, probe: Probe, info: DataInfo
-    ) -> None:
+        self, net: FeatureNet, form: Form, layer: str, probe: Probe, info: DataInfo,
+        data_kind: Kind | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(net.net, info, NoOptions(), DataTable(size=net.preprocess.size))
         self.net, self.form, self.layer, self.probe = net, form, layer, probe
+        self.data_kind = data_kind or info.kind
         self.multilabel = info.kind == "multilabel"
         self._like = tasks.get(tasks.for_kind(info.kind))
 
@@ -125,5 +128,6 @@ def load_task(run: Path | str, device: str = "auto") -> ProbeTask:
             f"put the file with sha256 {wanted[:16]}... there",
         )
     info = DataInfo("", about["kind"], tuple(about["classes"]))
-    task = ProbeTask(net, Form(made["dtype"], made["normalise"]), about["layer"], probe, info)
+    form = Form(made["dtype"], made["normalise"])
+    task = ProbeTask(net, form, about["layer"], probe, info, made["data"]["kind"])
     return task.eval()
