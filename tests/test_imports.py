@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # a module's or package's layer; modules at the top of xfer that are not named here are programs
 LAYERS = {
-    "types": 0, "registry": 0, "errors": 0,
+    "types": 0, "registry": 0, "errors": 0, "folders": 0,
     "nn": 1, "ops": 1,
     "backbones": 2, "data": 2, "metrics": 2,
     "task": 3, "recipe": 3, "recipe_file": 3, "run": 3, "checkpoint": 3, "optim": 3, "device": 3,

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from xfer.errors import XferError
+from xfer.errors import DataError, XferError
+from xfer.folders import check_folder
+from xfer.loop import fit
 from xfer.recipe import DataTable, Recipe
 from xfer.run import Run, environment
 
@@ -60,6 +62,23 @@ def test_a_folder_with_other_things_in_it_is_refused(tmp_path: Path) -> None:
     for overwrite in (False, True):
         with pytest.raises(XferError, match="not a run"):
             Run.create(RECIPE, tmp_path, overwrite=overwrite)
+
+
+def test_a_place_that_can_not_be_written_is_said_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "notes").touch()
+    with pytest.raises(DataError, match="notes is a file, not a folder"):
+        Run.check_free(tmp_path / "notes" / "deep" / "run")
+    # the tests may run as root, who may write anywhere
+    monkeypatch.setattr("xfer.folders.os.access", lambda path, mode: path != tmp_path)
+    for fresh in (tmp_path / "a" / "b", tmp_path):
+        with pytest.raises(DataError, match=f"{tmp_path} can't be written into"):
+            check_folder(fresh)
+    monkeypatch.chdir(tmp_path)
+    recipe = replace(RECIPE, data=DataTable(source="nowhere"))
+    with pytest.raises(DataError, match="can't be written into"):  # not that there are no data
+        fit(recipe, verbosity=-1)
 
 
 def test_what_a_killed_start_left_is_not_in_the_way(tmp_path: Path) -> None:

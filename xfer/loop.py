@@ -25,6 +25,7 @@ from xfer.elastic import begun, launch, restarted
 from xfer.errors import DataError, XferError
 from xfer.evaluate import score
 from xfer.finish import finish
+from xfer.folders import check_folder
 from xfer.job import Job, absolute, open_recipe_data
 from xfer.progress import Progress
 from xfer.recipe import Recipe
@@ -96,8 +97,8 @@ def fit(
             old = begun(recipe, out, place)
             if old is not None and old.finished:
                 return _finished(old)
-        if old is None and out is not None and place.main and not dry_run:
-            Run.check_free(out, overwrite)
+        if old is None and place.main and not dry_run:
+            check_folder(Path("runs")) if out is None else Run.check_free(out, overwrite)
         show = Progress(verbosity if place.main else -2)
         bundle = open_recipe_data(recipe)
         show.start(recipe, bundle, place)

@@ -25,6 +25,7 @@ from typing import Any
 
 from xfer.checkpoint import replacing, save_state, write_text
 from xfer.errors import XferError
+from xfer.folders import check_folder
 from xfer.recipe import Recipe
 from xfer.recipe_file import dump, load_recipe
 
@@ -59,10 +60,12 @@ class Run:
 
     @staticmethod
     def check_free(path: Path, overwrite: bool = False) -> Run:
-        """The run that may be made in `path`. Raises XferError where something is in the way."""
+        """The run that may be made in `path`. Raises XferError where something is in the way, and
+        DataError for a folder that can't be written into."""
         run = Run(path)
         if path.exists() and not path.is_dir():
             raise XferError(f"{path} is a file, not a folder", "choose another --out")
+        check_folder(path)
         if run.finished and not overwrite:
             raise XferError(f"{path} holds a finished run", "--overwrite, or choose another --out")
         if run.exists and not overwrite:
