@@ -30,6 +30,7 @@ class GroundTruth:
     categories | what results may call a class -> its index
     boxes      | the true boxes
     sizes      | int64 (N, 2): height and width; (0, 0): not known
+    misnamed   | names of pictures that are numbers, and other pictures' ids
     """
 
     name: str
@@ -41,6 +42,7 @@ class GroundTruth:
     categories: dict[Id, int]
     boxes: TrueBoxes
     sizes: NDArray[np.int64]
+    misnamed: tuple[str, ...] = ()
 
 
 def open_truth(data: str, split: str = "") -> GroundTruth:
@@ -83,19 +85,21 @@ def open_truth(data: str, split: str = "") -> GroundTruth:
             if name not in names and key not in names.values():
                 names[name] = key
     images: dict[Id, int] = {} if own is None else {key: i for i, key in enumerate(own)}
+    misnamed = () if own is None else _misnamed(images, source.ids)
     _add_names(images, source.ids, numbers=own is None)
     classes = bundle.classes
     return GroundTruth(
         bundle.name, bundle.format, role, tuple(source.ids), images, classes,
         {(names[name] if names else c + 1): c for c, name in enumerate(classes)
          if name in names or not names},
-        boxes, np.array([a.size for a in found], np.int64).reshape(-1, 2),
+        boxes, np.array([a.size for a in found], np.int64).reshape(-1, 2), misnamed,
     )  # fmt: skip
 
 
 def _from_json(path: Path) -> GroundTruth:
     table = read_coco_json(path)
     images: dict[Id, int] = {key: i for i, key in enumerate(table.image_ids)}
+    misnamed = _misnamed(images, table.file_names)
     _add_names(images, table.file_names, numbers=False)
     boxes = TrueBoxes(
         table.picture, table.category, table.boxes_xywh, table.areas, table.crowd,
@@ -103,7 +107,17 @@ def _from_json(path: Path) -> GroundTruth:
     )  # fmt: skip
     return GroundTruth(
         str(path), "coco", path.stem, tuple(map(str, table.image_ids)), images, table.categories,
-        {key: c for c, key in enumerate(table.category_ids)}, boxes, table.sizes,
+        {key: c for c, key in enumerate(table.category_ids)}, boxes, table.sizes, misnamed,
+    )  # fmt: skip
+
+
+def _misnamed(images: dict[Id, int], files: Sequence[str]) -> tuple[str, ...]:
+    """The files that are called like the id of another picture: 2.jpg that is not image 2."""
+    stems = [Path(file).stem for file in files]
+    numbers = [int(stem) if stem.isdecimal() else None for stem in stems]
+    return tuple(
+        file for i, (file, n) in enumerate(zip(files, numbers, strict=True))
+        if n is not None and images.get(n, i) != i
     )  # fmt: skip
 
 

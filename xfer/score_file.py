@@ -90,6 +90,11 @@ def matched(found: CocoResults, truth: GroundTruth) -> tuple[FoundBoxes, list[st
     warnings: list[str] = []
     if not len(found):
         warnings.append(f"{found.path}: no detections; every box counts as missed")
+    if truth.misnamed and any(isinstance(v, int) for v in found.image_ids):
+        warnings.append(
+            f"{found.path}: image_id is read as the data's id, and {len(truth.misnamed)} of its "
+            f"pictures are called by another one's: {', '.join(truth.misnamed[:NAMED])}"
+        )
     files = {v for v in found.image_ids if isinstance(v, str) and v not in truth.images}
     # a file where the data have names without endings (VOC), or in another folder
     called = {v: i for v in files for n in (Path(v).name, Path(v).stem)
