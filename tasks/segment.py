@@ -187,7 +187,8 @@ class Segment(Task):
             self.options = replace(self.options, staged=False)  # the weights tell the rest
         self.register_buffer("class_weight", None, persistent=False)
         # kept with the weights: prediction has no training masks to count
-        self.register_buffer("shift", torch.zeros(count) if options.logit_adjust else None)
+        adjusted = options.logit_adjust and options.class_balance
+        self.register_buffer("shift", torch.zeros(count) if adjusted else None)
         self._least = 0
         self.eval()
         self._least = least_side(self.scores)
@@ -390,8 +391,6 @@ def _check(options: Options) -> None:
             "task.hard_pixels chooses among pixels for a mean; task.normalise=false sums all",
             "task.normalise=true or task.hard_pixels=1",
         )
-    if options.logit_adjust and not options.class_balance:
-        raise XferError("task.logit_adjust takes back task.class_balance, which is 0")
     if options.head == "decoder":
         if options.tail in ("own", "fresh"):
             raise XferError(f"task.tail={options.tail}: the decoder reads maps, no fc6 and fc7",
