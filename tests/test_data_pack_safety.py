@@ -15,6 +15,7 @@ from pictures import write_folder
 
 import xfer.data.packing as packing
 from xfer.cli import main
+from xfer.data.alone import alone
 from xfer.data.open import open_data
 from xfer.data.packing import Packing, pack
 from xfer.errors import DataError
@@ -138,6 +139,14 @@ def test_another_set_or_other_options_do_not_go_on_in_the_same_folder(tmp_path: 
     with pytest.raises(DataError, match="no pack"):
         pack(Stopping(20), tmp_path / "full", SMALL)
     assert (tmp_path / "full" / "letter.txt").read_text() == "dear"
+
+
+def test_two_do_not_write_into_one_folder(tmp_path: Path) -> None:
+    with alone(tmp_path):
+        with pytest.raises(DataError, match="another process is writing"):
+            pack(Stopping(20), tmp_path, SMALL)
+        assert not list(tmp_path.iterdir())
+    assert pack(Stopping(20), tmp_path, SMALL).images == 20
 
 
 def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

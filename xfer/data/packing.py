@@ -21,6 +21,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from xfer.data.alone import alone
 from xfer.data.boxes import category_ids, image_ids
 from xfer.data.decode import shrink
 from xfer.data.formats import ReadOptions, role_of
@@ -92,8 +93,8 @@ def pack(
         kinds: what the data are wanted as, as in `open_spec`.
         tick: called with (pictures done, pictures) now and then.
 
-    Raises: DataError for data that can't be read, for a full disk, and where `out` holds anything
-        but a pack of the same pictures with the same options.
+    Raises: DataError for data that can't be read, for a full disk, where `out` holds anything but a
+        pack of the same pictures with the same options, and while another process writes there.
     """
     options = options or Packing()
     opened = open_spec(spec, ReadOptions(skip_bad=skip_bad), kinds)
@@ -102,6 +103,21 @@ def pack(
         "name": next(iter(parts.values())).info.name, "options": asdict(options),
         "splits": {split: source.fingerprint() for split, source in parts.items()},
     }  # fmt: skip
+    _earlier(out, plan)  # makes the folder
+    with alone(out):
+        shards, kept = _shards(out, plan, opened.name, parts, options, skip_bad, tick)
+        _finish(out, plan, parts, shards)
+    skipped = tuple((name, why) for s in shards for name, why in s["skipped"])
+    size = sum(s["bin_bytes"] for s in shards)
+    images = sum(map(len, parts.values())) - len(skipped)
+    return Packed(out, images, len(shards), kept, size, skipped)
+
+
+def _shards(
+    out: Path, plan: dict[str, Any], name: str, parts: dict[str, Source], options: Packing,
+    skip_bad: bool, tick: Callable[[int, int], None] | None,
+) -> tuple[list[dict[str, Any]], int]:  # fmt: skip
+    """Every shard's entry of the index, and how many were whole already; writes the others."""
     state = _earlier(out, plan)
     total, done, kept = sum(map(len, parts.values())), 0, 0
     shards: list[dict[str, Any]] = []
@@ -121,15 +137,12 @@ def pack(
                 about = shard.write(source, places, limit, skip_bad)
                 about = {**about, "stop": at + about["images"] + len(about["skipped"])}
             if about["skipped"] and not skip_bad:
-                raise _all_bad(opened.name, parts, about["skipped"])
+                raise _all_bad(name, parts, about["skipped"])
             shards.append(about)
             done, at = done + about["stop"] - at, about["stop"]
             if tick is not None:
                 tick(done, total)
-    _finish(out, plan, parts, shards)
-    skipped = tuple((name, why) for s in shards for name, why in s["skipped"])
-    size = sum(s["bin_bytes"] for s in shards)
-    return Packed(out, total - len(skipped), len(shards), kept, size, skipped)
+    return shards, kept
 
 
 def _order(source: Source, split: str) -> NDArray[np.int64]:

@@ -1,0 +1,38 @@
+"""One process at a time writes into a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from xfer.errors import DataError
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """While entered, another process that enters gets a DataError; it ends with the process.
+
+    The folder itself is locked, so nothing is left behind; where folders can't be locked (Windows,
+    some network disks) nothing is refused.
+    """
+    try:
+        import fcntl
+
+        handle = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        yield
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(
+                f"{folder}: another process is writing into it", "wait for it, or another -o"
+            ) from None
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(handle)
