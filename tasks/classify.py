@@ -337,6 +337,8 @@ class Classify(Task):
         if even == 0:
             return images, rest
         mixed, soft = self._mixing(images[:even], labels[:even])
+        if even == len(images):
+            return mixed, soft
         return torch.cat([mixed, images[even:]]), torch.cat([soft, rest.to(soft)])
 
     @torch.no_grad()
