@@ -30,6 +30,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "no class weights": {"task.class_balance": 0},
     "weaker class weights": {"task.class_balance": 0.25},
+    "weights not taken back": {"task.logit_adjust": 0},
     "loss at every pixel": {"task.loss_step": 1},
     "dice": {"task.dice": 0.5},
     "hard pixels": {"task.hard_pixels": 0.3},
