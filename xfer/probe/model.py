@@ -57,7 +57,7 @@ class ProbeTask(Task):
 
     @property
     def short_side(self) -> int:
-        return self.preprocess.resize  # as features are extracted
+        return self.net.short_side  # as features are extracted
 
     @property
     def view_words(self) -> str:
