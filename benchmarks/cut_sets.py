@@ -1,4 +1,4 @@
-"""More sets to classify and to segment, cut from other data, so that no one set decides anything.
+"""More sets for every task, cut from other data, so that no one set decides anything.
 
 tiny10     10 classes of Tiny-ImageNet: 40 training pictures each, 50 to test, 64 px
 cococrops  objects of coco-mini cut out by their boxes: 7 supercategories, unbalanced
@@ -6,6 +6,10 @@ cocomasks  coco-mini with a class a pixel, person, animal, vehicle and the rest:
            train on, 100 in val, of at most 320 px
 shapes     hymenoptera with a patterned blob and thin curves drawn over each picture, two classes:
            136 pictures to train on, 40 in val, 40 in test; short sides of 120 to 520 px
+vocboxes   voc-mini with its 20 classes taken together to 4 (person, animal, vehicle, indoor): 70
+           pictures to train on, 30 in val, as its ImageSets say
+cocoboxes  coco-mini's boxes of its 6 commonest supercategories, many of them small: 100 pictures to
+           train on, 100 in val
 
     python benchmarks/cut_sets.py OUT       writes them all below OUT
 """
@@ -19,6 +23,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 
 def cut_tiny10(data: Path, out: Path) -> Path:
@@ -153,11 +158,56 @@ def cut_shapes(data: Path, out: Path) -> Path:
     return out
 
 
+VOC_KINDS = {
+    "animal": "bird cat cow dog horse sheep",
+    "vehicle": "aeroplane bicycle boat bus car motorbike train",
+    "indoor": "bottle chair diningtable pottedplant sofa tvmonitor",
+}  # Everingham et al. 2010, table 1
+
+
+def cut_vocboxes(data: Path, out: Path) -> Path:
+    """voc-mini in VOC's layout, with the names of the kinds in the place of the classes'."""
+    root = data / "voc-mini"
+    kinds = {name: kind for kind, names in VOC_KINDS.items() for name in names.split()}
+    (out / "Annotations").mkdir(parents=True)
+    for folder in ("JPEGImages", "ImageSets"):
+        (out / folder).symlink_to((root / folder).absolute())
+    for file in sorted((root / "Annotations").glob("*.xml")):
+        tree = ElementTree.parse(file)
+        for name in tree.getroot().iterfind("object/name"):
+            name.text = kinds.get(name.text or "", name.text)
+        tree.write(out / "Annotations" / file.name)
+    return out
+
+
+def cut_cocoboxes(data: Path, out: Path) -> Path:
+    """coco-mini in COCO's layout; a class for each of 6 supercategories."""
+    root = data / "coco-mini"
+    (out / "annotations").mkdir(parents=True)
+    kept: list[str] = []
+    for split in ("train2017", "val2017"):
+        (out / split).symlink_to((root / split).absolute())
+        found = json.loads((root / "annotations" / f"instances_{split}.json").read_text())
+        above = {c["id"]: c["supercategory"] for c in found["categories"]}
+        if not kept:
+            counts = Counter(above[a["category_id"]] for a in found["annotations"])
+            kept = [name for name, _ in counts.most_common(6)]
+        found["annotations"] = [
+            {**a, "category_id": kept.index(above[a["category_id"]]) + 1}
+            for a in found["annotations"] if above[a["category_id"]] in kept
+        ]  # fmt: skip
+        found["categories"] = [{"id": i + 1, "name": name} for i, name in enumerate(kept)]
+        (out / "annotations" / f"instances_{split}.json").write_text(json.dumps(found))
+    return out
+
+
 CUTS: dict[str, Callable[[Path, Path], Path]] = {
     "tiny10": cut_tiny10,
     "cococrops": cut_cococrops,
     "cocomasks": cut_cocomasks,
     "shapes": cut_shapes,
+    "vocboxes": cut_vocboxes,
+    "cocoboxes": cut_cocoboxes,
 }
 
 
