@@ -329,6 +329,21 @@ class Detect(Task):
             found.append([view.back(n, boxes) for n, boxes in enumerate(proposals)])
         return [torch.cat(each) for each in zip(*found, strict=True)]
 
+    @torch.no_grad()
+    def propose(self, batch: Batch, most: int) -> list[Tensor]:
+        """The rpn's best boxes of each picture, seen once, in the picture's own pixels."""
+        rpn, sizes = self.head.rpn, batch.targets["sizes"]
+        if rpn is None:
+            raise XferError(
+                f"this detector looks at the proposals of {self.options.proposals}",
+                "it has none of its own",
+            )
+        found = rpn(self._map(self.backbone.normalise(batch.images)))
+        before = max(self.options.rpn_test[0], 3 * most)  # suppression leaves about a third
+        each = zip(rpn.propose(found, sizes, before, most), sizes, batch.targets["originals"],
+                   strict=True)  # fmt: skip
+        return [clip(own * (full / size).flip(0).repeat(2), full) for own, size, full in each]
+
     def _best(
         self, batch: Batch, regions: Sequence[Tensor], scores: Tensor, boxes: Tensor
     ) -> list[BoxPrediction]:
@@ -341,17 +356,9 @@ class Detect(Task):
         )  # fmt: skip
         for name, size, original, own, where in each:
             where = clip(where.reshape(-1, 4), size).view(where.shape)
-            kept, score, label = (
-                t.cpu()
-                for t in best_boxes(
-                    where,
-                    own[:, :-1],
-                    options.nms,
-                    options.least_score,
-                    options.most_boxes,
-                    options.vote,
-                )
-            )
+            least, most = options.least_score, options.most_boxes
+            best = best_boxes(where, own[:, :-1], options.nms, least, most, options.vote)
+            kept, score, label = (t.cpu() for t in best)
             kept = clip(kept * (original / size).cpu().flip(0).repeat(2), original.cpu())
             height, width = (int(v) for v in original.tolist())
             found.append(

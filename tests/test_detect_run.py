@@ -16,6 +16,7 @@ import torch
 
 import xfer
 from xfer import checkpoint
+from xfer.cli import main
 from xfer.errors import DataError, XferError
 from xfer.job import Job
 from xfer.loop import fit
@@ -99,12 +100,30 @@ def test_views_of_another_task_are_refused_before_training(tmp_path: Path) -> No
         fit(replace(TINY, eval=EvalTable(tta="10crop")), tmp_path / "run", verbosity=-1)
 
 
-def test_proposals_of_a_grid_train_and_are_made_for_new_pictures(tmp_path: Path) -> None:
+def test_proposals_of_a_grid_train_and_are_made_for_new_pictures(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     given: dict[str, Any] = {"proposals": "grid", "most_proposals": 80}
     recipe = replace(TINY, task_options={**SMALL, **given}, schedule=ScheduleTable(epochs=1))
     fit(recipe, tmp_path / "run", verbosity=-1)
     image = np.random.default_rng(0).integers(0, 255, (70, 110, 3), np.uint8)
     assert len(xfer.load(tmp_path / "run").predict(image)) == 1
+    asked = ["data", "proposals", "digits", "--method", f"run:{tmp_path / 'run'}"]
+    assert main(asked) == 2
+    assert "has none of its own" in capfd.readouterr().err
+
+
+def test_the_proposals_of_a_run_are_measured_and_train_another_detector(
+    whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "boxes.npz"
+    asked = ["data", "proposals", "digits", "--method", f"run:{whole}", "--most", "50"]
+    assert main([*asked, "-o", str(file), "--json"]) == 0
+    said = json.loads(capfd.readouterr().out)
+    assert said["max_boxes"] == 50 and said["recall_50"] > 0.1
+    given: dict[str, Any] = {"proposals": f"file:{file}"}
+    recipe = replace(TINY, task_options={**SMALL, **given}, schedule=ScheduleTable(epochs=1))
+    fit(recipe, tmp_path / "run", verbosity=-1)
 
 
 def test_a_file_of_proposals_that_is_not_there_is_told(tmp_path: Path) -> None:

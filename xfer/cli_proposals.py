@@ -23,7 +23,7 @@ def proposals(
     ],
     method: Annotated[
         str,
-        typer.Option("--method", metavar="M", help="selective_search, grid or file:PATH"),
+        typer.Option("--method", metavar="M", help="selective_search, grid, file:PATH or run:DIR"),
     ] = "selective_search",
     split: Annotated[
         str,

@@ -133,6 +133,11 @@ class Task(nn.Module):
     @abstractmethod
     def stages(self) -> list[Stage]: ...
 
+    def propose(self, batch: Batch, most: int) -> list[Tensor]:
+        """Regions worth a look, N tensors (R, 4), R <= most, best first, xyxy in the pictures' own
+        pixels. Raises XferError for tasks that look at no regions."""
+        raise XferError(f"{type(self).__name__.lower()}: this task proposes no regions")
+
     @abstractmethod
     def describe(self, prediction: Any) -> dict[str, Any]:
         """A prediction as a flat row of plain values, for tables, csv and json."""

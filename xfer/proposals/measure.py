@@ -17,7 +17,9 @@ from xfer.data.source import Source, annotation, stamp, subset
 from xfer.data.spec import open_spec
 from xfer.data.verify import find_bad
 from xfer.errors import DataError
+from xfer.predict import load
 from xfer.proposals.files import write_proposals
+from xfer.proposals.from_run import propose_by_run
 from xfer.proposals.kept import KeptProposals, Proposals
 from xfer.proposals.program import MOST, check_method, propose
 from xfer.proposals.recall import PROTOCOL, Recall, RecallMeter
@@ -63,8 +65,8 @@ class Measured:
             "per_class": self.recall.per_class,
             "protocol": {
                 **PROTOCOL,
-                "seconds": "CPU time of the search of a picture, measured when it was searched; "
-                "reading and decoding it are left out",
+                "seconds": "CPU time of the search of a picture, measured when it was searched, or "
+                "of a run's net; reading and decoding it are left out",
             },
         }
 
@@ -91,16 +93,19 @@ def measure(
 
     Args:
         spec: a spec of data with boxes.
-        method: selective_search, grid or file:PATH.
+        method: selective_search, grid, file:PATH or run:DIR, a trained detector's own.
         split: the name of one, or of its role; "": all of them, each picture once.
         limit: the first N of a shuffle of each split by `seed`; 0: all.
         most, workers, tick: as in `propose`.
         skip_bad: leave out boxes that are none and pictures that can't be decoded.
         say: told what was found and left out, a line each.
 
-    Raises: as `propose`; DataError for data without boxes.
+    Raises: as `propose`; XferError for a run that is no detector with a proposal network;
+        DataError for data without boxes.
     """
-    check_method(method)
+    model = load(method.removeprefix("run:")) if method.startswith("run:") else None
+    if model is None:
+        check_method(method)
     named = (split,) if split else ()
     opened = open_spec(spec, ReadOptions(named, skip_bad), ("detect",))
     reading = opened.reading
@@ -122,10 +127,11 @@ def measure(
     seconds: list[float] = []
     for source in sources:
         before = len(ids)
-        found = propose(
-            source, method, most=most, workers=workers, warn=say,
-            tick=tick and (lambda done, _, before=before, tick=tick: tick(before + done, total)),
-        )  # fmt: skip
+        told = tick and (lambda done, _, before=before, tick=tick: tick(before + done, total))
+        if model is None:
+            found = propose(source, method, most=most, workers=workers, warn=say, tick=told)
+        else:
+            found = propose_by_run(model, source, method, most, told)
         for i, name in enumerate(source.ids):
             own, cost = _timed(found, i)
             truth = annotation(source, i)

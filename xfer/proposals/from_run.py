@@ -1,0 +1,50 @@
+"""The proposals of a trained detector's own proposal network: --method run:DIR.
+
+Written to a file they train another detector (task.proposals=file:PATH), as in the first two steps
+of Faster R-CNN's alternating training (Ren et al. 2015, sec. 3.2).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from xfer.data.source import Source
+from xfer.proposals.kept import KeptProposals
+from xfer.proposals.search import Tick
+
+if TYPE_CHECKING:
+    from xfer.predict import Model
+
+
+def propose_by_run(
+    model: Model, source: Source, method: str, most: int, tick: Tick | None = None
+) -> KeptProposals:
+    """Proposals for all pictures of a source, a picture at a time, one view of each.
+
+    Args:
+        model: of a run of a task that proposes regions.
+        method: what the proposals are called, run:DIR.
+        most: boxes a picture, at most; best first.
+        tick: called with (pictures done, pictures in all).
+
+    Raises: XferError where the model has no proposal network; DataError for a picture that can't
+        be decoded.
+    """
+    transform, unused = model.task.transform(False), np.random.default_rng(0)
+    boxes: list[NDArray[np.float32]] = []
+    seconds: list[float] = []
+    for i in range(len(source)):
+        sample = source[i]
+        start = time.process_time()
+        with torch.inference_mode(), model.place.autocast():
+            batch = model.task.collate([transform(sample, unused)]).to(model.place.device)
+            boxes.append(model.task.propose(batch, most)[0].float().cpu().numpy())
+        seconds.append(time.process_time() - start)
+        if tick is not None:
+            tick(i + 1, len(source))
+    return KeptProposals(method, source.ids, boxes, np.array(seconds, np.float32))
