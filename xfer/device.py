@@ -316,6 +316,11 @@ def agree(flag: bool, place: Place) -> bool:
     return bool(value.item())
 
 
+def is_compiler_error(error: BaseException) -> bool:
+    """Whether torch.compile is what failed, as it does without a C++ compiler."""
+    return type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory ran out, on whichever device."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (

@@ -145,6 +145,8 @@ class Job:
         gpu = place.device.type == "cuda"
         self.crop_on = self.task.choose_crops(train, gpu, recipe.optim.freeze == "all")
         place.put(self.task)
+        if recipe.run.compile:
+            self.task.backbone.compile()  # in place: the names of the weights stay
         self.train: Loader | FrozenLoader = self.loader("train", training=True)
         if len(self.train) == 0:
             raise DataError(f"{recipe.data.source}: fewer training pictures than processes")

@@ -123,6 +123,7 @@ class RunTable:
     device: str = _f("auto", "auto, cpu, cuda, cuda:N, mps")
     precision: str = _f("auto", "arithmetic", choices=("auto", "fp32", "bf16", "fp16"))
     sync_bn: bool = _f(False, "batch norms see the pictures of all processes; on GPUs alone")
+    compile: bool = _f(False, "torch.compile the backbone; may pay on GPUs, does not on CPUs")
     chance_steps: int = _f(1000, "warn when the loss is still at chance after so many", min=1000)
     save_minutes: float = _f(10, "save last/ at least this often, minutes", above=0)
     plots: bool = _f(True, "draw plots/ at the end")

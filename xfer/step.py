@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from xfer.device import is_out_of_memory
+from xfer.device import is_compiler_error, is_out_of_memory
 from xfer.errors import DivergedError, XferError
 from xfer.job import Job
 from xfer.run import Run
@@ -22,6 +22,11 @@ def train_step(job: Job, batch: Batch) -> dict[str, Tensor]:
     try:
         return _train_step(job, batch)
     except Exception as error:
+        if is_compiler_error(error):
+            first = str(error).strip().splitlines()[0]
+            raise XferError(
+                f"torch.compile failed: {first}", "leave out run.compile, or install a C++ compiler"
+            ) from error
         if not is_out_of_memory(error):
             raise
     # outside the except clause, so that the failed pass's tensors are free by now
