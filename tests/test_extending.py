@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -11,7 +12,10 @@ from tiny_nets import tiny
 
 import xfer
 from xfer import task as tasks
+from xfer.backbones.base import backbones
+from xfer.backbones.build import describe
 from xfer.data.source import Source
+from xfer.errors import XferError
 from xfer.testing import check_task
 from xfer.testing.mask_scenes import MaskScenes
 from xfer.testing.scenes import ShapeScenes
@@ -53,6 +57,20 @@ def test_the_pages_backbone_learns_the_pages_data(page: list[str], tmp_path: Pat
         **{"run.plots": False, "data.augment": "light", "backbone.width": 24},
     )  # fmt: skip
     assert run.result["metrics"]["top1"] > 0.8
+
+
+def test_the_pages_backbone_is_found_by_its_bare_name_once_registered(
+    page: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    known = dict.fromkeys(backbones.names())
+    monkeypatch.setattr(backbones, "_things", {**backbones._things})
+    backbones.register("blocks")(importlib.import_module("blocks").blocks)
+    assert set(backbones.names()) - set(known) == {"blocks"}
+    assert xfer.create_backbone("blocks", width=8).specs["conv3"].channels == 8
+    assert describe("blocks").parameters
+    with pytest.raises(XferError, match="no published"):
+        xfer.create_backbone("blocks", weights="imagenet")
 
 
 def kinds() -> list[tuple[str, str]]:

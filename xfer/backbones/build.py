@@ -52,7 +52,7 @@ def _build(name: str, classifier: bool, options: dict[str, Any]) -> Backbone:
     if not colon:
         make = backbones.get(name)
         _check_options(name, make, options)
-        return make(name, classifier=classifier, **options)
+        return make(**_own(make, name, classifier), **options)
     if kind == "torchvision":
         from xfer.backbones.torchvision import from_torchvision
 
@@ -62,6 +62,13 @@ def _build(name: str, classifier: bool, options: dict[str, Any]) -> Backbone:
 
         return from_timm(name, rest, classifier, **options)
     return _foreign(name, kind, rest, classifier, options)
+
+
+def _own(make: Callable[..., Any], name: str, classifier: bool) -> dict[str, Any]:
+    """The name and the classifier as arguments, for the nets whose makers take them."""
+    known = inspect.signature(make).parameters
+    given = {"name": name, "classifier": classifier}
+    return {key: value for key, value in given.items() if key in known}
 
 
 def _check_options(name: str, make: Callable[..., Any], options: dict[str, Any]) -> None:
@@ -136,5 +143,5 @@ def describe(name: str) -> BackboneInfo:
     make = backbones.get(name)
     summary = (inspect.getdoc(make) or "").split("\n")[0]
     with torch.device("meta"):
-        net = make(name, classifier=True)
+        net = make(**_own(make, name, True))
     return BackboneInfo(name, summary, sum(p.numel() for p in net.parameters()))

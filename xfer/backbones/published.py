@@ -22,7 +22,6 @@ CAFFE = {
         "sha1:9116a64c0fbe4459d18f4bb6b56d647b63920377",
     ),
 }
-UNPUBLISHED = ("alexnet_2012", "alexnet_bn", "zfnet")
 
 
 def fetch(net: str, say: Callable[[str], None] | None = None) -> Path:
@@ -44,13 +43,14 @@ def fetch(net: str, say: Callable[[str], None] | None = None) -> Path:
         return _from_timm(rest, folder)
     if net in CAFFE:
         url, expected = CAFFE[net]
-    elif net in UNPUBLISHED or (colon and kind != "torchvision"):
-        raise XferError(
-            f"there are no published ImageNet weights for {net}",
-            "weights: none, or a file of your own",
-        )
     else:
-        url = _torchvision_url(rest if colon else net, None if colon else "IMAGENET1K_V1")
+        bare = not colon or kind == "torchvision"
+        url = _torchvision_url(rest or net, None if colon else "IMAGENET1K_V1") if bare else None
+        if url is None:
+            raise XferError(
+                f"there are no published ImageNet weights for {net}",
+                "weights: none, or a file of your own",
+            )
         # torchvision's file names end in the first digits of their sha256
         expected = "sha256:" + Path(url).stem.rpartition("-")[2]
     name = url.rpartition("/")[2]
@@ -60,13 +60,15 @@ def fetch(net: str, say: Callable[[str], None] | None = None) -> Path:
     return download(url, folder / name, expected, _teller(name, say))
 
 
-def _torchvision_url(model: str, version: str | None) -> str:
+def _torchvision_url(model: str, version: str | None) -> str | None:
+    """Where torchvision has them; None for nets that it lacks, or has no weights for."""
     from xfer.backbones.torchvision import published
 
-    entry: Any = published(model, version)
-    if entry is None:
-        raise XferError(f"torchvision has published no weights for {model}")
-    return str(entry.url)
+    try:
+        entry: Any = published(model, version)
+    except ValueError:  # a net of ours or of the user's
+        return None
+    return None if entry is None else str(entry.url)
 
 
 def _teller(name: str, say: Callable[[str], None] | None) -> Progress | None:
