@@ -7,13 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
+from xfer import checkpoint
 from xfer.backbones.build import create_backbone
 from xfer.backbones.files import read_weights
 from xfer.cli import main
 from xfer.convert import convert
 from xfer.errors import DataError, XferError
+from xfer.recipe import Recipe, override
+from xfer.run import Run
 
 
 def test_nets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,6 +72,39 @@ def test_with_a_net_only_what_fits_is_written_under_its_names(tmp_path: Path, pa
     assert set(after) < set(net.state_dict())
     assert len(after) == 4
     assert "other" in line and "missing" in line
+
+
+def run_of(folder: Path, tensors: dict[str, torch.Tensor]) -> str:
+    """What a finished run leaves that is read of it, as run:DIR."""
+    run = Run.create(override(Recipe(), {"backbone": "alexnet", "data.source": "photos"}), folder)
+    checkpoint.save_weights(run.weights_file, tensors, {"format": "xfer"})
+    preprocess = {"size": 224, "resize": 256, "channels": "rgb", "mean": [0], "std": [1],
+                  "scale": 1}  # fmt: skip
+    run.write_json("model.json", {"backbone": "alexnet", "backbone_options": {},
+                                  "classes": ["ant", "bee"], "preprocess": preprocess})  # fmt: skip
+    run.write_json("result.json", {"metrics": {"top1": 0.5}, "protocol": {}, "seed": 0,
+                                   "data": "photos", "steps": 2, "best_step": 1})  # fmt: skip
+    return f"run:{folder}"
+
+
+def test_a_card_is_not_written_over_a_text_that_is_there(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", {"backbone.trunk.conv1.bias": torch.zeros(64)})
+    out, notes = tmp_path / "notes.safetensors", tmp_path / "notes.md"
+    notes.write_text("mine")
+    with pytest.raises(XferError, match=r"notes\.md exists"):
+        convert(run, out)
+    assert notes.read_text() == "mine" and not out.exists()
+    notes.unlink()
+    convert(run, out)
+    assert "ant, bee" in notes.read_text() and set(load_file(out)) == {"trunk.conv1.bias"}
+
+
+def test_layers_that_the_net_does_not_have_any_more_are_not_imported(tmp_path: Path) -> None:
+    thin = {"backbone.tail.fc6.first.weight": torch.zeros(2, 3)}
+    run = run_of(tmp_path / "run", {"backbone.trunk.conv1.bias": torch.zeros(64), **thin})
+    with pytest.raises(DataError, match="compressed"):
+        convert(run, tmp_path / "x.safetensors")
+    assert not (tmp_path / "x.safetensors").exists()
 
 
 def test_wrong_files_end_with_a_line(tmp_path: Path, part: Path) -> None:

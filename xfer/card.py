@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xfer import checkpoint
-from xfer.errors import DataError
+from xfer.errors import DataError, XferError
 from xfer.run import Run
 
 
@@ -15,8 +15,9 @@ def export_run(folder: Path, out: Path) -> str:
     """Writes a finished run's backbone as .safetensors, under the names that the net has for them,
     and beside it a card, <out>.md: what it is, how it was trained, its scores, how to use it.
 
-    Returns: a line that says what was written. Raises: DataError for a run that is not finished,
-        and where nothing can be written.
+    Returns: a line that says what was written. Raises: DataError for a run that is not finished or
+        whose own fc6 or fc7 are compressed, and where nothing can be written; XferError where a
+        card is there already.
     """
     from xfer.backbones.files import digest, read_weights
 
@@ -30,6 +31,14 @@ def export_run(folder: Path, out: Path) -> str:
     }
     if not found:
         raise DataError(f"{run.weights_file}: no backbone in it")
+    if any(name.startswith("tail.") and name.endswith(".first.weight") for name in found):
+        raise DataError(
+            f"{folder}: its fc6, fc7 are compressed, no layers of the net any more",
+            "import the run that it was made from",
+        )
+    card = out.with_suffix(".md")
+    if card.exists():
+        raise XferError(f"{card} exists", "choose another name, or remove it first")
     model, result = run.read_json("model.json"), run.read_json("result.json")
     about = {
         "format": "pt", "source": f"xfer run {folder.name}", "backbone": str(model["backbone"]),
@@ -37,7 +46,6 @@ def export_run(folder: Path, out: Path) -> str:
         "source_sha256": digest(run.weights_file), "preprocess": json.dumps(model["preprocess"]),
     }  # fmt: skip
     checkpoint.save_weights(out, found, about)
-    card = out.with_suffix(".md")
     checkpoint.write_text(card, text(out, model, result, run.recipe().name, digest(out)))
     return f"{len(found)} tensors of {model['backbone']}; written to {out}, its card to {card}"
 
