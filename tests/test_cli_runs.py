@@ -112,6 +112,8 @@ def test_damaged_results_are_named(runs: Path) -> None:
     (runs / "a" / "result.json").write_text("{", encoding="utf-8")
     with pytest.raises(DataError, match=r"result\.json: damaged"):
         show_run(runs / "a")
+    first, *others = list_runs(runs)  # and the others are listed all the same
+    assert "result.json: damaged" in first["state"] and len(others) == 3
 
 
 def test_the_commands_print_tables_or_one_document(

@@ -45,10 +45,10 @@ def list_runs(folder: Path | str = "runs") -> list[dict[str, Any]]:
 
 def _row(path: Path) -> dict[str, Any]:
     try:
-        recipe = load_recipe(str(path / "recipe.toml"))
+        recipe, result = load_recipe(str(path / "recipe.toml")), _result(path)
     except XferError as error:
         return {"run": str(path), "state": f"damaged: {error.message}"}
-    result, events = _result(path), _events(path)
+    events = _events(path)
     row: dict[str, Any] = {
         "run": str(path),
         "task": recipe.task,
