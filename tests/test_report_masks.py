@@ -122,7 +122,7 @@ def test_predictions_of_masks_are_written_as_csv_table_and_pictures(tmp_path: Pa
             classes = CLASSES
 
     mask = make_mask((0, 2), size=SIZE)
-    names = ["x/a.jpg", "y/a.jpg", "a_mask.jpg"]
+    names = ["x/a.jpg", "y/a.jpg", "a_mask.jpg", "b_mask.jpg", "b.jpg"]
     items = tuple(MaskPrediction(n, mask, SIZE) for n in names)
     task: Any = Task()
     found = Predictions(task, items, tuple(Sample(n, picture()) for n in names))
@@ -132,8 +132,8 @@ def test_predictions_of_masks_are_written_as_csv_table_and_pictures(tmp_path: Pa
     }
     assert [row["id"] for row in found.to_table()] == names
     written = found.draw(tmp_path)
-    assert len(written) == 3
-    assert len(list(tmp_path.iterdir())) == 6, "no file is written over another"
+    assert len(written) == 5
+    assert len(list(tmp_path.iterdir())) == 10, "no file is written over another"
     with pytest.raises(XferError, match="COCO results are boxes"):
         found.to_coco()
 

@@ -227,7 +227,7 @@ class Predictions(Sequence[Any]):
             image = sample.image if isinstance(sample, Sample) else decode(sample)
             stem = name = Path(item.id).stem
             number = 1
-            while name in taken:
+            while name in taken or (masks and f"{name}_mask" in taken):
                 number += 1
                 name = f"{stem}-{number}"
             taken.add(name)
