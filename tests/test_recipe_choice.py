@@ -61,6 +61,9 @@ def test_data_is_not_opened_where_the_task_is_known(opened: list[dict[str, Any]]
     assert build_recipe("digits", "classification", say=lines.append).name == "classify/digits"
     assert build_recipe("", "", "classify/digits", say=lines.append).data.source == "digits"
     assert build_recipe("x/", settings={"task.name": "cls"}).task == "classify"
+    keys = {"task": "detect", "data.source": "digits"}  # as the last words of a command
+    last = build_recipe("x/", "cls", settings=keys)
+    assert (last.name, last.data.source) == ("detect/digits", "digits")
     assert opened == [] and lines == []
 
 

@@ -301,8 +301,8 @@ def build_recipe(
     """
     say = say or (lambda line: None)
     values = {_key(k): v for k, v in (settings or {}).items() if v is not None}
-    task = task or values.pop("task", "")
-    data = data or values.pop("data.source", "")
+    task = values.pop("task", "") or task  # keys come after flags
+    data = values.pop("data.source", "") or data
     if task:
         from xfer.task import canonical
 
