@@ -76,6 +76,9 @@ def test_results_are_scored_without_pictures(score: Eval, tmp_path: Path) -> Non
             assert picture.width > 300
     assert not score([entry()], "--out", str(out)) and score.code == 2
     assert "--overwrite" in score.err
+    (tmp_path / "classes.txt").write_text("of a data set\n")
+    assert not score([entry()], "--out", str(tmp_path), "--overwrite") and score.code == 2
+    assert (tmp_path / "classes.txt").read_text() == "of a data set\n"
     again = score([entry()], "--out", str(out), "--overwrite")
     assert json.loads((out / "result.json").read_text()) == again != found
 

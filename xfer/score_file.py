@@ -83,6 +83,8 @@ def check_out(out: Path, overwrite: bool) -> None:
         raise XferError(f"{out} is a run folder", "choose another --out")
     if (out / "result.json").exists() and not overwrite:
         raise XferError(f"{out} holds a result", "--overwrite, or choose another --out")
+    if (out / "classes.txt").exists() and not (out / "result.json").exists():
+        raise XferError(f"{out} holds another classes.txt", "choose another --out")
 
 
 def matched(found: CocoResults, truth: GroundTruth) -> tuple[FoundBoxes, list[str]]:
