@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from PIL import Image, ImageColor
 
 from xfer.report import boxes as drawing
+from xfer.report import boxes_overview
 from xfer.report.boxes import boxes_on, choose, colour_of
 from xfer.report.drawing import draw_prediction
 from xfer.types import BoxPrediction
@@ -110,6 +114,22 @@ def test_tags_stay_inside_and_hide_no_other(
 
 def test_colours_differ_for_many_classes() -> None:
     assert len({colour_of(c) for c in range(80)}) == 80
+
+
+def test_pictures_with_the_most_boxes_are_counted_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares: list[float] = []
+    plain = Axes.hist
+
+    def hist(ax: Axes, *words: Any, **named: Any) -> Any:
+        drawn = plain(ax, *words, **named)
+        shares.append(float(np.sum(drawn[0])))
+        return drawn
+
+    monkeypatch.setattr(Axes, "hist", hist)
+    for most in (0, 7, 100, 451):
+        axes = Figure().subplots()
+        boxes_overview._steps(axes, {"train": np.array([0.0, 1.0, most])}, "boxes", 0)
+    assert shares == pytest.approx([100] * 4)
 
 
 def test_a_drawing_is_a_png_file(tmp_path: Path) -> None:

@@ -78,7 +78,8 @@ def _steps(ax: Axes, values: Mapping[str, np.ndarray], label: str, base: int) ->
         ax.set_xscale("log", base=base)
         ax.xaxis.set_major_formatter("{x:g}")
     else:
-        bins = np.arange(low - 0.5, high + 1.5, max(1, round((high - low) / BINS)))
+        step = max(1, round((high - low) / BINS))
+        bins = np.arange(low - 0.5, high + 0.5 + step, step)  # up to beyond the largest
     for (name, own), colour in zip(values.items(), SERIES, strict=False):
         if len(own):
             weights = np.full(len(own), 100 / len(own))
