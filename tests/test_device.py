@@ -19,8 +19,10 @@ from xfer.types import Batch
 
 
 def test_an_unknown_device_is_an_error_with_the_choices() -> None:
-    with pytest.raises(XferError, match="cuda"):
-        device.find_device("gpu0")
+    for name in ("gpu0", "meta", "xpu"):
+        with pytest.raises(XferError, match=f"unknown device '{name}'") as caught:
+            device.find_device(name)
+        assert "cuda:N" in (caught.value.hint or "")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

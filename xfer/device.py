@@ -98,9 +98,9 @@ def find_device(name: str = "auto", local_rank: int = 0) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise XferError(
-            f"unknown device {name!r}", "choose auto, cpu, cuda, cuda:N or mps"
-        ) from None
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise XferError(f"unknown device {name!r}", "choose auto, cpu, cuda, cuda:N or mps")
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if not torch.cuda.is_available() or (device.index or 0) >= count:
