@@ -175,6 +175,8 @@ def test_wrong_words_and_files_end_with_a_line(
         ([], 2, "no features file"),
         (["--compare", "--data", "photos"], 2, "--backbones"),
         (["--compare", str(file)], 2, "makes its own features"),
+        (["--compare", "--repeats", "3"], 2, "makes its own features"),
+        ([str(file), "--repeats", "3"], 2, "--shots"),
     ]:
         assert main(["probe", *words, "--out", str(tmp_path / "p")]) == code
         shown = capsys.readouterr()

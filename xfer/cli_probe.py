@@ -10,6 +10,7 @@ import typer
 from xfer.errors import XferError
 from xfer.show import Show
 
+REPEATS = 10
 _KINDS = "logreg, linear-svm, ridge, knn, rbf-svm or lda"
 
 
@@ -52,7 +53,7 @@ def probe(
     ] = "",
     repeats: Annotated[
         int, typer.Option(metavar="N", min=2, help="draws for each of --shots")
-    ] = 10,
+    ] = REPEATS,
     cv: Annotated[
         int,
         typer.Option(
@@ -115,14 +116,16 @@ def probe(
         raise XferError(f"--cv {cv}: two folds at least", "--cv 5")
     given: dict[str, Any] = {"clf": clf, "out": out, "cv": cv, "seed": seed, "overwrite": overwrite}
     if compare:
-        if file or layer or shots:
+        if file or layer or shots or repeats != REPEATS:
             raise XferError(
-                "--compare makes its own features: no FILE, --layer or --shots",
+                "--compare makes its own features: no FILE, --layer, --shots or --repeats",
                 "xfer probe --compare --data SPEC --backbones B,B",
             )
         given |= {"weights": _words(weights), "pool": pool, "device": device}
         _compare(show, data, _words(backbones), layers, given)
         return
+    if repeats != REPEATS and not shots:
+        raise XferError("--repeats goes with --shots", "--shots 1,2,4,8,16")
     if not file:
         raise XferError("no features file given", "xfer probe FILE, or --compare --data SPEC")
     defaults = {"": [data, backbones], "auto": [layers, device], "grid2": [pool]}
