@@ -17,7 +17,7 @@ from torch import Tensor
 from xfer.data.box_transforms import BoxItem, BoxTransform, box_sizes
 from xfer.data.stack import stack_padded
 from xfer.errors import XferError
-from xfer.metrics.detection import DetectionAP, usual_primary
+from xfer.metrics.detection import PRIMARIES, DetectionAP, usual_primary
 from xfer.nn.box_head import box_losses
 from xfer.nn.detector import DetectorHead
 from xfer.nn.rpn import RPNRules
@@ -108,7 +108,7 @@ class Options:
     most_boxes: int = _o(100, "found boxes a picture, at most", min=1)
     primary: str = _o(
         "auto", "the score by which the best step is chosen; auto: voc_ap50_area for VOC's format, "
-        "voc_ap50_11pt for VOC 2007, else coco_ap",
+        "voc_ap50_11pt for VOC 2007, else coco_ap", choices=("auto", *PRIMARIES),
     )  # fmt: skip
 
 

@@ -68,8 +68,8 @@ class Options:
         "nets without", choices=("auto", "own", "fresh", "none"),
     )  # fmt: skip
     width: int = _o(
-        96, "channels of the decoder's deepest level, a half at the finest; of fcn's fresh layer "
-        "five times as many", min=16,
+        96, "channels of the decoder's two deepest levels, half as many at each finer one; of "
+        "fcn's fresh layer five times as many", min=16,
     )  # fmt: skip
     dropout: float = _o(0.1, "decoder: share of channels dropped before the scores", min=0, max=1)
     skip_scales: tuple[float, ...] = _o(

@@ -217,6 +217,7 @@ def test_a_shallow_level_leaves_the_layers_above_alone() -> None:
         ({"background_iou": [0.5, 0.1]}, "must not fall"),
         ({"regions": 0}, "at least 1"),
         ({"pool": "average"}, "must be one of max, align"),
+        ({"primary": "map"}, "must be one of auto, coco_ap, "),
     ],
 )
 def test_options_that_do_not_fit_are_told(values: dict[str, Any], told: str) -> None:

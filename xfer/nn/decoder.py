@@ -76,7 +76,7 @@ class Decoder(nn.Module):
         self.near = Layer(deep.channels, width, 3)
         self.wide = Layer(deep.channels, width, 3, 3)
         self.context = Context(deep.channels, width)
-        widths = [width] + [max(16, width // 2 ** max(0, k)) for k in range(len(specs) - 1)]
+        widths = [width] + [max(16, width // 2**k) for k in range(len(specs) - 1)]
         self.skips = nn.ModuleList(
             Layer(spec.channels, max(16, out // 2), 1)
             for spec, out in zip(specs[1:], widths[1:], strict=True)
