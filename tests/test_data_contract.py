@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from xfer.data.formats import EMBEDDED, ReadOptions
+from xfer.testing.mask_scenes import MaskScenes
+from xfer.testing.scenes import ShapeScenes
 from xfer.testing.source import SyntheticSource, check_source
 from xfer.types import Sample
 
@@ -75,6 +77,19 @@ def boxes(*rows: list[float]) -> np.ndarray:
 def test_what_does_not_hold_is_named(name: str, wrong: Callable[..., Any], said: str) -> None:
     with pytest.raises(AssertionError, match=said):
         check_source(Spoilt(name, wrong))
+
+
+@pytest.mark.parametrize(("kind", "part"), [(ShapeScenes, "boxes"), (MaskScenes, "mask")])
+def test_a_picture_without_what_its_kind_has_is_named(
+    kind: type[Any], part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = kind.__getitem__
+    monkeypatch.setattr(
+        kind, "__getitem__", lambda self, i: replace(whole(self, i), **{part: None})
+    )
+    monkeypatch.setattr(kind, "labels", lambda self: np.zeros((4, len(self.info.classes)), np.int8))
+    with pytest.raises(AssertionError, match=f"train-000: no {part}"):
+        check_source(kind(4))
 
 
 def test_first_rows_that_are_others_than_the_pictures_are_found() -> None:

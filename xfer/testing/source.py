@@ -92,7 +92,8 @@ def _check_sample(sample: Sample, i: int, source: Source, labels: NDArray) -> No
     assert image.size, f"{name}: the image has no pixels"
     if source.info.kind in ("detect", "segment"):
         wanted = sample.boxes if source.info.kind == "detect" else sample.mask
-        assert wanted is not None, f"{name}: no {'boxes' if sample.boxes is None else 'mask'}"
+        what = "boxes" if source.info.kind == "detect" else "mask"
+        assert wanted is not None, f"{name}: no {what}"
     elif labels.ndim == 2:
         same = sample.label is not None and np.array_equal(np.asarray(sample.label), labels[i])
         assert same, f"{name}: its label is not labels()[{i}]"
