@@ -350,6 +350,16 @@ def test_mirror_images_at_test_alone_are_warned_of(
     assert "mirror images" not in capfd.readouterr().err
 
 
+def test_a_warm_up_that_the_schedule_does_not_have_is_told(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("onecycle", "linear"):
+        recipe = changed(schedule={"name": name, "warmup": 1.0})
+        fit(recipe, tmp_path / "run", dry_run=True, verbosity=-1)
+        told = "schedule.warmup=1 counts for nothing" in capfd.readouterr().err
+        assert told == (name == "onecycle")
+
+
 def test_a_backbone_that_never_thaws_is_told(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

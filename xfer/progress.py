@@ -74,6 +74,11 @@ class Progress:
                 f"data.flip=false: training sees no mirror images, yet eval.tta={recipe.eval.tta} "
                 "scores with them; --set eval.tta=none"
             )
+        if recipe.schedule.name == "onecycle" and recipe.schedule.warmup:
+            self.warn(
+                f"schedule.warmup={recipe.schedule.warmup:g} counts for nothing: onecycle rises by "
+                "itself over the first 30 % of the run; --schedule cosine or linear warm up"
+            )
         if recipe.data.batch > len(bundle.splits["train"]):
             self.warn(
                 f"{len(bundle.splits['train'])} training pictures are fewer than a batch of "
@@ -163,9 +168,10 @@ class Progress:
         self._warned = True
         mean = math.fsum(self._recent) / len(self._recent)
         if mean > 0.98 * chance:
+            warmup = "" if job.recipe.schedule.name == "onecycle" else "a longer --warmup, "
             self.warn(
                 f"the loss is still at chance ({mean:.3f}, guessing gives {chance:.3f}) after "
-                f"{job.step} steps: try a longer --warmup, another --lr or --seed, "
+                f"{job.step} steps: try {warmup}another --lr or --seed, "
                 "backbone.init=bvlc, or a backbone with batch norm"
             )
 

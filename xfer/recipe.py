@@ -92,7 +92,7 @@ class ScheduleTable:
     name: str = _f(
         "cosine", "shape", choices=("cosine", "linear", "onecycle", "step", "plateau", "constant")
     )
-    warmup: float = _f(0.0, "linear warm-up, epochs", min=0)
+    warmup: float = _f(0.0, "linear warm-up, epochs; onecycle has its own", min=0)
     milestones: tuple[float, ...] = _f(
         (), "step: shares of the run after which the rate drops, 0..1", above=0, max=1
     )
