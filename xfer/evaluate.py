@@ -114,7 +114,7 @@ def open_split(recipe: Recipe, task: Task, data: str = "", split: str = "") -> t
     from xfer.job import open_recipe_data
 
     if data:
-        bundle = open_other(data, split, task, recipe.run.seed)
+        bundle = open_other(data, task, recipe.run.seed)
     else:
         # a probe reads what the task does that learns from such data
         kind = getattr(task, "data_kind", task.info.kind)
@@ -151,7 +151,7 @@ def eval_loader(
     )  # fmt: skip
 
 
-def open_other(data: str, split: str, task: Task, seed: int) -> Any:
+def open_other(data: str, task: Task, seed: int) -> Any:
     """Other pictures for a trained model: their classes, by name, must be the model's."""
     from xfer.data.open import open_data
 
