@@ -116,6 +116,7 @@ class Classify(Task):
         self.options = replace(options, head=self._choose_head(options.head), layer=self.layer)
         if self.options.head != "tail":
             backbone.tail = None  # its parameters would neither train nor be used
+        backbone.check_side(min((self.preprocess.size, *options.sides)), self.layer)
         width, self.grid = self._input_of_head()
         norm = [nn.LayerNorm(width)] if options.norm and self.options.head != "tail" else []
         last = nn.Linear(width, count)

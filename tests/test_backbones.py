@@ -15,7 +15,11 @@ import xfer
 from xfer.backbones.base import Backbone, SequentialBackbone
 from xfer.backbones.build import describe, names
 from xfer.backbones.table import layer_table
+from xfer.data.open import open_data
 from xfer.errors import XferError
+from xfer.job import build_task
+from xfer.recipe import override
+from xfer.recipe_file import load_recipe
 from xfer.testing import check_backbone
 from xfer.types import FeatureSpec, Preprocess
 
@@ -225,6 +229,23 @@ def test_a_backbone_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
         xfer.create_backbone("their_nets:tiny", widht=5)
     with pytest.raises(XferError, match="not an xfer Backbone"):
         xfer.create_backbone("their_nets:wrong")
+
+
+@pytest.mark.parametrize("values", [{"data.size": 32}, {"task.sides": [128, 32]}])
+def test_pictures_too_small_for_the_net_are_told_before_training(values: dict[str, Any]) -> None:
+    recipe = override(load_recipe("classify/digits"), values)
+    with pytest.raises(XferError, match="pictures of 32 px don't reach pool5") as caught:
+        build_task(recipe, open_data("digits", limit=4, check=False))
+    assert caught.value.hint == "the net's own size is 227 px"
+
+
+def test_layers_that_small_pictures_still_reach_are_given() -> None:
+    net = xfer.create_backbone("alexnet")
+    net.check_side(16, "conv1")
+    with pytest.raises(XferError, match="pictures of 16 px don't reach fc7"):
+        net.check_side(16, "fc7")
+    with pytest.raises(XferError, match="don't reach pool5"):
+        xfer.features("digits", backbone="alexnet", layer="pool5", weights="none", size=16)
 
 
 def test_check_backbone_finds_a_wrong_spec() -> None:

@@ -38,6 +38,8 @@ def test_a_net_is_shown_layer_by_layer(capsys: pytest.CaptureFixture[str]) -> No
     assert main(["models", "show", "alexnet", "--size", "128"]) == 0
     shown = capsys.readouterr().out
     assert "receptive field" in shown and "256 x 7 x 7" in shown
+    assert main(["models", "show", "alexnet", "--size", "8"]) == 2
+    assert "pictures of 8 px don't reach pool5 of alexnet" in capsys.readouterr().err
     assert main(["models", "show", "alexnett"]) == 2
     assert "alexnet" in capsys.readouterr().err
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +108,27 @@ class Backbone(nn.Module):
             if view.mixing != LOCAL:
                 mixed.add(name)
         self._specs, self._mixed = specs, frozenset(mixed)
+
+    def check_side(self, side: int, layer: str) -> None:
+        """Raises XferError unless pictures of this side, in pixels, reach a layer.
+
+        Small ones leave no cell of deep maps; some vision transformers have one size alone.
+        """
+        own, wrong = self.preprocess.size, (RuntimeError, AssertionError, ValueError)
+        if side == own:
+            return
+        with contextlib.suppress(*wrong):  # also what can't be run without data
+            trace(self, (side, side), (layer,))
+            return
+        try:
+            with torch.no_grad():
+                copy.deepcopy(self).eval()(torch.zeros(1, 3, side, side), want=(layer,))
+        except wrong as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise XferError(
+                f"pictures of {side} px don't reach {layer} of {self.name}: {reason}",
+                f"the net's own size is {own} px",
+            ) from None
 
     def forward(self, images: Tensor, want: str | Sequence[str] | None = None) -> dict[str, Tensor]:
         """The wanted layers, computed no further than the deepest.

@@ -37,8 +37,11 @@ def layer_table(backbone: Backbone, size: int | None = None) -> list[LayerRow]:
 
     Args:
         size: side of the input in pixels; None: what the weights were trained with.
+
+    Raises: XferError for a size that leaves no cell of the deepest map.
     """
     side = size or backbone.preprocess.size
+    backbone.check_side(side, backbone.last)
     numbers = {name: p.numel() for name, p in backbone.named_parameters()}
     stage_of = _stages_by_parameter(backbone)
     rows: list[LayerRow] = []

@@ -196,6 +196,7 @@ def load_net(choice: Choice, say: Callable[[str], None] | None = None) -> Featur
                 f"{choice.backbone} has no layer {layer!r}",
                 nearest(layer, net.layers, many=len(net.layers)),
             )
+        net.check_side(choice.size or net.preprocess.size, layer)
     report = load_weights(net, choice.weights, net=choice.backbone, say=say)
     _check_filled(net, choice, report)
     if all(layer in net.map_names for layer in choice.layers):
