@@ -151,6 +151,7 @@ class Detect(Task):
                     f"choose from {', '.join(backbone.specs)}",
                 )
         specs = sorted((backbone.specs[name] for name in levels), key=lambda spec: spec.stride)
+        backbone.check_side(self.preprocess.size, specs[-1].name)
         kind = self._choose_head(options.head, specs)
         self.options = replace(options, head=kind, levels=tuple(spec.name for spec in specs))
         self._stages = backbone.stages_to(specs[-1].name)

@@ -13,6 +13,7 @@ from tiny_nets import tiny
 
 from xfer import task as tasks
 from xfer.backbones.alexnet import alexnet
+from xfer.backbones.build import create_backbone
 from xfer.data.loader import Loader
 from xfer.data.source import Bundle
 from xfer.errors import XferError
@@ -223,6 +224,14 @@ def test_a_shallow_level_leaves_the_layers_above_alone() -> None:
 def test_options_that_do_not_fit_are_told(values: dict[str, Any], told: str) -> None:
     with pytest.raises(XferError, match=told):
         made(ShapeScenes(2), **values)
+
+
+def test_a_net_that_sees_one_size_alone_is_told() -> None:
+    plain, name = tasks.make_options(DETECT, {}), "timm:vit_tiny_patch16_224"
+    with pytest.raises(XferError, match="pictures of 480 px don't reach blocks") as caught:
+        DETECT(create_backbone(name), INFO, plain, DataTable())
+    assert "backbone.dynamic_img_size=true" in (caught.value.hint or "")
+    DETECT(create_backbone(name, dynamic_img_size=True), INFO, plain, DataTable())
 
 
 def test_views_that_the_task_does_not_offer_are_told() -> None:

@@ -125,9 +125,12 @@ class Backbone(nn.Module):
                 copy.deepcopy(self).eval()(torch.zeros(1, 3, side, side), want=(layer,))
         except wrong as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
+            more = ""
+            if self.name.startswith("timm:"):
+                more = "; some of timm's see others with backbone.dynamic_img_size=true"
             raise XferError(
                 f"pictures of {side} px don't reach {layer} of {self.name}: {reason}",
-                f"the net's own size is {own} px",
+                f"the net's own size is {own} px{more}",
             ) from None
 
     def forward(self, images: Tensor, want: str | Sequence[str] | None = None) -> dict[str, Tensor]:
