@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from box_files import coco_document, write_coco
 from torch import nn
 
 import xfer
@@ -98,6 +99,16 @@ def test_a_run_of_fp16_is_compressed_where_there_is_none(run: Path, tmp_path: Pa
     file.write_text(file.read_text().replace('precision = "fp32"', 'precision = "fp16"'))
     report = compress(tmp_path / "half", {"fc6": 4}, tmp_path / "thin")
     assert report["after"]["parameters"] < report["before"]["parameters"]
+
+
+def test_scores_on_other_data_say_so(run: Path, tmp_path: Path) -> None:
+    digits = [{"id": n + 1, "name": name} for n, name in enumerate("0123456789")]
+    boxes = [{**a, "category_id": 1} for a in coco_document()["annotations"]]
+    data = write_coco(tmp_path / "other", categories=digits, annotations=boxes)
+    compress(run, {"fc6": 4}, tmp_path / "thin", data=str(data), split="train")
+    result = json.loads((tmp_path / "thin" / "result.json").read_text())
+    assert result["data"] == str(data) and result["compressed"]["images"] == 4
+    assert json.loads((run / "result.json").read_text())["data"] == "digits"
 
 
 def test_what_is_in_the_way_stays(run: Path, tmp_path: Path) -> None:

@@ -94,6 +94,8 @@ def compress(
     key = "test_metrics" if role == "test" else "metrics"
     kept = {k: v for k, v in old.items() if k not in ("metrics", "test_metrics")}
     protocol = {**metric.protocol(), **view_protocol(after, tta)}
+    if data:
+        kept["data"] = data  # what the scores are of
     fresh.write_json(
         "result.json",
         {**kept, key: report["after"]["metrics"], "protocol": protocol, "compressed": report},
