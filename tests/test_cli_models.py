@@ -66,6 +66,16 @@ def test_a_file_is_turned_into_safetensors_as_it_is(tmp_path: Path, part: Path) 
     assert all(np.array_equal(after[name], before[name].numpy()) for name in before)
 
 
+def test_tensors_that_share_their_memory_are_written_each(tmp_path: Path) -> None:
+    row = torch.arange(6.0)
+    torch.save({"one": row, "tied": row, "half": row[3:]}, tmp_path / "tied.pth")
+    convert(tmp_path / "tied.pth", tmp_path / "tied.safetensors")
+    after = load_file(tmp_path / "tied.safetensors")
+    assert {k: v.tolist() for k, v in after.items()} == {
+        "one": [0, 1, 2, 3, 4, 5], "tied": [0, 1, 2, 3, 4, 5], "half": [3, 4, 5],
+    }  # fmt: skip
+
+
 def test_with_a_net_only_what_fits_is_written_under_its_names(tmp_path: Path, part: Path) -> None:
     out = tmp_path / "net.safetensors"
     line = convert(part, out, net="alexnet")

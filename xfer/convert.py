@@ -47,5 +47,6 @@ def convert(file: Path | str, out: Path, net: str = "") -> str:
         tensors = {k: v for k, v in backbone.state_dict().items() if k not in missing}
         about["backbone"] = net
         line = report.line()
-    save_weights(out, {k: v.contiguous() for k, v in tensors.items()}, about)
+    # cloned: safetensors takes no tensors that share their memory, as tied layers do
+    save_weights(out, {k: v.clone() for k, v in tensors.items()}, about)
     return f"{line}; written to {out}"
