@@ -68,7 +68,7 @@ def test_a_val_without_boxes_has_no_quantiles(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["detect", "classify"])
-def test_samples_are_drawn(tmp_path: Path, kind: str) -> None:
+def test_samples_are_drawn(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     if kind == "detect":
         write_coco(tmp_path / "data")
         names = {f"train-{i:04d}.png" for i in range(4)} | {"boxes.png"}
@@ -83,6 +83,9 @@ def test_samples_are_drawn(tmp_path: Path, kind: str) -> None:
         with Image.open(path) as image:
             colours = image.convert("RGB").getcolors(1 << 24)
             assert colours is not None and len(colours) > 5
+    file = out / next(iter(names))
+    assert main([*command[:4], str(file), "-q"]) == 3
+    assert "is a file, not a folder" in capsys.readouterr().err
 
 
 def test_a_task_and_a_folder_of_pictures_can_be_named(

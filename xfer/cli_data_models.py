@@ -10,6 +10,7 @@ import typer
 
 from xfer.cli_flags import command
 from xfer.errors import XferError, nearest
+from xfer.folders import check_folder
 from xfer.show import Show, plain_text
 
 data = typer.Typer(help="Data sets: what is there, and what is in one.", no_args_is_help=True)
@@ -76,6 +77,8 @@ def data_show(
     from xfer.data.open import open_data
     from xfer.data.open import show as describe
 
+    if draw is not None:
+        check_folder(draw)
     options = {key.partition(".")[2]: value for key, value in given.items()}
     if task:
         from xfer import task as tasks

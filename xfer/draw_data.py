@@ -1,4 +1,4 @@
-"""`xfer data show --draw`: some pictures of each split as they are labelled, and box statistics."""
+"""`xfer data show --draw`: some pictures of each split as they are labelled, box statistics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from xfer.data.box_stats import collect
 from xfer.data.source import Bundle, read
-from xfer.errors import DataError
+from xfer.folders import check_folder
 from xfer.types import Sample
 
 EACH = 12
@@ -20,15 +20,13 @@ def draw_data(bundle: Bundle, folder: Path) -> list[Path]:
     boxes.png with the sizes, shapes and classes of all; with masks: SPLIT-STEM.png each; else
     SPLIT.png, pictures with their labels.
 
-    Returns: the files. Raises: DataError for a folder that can't be made.
+    Returns: the files. Raises: DataError for a folder that can't be made or written into.
     """
     from xfer.report.boxes_overview import draw_boxes, overview
     from xfer.report.masks import draw_mask
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{folder}: {error.strerror}") from None
+    check_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     files: list[Path] = []
     for role, source in bundle.splits.items():
         places = np.unique(np.linspace(0, len(source) - 1, min(EACH, len(source))).astype(int))
