@@ -19,7 +19,9 @@ from xfer.recipe import FIELDS, FLAGS, Recipe, checked, differences, flatten, ov
         ("schedule.epochs", True, "schedule.epochs must be a number, got True"),
         ("schedule.epochs", float("inf"), "schedule.epochs must be a finite number, got inf"),
         ("optim.lr", float("nan"), "optim.lr must be a finite number, got nan"),
-        ("optim.momentum", 1.5, "optim.momentum must be at most 1, got 1.5"),
+        ("optim.momentum", 1.5, "optim.momentum must be below 1, got 1.5"),
+        ("optim.ema", 1, "optim.ema must be below 1, got 1"),  # it would never move
+        ("run.seed", 2**63, "run.seed must be at most"),  # more than torch takes
         ("data.batch", 0, "data.batch must be at least 1, got 0"),
         ("data.batch", 1.0, "data.batch must be a whole number, got 1.0"),
         ("data.batch", False, "data.batch must be a whole number, got False"),

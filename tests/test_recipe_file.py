@@ -31,10 +31,11 @@ def values_of(key: str) -> st.SearchStrategy[Any]:
     field = FIELDS[key]
     rules = field.metadata
     low = rules.get("min", rules.get("above"))
-    high = rules.get("max")
+    high = rules.get("max", rules.get("below"))
     numbers = st.floats(
-        low, high, allow_nan=False, allow_infinity=False, exclude_min="above" in rules
-    )
+        low, high, allow_nan=False, allow_infinity=False, exclude_min="above" in rules,
+        exclude_max="below" in rules,
+    )  # fmt: skip
     kinds: dict[str, st.SearchStrategy[Any]] = {
         "str": st.sampled_from(rules["choices"]) if "choices" in rules else TEXT,
         "int": st.integers(low, 2**62),

@@ -171,6 +171,7 @@ def test_convolutions_without_fc_weights_get_a_small_fresh_layer() -> None:
     ("alexnet", {"head": "fcn16s", "levels": ("pool5",)}, "reads 2 maps, task.levels names 1"),
     ("timm:resnet18", {"dilate": 8}, "still has maps of stride 32"),
     ("timm:resnet10t", {"dilate": 8}, "can't be dilated"),
+    ("alexnet", {"dilate": 3}, "no power of two"),
     ("timm:vit_tiny_patch16_224", {"head": "fcn16s"}, "no map of stride 8"),
     ("alexnet", {"normalise": False, "hard_pixels": 0.5}, "chooses among pixels for a mean"),
     ("alexnet", {"tail": "fresh"}, "the decoder reads maps"),

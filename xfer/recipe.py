@@ -16,8 +16,9 @@ from xfer.errors import XferError, nearest
 
 
 def _f(default: Any, help: str, **rules: Any) -> Any:
-    """A field with its help text and the rules its value must keep: min, max, above, choices,
-    rising (a list's numbers do not fall), number (a text that may be given as a whole number)."""
+    """A field with its help text and the rules its value must keep: min, max, above, below,
+    choices, rising (a list's numbers do not fall), number (a text that may be given as a whole
+    number)."""
     return field(default=default, metadata={"help": help, **rules})
 
 
@@ -68,7 +69,7 @@ class OptimTable:
         0, "the batch that lr is meant for: it grows in proportion; 0: lr as it is", min=0
     )
     head_scale: float = _f(10.0, "rate of the new head, times lr", above=0)
-    momentum: float = _f(0.9, "momentum of SGD", min=0, max=1)
+    momentum: float = _f(0.9, "momentum of SGD", min=0, below=1)
     weight_decay: float = _f(0.05, "weight decay; biases and norms are left out", min=0)
     decay_all: bool = _f(False, "decay biases and norms as well")
     bias_scale: float = _f(
@@ -79,7 +80,7 @@ class OptimTable:
     freeze_epochs: float = _f(0, "train the head alone for this long first, epochs", min=0)
     clip: float = _f(0.0, "clip the gradient's norm; 0: don't", min=0)
     accumulate: int = _f(1, "split each batch into this many passes", min=1)
-    ema: float = _f(0.0, "decay of the moving average of the weights; 0: none", min=0, max=1)
+    ema: float = _f(0.0, "decay of the moving average of the weights; 0: none", min=0, below=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ class EvalTable:
 class RunTable:
     """[run]: the machine, and what is kept."""
 
-    seed: int = _f(0, "seeds weights, order and augmentation", min=0)
+    seed: int = _f(0, "seeds weights, order and augmentation", min=0, max=2**63 - 1)
     device: str = _f("auto", "auto, cpu, cuda, cuda:N, mps")
     precision: str = _f("auto", "arithmetic", choices=("auto", "fp32", "bf16", "fp16"))
     sync_bn: bool = _f(False, "batch norms see the pictures of all processes; on GPUs alone")
@@ -187,7 +188,7 @@ def checked(where: str, value: Any, field: Field[Any]) -> Any:
     Args:
         where: the key, as messages name it.
         field: its annotation is str, int, float, bool or a tuple of one of these, its metadata
-            the rules: min, max, above, choices, rising.
+            the rules: min, max, above, below, choices, rising.
 
     Raises: XferError that names the key, the rule and the value.
     """
@@ -224,6 +225,8 @@ def _scalar(where: str, value: Any, kind: str, rules: Mapping[str, Any]) -> Any:
         raise XferError(f"{where} must be a finite number, got {value}")
     if "above" in rules and not value > rules["above"]:
         raise XferError(f"{where} must be above {rules['above']}, got {value:g}")
+    if "below" in rules and not value < rules["below"]:
+        raise XferError(f"{where} must be below {rules['below']}, got {value:g}")
     if "min" in rules and not value >= rules["min"]:
         raise XferError(f"{where} must be at least {rules['min']:g}, got {value:g}")
     if "max" in rules and not value <= rules["max"]:

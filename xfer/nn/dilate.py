@@ -55,7 +55,10 @@ def dilate(
 
 
 def dilate_backbone(backbone: Any, stride: int) -> None:
-    """`dilate` for a Backbone. Raises XferError as well where a map stays coarser."""
+    """`dilate` for a Backbone. Raises XferError as well where a map stays coarser,
+    and for a stride that is no power of two."""
+    if stride & (stride - 1):
+        raise XferError(f"task.dilate={stride} is no power of two", "task.dilate=8 or 16")
     last, side = (backbone.last,), backbone.preprocess.size
     dilate(backbone, lambda images: backbone(images, want=last), side, stride, backbone.name)
     coarsest = max(spec.stride for spec in backbone.specs.values())
