@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,18 +20,19 @@ from xfer.errors import DataError
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`; what was written there is synced and takes its place.
 
-    When the body raises, or the process dies, the old file is untouched. Raises DataError where
-    the disk is full or the folder can't be written.
+    When the body raises, or the process dies, the old file is untouched. Who may read the new one
+    is up to the umask, as of any file. Raises DataError where the disk is full, OSError where the
+    folder can't be written into.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary.touch(exist_ok=False)
+    mode = temporary.stat().st_mode
     try:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
+        temporary.chmod(mode)  # safetensors makes a file of its own, for its owner alone
         temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
