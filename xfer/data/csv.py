@@ -2,13 +2,16 @@
 
     path,label                 files relative to the table, or absolute
     id,label                   as Kaggle gives them: with or without extension, the files beside the
-                               table, in a folder of its name, in images/ or in train/
+                               table, in a folder of its name, in images/ or in train/; else in any
+                               folder beside it
     path,labels                several a picture, between blanks, commas, semicolons or bars
     path,cat,dog,bird          a column a class, 0 or 1 (-1: not judged)
-    ... and a column `split`   train, val, test, or any names
+    ... and a column `split`   train, val, test, or any names; fastai's `is_valid`, True or False
 
-A folder with train.csv, val.csv, test.csv is three splits; with a single table, that one. Ids keep
-their leading zeros. Any of , ; tab | may part the columns; a byte order mark is no part of a name.
+A folder with train.csv, val.csv, test.csv is three splits, as is one with a table in each of
+train/, valid/, test/; with a single table, that one. A submission to Kaggle is no table, and a test
+table may have no labels. Ids keep their leading zeros. Any of , ; tab | may part the columns; a
+byte order mark is no part of a name.
 """
 
 from __future__ import annotations
@@ -19,23 +22,27 @@ from typing import ClassVar
 
 import numpy as np
 
-from xfer.data.csv_labels import Labels, read_labels
+from xfer.data.csv_labels import YES_NO, Labels, read_labels
 from xfer.data.csv_table import Table, read_table
 from xfer.data.files import FileSource
-from xfer.data.formats import FORMATS, WHOLE, Reading, ReadOptions, role_of
+from xfer.data.formats import FORMATS, WHOLE, Reading, ReadOptions, role_of, role_word
 from xfer.data.imagenet_trees import find_tree
 from xfer.data.locate import Locator
 from xfer.data.source import subset
-from xfer.data.walk import is_junk, listing, readable
+from xfer.data.walk import is_junk, is_picture, listing, readable, subfolders
 from xfer.errors import DataError, XferError
 from xfer.types import DataInfo, Kind
 
 SUFFIXES = (".csv", ".tsv")
 PATHS = (
     "path", "file", "filename", "file_name", "filepath", "file_path", "image", "img", "image_path",
-    "image_name", "image_id", "imageid", "img_id", "id", "name", "photo", "picture",
+    "image_name", "image_id", "imageid", "img_id", "id", "name", "photo", "picture", "fname",
+    "filepaths",
 )  # fmt: skip
-SPLITS = ("split", "set", "subset", "partition")
+SPLITS = ("split", "set", "subset", "partition", "data set")
+IS_VAL = ("is_valid", "is_val")
+# columns of a table that says what the colours and values of masks mean
+COLOURS = (("r", "g", "b"), ("pixel value",))
 PROBED = 50
 NAMED = 10
 
@@ -52,10 +59,9 @@ class Csv:
         if path.is_dir() and find_tree(path) is not None:
             return None  # a table beside folders by WordNet id: Imagenette's noisy labels
         tables = _tables(path)
-        for file in tables.values():
+        for name, file in tables.items():
             try:
-                table = read_table(file)
-                column = _path_column(table, Locator(file))
+                column = _placed(_table(file, name), name, wide=False)[0]
             except DataError:
                 if path.is_file():
                     raise
@@ -79,41 +85,114 @@ def _tables(path: Path) -> dict[str, Path]:
     """Split name -> table."""
     if path.is_file():
         return {WHOLE: path} if path.suffix.casefold() in SUFFIXES else {}
-    files = [Path(e.path) for e in listing(path) if not is_junk(e.name)]
-    files = [f for f in files if f.suffix.casefold() in SUFFIXES and f.is_file()]
+    files = _inside(path)
     splits = {f.stem: f for f in files if role_of(f.stem)}
     if splits:
         return splits
-    return {WHOLE: files[0]} if len(files) == 1 else {}
+    if len(files) == 1:
+        return {WHOLE: files[0]}
+    words = [(word, f) for f in files if (word := role_word(f.stem))]
+    if not files:  # Roboflow's train/_classes.csv
+        words = [(f.name, own[0]) for f in subfolders(path)
+                 if role_of(f.name) and len(own := _inside(f)) == 1]  # fmt: skip
+    return dict(words) if len({word for word, _ in words}) == len(words) else {}
+
+
+def _inside(folder: Path) -> list[Path]:
+    """The tables of a folder, but what is to be sent to Kaggle."""
+    files = [Path(e.path) for e in listing(folder) if not is_junk(e.name)]
+    files = [f for f in files if f.suffix.casefold() in SUFFIXES and f.is_file()]
+    return [f for f in files if "submission" not in f.stem.casefold()]
+
+
+def passed_by(folder: Path) -> list[str]:
+    """Lines on the tables of a folder that is read as something else."""
+    return [
+        f"{f.name} is not read: csv:{f} reads it, or says why it can't be" for f in _inside(folder)
+    ]
+
+
+def _table(file: Path, name: str) -> Table:
+    """A split's table: that of a test split may hold ids alone."""
+    return read_table(file, 1 if role_of(name) == "test" else 2)
+
+
+def _placed(table: Table, name: str, wide: bool) -> tuple[int | None, Locator]:
+    """The column that names pictures, None where there is none, and who finds these.
+
+    Args: wide: look into every folder beside the table as well, not only where it is the only one.
+
+    Raises: DataError where two of these hold a picture of the same name.
+    """
+    file = table.file
+    own = [n for n in (file.stem, name) if n != WHOLE]
+    near = ["", *own, *(f"{n}_images" for n in own), "images"]
+    # a picture that is not in test/ must not be taken from train/
+    if role_of(name) in (None, "train") or not any((file.parent / n).is_dir() for n in near[1:-1]):
+        near += ["train", "train_images"]
+    locator = Locator(file, near)
+    column = _path_column(table, locator)
+    beside = [f.name for f in subfolders(file.parent)]
+    if column is not None or not (wide or len(beside) == 1):
+        return column, locator
+    locator = Locator(file, [*near, *beside])
+    column = _path_column(table, locator)
+    each = {f: Locator(file, [f]) for f in beside}
+    for cell in [] if column is None else [row[column] for row in table.rows[:PROBED]]:
+        found = [f for f, own in each.items() if own.find(cell) is not None]
+        if len(found) > 1:
+            raise DataError(f"{file}: {cell!r} is in {found[0]}/ and in {found[1]}/",
+                            "write the folders into the table")  # fmt: skip
+    return column, locator
 
 
 def _path_column(table: Table, locator: Locator) -> int | None:
-    """The column whose cells are pictures that exist: the fullest; of equals, by its name."""
-    probe = table.rows[:PROBED]
-    hits = [
-        sum(locator.find(row[k]) is not None for row in probe) for k in range(len(table.header))
-    ]
-    best = max(hits, default=0)
-    if best == 0:
+    """The column whose cells are pictures that exist: the fullest; of equals, by its name. Where
+    there is none, the folders that all names begin with are left out one by one."""
+    heads = [h.casefold() for h in table.header]
+    if any(set(names) <= set(heads) for names in COLOURS):
         return None
-    full = [k for k, n in enumerate(hits) if n == best]
-    called = [k for k in full if table.header[k].casefold() in PATHS]
-    return (called or full)[0]
+    probe = table.rows[:PROBED]
+    longest = max((len(Path(c.replace("\\", "/")).parts) for row in probe for c in row
+                   if is_picture(c)), default=1)  # fmt: skip
+    for locator.drop in range(longest):
+        hits = [
+            sum(locator.find(row[k]) is not None for row in probe if not locator.drop
+                or is_picture(row[k]))
+            for k in range(len(heads))
+        ]  # fmt: skip
+        best = max(hits, default=0)
+        if best:
+            full = [k for k, n in enumerate(hits) if n == best]
+            return ([k for k in full if heads[k] in PATHS] or full)[0]
+    locator.drop = 0
+    return None
+
+
+def _split_column(table: Table) -> tuple[int | None, list[str]]:
+    """The column that tells each row's split, and what it tells; None where there is none."""
+    for k, head in enumerate(table.header):
+        cells = [row[k] for row in table.rows]
+        if head.casefold() in SPLITS:
+            return k, cells
+        told = [YES_NO.get(cell.casefold(), -1) for cell in cells]
+        if head.casefold() in IS_VAL and min(told, default=-1) >= 0:
+            return k, ["val" if yes else "train" for yes in told]
+    return None, []
 
 
 def _read(file: Path, name: str, reading: Reading, skip_bad: bool) -> None:
     """Reads one table into the reading's parts."""
-    table = read_table(file)
-    locator = Locator(file)
+    table = _table(file, name)
     if not table.rows:
         raise DataError(f"{file}: no rows")
-    column = _path_column(table, locator)
+    column, locator = _placed(table, name, wide=True)
     if column is None:
         names = [k for k, h in enumerate(table.header) if h.casefold() in PATHS]
         example = table.rows[0][names[0] if names else 0]
         raise DataError(f"{file}: no column names pictures that exist ({example!r} is not found)",
                         f"looked in {locator.places()}")  # fmt: skip
-    split = next((k for k, h in enumerate(table.header) if h.casefold() in SPLITS), None)
+    split, told = _split_column(table)
     found = [locator.find(row[column]) for row in table.rows]
     lost = [
         (row[column], "no such picture") for row, f in zip(table.rows, found, strict=True) if not f
@@ -145,7 +224,7 @@ def _read(file: Path, name: str, reading: Reading, skip_bad: bool) -> None:
             f"{file}: a column {table.header[split]!r} in a table that is a split itself",
             f"give the table alone: csv:{file}",
         )
-    named = np.array([table.rows[rows[k]][split] for k in keep], dtype=object)
+    named = np.array([told[rows[k]] for k in keep], dtype=object)
     if (empty := int((named == "").sum())) > 0:
         raise DataError(f"{file}: {empty} rows with nothing in {table.header[split]!r}")
     for value in dict.fromkeys(named):

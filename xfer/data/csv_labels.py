@@ -16,6 +16,7 @@ ONE = ("label", "class", "category", "class_name", "label_name", "class_id", "la
 SEVERAL = ("labels", "classes", "tags", "categories", "targets")
 EITHER = ("target", "species", "breed", "y", "wnid")
 SEPARATORS = {"|": "bars", ";": "semicolons", ",": "commas", " ": "blanks"}
+REPEATED = 3
 YES_NO = {"1": 1, "1.0": 1, "true": 1, "0": 0, "0.0": 0, "false": 0, "-1": -1, "": -1}
 
 
@@ -47,8 +48,10 @@ def read_labels(table: Table, columns: Sequence[int], rows: Sequence[int]) -> La
     names = {k: table.header[k].casefold() for k in columns}
     for known in (ONE, SEVERAL, EITHER):
         called = [k for k in columns if names[k] in known]
-        if len(called) == 1:
-            return _one_column(table, called[0], rows)
+        if called and all(_say_the_same(table, called[0], k, rows) for k in called[1:]):
+            # class_id and class_name: the words are the names
+            words = [k for k in called if not all(table.rows[r][k].isdigit() for r in rows)]
+            return _one_column(table, (words or called)[0], rows)
         if called:
             raise _ambiguous(table, called)
     if len(columns) == 1 and not _is_yes_no(table, columns[0]):
@@ -58,6 +61,12 @@ def read_labels(table: Table, columns: Sequence[int], rows: Sequence[int]) -> La
     if len(columns) == 1:
         return _one_column(table, columns[0], rows)
     raise _ambiguous(table, columns)
+
+
+def _say_the_same(table: Table, one: int, other: int, rows: Sequence[int]) -> bool:
+    """Whether two columns tell the same classes apart, whatever they call them."""
+    pairs = {(table.rows[r][one], table.rows[r][other]) for r in rows}
+    return len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
 
 
 def _ambiguous(table: Table, columns: Sequence[int]) -> XferError:
@@ -120,7 +129,8 @@ def _separator(table: Table, column: int, cells: Sequence[str]) -> str | None:
 
     Bars, semicolons and commas are hardly ever part of a class's name. Blanks are: they part labels
     where the column's name is a plural, or where the words of the cells are fewer than the cells
-    and come in varying numbers, as labels do and names don't.
+    and come in varying numbers, as labels do and names don't. A plural is no proof where the same
+    few cells come again and again, as class names do.
     """
     name = table.header[column].casefold()
     for mark in ("|", ";", ","):
@@ -129,15 +139,20 @@ def _separator(table: Table, column: int, cells: Sequence[str]) -> str | None:
     split = [cell.split() for cell in cells]
     if not any(len(words) > 1 for words in split):
         return " " if name in SEVERAL else None
+    distinct = len(set(cells))
+    few = len({w for words in split for w in words}) < distinct
     if name in SEVERAL:
-        return " "
-    if len({w for words in split for w in words}) >= len(set(cells)):
+        if few or len(cells) < REPEATED * distinct:
+            return " "
+    elif not few:
         return None
-    if len({len(words) for words in split}) > 1:
+    elif len({len(words) for words in split}) > 1:
         return " "
     if name in ONE:
         return None
+    some = next(cell for cell, words in zip(cells, split, strict=True) if len(words) > 1)
     raise XferError(
-        f"{table.file}: are {cells[0]!r} in column {table.header[column]!r} one label or several?",
-        "call the column `label` for one a picture, `labels` for several",
+        f"{table.file}: are {some!r} in column {table.header[column]!r} one label or several?",
+        "call the column `label` for one a picture, "
+        + ("or write a;b for several" if name in SEVERAL else "`labels` for several"),
     )

@@ -32,20 +32,21 @@ class Table:
     rows: list[list[str]]
 
 
-def read_table(file: Path) -> Table:
-    """Reads a csv or tsv file. Raises DataError for what is no table of text."""
+def read_table(file: Path, least: int = 2) -> Table:
+    """Reads a csv or tsv file. Raises DataError for what is no table of text, or has fewer than
+    `least` columns."""
     try:
         data = file.read_bytes()
     except OSError as error:
         raise DataError(f"{file}: {error.strerror}") from None
-    return parse_table(file, data)
+    return parse_table(file, data, least)
 
 
-def parse_table(file: Path, data: bytes) -> Table:
+def parse_table(file: Path, data: bytes, least: int = 2) -> Table:
     """The bytes of a csv file as a table; `file` is named in messages.
 
-    Raises DataError where the bytes are no text, where there are fewer than two columns, or where
-    a row has other columns than the header.
+    Raises DataError where the bytes are no text, where there are fewer than `least` columns, or
+    where a row has other columns than the header.
     """
     encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8")
     try:
@@ -58,7 +59,7 @@ def parse_table(file: Path, data: bytes) -> Table:
         raise DataError(f"{file}: not a table of text")
     lines = _split(file, text, _delimiter(text))
     width = len(lines[0][1])
-    if width < 2:
+    if width < least:
         raise DataError(f"{file}: one column only", "a table needs pictures and labels: path,label")
     for number, cells in lines:
         if len(cells) != width:

@@ -2,18 +2,30 @@
 
 The class of a picture is the first folder below the top or the split; folders inside it are
 looked into as well. Classes are numbered by code point, as torchvision's ImageFolder does
-(1, 10, 2; timm sorts 1, 2, 10). Folders without a picture are no classes.
+(1, 10, 2; timm sorts 1, 2, 10). Folders without a picture are no classes. A split that holds
+nothing but a folder of its own name, train/train/, is that folder.
 """
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
+from xfer.data.csv import passed_by
 from xfer.data.files import FileSource
-from xfer.data.formats import FORMATS, WHOLE, Reading, ReadOptions, is_plain, role_of, split_folders
+from xfer.data.formats import (
+    FORMATS,
+    WHOLE,
+    Reading,
+    ReadOptions,
+    is_plain,
+    role_of,
+    role_word,
+    split_folders,
+)
 from xfer.data.imagenet_trees import find_tree
 from xfer.data.source import Source
 from xfer.data.walk import (
@@ -60,7 +72,24 @@ class Folder:
             if not sorted_in:
                 return None
             return f"class folders in {', '.join(f'{name}/' for name in sorted_in)}"
-        return "class folders" if not is_plain(folders) and _has_class(path) else None
+        full = _full(folders)
+        if not full or is_plain(folders) or _within(full) or _like_splits(folders):
+            return None
+        # the pictures of a table beside them
+        return None if len(full) == 1 and passed_by(path) else "class folders"
+
+    def almost(self, path: Path) -> DataError | None:
+        folders = subfolders(path)
+        if any(f.name.casefold() in OTHER_LAYOUTS for f in folders):
+            return None
+        if (inner := _within(_full(folders))) is not None:
+            return DataError(f"{path}: the data lie in {inner.name}/", f"give {inner}")
+        if named := _like_splits(folders):
+            told = " ".join(f"--{role} {name}" for role, name in named.items())
+            what = ", ".join(f"{f.name}/" for f in folders)
+            return DataError(f"{path}: are {what} splits or classes?",
+                             f"splits: {told}; classes: folder:{path}")  # fmt: skip
+        return None
 
     def load(self, path: Path, options: ReadOptions) -> Reading:
         folders = subfolders(path)
@@ -75,6 +104,7 @@ class Folder:
                 parts[name] = part
         if splits and (rest := [f.name for f in folders if f not in splits and has_picture(f)]):
             notes.append(f"folders that are no split are left out: {', '.join(rest)}")
+        notes += passed_by(path)
         if not parts:
             raise DataError(f"{path}: no pictures in it", "one folder a class, or train/ and val/")
         return Reading(parts, [*notes, *found.notes()])
@@ -84,12 +114,48 @@ def _has_class(top: Path) -> bool:
     return any(has_picture(folder) for folder in subfolders(top))
 
 
+def _full(folders: list[Path]) -> list[Path]:
+    """The first two folders that hold pictures: whether there is one, or more."""
+    return list(itertools.islice(filter(has_picture, folders), 2))
+
+
+def _within(full: list[Path]) -> Path | None:
+    """The only folder with pictures, where it is no class: it holds folders with pictures, and no
+    pictures itself."""
+    if len(full) != 1 or has_picture(full[0], deep=False):
+        return None
+    return full[0] if _has_class(full[0]) else None
+
+
+def _like_splits(folders: list[Path]) -> dict[str, str]:
+    """Role -> folder, of folders of classes with a word for a split in their names, seg_train and
+    seg_test; empty unless there are one for training and another."""
+    found: dict[str, str] = {}
+    for folder in folders:
+        word = role_word(folder.name)
+        role = None if word is None else role_of(word)
+        if role is not None and _has_class(folder):
+            found.setdefault(role, folder.name)
+    known = {role: found[role] for role in ("train", "val", "test") if role in found}
+    return known if "train" in known and len(known) > 1 else {}
+
+
+def _unwrapped(split: Path) -> Path:
+    """The split itself, or the folder of its name that is all it holds."""
+    inside = subfolders(split)
+    if len(inside) == 1 and inside[0].name.casefold() == split.name.casefold():
+        return split if has_picture(split, deep=False) else inside[0]
+    return split
+
+
 def _read(root: Path, top: Path, name: str, found: Found, notes: list[str]) -> Source | None:
     """The pictures of one split; None where there are none."""
     files: list[Path] = []
     labels: list[int] = []
     classes: list[str] = []
     empty: list[str] = []
+    where = top.name if name != WHOLE else root.name
+    top = top if name == WHOLE else _unwrapped(top)
     for folder in subfolders(top):
         inside = walk(folder, Found(junk=found.junk, others=found.others)).pictures
         if not inside:
@@ -99,7 +165,6 @@ def _read(root: Path, top: Path, name: str, found: Found, notes: list[str]) -> S
         classes.append(readable(folder.name))
         files += inside
     loose = [Path(e.path) for e in listing(top) if is_picture(e.name) and not is_junk(e.name)]
-    where = top.name if name != WHOLE else root.name
     if empty:
         notes.append(f"{where}: folders without a picture are no classes: {', '.join(empty)}")
     if not classes and loose:

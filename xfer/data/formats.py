@@ -104,12 +104,20 @@ PLAIN = frozenset(("images", "imgs", "img", "jpegs", "jpg", "pictures", "pics", 
 FORMATS: Registry[type[Format]] = Registry("data format", "xfer.data")
 EMBEDDED: Registry[type[Embedded]] = Registry("data set", "xfer.data")
 
-_YEAR = re.compile(r"[-_ ]?(19|20)\d\d$")
+_REST = re.compile(r"[-_ ]?((19|20)\d\d|set|data)$")
 
 
 def role_of(name: str) -> str | None:
-    """The role that a split's name stands for: validation is val, train2017 is train."""
-    return ROLES.get(_YEAR.sub("", name.casefold()))
+    """The role that a split's name stands for: validation is val, train2017 and training_set are
+    train."""
+    return ROLES.get(_REST.sub("", name.casefold()))
+
+
+def role_word(name: str) -> str | None:
+    """The one word of a name that is called like a split: train in train_labels; None for none, or
+    for several."""
+    words = [word for word in re.findall(r"[A-Za-z]+", name) if role_of(word)]
+    return words[0] if len(words) == 1 else None
 
 
 def choose_kind(kinds: Sequence[str], wanted: Sequence[str]) -> str | None:

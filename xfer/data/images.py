@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from xfer.data.csv import passed_by
 from xfer.data.files import FileSource
 from xfer.data.formats import FORMATS, WHOLE, Reading, ReadOptions, is_plain, role_of, split_folders
 from xfer.data.source import Source
@@ -50,4 +51,4 @@ class Images:
             parts[name] = FileSource(info, root, files, np.full(len(files), -1, np.int64))
         if not parts:
             raise DataError(f"{path}: no pictures in it")
-        return Reading(parts, found.notes())
+        return Reading(parts, [*passed_by(root), *found.notes()])

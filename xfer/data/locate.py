@@ -18,14 +18,16 @@ class Locator:
 
     Args:
         table: the table's file.
-        folders: where to look, in this order, from the table's folder or absolute; default: the
-            table's own, one of the table's name, images/, train/. Of those that exist.
+        folders: where to look, in this order, from the table's folder or absolute. Of those that
+            exist.
+
+    drop | folders that are left out at the beginning of each name: a table that was written
+         | elsewhere names the way there
     """
 
-    def __init__(self, table: Path, folders: Sequence[str | Path] | None = None) -> None:
-        self.root = table.parent
-        near = ("", table.stem, f"{table.stem}_images", "images", "train", "train_images")
-        places = [os.fspath(f) for f in (near if folders is None else folders)]
+    def __init__(self, table: Path, folders: Sequence[str | Path]) -> None:
+        self.root, self.drop = table.parent, 0
+        places = [os.fspath(f) for f in folders]
         self.folders = [f for f in dict.fromkeys(places) if (self.root / f).is_dir()]
         self._names: dict[str, dict[str, list[str]]] = {}
         self._below: dict[str, list[Path]] | None = None
@@ -60,7 +62,7 @@ class Locator:
         if not cell or "\0" in cell:
             return None
         for text in dict.fromkeys((cell, cell.replace("\\", "/"))):
-            path = Path(text)
+            path = Path(*Path(text).parts[self.drop :])
             for folder in ("",) if path.is_absolute() else self.folders:
                 found = self._in(Path(folder) / path.parent, path.name)
                 if found is not None:
@@ -68,6 +70,8 @@ class Locator:
         return None
 
     def _in(self, folder: Path, name: str) -> Path | None:
+        if not name:  # all of it was left out
+            return None
         names = self._listed(folder)
         for key in (name, nfc(name), nfc(name).casefold()):
             found = names.get(key, [])

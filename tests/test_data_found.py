@@ -1,0 +1,181 @@
+"""Sets as people have them: what is read out of folders and tables, and what is asked or refused
+rather than guessed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pictures import write_folder, write_picture
+
+from xfer.data.open import open_data
+from xfer.errors import DataError, XferError
+
+
+def sizes(bundle: Any) -> dict[str, int]:
+    return {role: len(source) for role, source in bundle.splits.items()}
+
+
+def write_table(file: Path, header: str, rows: dict[str, str]) -> Path:
+    """A table with a row a picture: what is called so, and the rest of the row."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f"{name},{rest}" if rest else name for name, rest in rows.items()]
+    file.write_text("\n".join([header, *lines]) + "\n")
+    return file
+
+
+LABELS = {f"{k:02d}": "cat" if k % 2 else "dog" for k in range(10)}
+
+
+def write_pictures(folder: Path, names: Any = LABELS) -> None:
+    for k, name in enumerate(names):
+        write_picture(folder / f"{name}.jpg", seed=k)
+
+
+@pytest.mark.parametrize("names", [("training_set", "test_set"), ("trainset", "testset")])
+def test_sets_of_that_name_are_splits_once_or_twice(tmp_path: Path, names: Any) -> None:
+    for deep in (True, False):
+        root = tmp_path / str(deep)
+        write_folder(root, {f"{n}/{f'{n}/' * deep}{c}": 5 for n in names for c in ("cat", "dog")})
+        bundle = open_data(root)
+        assert bundle.classes == ("cat", "dog")
+        assert sizes(bundle) == {"train": 8, "val": 2, "test": 10}
+
+
+def test_folders_with_a_word_for_a_split_are_asked_about(tmp_path: Path) -> None:
+    counts = {f"seg_{n}/seg_{n}/{c}": 3 for n in ("train", "test") for c in "ab"}
+    write_folder(tmp_path, {**counts, "seg_pred/seg_pred": 2})
+    with pytest.raises(DataError, match="splits or classes") as caught:
+        open_data(tmp_path)
+    assert "--train seg_train --test seg_test" in str(caught.value)
+    bundle = open_data(tmp_path, train="seg_train", test="seg_test", val="none")
+    assert sizes(bundle) == {"train": 6, "test": 6} and bundle.classes == ("a", "b")
+    assert len(open_data(f"folder:{tmp_path}").classes) == 3
+    write_folder(tmp_path / "cases", {"test_positive": 3, "test_negative": 3})
+    assert open_data(tmp_path / "cases").classes == ("test_negative", "test_positive")
+
+
+@pytest.mark.parametrize("outer", ["birds", "images"])
+def test_a_folder_around_the_data_is_named(tmp_path: Path, outer: str) -> None:
+    write_folder(tmp_path, {f"{outer}/{s}/{c}": 2 for s in ("train", "val") for c in "ab"})
+    (tmp_path / "readme.txt").write_text("x")
+    with pytest.raises(DataError, match=f"lie in {outer}/") as caught:
+        open_data(tmp_path)
+    assert str(tmp_path / outer) in str(caught.value)
+    assert open_data(tmp_path / outer).classes == ("a", "b")
+
+
+def test_a_table_that_is_not_read_is_told(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"part_1": 3, "part_2": 3})
+    write_table(tmp_path / "meta.csv", "image_id,dx", {"ISIC_1": "nv"})
+    bundle = open_data(tmp_path)
+    assert any(f"meta.csv is not read: csv:{tmp_path / 'meta.csv'}" in n for n in bundle.notes)
+    write_picture(tmp_path / "only" / "0.jpg")
+    (tmp_path / "only" / "labels.csv").write_bytes("name,label\n0,K\xe4se\n".encode("latin1"))
+    assert any("labels.csv is not read" in n for n in open_data(tmp_path / "only", cut=False).notes)
+
+
+def test_kaggles_test_table_has_ids_alone(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "train")
+    write_pictures(tmp_path / "test", ("t0", "t1"))
+    write_table(tmp_path / "train.csv", "id,label", LABELS)
+    write_table(tmp_path / "test.csv", "id", {"t0": "", "t1": ""})
+    write_table(tmp_path / "sample_submission.csv", "id,label", {"t0": "cat"})
+    bundle = open_data(tmp_path)
+    assert bundle.format == "csv" and sizes(bundle) == {"train": 8, "val": 2}
+    assert any("test: no labels" in note for note in bundle.notes)
+
+
+def test_a_submission_is_no_table_of_labels(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "train")
+    write_pictures(tmp_path / "test", ("t0", "t1"))
+    write_table(tmp_path / "labels.csv", "id,breed", LABELS)
+    write_table(tmp_path / "sample_submission.csv", "id,cat,dog", {"t0": "0.5,0.5"})
+    assert sizes(open_data(tmp_path)) == {"train": 8, "val": 2}
+
+
+def test_a_test_picture_is_not_taken_from_train(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "train")
+    write_pictures(tmp_path / "test", ("00",))
+    write_table(tmp_path / "train.csv", "id,label", LABELS)
+    write_table(tmp_path / "test.csv", "id,label", {"00": "cat", "01": "cat"})
+    with pytest.raises(DataError, match=r"1 of 2 pictures are not there: '01'"):
+        open_data(tmp_path)
+
+
+def test_tables_of_splits_by_the_word_in_their_names(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "train")
+    write_pictures(tmp_path / "test", ("t0", "t1"))
+    write_table(tmp_path / "train_labels.csv", "id,label", LABELS)
+    write_table(tmp_path / "test_labels.csv", "id,label", {"t0": "cat", "t1": "dog"})
+    assert sizes(open_data(tmp_path)) == {"train": 8, "val": 2, "test": 2}
+
+
+def test_roboflows_table_in_each_splits_folder(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        write_pictures(tmp_path / split, ("a", "b", "c"))
+        rows = {"a.jpg": "1, 0", "b.jpg": "1, 1", "c.jpg": "0, 1"}
+        write_table(tmp_path / split / "_classes.csv", "filename, cat, dog", rows)
+    bundle = open_data(tmp_path)
+    assert (bundle.kind, sizes(bundle)) == ("multilabel", {"train": 3, "val": 3})
+
+
+@pytest.mark.parametrize("way", ["/home/me/data/images/{}.jpg", "C:\\set\\images\\{}.jpg"])
+def test_names_with_the_way_there_on_another_machine_are_found(tmp_path: Path, way: str) -> None:
+    write_pictures(tmp_path / "images")
+    write_table(tmp_path / "t.csv", "path,label", {way.format(k): v for k, v in LABELS.items()})
+    bundle = open_data(tmp_path, val="none")
+    assert bundle.splits["train"].ids[1] == "images/01.jpg" and bundle.classes == ("cat", "dog")
+
+
+def test_pictures_in_any_folder_beside_a_table_that_is_named(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "part_1", list(LABELS)[:5])
+    write_pictures(tmp_path / "part_2", list(LABELS)[5:])
+    file = write_table(tmp_path / "meta.csv", "id,label", LABELS)
+    bundle = open_data(f"csv:{file}", val="none")
+    assert {name.partition("/")[0] for name in bundle.splits["train"].ids} == {"part_1", "part_2"}
+    write_pictures(tmp_path / "part_2", ["03"])
+    with pytest.raises(DataError, match="'03' is in part_1/ and in part_2/"):
+        open_data(f"csv:{file}")
+
+
+def test_a_table_and_the_only_folder_of_its_pictures(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "train-jpg")
+    write_table(tmp_path / "train_v2.csv", "image_name,label", LABELS)
+    assert open_data(tmp_path).classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize("yes", ["True", "1"])
+def test_fastais_is_valid_is_the_split(tmp_path: Path, yes: str) -> None:
+    write_pictures(tmp_path / "images")
+    no = {"True": "False", "1": "0"}[yes]
+    rows = {k: f"{v},{yes if k > '06' else no}" for k, v in LABELS.items()}
+    write_table(tmp_path / "t.csv", "fname,label,is_valid", rows)
+    assert sizes(open_data(tmp_path)) == {"train": 7, "val": 3}
+
+
+def test_two_columns_that_say_the_same_are_one_label(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "images")
+    rows = {k: f"{int(v == 'cat')},{v}" for k, v in LABELS.items()}
+    write_table(tmp_path / "t.csv", "image,label,label_name", rows)
+    assert open_data(tmp_path).classes == ("cat", "dog")
+    rows["00"] = "1,dog"
+    write_table(tmp_path / "t.csv", "image,label,label_name", rows)
+    with pytest.raises(XferError, match="which column is the label"):
+        open_data(tmp_path)
+
+
+def test_names_of_classes_in_a_plural_column_are_asked_about(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "images")
+    rows = {k: "red robin" if v == "cat" else "snow owl" for k, v in LABELS.items()}
+    write_table(tmp_path / "t.csv", "filepaths,labels", rows)
+    with pytest.raises(XferError, match="one label or several") as caught:
+        open_data(tmp_path)
+    assert "`label`" in str(caught.value) and "a;b" in str(caught.value)
+
+
+def test_a_table_of_colours_is_no_table_of_pictures(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "images", ("0", "128", "64"))
+    write_table(tmp_path / "class_dict.csv", "name,r,g,b", {"road": "0,128,64"})
+    assert open_data(tmp_path, cut=False).format == "images"
