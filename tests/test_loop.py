@@ -25,7 +25,7 @@ from xfer.job import Job, absolute, open_recipe_data
 from xfer.loop import Summary, fit
 from xfer.recipe import DataTable, OptimTable, Recipe, RunTable, ScheduleTable
 from xfer.run import Run
-from xfer.stop import Interrupted
+from xfer.stop import Interrupted, StopFlag
 
 TINY = Recipe(
     name="test",
@@ -239,6 +239,13 @@ def test_a_folder_called_like_the_published_weights_is_not_taken_for_them(
         (tmp_path / name).mkdir()
     assert absolute(replace(TINY, weights="imagenet")).weights == "imagenet"
     assert absolute(replace(TINY, weights="mine.pth")).weights == str(tmp_path / "mine.pth")
+
+
+def test_the_first_ctrl_c_says_what_a_second_one_does(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyboardInterrupt), StopFlag() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.asked and "Ctrl-C again stops at once" in capfd.readouterr().err
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_the_line_that_resumes_can_be_typed_as_it_is() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
 import signal
 import threading
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
+
+from xfer.endings import is_main
 
 
 class Interrupted(KeyboardInterrupt):
@@ -21,7 +25,8 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopFlag:
-    """While entered, a signal to stop sets `asked`; a second Ctrl-C stops at once.
+    """While entered, a signal to stop sets `asked`; a second Ctrl-C stops at once, which the first
+    one says.
 
     Signals reach the main thread only: elsewhere (a notebook's worker) nothing is installed.
     """
@@ -40,6 +45,10 @@ class StopFlag:
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.asked = True
+        if number == signal.SIGINT and is_main():
+            # a step may be far off, behind a search for proposals; print is not safe in here
+            with contextlib.suppress(OSError):
+                os.write(2, b"\nxfer: stopping after this step; Ctrl-C again stops at once\n")
 
     def __exit__(
         self,
