@@ -60,8 +60,13 @@ def proposals(
     from xfer.proposals.measure import measure
     from xfer.proposals.search import ticker
 
+    model = None
+    if method.startswith("run:"):
+        from xfer.predict import load
+
+        model = load(method.removeprefix("run:"))
     found = measure(
-        spec, method, split=split, most=most, skip_bad=skip_bad, say=show.note,
+        spec, method, model=model, split=split, most=most, skip_bad=skip_bad, say=show.note,
         tick=ticker(show.note), **{key.rpartition(".")[2]: value for key, value in given.items()},
     )  # fmt: skip
     for path in files:

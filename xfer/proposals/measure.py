@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,15 @@ from xfer.data.source import Source, annotation, stamp, subset
 from xfer.data.spec import open_spec
 from xfer.data.verify import find_bad
 from xfer.errors import DataError
-from xfer.predict import load
 from xfer.proposals.files import write_proposals
 from xfer.proposals.from_run import propose_by_run
 from xfer.proposals.kept import KeptProposals, Proposals
 from xfer.proposals.program import MOST, check_method, propose
 from xfer.proposals.recall import PROTOCOL, Recall, RecallMeter
 from xfer.proposals.search import Tick
+
+if TYPE_CHECKING:
+    from xfer.predict import Model
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ def measure(
     spec: Any,
     method: str,
     *,
+    model: Model | None = None,
     split: str = "",
     limit: int = 0,
     seed: int = 0,
@@ -93,7 +96,8 @@ def measure(
 
     Args:
         spec: a spec of data with boxes.
-        method: selective_search, grid, file:PATH or run:DIR, a trained detector's own.
+        method: selective_search, grid or file:PATH; with `model`, what its proposals are called.
+        model: a trained detector, whose own proposals they are.
         split: the name of one, or of its role; "": all of them, each picture once.
         limit: the first N of a shuffle of each split by `seed`; 0: all.
         most, workers, tick: as in `propose`.
@@ -103,7 +107,6 @@ def measure(
     Raises: as `propose`; XferError for a run that is no detector with a proposal network;
         DataError for data without boxes.
     """
-    model = load(method.removeprefix("run:")) if method.startswith("run:") else None
     if model is None:
         check_method(method)
     named = (split,) if split else ()
