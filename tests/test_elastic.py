@@ -79,7 +79,7 @@ def torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
 def start_and_die(out: Path | None, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch, pytest.raises(Stopped):
         stop_at(7, patch, die)
-        train(out) if out else train(None)  # type: ignore[arg-type]
+        train(out)
 
 
 @pytest.mark.usefixtures("torchrun")
@@ -123,7 +123,7 @@ def test_an_unnamed_run_is_found_among_others(
     with monkeypatch.context() as patch, pytest.raises(Stopped):
         patch.setenv("TORCHELASTIC_RUN_ID", "other")
         stop_at(2, patch, die)
-        train(None, other)  # type: ignore[arg-type]
+        train(None, other)
     assert begun(TINY, None, CPU) is None
     start_and_die(None, monkeypatch)
     found = begun(TINY, None, CPU)

@@ -42,7 +42,7 @@ TINY = Recipe(
 CPU = Place(torch.device("cpu"), "fp32")
 
 
-def train(out: Path, recipe: Recipe = TINY, **options: Any) -> Summary:
+def train(out: Path | None, recipe: Recipe = TINY, **options: Any) -> Summary:
     return fit(recipe, out, verbosity=-1, **options)
 
 

@@ -105,7 +105,7 @@ class Decoder(nn.Module):
         each = zip(self.skips, self.joins, self.specs[1:], strict=True)
         for skip, join, spec in each:
             fine = skip(maps[spec.name])
-            x = resample(x, before, spec, tuple(fine.shape[2:]))  # pyright: ignore[reportArgumentType]
+            x = resample(x, before, spec, (fine.shape[2], fine.shape[3]))
             x = join(torch.cat([x, fine.to(x.dtype)], 1))
             before = spec
         return self.score(self.drop(x)).float()

@@ -76,10 +76,12 @@ class FCNHead(nn.Module):
             raise XferError(f"{len(scales)} scales for {len(specs) - 1} skips")
         self.specs, self.scales = tuple(specs), (1.0, *scales)
         self.hidden: nn.Module | None = None
-        self.score = nn.ModuleList(nn.Conv2d(spec.channels, classes, 1) for spec in specs)
-        for layer in self.score:
-            nn.init.zeros_(layer.weight)  # pyright: ignore[reportArgumentType]
-            nn.init.zeros_(layer.bias)  # pyright: ignore[reportArgumentType]
+        layers = [nn.Conv2d(spec.channels, classes, 1) for spec in specs]
+        for layer in layers:
+            assert layer.bias is not None
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        self.score = nn.ModuleList(layers)
 
     @property
     def spec(self) -> FeatureSpec:
@@ -98,7 +100,8 @@ class FCNHead(nn.Module):
             with exact(own):
                 own = own.float()
                 if total is not None:
-                    own = own + resample(total, before, spec, tuple(own.shape[2:]))  # pyright: ignore[reportArgumentType]
+                    grid = (own.shape[2], own.shape[3])
+                    own = own + resample(total, before, spec, grid)
             total, before = own, spec
         assert total is not None
         return total

@@ -42,18 +42,19 @@ class MergedMap(nn.Module):
 
     def __init__(self, specs: Sequence[FeatureSpec], width: int) -> None:
         super().__init__()
-        self.specs = tuple(specs)
-        self.lateral = nn.ModuleList(nn.Conv2d(s.channels, width, 1) for s in specs)
-        for conv, spec in zip(self.lateral, specs, strict=True):
-            nn.init.normal_(conv.weight, std=(2 / (spec.channels * len(specs))) ** 0.5)  # pyright: ignore[reportArgumentType]
-            nn.init.zeros_(conv.bias)  # pyright: ignore[reportArgumentType]
+        self.specs, self.width = tuple(specs), width
+        layers = [nn.Conv2d(s.channels, width, 1) for s in specs]
+        for conv, spec in zip(layers, specs, strict=True):
+            nn.init.normal_(conv.weight, std=(2 / (spec.channels * len(specs))) ** 0.5)
+            assert conv.bias is not None
+            nn.init.zeros_(conv.bias)
+        self.lateral = nn.ModuleList(layers)
 
     @property
     def spec(self) -> FeatureSpec:
         """Geometry of the result: the finest grid, the widest view."""
-        first, width = self.specs[0], self.lateral[0].out_channels
         field = max(s.receptive_field for s in self.specs)
-        return replace(first, name="merged", channels=int(width), receptive_field=field)  # pyright: ignore[reportArgumentType]
+        return replace(self.specs[0], name="merged", channels=self.width, receptive_field=field)
 
     def forward(self, maps: Mapping[str, Tensor]) -> Tensor:
         first = self.specs[0]
@@ -63,6 +64,7 @@ class MergedMap(nn.Module):
             if total is None:
                 total = x
             else:
-                total = total + resample(x, spec, first, tuple(total.shape[2:]))  # pyright: ignore[reportArgumentType]
+                grid = (total.shape[2], total.shape[3])
+                total = total + resample(x, spec, first, grid)
         assert total is not None
         return F.relu(total)
