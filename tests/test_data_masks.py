@@ -44,6 +44,9 @@ LAYOUTS = {
     "annot": ("train/{}.png", "trainannot/{}.png"),
     "beside": ("train/{}.jpg", "train/{}_mask.png"),
     "beside, no split": ("{}.jpg", "{}-mask.png"),
+    "beside, both called": ("train/{}_sat.jpg", "train/{}_mask.png"),
+    "beside, a folder a patient": ("patient 1/{}.png", "patient 1/{}_mask.png"),
+    "sisters, both called": ("train_images/{}.jpg", "train_masks/{}.png"),
     "deep": ("images/x/{}.png", "masks/x/{}.png"),
     "extension kept": ("img/{}.jpg", "masks_machine/{}.jpg.png"),
 }
@@ -58,7 +61,7 @@ def test_layouts_are_recognised(tmp_path: Path, layout: str, spec: str) -> None:
     source = found.splits["train"]
     check_source(source)
     for i in range(3):
-        name = re.sub("^image_", "", Path(source.ids[i]).stem)
+        name = re.sub("^image_|_sat$", "", Path(source.ids[i]).stem)
         assert np.array_equal(mask_of(source, i), masks[name])
 
 
@@ -358,6 +361,12 @@ def test_greys_between_black_and_white_are_asked_about(
 def test_classes_by_number_with_an_ignored_255_need_no_table(tmp_path: Path) -> None:
     write_set(tmp_path, values=(0, 7, 20, 255))
     assert opened(tmp_path).classes == ("0", "7", "20")
+
+
+def test_masks_of_which_none_can_be_read_say_why(tmp_path: Path) -> None:
+    write_set(tmp_path, "images/{}.jpg", "masks/{}.jpg")
+    with pytest.raises(DataError, match=r"masks/a\.jpg: is JPEG, which blurs"):
+        open_data(tmp_path)
 
 
 def test_a_reason_that_all_masks_share_is_told_once(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
     images/x.jpg, masks/x.png                 also images/train/, masks/train/
     train/images/x.jpg, train/masks/x.png
-    train/x.jpg, train_labels/x_L.png         also trainannot/
-    train/x.jpg, train/x_mask.png             also without train/
+    train/x.jpg, train_labels/x_L.png         also trainannot/, or train_images/ and train_masks/
+    train/x.jpg, train/x_mask.png             also without train/, or a folder deeper
 
 Folders are known by the words in their names (Images, JPEGImages, PedMasks, labels, gt ...). A
 mask has its picture's name, or that with a word more at either end: x_mask, x_L, mask_x, x_gt.
@@ -88,12 +88,13 @@ def find_places(top: Path, named: tuple[str, ...] = ()) -> list[Place]:
     found: list[Place] = []
     splits = split_folders(top, named, folders)
     masks_of = {f: m for f in folders if (m := _sibling(f, folders)) is not None}
+    called = {f: f.name if f in splits else _without_images(f.name) for f in masks_of}
     for split in [*splits, *(f for f in masks_of if f not in splits)]:
         inner = _beside(subfolders(split))
         if inner is not None:
             found.append(Place(split.name, *inner))
         elif split in masks_of:
-            found.append(Place(split.name, split, masks_of[split]))
+            found.append(Place(called[split], split, masks_of[split]))
         elif _is_mixed(split):
             found.append(Place(split.name, split, split))
         elif split not in masks_of.values() and has_picture(split):
@@ -214,12 +215,18 @@ def _same(name: str, masks: Path) -> Path | None:
 
 
 def _sibling(folder: Path, folders: Sequence[Path]) -> Path | None:
-    """train_labels or trainannot beside train."""
+    """train_labels or trainannot beside train or train_images."""
+    own = _without_images(folder.name)
     for other in folders:
-        rest = other.name[len(folder.name) :]
-        if other.name.startswith(folder.name) and rest and _mask_rank(rest) is not None:
+        rest = other.name[len(own) :]
+        if other.name.startswith(own) and rest and _mask_rank(rest) is not None:
             return other if has_picture(other) else None
     return None
+
+
+def _without_images(name: str) -> str:
+    """train of train_images; a name that says no more is left as it is."""
+    return re.sub(rf"(?i)[-_. ](?:{_IMAGE_WORD})$", "", name) or name
 
 
 def _only_images(split: Path) -> Path:
@@ -228,7 +235,16 @@ def _only_images(split: Path) -> Path:
 
 
 def _is_mixed(folder: Path) -> bool:
-    """Whether pictures and their masks lie in one folder: each second name ends as masks' do."""
+    """Whether pictures and their masks lie in one folder, or in the first below it that holds
+    pictures: each second name ends as masks' do."""
+    if has_picture(folder, deep=False):
+        return _has_mates(folder)
+    first = next((f for f in subfolders(folder) if has_picture(f, deep=False)), None)
+    return first is not None and _has_mates(first)
+
+
+def _has_mates(folder: Path) -> bool:
+    """Whether most of a folder's files that are called like masks are beside their pictures."""
     try:
         with os.scandir(folder) as entries:
             # a million pictures without masks are told by the first of them
@@ -239,7 +255,7 @@ def _is_mixed(folder: Path) -> bool:
         return False
     names = [name for name in names if is_picture(name) and not is_junk(name)]
     masks = [name for name in names if _is_mask_name(Path(name))]
-    stems = {_stem(name) for name in names}
+    stems = {stem for name in names for stem in (_stem(name), _stripped(_stem(name), _IMAGE_WORD))}
     mates = sum(_stripped(_stem(name), _MASK_WORD) in stems for name in masks)
     return bool(masks) and mates * 2 > len(masks)
 

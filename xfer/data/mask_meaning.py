@@ -40,8 +40,13 @@ def meaning(
 
     Raises: DataError where the masks and the table don't fit each other.
     """
+    looked = [raw for raw in _look(_evenly(masks)) if raw is not None]
     if found is None:
-        looked = [raw for raw in _look(_evenly(masks)) if raw is not None]
+        if masks and not looked:  # with a table, verifying names them all
+            try:
+                read_mask_file(masks[0])
+            except DecodeError as error:
+                raise DataError(f"{path}: no mask can be read: {error.message}") from None
         coloured = [raw for raw in looked if raw.coloured]
         if _most(looked):
             colours = np.unique(coloured[0].values.reshape(-1, 3), axis=0)
@@ -56,7 +61,6 @@ def meaning(
     else:
         table, rows = found
         where = f"classes from {readable(os.path.relpath(table, path))}"
-        looked = [raw for raw in _look(_evenly(masks)) if raw is not None]
         if _by_colour(path, table, rows, looked):
             return code_of(path, rows, [_number(row) for row in rows], "colour", where, ignore)
         rows = _with_values(rows, looked)
