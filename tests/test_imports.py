@@ -32,7 +32,6 @@ ADAPTERS = {
     "timm": ("xfer/backbones/timm.py", "xfer/backbones/published.py", "xfer/optim.py", "tasks/"),
     "matplotlib": ("xfer/report/",),
     "typer": ("xfer/cli", "xfer/completion.py", "xfer/endings.py", "xfer/show.py"),
-    "tomlkit": ("xfer/recipe",),
     "pycocotools": ("xfer/metrics/", "xfer/data/"),
     "sklearn": ("xfer/data/", "xfer/metrics/", "xfer/features", "xfer/probe"),
 }
