@@ -23,6 +23,21 @@ def test_train_and_val_that_disagree_on_names_stop_the_run(tmp_path: Path) -> No
         open_data(str(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["{}_annotations", "instances-{}", "annotations_{}_v2"])
+@pytest.mark.parametrize("folder", ["annotations", "Annotations"])
+def test_a_json_a_split_by_the_word_in_its_name(tmp_path: Path, name: str, folder: str) -> None:
+    for split in ("train", "val"):
+        file = write_coco(tmp_path, split=split)
+        (tmp_path / folder).mkdir(exist_ok=True)
+        file.rename(tmp_path / folder / f"{name.format(split)}.json")
+    found = open_data(str(tmp_path)).splits
+    assert {role: len(source) for role, source in found.items()} == {"train": 4, "val": 4}
+    one = tmp_path / folder / f"{name.format('val')}.json"
+    (tmp_path / "val").rename(tmp_path / "pictures of val")
+    (tmp_path / "train").rename(tmp_path / "images")
+    assert len(open_data(f"coco:{one}", cut=False).splits["train"]) == 4
+
+
 def test_pictures_that_train_and_val_share_are_told(tmp_path: Path) -> None:
     """Here val's folder is not there, and train has pictures of the same names."""
     write_coco(tmp_path)

@@ -94,6 +94,15 @@ def test_exports_without_lists_and_with_other_folders(tmp_path: Path) -> None:
     assert len(opened(tmp_path, images=str(tmp_path.parent / "moved"))) == 4
 
 
+def test_annotations_may_be_written_small(tmp_path: Path) -> None:
+    write_voc(tmp_path, {"a": voc_xml([("cat", (3, 4, 9, 9))])})
+    (tmp_path / "Annotations").rename(tmp_path / "annotations")
+    (tmp_path / "JPEGImages").rename(tmp_path / "images")
+    bundle = open_data(str(tmp_path), val="none")
+    assert (bundle.format, bundle.classes) == ("voc", ("cat",))
+    assert "annotations" in bundle.notes[0]
+
+
 def test_roboflows_xml_lies_beside_the_pictures(tmp_path: Path) -> None:
     for split in ("train", "valid"):
         for name, text in FOUR.items():

@@ -91,6 +91,50 @@ def test_classes_txt_is_enough(tmp_path: Path) -> None:
     assert open_data(str(tmp_path), val="none").classes == ("cat", "dog")
 
 
+def test_classes_txt_may_lie_in_labels_or_all_in_one_folder(tmp_path: Path) -> None:
+    write_yolo(tmp_path, LABELS)
+    (tmp_path / "data.yaml").unlink()
+    (tmp_path / "labels" / "classes.txt").write_text("cat\ndog\n")
+    assert open_data(str(tmp_path), val="none").classes == ("cat", "dog")
+    flat = tmp_path / "flat"
+    write_picture(flat / "a.jpg", size=SIZE)
+    (flat / "a.txt").write_text("1 .5 .5 .5 .5\n")
+    (flat / "classes.txt").write_text("cat\ndog\n")
+    source = open_data(str(flat), val="none").splits["train"]
+    assert annotation(source, 0).labels.tolist() == [1]
+
+
+def test_split_folders_without_a_yaml_are_splits(tmp_path: Path) -> None:
+    for split, name in (("train", "a"), ("val", "b")):
+        write_picture(tmp_path / "images" / split / f"{name}.jpg", size=SIZE)
+        file = tmp_path / "labels" / split / f"{name}.txt"
+        file.parent.mkdir(parents=True)
+        file.write_text("0 .5 .5 .5 .5\n")
+    (tmp_path / "classes.txt").write_text("cat\n")
+    found = open_data(str(tmp_path)).splits
+    assert {role: source.ids for role, source in found.items()} == {
+        "train": ("images/train/a.jpg",), "val": ("images/val/b.jpg",)
+    }  # fmt: skip
+
+
+def test_a_test_split_that_is_not_there_or_has_no_labels_is_told(tmp_path: Path) -> None:
+    yaml = "train: images\nval: images\ntest: {}\nnames: [cat, dog]\n"
+    write_yolo(tmp_path, LABELS, yaml.format("../test/images"))
+    bundle = open_data(str(tmp_path))
+    assert set(bundle.splits) == {"train", "val"}
+    assert any("test is not there: left out" in note for note in bundle.notes)
+    write_picture(tmp_path / "more" / "t.jpg", size=SIZE)
+    (tmp_path / "data.yaml").write_text(yaml.format("more"))
+    bundle = open_data(str(tmp_path))
+    assert set(bundle.splits) == {"train", "val"}
+    assert any("test: no labels" in note for note in bundle.notes)
+    with pytest.raises(DataError, match="no labels"):
+        open_data(str(tmp_path), test="test")
+    (tmp_path / "data.yaml").write_text(yaml.format("more").replace("val: images", "val: gone"))
+    with pytest.raises(DataError, match="val is not there"):
+        open_data(str(tmp_path))
+
+
 def test_a_picture_turned_by_exif_is_upright(tmp_path: Path) -> None:
     write_yolo(tmp_path, {"a": "0 0.5 0.5 0.5 0.5\n"})
     exif = Image.Exif()

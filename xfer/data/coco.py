@@ -2,6 +2,7 @@
 outlines drawn as masks, see coco_segment.
 
     annotations/instances_SPLIT.json   COCO 2014 and 2017, CVAT; pictures in SPLIT/, images/...
+    annotations/SPLIT.json             or with a word more: train_annotations.json
     SPLIT/_annotations.coco.json       Roboflow: a json in each split's folder, beside the pictures
     result.json, images/               Label Studio; any folder with one json, or that json alone
 
@@ -24,7 +25,7 @@ from xfer.data.box_rules import NAMED, clean_boxes, leave_out, looks_like_xyxy
 from xfer.data.boxes import BoxSource, box_table
 from xfer.data.coco_json import CocoTable, read_coco_json
 from xfer.data.coco_segment import Placed, coco_masks
-from xfer.data.formats import FORMATS, WHOLE, Reading, ReadOptions, role_of
+from xfer.data.formats import FORMATS, WHOLE, Reading, ReadOptions, role_of, role_word
 from xfer.data.locate import Locator
 from xfer.data.picture_size import sizes_of
 from xfer.data.walk import is_junk, listing, readable, subfolders
@@ -32,6 +33,7 @@ from xfer.errors import DataError
 from xfer.types import DataInfo, Kind
 
 PREFIX = "instances_"
+FOLDER = "annotations"
 
 
 @FORMATS.register("coco")
@@ -92,7 +94,8 @@ def _note_shared(reading: Reading) -> None:
 
 def find_jsons(path: Path) -> dict[str, Path]:
     """Split name -> json, in a folder that holds COCO data; empty where it holds none."""
-    tops = [path / "annotations", path]
+    tops = [f for f in subfolders(path) if f.name.casefold() == FOLDER]
+    tops = [*tops, path]
     for top in tops:
         files = [f for f in _jsons(top) if f.name.startswith(PREFIX)]
         if files:
@@ -105,6 +108,9 @@ def find_jsons(path: Path) -> dict[str, Path]:
         named = {f.stem: f for f in files if role_of(f.stem)}
         if named:
             return named
+        words = [(word, f) for f in files if (word := role_word(f.stem))]
+        if len(files) > 1 and len({word for word, _ in words}) == len(words) > 0:
+            return dict(words)
         if len(files) == 1:
             return {WHOLE: files[0]}
     return {}
@@ -148,14 +154,14 @@ def _folders(root: Path, file: Path, split: str, images: str) -> list[Path]:
         if not given.is_dir():
             raise DataError(f"data.images={images}: no such folder")
         return [given, given / split]
-    if file.parent.name.casefold() == "annotations":
+    beside = file.parent.name.casefold() == FOLDER
+    if beside:
         root = file.parent.parent
     names = [split, f"images/{split}", "images", "", "data", "train2017", "val2017",
              "train2014", "val2014"]  # fmt: skip
     if split == WHOLE:
         names = ["images/default", "images/Train", *names]
-    if file.parent not in (root, root / "annotations"):
-        names = [""]
+    if not beside and file.parent != root:
         root = file.parent
         names = ["", "images", root.name]
     return [root.absolute() / name for name in names]

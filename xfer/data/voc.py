@@ -1,7 +1,7 @@
 """`voc`: boxes from PASCAL VOC's XML, one file a picture; masks, see voc_masks.
 
     VOCdevkit/VOC20xx/{Annotations, JPEGImages, ImageSets/Main}   VOC 2007 to 2012
-    {Annotations, JPEGImages or images}                           any tool's export
+    {Annotations or annotations, JPEGImages or images}            any tool's export
     train/, valid/, test/ with x.jpg beside x.xml                 Roboflow; one folder alone as well
 
 A split is a file of ImageSets/Main with an id a line (train, val, trainval, test); the class files
@@ -38,7 +38,7 @@ from xfer.data.workers import cores
 from xfer.errors import DataError, XferError
 from xfer.types import DataInfo, Kind
 
-ANNOTATIONS = "Annotations"
+ANNOTATIONS = ("Annotations", "annotations")
 PICTURES = ("JPEGImages", "images", "Images", "")
 
 
@@ -65,7 +65,7 @@ class Voc:
             return None
         trees = list(_trees(path))
         if trees:
-            tops = [next(t / n for n in (ANNOTATIONS, *FOLDERS) if (t / n).is_dir()) for t in trees]
+            tops = [_xmls(t) or next(t / n for n in FOLDERS if (t / n).is_dir()) for t in trees]
             return f"VOC, {' and '.join(str(top.relative_to(path)) for top in tops)}"
         flat = _flat(path)
         return (
@@ -79,7 +79,7 @@ class Voc:
         if len(trees) > 1:
             which = " or ".join(f"voc:{tree}" for tree in trees)
             raise XferError(f"{path} holds several sets", f"say which: {which}")
-        if trees and (options.kind == "segment" or not _has_xml(trees[0] / ANNOTATIONS)):
+        if trees and (options.kind == "segment" or _xmls(trees[0]) is None):
             given = Path(options.images).expanduser().absolute() if options.images else None
             folders = tuple(trees[0] / name for name in PICTURES) if given is None else (given,)
             return load_masks(trees[0], folders, options)
@@ -104,12 +104,17 @@ class Voc:
 
 def _trees(path: Path, deep: int = 3) -> Iterator[Path]:
     """Folders with Annotations/*.xml or masks: the path itself, else VOCdevkit/VOC2007 below it."""
-    if _has_xml(path / ANNOTATIONS) or has_masks(path):
+    if _xmls(path) is not None or has_masks(path):
         yield path
     elif deep:
         for folder in subfolders(path):
             if folder.name.startswith("VOC") or folder.name == "TrainVal":
                 yield from _trees(folder, deep - 1)
+
+
+def _xmls(tree: Path) -> Path | None:
+    """The folder of a tree's annotation files."""
+    return next((tree / name for name in ANNOTATIONS if _has_xml(tree / name)), None)
 
 
 def _has_xml(folder: Path) -> bool:
@@ -123,7 +128,7 @@ def _stems(folder: Path) -> tuple[str, ...]:
 
 def _parts(root: Path) -> list[Part]:
     """The splits of a tree: the lists of ImageSets/Main, or everything as one."""
-    xmls, pictures = root / "Annotations", tuple(root / name for name in PICTURES)
+    xmls, pictures = _xmls(root) or root / ANNOTATIONS[0], tuple(root / name for name in PICTURES)
     found: list[Part] = []
     for entry in listing(root / "ImageSets" / "Main"):
         if is_junk(entry.name) or not entry.name.endswith(".txt"):

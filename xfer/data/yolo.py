@@ -3,7 +3,10 @@
 The labels of images/a/x.jpg are in labels/a/x.txt (the last `images` of the path is exchanged),
 or beside the picture. A split is a folder, a list of folders, or a txt with a path a line. Paths
 are taken from `path`, from the yaml's folder, and without leading ../, which Roboflow's exports
-need. Without a yaml: images/, labels/ and classes.txt, as labelImg and Label Studio leave them.
+need. A test split that is not there is left out, since Roboflow names one that it has not; a split
+without any label file has pictures alone. Without a yaml: images/, labels/ and classes.txt (in
+labels/ as well), with or without split folders in both, or classes.txt and a txt beside each
+picture, as labelImg and Label Studio leave them.
 """
 
 from __future__ import annotations
@@ -18,10 +21,11 @@ import yaml
 
 from xfer.data.box_rules import clean_boxes, leave_out
 from xfer.data.boxes import BoxSource, box_table
-from xfer.data.formats import FORMATS, WHOLE, Reading, ReadOptions, role_of
+from xfer.data.files import FileSource
+from xfer.data.formats import FORMATS, WHOLE, Reading, ReadOptions, role_of, split_folders
 from xfer.data.picture_size import sizes_of
 from xfer.data.source import Source
-from xfer.data.walk import find_pictures, is_junk, listing, readable
+from xfer.data.walk import find_pictures, is_junk, is_picture, listing, readable, subfolders
 from xfer.data.workers import cores
 from xfer.data.yolo_text import YoloFile, read_yolo_text
 from xfer.errors import DataError
@@ -33,11 +37,13 @@ SPLITS = ("train", "val", "valid", "test")
 
 @dataclass(frozen=True)
 class Setup:
-    """What a data.yaml says: the folder that it speaks of, class names, and a split's places."""
+    """What a data.yaml says: the folder that it speaks of, class names, a split's places, and lines
+    for people."""
 
     root: Path
     classes: tuple[str, ...]
     splits: dict[str, list[Path]]
+    notes: tuple[str, ...] = ()
 
 
 @FORMATS.register("yolo")
@@ -52,27 +58,47 @@ class Yolo:
         file = _yaml(path)
         if file is not None:
             return f"YOLO, {file.name}"
-        plain = path / "classes.txt"
-        return "YOLO, classes.txt and labels/" if plain.is_file() and _pair(path) else None
+        plain = _plain(path)
+        return None if plain is None else f"YOLO, {plain[0].relative_to(path)} and {plain[2]}"
 
     def load(self, path: Path, options: ReadOptions) -> Reading:
         file = _yaml(path)
         if file is not None:
             setup = read_setup(file)
-        elif (path / "classes.txt").is_file() and _pair(path):
-            names = (path / "classes.txt").read_text(encoding="utf-8-sig").split("\n")
-            classes = _distinct(path, [name.strip() for name in names if name.strip()])
-            setup = Setup(path, classes, {WHOLE: [path / "images"]})
+        elif (plain := _plain(path)) is not None:
+            classes = _distinct(plain[0], _lines(plain[0]))
+            splits = split_folders(plain[1], options.named, subfolders(plain[1]))
+            setup = Setup(path, classes, {s.name: [s] for s in splits} or {WHOLE: [plain[1]]})
         else:
             raise DataError(f"{path}: no data.yaml in it", "path, train, val and names, see docs")
-        reading = Reading({})
+        reading = Reading({}, list(setup.notes))
         for split, places in setup.splits.items():
             reading.parts[split] = _source(setup, split, places, options, reading)
+        if all(source.info.kind == "images" for source in reading.parts.values()):
+            raise DataError(f"{path}: no label files in labels/ beside images/")
         return reading
 
 
-def _pair(path: Path) -> bool:
-    return (path / "images").is_dir() and (path / "labels").is_dir()
+def _plain(path: Path) -> tuple[Path, Path, str] | None:
+    """Of a folder without a yaml: the file of class names, the folder of the pictures, and where
+    the labels are in words."""
+    tables = [path / "classes.txt", path / "labels" / "classes.txt"]
+    table = next((file for file in tables if file.is_file()), None)
+    if table is not None and (path / "images").is_dir() and (path / "labels").is_dir():
+        return table, path / "images", "labels/"
+    names = {e.name for e in listing(path) if not is_junk(e.name)} if table == tables[0] else set()
+    if any(is_picture(name) and f"{Path(name).stem}.txt" in names for name in names):
+        return tables[0], path, "a txt beside each picture"
+    return None
+
+
+def _lines(file: Path) -> list[str]:
+    """The lines of a text file that are not blank."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: {error}") from None
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _yaml(path: Path) -> Path | None:
@@ -117,6 +143,7 @@ def read_setup(file: Path) -> Setup:
     bases = [file.parent / told] if isinstance(told, str) and told else []
     bases = list(dict.fromkeys([*bases, file.parent]))
     splits: dict[str, list[Path]] = {}
+    notes: list[str] = []
     for split in SPLITS:
         given = found.get(split)
         if not given:
@@ -124,10 +151,15 @@ def read_setup(file: Path) -> Setup:
         texts = given if isinstance(given, list) else [given]
         if not all(isinstance(text, str) for text in texts):
             raise DataError(f"{file}: {split} is neither a path nor a list of paths")
-        splits[split] = [_place(file, split, text, bases) for text in texts]
+        try:
+            splits[split] = [_place(file, split, text, bases) for text in texts]
+        except DataError as error:
+            if split != "test":
+                raise
+            notes.append(f"{error.message}: left out")
     if not splits:
         raise DataError(f"{file}: none of {', '.join(SPLITS)} in it")
-    return Setup(file.parent, classes, splits)
+    return Setup(file.parent, classes, splits, tuple(notes))
 
 
 def _classes(file: Path, names: Any) -> tuple[str, ...]:
@@ -173,11 +205,7 @@ def _place(file: Path, split: str, text: str, bases: list[Path]) -> Path:
 def _pictures(place: Path) -> list[Path]:
     if place.is_dir():
         return find_pictures(place)
-    try:
-        lines = place.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{place}: {error}") from None
-    return [place.parent / line.strip() for line in lines if line.strip()]
+    return [place.parent / line for line in _lines(place)]
 
 
 def label_file(picture: Path) -> Path:
@@ -220,7 +248,9 @@ def _source(
     if without == len(known):
         if bad:
             raise DataError(f"{split}: none of its {len(bad)} label files can be used")
-        raise DataError(f"{split}: no label files in labels/ beside images/")
+        info = DataInfo(readable(setup.root.absolute().name), "images", (), role_of(split) or split)
+        files = [_relative(p, setup.root) for p, _ in known]
+        return FileSource(info, setup.root, files, np.full(len(files), -1, np.int64))
     if without:
         reading.notes.append(f"{split}: {without} pictures without a label file are background")
     repeated = sum(t.repeated for _, t in known if t is not None)
