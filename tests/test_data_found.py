@@ -66,6 +66,14 @@ def test_a_folder_around_the_data_is_named(tmp_path: Path, outer: str) -> None:
     assert open_data(tmp_path / outer).classes == ("a", "b")
 
 
+@pytest.mark.parametrize("name", ["photos.zip", "photos.tar.gz"])
+def test_an_archive_is_to_be_unpacked(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"PK\x03\x04")
+    with pytest.raises(DataError, match="an archive") as caught:
+        open_data(tmp_path / name)
+    assert "unpack it" in str(caught.value)
+
+
 def test_a_table_that_is_not_read_is_told(tmp_path: Path) -> None:
     write_folder(tmp_path, {"part_1": 3, "part_2": 3})
     write_table(tmp_path / "meta.csv", "image_id,dx", {"ISIC_1": "nv"})

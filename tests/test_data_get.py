@@ -273,6 +273,17 @@ def test_what_is_no_archive_says_so(tmp_path: Path, data: bytes, said: str) -> N
         unpack(tmp_path / "a", tmp_path / "out")
 
 
+def test_a_zip_with_a_folder_that_is_itself_and_one_with_a_password(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(zip_of("./"))
+    assert unpack(tmp_path / "a", tmp_path / "out") == 1
+    data = bytearray(zip_of("b.txt"))
+    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(mark) + place] |= 1
+    (tmp_path / "a").write_bytes(bytes(data))
+    with pytest.raises(DataError, match="password"):
+        unpack(tmp_path / "a", tmp_path / "locked")
+
+
 def test_a_damaged_zip_is_told_by_its_checksum(tmp_path: Path) -> None:
     data = bytearray(zip_of("b.txt"))
     data[data.index(b"good", 40)] ^= 1

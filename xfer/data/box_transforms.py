@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from xfer.data.colour import jitter
 from xfer.data.source import Source, annotation, annotation_of
-from xfer.data.transforms import Image, resize
+from xfer.data.transforms import POLICIES, Image, resize
 from xfer.errors import XferError
 from xfer.types import Annotation, Sample
 
-POLICIES = ("none", "light", "standard", "strong")
 # boxes of which a cut leaves less than this are no longer objects to find, nor background
 LEAST_VISIBLE = 0.5
 STRONG_COLOUR = 0.4

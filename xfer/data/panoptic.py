@@ -196,7 +196,7 @@ def _pictures(file: Path, entries: list[Any]) -> dict[Id | None, str]:
 
 
 def _jsons(path: Path) -> dict[str, Path]:
-    """Split name -> panoptic json of a folder; of a file, that one."""
+    """Split name -> panoptic json of a folder."""
     entries = [*listing(path / FOLDER), *listing(path)]
     files = [Path(e.path) for e in entries if not is_junk(e.name)]
     return {

@@ -22,6 +22,9 @@ from xfer.data.source import Bundle, Source
 from xfer.errors import DataError, XferError, nearest
 from xfer.registry import imported
 
+# what data come in that is not read in place; a .tar is
+ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+
 
 @dataclass(frozen=True)
 class Opened:
@@ -145,6 +148,8 @@ def _nothing_in(spec: str, path: Path) -> DataError:
         almost = getattr(FORMATS.get(name)(), "almost", None)
         if almost is not None and (amiss := almost(path)) is not None:
             return amiss
+    if path.suffix.casefold() in ARCHIVES:
+        return DataError(f"{spec}: an archive", "unpack it, and give the folder")
     what = "not recognised as a data set" if path.is_dir() else "no known data format"
     formats = ", ".join(FORMATS.names())
     return DataError(f"{spec}: {what}", f"FORMAT:PATH says how to read it; formats: {formats}")

@@ -35,7 +35,7 @@ def unpack(archive: Path, folder: Path, progress: Progress | None = None) -> int
         raise DataError(f"{archive}: refused: {error}") from None
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
         raise DataError(f"{archive}: damaged: {error}") from None
-    except NotImplementedError as error:  # a compression that zipfile does not know
+    except RuntimeError as error:  # a compression that zipfile does not know, or a password
         raise DataError(f"{archive}: {error}") from None
     except OSError as error:
         raise DataError(f"{archive}: can't be unpacked: {error.strerror or error}") from None
@@ -51,7 +51,7 @@ def _zip(archive: Path, folder: Path, progress: Progress | None) -> int:
         for member in members:
             name = member.filename.replace("\\", "/")
             path = PurePosixPath(name)
-            if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+            if path.is_absolute() or ".." in path.parts or ":" in name.partition("/")[0]:
                 raise DataError(f"{archive}: refused: {member.filename!r} lies outside the folder")
             if member.external_attr >> 16 & 0o170000 == 0o120000:
                 raise DataError(f"{archive}: refused: {member.filename!r} is a link")

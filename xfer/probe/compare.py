@@ -128,7 +128,7 @@ def usable_layers(backbone: str, weights: str, pool: str) -> tuple[str, ...]:
 
 
 def commands(best: dict[str, Any], data: str, pool: str, clf: str) -> list[str]:
-    """What to type to get the probe of that row as a run, and to fine-tune its net."""
+    """What to type to get the probe of that row as a run: its features, then the probe."""
     net = ["--backbone", best["backbone"], "--weights", best["weights"]]
     file, out = "best.npz", f"runs/probe-{best['layer']}"
     return [
