@@ -9,8 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pictures import write_folder
 
 from xfer.cli import main
+from xfer.errors import DataError
+from xfer.evaluate import open_other
 
 
 @pytest.fixture
@@ -91,6 +94,16 @@ def test_a_file_where_drawings_should_go_is_said_before_anything_is_computed(
     assert seen == []
     assert main(["predict", "r", "a.jpg", "--draw", str(tmp_path / "new" / "one")]) == 0
     assert not (tmp_path / "new").exists()  # looked at, not made
+
+
+def test_pictures_that_can_not_be_scored_are_named_with_what_helps(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"ant": 2, "bee": 2})
+    (tmp_path / "ant" / "bad.jpg").write_text("<html>")
+    info = SimpleNamespace(classes=("ant", "bee"))
+    task: Any = SimpleNamespace(kinds=("classify", "multilabel"), info=info)
+    with pytest.raises(DataError, match=r"bad\.jpg") as caught:
+        open_other(str(tmp_path), task, 0)
+    assert caught.value.hint == "take them out of the data"
 
 
 def test_known_data_are_listed(

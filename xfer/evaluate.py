@@ -157,7 +157,12 @@ def open_other(data: str, task: Task, seed: int) -> Any:
 
     # a probe on the classes of boxes is scored on boxes
     kinds = dict.fromkeys((*task.kinds, getattr(task, "data_kind", task.kinds[0])))
-    bundle = open_data(data, seed=seed, classes=task.info.classes, cut=False, kind=tuple(kinds))
+    try:
+        bundle = open_data(data, seed=seed, classes=task.info.classes, cut=False, kind=tuple(kinds))
+    except DataError as error:
+        if "skip_bad" in (error.hint or ""):  # a key of training alone
+            raise DataError(error.message, "take them out of the data") from error
+        raise
     if bundle.kind not in kinds:
         what = "pictures without labels" if bundle.kind == "images" else f"{bundle.kind} data"
         raise DataError(f"{data} holds {what}; the run needs {' or '.join(task.kinds)}")
