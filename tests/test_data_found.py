@@ -56,6 +56,20 @@ def test_folders_with_a_word_for_a_split_are_asked_about(tmp_path: Path) -> None
     assert open_data(tmp_path / "cases").classes == ("test_negative", "test_positive")
 
 
+def test_trains_are_a_class_beside_buses_and_cars(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"bus": 5, "car": 5, "train": 5})
+    bundle = open_data(tmp_path)
+    assert bundle.classes == ("bus", "car", "train") and sizes(bundle) == {"train": 12, "val": 3}
+    write_folder(tmp_path / "cats and dogs", {"train": 4, "test1": 3, "test2": 3})
+    assert open_data(tmp_path / "cats and dogs", cut=False).kind == "images"
+
+
+def test_pictures_beside_an_empty_folder_are_pictures(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    write_picture(tmp_path / "a.jpg")
+    assert open_data(tmp_path, cut=False).kind == "images"
+
+
 @pytest.mark.parametrize("outer", ["birds", "images"])
 def test_a_folder_around_the_data_is_named(tmp_path: Path, outer: str) -> None:
     write_folder(tmp_path, {f"{outer}/{s}/{c}": 2 for s in ("train", "val") for c in "ab"})

@@ -163,6 +163,18 @@ def test_roboflows_export_is_read(tmp_path: Path) -> None:
     assert np.array_equal(mask_of(found.splits["val"]), masks["a"])
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("labels.csv", "file,label\na.png,cat\nb.png,cat\n"), ("meta.json", '{"author": "me"}')],
+)
+def test_files_about_something_else_are_no_class_tables(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    write_set(tmp_path)
+    (tmp_path / name).write_text(text)
+    assert open_data(f"masks:{tmp_path}", cut=False).classes == ("0", "1", "2")
+
+
 def test_a_palette_without_a_table_is_read_as_indices(tmp_path: Path) -> None:
     write_picture(tmp_path / "images/a.png")
     indices = make_mask((0, 1, 255))

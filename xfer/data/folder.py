@@ -66,7 +66,7 @@ class Folder:
             return None
         if find_tree(path) is not None:  # classes by WordNet id: `imagenet` knows more of them
             return None
-        splits = split_folders(path, (), folders)
+        splits = _splits(path, (), folders)
         if splits:
             sorted_in = [f.name for f in splits if _has_class(f)]
             if not sorted_in:
@@ -93,7 +93,7 @@ class Folder:
 
     def load(self, path: Path, options: ReadOptions) -> Reading:
         folders = subfolders(path)
-        splits = split_folders(path, options.named, folders)
+        splits = _splits(path, options.named, folders)
         found = Found()
         notes: list[str] = []
         parts: dict[str, Source] = {}
@@ -108,6 +108,16 @@ class Folder:
         if not parts:
             raise DataError(f"{path}: no pictures in it", "one folder a class, or train/ and val/")
         return Reading(parts, [*notes, *found.notes()])
+
+
+def _splits(path: Path, named: tuple[str, ...], folders: list[Path]) -> list[Path]:
+    """The folders that are splits. Pictures of trains, beside those of buses and cars, are none."""
+    splits = split_folders(path, named, folders)
+    if not named and [role_of(f.name) for f in splits] == ["train"] and not _has_class(splits[0]):
+        others = [f for f in folders if f not in splits and role_word(f.name) is None]
+        if len(_full(others)) == 2:
+            return []
+    return splits
 
 
 def _has_class(top: Path) -> bool:

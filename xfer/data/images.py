@@ -29,7 +29,7 @@ class Images:
             return "one picture" if is_picture(path.name) else None
         folders = subfolders(path)
         splits = split_folders(path, (), folders)
-        tops = splits or (folders if is_plain(folders) else [path])
+        tops = splits or [path, *(folders if is_plain(folders) else ())]
         if any(has_picture(top, deep=False) for top in tops):
             return "pictures without labels"
         return None

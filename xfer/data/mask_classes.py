@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xfer.data.walk import is_junk, listing
+from xfer.data.walk import is_junk, is_picture, listing
 from xfer.errors import DataError, XferError, nearest
 
 Colour = tuple[int, int, int]
@@ -71,7 +71,10 @@ def find_table(folders: Sequence[Path]) -> tuple[Path, list[ClassRow]] | None:
 
 
 def read_table(path: Path) -> list[ClassRow]:
-    """The classes of a table, in its order. Raises DataError naming the line that is wrong."""
+    """The classes of a table, in its order; none for a file that is about something else.
+
+    Raises: DataError naming the line that is wrong.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -139,8 +142,8 @@ def _csv(text: str, path: Path) -> list[ClassRow]:
     mark = max(",;\t", key=first.count)
     cells = [[c.strip() for c in row] for row in csv.reader(io.StringIO(text), delimiter=mark)]
     cells = [row for row in cells if any(row)]
-    if not cells:
-        return []
+    if not cells or any(is_picture(cell) for row in cells for cell in row):
+        return []  # a table of pictures is none of classes
     head = [re.sub(r"[^a-z]", "", c.casefold()) for c in cells[0]]
     place = {
         key: head.index(next(n for n in names if n in head))
@@ -189,6 +192,8 @@ def _json(text: str, path: Path) -> list[ClassRow]:
             inner = next(
                 (found[k] for k in ("classes", "labels", "categories") if k in found), None
             )
+            if inner is None and path.name.casefold() == "meta.json":
+                return []  # Supervisely's has classes; others are about anything
             found = found if inner is None else inner
         return [_entry(item) for item in (found.items() if isinstance(found, dict) else found)]
     except (ValueError, TypeError, KeyError, StopIteration) as error:
