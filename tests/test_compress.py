@@ -137,4 +137,6 @@ def test_the_command_tells_both(
     assert {"before", "after", "svd", "images"} <= report.keys()
     assert main(["compress", str(run), "--svd", "fc9=4", "--out", str(tmp_path / "x")]) == 2
     assert "fc9" in capsys.readouterr().err
+    assert main([*words[:-1], "--workers", "-5"]) == 2
+    assert "--workers" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()

@@ -38,7 +38,7 @@ def compress(
         str, typer.Option(metavar="D", help="auto, cpu, cuda, cuda:N or mps")
     ] = "auto",
     workers: Annotated[
-        int, typer.Option(metavar="N", help="loader threads; -1: one a core, 0: in line")
+        int, typer.Option(metavar="N", min=-1, help="loader threads; -1: one a core, 0: in line")
     ] = -1,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", show_default=False, help="replace the run in --out")
