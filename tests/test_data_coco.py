@@ -158,7 +158,7 @@ def test_ids_as_they_are_compared(value: Any, key: Any) -> None:
         (lambda d: d["annotations"][0].update(bbox=[1, 2, 3]), "no list of four numbers"),
         (lambda d: d["annotations"][0].update(bbox=[1, math.nan, 3, 4]), "not finite"),
         (lambda d: d["annotations"][0].update(bbox=[1, 10**400, 3, 4]), "not finite"),
-        (lambda d: d["annotations"][0].pop("bbox"), "annotation 110 .no bbox"),
+        (lambda d: d["annotations"][0].update(bbox=None, segmentation=[]), "110 .no bbox"),
         (lambda d: d["annotations"][0].pop("category_id"), "no category_id"),
         (lambda d: d["annotations"].append(3.5), "3.5|is a float"),
         (lambda d: d["annotations"].append(1), "of the list .is a int"),

@@ -38,6 +38,23 @@ def test_a_json_a_split_by_the_word_in_its_name(tmp_path: Path, name: str, folde
     assert len(open_data(f"coco:{one}", cut=False).splits["train"]) == 4
 
 
+def test_an_outline_without_a_box_has_the_box_around_it(tmp_path: Path) -> None:
+    write_coco(tmp_path)
+    file = tmp_path / "annotations" / "instances_train2017.json"
+    text = file.read_text().replace('"bbox": [2.0, 3.0, 10.5, 8.0], ', "")
+    file.write_text(text.replace('"bbox": [3.0, 3.0, 10.5, 8.0]', '"bbox": null'))
+    source = open_data(str(tmp_path), val="none").splits["train"]
+    assert annotation(source, 2).boxes.tolist() == [[2, 3, 12, 11]] * 2
+
+
+def test_shares_where_pixels_are_due_get_a_warning(tmp_path: Path) -> None:
+    boxes = [{"id": i, "image_id": 7 * i + 3, "category_id": 5, "bbox": [0.1, 0.2, 0.5, 0.5]}
+             for i in range(4)]  # fmt: skip
+    write_coco(tmp_path, annotations=boxes)
+    notes = open_data(str(tmp_path), cut=False).notes
+    assert any("look like shares of the picture" in note for note in notes)
+
+
 def test_pictures_that_train_and_val_share_are_told(tmp_path: Path) -> None:
     """Here val's folder is not there, and train has pictures of the same names."""
     write_coco(tmp_path)

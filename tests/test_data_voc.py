@@ -94,6 +94,13 @@ def test_exports_without_lists_and_with_other_folders(tmp_path: Path) -> None:
     assert len(opened(tmp_path, images=str(tmp_path.parent / "moved"))) == 4
 
 
+def test_lists_may_name_the_pictures(tmp_path: Path) -> None:
+    files = {name: voc_xml([("cat", (3, 4, 9, 9))]) for name in ("a", "b")}
+    write_voc(tmp_path, files, {"train": ["a.jpg"], "val": ["b"]})
+    found = open_data(str(tmp_path)).splits
+    assert {role: source.ids for role, source in found.items()} == {"train": ("a",), "val": ("b",)}
+
+
 def test_annotations_may_be_written_small(tmp_path: Path) -> None:
     write_voc(tmp_path, {"a": voc_xml([("cat", (3, 4, 9, 9))])})
     (tmp_path / "Annotations").rename(tmp_path / "annotations")

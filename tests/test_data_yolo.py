@@ -41,6 +41,13 @@ def test_polygons_become_the_boxes_around_them(tmp_path: Path) -> None:
     assert found.boxes == pytest.approx(np.array([[4, 6, 20, 18]]))
 
 
+def test_keypoints_behind_a_box_are_no_polygon(tmp_path: Path) -> None:
+    yaml = "train: images\nnames: [cat, dog]\nkpt_shape: [2, 3]\n"
+    write_yolo(tmp_path, {"a": "1 .5 .5 .5 .4 .9 .9 2 .1 .1 0\n"}, yaml)
+    found = annotation(open_data(str(tmp_path), val="none").splits["train"], 0)
+    assert found.boxes == pytest.approx(np.array([[10, 9, 30, 21]]))
+
+
 def test_repeated_lines_are_read_once_and_counted(tmp_path: Path) -> None:
     write_yolo(tmp_path, {"a": "0 0.5 0.5 0.5 0.4\n" * 3})
     bundle = open_data(str(tmp_path), val="none")
@@ -57,6 +64,7 @@ def test_repeated_lines_are_read_once_and_counted(tmp_path: Path) -> None:
         ("path: .\ntrain: ../images\nnc: 2\nnames: ['1', 2]", ("1", "2")),
         ("path: sub/..\ntrain: images/\nnames: [cat, dog]\ndownload: https://x", ("cat", "dog")),
         ("train: list.txt\nnames: [cat, dog]", ("cat", "dog")),
+        ("train: images\nnames: {'1': dog, '0': cat}", ("cat", "dog")),
     ],
 )
 def test_every_form_of_the_yaml(tmp_path: Path, yaml: str, classes: tuple[str, ...]) -> None:
@@ -174,6 +182,8 @@ def test_lines_that_can_not_be_used_are_named(tmp_path: Path, line: str, said: s
         ("train: images\nnames: [a, a]", "several classes"),
         ("train: images\nnames: {1: a, 2: b}", "keys of names"),
         ("train: images\nnames: 7", "no class names"),
+        ("train: images\nnc: 2", "no class names"),
+        ("train: images\nnames: [a, b]\nkpt_shape: 17", "kpt_shape"),
         ("train: gone\nnames: [a, b]", "train is not there"),
         ("names: [a, b]", "none of train"),
         ("train: [images\nnames: [a", "not valid YAML"),
@@ -186,6 +196,12 @@ def test_a_yaml_that_is_none_is_one_line(tmp_path: Path, yaml: str, said: str) -
     with pytest.raises(DataError, match=said) as caught:
         open_data(f"yolo:{tmp_path / 'data.yaml'}", val="none")
     assert len(str(caught.value).splitlines()) <= 2
+
+
+def test_a_yaml_without_names_is_still_a_yaml_of_yolo(tmp_path: Path) -> None:
+    write_yolo(tmp_path, LABELS, "train: images\nval: images\nnc: 2\n")
+    with pytest.raises(DataError, match="no class names"):
+        open_data(str(tmp_path))
 
 
 def test_no_label_file_at_all_is_an_error(tmp_path: Path) -> None:

@@ -49,6 +49,8 @@ def clean_boxes(
         )
         if which.any()
     ]
+    if len(boxes_xyxy) and boxes_xyxy.max() <= 1 and size.min() > 1:
+        warnings.append("warning: the boxes look like shares of the picture, 0 to 1, not pixels")
     return clipped, ~empty & ~gone, warnings
 
 

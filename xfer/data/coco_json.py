@@ -36,7 +36,7 @@ class CocoTable:
     annotation_ids | R ints or texts, distinct; 1 .. R where the file gives none
     picture        | int64 (R,): index of the annotation's picture
     category       | int64 (R,): index of its class
-    boxes_xywh     | float64 (R, 4): as the file has them, finite
+    boxes_xywh     | float64 (R, 4): as the file has them, finite; around the polygons for none
     areas          | float64 (R,): the file's; width * height where it gives none
     crowd          | bool (R,)
     category_ids   | C ints or texts, distinct, rising
@@ -153,6 +153,8 @@ class _Rows:
         """json's object_hook: an annotation becomes its row's number; what is wrong stays."""
         if "image_id" in found:
             box, area = found.get("bbox"), found.get("area")
+            if box is None:
+                box = _around(found.get("segmentation"))
             if box is None or "category_id" not in found or not _four_numbers(box):
                 found.pop("segmentation", None)
                 return found
@@ -181,6 +183,16 @@ def _packed(segmentation: Any) -> Any:
         return [array("d", polygon) for polygon in segmentation]
     except TypeError:
         return segmentation
+
+
+def _around(segmentation: Any) -> list[float] | None:
+    """x, y, width and height of the box around polygons; None for anything else."""
+    try:
+        points = np.concatenate([np.reshape(p, (-1, 2)) for p in segmentation]).astype(np.float64)
+        low, high = points.min(0), points.max(0)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return [*low.tolist(), *(high - low).tolist()]
 
 
 def _is_number(value: Any) -> bool:

@@ -33,7 +33,7 @@ from xfer.data.picture_size import sizes_of
 from xfer.data.source import Source
 from xfer.data.voc_masks import FOLDERS, has_masks, load_masks
 from xfer.data.voc_xml import VocFile, read_voc_xml
-from xfer.data.walk import is_junk, listing, readable, subfolders
+from xfer.data.walk import is_junk, is_picture, listing, readable, subfolders
 from xfer.data.workers import cores
 from xfer.errors import DataError, XferError
 from xfer.types import DataInfo, Kind
@@ -137,11 +137,19 @@ def _parts(root: Path) -> list[Part]:
             lines = Path(entry.path).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{entry.path}: {error}") from None
-        ids = [line.strip() for line in lines if line.strip()]
+        ids = [_id(line.strip(), xmls) for line in lines if line.strip()]
         if ids and not _of_class(ids):
             name = "all" if entry.name == "default.txt" else entry.name.removesuffix(".txt")
             found.append(Part(name, xmls, pictures, tuple(dict.fromkeys(ids))))
     return found or [Part(WHOLE, xmls, pictures, _stems(xmls))]
+
+
+def _id(listed: str, xmls: Path) -> str:
+    """An id as its annotation file is called; some lists name the pictures."""
+    if not is_picture(listed) or (xmls / f"{listed}.xml").is_file():
+        return listed
+    stem = listed.rpartition(".")[0]
+    return stem if (xmls / f"{stem}.xml").is_file() else listed
 
 
 def _of_class(lines: list[str]) -> bool:

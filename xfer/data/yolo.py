@@ -37,13 +37,14 @@ SPLITS = ("train", "val", "valid", "test")
 
 @dataclass(frozen=True)
 class Setup:
-    """What a data.yaml says: the folder that it speaks of, class names, a split's places, and lines
-    for people."""
+    """What a data.yaml says: the folder that it speaks of, class names, a split's places, lines for
+    people, and how many numbers of keypoints follow each box."""
 
     root: Path
     classes: tuple[str, ...]
     splits: dict[str, list[Path]]
     notes: tuple[str, ...] = ()
+    keypoints: int = 0
 
 
 @FORMATS.register("yolo")
@@ -115,7 +116,7 @@ def _yaml(path: Path) -> Path | None:
             if file in named:
                 return file  # reading it says what is wrong
             continue
-        if isinstance(found, dict) and "names" in found and any(s in found for s in SPLITS):
+        if isinstance(found, dict) and {"names", "nc"} & found.keys() and found.keys() & {*SPLITS}:
             return file
     return None
 
@@ -159,16 +160,19 @@ def read_setup(file: Path) -> Setup:
             notes.append(f"{error.message}: left out")
     if not splits:
         raise DataError(f"{file}: none of {', '.join(SPLITS)} in it")
-    return Setup(file.parent, classes, splits, tuple(notes))
+    shape = found.get("kpt_shape") or [0, 0]
+    if not isinstance(shape, list) or len(shape) != 2 or any(type(n) is not int for n in shape):
+        raise DataError(f"{file}: kpt_shape is no list of two numbers", "kpt_shape: [17, 3]")
+    return Setup(file.parent, classes, splits, tuple(notes), shape[0] * shape[1])
 
 
 def _classes(file: Path, names: Any) -> tuple[str, ...]:
     """Names by index, from a list or from {0: name, 1: name}."""
     if isinstance(names, dict):
-        keys = [k for k in names if isinstance(k, int) and not isinstance(k, bool)]
-        if sorted(keys) != list(range(len(names))):
+        named = {str(k): name for k, name in names.items() if not isinstance(k, bool)}
+        if named.keys() != set(map(str, range(len(names)))):
             raise DataError(f"{file}: the keys of names are not 0 .. {len(names) - 1}")
-        names = [names[k] for k in sorted(keys)]
+        names = [named[str(k)] for k in range(len(names))]
     if not isinstance(names, list) or not names:
         raise DataError(f"{file}: no class names in it", "names: [cat, dog]")
     # lists of lists of aliases can stand for more text than any memory holds
@@ -234,7 +238,9 @@ def _source(
     def look(picture: Path) -> YoloFile | str | None:
         file = label_file(picture)
         try:
-            return read_yolo_text(file, len(setup.classes)) if file.is_file() else None
+            if not file.is_file():
+                return None
+            return read_yolo_text(file, len(setup.classes), setup.keypoints)
         except DataError as error:
             return error.message
 

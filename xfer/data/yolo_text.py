@@ -1,8 +1,9 @@
 """YOLO's label files: `class cx cy w h` a line, all but the class as shares of the picture.
 
-5 columns       | a box
+5 columns         | a box
 7, 9, ... columns | class and a polygon's points x y x y ...: the box around them
-no file, empty  | background
+5 + K columns     | where data.yaml's kpt_shape is K numbers: a box; its keypoints are not read
+no file, empty    | background
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ class YoloFile:
     repeated: int = 0
 
 
-def read_yolo_text(path: Path, classes: int) -> YoloFile:
+def read_yolo_text(path: Path, classes: int, keypoints: int = 0) -> YoloFile:
     """Reads a label file.
+
+    Args: keypoints: numbers that follow each box.
 
     Raises: DataError, without the file's name, naming the first line that can't be used.
     """
@@ -43,7 +46,8 @@ def read_yolo_text(path: Path, classes: int) -> YoloFile:
         cells = line.split()
         if not cells:
             continue
-        row = _row(cells, classes, f"line {number}")
+        boxed = keypoints and len(cells) == 5 + keypoints
+        row = _row(cells[:5] if boxed else cells, classes, f"line {number}")
         if row in seen:
             found.repeated += 1
         else:
