@@ -180,8 +180,9 @@ def test_fastais_is_valid_is_the_split(tmp_path: Path, yes: str) -> None:
 def test_two_columns_that_say_the_same_are_one_label(tmp_path: Path) -> None:
     write_pictures(tmp_path / "images")
     rows = {k: f"{int(v == 'cat')},{v}" for k, v in LABELS.items()}
-    write_table(tmp_path / "t.csv", "image,label,label_name", rows)
-    assert open_data(tmp_path).classes == ("cat", "dog")
+    for header in ("image,index,name", "image,label,label_name"):
+        write_table(tmp_path / "t.csv", header, rows)
+        assert open_data(tmp_path).classes == ("cat", "dog")
     rows["00"] = "1,dog"
     write_table(tmp_path / "t.csv", "image,label,label_name", rows)
     with pytest.raises(XferError, match="which column is the label"):

@@ -49,9 +49,7 @@ def read_labels(table: Table, columns: Sequence[int], rows: Sequence[int]) -> La
     for known in (ONE, SEVERAL, EITHER):
         called = [k for k in columns if names[k] in known]
         if called and all(_say_the_same(table, called[0], k, rows) for k in called[1:]):
-            # class_id and class_name: the words are the names
-            words = [k for k in called if not all(table.rows[r][k].isdigit() for r in rows)]
-            return _one_column(table, (words or called)[0], rows)
+            return _one_column(table, (_of_words(table, called, rows) or called)[0], rows)
         if called:
             raise _ambiguous(table, called)
     if len(columns) == 1 and not _is_yes_no(table, columns[0]):
@@ -60,7 +58,15 @@ def read_labels(table: Table, columns: Sequence[int], rows: Sequence[int]) -> La
         return _a_column_a_class(table, columns, rows)
     if len(columns) == 1:
         return _one_column(table, columns[0], rows)
+    words = _of_words(table, columns, rows)
+    if len(columns) == 2 and len(words) == 1 and _say_the_same(table, *columns, rows):
+        return _one_column(table, words[0], rows)  # index and name
     raise _ambiguous(table, columns)
+
+
+def _of_words(table: Table, columns: Sequence[int], rows: Sequence[int]) -> list[int]:
+    """Those of the columns that hold anything but numbers."""
+    return [k for k in columns if not all(table.rows[r][k].isdigit() for r in rows)]
 
 
 def _say_the_same(table: Table, one: int, other: int, rows: Sequence[int]) -> bool:
