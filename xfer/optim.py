@@ -60,7 +60,7 @@ def parameter_groups(task: Task, table: OptimTable) -> list[Group]:
     """Everything that trains, stage by stage, shallow to deep: rate and decay.
 
     The head's rate is `head_scale`; the trunk's is 1 at its last stage and `layer_decay` times
-    less a stage further down (Howard and Ruder 2018, sec. 3.1); biases and norms have that rate
+    less a stage further down (Howard and Ruder 2018, sec. 3.2); biases and norms have that rate
     times `bias_scale`. Frozen parameters are left out.
     """
     groups: list[Group] = []
