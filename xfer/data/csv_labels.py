@@ -59,7 +59,7 @@ def read_labels(table: Table, columns: Sequence[int], rows: Sequence[int]) -> La
     if len(columns) == 1:
         return _one_column(table, columns[0], rows)
     words = _of_words(table, columns, rows)
-    if len(columns) == 2 and len(words) == 1 and _say_the_same(table, *columns, rows):
+    if len(columns) == 2 and len(words) == 1 and _say_the_same(table, columns[0], columns[1], rows):
         return _one_column(table, words[0], rows)  # index and name
     raise _ambiguous(table, columns)
 
