@@ -62,12 +62,13 @@ def read_voc_xml(path: Path) -> VocFile:
         name = (item.findtext("name") or "").strip()
         if not name:
             raise DataError(f"object {place} has no name")
-        corners = [_number(item.findtext(f"bndbox/{key}")) for key in CORNERS]
-        if any(corner is None for corner in corners):
-            written = [item.findtext(f"bndbox/{key}") for key in CORNERS]
+        written = [item.findtext(f"bndbox/{key}") for key in CORNERS]
+        corners = [corner for text in written if (corner := _number(text)) is not None]
+        if len(corners) < len(CORNERS):
             raise DataError(f"the box of object {place} ({name}) is {written}")
+        x1, y1, x2, y2 = corners
         names.append(name)
-        boxes.append(tuple(c for c in corners if c is not None))  # type: ignore[arg-type]
+        boxes.append((x1, y1, x2, y2))
         difficult.append((item.findtext("difficult") or "").strip() in ("1", "true", "True"))
     size = [_number(root.findtext(f"size/{key}")) for key in ("height", "width")]
     height, width = (int(n) if n and n > 0 else 0 for n in size)
