@@ -46,9 +46,9 @@ def test_sets_of_that_name_are_splits_once_or_twice(tmp_path: Path, names: Any) 
 def test_folders_with_a_word_for_a_split_are_asked_about(tmp_path: Path) -> None:
     counts = {f"seg_{n}/seg_{n}/{c}": 3 for n in ("train", "test") for c in "ab"}
     write_folder(tmp_path, {**counts, "seg_pred/seg_pred": 2})
-    with pytest.raises(DataError, match="splits or classes") as caught:
+    with pytest.raises(XferError, match="splits or classes") as caught:
         open_data(tmp_path)
-    assert "--train seg_train --test seg_test" in str(caught.value)
+    assert caught.value.code == 2 and "--train seg_train --test seg_test" in str(caught.value)
     bundle = open_data(tmp_path, train="seg_train", test="seg_test", val="none")
     assert sizes(bundle) == {"train": 6, "test": 6} and bundle.classes == ("a", "b")
     assert len(open_data(f"folder:{tmp_path}").classes) == 3

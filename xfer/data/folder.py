@@ -39,7 +39,7 @@ from xfer.data.walk import (
     subfolders,
     walk,
 )
-from xfer.errors import DataError
+from xfer.errors import DataError, XferError
 from xfer.types import DataInfo, Kind
 
 __all__ = ["Folder", "find_pictures"]
@@ -78,7 +78,7 @@ class Folder:
         # the pictures of a table beside them
         return None if len(full) == 1 and passed_by(path) else "class folders"
 
-    def almost(self, path: Path) -> DataError | None:
+    def almost(self, path: Path) -> XferError | None:
         folders = subfolders(path)
         if any(f.name.casefold() in OTHER_LAYOUTS for f in folders):
             return None
@@ -87,7 +87,7 @@ class Folder:
         if named := _like_splits(folders):
             told = " ".join(f"--{role} {name}" for role, name in named.items())
             what = ", ".join(f"{f.name}/" for f in folders)
-            return DataError(f"{path}: are {what} splits or classes?",
+            return XferError(f"{path}: are {what} splits or classes?",
                              f"splits: {told}; classes: folder:{path}")  # fmt: skip
         return None
 

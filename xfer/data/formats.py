@@ -69,8 +69,8 @@ class Format(Protocol):
                         | the first of `kinds`, so that nothing need be read to tell
     recognise(path)     | what was found, in words, or None; quick: reads no more than it must
     load(path, options) | Reading; raises DataError for what can't be used
-    almost(path)        | may be left out; for a path that no format recognises: the DataError that
-                        | says what this one finds amiss in it, or None
+    almost(path)        | may be left out; for a path that no format recognises: the error that says
+                        | what this one finds amiss in it, or None
     """
 
     kinds: ClassVar[tuple[Kind, ...]]

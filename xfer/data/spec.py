@@ -141,7 +141,7 @@ def _recognised(
     return name, seen[name], text
 
 
-def _nothing_in(spec: str, path: Path) -> DataError:
+def _nothing_in(spec: str, path: Path) -> XferError:
     if path.is_dir() and not any(path.iterdir()):
         return DataError(f"{spec}: the folder is empty", "one folder of pictures a class, or a csv")
     for name in FORMATS.names() if path.is_dir() else ():
