@@ -93,6 +93,10 @@ def test_a_table_that_is_not_read_is_told(tmp_path: Path) -> None:
     write_table(tmp_path / "meta.csv", "image_id,dx", {"ISIC_1": "nv"})
     bundle = open_data(tmp_path)
     assert any(f"meta.csv is not read: csv:{tmp_path / 'meta.csv'}" in n for n in bundle.notes)
+    for k in range(4):
+        write_table(tmp_path / f"{k}.csv", "a,b", {"1": "2"})
+    told = "0.csv, 1.csv, 2.csv and 2 more are not read"
+    assert sum(told in note for note in open_data(tmp_path).notes) == 1
     write_picture(tmp_path / "only" / "0.jpg")
     (tmp_path / "only" / "labels.csv").write_bytes("name,label\n0,K\xe4se\n".encode("latin1"))
     assert any("labels.csv is not read" in n for n in open_data(tmp_path / "only", cut=False).notes)

@@ -28,6 +28,7 @@ from xfer.data.files import FileSource
 from xfer.data.formats import FORMATS, WHOLE, Reading, ReadOptions, role_of, role_word
 from xfer.data.imagenet_trees import find_tree
 from xfer.data.locate import Locator
+from xfer.data.match import listed
 from xfer.data.source import subset
 from xfer.data.walk import is_junk, is_picture, listing, readable, subfolders
 from xfer.errors import DataError, XferError
@@ -106,10 +107,11 @@ def _inside(folder: Path) -> list[Path]:
 
 
 def passed_by(folder: Path) -> list[str]:
-    """Lines on the tables of a folder that is read as something else."""
-    return [
-        f"{f.name} is not read: csv:{f} reads it, or says why it can't be" for f in _inside(folder)
-    ]
+    """A line on the tables of a folder that is read as something else."""
+    files = _inside(folder)
+    if len(files) > 1:
+        return [f"{listed([f.name for f in files], 3)} are not read: csv:FILE reads one"]
+    return [f"{f.name} is not read: csv:{f} reads it, or says why it can't be" for f in files]
 
 
 def _table(file: Path, name: str) -> Table:
