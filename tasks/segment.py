@@ -179,6 +179,7 @@ class Segment(Task):
             self.head = FCNHead(specs, count, scales)
             self.head.hidden = fresh
         names = [name for name in backbone.map_names if name in self.options.levels]
+        backbone.check_side(2 * backbone.preprocess.size, names[-1])  # pictures are of any size
         self._stages = backbone.stages_to(names[-1])
         if self.options.tail == "own":
             self._stages += [(n, getattr(self.tail, n)) for n in self._tail_names]
