@@ -102,6 +102,21 @@ def test_a_table_that_is_not_read_is_told(tmp_path: Path) -> None:
     assert any("labels.csv is not read" in n for n in open_data(tmp_path / "only", cut=False).notes)
 
 
+def test_a_table_of_boxes_is_no_table_of_labels(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "train")
+    rows = {f"{k}.jpg": f"40,30,{v},1,1,9,9" for k, v in LABELS.items()}
+    header = "filename,width,height,class,xmin,ymin,xmax,ymax"
+    write_table(tmp_path / "train" / "_annotations.csv", header, rows)
+    with pytest.raises(DataError, match="a table of boxes"):
+        open_data(tmp_path)
+
+
+def test_folders_of_pictures_and_masks_are_no_classes(tmp_path: Path) -> None:
+    write_folder(tmp_path, {f"{c}/{k}": 2 for c in ("1", "2") for k in ("images", "masks")}, ".png")
+    with pytest.raises(DataError, match=r"pictures and masks, such as 1/"):
+        open_data(tmp_path)
+
+
 def test_kaggles_test_table_has_ids_alone(tmp_path: Path) -> None:
     write_pictures(tmp_path / "train")
     write_pictures(tmp_path / "test", ("t0", "t1"))

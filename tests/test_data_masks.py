@@ -48,6 +48,7 @@ LAYOUTS = {
     "beside, a folder a patient": ("patient 1/{}.png", "patient 1/{}_mask.png"),
     "sisters, both called": ("train_images/{}.jpg", "train_masks/{}.png"),
     "deep": ("images/x/{}.png", "masks/x/{}.png"),
+    "pets' names": ("images/{}.jpg", "annotations/trimaps/{}.png"),
     "extension kept": ("img/{}.jpg", "masks_machine/{}.jpg.png"),
 }
 

@@ -112,6 +112,16 @@ def test_classes_txt_may_lie_in_labels_or_all_in_one_folder(tmp_path: Path) -> N
     assert annotation(source, 0).labels.tolist() == [1]
 
 
+def test_roboflows_darknet_export(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        write_picture(tmp_path / split / "a.jpg", size=SIZE)
+        (tmp_path / split / "a.txt").write_text("1 .5 .5 .5 .5\n")
+        (tmp_path / split / "_darknet.labels").write_text("cat\ndog\n")
+    bundle = open_data(str(tmp_path))
+    assert (bundle.format, set(bundle.splits)) == ("yolo", {"train", "val"})
+    assert annotation(bundle.splits["val"], 0).labels.tolist() == [1]
+
+
 def test_split_folders_without_a_yaml_are_splits(tmp_path: Path) -> None:
     for split, name in (("train", "a"), ("val", "b")):
         write_picture(tmp_path / "images" / split / f"{name}.jpg", size=SIZE)

@@ -42,6 +42,7 @@ PATHS = (
 )  # fmt: skip
 SPLITS = ("split", "set", "subset", "partition", "data set")
 IS_VAL = ("is_valid", "is_val")
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
 # columns of a table that says what the colours and values of masks mean
 COLOURS = (("r", "g", "b"), ("pixel value",))
 PROBED = 50
@@ -186,6 +187,11 @@ def _split_column(table: Table) -> tuple[int | None, list[str]]:
 def _read(file: Path, name: str, reading: Reading, skip_bad: bool) -> None:
     """Reads one table into the reading's parts."""
     table = _table(file, name)
+    if set(CORNERS) <= {h.casefold() for h in table.header}:
+        raise DataError(
+            f"{file}: a table of boxes, which are read as COCO, VOC or YOLO have them",
+            f"without its columns {', '.join(CORNERS)} its labels are read",
+        )
     if not table.rows:
         raise DataError(f"{file}: no rows")
     column, locator = _placed(table, name, wide=True)

@@ -27,6 +27,7 @@ from xfer.data.formats import (
     split_folders,
 )
 from xfer.data.imagenet_trees import find_tree
+from xfer.data.mask_layout import find_places
 from xfer.data.source import Source
 from xfer.data.walk import (
     Found,
@@ -75,6 +76,8 @@ class Folder:
         full = _full(folders)
         if not full or is_plain(folders) or _within(full) or _like_splits(folders):
             return None
+        if _has_masks(full[0]):
+            return None
         # the pictures of a table beside them
         return None if len(full) == 1 and passed_by(path) else "class folders"
 
@@ -89,6 +92,9 @@ class Folder:
             what = ", ".join(f"{f.name}/" for f in folders)
             return XferError(f"{path}: are {what} splits or classes?",
                              f"splits: {told}; classes: folder:{path}")  # fmt: skip
+        if (full := _full(folders)) and _has_masks(full[0]):
+            return DataError(f"{path}: folders of pictures and masks, such as {full[0].name}/",
+                             "all pictures lie in one folder, all masks in another")  # fmt: skip
         return None
 
     def load(self, path: Path, options: ReadOptions) -> Reading:
@@ -135,6 +141,11 @@ def _within(full: list[Path]) -> Path | None:
     if len(full) != 1 or has_picture(full[0], deep=False):
         return None
     return full[0] if _has_class(full[0]) else None
+
+
+def _has_masks(folder: Path) -> bool:
+    """Whether a folder is none of a class: it holds pictures in one folder, masks in another."""
+    return not has_picture(folder, deep=False) and bool(find_places(folder))
 
 
 def _like_splits(folders: list[Path]) -> dict[str, str]:

@@ -198,7 +198,15 @@ def _beside(folders: Sequence[Path]) -> tuple[Path, Path] | None:
         return None
     images = [f for f in folders if _mask_rank(f.name) is None and _is_images(f.name)]
     images = [f for f in images if has_picture(f)]
-    return (images[0], masks) if len(images) == 1 else None
+    return (images[0], _as_deep(images[0], masks)) if len(images) == 1 else None
+
+
+def _as_deep(images: Path, masks: Path) -> Path:
+    """The masks' folder, or the only one in it where the pictures lie no deeper: annotations/ of
+    the Oxford pets has trimaps/."""
+    full = [f for f in subfolders(masks) if has_picture(f)]
+    deeper = has_picture(images, deep=False) and not has_picture(masks, deep=False)
+    return full[0] if deeper and len(full) == 1 else masks
 
 
 def _is_images(name: str) -> bool:

@@ -6,7 +6,8 @@ are taken from `path`, from the yaml's folder, and without leading ../, which Ro
 need. A test split that is not there is left out, since Roboflow names one that it has not; a split
 without any label file has pictures alone. Without a yaml: images/, labels/ and classes.txt (in
 labels/ as well), with or without split folders in both, or classes.txt and a txt beside each
-picture, as labelImg and Label Studio leave them.
+picture, as labelImg and Label Studio leave them; so does Roboflow, with _darknet.labels in each
+split's folder.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from xfer.types import DataInfo, Kind
 
 MAX_BYTES = 2**20
 SPLITS = ("train", "val", "valid", "test")
+DARKNET = "_darknet.labels"
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Yolo:
         file = _yaml(path)
         if file is not None:
             return f"YOLO, {file.name}"
+        if _darknet(path):
+            return f"YOLO, {DARKNET}"
         plain = _plain(path)
         return None if plain is None else f"YOLO, {plain[0].relative_to(path)} and {plain[2]}"
 
@@ -66,6 +70,9 @@ class Yolo:
         file = _yaml(path)
         if file is not None:
             setup = read_setup(file)
+        elif tables := _darknet(path):
+            classes = _distinct(tables[0], _lines(tables[0]))
+            setup = Setup(path, classes, {t.parent.name: [t.parent] for t in tables})
         elif (plain := _plain(path)) is not None:
             classes = _distinct(plain[0], _lines(plain[0]))
             splits = split_folders(plain[1], options.named, subfolders(plain[1]))
@@ -78,6 +85,12 @@ class Yolo:
         if all(source.info.kind == "images" for source in reading.parts.values()):
             raise DataError(f"{path}: no label files in labels/ beside images/")
         return reading
+
+
+def _darknet(path: Path) -> list[Path]:
+    """The files of class names in Roboflow's folders of splits."""
+    files = [f / DARKNET for f in subfolders(path) if role_of(f.name)]
+    return [file for file in files if file.is_file()]
 
 
 def _plain(path: Path) -> tuple[Path, Path, str] | None:
