@@ -13,7 +13,8 @@ from pictures import write_folder
 
 from xfer.cli import main
 from xfer.errors import DataError
-from xfer.evaluate import open_other
+from xfer.evaluate import open_other, usable_precision
+from xfer.recipe import Recipe, override
 
 
 @pytest.fixture
@@ -104,6 +105,13 @@ def test_pictures_that_can_not_be_scored_are_named_with_what_helps(tmp_path: Pat
     with pytest.raises(DataError, match=r"bad\.jpg") as caught:
         open_other(str(tmp_path), task, 0)
     assert caught.value.hint == "take them out of the data"
+
+
+def test_a_run_is_scored_in_its_own_precision_where_the_device_has_it() -> None:
+    for precision, device, used in [("fp32", "cpu", "fp32"), ("fp16", "cpu", "auto"),
+                                    ("bf16", "cpu", "bf16"), ("fp32", "nothing", "auto")]:  # fmt: skip
+        recipe = override(Recipe(), {"run.precision": precision})
+        assert usable_precision(recipe, device) == used
 
 
 def test_known_data_are_listed(

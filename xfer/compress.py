@@ -61,7 +61,7 @@ def compress(
     if "svd" in about:
         raise XferError(f"{folder.path} is compressed already", "compress the run that it is from")
     Run.check_free(Path(out), overwrite)
-    with placed(device, usable_precision(recipe) if device == "auto" else "auto") as place:
+    with placed(device, usable_precision(recipe, device)) as place:
         before = load(folder.path, place=place).task
         after = copy.deepcopy(before)
         replace_linear(after, svd, approximate=True)

@@ -80,8 +80,7 @@ def evaluate(
 
     folder = Run.open(Path(run))
     recipe = folder.recipe()
-    precision = usable_precision(recipe) if device == "auto" else "auto"
-    with placed(device, precision) as place:
+    with placed(device, usable_precision(recipe, device)) as place:
         model = load(folder.path, place=place)
         tta = tta or recipe.eval.tta
         bundle, role = open_split(recipe, model.task, data, split)
@@ -100,10 +99,10 @@ def evaluate(
         }
 
 
-def usable_precision(recipe: Recipe) -> str:
-    """The run's own; auto where the device that is here lacks it, as a CPU does fp16."""
+def usable_precision(recipe: Recipe, device: str = "auto") -> str:
+    """The run's own; auto where the device lacks it, as a CPU does fp16."""
     try:
-        return find_precision(recipe.run.precision, find_device())
+        return find_precision(recipe.run.precision, find_device(device))
     except XferError:
         return "auto"
 
