@@ -108,8 +108,12 @@ def test_pictures_that_can_not_be_scored_are_named_with_what_helps(tmp_path: Pat
 
 
 def test_a_run_is_scored_in_its_own_precision_where_the_device_has_it() -> None:
-    for precision, device, used in [("fp32", "cpu", "fp32"), ("fp16", "cpu", "auto"),
-                                    ("bf16", "cpu", "bf16"), ("fp32", "nothing", "auto")]:  # fmt: skip
+    for precision, device, used in (
+        ("fp32", "cpu", "fp32"),
+        ("bf16", "cpu", "bf16"),
+        ("fp16", "cpu", "auto"),
+        ("fp32", "nothing", "auto"),
+    ):
         recipe = override(Recipe(), {"run.precision": precision})
         assert usable_precision(recipe, device) == used
 
