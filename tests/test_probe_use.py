@@ -210,6 +210,8 @@ def test_wrong_comparisons_are_refused(pictures: Path, tmp_path: Path) -> None:
         compared(layers=["conv9"])
     with pytest.raises(XferError, match="2 weights for 1 nets"):
         compare_nets(str(pictures), [NET], weights=["none", "imagenet"])
+    with pytest.raises(DataError, match="is a file, not a folder"):  # before data are looked for
+        compare_nets("nowhere", [NET], weights=["none"], out=f"{__file__}/out")
     with pytest.raises(XferError, match="choose from flatten"):
         compared(pool="mean")
     (tmp_path / "x.txt").write_text("mine")

@@ -305,6 +305,9 @@ def test_the_command_on_voc(
         (["digits", "--split", "nowhere", "--method", "grid"], 2, "no split 'nowhere'"),
         (["nowhere", "--method", "grid"], 3, "no such file"),
         (["digits", "--method", "grid", "-o", "x.json"], 2, "not a folder"),
+        # said before data are read: there are none
+        (["nowhere", "--method", "grid", "-o", f"{__file__}/x.npz"], 3, "is a file, not a folder"),
+        (["nowhere", "--method", "grid", "-o", f"{__file__}/x"], 3, "is a file, not a folder"),
     ],
 )
 def test_wrong_commands_end_in_a_line(

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from xfer.errors import XferError
+from xfer.folders import check_folder
 from xfer.show import Show
 
 FLAGS = ("limit", "seed", "workers")
@@ -57,6 +58,8 @@ def proposals(
     for path in folders:
         if path.is_file() or path.suffix in (".json", ".pkl", ".mat", ".png"):
             raise XferError(f"--out {path}: not a folder", "DIR, or FILE.npz for the boxes")
+    for folder in [*folders, *(path.parent for path in files)]:
+        check_folder(folder)
     from xfer.proposals.measure import measure
     from xfer.proposals.search import ticker
 

@@ -20,6 +20,7 @@ from xfer.errors import DataError, XferError
 from xfer.features.extract import extract
 from xfer.features.net import POOLS, Choice, load_net
 from xfer.finish import rows_to_csv
+from xfer.folders import check_folder
 from xfer.probe import classifiers
 from xfer.probe.data import new_metric, split_parts
 from xfer.probe.fit import fit_probe
@@ -155,7 +156,8 @@ def _protocol(scored_on: str, kind: classifiers.Classifier, pool: str) -> dict[s
 
 
 def _free(folder: Path, overwrite: bool) -> Path:
-    """Raises XferError where the folder holds something else than an older comparison."""
+    """Raises XferError where the folder holds something else than an older comparison, DataError
+    where it can't be written into."""
     if folder.exists() and not folder.is_dir():
         raise XferError(f"{folder} is a file, not a folder", "choose another --out")
     if folder.is_dir() and any(folder.iterdir()):
@@ -163,6 +165,7 @@ def _free(folder: Path, overwrite: bool) -> Path:
             raise XferError(f"{folder} is not empty and no comparison", "choose another --out")
         if not overwrite:
             raise XferError(f"{folder} holds a comparison", "--overwrite, or choose another --out")
+    check_folder(folder)
     return folder
 
 
