@@ -19,6 +19,7 @@ from xfer.data.given import KINDS, given_picture
 from xfer.data.walk import find_pictures
 from xfer.device import Place, find_device, find_precision
 from xfer.errors import DataError, XferError
+from xfer.evaluate import usable_precision
 from xfer.finish import rows_to_csv
 from xfer.folders import check_folder
 from xfer.nn.low_rank import replace_linear
@@ -32,7 +33,8 @@ HELD = 2**27  # bytes of pictures in a batch: four of 4000 x 3000
 
 
 def load(run: Path | str, *, device: str = "auto", place: Place | None = None) -> Model:
-    """The model of a run folder (model.json and best.safetensors, or probe.skops).
+    """The model of a run folder (model.json and best.safetensors, or probe.skops), which computes
+    in the run's own precision where the device has it.
 
     Raises: XferError where the folder holds no model, DataError where its files are damaged.
     """
@@ -40,7 +42,8 @@ def load(run: Path | str, *, device: str = "auto", place: Place | None = None) -
     about = folder.read_json("model.json")
     if place is None:
         where = find_device(device)
-        place = Place(where, find_precision("auto", where))
+        own = usable_precision(folder.recipe(), str(where))
+        place = Place(where, find_precision(own, where))
     if about["task"] == "probe":
         from xfer.probe.model import load_task
 
