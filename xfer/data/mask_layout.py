@@ -244,15 +244,19 @@ def _only_images(split: Path) -> Path:
 
 def _is_mixed(folder: Path) -> bool:
     """Whether pictures and their masks lie in one folder, or in the first below it that holds
-    pictures: each second name ends as masks' do."""
-    if has_picture(folder, deep=False):
-        return _has_mates(folder)
-    first = next((f for f in subfolders(folder) if has_picture(f, deep=False)), None)
-    return first is not None and _has_mates(first)
+    pictures: of the names that are called like masks, most are beside their pictures."""
+    names = _pictures(folder)
+    if not names:
+        names = next((inside for f in subfolders(folder) if (inside := _pictures(f))), [])
+    masks = [name for name in names if _is_mask_name(Path(name))]
+    stems = {stem for name in names for stem in (_stem(name), _stripped(_stem(name), _IMAGE_WORD))}
+    mates = sum(_stripped(_stem(name), _MASK_WORD) in stems for name in masks)
+    return bool(masks) and mates * 2 > len(masks)
 
 
-def _has_mates(folder: Path) -> bool:
-    """Whether most of a folder's files that are called like masks are beside their pictures."""
+def _pictures(folder: Path) -> list[str]:
+    """The names of the pictures in a folder; of very many, where none of the first is called like a
+    mask, these alone."""
     try:
         with os.scandir(folder) as entries:
             # a million pictures without masks are told by the first of them
@@ -260,12 +264,8 @@ def _has_mates(folder: Path) -> bool:
             if len(names) == FIRST and any(_is_mask_name(Path(name)) for name in names):
                 names += [entry.name for entry in entries]
     except OSError:
-        return False
-    names = [name for name in names if is_picture(name) and not is_junk(name)]
-    masks = [name for name in names if _is_mask_name(Path(name))]
-    stems = {stem for name in names for stem in (_stem(name), _stripped(_stem(name), _IMAGE_WORD))}
-    mates = sum(_stripped(_stem(name), _MASK_WORD) in stems for name in masks)
-    return bool(masks) and mates * 2 > len(masks)
+        return []
+    return [name for name in names if is_picture(name) and not is_junk(name)]
 
 
 def _is_mask_name(path: Path) -> bool:
