@@ -117,6 +117,12 @@ def test_folders_of_pictures_and_masks_are_no_classes(tmp_path: Path) -> None:
         open_data(tmp_path)
 
 
+def test_two_eyes_are_no_picture_and_mask(tmp_path: Path) -> None:
+    for name in ("ill", "well"):
+        write_pictures(tmp_path / name, ("1", "1_L", "2", "2_L"))
+    assert open_data(tmp_path, cut=False).classes == ("ill", "well")
+
+
 def test_kaggles_test_table_has_ids_alone(tmp_path: Path) -> None:
     write_pictures(tmp_path / "train")
     write_pictures(tmp_path / "test", ("t0", "t1"))

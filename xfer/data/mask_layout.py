@@ -245,10 +245,12 @@ def _only_images(split: Path) -> Path:
 def _is_mixed(folder: Path) -> bool:
     """Whether pictures and their masks lie in one folder, or in the first below it that holds
     pictures: of the names that are called like masks, most are beside their pictures."""
-    names = _pictures(folder)
-    if not names:
+    names = own = _pictures(folder)
+    if not own:
         names = next((inside for f in subfolders(folder) if (inside := _pictures(f))), [])
     masks = [name for name in names if _is_mask_name(Path(name))]
+    if not own:  # a class's x.jpg and x_L.jpg are two eyes: masks are no JPEGs
+        masks = [name for name in masks if not name.casefold().endswith((".jpg", ".jpeg"))]
     stems = {stem for name in names for stem in (_stem(name), _stripped(_stem(name), _IMAGE_WORD))}
     mates = sum(_stripped(_stem(name), _MASK_WORD) in stems for name in masks)
     return bool(masks) and mates * 2 > len(masks)
