@@ -92,8 +92,9 @@ def test_a_broken_picture_is_named(
 
 
 def test_the_cache_is_shown_and_cleared(
-    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     assert main(["data", "cache", "--json"]) == 0
     assert document(capsys)["entries"] == 0
     words = ["--layer", "conv1", "-d", str(photos), "-o", str(tmp_path / "f.npz"), "-q"]
@@ -105,6 +106,11 @@ def test_the_cache_is_shown_and_cleared(
     assert state["mb"] > 0
     assert main(["data", "cache"]) == 0
     assert "20,480" in capsys.readouterr().out
+    with monkeypatch.context() as patch:
+        patch.setenv("XFER_CACHE_GB", "0")  # keeps nothing more, and has what it has
+        assert main(["data", "cache", "--json"]) == 0
+        state = document(capsys)
+        assert (state["entries"], state["limit_mb"]) == (6, 0)
     assert main(["data", "cache", "--clear"]) == 0
     assert "cleared" in capsys.readouterr().err
     assert main(["data", "cache", "--json"]) == 0

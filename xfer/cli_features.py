@@ -103,10 +103,12 @@ def data_cache(
     from xfer.cache import Cache, cache_file, limit_bytes
 
     states: dict[str, dict[str, Any]] = {}
+    limit = limit_bytes()
     for subject in ("features", "proposals"):
         path = cache_file(subject)
-        kept = Cache(path if path.exists() else None, limit_bytes(), show.note, subject)
-        states[subject] = {**asdict(kept.state()), "path": str(path)}
+        # one that may hold nothing from now on holds what it has
+        kept = Cache(path if path.exists() else None, max(1, limit), show.note, subject)
+        states[subject] = {**asdict(kept.state()), "path": str(path), "limit_mb": limit / 2**20}
         kept.close()
         if clear:
             Cache(path, 0).clear()

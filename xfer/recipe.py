@@ -48,8 +48,9 @@ class DataTable:
         "fed from a raw pack", choices=("auto", "host", "device"),
     )  # fmt: skip
     crop_area: tuple[float, float] = _f(
-        (0.35, 1.0), "share of the picture that a training crop covers", above=0, max=1, rising=True
-    )
+        (0.35, 1.0), "share of the picture that a training crop covers; segment has task.crop and "
+        "task.scales instead", above=0, max=1, rising=True,
+    )  # fmt: skip
     decode: str = _f(
         "host", "what decodes training pictures; device: a GPU that is fed from a JPEG pack and "
         "cuts the crops as well", choices=("host", "device"),
