@@ -117,6 +117,14 @@ def test_folders_of_pictures_and_masks_are_no_classes(tmp_path: Path) -> None:
         open_data(tmp_path)
 
 
+def test_pictures_of_a_kind_that_is_not_read_are_told(tmp_path: Path) -> None:
+    for name in ("ant", "bee"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "IMG_0001.HEIC").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"its pictures are \.heic, which are not read"):
+        open_data(tmp_path)
+
+
 def test_two_eyes_are_no_picture_and_mask(tmp_path: Path) -> None:
     for name in ("ill", "well"):
         write_pictures(tmp_path / name, ("1", "1_L", "2", "2_L"))

@@ -11,9 +11,14 @@ from xfer.data.csv import passed_by
 from xfer.data.files import FileSource
 from xfer.data.formats import FORMATS, WHOLE, Reading, ReadOptions, is_plain, role_of, split_folders
 from xfer.data.source import Source
-from xfer.data.walk import Found, has_picture, is_picture, subfolders, walk
+from xfer.data.walk import Found, has_picture, is_picture, listing, subfolders, walk
 from xfer.errors import DataError
 from xfer.types import DataInfo, Kind
+
+# pictures to their owners, of kinds that are not read
+OTHERS = frozenset(
+    (".heic", ".heif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".dcm", ".svg", ".pdf")
+)
 
 
 @FORMATS.register("images")
@@ -33,6 +38,14 @@ class Images:
         if any(has_picture(top, deep=False) for top in tops):
             return "pictures without labels"
         return None
+
+    def almost(self, path: Path) -> DataError | None:
+        entries = [e for f in (path, *subfolders(path)) for e in listing(f)]
+        kinds = {Path(e.name).suffix.casefold() for e in entries} & OTHERS
+        if not kinds:
+            return None
+        what = f"{path}: its pictures are {', '.join(sorted(kinds))}, which are not read"
+        return DataError(what, "save them as JPEG or PNG")
 
     def load(self, path: Path, options: ReadOptions) -> Reading:
         root = path if path.is_dir() else path.parent
