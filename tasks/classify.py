@@ -55,7 +55,7 @@ class Options:
     )
     norm: bool = field(default=True, metadata={"help": "layer norm before the new layer"})
     label_smoothing: float = field(
-        default=0.1, metadata={"help": "share given to all classes", "min": 0.0, "max": 1.0}
+        default=0.1, metadata={"help": "share given to all; single labels", "min": 0.0, "max": 1.0}
     )
     class_weights: bool = field(
         default=False, metadata={"help": "weigh the loss by 1 / frequency of the class"}

@@ -129,6 +129,21 @@ def test_what_was_cut_off_goes_on(server: Any, tmp_path: Path) -> None:
     assert len(open_data("coco").splits["train"]) == 4
 
 
+def test_a_file_put_there_by_hand_is_gone_on_with_or_left_alone(
+    server: Any, tmp_path: Path
+) -> None:
+    body = server[1]["/coco.zip"]
+    put = tmp_path / "data/.fetched/coco/coco.zip"
+    put.parent.mkdir(parents=True)
+    put.write_bytes(body + b"more")
+    with pytest.raises(DataError, match=rf"coco\.zip: {len(body) + 4:,} bytes, the published"):
+        get("coco")
+    assert put.read_bytes() == body + b"more" and not _Handler.asked
+    put.write_bytes(body[:100])
+    get("coco")
+    assert _Handler.asked == [("/coco.zip", "bytes=100-")]
+
+
 def test_another_file_than_the_published_one_is_refused(server: Any, tmp_path: Path) -> None:
     body = server[1]["/voc.tar"]
     server[1]["/voc.tar"] = body[:-1] + bytes([body[-1] ^ 1])

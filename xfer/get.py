@@ -125,15 +125,21 @@ def _archive(archive: Archive, folder: Path, say: Callable[[str], None], bar: Ba
 
     pooch.get_logger().setLevel(logging.ERROR)
     path = folder / archive.name
-    if path.is_file() and path.stat().st_size != archive.size:
-        path.unlink()  # put there by hand, and not whole
+    part = folder / f"{archive.name}.part"
+    if path.is_file() and (size := path.stat().st_size) != archive.size:  # put there by hand
+        if size > archive.size or part.exists():
+            raise DataError(
+                f"{path}: {size:,} bytes, the published file has {archive.size:,}",
+                "put the whole file there, or remove it",
+            )
+        path.replace(part)  # it is gone on with
     failures: list[str] = []
     for url in archive.urls:
         say(f"fetching {url} ({archive.size / 1e6:,.0f} MB)")
         try:
             with bar(archive.name) as tick:
                 # pooch's own stubs describe another protocol than the one that it calls
-                downloader: Any = _Downloader(folder / f"{archive.name}.part", tick)
+                downloader: Any = _Downloader(part, tick)
                 pooch.retrieve(
                     url, archive.hash or None, archive.name, folder,
                     downloader=downloader,
