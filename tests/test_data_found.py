@@ -142,6 +142,30 @@ def test_kaggles_test_table_has_ids_alone(tmp_path: Path) -> None:
     assert any("test: no labels" in note for note in bundle.notes)
 
 
+def test_test_pictures_that_are_not_there_and_have_no_labels_are_left_out(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "train")
+    write_table(tmp_path / "train.csv", "id,label", LABELS)
+    write_table(tmp_path / "test.csv", "id", {"t0": "", "t1": ""})
+    bundle = open_data(tmp_path)
+    assert sizes(bundle) == {"train": 8, "val": 2}
+    assert any("test.csv: ids alone" in note for note in bundle.notes)
+    (tmp_path / "train.csv").unlink()
+    with pytest.raises(DataError, match="no table of pictures that are there"):
+        open_data(f"csv:{tmp_path}")
+
+
+@pytest.mark.parametrize("header", ["id,labels", "id,cat,dog"])
+def test_a_table_with_one_label_each_beside_one_with_several(tmp_path: Path, header: str) -> None:
+    write_pictures(tmp_path / "images")
+    cells = {"id,labels": ("cat;dog", "cat", "dog"), "id,cat,dog": ("1,1", "1,0", "0,1")}[header]
+    write_table(tmp_path / "train.csv", header, dict(zip(LABELS, cells, strict=False)))
+    write_table(tmp_path / "val.csv", header.replace("labels", "label"),
+                {"03": cells[1], "04": cells[2]})  # fmt: skip
+    bundle = open_data(tmp_path)
+    assert bundle.kind == "multilabel" and sizes(bundle) == {"train": 3, "val": 2}
+    assert bundle.splits["val"].labels().tolist() == [[1, 0], [0, 1]]
+
+
 def test_a_submission_is_no_table_of_labels(tmp_path: Path) -> None:
     write_pictures(tmp_path / "train")
     write_pictures(tmp_path / "test", ("t0", "t1"))

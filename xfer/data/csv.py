@@ -77,9 +77,11 @@ class Csv:
         tables = _tables(path)
         if not tables:
             raise DataError(f"{path}: no table in it", f"it should end in {' or '.join(SUFFIXES)}")
-        reading = Reading({})
-        for name, file in tables.items():
-            _read(file, name, reading, options.skip_bad)
+        reading = _read_all(tables, options.skip_bad)
+        if not reading.parts:
+            raise DataError(f"{path}: no table of pictures that are there")
+        if {"classify", "multilabel"} <= {part.info.kind for part in reading.parts.values()}:
+            return _read_all(tables, options.skip_bad, several=True)
         return reading
 
 
@@ -184,8 +186,18 @@ def _split_column(table: Table) -> tuple[int | None, list[str]]:
     return None, []
 
 
-def _read(file: Path, name: str, reading: Reading, skip_bad: bool) -> None:
-    """Reads one table into the reading's parts."""
+def _read_all(tables: dict[str, Path], skip_bad: bool, several: bool = False) -> Reading:
+    reading = Reading({})
+    for name, file in tables.items():
+        _read(file, name, reading, skip_bad, several)
+    return reading
+
+
+def _read(file: Path, name: str, reading: Reading, skip_bad: bool, several: bool) -> None:
+    """Reads one table into the reading's parts.
+
+    Args: several: another table has several labels a picture.
+    """
     table = _table(file, name)
     if set(CORNERS) <= {h.casefold() for h in table.header}:
         raise DataError(
@@ -195,6 +207,9 @@ def _read(file: Path, name: str, reading: Reading, skip_bad: bool) -> None:
     if not table.rows:
         raise DataError(f"{file}: no rows")
     column, locator = _placed(table, name, wide=True)
+    if column is None and len(table.header) == 1:
+        reading.notes.append(f"{file.name}: ids alone, and no such pictures: left out")
+        return
     if column is None:
         names = [k for k, h in enumerate(table.header) if h.casefold() in PATHS]
         example = table.rows[0][names[0] if names else 0]
@@ -215,7 +230,7 @@ def _read(file: Path, name: str, reading: Reading, skip_bad: bool) -> None:
     reading.skipped.extend(lost)
     rows = [k for k, f in enumerate(found) if f]
     others = [k for k in range(len(table.header)) if k not in (column, split)]
-    labels = read_labels(table, others, rows)
+    labels = read_labels(table, others, rows, several)
     files = [str(found[k]) for k in rows]
     keep = _once(file, files, labels, reading)
     reading.notes.append(f"{file.name}: pictures by column {table.header[column]!r}; {labels.how}")

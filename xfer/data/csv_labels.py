@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,12 +36,24 @@ class Labels:
     how: str
 
 
-def read_labels(table: Table, columns: Sequence[int], rows: Sequence[int]) -> Labels:
+def read_labels(
+    table: Table, columns: Sequence[int], rows: Sequence[int], several: bool = False
+) -> Labels:
     """Labels from those columns that are not the picture's name or split.
+
+    Args: several: where each picture has one label it is read as one of several all the same.
 
     Raises: XferError where several readings are possible, naming them; DataError for rows without
         a label.
     """
+    made = _read(table, columns, rows)
+    if not several or made.kind != "classify":
+        return made
+    table_of = np.eye(len(made.classes), dtype=np.int8)[made.values]
+    return replace(made, kind="multilabel", values=table_of)
+
+
+def _read(table: Table, columns: Sequence[int], rows: Sequence[int]) -> Labels:
     if not columns:
         none = np.full(len(rows), -1, np.int64)
         return Labels("images", (), none, "no labels")
