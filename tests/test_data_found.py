@@ -125,6 +125,22 @@ def test_pictures_of_a_kind_that_is_not_read_are_told(tmp_path: Path) -> None:
         open_data(tmp_path)
 
 
+def test_masks_in_class_folders_are_masks_and_told_where_classes_are_wanted(
+    tmp_path: Path,
+) -> None:
+    for name in ("benign", "malignant"):
+        for k in range(2):
+            write_picture(tmp_path / name / f"{name} ({k}).png", seed=k)
+            write_picture(tmp_path / name / f"{name} ({k})_mask.png", seed=k)
+    found = open_data(tmp_path, kind="classify", cut=False)
+    assert any("masks beside their pictures" in note for note in found.notes)
+    write_folder(tmp_path / "plain", {"a": 2, "b": 2})
+    plain = open_data(tmp_path / "plain", cut=False)
+    assert not any("masks beside" in note for note in plain.notes)
+    with pytest.raises(DataError, match="coloured"):
+        open_data(tmp_path)
+
+
 def test_two_eyes_are_no_picture_and_mask(tmp_path: Path) -> None:
     for name in ("ill", "well"):
         write_pictures(tmp_path / name, ("1", "1_L", "2", "2_L"))

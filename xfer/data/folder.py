@@ -111,6 +111,9 @@ class Folder:
         if splits and (rest := [f.name for f in folders if f not in splits and has_picture(f)]):
             notes.append(f"folders that are no split are left out: {', '.join(rest)}")
         notes += passed_by(path)
+        if any(place.masks == place.images for place in find_places(path, options.named)):
+            notes.append("warning: masks beside their pictures (x_mask) are read as pictures: "
+                         f"masks:{path} reads them as masks")  # fmt: skip
         if not parts:
             raise DataError(f"{path}: no pictures in it", "one folder a class, or train/ and val/")
         return Reading(parts, [*notes, *found.notes()])
