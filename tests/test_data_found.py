@@ -130,15 +130,15 @@ def test_masks_in_class_folders_are_masks_and_told_where_classes_are_wanted(
 ) -> None:
     for name in ("benign", "malignant"):
         for k in range(2):
-            write_picture(tmp_path / name / f"{name} ({k}).png", seed=k)
-            write_picture(tmp_path / name / f"{name} ({k})_mask.png", seed=k)
-    found = open_data(tmp_path, kind="classify", cut=False)
+            write_picture(tmp_path / "set" / name / f"{name} ({k}).png", seed=k)
+            write_picture(tmp_path / "set" / name / f"{name} ({k})_mask.png", seed=k)
+    found = open_data(tmp_path / "set", kind="classify", cut=False)
     assert any("masks beside their pictures" in note for note in found.notes)
+    with pytest.raises(DataError, match="coloured"):  # read as masks, which these are not
+        open_data(tmp_path / "set")
     write_folder(tmp_path / "plain", {"a": 2, "b": 2})
     plain = open_data(tmp_path / "plain", cut=False)
     assert not any("masks beside" in note for note in plain.notes)
-    with pytest.raises(DataError, match="coloured"):
-        open_data(tmp_path)
 
 
 def test_two_eyes_are_no_picture_and_mask(tmp_path: Path) -> None:
