@@ -239,6 +239,8 @@ def test_a_table_and_the_only_folder_of_its_pictures(tmp_path: Path) -> None:
     write_pictures(tmp_path / "train-jpg")
     write_table(tmp_path / "train_v2.csv", "image_name,label", LABELS)
     assert open_data(tmp_path).classes == ("cat", "dog")
+    write_table(tmp_path / "train_v2.csv", "height,width", {"3": "4"})
+    assert open_data(tmp_path, cut=False).classes == ("train-jpg",)
 
 
 @pytest.mark.parametrize("yes", ["True", "1"])

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from xfer.data.csv import passed_by
+from xfer.data.csv import Csv, passed_by
 from xfer.data.files import FileSource
 from xfer.data.formats import (
     FORMATS,
@@ -78,8 +78,9 @@ class Folder:
             return None
         if _has_masks(full[0]):
             return None
-        # the pictures of a table beside them
-        return None if len(full) == 1 and passed_by(path) else "class folders"
+        if len(full) == 1 and Csv().recognise(path) is not None:
+            return None  # it holds the pictures of a table
+        return "class folders"
 
     def almost(self, path: Path) -> XferError | None:
         folders = subfolders(path)
