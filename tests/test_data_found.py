@@ -11,6 +11,7 @@ from pictures import write_folder, write_picture
 
 from xfer.data.open import open_data
 from xfer.errors import DataError, XferError
+from xfer.recipe_file import infer_task
 
 
 def sizes(bundle: Any) -> dict[str, int]:
@@ -100,6 +101,9 @@ def test_a_table_that_is_not_read_is_told(tmp_path: Path) -> None:
     write_picture(tmp_path / "only" / "0.jpg")
     (tmp_path / "only" / "labels.csv").write_bytes("name,label\n0,K\xe4se\n".encode("latin1"))
     assert any("labels.csv is not read" in n for n in open_data(tmp_path / "only", cut=False).notes)
+    with pytest.raises(DataError, match="the pictures have no labels") as caught:
+        infer_task(str(tmp_path / "only"), {})
+    assert "labels.csv is not read" in str(caught.value)
 
 
 def test_a_table_of_boxes_is_no_table_of_labels(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     def open_data(spec: str, **options: Any) -> Any:
         calls.append({"spec": spec, **options})
-        return SimpleNamespace(kind="multilabel" if spec.endswith(".csv") else "classify")
+        kind = "multilabel" if spec.endswith(".csv") else "classify"
+        return SimpleNamespace(kind=kind, notes=())
 
     monkeypatch.setitem(sys.modules, "xfer.data.open", SimpleNamespace(open_data=open_data))
     return calls

@@ -272,12 +272,17 @@ def infer_task(data: str, settings: Mapping[str, Any]) -> tuple[str, str]:
     from xfer.data.open import open_data
     from xfer.data.spec import kind_at_sight
 
-    kind = kind_at_sight(data)
+    kind, notes = kind_at_sight(data), ()
     if kind is None:
         about = ("train", "val", "test", "images", "skip_bad")
         told = {key: settings[f"data.{key}"] for key in about if f"data.{key}" in settings}
-        kind = open_data(data, check=False, **{"val": "none", **told}).kind
-    task = tasks.for_kind(kind)
+        bundle = open_data(data, check=False, **{"val": "none", **told})
+        kind, notes = bundle.kind, bundle.notes
+    try:
+        task = tasks.for_kind(kind)
+    except DataError as error:  # perhaps there is a table that could not be read
+        beside = next((note for note in notes if "not read" in note), error.hint)
+        raise DataError(f"{data}: {error.message}", beside) from None
     return task, f"task {task}: {data} holds {HOLDS[kind]}"
 
 
