@@ -37,7 +37,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 SETS: dict[str, Callable[[Path, Path], str]] = {
     "bccd": lambda data, _: f"voc:{data / 'bccd'}",
     "vocboxes": lambda data, out: f"voc:{cut_vocboxes(data, out)}",
-    "cocoboxes": lambda data, out: f"coco:{cut_cocoboxes(data, out)}",
+    "cocoboxes": lambda data, out: str(cut_cocoboxes(data, out)),  # coco: would pick detect/coco
 }
 
 
