@@ -56,7 +56,10 @@ def meaning(
                 "and no table says what the colours mean",
                 TABLE,
             )
-        rows = _named_by_value(path, _all_values(masks), ignore)
+        pixels, numbers = _all_values(masks)
+        if _numbers_objects(numbers) and not ignore:
+            return _objects(max(numbers))
+        rows = _named_by_value(path, pixels, ignore)
         where = "no class table: the classes are the values in the masks"
     else:
         table, rows = found
@@ -86,22 +89,41 @@ def _look(masks: Sequence[Path]) -> list[RawMask | None]:
         return list(pool.map(look, masks))
 
 
-def _all_values(masks: Sequence[Path]) -> dict[int, int]:
-    """Every number that occurs in any mask, rising, and in how many pixels; coloured masks are left
-    to verifying."""
+def _all_values(masks: Sequence[Path]) -> tuple[dict[int, int], list[int]]:
+    """Every number that occurs in any mask, rising, and in how many pixels; and of each mask n
+    where its values are 1 to n, with or without 0, else -1. Coloured masks are left to verifying.
+    """
 
-    def look(path: Path) -> NDArray[np.int64]:
+    def look(path: Path) -> NDArray[np.int64] | None:
         try:
             raw = read_mask_file(path)
         except DecodeError:
-            return np.zeros(0, np.int64)
-        return np.zeros(0, np.int64) if raw.coloured else np.bincount(raw.values.ravel())
+            return None
+        return None if raw.coloured else np.bincount(raw.values.ravel())
 
     total = np.zeros(65536, np.int64)
+    numbers: list[int] = []
     with ThreadPoolExecutor(cores()) as pool:
         for counts in pool.map(look, masks):
-            total[: len(counts)] += counts
-    return {int(value): int(total[value]) for value in np.flatnonzero(total)}
+            if counts is not None:
+                total[: len(counts)] += counts
+                numbers.append(len(counts) - 1 if counts[1:].all() else -1)
+    return {int(value): int(total[value]) for value in np.flatnonzero(total)}, numbers
+
+
+def _numbers_objects(numbers: Sequence[int]) -> bool:
+    """Whether masks without a table number their objects, as Penn-Fudan's do: in each the values
+    are 1 to n, n differs, and is too large for parts that lie within each other (liver, tumour)."""
+    return len(numbers) >= 8 and min(numbers) >= 0 and max(numbers) >= 4 and len(set(numbers)) >= 3
+
+
+def _objects(most: int) -> tuple[tuple[str, ...], MaskCode, list[str]]:
+    """Two classes, whatever an object's number is."""
+    return ("background", "object"), make_code("value", {v: int(v > 0) for v in range(most + 1)}), [
+        "no class table: in each mask the values are 1 to n, as objects are numbered: read as two "
+        f"classes, background and object; if they are classes: {TABLE}",
+        "ignored: nothing",
+    ]  # fmt: skip
 
 
 def _named_by_value(path: Path, pixels: Mapping[int, int], ignore: str) -> list[ClassRow]:
