@@ -5,8 +5,8 @@
 
 Masks are read as numbers, a palette's as indices. They are colours where a table gives colours and
 the masks show these. Without a table the numbers that occur in the masks name the classes; 0 and
-255 alone are background and foreground; where each mask has 1 to n, objects are numbered (Penn-Fudan)
-and are one class. Ignored are 255, and classes whose names say so (void,
+255 alone are background and foreground; where each mask has 1 to n, objects are numbered
+(Penn-Fudan) and are one class. Ignored are 255, and classes whose names say so (void,
 Unlabelled, ignore), or those that data.ignore names. All of it is said in a note.
 """
 
