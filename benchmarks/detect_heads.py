@@ -32,7 +32,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "conv2 and conv5 merged": {"task.levels": ["conv2", "conv5"]},
     "600 px": {"data.size": 600},
     "head of 2048 units": {"task.head_width": 2048},
-    "1500 steps": {"schedule.steps": 1500},
+    "epochs alone": {"schedule.min_steps": 0},
 }
 SETS: dict[str, Callable[[Path, Path], str]] = {
     "bccd": lambda data, _: f"voc:{data / 'bccd'}",
