@@ -8,17 +8,17 @@ decides. All on AlexNet's convolutions; trained on train alone, the last weights
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import statistics
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+import harness
 from cut_sets import CUTS
 
+SETS = ("hymenoptera", "tiny10", "cococrops")
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "lr 1e-4, head x10": {"optim.lr": 1e-4, "optim.head_scale": 10},
@@ -36,13 +36,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    default = os.environ.get("XFER_TEST_DATA", "../shared/data")
-    parser.add_argument("--data", type=Path, default=Path(default), help="the shared pictures")
-    parser.add_argument("--variants", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
-    parser.add_argument("--sets", nargs="*", default=["hymenoptera", "tiny10", "cococrops"])
+    parser = harness.comparison(__doc__ or "", list(VARIANTS), SETS)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--json", type=Path, help="write the table here")
     args = parser.parse_args()
 
     import xfer

@@ -12,15 +12,14 @@ pictures to train on, scored on its test split. Each run keeps its last weights.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import harness
 from cut_sets import cut_cocomasks, cut_shapes
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -75,15 +74,10 @@ SCORED = {"cocomasks": "val", "people": "val"}  # the others have a test split
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    default = os.environ.get("XFER_TEST_DATA", "../shared/data")
-    parser.add_argument("--data", type=Path, default=Path(default), help="the shared pictures")
-    parser.add_argument("--variants", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
-    parser.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
+    parser = harness.comparison(__doc__ or "", list(VARIANTS), list(SETS))
     parser.add_argument("--steps", type=int, default=460, help="of 8 pictures; 10 epochs of CamVid")
     parser.add_argument("--quick", action="store_true", help="16 pictures, two steps")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="write the table here")
     args = parser.parse_args()
 
     import xfer
