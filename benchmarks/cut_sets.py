@@ -20,7 +20,7 @@ import argparse
 import json
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -209,6 +209,19 @@ CUTS: dict[str, Callable[[Path, Path], Path]] = {
     "vocboxes": cut_vocboxes,
     "cocoboxes": cut_cocoboxes,
 }
+
+
+def comparison(text: str, variants: Sequence[str], sets: Sequence[str]) -> argparse.ArgumentParser:
+    """The options of a table of variants x sets."""
+    made = argparse.ArgumentParser(
+        description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    default = os.environ.get("XFER_TEST_DATA", "../shared/data")
+    made.add_argument("--data", type=Path, default=Path(default), help="the shared pictures")
+    made.add_argument("--variants", nargs="*", default=list(variants), choices=list(variants))
+    made.add_argument("--sets", nargs="*", default=list(sets), choices=list(sets))
+    made.add_argument("--json", type=Path, help="write the table here")
+    return made
 
 
 def main() -> None:

@@ -15,8 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import harness
-from cut_sets import CUTS
+from cut_sets import CUTS, comparison
 
 SETS = ("hymenoptera", "tiny10", "cococrops")
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -36,7 +35,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    parser = harness.comparison(__doc__ or "", list(VARIANTS), SETS)
+    parser = comparison(__doc__ or "", list(VARIANTS), SETS)
     parser.add_argument("--seeds", type=int, default=3)
     args = parser.parse_args()
 

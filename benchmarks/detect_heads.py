@@ -18,8 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import harness
-from cut_sets import cut_cocoboxes, cut_vocboxes
+from cut_sets import comparison, cut_cocoboxes, cut_vocboxes
 
 SEARCH: dict[str, Any] = {"task.proposals": "selective_search"}
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -41,7 +40,7 @@ SETS: dict[str, Callable[[Path, Path], str]] = {
 
 
 def main() -> None:
-    parser = harness.comparison(__doc__ or "", list(VARIANTS), list(SETS))
+    parser = comparison(__doc__ or "", list(VARIANTS), list(SETS))
     parser.add_argument("--quick", action="store_true", help="8 pictures, two steps")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

@@ -33,19 +33,6 @@ def parser(text: str, rounds: int) -> argparse.ArgumentParser:
     return made
 
 
-def comparison(text: str, variants: Sequence[str], sets: Sequence[str]) -> argparse.ArgumentParser:
-    """The options of a table of variants x sets."""
-    made = argparse.ArgumentParser(
-        description=text, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    default = os.environ.get("XFER_TEST_DATA", "../shared/data")
-    made.add_argument("--data", type=Path, default=Path(default), help="the shared pictures")
-    made.add_argument("--variants", nargs="*", default=list(variants), choices=list(variants))
-    made.add_argument("--sets", nargs="*", default=list(sets), choices=list(sets))
-    made.add_argument("--json", type=Path, help="write the table here")
-    return made
-
-
 def machine(device: str) -> str:
     """One line: processor or GPU, AMX or not, cores, threads, torch."""
     import torch

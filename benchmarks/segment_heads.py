@@ -19,8 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import harness
-from cut_sets import cut_cocomasks, cut_shapes
+from cut_sets import comparison, cut_cocomasks, cut_shapes
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "fcn32s": {"task.head": "fcn32s"},
@@ -74,7 +73,7 @@ SCORED = {"cocomasks": "val", "people": "val"}  # the others have a test split
 
 
 def main() -> None:
-    parser = harness.comparison(__doc__ or "", list(VARIANTS), list(SETS))
+    parser = comparison(__doc__ or "", list(VARIANTS), list(SETS))
     parser.add_argument("--steps", type=int, default=460, help="of 8 pictures; 10 epochs of CamVid")
     parser.add_argument("--quick", action="store_true", help="16 pictures, two steps")
     parser.add_argument("--seed", type=int, default=0)
