@@ -24,7 +24,7 @@ from imagenet_sets import (
 from pictures import write_folder
 from test_data_imagenet import damaged
 
-from xfer.cli import main
+from xfer.cli.app import main
 from xfer.data import kept_index, packing
 from xfer.data.imagenet_tars import VAL
 from xfer.data.kept_index import index_folder

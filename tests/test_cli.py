@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from xfer.cli import main
-from xfer.cli_flags import PANEL_OF
+from xfer.cli.app import main
+from xfer.cli.flags import PANEL_OF
 from xfer.errors import DataError, DivergedError, XferError
 from xfer.recipe import FLAGS, Recipe, flatten
 from xfer.recipe_file import build_recipe
@@ -245,7 +245,7 @@ def test_the_version_and_the_help_are_the_same_program() -> None:
 def test_every_option_of_every_command_has_a_help_text() -> None:
     import typer.main
 
-    from xfer.cli import app
+    from xfer.cli.app import app
 
     def walk(command: Any, path: str) -> None:
         for name, inner in getattr(command, "commands", {}).items():

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from xfer import checkpoint
 from xfer.backbones.build import create_backbone
 from xfer.backbones.files import read_weights
-from xfer.cli import main
+from xfer.cli.app import main
 from xfer.convert import convert
 from xfer.errors import DataError, XferError
 from xfer.recipe import Recipe, override

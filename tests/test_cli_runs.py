@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from xfer.cli import main
+from xfer.cli.app import main
 from xfer.errors import DataError, XferError
 from xfer.recipe import Recipe, override
 from xfer.recipe_file import dump, load_recipe

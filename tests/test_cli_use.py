@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pictures import write_folder
 
-from xfer.cli import main
+from xfer.cli.app import main
 from xfer.errors import DataError
 from xfer.evaluate import open_other, usable_precision
 from xfer.recipe import Recipe, override

@@ -13,8 +13,8 @@ from box_files import coco_document, write_coco
 from torch import nn
 
 import xfer
-from xfer.cli import main
-from xfer.cli_compress import parse_ranks
+from xfer.cli.app import main
+from xfer.cli.compress import parse_ranks
 from xfer.compress import compress
 from xfer.errors import XferError
 from xfer.loop import fit

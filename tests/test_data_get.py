@@ -17,7 +17,7 @@ import pytest
 from box_files import write_coco, write_voc
 from test_data_voc import FOUR, IDS
 
-from xfer.cli import main
+from xfer.cli.app import main
 from xfer.data import known
 from xfer.data.known import Archive, KnownSet
 from xfer.data.open import open_data

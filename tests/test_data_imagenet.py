@@ -350,7 +350,7 @@ def test_members_lie_where_tarfile_says(form: int, tmp_path: Path) -> None:
 
 
 def test_data_show_tells_one_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from xfer.cli import main
+    from xfer.cli.app import main
 
     words = ["data", "show", f"imagenet:{write_tars(tmp_path)}", "--list", "--json", "--split"]
     assert main([*words, "validation"]) == 0

@@ -14,7 +14,7 @@ import pytest
 from pictures import write_folder
 
 import xfer.data.packing as packing
-from xfer.cli import main
+from xfer.cli.app import main
 from xfer.data.alone import alone
 from xfer.data.open import open_data
 from xfer.data.packing import Packing, pack

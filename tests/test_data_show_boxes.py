@@ -11,7 +11,7 @@ from box_files import coco_document, write_coco, write_json
 from pictures import write_folder
 from PIL import Image
 
-from xfer.cli import main
+from xfer.cli.app import main
 from xfer.data.box_stats import collect, per_class, summary
 from xfer.data.open import open_data, show
 from xfer.data.packing import Packing, pack

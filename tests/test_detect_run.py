@@ -16,7 +16,7 @@ import torch
 
 import xfer
 from xfer import checkpoint
-from xfer.cli import main
+from xfer.cli.app import main
 from xfer.errors import DataError, XferError
 from xfer.job import Job
 from xfer.loop import fit

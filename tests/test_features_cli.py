@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pictures import write_picture
 
-from xfer.cli import main
+from xfer.cli.app import main
 from xfer.features import read_features
 
 TINY = ["--backbone", "tiny_nets:tiny", "--weights", "none", "--workers", "1"]

@@ -31,7 +31,7 @@ ADAPTERS = {
     # its nets, its list of weight files, its optimisers by name, its mixup
     "timm": ("xfer/backbones/timm.py", "xfer/backbones/published.py", "xfer/optim.py", "tasks/"),
     "matplotlib": ("xfer/report/",),
-    "typer": ("xfer/cli", "xfer/completion.py", "xfer/endings.py", "xfer/show.py"),
+    "typer": ("xfer/cli", "xfer/cli/completion.py", "xfer/endings.py", "xfer/cli/output.py"),
     "pycocotools": ("xfer/metrics/", "xfer/data/"),
     "sklearn": ("xfer/data/", "xfer/metrics/", "xfer/features", "xfer/probe"),
 }

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xfer.cli import main
+from xfer.cli.app import main
 from xfer.errors import XferError
 from xfer.predict import Predictions
 from xfer.types import BoxPrediction, ClassPrediction, Sample

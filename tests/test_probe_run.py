@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xfer.cli import main
+from xfer.cli.app import main
 from xfer.errors import DataError, XferError
 from xfer.features.store import Features, write_features
 from xfer.probe.program import probe

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from tiny_nets import tiny
 
 import xfer
-from xfer.cli import main
+from xfer.cli.app import main
 from xfer.errors import DataError, XferError
 from xfer.features.store import read_features
 from xfer.probe.compare import compare_nets

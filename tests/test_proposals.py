@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from xfer.cli import main
+from xfer.cli.app import main
 from xfer.data.source import ArraySource
 from xfer.errors import DataError, XferError
 from xfer.ops.grid import grid

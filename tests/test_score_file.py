@@ -11,7 +11,7 @@ import pytest
 from box_files import write_coco
 from PIL import Image
 
-from xfer.cli import main
+from xfer.cli.app import main
 
 NAMES = ("a.jpg", "b.jpg", "000007.jpg")
 BOX = [10.0, 20.0, 40.0, 30.0]

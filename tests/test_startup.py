@@ -26,7 +26,7 @@ def imported_by(code: str) -> set[str]:
               "classify/digits"], ["recipes", "show", "classify/nothing"], ["--version"]],
 )  # fmt: skip
 def test_commands_that_only_look_import_nothing_heavy(words: list[str]) -> None:
-    assert imported_by(f"from xfer.cli import main; main({words!r})") == set()
+    assert imported_by(f"from xfer.cli.app import main; main({words!r})") == set()
 
 
 def test_importing_xfer_imports_nothing_heavy() -> None:

@@ -2,6 +2,6 @@
 
 import sys
 
-from xfer.cli import main
+from xfer.cli.app import main
 
 sys.exit(main())

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from xfer.cli_flags import Data
-from xfer.completion import runs
+from xfer.cli.completion import runs
+from xfer.cli.flags import Data
+from xfer.cli.output import Show
 from xfer.errors import XferError
 from xfer.folders import check_folder
 from xfer.recipe import FIELDS, checked
-from xfer.show import Show
 
 RunFolder = Annotated[
     Path,

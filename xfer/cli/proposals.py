@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from xfer.cli.output import Show
 from xfer.errors import XferError
 from xfer.folders import check_folder
-from xfer.show import Show
 
 FLAGS = ("limit", "seed", "workers")
 

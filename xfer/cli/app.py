@@ -12,22 +12,20 @@ from typing import Annotated, Any
 
 import typer
 
-from xfer import (
-    cli_compress,
-    cli_data_models,
-    cli_features,
-    cli_get,
-    cli_pack,
-    cli_probe,
-    cli_proposals,
-    cli_recipes_runs,
-    cli_use,
-)
-from xfer.cli_flags import PANEL_OF, Data, command
-from xfer.completion import recipes, runs, tasks
+from xfer.cli import compress as cli_compress
+from xfer.cli import data_models as cli_data_models
+from xfer.cli import features as cli_features
+from xfer.cli import get as cli_get
+from xfer.cli import pack as cli_pack
+from xfer.cli import probe as cli_probe
+from xfer.cli import proposals as cli_proposals
+from xfer.cli import recipes_runs as cli_recipes_runs
+from xfer.cli import use as cli_use
+from xfer.cli.completion import recipes, runs, tasks
+from xfer.cli.flags import PANEL_OF, Data, command
+from xfer.cli.output import Show
 from xfer.endings import complain, report
 from xfer.errors import XferError
-from xfer.show import Show
 
 app = typer.Typer(
     help="Carry a pretrained vision backbone over to a task of your own.",

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from xfer.cli.output import Show
 from xfer.errors import XferError
-from xfer.show import Show
 
 
 def compress(

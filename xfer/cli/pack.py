@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from xfer.show import Show
+from xfer.cli.output import Show
 
 
 def pack(

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from xfer.cli_flags import command
-from xfer.completion import recipes as offer_recipes
-from xfer.completion import runs as offer_runs
+from xfer.cli.completion import recipes as offer_recipes
+from xfer.cli.completion import runs as offer_runs
+from xfer.cli.flags import command
+from xfer.cli.output import Show, plain_text
 from xfer.errors import XferError
 from xfer.recipe import FIELDS, flatten, meaning
-from xfer.show import Show, plain_text
 
 recipes = typer.Typer(help="Recipes: list, read, copy, check.", no_args_is_help=True)
 runs = typer.Typer(help="Run folders: list, read, compare.", no_args_is_help=True)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xfer.show import Show
+from xfer.cli.output import Show
 
 FLAGS = ("backbone", "weights", "train", "val", "test", "limit", "seed", "device", "precision",
          "workers")  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xfer.show import Show
+from xfer.cli.output import Show
 
 
 def get(

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from xfer.cli_flags import command
+from xfer.cli.flags import command
+from xfer.cli.output import Show, plain_text
 from xfer.errors import XferError, nearest
 from xfer.folders import check_folder
-from xfer.show import Show, plain_text
 
 data = typer.Typer(help="Data sets: what is there, and what is in one.", no_args_is_help=True)
 models = typer.Typer(help="Backbones and weight files.", no_args_is_help=True)

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from xfer.cli.output import Show
 from xfer.errors import XferError
-from xfer.show import Show
 
 REPEATS = 10
 _KINDS = "logreg, linear-svm, ridge, knn, rbf-svm or lda"
