@@ -70,8 +70,8 @@ def our_epoch(paths: list[Path], device: str, seconds: float) -> tuple[float, fl
     """Seconds of an epoch of ours, and of the first pass that computes the features."""
     from xfer.device import placed
     from xfer.job import Job, open_recipe_data
-    from xfer.recipe import override
-    from xfer.recipe_file import load_recipe
+    from xfer.recipe.tables import override
+    from xfer.recipe.toml import load_recipe
     from xfer.step import train_step
 
     with tempfile.TemporaryDirectory() as folder:

@@ -139,7 +139,7 @@ def ours(folder: Path, seconds: float, limit: int, settings: dict[str, Any]) -> 
 
     from xfer.data.packing import Packing, pack
     from xfer.loop import fit
-    from xfer.recipe_file import build_recipe
+    from xfer.recipe.toml import build_recipe
 
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
@@ -181,7 +181,7 @@ def main() -> None:
     folder = options.data / "tiny-imagenet-100"
     limit = 2 * BATCH if options.quick else 0
     if options.worker:
-        from xfer.recipe_file import parse_assignments
+        from xfer.recipe.toml import parse_assignments
 
         if options.worker[0] == "plain":
             print(json.dumps(plain(folder, 1 if options.quick else PLAIN_EPOCHS, limit)))

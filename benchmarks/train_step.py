@@ -76,7 +76,7 @@ def our_step(net_name: str, batch: int, place: Any) -> Callable[[], Any]:
 
     from xfer.backbones.build import create_backbone
     from xfer.optim import Group, build_optimizer
-    from xfer.recipe import OptimTable
+    from xfer.recipe.tables import OptimTable
 
     options: dict[str, Any] = {"lrn": "paper"} if net_name == "alexnet_2012" else {}
     net = create_backbone(net_name, classifier=True, **options)

@@ -33,7 +33,7 @@ from xfer.types import Batch, ClassPrediction, DataInfo, Sample
 if TYPE_CHECKING:
     from xfer.backbones.base import Backbone
     from xfer.data.source import Bundle, Source
-    from xfer.recipe import DataTable
+    from xfer.recipe.tables import DataTable
 
 
 @dataclass(frozen=True, slots=True)

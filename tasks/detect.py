@@ -34,7 +34,7 @@ from xfer.types import Batch, BoxPrediction, DataInfo, FeatureSpec, Preprocess, 
 if TYPE_CHECKING:
     from xfer.backbones.base import Backbone
     from xfer.data.source import Bundle, Source
-    from xfer.recipe import DataTable
+    from xfer.recipe.tables import DataTable
 
 SHORT, LONG = 480, 5 / 3  # sides of a picture where the recipe says nothing; long side by short
 MULTISCALE = (0.75, 1.0, 1.25)

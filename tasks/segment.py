@@ -35,7 +35,7 @@ from xfer.types import Batch, DataInfo, FeatureSpec, MaskPrediction, Preprocess,
 if TYPE_CHECKING:
     from xfer.backbones.base import Backbone
     from xfer.data.source import Bundle
-    from xfer.recipe import DataTable
+    from xfer.recipe.tables import DataTable
 
 SHORT = 480  # the most that the short side has where the recipe says nothing, pixels
 ENLARGED = 4 / 3  # sets of smaller pictures are shown larger: small things are a few cells else

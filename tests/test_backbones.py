@@ -18,8 +18,8 @@ from xfer.backbones.table import layer_table
 from xfer.data.open import open_data
 from xfer.errors import XferError
 from xfer.job import build_task
-from xfer.recipe import override
-from xfer.recipe_file import load_recipe
+from xfer.recipe.tables import override
+from xfer.recipe.toml import load_recipe
 from xfer.testing import check_backbone
 from xfer.types import FeatureSpec, Preprocess
 

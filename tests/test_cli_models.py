@@ -16,7 +16,7 @@ from xfer.backbones.files import read_weights
 from xfer.cli.app import main
 from xfer.convert import convert
 from xfer.errors import DataError, XferError
-from xfer.recipe import Recipe, override
+from xfer.recipe.tables import Recipe, override
 from xfer.run import Run
 
 

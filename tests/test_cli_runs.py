@@ -10,8 +10,8 @@ import pytest
 
 from xfer.cli.app import main
 from xfer.errors import DataError, XferError
-from xfer.recipe import Recipe, override
-from xfer.recipe_file import dump, load_recipe
+from xfer.recipe.tables import Recipe, override
+from xfer.recipe.toml import dump, load_recipe
 from xfer.run_list import compare_runs, find_runs, list_runs, show_run
 
 

@@ -14,7 +14,7 @@ from pictures import write_folder
 from xfer.cli.app import main
 from xfer.errors import DataError
 from xfer.evaluate import open_other, usable_precision
-from xfer.recipe import Recipe, override
+from xfer.recipe.tables import Recipe, override
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from xfer.compress import compress
 from xfer.errors import XferError
 from xfer.loop import fit
 from xfer.nn.low_rank import LowRankLinear, replace_linear
-from xfer.recipe import DataTable, OptimTable, Recipe, RunTable, ScheduleTable
+from xfer.recipe.tables import DataTable, OptimTable, Recipe, RunTable, ScheduleTable
 
 SMALL = {
     "head_width": 24, "rpn_width": 8, "pool_size": 3, "anchor_count": 3, "regions": 16,

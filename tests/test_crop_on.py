@@ -19,7 +19,7 @@ from xfer.data.whole import is_raw_pack
 from xfer.errors import XferError
 from xfer.job import Job, open_recipe_data
 from xfer.loop import fit
-from xfer.recipe import DataTable, Recipe
+from xfer.recipe.tables import DataTable, Recipe
 from xfer.testing.source import SyntheticSource
 from xfer.types import DataInfo
 

@@ -216,7 +216,7 @@ def test_the_user_says_what_is_ignored(tmp_path: Path, value: object) -> None:
 
 
 def test_data_ignore_is_a_key_of_recipes_and_takes_a_number() -> None:
-    from xfer.recipe import DataTable, checked
+    from xfer.recipe.tables import DataTable, checked
 
     field = next(f for f in DataTable.__dataclass_fields__.values() if f.name == "ignore")
     assert checked("data.ignore", 11, field) == "11"

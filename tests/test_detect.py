@@ -18,7 +18,7 @@ from xfer.data.loader import Loader
 from xfer.data.source import Bundle
 from xfer.errors import XferError
 from xfer.proposals.program import propose_one
-from xfer.recipe import DataTable
+from xfer.recipe.tables import DataTable
 from xfer.task import Task
 from xfer.testing import check_task
 from xfer.testing.scenes import ShapeScenes

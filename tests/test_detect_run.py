@@ -20,7 +20,7 @@ from xfer.cli.app import main
 from xfer.errors import DataError, XferError
 from xfer.job import Job
 from xfer.loop import fit
-from xfer.recipe import DataTable, EvalTable, OptimTable, Recipe, RunTable, ScheduleTable
+from xfer.recipe.tables import DataTable, EvalTable, OptimTable, Recipe, RunTable, ScheduleTable
 from xfer.run import Run
 
 SMALL = {

@@ -16,7 +16,7 @@ from xfer.device import Place
 from xfer.features.cache import FeatureCache, cache_file
 from xfer.job import Job, open_recipe_data
 from xfer.loop import fit
-from xfer.recipe import DataTable, EvalTable, OptimTable, Recipe, RunTable, ScheduleTable
+from xfer.recipe.tables import DataTable, EvalTable, OptimTable, Recipe, RunTable, ScheduleTable
 from xfer.run import Run
 from xfer.stop import Interrupted
 

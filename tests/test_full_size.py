@@ -14,7 +14,7 @@ from torch import Tensor
 
 from xfer import task as tasks
 from xfer.nn import full_size
-from xfer.recipe import DataTable
+from xfer.recipe.tables import DataTable
 from xfer.types import DataInfo, FeatureSpec, Sample
 
 STRIDE = 4

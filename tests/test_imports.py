@@ -15,10 +15,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # a module's or package's layer; modules at the top of xfer that are not named here are programs
 LAYERS = {
-    "types": 0, "registry": 0, "errors": 0, "folders": 0,
+    "types": 0, "fetch": 0, "exit_codes": 0, "registry": 0, "errors": 0, "folders": 0,
     "nn": 1, "ops": 1,
     "backbones": 2, "data": 2, "metrics": 2,
-    "task": 3, "recipe": 3, "recipe_file": 3, "run": 3, "checkpoint": 3, "optim": 3, "device": 3,
+    "task": 3, "recipe": 3, "run": 3, "checkpoint": 3, "optim": 3, "device": 3,
     "tasks": 3, "cache": 3, "proposals": 3,
 }  # fmt: skip
 PROGRAM = 4
@@ -31,7 +31,7 @@ ADAPTERS = {
     # its nets, its list of weight files, its optimisers by name, its mixup
     "timm": ("xfer/backbones/timm.py", "xfer/backbones/published.py", "xfer/optim.py", "tasks/"),
     "matplotlib": ("xfer/report/",),
-    "typer": ("xfer/cli", "xfer/cli/completion.py", "xfer/endings.py", "xfer/cli/output.py"),
+    "typer": ("xfer/cli", "xfer/cli/completion.py", "xfer/exit_codes.py", "xfer/cli/output.py"),
     "pycocotools": ("xfer/metrics/", "xfer/data/"),
     "sklearn": ("xfer/data/", "xfer/metrics/", "xfer/features", "xfer/probe"),
 }

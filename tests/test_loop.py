@@ -23,7 +23,7 @@ from xfer.errors import DataError, DivergedError, XferError
 from xfer.evaluate import evaluate
 from xfer.job import Job, absolute, open_recipe_data
 from xfer.loop import Summary, fit
-from xfer.recipe import DataTable, OptimTable, Recipe, RunTable, ScheduleTable
+from xfer.recipe.tables import DataTable, OptimTable, Recipe, RunTable, ScheduleTable
 from xfer.run import Run
 from xfer.stop import Interrupted, StopFlag
 
@@ -269,7 +269,7 @@ def test_resuming_on_other_data_is_refused(tmp_path: Path, monkeypatch: pytest.M
         train(tmp_path / "b")
     recipe = Run(tmp_path / "b").recipe()
     other = changed(recipe, data={"limit": 330})
-    from xfer.recipe_file import dump
+    from xfer.recipe.toml import dump
 
     (tmp_path / "b" / "recipe.toml").write_text(dump(other))
     with pytest.raises(DataError, match="changed since"):

@@ -10,7 +10,7 @@ from torch import nn
 
 from xfer.errors import XferError
 from xfer.optim import Schedule, build_optimizer, frozen_stages, parameter_groups, set_rate
-from xfer.recipe import OptimTable, ScheduleTable
+from xfer.recipe.tables import OptimTable, ScheduleTable
 from xfer.task import Stage, Task
 
 

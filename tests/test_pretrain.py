@@ -22,8 +22,8 @@ from xfer.data.transforms import TrainTransform
 from xfer.device import Place
 from xfer.errors import DataError, XferError
 from xfer.job import Job, build_task
-from xfer.recipe import Recipe, override
-from xfer.recipe_file import build_recipe, load_recipe, recipe_names
+from xfer.recipe.tables import Recipe, override
+from xfer.recipe.toml import build_recipe, load_recipe, recipe_names
 from xfer.testing.source import SyntheticSource
 from xfer.types import DataInfo
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from xfer.errors import XferError
-from xfer.recipe import FIELDS, FLAGS, Recipe, checked, differences, flatten, override
+from xfer.recipe.tables import FIELDS, FLAGS, Recipe, checked, differences, flatten, override
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xfer.errors import DataError, XferError
-from xfer.recipe import FIELDS, Recipe, flatten, override
-from xfer.recipe_file import (
+from xfer.recipe.tables import FIELDS, Recipe, flatten, override
+from xfer.recipe.toml import (
     copy,
     dump,
     find_recipe,

@@ -12,7 +12,7 @@ import pytest
 from xfer.errors import DataError, XferError
 from xfer.folders import check_folder
 from xfer.loop import fit
-from xfer.recipe import DataTable, Recipe
+from xfer.recipe.tables import DataTable, Recipe
 from xfer.run import Run, environment
 
 RECIPE = Recipe(data=DataTable(source="digits"))

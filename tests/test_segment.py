@@ -20,8 +20,8 @@ from xfer.data.source import Bundle
 from xfer.errors import XferError
 from xfer.nn.pixel_loss import pixel_cross_entropy
 from xfer.nn.upsample import at_pixels
-from xfer.recipe import DataTable
-from xfer.recipe_file import load_recipe
+from xfer.recipe.tables import DataTable
+from xfer.recipe.toml import load_recipe
 from xfer.task import Task, get
 from xfer.testing import check_task
 from xfer.testing.mask_scenes import MaskScenes

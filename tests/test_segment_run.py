@@ -20,7 +20,7 @@ from xfer.errors import XferError
 from xfer.job import Job
 from xfer.loop import fit
 from xfer.predict_masks import KeptMasks
-from xfer.recipe import DataTable, EvalTable, OptimTable, Recipe, RunTable, ScheduleTable
+from xfer.recipe.tables import DataTable, EvalTable, OptimTable, Recipe, RunTable, ScheduleTable
 from xfer.run import Run
 
 TINY = Recipe(

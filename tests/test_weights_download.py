@@ -18,8 +18,8 @@ import torchvision
 
 import xfer
 from xfer.backbones import published
-from xfer.backbones.download import download
 from xfer.errors import DataError
+from xfer.fetch import download
 
 BODY = bytes(range(256)) * 4096
 SHA1 = "sha1:" + hashlib.sha1(BODY).hexdigest()

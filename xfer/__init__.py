@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from xfer.loop import fit
     from xfer.predict import load
     from xfer.probe.program import probe
-    from xfer.recipe import Recipe
+    from xfer.recipe.tables import Recipe
 
 __version__ = "0.1.0"
 
@@ -37,7 +37,7 @@ _HOME = {
     "pretrain": "xfer.api",
     "load": "xfer.predict",
     "probe": "xfer.probe.program",
-    "Recipe": "xfer.recipe",
+    "Recipe": "xfer.recipe.tables",
 }
 
 __all__ = [

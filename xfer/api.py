@@ -7,7 +7,7 @@ from typing import Any
 
 from xfer.errors import XferError
 from xfer.loop import Summary, fit
-from xfer.recipe_file import build_recipe
+from xfer.recipe.toml import build_recipe
 
 
 def finetune(data: Any = "", task: str = "", *, out: Any = None, recipe: str = "",

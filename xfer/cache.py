@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.backbones.download import cache_folder
 from xfer.errors import XferError
+from xfer.fetch import cache_folder
 
 DEFAULT_GB = 20.0
 _ASKED_AT_ONCE = 500  # SQLite's limit of variables in one statement is 999 in old versions

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from xfer.device import Place, share
 from xfer.errors import XferError
-from xfer.recipe import Recipe, differences
+from xfer.recipe.tables import Recipe, differences
 from xfer.run import Run
 
 

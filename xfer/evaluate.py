@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from xfer.data.loader import Loader
     from xfer.data.source import Bundle, Source
     from xfer.frozen import FrozenLoader
-    from xfer.recipe import Recipe
+    from xfer.recipe.tables import Recipe
 
 
 @torch.inference_mode()

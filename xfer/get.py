@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xfer.backbones.download import fetch
 from xfer.data.known import KNOWN, Archive, KnownSet, data_folder
 from xfer.data.unpack import unpack
 from xfer.errors import DataError, XferError, nearest
+from xfer.fetch import fetch
 
 TIMEOUT = 30.0  # seconds without a byte
 # what a set's archives and its files take together, times the archives

@@ -30,7 +30,7 @@ from xfer.device import Place, restore_random_states, seed_everything, sync_batc
 from xfer.errors import DataError, XferError
 from xfer.frozen import FrozenLoader, frozen_loaders, frozen_views
 from xfer.optim import Schedule, build_optimizer, frozen_stages, parameter_groups, set_rate
-from xfer.recipe import Recipe
+from xfer.recipe.tables import Recipe
 from xfer.task import Metric, Task
 from xfer.types import Batch
 

@@ -28,7 +28,7 @@ from xfer.finish import finish
 from xfer.folders import check_folder
 from xfer.job import Job, absolute, open_recipe_data
 from xfer.progress import Progress
-from xfer.recipe import Recipe
+from xfer.recipe.tables import Recipe
 from xfer.run import Run, environment
 from xfer.step import check_finite, train_step
 from xfer.stop import Interrupted, StopFlag

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from xfer.errors import XferError, nearest
-from xfer.recipe import OptimTable, ScheduleTable
+from xfer.recipe.tables import OptimTable, ScheduleTable
 from xfer.task import Stage, Task
 
 

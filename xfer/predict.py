@@ -24,7 +24,7 @@ from xfer.finish import rows_to_csv
 from xfer.folders import check_folder
 from xfer.nn.low_rank import replace_linear
 from xfer.predict_boxes import COLUMNS, at_least, coco_results, csv_rows, table_row
-from xfer.recipe import DataTable
+from xfer.recipe.tables import DataTable
 from xfer.run import Run
 from xfer.task import Task
 from xfer.types import BoxPrediction, DataInfo, MaskPrediction, Sample

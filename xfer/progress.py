@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from xfer.data.source import Bundle
     from xfer.device import Place
     from xfer.job import Job
-    from xfer.recipe import Recipe
+    from xfer.recipe.tables import Recipe
     from xfer.run import Run
 
 PLAIN_SECONDS = 10.0

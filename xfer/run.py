@@ -26,8 +26,8 @@ from typing import Any
 from xfer.checkpoint import replacing, save_state, write_text
 from xfer.errors import XferError
 from xfer.folders import check_folder
-from xfer.recipe import Recipe
-from xfer.recipe_file import dump, load_recipe
+from xfer.recipe.tables import Recipe
+from xfer.recipe.toml import dump, load_recipe
 
 SCHEMA = 1
 VERSIONS = ("torch", "torchvision", "timm", "numpy", "albumentations", "scikit-learn")

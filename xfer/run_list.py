@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from xfer.errors import DataError, XferError
-from xfer.recipe import Recipe, differences, flatten
-from xfer.recipe_file import load_recipe, recipe_names
+from xfer.recipe.tables import Recipe, differences, flatten
+from xfer.recipe.toml import load_recipe, recipe_names
 
 DEEPEST = 4
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-from xfer.endings import is_main
+from xfer.exit_codes import is_main
 
 
 class Interrupted(KeyboardInterrupt):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from xfer.backbones.base import Backbone
     from xfer.data.source import Bundle, Source
-    from xfer.recipe import DataTable
+    from xfer.recipe.tables import DataTable
 
 ALIASES = {
     "cls": "classify",
@@ -278,7 +278,7 @@ def for_kind(kind: str) -> str:
 
 def make_options(task: type[Task], given: dict[str, Any], where: str = "task") -> Any:
     """The task's Options with the given values. Raises XferError for an unknown or wrong one."""
-    from xfer.recipe import checked
+    from xfer.recipe.tables import checked
 
     known = {f.name: f for f in fields(task.Options)}
     for key in given:

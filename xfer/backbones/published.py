@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from xfer.backbones.download import Progress, cache_folder, download
 from xfer.errors import DataError, XferError
+from xfer.fetch import Progress, cache_folder, download
 
 # BVLC/caffe, models/*/readme.md: url and sha1; "unrestricted use" by both readmes
 CAFFE = {
@@ -115,7 +115,7 @@ def _from_timm(model: str, folder: Path) -> Path:
         try:
             return Path(hf_hub_download(repo, "model.safetensors", local_files_only=True))
         except LocalEntryNotFoundError:
-            from xfer.backbones.download import reachable
+            from xfer.fetch import reachable
 
             reachable(address)
             return Path(hf_hub_download(repo, "model.safetensors", etag_timeout=4))

@@ -24,8 +24,8 @@ from xfer.cli import use as cli_use
 from xfer.cli.completion import recipes, runs, tasks
 from xfer.cli.flags import PANEL_OF, Data, command
 from xfer.cli.output import Show
-from xfer.endings import complain, report
 from xfer.errors import XferError
+from xfer.exit_codes import complain, report
 
 app = typer.Typer(
     help="Carry a pretrained vision backbone over to a task of your own.",
@@ -151,7 +151,7 @@ def _train(
     dry_run: bool,
     assignments: list[str],
 ) -> None:
-    from xfer.recipe_file import build_recipe, parse_assignments
+    from xfer.recipe.toml import build_recipe, parse_assignments
 
     settings = {**given, **parse_assignments(assignments)}
     if resume is not None and (settings or data or task or recipe or out or overwrite or dry_run):

@@ -15,7 +15,7 @@ def tasks(incomplete: str) -> list[str]:
 
 def recipes(incomplete: str) -> list[str]:
     """Recipes that begin so."""
-    from xfer.recipe_file import recipe_names
+    from xfer.recipe.toml import recipe_names
 
     return [name for name in recipe_names() if name.startswith(incomplete)]
 

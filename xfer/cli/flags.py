@@ -13,8 +13,8 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from xfer.cli.output import Show
-from xfer.endings import report
-from xfer.recipe import FIELDS, FLAGS, meaning
+from xfer.exit_codes import report
+from xfer.recipe.tables import FIELDS, FLAGS, meaning
 
 _PANELS: dict[str, tuple[str, ...]] = {
     "Net": ("backbone", "weights", "freeze", "freeze_epochs"),

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from xfer.endings import is_main
+from xfer.exit_codes import is_main
 
 
 @dataclass(frozen=True, slots=True)

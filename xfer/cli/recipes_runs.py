@@ -13,7 +13,7 @@ from xfer.cli.completion import runs as offer_runs
 from xfer.cli.flags import command
 from xfer.cli.output import Show, plain_text
 from xfer.errors import XferError
-from xfer.recipe import FIELDS, flatten, meaning
+from xfer.recipe.tables import FIELDS, flatten, meaning
 
 recipes = typer.Typer(help="Recipes: list, read, copy, check.", no_args_is_help=True)
 runs = typer.Typer(help="Run folders: list, read, compare.", no_args_is_help=True)
@@ -38,7 +38,7 @@ def recipes_ls(
     show: Show, glob: Annotated[str, typer.Argument(metavar="GLOB", help="a shell pattern")] = "*"
 ) -> None:
     """List the recipes that come with xfer."""
-    from xfer.recipe_file import header, recipe_names, recipe_text
+    from xfer.recipe.toml import header, recipe_names, recipe_text
 
     names = recipe_names(glob)
     if not names:
@@ -51,7 +51,7 @@ def recipes_ls(
 @command(recipes, "show")
 def recipes_show(show: Show, name: RecipeName) -> None:
     """Show a recipe's note and all its keys, parents' and defaults included; -v explains them."""
-    from xfer.recipe_file import dump, header, load_recipe, recipe_text
+    from xfer.recipe.toml import dump, header, load_recipe, recipe_text
 
     recipe = load_recipe(name)
     note = header(recipe_text(name))
@@ -73,7 +73,7 @@ def recipes_cp(
     ],
 ) -> None:
     """Copy a recipe, with its comments, to a file of your own."""
-    from xfer.recipe_file import copy
+    from xfer.recipe.toml import copy
 
     copy(name, file)
     line = f"copied to {file}; use it with --recipe {file}"
@@ -83,7 +83,7 @@ def recipes_cp(
 @command(recipes, "check")
 def recipes_check(show: Show, file: RecipeName) -> None:
     """Check a recipe's keys and values, its task's and its backbone's options included."""
-    from xfer.recipe_file import check, load_recipe
+    from xfer.recipe.toml import check, load_recipe
 
     recipe = load_recipe(file)
     try:

@@ -12,7 +12,7 @@ from xfer.cli.flags import Data
 from xfer.cli.output import Show
 from xfer.errors import XferError
 from xfer.folders import check_folder
-from xfer.recipe import FIELDS, checked
+from xfer.recipe.tables import FIELDS, checked
 
 RunFolder = Annotated[
     Path,

@@ -14,7 +14,7 @@ from xfer.errors import XferError
 from xfer.types import Sample
 
 if TYPE_CHECKING:
-    from xfer.recipe import DataTable
+    from xfer.recipe.tables import DataTable
 
 
 class _CodedPack(PackSource):

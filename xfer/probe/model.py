@@ -17,7 +17,7 @@ from xfer.features.extract import Form
 from xfer.features.net import Choice, FeatureNet, fixed_options, load_net
 from xfer.probe.fit import Probe
 from xfer.probe.store import load_probe
-from xfer.recipe import DataTable
+from xfer.recipe.tables import DataTable
 from xfer.task import Stage, Task
 from xfer.types import Batch, ClassPrediction, DataInfo, Kind, Preprocess, Sample
 

@@ -22,7 +22,7 @@ from xfer.probe.data import Part, choose_layer, new_metric, split_parts
 from xfer.probe.fit import Probe, fit_probe
 from xfer.probe.space import SCALINGS
 from xfer.probe.store import model_json, save_probe
-from xfer.recipe import DataTable, Recipe, RunTable
+from xfer.recipe.tables import DataTable, Recipe, RunTable
 from xfer.run import SCHEMA, Run, environment
 
 FOLDS = 5

@@ -13,7 +13,7 @@ from xfer import task as tasks
 from xfer.backbones.base import Backbone
 from xfer.data.loader import Loader
 from xfer.data.source import Bundle, Source
-from xfer.recipe import DataTable
+from xfer.recipe.tables import DataTable
 from xfer.task import Task
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from xfer.errors import DataError, XferError, nearest
-from xfer.recipe import FIELDS, FLAGS, TABLES, Recipe, flatten, meaning, override
+from xfer.recipe.tables import FIELDS, FLAGS, TABLES, Recipe, flatten, meaning, override
 
 _BARE_NAME = re.compile(r"([A-Za-z0-9][\w-]*)(:.*)?")
 

@@ -242,7 +242,7 @@ def override(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     """The recipe with other values: {"optim.lr": 1e-3, "task.head": "avg", "backbone": "zfnet"}.
 
     Another backbone (or task) starts without the options of the one that it replaces. Options of
-    the task and of the backbone are checked by `xfer.recipe_file.check`.
+    the task and of the backbone are checked by `xfer.recipe.toml.check`.
     Raises: XferError for an unknown key, naming the nearest, or a value against the rules.
     """
     named: dict[str, str] = {}

@@ -1,0 +1,1 @@
+"""Recipes: their tables, TOML, and which one a command means."""
