@@ -85,7 +85,7 @@ def cut_cocomasks(data: Path, out: Path) -> Path:
     from PIL import Image
     from pycocotools.coco import COCO
 
-    from xfer.data.coco_masks import render
+    from xfer.data.readers.coco.polygons import render
 
     kinds = ("background", "person", "animal", "vehicle")
     root = data / "coco-mini"

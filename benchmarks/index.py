@@ -97,9 +97,9 @@ def work(folder: Path) -> dict[str, Any]:
     """Opens the set as a run does, in this process."""
     import numpy as np
 
-    from xfer.data.formats import FORMATS
     from xfer.data.loader import Loader
     from xfer.data.open import open_data
+    from xfer.data.readers.base import FORMATS
 
     FORMATS.names()  # imports every format, as a run has by then
     np.random.default_rng(0).permutation(8)

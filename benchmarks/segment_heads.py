@@ -45,7 +45,7 @@ def people(data: Path, out: Path) -> Path:
     from PIL import Image
     from pycocotools.coco import COCO
 
-    from xfer.data.coco_masks import render
+    from xfer.data.readers.coco.polygons import render
 
     for split, year in (("train", "train2017"), ("val", "val2017")):
         for kind in ("images", "masks"):

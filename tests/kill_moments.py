@@ -135,7 +135,7 @@ def index(folder: Path) -> Work:
     import scipy.io  # noqa: F401 (here, so that the forks need not import it)
     from imagenet_sets import write_tars
 
-    from xfer.data.imagenet_tars import read_tars
+    from xfer.data.readers.imagenet.tars import read_tars
 
     tars = write_tars(folder.with_name("tars"))
 

@@ -26,9 +26,9 @@ from test_data_imagenet import damaged
 
 from xfer.cli.app import main
 from xfer.data import kept_index, packing
-from xfer.data.imagenet_tars import VAL
 from xfer.data.kept_index import index_folder
 from xfer.data.open import open_data
+from xfer.data.readers.imagenet.tars import VAL
 from xfer.errors import DataError
 
 

@@ -79,7 +79,7 @@ def test_official_fake_results_give_pycocotools_figures(picture_data: Path, engi
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    from xfer.data.coco_results import read_coco_results
+    from xfer.data.readers.coco.results import read_coco_results
     from xfer.ground_truth import open_truth
     from xfer.score_file import matched
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from xfer.data.coco_json import read_coco_json
-from xfer.data.coco_masks import render
+from xfer.data.readers.coco.json import read_coco_json
+from xfer.data.readers.coco.polygons import render
 from xfer.errors import DataError
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xfer.data.formats import EMBEDDED, ReadOptions
+from xfer.data.readers.base import EMBEDDED, ReadOptions
 from xfer.testing.mask_scenes import MaskScenes
 from xfer.testing.scenes import ShapeScenes
 from xfer.testing.source import SyntheticSource, check_source

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import write_picture
 
-from xfer.data.csv_table import DELIMITERS, parse_table
 from xfer.data.open import open_data, show
+from xfer.data.readers.table.text import DELIMITERS, parse_table
 from xfer.errors import DataError, XferError
 from xfer.testing.source import check_source
 

@@ -33,9 +33,9 @@ from imagenet_sets import (
 )
 
 from xfer.data.decode import decode
-from xfer.data.imagenet_devkit import read_devkit
 from xfer.data.kept_index import index_folder
 from xfer.data.open import open_data, show
+from xfer.data.readers.imagenet.devkit import read_devkit
 from xfer.data.source import Bundle
 from xfer.data.tar_index import members, members_within
 from xfer.errors import DataError

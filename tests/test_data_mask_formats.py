@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.io import savemat
 
-from xfer.data.coco_segment import Outline, draw_objects
-from xfer.data.formats import FORMATS
 from xfer.data.open import open_data
 from xfer.data.pixel_counts import pixel_counts
-from xfer.data.voc_masks import CLASSES
+from xfer.data.readers.base import FORMATS
+from xfer.data.readers.coco.segment import Outline, draw_objects
+from xfer.data.readers.voc.masks import CLASSES
 from xfer.errors import DataError, XferError
 from xfer.report.masks import voc_palette
 from xfer.testing.source import check_source

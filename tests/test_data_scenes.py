@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xfer.data.digits import CLASSES, digits
 from xfer.data.open import open_data
-from xfer.data.scenes import COUNT, HEIGHT, SCENES, SIDE, SceneSource, scenes
+from xfer.data.readers.digits.reader import CLASSES, digits
+from xfer.data.readers.digits.scenes import COUNT, HEIGHT, SCENES, SIDE, SceneSource, scenes
 from xfer.data.source import Bundle, annotation
 from xfer.testing.source import check_source
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pictures import write_picture
 
 from xfer.data.open import open_data
+from xfer.data.readers.voc.reader import corners
+from xfer.data.readers.voc.xml import read_voc_xml
 from xfer.data.source import Source, annotation
-from xfer.data.voc import corners
-from xfer.data.voc_xml import read_voc_xml
 from xfer.errors import DataError, XferError
 from xfer.testing.source import check_source
 
@@ -262,7 +262,7 @@ def test_bccd_is_read_as_published(picture_data: Path) -> None:
 
 @pytest.mark.data
 def test_voc_mini_equals_the_boxes_of_its_coco_twin(picture_data: Path) -> None:
-    from xfer.data.coco_json import read_coco_json
+    from xfer.data.readers.coco.json import read_coco_json
 
     root = picture_data / "voc-mini"
     source = open_data(f"voc:{root}", train="all", val="none", check=False).splits["train"]

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.data.boxes import category_ids, image_ids
-from xfer.data.coco_json import Id, plain_id, read_coco_json
 from xfer.data.open import open_data
+from xfer.data.readers.coco.json import Id, plain_id, read_coco_json
 from xfer.data.source import annotation
 from xfer.errors import DataError
 from xfer.metrics.boxes import TrueBoxes, to_xywh

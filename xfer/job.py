@@ -22,9 +22,9 @@ from xfer.average import MovingAverage
 from xfer.backbones.build import create_backbone
 from xfer.backbones.weights import WORDS
 from xfer.data.boxes import category_ids
-from xfer.data.formats import HOLDS
 from xfer.data.loader import Loader
 from xfer.data.open import check_scored, open_data
+from xfer.data.readers.base import HOLDS
 from xfer.data.source import Bundle
 from xfer.device import Place, restore_random_states, seed_everything, sync_batch_norms
 from xfer.errors import DataError, XferError

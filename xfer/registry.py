@@ -29,7 +29,7 @@ def imported(module: str, name: str) -> Any:
 
 
 class Registry(Generic[T]):
-    """Things of one noun, registered by decorator in the modules of one package.
+    """Things of one noun, registered by decorator in the modules of one package, at any depth.
 
     Args:
         noun: what the things are called in messages ("backbone").
@@ -59,8 +59,8 @@ class Registry(Generic[T]):
             return
         self._loaded = True
         package = importlib.import_module(self.package)
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self.package}.{module.name}")
+        for module in pkgutil.walk_packages(package.__path__, f"{self.package}."):
+            importlib.import_module(module.name)
 
     def get(self, name: str) -> T:
         """The thing of that name. Raises XferError naming the nearest ones."""

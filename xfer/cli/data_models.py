@@ -20,8 +20,8 @@ models = typer.Typer(help="Backbones and weight files.", no_args_is_help=True)
 @command(data, "ls")
 def data_ls(show: Show) -> None:
     """List the data sets that go by a bare NAME: embedded, or under $XFER_DATA."""
-    from xfer.data.formats import EMBEDDED, FORMATS
     from xfer.data.known import KNOWN, data_folder
+    from xfer.data.readers.base import EMBEDDED, FORMATS
 
     rows = [{"name": name, "where": "embedded"} for name in EMBEDDED.names()]
     root = data_folder("")
@@ -73,9 +73,9 @@ def data_show(
 
     Of boxes, also sizes and shapes; of masks, each class's share of the pixels.
     """
-    from xfer.data.formats import role_of
     from xfer.data.open import open_data
     from xfer.data.open import show as describe
+    from xfer.data.readers.base import role_of
 
     if draw is not None:
         check_folder(draw)

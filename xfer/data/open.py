@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.data.box_stats import collect, has_boxes, per_class, summary
-from xfer.data.formats import Reading, ReadOptions, role_of
 from xfer.data.match import listed, match_classes, used_classes
 from xfer.data.pixel_counts import occurring, pixel_counts
+from xfer.data.readers.base import Reading, ReadOptions, role_of
 from xfer.data.source import Bundle, Source, subset
 from xfer.data.spec import open_spec
 from xfer.data.split import VAL_SHARE, stratified

@@ -42,18 +42,18 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
 from xfer.data.decode import DecodeError, shrink
-from xfer.data.formats import FORMATS, Reading, ReadOptions, role_of
 from xfer.data.names import Names, choose
-from xfer.data.source import Source, annotation_of, sample_label
+from xfer.data.readers.base import role_of
+from xfer.data.source import annotation_of, sample_label
 from xfer.errors import DataError
-from xfer.types import Annotation, DataInfo, Kind, Sample
+from xfer.types import Annotation, DataInfo, Sample
 
 INDEX, STARTED = "index.json", "packing.json"
 NAME, VERSION = "xfer-pack", 1
@@ -329,31 +329,3 @@ def read_index(root: Path) -> dict[str, Any]:
     if index.get("version") != VERSION:
         raise DataError(f"{file}: version {index.get('version')}, this xfer reads {VERSION}", AGAIN)
     return index
-
-
-@FORMATS.register("pack")
-class Pack:
-    """What `xfer data pack` wrote."""
-
-    kinds: ClassVar[tuple[Kind, ...]] = ("classify", "multilabel", "detect", "segment", "images")
-    weak: ClassVar[bool] = False
-    takes_images: ClassVar[bool] = False
-
-    def recognise(self, path: Path) -> str | None:
-        if (path / STARTED).is_file():
-            return "a pack that was not finished"
-        try:
-            with (path / INDEX).open("rb") as file:
-                return "a pack" if f'"{NAME}"'.encode() in file.read(200) else None
-        except OSError:
-            return None
-
-    def load(self, path: Path, options: ReadOptions) -> Reading:
-        index = read_index(path)
-        try:
-            parts: dict[str, Source] = {s: PackSource(path, index, s) for s in index["splits"]}
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path / INDEX}: damaged ({error!r})", AGAIN) from None
-        size = sum(s["bin_bytes"] for s in index["shards"]) / 2**20
-        note = f"{len(index['shards'])} shards of {index['pixels']} pictures, {size:.0f} MB"
-        return Reading(parts, [note])

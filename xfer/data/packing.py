@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from xfer.data.alone import alone
 from xfer.data.boxes import category_ids, image_ids
 from xfer.data.decode import shrink
-from xfer.data.formats import ReadOptions, role_of
 from xfer.data.pack import INDEX, NAME, STARTED, VERSION, areas_of, read_json
+from xfer.data.readers.base import ReadOptions, role_of
 from xfer.data.source import Source
 from xfer.data.spec import open_spec
 from xfer.data.verify import bad_pictures, find_bad

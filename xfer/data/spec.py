@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from xfer.data.formats import (
+from xfer.data.known import KNOWN, data_folder
+from xfer.data.readers.base import (
     EMBEDDED,
     FORMATS,
     WHOLE,
@@ -17,7 +18,6 @@ from xfer.data.formats import (
     ReadOptions,
     choose_kind,
 )
-from xfer.data.known import KNOWN, data_folder
 from xfer.data.source import Bundle, Source
 from xfer.errors import DataError, XferError, nearest
 from xfer.registry import imported

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.checkpoint import replacing
-from xfer.data.coco_results import read_coco_results
+from xfer.data.readers.coco.results import read_coco_results
 from xfer.errors import DataError
 from xfer.proposals.pickles import plain, read_numbers
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.formats import ReadOptions
 from xfer.data.open import find_part, limited
+from xfer.data.readers.base import ReadOptions
 from xfer.data.source import Source, annotation, stamp, subset
 from xfer.data.spec import open_spec
 from xfer.data.verify import find_bad

@@ -268,8 +268,8 @@ def find_recipe(task: str, data: str, recipe: str = "") -> tuple[Recipe, str, st
 def infer_task(data: str, settings: Mapping[str, Any]) -> tuple[str, str]:
     """The task that learns from what the data hold, and a line that says so."""
     from xfer import task as tasks
-    from xfer.data.formats import HOLDS
     from xfer.data.open import open_data
+    from xfer.data.readers.base import HOLDS
     from xfer.data.spec import kind_at_sight
 
     kind, notes = kind_at_sight(data), ()

@@ -1,0 +1,143 @@
+"""The contract of a data format: a module of xfer.data.readers that registers itself.
+
+A new format is one file here: a class with `recognise` and `load` under `@FORMATS.register(name)`.
+A set that comes with xfer is a class with `kinds` and `load` under `@EMBEDDED.register(name)`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from xfer.data.source import Source
+from xfer.registry import Registry
+from xfer.types import Kind
+
+WHOLE = "all"
+
+# what the splits' folders and files are called -> the role
+ROLES = {
+    "train": "train", "training": "train",
+    "val": "val", "valid": "val", "validation": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a format found.
+
+    parts   | split name as found (train, valid, ..., or "all" when not split) -> Source; the
+            | sources' classes may differ: they are matched by name afterwards
+    notes   | lines for people
+    skipped | (file, reason) of what was left out on request
+    """
+
+    parts: dict[str, Source]
+    notes: list[str] = field(default_factory=list[str])
+    skipped: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What the user said about reading.
+
+    named    | names of splits, as a help to find them
+    skip_bad | leave out rows, boxes and files that can't be used, and record them
+    kind     | what the data are to be read as: one of the format's kinds; "": its first
+    images   | the folder that the pictures lie in; "": found
+    ignore   | masks: the classes whose pixels are left out, names or values; "": by their names
+    """
+
+    named: tuple[str, ...] = ()
+    skip_bad: bool = False
+    kind: str = ""
+    images: str = ""
+    ignore: str = ""
+
+
+class Format(Protocol):
+    """How data lie on disk.
+
+    kinds               | what it can be read as; the first unless another is wanted
+    weak                | True: gives way where another format recognises the same path
+    takes_images        | True: its pictures may lie in another folder, `options.images`
+    one_kind            | may be left out; True: unless another is wanted, whatever it reads is of
+                        | the first of `kinds`, so that nothing need be read to tell
+    recognise(path)     | what was found, in words, or None; quick: reads no more than it must
+    load(path, options) | Reading; raises DataError for what can't be used
+    almost(path)        | may be left out; for a path that no format recognises: the error that says
+                        | what this one finds amiss in it, or None
+    """
+
+    kinds: ClassVar[tuple[Kind, ...]]
+    weak: ClassVar[bool]
+    takes_images: ClassVar[bool]
+
+    def recognise(self, path: Path) -> str | None: ...
+    def load(self, path: Path, options: ReadOptions) -> Reading: ...
+
+
+class Embedded(Protocol):
+    """A set that comes with xfer: read as one of `kinds`, the first unless another is wanted."""
+
+    kinds: ClassVar[tuple[Kind, ...]]
+
+    def load(self, options: ReadOptions) -> Reading: ...
+
+
+# what data of a kind hold, in words
+HOLDS: dict[str, str] = {
+    "classify": "one label a picture",
+    "multilabel": "several labels a picture",
+    "detect": "boxes",
+    "segment": "masks",
+    "images": "pictures without labels",
+}
+
+# a folder called so, alone, holds the pictures of a table or of nothing: it is no class
+PLAIN = frozenset(("images", "imgs", "img", "jpegs", "jpg", "pictures", "pics", "photos"))
+
+FORMATS: Registry[type[Format]] = Registry("data format", "xfer.data.readers")
+EMBEDDED: Registry[type[Embedded]] = Registry("data set", "xfer.data.readers")
+
+_REST = re.compile(r"[-_ ]?((19|20)\d\d|set|data)$")
+
+
+def role_of(name: str) -> str | None:
+    """The role that a split's name stands for: validation is val, train2017 and training_set are
+    train."""
+    return ROLES.get(_REST.sub("", name.casefold()))
+
+
+def role_word(name: str) -> str | None:
+    """The one word of a name that is called like a split: train in train_labels; None for none, or
+    for several."""
+    words = [word for word in re.findall(r"[A-Za-z]+", name) if role_of(word)]
+    return words[0] if len(words) == 1 else None
+
+
+def choose_kind(kinds: Sequence[str], wanted: Sequence[str]) -> str | None:
+    """The first of the kinds that is wanted; the first of all where any will do, None for none."""
+    return next((kind for kind in kinds if not wanted or kind in wanted), None)
+
+
+def is_plain(folders: list[Path]) -> bool:
+    """Whether a folder's only folder is one for pictures, not a class."""
+    return len(folders) == 1 and folders[0].name.casefold() in PLAIN
+
+
+def split_folders(top: Path, named: tuple[str, ...], folders: list[Path]) -> list[Path]:
+    """Those of a folder's folders that are splits: called so, or named by the user.
+
+    Without a train folder and without names, only when every folder is called like a split:
+    a class may be called `test`.
+    """
+    called = [f for f in folders if role_of(f.name)]
+    given = [f for f in folders if f.name in named]
+    if any(role_of(f.name) == "train" for f in called) or len(called) == len(folders):
+        return [f for f in folders if f in called or f in given]
+    return given

@@ -1,0 +1,103 @@
+"""`cityscapes`: leftImg8bit/SPLIT/CITY/X_leftImg8bit.png, gtFine/SPLIT/CITY/X_gtFine_labelIds.png.
+
+Of the 34 ids the 19 that are evaluated are classes, the others are ignored. Where a split has only
+labelTrainIds, these are read. gtCoarse is read where there is no gtFine. The published masks of
+test hold nothing: its pictures are read without.
+
+Source: mcordts/cityscapesScripts, helpers/labels.py.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from xfer.data.box_rules import leave_out
+from xfer.data.files import FileSource
+from xfer.data.mask_source import MaskFiles
+from xfer.data.readers.base import FORMATS, Reading, ReadOptions, role_of
+from xfer.data.readers.masks.class_table import ClassRow
+from xfer.data.readers.masks.values import code_of
+from xfer.data.walk import find_pictures, readable, subfolders
+from xfer.errors import DataError
+from xfer.types import DataInfo, Kind
+
+CLASSES = {
+    "road": 7, "sidewalk": 8, "building": 11, "wall": 12, "fence": 13, "pole": 17,
+    "traffic light": 19, "traffic sign": 20, "vegetation": 21, "terrain": 22, "sky": 23,
+    "person": 24, "rider": 25, "car": 26, "truck": 27, "bus": 28, "train": 31, "motorcycle": 32,
+    "bicycle": 33,
+}  # fmt: skip
+IDS = 34
+_ENDING = re.compile(r"_gt(?:Fine|Coarse)_(labelIds|labelTrainIds)$")
+
+
+@FORMATS.register("cityscapes")
+class Cityscapes:
+    """Cityscapes' tree."""
+
+    kinds: ClassVar[tuple[Kind, ...]] = ("segment",)
+    weak: ClassVar[bool] = False
+    takes_images: ClassVar[bool] = False
+
+    def recognise(self, path: Path) -> str | None:
+        truth = _truth(path)
+        return None if truth is None else f"Cityscapes, leftImg8bit with {truth.name}"
+
+    def load(self, path: Path, options: ReadOptions) -> Reading:
+        truth = _truth(path)
+        if truth is None:
+            raise DataError(f"{path}: no Cityscapes in it", "leftImg8bit/ and gtFine/")
+        masks: dict[str, dict[tuple[str, str], Path]] = {"labelIds": {}, "labelTrainIds": {}}
+        for file in find_pictures(truth):
+            ending = _ENDING.search(file.stem)
+            if ending:
+                split = file.relative_to(truth).parts[0]
+                masks[ending[1]][split, file.stem[: ending.start()]] = file
+        which = "labelIds" if masks["labelIds"] else "labelTrainIds"
+        own = masks[which]
+        rows = [ClassRow(n, v if which == "labelIds" else i)
+                for i, (n, v) in enumerate(CLASSES.items())]  # fmt: skip
+        values = [row.value or 0 for row in rows]
+        void = [v for v in range(IDS) if v not in values] if which == "labelIds" else []
+        where = f"Cityscapes' classes, {which}"
+        classes, code, lines = code_of(path, rows, values, "value", where, options.ignore, void)
+        reading = Reading({}, lines)
+        for folder in subfolders(path / "leftImg8bit"):
+            split = folder.name
+            pictures = find_pictures(folder)
+            mates = [own.get((split, p.stem.removesuffix("_leftImg8bit"))) for p in pictures]
+            info = DataInfo(readable(path.name), "segment", classes, role_of(split) or split)
+            if role_of(split) == "test" or not any(mates):
+                files = [str(p.relative_to(path)) for p in pictures]
+                if files:
+                    none = np.full(len(files), -1, np.int64)
+                    bare = replace(info, kind="images", classes=())
+                    reading.parts[split] = FileSource(bare, path, files, none)
+                continue
+            lost = [
+                (readable(p.name), "no mask")
+                for p, mate in zip(pictures, mates, strict=True)
+                if mate is None
+            ]
+            leave_out(f"{path}, {split}", "pictures have no mask", lost, options.skip_bad,
+                      reading.skipped)  # fmt: skip
+            both = [(p, m) for p, m in zip(pictures, mates, strict=True) if m is not None]
+            reading.parts[split] = MaskFiles(
+                info, path, [str(p.relative_to(path)) for p, _ in both],
+                [str(m.relative_to(path)) for _, m in both], code,
+            )  # fmt: skip
+        if not any(source.info.kind == "segment" for source in reading.parts.values()):
+            raise DataError(f"{path}: no picture has a mask in {truth.name}",
+                            "gtFine/SPLIT/CITY/*_gtFine_labelIds.png")  # fmt: skip
+        return reading
+
+
+def _truth(path: Path) -> Path | None:
+    if not (path / "leftImg8bit").is_dir():
+        return None
+    return next((path / n for n in ("gtFine", "gtCoarse") if (path / n).is_dir()), None)

@@ -1,0 +1,1 @@
+"""COCO's json, read as boxes or as masks."""

@@ -1,0 +1,274 @@
+"""`coco`: COCO's json, in COCO's own tree or as Label Studio, CVAT, Roboflow write it: boxes, or
+outlines drawn as masks, see coco_segment.
+
+    annotations/instances_SPLIT.json   COCO 2014 and 2017, CVAT; pictures in SPLIT/, images/...
+    annotations/SPLIT.json             or with a word more: train_annotations.json
+    SPLIT/_annotations.coco.json       Roboflow: a json in each split's folder, beside the pictures
+    result.json, images/               Label Studio; any folder with one json, or that json alone
+
+Pictures are found by path from the json's folder or its usual neighbours, else by a name that only
+one picture there has; data.images names another folder. Classes are the json's, by rising id.
+Roboflow's parent class is left out where no annotation is of it. A picture that is listed twice
+keeps both entries.
+"""
+
+from __future__ import annotations
+
+import itertools
+import mmap
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from xfer.data.box_rules import NAMED, clean_boxes, leave_out, looks_like_xyxy
+from xfer.data.boxes import BoxSource, box_table
+from xfer.data.picture_size import sizes_of
+from xfer.data.readers.base import FORMATS, WHOLE, Reading, ReadOptions, role_of, role_word
+from xfer.data.readers.coco.json import CocoTable, read_coco_json
+from xfer.data.readers.coco.segment import Placed, coco_masks
+from xfer.data.readers.table.locate import Locator
+from xfer.data.walk import is_junk, listing, readable, subfolders
+from xfer.errors import DataError
+from xfer.types import DataInfo, Kind
+
+PREFIX = "instances_"
+FOLDER = "annotations"
+
+
+@FORMATS.register("coco")
+class Coco:
+    """One COCO json, or one a split."""
+
+    kinds: ClassVar[tuple[Kind, ...]] = ("detect", "segment")
+    weak: ClassVar[bool] = False
+    takes_images: ClassVar[bool] = True
+    one_kind: ClassVar[bool] = True  # a large json is not read twice
+
+    def recognise(self, path: Path) -> str | None:
+        if path.is_file():
+            return "a COCO json" if path.suffix.casefold() == ".json" else None
+        files = find_jsons(path)
+        listed = ", ".join(str(file.relative_to(path)) for file in files.values())
+        return f"COCO {listed}" if files else None
+
+    def load(self, path: Path, options: ReadOptions) -> Reading:
+        files = {WHOLE: path} if path.is_file() else find_jsons(path)
+        if not files:
+            raise DataError(
+                f"{path}: no COCO json in it",
+                "annotations/instances_*.json, _annotations.coco.json in each split, or coco:FILE",
+            )
+        reading = Reading({})
+        root = path if path.is_dir() else path.parent
+        for split, file in files.items():
+            masks = options.kind == "segment"
+            table = read_coco_json(file, masks=masks, skip_bad=options.skip_bad)
+            reading.skipped.extend(table.skipped)
+            folders = _folders(root, file, split, options.images)
+            if masks:
+                placed = _placed(table, root, folders, options, reading)
+                reading.parts[split] = coco_masks(
+                    table, root, split, placed, _classes(table, reading), options, reading
+                )
+                continue
+            reading.parts[split] = coco_source(table, root, split, folders, options, reading)
+        _note_shared(reading)
+        return reading
+
+
+def _note_shared(reading: Reading) -> None:
+    """Warns of pictures that two of train, val and test have: a leak, or a folder that is not
+    there, whose pictures' names were found in another one."""
+    boxed = {s: p for s, p in reading.parts.items() if role_of(s) and isinstance(p, BoxSource)}
+    for (one, first), (two, other) in itertools.combinations(boxed.items(), 2):
+        known = set(first.files)
+        same = [name for name, file in zip(other.ids, other.files, strict=True) if file in known]
+        if same and role_of(one) != role_of(two):
+            named = ", ".join(same[:NAMED])
+            more = ", ..." if len(same) > NAMED else ""
+            reading.notes.append(
+                f"warning: {len(same)} pictures are both in {one} and in {two}: {named}{more}"
+            )
+
+
+def find_jsons(path: Path) -> dict[str, Path]:
+    """Split name -> json, in a folder that holds COCO data; empty where it holds none."""
+    tops = [f for f in subfolders(path) if f.name.casefold() == FOLDER]
+    tops = [*tops, path]
+    for top in tops:
+        files = [f for f in _jsons(top) if f.name.startswith(PREFIX)]
+        if files:
+            return {_split_name(f): f for f in files}
+    inside = {top.name: _coco_jsons(top) for top in subfolders(path) if role_of(top.name)}
+    if any(inside.values()):
+        return {name: files[0] for name, files in inside.items() if len(files) == 1}
+    for top in tops:
+        files = _coco_jsons(top)
+        named = {f.stem: f for f in files if role_of(f.stem)}
+        if named:
+            return named
+        words = [(word, f) for f in files if (word := role_word(f.stem))]
+        if len(files) > 1 and len({word for word, _ in words}) == len(words) > 0:
+            return dict(words)
+        if len(files) == 1:
+            return {WHOLE: files[0]}
+    return {}
+
+
+def _split_name(file: Path) -> str:
+    """instances_train2017.json -> train2017; CVAT's instances_default.json -> all."""
+    name = file.stem.removeprefix(PREFIX)
+    return WHOLE if name.casefold() == "default" else name
+
+
+def _jsons(folder: Path) -> list[Path]:
+    files = [Path(e.path) for e in listing(folder) if not is_junk(e.name)]
+    return [f for f in files if f.suffix.casefold() == ".json" and f.is_file()]
+
+
+def _coco_jsons(folder: Path) -> list[Path]:
+    """The jsons of a folder that hold images, annotations and categories, by a look at the text."""
+    own = [f for f in _jsons(folder) if not f.name.startswith("panoptic_")]
+    return [f for f in own if f.name.endswith(".coco.json") or _sniff(f)]
+
+
+def _sniff(file: Path) -> bool:
+    try:
+        with file.open("rb") as opened:
+            if opened.read(256).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] != b"{":
+                return False
+            with mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as text:
+                keys = (b'"images"', b'"categories"', b'"annotations"')
+                there = [text.find(key) >= 0 for key in keys]
+                # one that was cut off before a list is still one: reading it says so
+                return all(there) or (any(there) and text[-64:].rstrip()[-1:] != b"}")
+    except (OSError, ValueError):
+        return False
+
+
+def _folders(root: Path, file: Path, split: str, images: str) -> list[Path]:
+    """Where a json's pictures may lie: the folder that the user named, or the usual ones."""
+    if images:
+        given = Path(images).expanduser().absolute()
+        if not given.is_dir():
+            raise DataError(f"data.images={images}: no such folder")
+        return [given, given / split]
+    beside = file.parent.name.casefold() == FOLDER
+    if beside:
+        root = file.parent.parent
+    names = [split, f"images/{split}", "images", "", "data", "train2017", "val2017",
+             "train2014", "val2014"]  # fmt: skip
+    if split == WHOLE:
+        names = ["images/default", "images/Train", *names]
+    if not beside and file.parent != root:
+        root = file.parent
+        names = ["", "images", root.name]
+    return [root.absolute() / name for name in names]
+
+
+def _placed(
+    table: CocoTable, root: Path, folders: list[Path], options: ReadOptions, reading: Reading
+) -> Placed:
+    """The pictures of a json. Raises DataError naming those that are not there, unless they may be
+    left out."""
+    path = table.path
+    locator = Locator(root.absolute() / path.name, folders)
+    found = [locator.find_anywhere(name) for name in table.file_names]
+    lost = [
+        (name, "no such picture")
+        for name, place in zip(table.file_names, found, strict=True)
+        if place is None
+    ]
+    if len(lost) == len(found):
+        where = locator.places() or ", ".join(map(str, folders))
+        what = f"none of its {len(found)} pictures is there" if found else "it lists no pictures"
+        hint = f"looked in {where}; data.images=DIR says where they are"
+        raise DataError(f"{path}: {what}", hint if found else None)
+    leave_out(str(path), "pictures are not there", lost, options.skip_bad, reading.skipped)
+    kept = [i for i, place in enumerate(found) if place is not None]
+    files = [str(found[i]) for i in kept]
+    sizes = table.sizes[kept]
+    unsized = np.flatnonzero(~sizes.any(1))
+    if len(unsized):
+        sizes[unsized] = sizes_of([root / files[i] for i in unsized.tolist()])
+    return Placed(kept, files, sizes, _names(table, kept, reading))
+
+
+def coco_source(
+    table: CocoTable,
+    root: Path,
+    split: str,
+    folders: list[Path],
+    options: ReadOptions,
+    reading: Reading,
+) -> BoxSource:
+    """The source of one json; what is noteworthy goes into `reading`.
+
+    Raises: DataError naming pictures that are not there, unless they may be left out.
+    """
+    path = table.path
+    placed = _placed(table, root, folders, options, reading)
+    kept, files, sizes, ids = placed.kept, placed.files, placed.sizes, placed.ids
+    where_to = np.full(len(table.file_names), -1)
+    where_to[kept] = np.arange(len(kept))
+    picture = where_to[table.picture]
+    rows = np.flatnonzero(picture >= 0)
+    picture = picture[rows]
+    boxes, keep, warnings = clean_boxes(table.boxes_xyxy[rows], picture, sizes, ids)
+    reading.notes.extend(f"{path.name}: {line}" for line in warnings)
+    if looks_like_xyxy(table.boxes_xywh[rows], picture, sizes):
+        reading.notes.append(
+            f"{path.name}: warning: the boxes look like x1, y1, x2, y2, and COCO's are x, y, "
+            "width, height: read so, many leave their pictures"
+        )
+    classes = _classes(table, reading)
+    place_of = np.full(len(table.categories), -1)
+    place_of[classes] = np.arange(len(classes))
+    rows, picture, boxes = rows[keep], picture[keep], boxes[keep]
+    made = box_table(
+        picture, boxes, place_of[table.category[rows]], sizes,
+        crowd=table.crowd[rows], areas=table.areas[rows],
+    )  # fmt: skip
+    names = tuple(table.categories[c] for c in classes)
+    info = DataInfo(readable(root.name), "detect", names, role_of(split) or split)
+    return BoxSource(
+        info, root, files, made, ids,
+        [table.image_ids[i] for i in kept], [table.category_ids[c] for c in classes],
+    )  # fmt: skip
+
+
+def _names(table: CocoTable, kept: list[int], reading: Reading) -> list[str]:
+    """Ids of the samples: the file names, with the json's id where one is listed twice."""
+    seen: set[str] = set()
+    names: list[str] = []
+    for i in kept:
+        name = readable(table.file_names[i].replace("\\", "/"))
+        names.append(f"{name}#{table.image_ids[i]}" if name in seen else name)
+        seen.add(name)
+    if len(seen) < len(names):
+        twice = len(names) - len(seen)
+        reading.notes.append(f"{table.path.name}: warning: {twice} pictures are listed again")
+    return names
+
+
+def _classes(table: CocoTable, reading: Reading) -> list[int]:
+    """The indices of the classes. Roboflow writes a parent of all, which is no class.
+
+    Raises: DataError where two classes have the same name.
+    """
+    used = set(table.category.tolist())
+    parents = {
+        c for c, name in enumerate(table.categories)
+        if c not in used and table.parents[c] == "none"
+        and any(table.parents[o] == name for o in range(len(table.categories)) if o != c)
+    }  # fmt: skip
+    if parents:
+        listed = ", ".join(table.categories[c] for c in sorted(parents))
+        reading.notes.append(f"{table.path.name}: the parent class {listed} has no box: left out")
+    classes = [c for c in range(len(table.categories)) if c not in parents]
+    names = [table.categories[c] for c in classes]
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise DataError(f"{table.path}: several categories are called {', '.join(twice)}")
+    return classes

@@ -1,0 +1,134 @@
+"""Boxes that some detector found, from a COCO results json: what any tool writes.
+
+    [{"image_id": 42, "category_id": 18, "bbox": [x, y, width, height], "score": 0.98}, ...]
+
+or a COCO annotation json whose annotations carry a `score`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.data.readers.coco.json import Id, plain_id
+from xfer.errors import DataError
+
+KEYS = ("image_id", "category_id", "bbox", "score")
+FORM = 'a list of {"image_id", "category_id", "bbox": [x, y, width, height], "score"}'
+
+
+@dataclass(frozen=True)
+class CocoResults:
+    """What a results json says, in the file's order.
+
+    path         | the file
+    image_ids    | R ints or texts
+    category_ids | R ints or texts
+    boxes_xywh   | float64 (R, 4), finite
+    scores       | float64 (R,), finite
+    categories   | {id: name} where the file lists categories, else empty
+    """
+
+    path: Path
+    image_ids: tuple[Id, ...]
+    category_ids: tuple[Id, ...]
+    boxes_xywh: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    categories: dict[Id, str]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+def read_coco_results(path: Path | str) -> CocoResults:
+    """Reads a results json.
+
+    Raises: DataError for a file that is not there, cut off or no results json, and for entries
+        without a key, a box of four finite numbers or a finite score: the first one is named.
+    """
+    path = Path(path)
+    document = _document(path)
+    categories: dict[Id, str] = {}
+    rows: Any = document
+    if isinstance(document, dict):
+        rows = document.get("annotations")
+        for entry in document.get("categories") or ():
+            key = plain_id(entry.get("id")) if isinstance(entry, dict) else None
+            if key is not None and isinstance(entry.get("name"), str):
+                categories[key] = entry["name"]
+    if not isinstance(rows, list):
+        raise DataError(f"{path}: no COCO results", FORM)
+    try:
+        images = _ids([row["image_id"] for row in rows])
+        labels = _ids([row["category_id"] for row in rows])
+        boxes = _numbers([row["bbox"] for row in rows]).reshape(len(rows), 4)
+        scores = _numbers([row["score"] for row in rows]).reshape(len(rows))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise DataError(f"{path}: {_first_wrong(rows)}", FORM) from None
+    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+        raise DataError(f"{path}: {_first_wrong(rows)}", FORM)
+    return CocoResults(path, images, labels, boxes, scores, categories)
+
+
+def _document(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: is not text in UTF-8") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{path}: not valid JSON: {str(error)[:80]}", "is it cut off? write it again"
+        ) from None
+
+
+def _ids(values: Sequence[Any]) -> tuple[Id, ...]:
+    """Ids as they are compared. Raises ValueError for what is none."""
+    known: dict[Any, Id] = {}
+    for value in set(values):
+        key = plain_id(value)
+        if key is None:
+            raise ValueError
+        known[value] = key
+    return tuple(known[value] for value in values)
+
+
+def _numbers(values: Sequence[Any]) -> NDArray[np.float64]:
+    """Numbers, nested or not. Raises ValueError or TypeError for texts, truth values and null."""
+    found = np.array(values)
+    if found.size and found.dtype.kind not in "iuf":
+        raise ValueError
+    return found.astype(np.float64)
+
+
+def _first_wrong(rows: list[Any]) -> str:
+    """What is wrong with the first entry that can't be used."""
+    for place, row in enumerate(rows):
+        where = f"entry {place} of {len(rows)}"
+        if not isinstance(row, dict):
+            return f"{where} is a {type(row).__name__}"
+        lacking = [key for key in KEYS if key not in row]
+        if lacking == ["score"] and not any("score" in r for r in rows if isinstance(r, dict)):
+            return "no entry has a score: these are annotations, not detections"
+        if lacking:
+            return f"{where} has no {', '.join(lacking)}"
+        for key in ("image_id", "category_id"):
+            value = row[key]
+            if isinstance(value, (list, dict)) or plain_id(value) is None:
+                return f"{where}: its {key} is {value!r}"
+        for key, shape in (("bbox", (4,)), ("score", ())):
+            try:
+                good = _numbers(row[key])
+            except (TypeError, ValueError, OverflowError):
+                good = None
+            if good is None or good.shape != shape or not np.isfinite(good).all():
+                want = "four finite numbers" if shape else "a finite number"
+                return f"{where}: its {key} is {str(row[key])[:60]}, not {want}"
+    return "no COCO results"

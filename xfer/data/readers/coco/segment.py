@@ -1,0 +1,162 @@
+"""COCO's objects rendered to a class a pixel: background, and the json's classes.
+
+Objects overlap; the rule is one: crowds and objects without an outline are drawn first, as pixels
+to ignore (a crowd's region, an object's box), then all others by falling `area`, so that the
+smaller one of two lies on top; of equal areas the later one in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.data.decode import DecodeError
+from xfer.data.mask_source import MaskSource, file_stamp
+from xfer.data.readers.base import Reading, ReadOptions, role_of
+from xfer.data.readers.coco.json import CocoTable
+from xfer.data.readers.coco.polygons import render
+from xfer.data.readers.masks.class_table import ClassRow
+from xfer.data.readers.masks.values import numbered
+from xfer.data.source import IGNORE
+from xfer.data.walk import readable
+from xfer.errors import DataError
+from xfer.types import DataInfo
+
+BACKGROUND = "background"
+
+
+@dataclass(frozen=True)
+class Placed:
+    """The pictures of a json that are there: kept are their indices in it, the rest as sources have
+    it; sizes int64 (N, 2), height and width."""
+
+    kept: list[int]
+    files: list[str]
+    sizes: NDArray[np.int64]
+    ids: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """One object: its class index in the mask, its outline as the json has it, and the rest of what
+    the rule asks for. box_xyxy is drawn where there is no outline."""
+
+    label: int
+    segmentation: Any
+    area: float
+    crowd: bool
+    box_xyxy: tuple[float, float, float, float]
+
+
+def draw_objects(objects: Sequence[Outline], height: int, width: int) -> NDArray[np.uint8]:
+    """The mask of one picture, uint8 (height, width). Raises DataError for a broken outline."""
+    mask = np.zeros((height, width), np.uint8)
+    drawn: list[tuple[Outline, NDArray[np.bool_]]] = []
+    for one in objects:
+        pixels = render(one.segmentation, height, width)
+        if one.crowd or not pixels.any():
+            mask[pixels if pixels.any() else _box(one, height, width)] = IGNORE
+        else:
+            drawn.append((one, pixels))
+    for one, pixels in sorted(drawn, key=lambda pair: -pair[0].area):
+        mask[pixels] = one.label
+    return mask
+
+
+def _box(one: Outline, height: int, width: int) -> tuple[slice, slice]:
+    """The pixels that a box touches."""
+    x1, y1, x2, y2 = one.box_xyxy
+    left, top = max(0, int(np.floor(x1))), max(0, int(np.floor(y1)))
+    right, bottom = min(width, int(np.ceil(x2))), min(height, int(np.ceil(y2)))
+    return slice(top, max(top, bottom)), slice(left, max(left, right))
+
+
+def coco_masks(
+    table: CocoTable,
+    root: Path,
+    split: str,
+    pictures: Placed,
+    classes: Sequence[int],
+    options: ReadOptions,
+    reading: Reading,
+) -> CocoMasks:
+    """The source of one json read with its segmentations; what is noteworthy goes into `reading`.
+
+    Args:
+        pictures: those that are there; classes: indices of the categories that are classes.
+    """
+    named = [(c, table.categories[c], table.category_ids[c]) for c in classes]
+    # a category that is called so is the background itself
+    own = [one for one in named if one[1].casefold() != BACKGROUND]
+    rows = [ClassRow(BACKGROUND)] + [ClassRow(n, i if isinstance(i, int) else None)
+                                     for _, n, i in own]  # fmt: skip
+    names, labels, gone = numbered(table.path, rows, options.ignore)
+    place = {c: label for label, (c, _, _) in enumerate(own, 1)}
+    objects: list[list[Outline]] = [[] for _ in pictures.files]
+    bare = 0
+    where = {i: k for k, i in enumerate(pictures.kept)}
+    for row, (picture, category) in enumerate(
+        zip(table.picture.tolist(), table.category.tolist(), strict=True)
+    ):
+        if picture not in where:
+            continue
+        outline = table.segmentations[row]
+        bare += not outline
+        x, y, w, h = table.boxes_xywh[row].tolist()
+        objects[where[picture]].append(
+            Outline(place.get(category, 0), outline, float(table.areas[row]),
+                    bool(table.crowd[row]), (x, y, x + w, y + h))
+        )  # fmt: skip
+    reading.notes.append(
+        f"{table.path.name}: {len(names)} classes with {BACKGROUND}; ignored: crowds"
+        + "".join(f", {rows[i].name}" for i in gone)
+        + (f"; {bare} objects without an outline: their boxes are ignored" if bare else "")
+    )
+    info = DataInfo(readable(root.name), "segment", names, role_of(split) or split)
+    return CocoMasks(
+        info, root, pictures.files, objects, labels, pictures.sizes, table.path, pictures.ids
+    )
+
+
+class CocoMasks(MaskSource):
+    """Pictures whose masks are drawn from outlines when they are read.
+
+    Args:
+        objects: those of each picture; labels: uint8 (labels in the json's order + background,),
+            the class index of each, 255 = ignored; sizes: int64 (N, 2), height and width.
+        file: the json; its change changes the masks.
+    """
+
+    def __init__(
+        self,
+        info: DataInfo,
+        root: Path,
+        files: Sequence[str],
+        objects: Sequence[Sequence[Outline]],
+        labels: NDArray[np.uint8],
+        sizes: NDArray[np.int64],
+        file: Path,
+        ids: Sequence[str],
+    ) -> None:
+        super().__init__(info, root, files, ids)
+        self.objects = tuple(tuple(own) for own in objects)
+        self.look_up = np.full(IGNORE + 1, IGNORE, np.uint8)
+        self.look_up[: len(labels)] = labels
+        self.sizes = sizes
+        self._mark = f"{file_stamp(file)} {labels.tolist()}"
+
+    def read_mask(self, i: int) -> NDArray[np.uint8]:
+        height, width = self.sizes[i].tolist()
+        try:
+            return self.look_up[draw_objects(self.objects[i], height, width)]
+        except DataError as error:
+            raise DecodeError(error.message, self.ids[i]) from None
+
+    def mask_stamp(self, i: int) -> str:
+        """Text that changes with the json, and with what is ignored."""
+        return self._mark

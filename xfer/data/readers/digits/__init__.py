@@ -1,0 +1,1 @@
+"""The built-in handwritten digits, alone or in scenes."""

@@ -1,0 +1,1 @@
+"""ImageNet in each form in which people have it."""

@@ -1,0 +1,52 @@
+"""`imagenet`: ILSVRC2012 and its relatives, in each form in which people have them.
+
+The tars as downloaded (`imagenet_tars`) or a tree of folders (`imagenet_trees`). Classes are
+ordered by WordNet id, whatever numbers the devkit gives them, and called by it, with the first of
+its words: "n01440764 tench". A million pictures open at once: see `kept_index`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+from xfer.data.known import KNOWN
+from xfer.data.readers.base import FORMATS, Reading, ReadOptions
+from xfer.data.readers.imagenet.tars import find_tars, read_tars
+from xfer.data.readers.imagenet.trees import Tree, find_tree, read_tree, split_folders
+from xfer.errors import DataError
+from xfer.types import Kind
+
+
+@FORMATS.register("imagenet")
+class ImageNet:
+    """Pictures by WordNet id, in tars or folders."""
+
+    kinds: ClassVar[tuple[Kind, ...]] = ("classify",)
+    weak: ClassVar[bool] = False
+    takes_images: ClassVar[bool] = False
+
+    def recognise(self, path: Path) -> str | None:
+        if not path.is_dir():
+            return None
+        tars = find_tars(path)
+        if tars:
+            return " and ".join(tars)
+        tree = find_tree(path)
+        return None if tree is None else tree.what
+
+    def load(self, path: Path, options: ReadOptions) -> Reading:
+        tree, notes = find_tree(path), list[str]()
+        parts = read_tars(path)
+        if tree is None and parts:  # a flat val/ and the devkit beside the tar of train
+            tree = Tree("folders", path, split_folders(path))
+        if tree is not None:  # what is in no tar may be unpacked
+            rest = {split: folder for split, folder in tree.splits.items() if split not in parts}
+            found, notes = read_tree(replace(tree, splits=rest))
+            parts |= found
+        for part in parts.values():
+            notes += [note for note in part.index.notes if note not in notes]
+        if not parts:
+            raise DataError(f"{path}: no ImageNet in it", f"it may hold {KNOWN['imagenet'].tree}")
+        return Reading({**parts}, notes)

@@ -1,0 +1,75 @@
+"""`images`: pictures without labels, in a folder or in train/, val/, test/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from xfer.data.files import FileSource
+from xfer.data.readers.base import (
+    FORMATS,
+    WHOLE,
+    Reading,
+    ReadOptions,
+    is_plain,
+    role_of,
+    split_folders,
+)
+from xfer.data.readers.table.reader import passed_by
+from xfer.data.source import Source
+from xfer.data.walk import Found, has_picture, is_picture, listing, subfolders, walk
+from xfer.errors import DataError
+from xfer.types import DataInfo, Kind
+
+# pictures to their owners, of kinds that are not read
+OTHERS = frozenset(
+    (".heic", ".heif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".dcm", ".svg", ".pdf")
+)
+
+
+@FORMATS.register("images")
+class Images:
+    """Pictures and nothing else. Gives way to every format that finds labels."""
+
+    kinds: ClassVar[tuple[Kind, ...]] = ("images",)
+    weak: ClassVar[bool] = True
+    takes_images: ClassVar[bool] = False
+
+    def recognise(self, path: Path) -> str | None:
+        if path.is_file():
+            return "one picture" if is_picture(path.name) else None
+        folders = subfolders(path)
+        splits = split_folders(path, (), folders)
+        tops = splits or [path, *(folders if is_plain(folders) else ())]
+        if any(has_picture(top, deep=False) for top in tops):
+            return "pictures without labels"
+        return None
+
+    def almost(self, path: Path) -> DataError | None:
+        entries = [e for f in (path, *subfolders(path)) for e in listing(f)]
+        kinds = {Path(e.name).suffix.casefold() for e in entries} & OTHERS
+        if not kinds:
+            return None
+        what = f"{path}: its pictures are {', '.join(sorted(kinds))}, which are not read"
+        return DataError(what, "save them as JPEG or PNG")
+
+    def load(self, path: Path, options: ReadOptions) -> Reading:
+        root = path if path.is_dir() else path.parent
+        splits = split_folders(path, options.named, subfolders(path)) if path.is_dir() else []
+        found = Found()
+        parts: dict[str, Source] = {}
+        for top in splits or [path]:
+            pictures = [path]
+            if top.is_dir():
+                pictures = walk(top, Found(junk=found.junk, others=found.others)).pictures
+            if not pictures:
+                continue
+            name = top.name if splits else WHOLE
+            info = DataInfo(root.name, "images", (), role_of(name) or name)
+            files = [str(p.relative_to(root)) for p in pictures]
+            parts[name] = FileSource(info, root, files, np.full(len(files), -1, np.int64))
+        if not parts:
+            raise DataError(f"{path}: no pictures in it")
+        return Reading(parts, [*passed_by(root), *found.notes()])

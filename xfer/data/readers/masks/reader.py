@@ -1,0 +1,106 @@
+"""`masks`: a picture and a mask beside it, a class a pixel.
+
+    images/x.jpg, masks/x.png       with or without split folders on either level, see mask_layout
+    classes.txt, class_dict.csv     what the masks' numbers or colours are called, see mask_classes
+
+Masks are read as numbers, a palette's as indices. They are colours where a table gives colours and
+the masks show these. Without a table the numbers that occur in the masks name the classes; 0 and
+255 alone are background and foreground; where each mask has 1 to n, objects are numbered
+(Penn-Fudan) and are one class. Ignored are 255, and classes whose names say so (void,
+Unlabelled, ignore), or those that data.ignore names. All of it is said in a note.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from xfer.data.box_rules import leave_out
+from xfer.data.files import FileSource
+from xfer.data.mask_source import MaskFiles
+from xfer.data.readers.base import FORMATS, WHOLE, Reading, ReadOptions, role_of
+from xfer.data.readers.masks.class_table import find_table
+from xfer.data.readers.masks.layout import Pairs, find_places, first_pair, near_miss, pair
+from xfer.data.readers.masks.values import meaning
+from xfer.data.walk import listing, readable, subfolders
+from xfer.errors import DataError
+from xfer.types import DataInfo, Kind
+
+# what only VOC, Cityscapes and ADE20K have: they are formats of their own
+OTHERS = ("ImageSets", "leftImg8bit", "objectInfo150.txt")
+
+
+@FORMATS.register("masks")
+class Masks:
+    """Pictures and mask files."""
+
+    kinds: ClassVar[tuple[Kind, ...]] = ("segment",)
+    weak: ClassVar[bool] = False
+    takes_images: ClassVar[bool] = False
+
+    def recognise(self, path: Path) -> str | None:
+        if any((path / name).exists() for name in OTHERS) or _has_xml(path / "Annotations"):
+            return None
+        mates = first_pair(path)
+        if mates is None:
+            return None
+        masks = readable(os.path.relpath(mates[1], path))
+        return f"pictures and masks, {readable(os.path.relpath(mates[0], path))} with {masks}"
+
+    def almost(self, path: Path) -> DataError | None:
+        amiss = near_miss(path)
+        return None if amiss is None else DataError(f"{path}: {amiss}", "images/x.jpg, masks/x.png")
+
+    def load(self, path: Path, options: ReadOptions) -> Reading:
+        places = find_places(path, options.named)
+        if not places:
+            none = DataError(f"{path}: no pictures with masks in it", "images/ and masks/")
+            raise self.almost(path) or none
+        reading = Reading({})
+        parts = [pair(place) for place in places]
+        for part in parts:
+            _tell_unpaired(path, part, options.skip_bad, reading)
+        masks = [mask for part in parts for _, mask in part.files]
+        if not masks:
+            none = DataError(
+                f"{path}: no mask has the name of a picture", "images/x.jpg, masks/x.png"
+            )
+            raise self.almost(path) or none
+        above = [f for place in places if place.masks for f in (place.masks, place.masks.parent)]
+        found = find_table([path, *above, *subfolders(path)])
+        classes, code, lines = meaning(path, masks, found, options.ignore)
+        reading.notes.extend(lines)
+        for part in parts:
+            info = DataInfo(
+                readable(path.name), "segment", classes, role_of(part.name) or part.name
+            )
+            if not part.files:
+                info = replace(info, kind="images", classes=())
+                files = [str(p.relative_to(path)) for p in part.without_mask]
+                reading.parts[part.name] = FileSource(info, path, files, np.full(len(files), -1))
+                continue
+            files = [str(picture.relative_to(path)) for picture, _ in part.files]
+            own = [str(mask.relative_to(path)) for _, mask in part.files]
+            reading.parts[part.name] = MaskFiles(info, path, files, own, code)
+        return reading
+
+
+def _has_xml(folder: Path) -> bool:
+    return any(e.name.endswith(".xml") for e in listing(folder))
+
+
+def _tell_unpaired(path: Path, part: Pairs, skip_bad: bool, reading: Reading) -> None:
+    """Pictures without a mask are an error where others have one; masks alone are told."""
+    if part.files and part.without_mask:
+        lost = [(readable(str(p.relative_to(path))), "no mask") for p in part.without_mask]
+        leave_out(str(path), "pictures have no mask", lost, skip_bad, reading.skipped)
+    if part.without_picture:
+        first = ", ".join(readable(p.name) for p in part.without_picture[:3])
+        where = "" if part.name == WHOLE else f"{part.name}: "
+        reading.notes.append(
+            f"{where}{len(part.without_picture)} masks without a picture are left out ({first})"
+        )

@@ -1,0 +1,69 @@
+"""Sets whose splits are lists of ids, with folders of pictures and of masks: VOC and SBD."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from xfer.data.box_rules import leave_out
+from xfer.data.readers.base import Reading
+from xfer.data.readers.table.locate import Locator
+from xfer.data.walk import is_junk, listing
+from xfer.errors import DataError
+
+
+def read_lists(folder: Path) -> dict[str, tuple[str, ...]]:
+    """File name without .txt -> its ids, one a line, each once; of the files that hold any."""
+    found: dict[str, tuple[str, ...]] = {}
+    for entry in listing(folder):
+        if is_junk(entry.name) or not entry.name.endswith(".txt"):
+            continue
+        try:
+            lines = Path(entry.path).read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{entry.path}: {error}") from None
+        ids = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
+        if ids:
+            found[entry.name.removesuffix(".txt")] = ids
+    return found
+
+
+def stems(folders: Sequence[Path], ending: str = ".png") -> dict[str, Path]:
+    """File name without its ending -> file, of the first folder that has it."""
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for entry in listing(folder):
+            if entry.name.endswith(ending) and not is_junk(entry.name):
+                found.setdefault(entry.name.removesuffix(ending), Path(entry.path))
+    return found
+
+
+def find_all(
+    root: Path,
+    split: str,
+    ids: Sequence[str],
+    pictures: Sequence[Path],
+    masks: Mapping[str, Path],
+    skip_bad: bool,
+    reading: Reading,
+) -> tuple[list[str], list[str], list[str]]:
+    """The ids of a split that have a picture and a mask, the pictures and the masks; no masks where
+    none of them has one.
+
+    Raises: DataError naming those that lack either, unless they may be left out.
+    """
+    locator = Locator(root.absolute() / "x", [p.absolute() for p in pictures])
+    where = f"{root}, {split}"
+    places = {name: locator.find(name) for name in ids}
+    if not any(places.values()):
+        looked = locator.places() or ", ".join(map(str, pictures))
+        raise DataError(f"{where}: no picture is there", f"looked in {looked}")
+    lost = [(name, "no such picture") for name, place in places.items() if place is None]
+    leave_out(where, "pictures are not there", lost, skip_bad, reading.skipped)
+    kept = [name for name, place in places.items() if place is not None]
+    if any(name in masks for name in kept):
+        bare = [(name, "no mask") for name in kept if name not in masks]
+        leave_out(where, "pictures have no mask", bare, skip_bad, reading.skipped)
+        kept = [name for name in kept if name in masks]
+    files = [str(places[name]) for name in kept]
+    return kept, files, [str(masks[name].absolute()) for name in kept if name in masks]

@@ -1,0 +1,40 @@
+"""`pack`: what `xfer data pack` wrote; xfer/data/pack.py describes the layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from xfer.data.pack import AGAIN, INDEX, NAME, STARTED, PackSource, read_index
+from xfer.data.readers.base import FORMATS, Reading, ReadOptions
+from xfer.data.source import Source
+from xfer.errors import DataError
+from xfer.types import Kind
+
+
+@FORMATS.register("pack")
+class Pack:
+    """What `xfer data pack` wrote."""
+
+    kinds: ClassVar[tuple[Kind, ...]] = ("classify", "multilabel", "detect", "segment", "images")
+    weak: ClassVar[bool] = False
+    takes_images: ClassVar[bool] = False
+
+    def recognise(self, path: Path) -> str | None:
+        if (path / STARTED).is_file():
+            return "a pack that was not finished"
+        try:
+            with (path / INDEX).open("rb") as file:
+                return "a pack" if f'"{NAME}"'.encode() in file.read(200) else None
+        except OSError:
+            return None
+
+    def load(self, path: Path, options: ReadOptions) -> Reading:
+        index = read_index(path)
+        try:
+            parts: dict[str, Source] = {s: PackSource(path, index, s) for s in index["splits"]}
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path / INDEX}: damaged ({error!r})", AGAIN) from None
+        size = sum(s["bin_bytes"] for s in index["shards"]) / 2**20
+        note = f"{len(index['shards'])} shards of {index['pixels']} pictures, {size:.0f} MB"
+        return Reading(parts, [note])

@@ -1,0 +1,258 @@
+"""`parquet`: Hugging Face's tables of pictures, data/train-00000-of-00294.parquet, read in place.
+
+A column of pictures, struct(bytes, path), and one of labels, a whole number or -1. Labels and paths
+are read alone; a picture's bytes come with those of its row group, so training reads fastest
+with `data.window`, or from a pack. Needs pyarrow: `pip install xfer[parquet]`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.data.decode import DecodeError, decode
+from xfer.data.files import PROBE_SIDE
+from xfer.data.kept_index import Entries, Index, kept_index, state_of
+from xfer.data.readers.base import FORMATS, WHOLE, Reading, ReadOptions, role_of
+from xfer.data.source import sample_label
+from xfer.data.walk import is_junk, listing
+from xfer.data.wnid import numbered, same_names, with_wnids
+from xfer.errors import DataError, XferError
+from xfer.types import DataInfo, Kind, Sample
+
+KEPT_GROUPS = 4
+_OF = re.compile(r"(.+)-(\d+)-of-(\d+)\.parquet")
+
+
+@FORMATS.register("parquet")
+class Parquet:
+    """Tables with a column of pictures, a file or a folder of them."""
+
+    kinds: ClassVar[tuple[Kind, ...]] = ("classify", "images")
+    weak: ClassVar[bool] = True
+    takes_images: ClassVar[bool] = False
+
+    def recognise(self, path: Path) -> str | None:
+        files = find_tables(path)
+        # img2dataset writes one beside each of its shards, without pictures in it
+        beside = {f.with_suffix(".tar").is_file() or f.with_suffix("").is_dir() for f in files}
+        return f"{len(files)} parquet files" if files and beside == {False} else None
+
+    def load(self, path: Path, options: ReadOptions) -> Reading:
+        files = find_tables(path)
+        if not files:
+            raise DataError(f"{path}: no .parquet in it", "files lie there or in data/")
+        root = path if path.is_dir() else path.parent
+        splits: dict[str, list[Path]] = {}
+        for file in files:
+            found = _OF.fullmatch(file.name)
+            words = re.findall(r"[A-Za-z]+", found[1] if found else file.stem)
+            name = next((w for w in words if role_of(w)), WHOLE)
+            splits.setdefault(name, []).append(file)
+        if path.is_dir():
+            _check_all_there(files)
+        parts: dict[str, ParquetSource] = {}
+        for split, some in splits.items():
+            states = ["parquet", str(root.absolute()), *map(state_of, some)]
+            index = kept_index(states, lambda some=some: _entries(root, some))
+            labelled = bool((index.labels >= 0).any())
+            kind = "classify" if labelled else "images"
+            classes = index.classes if labelled else ()
+            info = DataInfo(root.name, kind, classes, role_of(split) or split)
+            parts[split] = ParquetSource(info, root, index)
+        same_names(parts)
+        notes = ["pictures are read with their row groups: `xfer data pack` makes training faster"]
+        for part in parts.values():
+            notes += [note for note in part.index.notes if note not in notes]
+        return Reading({**parts}, notes)
+
+
+class ParquetSource:
+    """Pictures of a split; the row groups that were read last stay in memory.
+
+    Args: info; root: the folder of the files; index: `start` is the row group, `length` the row.
+    """
+
+    def __init__(self, info: DataInfo, root: Path, index: Index) -> None:
+        self.info, self.root, self.index = info, Path(root), index
+        self.ids = index.ids
+        self._groups: OrderedDict[tuple[int, int], Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, i: int) -> Sample:
+        return self.read(i)
+
+    def read(self, i: int, short_side: int = 0) -> Sample:
+        """Sample i, decoded no larger than `short_side` asks for."""
+        i = range(len(self))[i]
+        name = self.ids[i]
+        file = self.root / self.index.files[int(self.index.file[i])]
+        data = self._group(int(self.index.file[i]), int(self.index.start[i]))
+        found = data[int(self.index.length[i])].as_py()
+        if not found:
+            raise DecodeError(f"no bytes in {file}", name)
+        try:
+            image = decode(found, short_side)
+        except DecodeError as error:
+            raise DecodeError(f"{error.reason} (in {file})", name) from error.__cause__
+        return Sample(name, image, sample_label(self.index.labels[i]))
+
+    def verify(self, i: int) -> None:
+        """Raises DecodeError where picture i can't be decoded."""
+        self.read(i, PROBE_SIDE)
+
+    def labels(self) -> NDArray[np.int64]:
+        return self.index.labels
+
+    def stored(self) -> NDArray[np.int64]:
+        """The indices in the order in which their pictures lie in the files."""
+        return np.lexsort((self.index.length, self.index.start, self.index.file))
+
+    def fingerprint(self) -> str:
+        return self.index.digest
+
+    def _group(self, file: int, group: int) -> Any:
+        """The pictures' bytes of a row group. One thread reads it, those that want it too wait."""
+        with self._lock:
+            found = self._groups.get((file, group))
+            if found is None:
+                path = self.root / self.index.files[file]
+                table = _open(path)
+                column = _columns(path, table)[0]
+                read = _read(path, table, group, [f"{column}.bytes"])
+                found = read.column(0).combine_chunks().field("bytes")
+                self._groups[file, group] = found
+                while len(self._groups) > KEPT_GROUPS:
+                    self._groups.popitem(last=False)
+            self._groups.move_to_end((file, group))
+            return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"info": self.info, "root": self.root, "index": self.index}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        ParquetSource.__init__(self, state["info"], state["root"], state["index"])
+
+
+def find_tables(path: Path) -> list[Path]:
+    """The parquet files of a folder and its data/, or the one that the path is."""
+    if path.is_file():
+        return [path] if path.suffix == ".parquet" else []
+    entries = [e for folder in (path, path / "data") for e in listing(folder)]
+    return [Path(e.path) for e in entries if e.name.endswith(".parquet") and not is_junk(e.name)]
+
+
+def _check_all_there(files: list[Path]) -> None:
+    """Raises DataError naming what is missing of train-00000-of-00294.parquet and so on."""
+    there = {f.name for f in files}
+    for name in sorted(there):
+        found = _OF.fullmatch(name)
+        if found is None:
+            continue
+        width = len(found[2])
+        for k in range(int(found[3])):
+            wanted = f"{found[1]}-{k:0{width}d}-of-{found[3]}.parquet"
+            if wanted not in there:
+                raise DataError(f"{files[0].parent}: {wanted} is missing", "fetch it again")
+
+
+def _open(path: Path) -> Any:
+    try:
+        import pyarrow as pa  # pyright: ignore[reportMissingImports]
+        import pyarrow.parquet as pq  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise XferError(
+            f"{path}: reading it needs pyarrow", "pip install 'xfer[parquet]'"
+        ) from None
+    try:
+        return pq.ParquetFile(path)
+    except (OSError, pa.ArrowException) as error:
+        why = str(error).splitlines()[0][:100]
+        raise DataError(f"{path}: cut off or damaged ({why})", "download it again") from None
+
+
+def _read(path: Path, table: Any, group: int, columns: list[str]) -> Any:
+    try:
+        return table.read_row_group(group, columns=columns)
+    except (OSError, ValueError) as error:  # Arrow's errors are of these kinds
+        why = str(error).partition("\n")[0][:100]
+        raise DataError(f"{path}: row group {group}: damaged ({why})", "fetch it again") from None
+
+
+def _has_path(table: Any, pictures: str) -> bool:
+    return "path" in [f.name for f in table.schema_arrow.field(pictures).type]
+
+
+def _columns(path: Path, table: Any) -> tuple[str, str]:
+    """Names of the columns of pictures and of labels ("" where there is none)."""
+    import pyarrow as pa  # pyright: ignore[reportMissingImports]
+
+    pictures, label = "", ""
+    for field in table.schema_arrow:
+        is_struct = pa.types.is_struct(field.type)
+        if is_struct and "bytes" in [f.name for f in field.type] and not pictures:
+            pictures = field.name
+        if pa.types.is_integer(field.type) and field.name in ("label", "labels", "fine_label"):
+            label = label or field.name
+    if not pictures:
+        listed = ", ".join(table.schema_arrow.names)
+        raise DataError(f"{path}: no column of pictures (bytes, path)", f"it has {listed}")
+    return pictures, label
+
+
+def _entries(root: Path, files: list[Path]) -> Entries:
+    made = Entries(files=[f.relative_to(root).as_posix() for f in files])
+    names: list[str] = []
+    paths: list[str] = []
+    for number, file in enumerate(files):
+        table = _open(file)
+        pictures, label = _columns(file, table)
+        names = names or _class_names(table, label)
+        wanted = [f"{pictures}.path"] if _has_path(table, pictures) else []
+        wanted += [label] if label else []
+        for group in range(table.num_row_groups):
+            read = _read(file, table, group, wanted)
+            found = [None] * table.metadata.row_group(group).num_rows
+            if pictures in read.column_names:  # else there are bytes without paths
+                found = read.column(pictures).combine_chunks().field("path").to_pylist()
+            labels = read.column(label).to_pylist() if label else [-1] * len(found)
+            for row, (path, value) in enumerate(zip(found, labels, strict=True)):
+                value = -1 if value is None else int(value)
+                if value < -1 or (names and value >= len(names)):
+                    raise DataError(
+                        f"{file}: row {row} of group {group}: label {value} is out of range",
+                        f"it has {len(names)} classes",
+                    )
+                place = f"{file.stem}/{group:04d}-{row:05d}"
+                made.add(f"{place}-{path}" if path else place, value, number, group, row)
+                paths.append(path or "")
+    if not made.ids:
+        raise DataError(f"{root}: no rows in its parquet files")
+    names = names or numbered(made.labels, made.ids, root)
+    made.classes = _unique(with_wnids(names, made.labels, paths))
+    return made
+
+
+def _class_names(table: Any, label: str) -> list[str]:
+    """What Hugging Face calls the classes: in the file's own note on its columns."""
+    note = (table.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
+    try:
+        features = json.loads(note)["info"]["features"]
+        return [str(n) for n in features[label]["names"]]
+    except (ValueError, KeyError, TypeError):
+        return []
+
+
+def _unique(names: list[str]) -> list[str]:
+    """Names that occur twice, `crane` and `crane`, get their number behind them."""
+    return [f"{n} ({k})" if names.count(n) > 1 else n for k, n in enumerate(names)]
