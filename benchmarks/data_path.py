@@ -35,7 +35,7 @@ CLOCK = time.process_time
 
 def pictures() -> tuple[Path, list[Path]]:
     """(the folder of the data, the picture files of both sets)."""
-    from xfer.data.walk import find_pictures
+    from xfer.data.images.walk import find_pictures
 
     beside = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
     root = Path(os.environ.get("XFER_TEST_DATA") or beside)
@@ -51,7 +51,7 @@ def file_source(root: Path, files: list[Path]) -> Any:
     """The files as xfer's source, without labels."""
     import numpy as np
 
-    from xfer.data.files import FileSource
+    from xfer.data.sources.files import FileSource
     from xfer.types import DataInfo
 
     names = [str(file.relative_to(root)) for file in files]
@@ -94,8 +94,8 @@ def our_pass(source: Any) -> Callable[[], None]:
     """One pass over a source by xfer's loader, in line: each picture once, as in training."""
     import torch
 
-    from xfer.data.loader import Loader, stack_images
-    from xfer.data.transforms import TrainTransform
+    from xfer.data.loading.loader import Loader, stack_images
+    from xfer.data.transforms.crops import TrainTransform
     from xfer.nn.normalise import scale_and_shift
     from xfer.types import Batch
 
@@ -152,7 +152,7 @@ def main() -> None:
     if options.worker:
         work(options)
         return
-    from xfer.data.packing import Packing, pack
+    from xfer.data.pack.writer import Packing, pack
 
     rounds = 1 if options.quick else options.rounds
     print(harness.machine("cpu"))

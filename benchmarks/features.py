@@ -148,8 +148,8 @@ def least_cosine(paths: list[Path], device: str) -> float:
     import torch
     import torch.nn.functional as F
 
-    from xfer.data.decode import decode
-    from xfer.data.stack import stack_images
+    from xfer.data.images.decode import decode
+    from xfer.data.loading.collate import stack_images
 
     net, plain = our_net(device), plain_net(device)
     cut, least = net.transform(), 1.0

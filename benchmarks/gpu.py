@@ -10,7 +10,7 @@ raw       | the same, fed from a raw pack: threads copy a square of each picture
           | which is copied to the device while it computes
 jpeg      | the same from a JPEG pack, decoded on the device (nvJPEG through torchvision)
 
-The pack is written here, in the layout that xfer/data/pack.py describes, from random smooth
+The pack is written here, in the layout that xfer/data/pack/reader.py describes, from random smooth
 pictures. Each figure is the median of --rounds turns. roofline: floating-point operations of the
 step (torch's counter) over those of a bf16 product of 8192 x 8192 matrices on the same card.
 """
@@ -42,7 +42,7 @@ AHEAD = 4
 
 
 class PackFiles:
-    """The pictures of a pack's only split, by number: xfer/data/pack.py describes the layout."""
+    """The pictures of a pack's only split, by number; xfer/data/pack/reader.py has the layout."""
 
     def __init__(self, root: Path) -> None:
         index = json.loads((root / "index.json").read_text(encoding="utf-8"))

@@ -74,8 +74,8 @@ def tarred(files: dict[str, bytes]) -> bytes:
 
 def write_index(folder: Path, count: int) -> float:
     """Keeps the index of `count` entries for the training tar; the seconds that it took."""
-    from xfer.data.kept_index import Entries, kept_index, state_of
-    from xfer.data.tar_index import members_within
+    from xfer.data.sources.index_file import Entries, kept_index, state_of
+    from xfer.data.sources.tar_index import members_within
 
     tar = folder / "ILSVRC2012_img_train.tar"
     places = [member for _, member in members_within(tar)]
@@ -97,7 +97,7 @@ def work(folder: Path) -> dict[str, Any]:
     """Opens the set as a run does, in this process."""
     import numpy as np
 
-    from xfer.data.loader import Loader
+    from xfer.data.loading.loader import Loader
     from xfer.data.open import open_data
     from xfer.data.readers.base import FORMATS
 

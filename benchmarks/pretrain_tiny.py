@@ -60,7 +60,7 @@ class Tiny:
         return self.header + self.data[self.offsets[k] : self.offsets[k + 1]].tobytes()
 
     def __getitem__(self, i: int) -> Any:
-        from xfer.data.decode import decode
+        from xfer.data.images.decode import decode
         from xfer.types import Sample
 
         return Sample(self.ids[i], decode(self.jpeg(i)), int(self.label[i]))
@@ -137,7 +137,7 @@ def ours(folder: Path, seconds: float, limit: int, settings: dict[str, Any]) -> 
     seconds: the seconds of all that, and top-1 on val."""
     from dataclasses import replace
 
-    from xfer.data.packing import Packing, pack
+    from xfer.data.pack.writer import Packing, pack
     from xfer.loop import fit
     from xfer.recipe.toml import build_recipe
 

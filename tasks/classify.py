@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xfer.data.coded import Files, HandFiles
-from xfer.data.colour import STRENGTH
-from xfer.data.loader import stack_images
-from xfer.data.transforms import EvalTransform, TrainTransform
-from xfer.data.whole import Whole, crop_on, handed_over
+from xfer.data.loading.loader import stack_images
+from xfer.data.transforms.colour import STRENGTH
+from xfer.data.transforms.crops import EvalTransform, TrainTransform
+from xfer.data.transforms.device_crops import Whole, crop_on, handed_over
+from xfer.data.transforms.device_decode import Files, HandFiles
 from xfer.errors import XferError
 from xfer.metrics.accuracy import Accuracy
 from xfer.metrics.multilabel import MultiLabelAP
@@ -32,7 +32,7 @@ from xfer.types import Batch, ClassPrediction, DataInfo, Sample
 
 if TYPE_CHECKING:
     from xfer.backbones.base import Backbone
-    from xfer.data.source import Bundle, Source
+    from xfer.data.sources.base import Bundle, Source
     from xfer.recipe.tables import DataTable
 
 
@@ -178,7 +178,7 @@ class Classify(Task):
     def fit_data(self, bundle: Bundle) -> None:
         """Looks at the colours of the training pictures, for those who asked for lighting."""
         if self.options.lighting:
-            from xfer.data.principal import principal_colours
+            from xfer.data.transforms.pca_colours import principal_colours
 
             self.light = torch.from_numpy(principal_colours(bundle.splits["train"]))
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xfer.data.box_transforms import BoxItem, BoxTransform, box_sizes
-from xfer.data.stack import stack_padded
+from xfer.data.loading.collate import stack_padded
+from xfer.data.transforms.boxes import BoxItem, BoxTransform, box_sizes
 from xfer.errors import XferError
 from xfer.metrics.detection import PRIMARIES, DetectionAP, usual_primary
 from xfer.nn.box_head import box_losses
@@ -33,7 +33,7 @@ from xfer.types import Batch, BoxPrediction, DataInfo, FeatureSpec, Preprocess, 
 
 if TYPE_CHECKING:
     from xfer.backbones.base import Backbone
-    from xfer.data.source import Bundle, Source
+    from xfer.data.sources.base import Bundle, Source
     from xfer.recipe.tables import DataTable
 
 SHORT, LONG = 480, 5 / 3  # sides of a picture where the recipe says nothing; long side by short

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xfer.checkpoint import load_weights
-from xfer.data.mask_transforms import MaskItem, MaskTransform, class_weights, mask_statistics
-from xfer.data.stack import stack_padded
+from xfer.data.loading.collate import stack_padded
+from xfer.data.transforms.masks import MaskItem, MaskTransform, class_weights, mask_statistics
 from xfer.errors import XferError
 from xfer.metrics.miou import MeanIoU
 from xfer.nn.decoder import Decoder
@@ -34,7 +34,7 @@ from xfer.types import Batch, DataInfo, FeatureSpec, MaskPrediction, Preprocess,
 
 if TYPE_CHECKING:
     from xfer.backbones.base import Backbone
-    from xfer.data.source import Bundle
+    from xfer.data.sources.base import Bundle
     from xfer.recipe.tables import DataTable
 
 SHORT = 480  # the most that the short side has where the recipe says nothing, pixels

@@ -115,8 +115,8 @@ def check(work: Work, folder: Path) -> dict[str, Any]:
 def packing(folder: Path) -> Work:
     import numpy as np
 
-    import xfer.data.packing as packing
-    from xfer.data.source import ArraySource
+    import xfer.data.pack.writer as packing
+    from xfer.data.sources.base import ArraySource
     from xfer.types import DataInfo
 
     packing.AT_ONCE = 4

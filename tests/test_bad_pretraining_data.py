@@ -25,10 +25,11 @@ from pictures import write_folder
 from test_data_imagenet import damaged
 
 from xfer.cli.app import main
-from xfer.data import kept_index, packing
-from xfer.data.kept_index import index_folder
 from xfer.data.open import open_data
+from xfer.data.pack import writer as packing
 from xfer.data.readers.imagenet.tars import VAL
+from xfer.data.sources import index_file as kept_index
+from xfer.data.sources.index_file import index_folder
 from xfer.errors import DataError
 
 

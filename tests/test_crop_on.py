@@ -13,9 +13,9 @@ import torch
 from test_loop import CPU, TINY, Stopped, changed, die, equal, stop_at, train
 
 from xfer.data.open import open_data
-from xfer.data.packing import Packing, pack
-from xfer.data.source import ArraySource, Bundle
-from xfer.data.whole import is_raw_pack
+from xfer.data.pack.writer import Packing, pack
+from xfer.data.sources.base import ArraySource, Bundle
+from xfer.data.transforms.device_crops import is_raw_pack
 from xfer.errors import XferError
 from xfer.job import Job, open_recipe_data
 from xfer.loop import fit

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xfer.data.box_transforms import BoxTransform, box_sizes, scale_of
-from xfer.data.stack import stack_padded
+from xfer.data.loading.collate import stack_padded
+from xfer.data.transforms.boxes import BoxTransform, box_sizes, scale_of
 from xfer.errors import XferError
 from xfer.testing import check_source
 from xfer.testing.scenes import ShapeScenes

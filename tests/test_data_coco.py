@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from pictures import scene, write_picture
 from PIL import Image
 
-from xfer.data.boxes import BoxSource, category_ids, image_ids
 from xfer.data.open import open_data
 from xfer.data.readers.coco.json import plain_id, read_coco_json
-from xfer.data.source import Source, annotation
+from xfer.data.sources.base import Source, annotation
+from xfer.data.sources.boxes import BoxSource, category_ids, image_ids
 from xfer.errors import DataError, XferError
 from xfer.testing.source import check_source
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from pictures import encoded, scene
 from PIL import Image
 
-from xfer.data import decode as module
-from xfer.data.decode import DecodeError, decode, from_pil, shrink
+from xfer.data.images import decode as module
+from xfer.data.images.decode import DecodeError, decode, from_pil, shrink
 from xfer.errors import DataError
 
 SCENE = scene()

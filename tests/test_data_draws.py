@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xfer.data.draws import draws_of
+from xfer.data.loading.sample_rng import draws_of
 
 LARGE = st.integers(0, 2**70)
 

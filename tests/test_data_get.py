@@ -18,12 +18,12 @@ from box_files import write_coco, write_voc
 from test_data_voc import FOUR, IDS
 
 from xfer.cli.app import main
-from xfer.data import known
-from xfer.data.known import Archive, KnownSet
+from xfer.data import catalog as known
+from xfer.data.catalog import Archive, KnownSet
+from xfer.data.download import get
 from xfer.data.open import open_data
 from xfer.data.unpack import unpack
 from xfer.errors import DataError, XferError
-from xfer.get import get
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -176,14 +176,14 @@ def test_a_server_that_is_not_there_is_named(
 def test_a_stopped_unpacking_leaves_no_half_set(
     server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import xfer.get
+    import xfer.data.download
 
     def stopped(*_: Any) -> int:
         (tmp_path / "data/.fetched/coco/unpacked/train2017").mkdir(parents=True)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(xfer.get, "unpack", stopped)
+        patch.setattr(xfer.data.download, "unpack", stopped)
         get("coco")
     assert not (tmp_path / "data/coco").exists()
     asked = len(_Handler.asked)

@@ -11,7 +11,7 @@ import pytest
 from pictures import encoded, scene
 from PIL import Image
 
-from xfer.data.given import given_picture
+from xfer.data.images.from_memory import given_picture
 from xfer.errors import XferError
 from xfer.predict import gather_samples
 from xfer.types import Sample

@@ -32,12 +32,12 @@ from imagenet_sets import (
     write_unpacked,
 )
 
-from xfer.data.decode import decode
-from xfer.data.kept_index import index_folder
+from xfer.data.images.decode import decode
 from xfer.data.open import open_data, show
 from xfer.data.readers.imagenet.devkit import read_devkit
-from xfer.data.source import Bundle
-from xfer.data.tar_index import members, members_within
+from xfer.data.sources.base import Bundle
+from xfer.data.sources.index_file import index_folder
+from xfer.data.sources.tar_index import members, members_within
 from xfer.errors import DataError
 from xfer.testing.source import check_source
 

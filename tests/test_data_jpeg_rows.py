@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from pictures import encoded, scene, write_picture
 
-from xfer.data.decode import DecodeError, decode
-from xfer.data.files import FileSource
-from xfer.data.loader import Loader, stack_images
-from xfer.data.source import read, subset
-from xfer.data.transforms import TrainTransform
+from xfer.data.images.decode import DecodeError, decode
+from xfer.data.loading.loader import Loader, stack_images
+from xfer.data.sources.base import read, subset
+from xfer.data.sources.files import FileSource
+from xfer.data.transforms.crops import TrainTransform
 from xfer.types import Batch, DataInfo, Sample
 
 NOISE = np.random.default_rng(0).integers(0, 256, (150, 90, 3)).astype(np.uint8)

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xfer.data.decode import DecodeError
-from xfer.data.loader import Loader, stack_images
-from xfer.data.order import balanced, repeats, windowed
-from xfer.data.source import subset
-from xfer.data.transforms import TrainTransform
+from xfer.data.images.decode import DecodeError
+from xfer.data.loading.loader import Loader, stack_images
+from xfer.data.loading.order import balanced, repeats, windowed
+from xfer.data.sources.base import subset
+from xfer.data.transforms.crops import TrainTransform
 from xfer.errors import DataError, XferError
 from xfer.testing.source import SyntheticSource
 from xfer.types import Batch, Sample

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.io import savemat
 
+from xfer.data.inspect.pixel_counts import pixel_counts
 from xfer.data.open import open_data
-from xfer.data.pixel_counts import pixel_counts
 from xfer.data.readers.base import FORMATS
 from xfer.data.readers.coco.segment import Outline, draw_objects
 from xfer.data.readers.voc.masks import CLASSES

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from mask_sets import SIZE, make_mask, mask_of, write_mask, write_picture, write_set
 from PIL import Image
 
-from xfer.data.decode import DecodeError
-from xfer.data.mask_file import read_mask_file
+from xfer.data.images.decode import DecodeError
+from xfer.data.images.mask_file import read_mask_file
+from xfer.data.inspect.pixel_counts import pixel_counts
 from xfer.data.open import open_data, show
-from xfer.data.pixel_counts import pixel_counts
 from xfer.data.readers.masks.class_table import is_ignored, read_table
-from xfer.data.source import subset
+from xfer.data.sources.base import subset
 from xfer.errors import DataError, XferError
 from xfer.testing.source import check_source
 

@@ -13,7 +13,7 @@ import pytest
 from pictures import scene, write_folder, write_picture
 
 from xfer.data.open import open_data, show
-from xfer.data.source import ArraySource, Subset
+from xfer.data.sources.base import ArraySource, Subset
 from xfer.errors import DataError, XferError
 from xfer.testing.source import SyntheticSource, check_source
 from xfer.types import DataInfo
@@ -224,7 +224,7 @@ def test_broken_pictures_are_left_out_on_request_and_recorded(photos: Path) -> N
 def test_of_large_sets_it_is_remembered_which_files_were_good(
     photos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from xfer.data import verify
+    from xfer.data.inspect import verify
 
     looked: list[int] = []
     real = verify.verify

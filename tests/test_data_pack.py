@@ -17,13 +17,13 @@ from box_files import write_coco
 from pictures import scene, write_folder
 from PIL import Image
 
-from xfer.data.boxes import category_ids, image_ids
-from xfer.data.loader import Loader, stack_images
+from xfer.data.loading.loader import Loader, stack_images
 from xfer.data.open import open_data
-from xfer.data.pack import PackSource, read_index
-from xfer.data.packing import Packing, pack, scaled
-from xfer.data.source import ArraySource, Source
-from xfer.data.transforms import TrainTransform
+from xfer.data.pack.reader import PackSource, read_index
+from xfer.data.pack.writer import Packing, pack, scaled
+from xfer.data.sources.base import ArraySource, Source
+from xfer.data.sources.boxes import category_ids, image_ids
+from xfer.data.transforms.crops import TrainTransform
 from xfer.errors import DataError, XferError
 from xfer.ground_truth import open_truth
 from xfer.testing.source import SyntheticSource, check_source

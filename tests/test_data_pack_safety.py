@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from pictures import write_folder
 
-import xfer.data.packing as packing
+import xfer.data.pack.writer as packing
 from xfer.cli.app import main
-from xfer.data.alone import alone
 from xfer.data.open import open_data
-from xfer.data.packing import Packing, pack
+from xfer.data.pack.folder_lock import alone
+from xfer.data.pack.writer import Packing, pack
 from xfer.errors import DataError
 from xfer.testing.source import SyntheticSource
 from xfer.types import Sample
@@ -64,7 +64,7 @@ def test_a_stopped_packing_goes_on_and_ends_with_the_same_bytes(tmp_path: Path) 
 
 def test_a_killed_packing_goes_on(tmp_path: Path) -> None:
     script = (
-        "import time, xfer.data.packing as p; from pathlib import Path\n"
+        "import time, xfer.data.pack.writer as p; from pathlib import Path\n"
         "from xfer.testing.source import SyntheticSource\n"
         "class Slow(SyntheticSource):\n"
         "  def __getitem__(self, i): time.sleep(.02); return super().__getitem__(i)\n"

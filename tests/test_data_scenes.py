@@ -8,7 +8,7 @@ import pytest
 from xfer.data.open import open_data
 from xfer.data.readers.digits.reader import CLASSES, digits
 from xfer.data.readers.digits.scenes import COUNT, HEIGHT, SCENES, SIDE, SceneSource, scenes
-from xfer.data.source import Bundle, annotation
+from xfer.data.sources.base import Bundle, annotation
 from xfer.testing.source import check_source
 
 

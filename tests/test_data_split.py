@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xfer.data.split import stratified
+from xfer.data.sources.split import stratified
 
 LABELS = st.lists(st.integers(0, 5), min_size=0, max_size=120).map(
     lambda labels: np.array(labels, np.int64)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from pictures import scene
 from torchvision.transforms import v2
 
-from xfer.data.colour import jitter
-from xfer.data.decode import decode
-from xfer.data.transforms import POLICIES, EvalTransform, TrainTransform, random_part, resize
-from xfer.data.walk import find_pictures
+from xfer.data.images.decode import decode
+from xfer.data.images.walk import find_pictures
+from xfer.data.transforms.colour import jitter
+from xfer.data.transforms.crops import POLICIES, EvalTransform, TrainTransform, random_part, resize
 from xfer.errors import XferError
 
 

@@ -16,7 +16,7 @@ from pictures import write_picture
 from xfer.data.open import open_data
 from xfer.data.readers.voc.reader import corners
 from xfer.data.readers.voc.xml import read_voc_xml
-from xfer.data.source import Source, annotation
+from xfer.data.sources.base import Source, annotation
 from xfer.errors import DataError, XferError
 from xfer.testing.source import check_source
 

@@ -16,7 +16,7 @@ from PIL import Image
 from xfer.data.open import open_data
 from xfer.data.readers.yolo import read_setup
 from xfer.data.readers.yolo_labels import read_yolo_text
-from xfer.data.source import annotation
+from xfer.data.sources.base import annotation
 from xfer.errors import DataError
 from xfer.testing.source import check_source
 

@@ -11,7 +11,8 @@ import torch
 from test_crop_on import next_batches, packed, recipe
 from test_loop import CPU, Stopped, die, equal, stop_at, train
 
-from xfer.data import coded, whole
+from xfer.data.transforms import device_crops as whole
+from xfer.data.transforms import device_decode as coded
 from xfer.errors import DataError, XferError
 from xfer.job import Job, open_recipe_data
 from xfer.loop import fit

@@ -14,8 +14,8 @@ from tiny_nets import tiny
 from xfer import task as tasks
 from xfer.backbones.alexnet import alexnet
 from xfer.backbones.build import create_backbone
-from xfer.data.loader import Loader
-from xfer.data.source import Bundle
+from xfer.data.loading.loader import Loader
+from xfer.data.sources.base import Bundle
 from xfer.errors import XferError
 from xfer.proposals.program import propose_one
 from xfer.recipe.tables import DataTable

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from xfer import checkpoint, device
-from xfer.data.stack import stack_images
+from xfer.data.loading.collate import stack_images
 from xfer.errors import XferError
 from xfer.types import Batch
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from xfer.data.colour import jitter
-from xfer.data.transforms import TrainTransform, random_part
+from xfer.data.transforms.colour import jitter
+from xfer.data.transforms.crops import TrainTransform, random_part
 from xfer.nn.device_crop import DRAWS, DeviceCrop, alter, cut, parts, random_crops, windows
 
 

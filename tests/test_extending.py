@@ -14,7 +14,7 @@ import xfer
 from xfer import task as tasks
 from xfer.backbones.base import backbones
 from xfer.backbones.build import describe
-from xfer.data.source import Source
+from xfer.data.sources.base import Source
 from xfer.errors import XferError
 from xfer.testing import check_task
 from xfer.testing.mask_scenes import MaskScenes

@@ -15,9 +15,9 @@ import torch
 from pictures import scene, write_folder, write_picture
 
 import xfer
-from xfer.data.decode import decode
-from xfer.data.source import ArraySource
-from xfer.data.transforms import EvalTransform
+from xfer.data.images.decode import decode
+from xfer.data.sources.base import ArraySource
+from xfer.data.transforms.crops import EvalTransform
 from xfer.errors import DataError, XferError
 from xfer.features import read_features
 from xfer.features.extract import Extraction, Form, extract

@@ -27,7 +27,7 @@ TESTING = 4
 
 # who may import what: a path's beginning, relative to the root
 ADAPTERS = {
-    "albumentations": ("xfer/data/albu.py",),
+    "albumentations": ("xfer/data/transforms/albu.py",),
     # its nets, its list of weight files, its optimisers by name, its mixup
     "timm": ("xfer/backbones/timm.py", "xfer/backbones/published.py", "xfer/optim.py", "tasks/"),
     "matplotlib": ("xfer/report/",),

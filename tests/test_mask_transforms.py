@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xfer.data.mask_transforms import (
+from xfer.data.transforms.masks import (
     MaskStatistics,
     MaskTransform,
     class_weights,

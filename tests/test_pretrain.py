@@ -16,9 +16,9 @@ from imagenet_sets import NAMES, write_imagenette
 from xfer import task as tasks
 from xfer.backbones.build import create_backbone
 from xfer.data.open import open_data
-from xfer.data.principal import principal_colours
-from xfer.data.source import ArraySource, Bundle
-from xfer.data.transforms import TrainTransform
+from xfer.data.sources.base import ArraySource, Bundle
+from xfer.data.transforms.crops import TrainTransform
+from xfer.data.transforms.pca_colours import principal_colours
 from xfer.device import Place
 from xfer.errors import DataError, XferError
 from xfer.job import Job, build_task

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from xfer.cli.app import main
-from xfer.data.source import ArraySource
+from xfer.data.sources.base import ArraySource
 from xfer.errors import DataError, XferError
 from xfer.ops.grid import grid
 from xfer.ops.selective_search import selective_search

@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from scipy.io import savemat
 
-from xfer.data.source import ArraySource
+from xfer.data.sources.base import ArraySource
 from xfer.errors import DataError
 from xfer.proposals.files import read_proposals, write_proposals
 from xfer.proposals.match import match_entries

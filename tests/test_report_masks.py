@@ -16,7 +16,7 @@ from mask_sets import make_mask
 from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
-from xfer.data.mask_file import read_mask_file
+from xfer.data.images.mask_file import read_mask_file
 from xfer.errors import XferError
 from xfer.metrics.example import PackedMasks
 from xfer.metrics.miou import MeanIoU

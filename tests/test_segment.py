@@ -14,9 +14,9 @@ from tiny_nets import tiny
 
 from xfer import task as tasks
 from xfer.backbones.build import create_backbone
-from xfer.data.loader import Loader
-from xfer.data.mask_transforms import mask_statistics
-from xfer.data.source import Bundle
+from xfer.data.loading.loader import Loader
+from xfer.data.sources.base import Bundle
+from xfer.data.transforms.masks import mask_statistics
 from xfer.errors import XferError
 from xfer.nn.pixel_loss import pixel_cross_entropy
 from xfer.nn.upsample import at_pixels

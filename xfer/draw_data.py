@@ -6,8 +6,8 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from xfer.data.box_stats import collect
-from xfer.data.source import Bundle, read
+from xfer.data.inspect.box_stats import collect
+from xfer.data.sources.base import Bundle, read
 from xfer.folders import check_folder
 from xfer.types import Sample
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from xfer import task as tasks
-from xfer.data.presence import presence
+from xfer.data.sources.boxes_as_labels import presence
 from xfer.device import Place, find_device, find_precision, gather, placed
 from xfer.errors import DataError, XferError
 from xfer.run import Run
 from xfer.task import Metric, Task
 
 if TYPE_CHECKING:
-    from xfer.data.loader import Loader
-    from xfer.data.source import Bundle, Source
+    from xfer.data.loading.loader import Loader
+    from xfer.data.sources.base import Bundle, Source
     from xfer.frozen import FrozenLoader
     from xfer.recipe.tables import Recipe
 
@@ -137,7 +137,7 @@ def eval_loader(
     workers: int = -1,
 ) -> Loader:
     """Batches of a source as `task.predict` reads them. Raises XferError for unknown views."""
-    from xfer.data.loader import Loader
+    from xfer.data.loading.loader import Loader
 
     task.check_views(tta)
     task.prepare(source)

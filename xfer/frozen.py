@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xfer.data.loader import Loader
-from xfer.data.source import Source
+from xfer.data.loading.loader import Loader
+from xfer.data.sources.base import Source
 from xfer.device import gather
 from xfer.features.cache import FeatureCache, cache_file, limit_bytes
 from xfer.features.net import VERSION, digest_of

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.boxes import category_ids, image_ids
 from xfer.data.open import open_data
 from xfer.data.readers.coco.json import Id, plain_id, read_coco_json
-from xfer.data.source import annotation
+from xfer.data.sources.base import annotation
+from xfer.data.sources.boxes import category_ids, image_ids
 from xfer.errors import DataError
 from xfer.metrics.boxes import TrueBoxes, to_xywh
 

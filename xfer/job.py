@@ -21,11 +21,11 @@ from xfer import task as tasks
 from xfer.average import MovingAverage
 from xfer.backbones.build import create_backbone
 from xfer.backbones.weights import WORDS
-from xfer.data.boxes import category_ids
-from xfer.data.loader import Loader
+from xfer.data.loading.loader import Loader
 from xfer.data.open import check_scored, open_data
 from xfer.data.readers.base import HOLDS
-from xfer.data.source import Bundle
+from xfer.data.sources.base import Bundle
+from xfer.data.sources.boxes import category_ids
 from xfer.device import Place, restore_random_states, seed_everything, sync_batch_norms
 from xfer.errors import DataError, XferError
 from xfer.frozen import FrozenLoader, frozen_loaders, frozen_views

@@ -14,9 +14,9 @@ import torch
 from xfer import checkpoint, predict_masks
 from xfer import task as tasks
 from xfer.backbones.build import create_backbone
-from xfer.data.decode import DecodeError, decode, shrink
-from xfer.data.given import KINDS, given_picture
-from xfer.data.walk import find_pictures
+from xfer.data.images.decode import DecodeError, decode, shrink
+from xfer.data.images.from_memory import KINDS, given_picture
+from xfer.data.images.walk import find_pictures
 from xfer.device import Place, find_device, find_precision
 from xfer.errors import DataError, XferError
 from xfer.evaluate import usable_precision

@@ -26,7 +26,7 @@ from rich.progress import (
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from xfer.data.source import Bundle
+    from xfer.data.sources.base import Bundle
     from xfer.device import Place
     from xfer.job import Job
     from xfer.recipe.tables import Recipe

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.box_rules import looks_like_xyxy
 from xfer.data.readers.coco.json import Id
 from xfer.data.readers.coco.results import CocoResults, read_coco_results
+from xfer.data.sources.box_rules import looks_like_xyxy
 from xfer.errors import DataError, XferError, nearest
 from xfer.ground_truth import GroundTruth, open_truth
 from xfer.metrics.boxes import FoundBoxes

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from xfer.backbones.base import Backbone
-    from xfer.data.source import Bundle, Source
+    from xfer.data.sources.base import Bundle, Source
     from xfer.recipe.tables import DataTable
 
 ALIASES = {

@@ -20,7 +20,7 @@ models = typer.Typer(help="Backbones and weight files.", no_args_is_help=True)
 @command(data, "ls")
 def data_ls(show: Show) -> None:
     """List the data sets that go by a bare NAME: embedded, or under $XFER_DATA."""
-    from xfer.data.known import KNOWN, data_folder
+    from xfer.data.catalog import KNOWN, data_folder
     from xfer.data.readers.base import EMBEDDED, FORMATS
 
     rows = [{"name": name, "where": "embedded"} for name in EMBEDDED.names()]

@@ -29,9 +29,9 @@ def get(
     Archives are checked against the published sizes and hashes. A fetch that was cut off goes on
     where it stopped.
     """
-    from xfer.data.known import data_folder
-    from xfer.get import get as fetch
-    from xfer.get import known_set
+    from xfer.data.catalog import data_folder
+    from xfer.data.download import get as fetch
+    from xfer.data.download import known_set
 
     archives = known_set(name).archives
     about = [{"file": a.name, "bytes": a.size, "hash": a.hash, "url": a.urls[0]} for a in archives]

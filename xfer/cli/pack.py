@@ -45,8 +45,8 @@ def pack(
     checksums and writes damaged shards anew. Labels, boxes, masks, splits and classes are kept,
     and `--data pack:DIR`, or DIR alone, is a data set for every task.
     """
-    from xfer.data.packing import Packing
-    from xfer.data.packing import pack as write
+    from xfer.data.pack.writer import Packing
+    from xfer.data.pack.writer import pack as write
 
     options = Packing(side=side, raw=raw, shard_mb=shard_mb, quality=quality)
 

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.box_stats import collect, has_boxes, per_class, summary
-from xfer.data.match import listed, match_classes, used_classes
-from xfer.data.pixel_counts import occurring, pixel_counts
+from xfer.data.inspect.box_stats import collect, has_boxes, per_class, summary
+from xfer.data.inspect.pixel_counts import occurring, pixel_counts
+from xfer.data.inspect.verify import bad_pictures, find_bad, looked_at
 from xfer.data.readers.base import Reading, ReadOptions, role_of
-from xfer.data.source import Bundle, Source, subset
+from xfer.data.sources.base import Bundle, Source, subset
+from xfer.data.sources.class_names import listed, match_classes, used_classes
+from xfer.data.sources.split import VAL_SHARE, stratified
 from xfer.data.spec import open_spec
-from xfer.data.split import VAL_SHARE, stratified
-from xfer.data.verify import bad_pictures, find_bad, looked_at
 from xfer.errors import DataError, XferError, nearest
 
 NONE = "none"
@@ -264,7 +264,7 @@ def show(bundle: Bundle, items: bool = False) -> dict[str, Any]:
     """What is in a bundle, for `xfer data show`.
 
     Returns: {"splits": {role: {"images": n, "classes": {name: count}}}}, pictures of a class, or
-    its boxes where there are any; these add "boxes", see xfer.data.box_stats.summary. Masks, which
+    its boxes where there are any; these add "boxes", see `box_stats.summary`. Masks, which
     are all read, add "pixels": {name: share of the labelled pixels} and "ignored": share of all.
     `items` adds "items": [[id, class name], ...], a list of names where a picture may have several,
     None where it has no label.

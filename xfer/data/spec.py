@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from xfer.data.known import KNOWN, data_folder
+from xfer.data.catalog import KNOWN, data_folder
 from xfer.data.readers.base import (
     EMBEDDED,
     FORMATS,
@@ -18,7 +18,7 @@ from xfer.data.readers.base import (
     ReadOptions,
     choose_kind,
 )
-from xfer.data.source import Bundle, Source
+from xfer.data.sources.base import Bundle, Source
 from xfer.errors import DataError, XferError, nearest
 from xfer.registry import imported
 

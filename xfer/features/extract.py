@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.decode import DecodeError
+from xfer.data.images.decode import DecodeError
 from xfer.data.open import open_data
-from xfer.data.source import Bundle
+from xfer.data.sources.base import Bundle
 from xfer.device import Place, gather, placed, share
 from xfer.errors import DataError, XferError, nearest
 from xfer.features.cache import FeatureCache, cache_file, limit_bytes

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from xfer.data.decode import DecodeError
+from xfer.data.images.decode import DecodeError
 from xfer.errors import DataError
 from xfer.features.cache import FeatureCache, cache_file, limit_bytes
 from xfer.features.items import Items

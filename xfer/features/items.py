@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.decode import decode, shrink
-from xfer.data.given import KINDS, given_picture
+from xfer.data.images.decode import decode, shrink
+from xfer.data.images.from_memory import KINDS, given_picture
 from xfer.errors import DataError, XferError
 from xfer.types import DataInfo, Sample
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from xfer.backbones.base import Backbone
 from xfer.backbones.build import create_backbone
 from xfer.backbones.weights import WeightReport, load_weights
-from xfer.data.transforms import EvalTransform
+from xfer.data.transforms.crops import EvalTransform
 from xfer.device import Place, find_device, find_precision
 from xfer.errors import DataError, XferError, nearest
 from xfer.types import Preprocess

@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xfer.data.decode import DecodeError, decode
-from xfer.data.draws import STREAM
-from xfer.data.loader import Loader, stack_images
-from xfer.data.source import Source, Subset, read
-from xfer.data.walk import readable
+from xfer.data.images.decode import DecodeError, decode
+from xfer.data.images.walk import readable
+from xfer.data.loading.loader import Loader, stack_images
+from xfer.data.loading.sample_rng import STREAM
+from xfer.data.sources.base import Source, Subset, read
 from xfer.features.cache import FeatureCache
 from xfer.types import Batch, DataInfo, Sample
 

@@ -19,14 +19,14 @@ TRIES = 10
 # numbers 0..1 a picture: TRIES areas, TRIES shapes, then by these places
 X, Y, MIRROR, COLOUR = 2 * TRIES, 2 * TRIES + 1, 2 * TRIES + 2, 2 * TRIES + 3
 DRAWS = COLOUR + 3
-# up to here bilinear sampling needs no averaging, as in xfer.data.transforms
+# up to here bilinear sampling needs no averaging, as in xfer.data.transforms.crops
 MILD = 1.25
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 @dataclass(frozen=True)
 class DeviceCrop:
-    """What training shows of a picture, as xfer.data.transforms.TrainTransform has it.
+    """What training shows of a picture, as xfer.data.transforms.crops.TrainTransform has it.
 
     area, ratio | of the random part; window | share of the short side, 0..1: the part is a random
     square of it instead; 0: area and ratio count
@@ -62,7 +62,7 @@ def parts(
 ) -> Tensor:
     """A part of each picture: float32 (N, 4), x, y, width, height in whole pixels.
 
-    Distributed as those of xfer.data.transforms.random_part: the first of TRIES that fits, else
+    Distributed as those of `crops.random_part`: the first of TRIES that fits, else
     the largest in the middle whose shape is allowed.
     Source: Szegedy et al. 2015, sec. 6, drawn as torchvision draws it.
     """
@@ -121,7 +121,7 @@ def cut(images: Tensor, boxes: Tensor, mirror: Tensor | None, size: int) -> Tens
 
 
 def alter(images: Tensor, draws: Tensor, strength: float) -> Tensor:
-    """Brightness, contrast and saturation altered as xfer.data.colour.jitter does.
+    """Brightness, contrast and saturation altered as xfer.data.transforms.colour.jitter does.
 
     Shapes: images float32 (N, 3, H, W), values 0..255, draws (N, 3) -> the same shape.
     """

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xfer.data.source import Source
+from xfer.data.sources.base import Source
 from xfer.proposals.kept import KeptProposals
 from xfer.proposals.search import Tick
 

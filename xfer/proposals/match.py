@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
-from xfer.data.boxes import image_ids
-from xfer.data.source import Source
+from xfer.data.sources.base import Source
+from xfer.data.sources.boxes import image_ids
 from xfer.errors import DataError
 
 NAMED = 3

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer.data.inspect.verify import find_bad
 from xfer.data.open import find_part, limited
 from xfer.data.readers.base import ReadOptions
-from xfer.data.source import Source, annotation, stamp, subset
+from xfer.data.sources.base import Source, annotation, stamp, subset
 from xfer.data.spec import open_spec
-from xfer.data.verify import find_bad
 from xfer.errors import DataError
 from xfer.proposals.files import write_proposals
 from xfer.proposals.from_run import propose_by_run

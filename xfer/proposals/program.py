@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.source import Source, annotation
+from xfer.data.sources.base import Source, annotation
 from xfer.errors import XferError, nearest
 from xfer.ops.grid import grid
 from xfer.proposals.files import read_proposals

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.cache import Cache, cache_file, limit_bytes
-from xfer.data.source import Source
-from xfer.data.workers import cores
+from xfer.data.images.threads import cores
+from xfer.data.sources.base import Source
 from xfer.errors import XferError
 from xfer.proposals.worker import Found, Worker, timed_search
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.source import Source, annotation, annotation_of, read
+from xfer.data.sources.base import Source, annotation, annotation_of, read
 from xfer.types import Annotation, DataInfo, Sample
 
 KINDS = ("classify", "multilabel", "detect", "segment", "images")

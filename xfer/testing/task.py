@@ -11,8 +11,8 @@ import torch
 
 from xfer import task as tasks
 from xfer.backbones.base import Backbone
-from xfer.data.loader import Loader
-from xfer.data.source import Bundle, Source
+from xfer.data.loading.loader import Loader
+from xfer.data.sources.base import Bundle, Source
 from xfer.recipe.tables import DataTable
 from xfer.task import Task
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from xfer.data.source import Source
+from xfer.data.sources.base import Source
 from xfer.registry import Registry
 from xfer.types import Kind
 

@@ -14,7 +14,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from xfer.data.files import FileSource
+from xfer.data.images.walk import (
+    Found,
+    find_pictures,
+    has_picture,
+    is_junk,
+    is_picture,
+    listing,
+    readable,
+    subfolders,
+    walk,
+)
 from xfer.data.readers.base import (
     FORMATS,
     WHOLE,
@@ -28,18 +38,8 @@ from xfer.data.readers.base import (
 from xfer.data.readers.imagenet.trees import find_tree
 from xfer.data.readers.masks.layout import find_places
 from xfer.data.readers.table.reader import Csv, passed_by
-from xfer.data.source import Source
-from xfer.data.walk import (
-    Found,
-    find_pictures,
-    has_picture,
-    is_junk,
-    is_picture,
-    listing,
-    readable,
-    subfolders,
-    walk,
-)
+from xfer.data.sources.base import Source
+from xfer.data.sources.files import FileSource
 from xfer.errors import DataError, XferError
 from xfer.types import DataInfo, Kind
 

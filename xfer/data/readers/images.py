@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from xfer.data.files import FileSource
+from xfer.data.images.walk import Found, has_picture, is_picture, listing, subfolders, walk
 from xfer.data.readers.base import (
     FORMATS,
     WHOLE,
@@ -18,8 +18,8 @@ from xfer.data.readers.base import (
     split_folders,
 )
 from xfer.data.readers.table.reader import passed_by
-from xfer.data.source import Source
-from xfer.data.walk import Found, has_picture, is_picture, listing, subfolders, walk
+from xfer.data.sources.base import Source
+from xfer.data.sources.files import FileSource
 from xfer.errors import DataError
 from xfer.types import DataInfo, Kind
 

@@ -1,13 +1,13 @@
-"""`pack`: what `xfer data pack` wrote; xfer/data/pack.py describes the layout."""
+"""`pack`: what `xfer data pack` wrote; xfer/data/pack/reader.py describes the layout."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import ClassVar
 
-from xfer.data.pack import AGAIN, INDEX, NAME, STARTED, PackSource, read_index
+from xfer.data.pack.reader import AGAIN, INDEX, NAME, STARTED, PackSource, read_index
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
-from xfer.data.source import Source
+from xfer.data.sources.base import Source
 from xfer.errors import DataError
 from xfer.types import Kind
 

@@ -19,19 +19,19 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.box_rules import leave_out
-from xfer.data.decode import DecodeError
-from xfer.data.mask_code import colour_codes, runs_of
-from xfer.data.mask_file import read_mask_file
-from xfer.data.mask_source import MaskFiles, MaskSource, file_stamp
+from xfer.data.images.decode import DecodeError
+from xfer.data.images.mask_file import read_mask_file
+from xfer.data.images.walk import has_picture, is_junk, listing, readable, subfolders
 from xfer.data.readers.base import FORMATS, WHOLE, Reading, ReadOptions, role_of
 from xfer.data.readers.coco.json import Id, plain_id
 from xfer.data.readers.masks.class_table import ClassRow, find_table
 from xfer.data.readers.masks.split_lists import find_all, stems
 from xfer.data.readers.masks.values import code_of, numbered
 from xfer.data.readers.table.locate import Locator
-from xfer.data.source import IGNORE
-from xfer.data.walk import has_picture, is_junk, listing, readable, subfolders
+from xfer.data.sources.base import IGNORE
+from xfer.data.sources.box_rules import leave_out
+from xfer.data.sources.mask_codes import colour_codes, runs_of
+from xfer.data.sources.masks import MaskFiles, MaskSource, file_stamp
 from xfer.errors import DataError
 from xfer.types import DataInfo, Kind
 

@@ -15,12 +15,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
-from xfer.data.indexed import IndexedSource
-from xfer.data.kept_index import Entries, kept_index, state_of
+from xfer.data.images.walk import is_junk, is_picture, listing
 from xfer.data.readers.base import FORMATS, WHOLE, Reading, ReadOptions, role_of
-from xfer.data.tar_index import Member, members
-from xfer.data.walk import is_junk, is_picture, listing
-from xfer.data.wnid import numbered, same_names, with_wnids
+from xfer.data.sources.index_file import Entries, kept_index, state_of
+from xfer.data.sources.indexed import IndexedSource
+from xfer.data.sources.tar_index import Member, members
+from xfer.data.sources.wordnet import numbered, same_names, with_wnids
 from xfer.errors import DataError
 from xfer.types import DataInfo, Kind
 

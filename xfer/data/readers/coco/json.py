@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.box_rules import leave_out
+from xfer.data.sources.box_rules import leave_out
 from xfer.errors import DataError
 
 Id = int | str

@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xfer.data.readers.base import EMBEDDED, Reading, ReadOptions
-from xfer.data.source import ArraySource, Source, Subset
-from xfer.data.split import stratified
+from xfer.data.sources.base import ArraySource, Source, Subset
+from xfer.data.sources.split import stratified
 from xfer.types import DataInfo, Kind
 
 TRAIN, VAL = 1437, 360

@@ -18,10 +18,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.boxes import BoxTable, box_table
 from xfer.data.readers.base import Reading
 from xfer.data.readers.digits.reader import CLASSES, digits
-from xfer.data.source import Source
+from xfer.data.sources.base import Source
+from xfer.data.sources.boxes import BoxTable, box_table
 from xfer.types import Annotation, DataInfo, Sample
 
 SIDE = 192

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xfer.data.kept_index import state_of
-from xfer.data.wnid import is_wnid
+from xfer.data.sources.index_file import state_of
+from xfer.data.sources.wordnet import is_wnid
 from xfer.errors import DataError
 
 NAME = "ILSVRC2012_devkit_t12"

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from xfer.data.known import KNOWN
+from xfer.data.catalog import KNOWN
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.imagenet.tars import find_tars, read_tars
 from xfer.data.readers.imagenet.trees import Tree, find_tree, read_tree, split_folders

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from xfer.data.indexed import IndexedSource
-from xfer.data.kept_index import Entries, Index, kept_index, state_of
+from xfer.data.images.walk import is_junk
 from xfer.data.readers.imagenet.devkit import PAGE, devkit_states, find_devkit, read_devkit
-from xfer.data.tar_index import members, members_within
-from xfer.data.walk import is_junk
-from xfer.data.wnid import class_names, is_wnid
+from xfer.data.sources.index_file import Entries, Index, kept_index, state_of
+from xfer.data.sources.indexed import IndexedSource
+from xfer.data.sources.tar_index import members, members_within
+from xfer.data.sources.wordnet import class_names, is_wnid
 from xfer.errors import DataError
 from xfer.types import DataInfo
 

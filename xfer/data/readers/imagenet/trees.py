@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from xfer.data.indexed import IndexedSource
-from xfer.data.kept_index import Entries, kept_index, state_of
+from xfer.data.images.walk import is_junk, is_picture, listing, subfolders
 from xfer.data.readers.imagenet.devkit import PAGE, devkit_states, find_devkit, read_devkit
-from xfer.data.walk import is_junk, is_picture, listing, subfolders
-from xfer.data.wnid import class_names, is_wnid, read_words
+from xfer.data.sources.index_file import Entries, kept_index, state_of
+from xfer.data.sources.indexed import IndexedSource
+from xfer.data.sources.wordnet import class_names, is_wnid, read_words
 from xfer.errors import DataError
 from xfer.types import DataInfo
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xfer.data.walk import is_junk, is_picture, listing
+from xfer.data.images.walk import is_junk, is_picture, listing
 from xfer.errors import DataError, XferError, nearest
 
 Colour = tuple[int, int, int]

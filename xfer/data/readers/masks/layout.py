@@ -19,8 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from xfer.data.readers.base import WHOLE, role_of, split_folders
-from xfer.data.walk import (
+from xfer.data.images.walk import (
     EXTENSIONS,
     find_pictures,
     has_picture,
@@ -30,6 +29,7 @@ from xfer.data.walk import (
     nfc,
     subfolders,
 )
+from xfer.data.readers.base import WHOLE, role_of, split_folders
 from xfer.errors import DataError
 
 _IMAGE_FOLDERS = frozenset(

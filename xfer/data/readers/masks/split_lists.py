@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from xfer.data.box_rules import leave_out
+from xfer.data.images.walk import is_junk, listing
 from xfer.data.readers.base import Reading
 from xfer.data.readers.table.locate import Locator
-from xfer.data.walk import is_junk, listing
+from xfer.data.sources.box_rules import leave_out
 from xfer.errors import DataError
 
 

@@ -12,13 +12,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.decode import DecodeError
-from xfer.data.mask_code import MaskCode, colour_codes, make_code
-from xfer.data.mask_file import RawMask, read_mask_file
+from xfer.data.images.decode import DecodeError
+from xfer.data.images.mask_file import RawMask, read_mask_file
+from xfer.data.images.threads import cores
+from xfer.data.images.walk import readable
 from xfer.data.readers.masks.class_table import ClassRow, ignored_rows
-from xfer.data.source import IGNORE
-from xfer.data.walk import readable
-from xfer.data.workers import cores
+from xfer.data.sources.base import IGNORE
+from xfer.data.sources.mask_codes import MaskCode, colour_codes, make_code
 from xfer.errors import DataError
 
 LOOKED_AT = 32

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from xfer.data.walk import find_pictures, is_junk, is_picture, listing, nfc
+from xfer.data.images.walk import find_pictures, is_junk, is_picture, listing, nfc
 from xfer.errors import DataError
 
 

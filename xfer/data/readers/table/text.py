@@ -8,7 +8,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from xfer.data.walk import is_picture
+from xfer.data.images.walk import is_picture
 from xfer.errors import DataError
 
 DELIMITERS = (",", "\t", ";", "|")

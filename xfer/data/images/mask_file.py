@@ -1,0 +1,102 @@
+"""Mask files: the numbers in them as they are, never as colours to look at.
+
+A palette picture is read as its indices, 16 bits stay 16 bits, and grey of 1, 2 or 4 bits is not
+stretched to 0..255. Formats that lose detail are refused: their values are no classes any more.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from xfer.data.images.decode import MAX_PIXELS, DecodeError, decode
+from xfer.data.images.walk import readable
+
+LOSSLESS = ("PNG", "BMP", "DIB", "TIFF", "GIF", "PPM")
+_LOSSY = {"JPEG": "JPEG", "MPO": "JPEG", "WEBP": "WebP", "JPEG2000": "JPEG 2000", "AVIF": "AVIF"}
+
+
+@dataclass(frozen=True, slots=True)
+class RawMask:
+    """A mask as its file has it.
+
+    values  | (H, W) uint8 or uint16, or colours uint8 (H, W, 3)
+    palette | uint8 (n, 3), what the values of a palette picture look like; None: it has none
+    """
+
+    values: NDArray[np.uint8] | NDArray[np.uint16]
+    palette: NDArray[np.uint8] | None = None
+
+    @property
+    def coloured(self) -> bool:
+        return self.values.ndim == 3
+
+
+def read_mask_file(path: Path) -> RawMask:
+    """Reads one mask. Colours that are all grey are read as numbers; transparency is left out.
+
+    Raises: DecodeError, with the path, for what is no picture, holds no whole numbers, or was
+        written with loss.
+    """
+    try:
+        return _read(path.read_bytes())
+    except DecodeError as error:
+        raise DecodeError(error.reason, readable(str(path))) from None
+    except OSError as error:
+        raise DecodeError(error.strerror or str(error), readable(str(path))) from None
+
+
+def _read(data: bytes) -> RawMask:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            lossy = _LOSSY.get(image.format or "")
+            if image.format == "TIFF" and image.info.get("compression") in ("jpeg", "webp"):
+                lossy = f"TIFF with {image.info['compression']} inside"
+            if lossy:
+                raise DecodeError(
+                    f"is {lossy}, which blurs the values of a mask: save masks as PNG"
+                )
+            if image.format not in LOSSLESS:
+                raise DecodeError(f"is {image.format}, no format for masks: save it as PNG")
+            if image.width * image.height > MAX_PIXELS:
+                raise DecodeError(f"{image.width} x {image.height}: more than {MAX_PIXELS} pixels")
+            image.load()
+            return _values(image, data)
+    except DecodeError:
+        raise
+    except Exception:  # Pillow's plugins raise nearly every kind; `decode` says what is wrong
+        decode(data)
+        raise DecodeError("can't be read as a mask") from None
+
+
+def _values(image: Image.Image, data: bytes) -> RawMask:
+    mode = image.mode
+    if mode == "P":
+        palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+        return RawMask(np.array(image), palette)
+    if mode == "1":
+        return RawMask(np.array(image).astype(np.uint8))
+    if mode in ("L", "LA", "La"):
+        grey = np.array(image.getchannel(0))
+        # Pillow stretches the grey of PNGs with 1, 2 or 4 bits to 0..255
+        bits = data[24] if image.format == "PNG" else 8
+        return RawMask(grey // (255 // (2**bits - 1)) if bits < 8 else grey)
+    if mode.startswith("I"):
+        wide = np.array(image)
+        if wide.size and (wide.min() < 0 or wide.max() > 65535):
+            raise DecodeError("its values are not within 16 bits")
+        return RawMask(wide.astype(np.uint16))
+    if mode in ("RGB", "RGBA", "RGBa", "RGBX"):
+        if image.format == "PNG" and data[24] == 16:
+            raise DecodeError("has colours of 16 bits: save it with 8")
+        colours = np.array(image)[:, :, :3]
+        red, green, blue = (colours[:, :, c] for c in range(3))
+        if np.array_equal(red, green) and np.array_equal(red, blue):
+            return RawMask(np.ascontiguousarray(red))
+        return RawMask(colours)
+    raise DecodeError(f"holds {mode} pixels, no whole numbers: save it as 8-bit PNG")

@@ -1,0 +1,66 @@
+"""How large a picture is, from its header: nothing is decoded."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from xfer.data.images.decode import FORMATS
+from xfer.data.images.exif import orientation_of, read_jpeg_header
+from xfer.data.images.threads import cores
+
+HEAD_BYTES = 1 << 16
+TURNED = (5, 6, 7, 8)  # orientations that exchange height and width
+
+
+def header_of(data: bytes) -> tuple[int, int, int] | None:
+    """(height, width, EXIF orientation) as stored, before turning; None where data do not tell."""
+    if data.startswith(b"\xff\xd8\xff"):
+        header = read_jpeg_header(data)
+        return None if header is None else (header.height, header.width, header.orientation)
+    try:
+        with Image.open(io.BytesIO(data), formats=[f for f in FORMATS if f in _known()]) as image:
+            width, height = image.size
+            # Pillow turns TIFFs itself when it loads them
+            exif = None if image.format == "TIFF" else image.info.get("exif")
+            return height, width, orientation_of(exif)
+    except Exception:  # Pillow's plugins raise nearly every kind; decoding says what is wrong
+        return None
+
+
+def _known() -> dict[str, object]:
+    Image.init()
+    return Image.OPEN  # pyright: ignore[reportReturnType]
+
+
+def upright_size(data: bytes) -> tuple[int, int] | None:
+    """(height, width) of the picture as `decode` gives it; None where data do not tell."""
+    header = header_of(data)
+    if header is None:
+        return None
+    height, width, orientation = header
+    return (width, height) if orientation in TURNED else (height, width)
+
+
+def sizes_of(paths: Sequence[Path]) -> NDArray[np.int64]:
+    """int64 (N, 2): height and width of picture files as they are decoded; (0, 0) where a file
+    does not tell. Threads: one a core."""
+
+    def look(path: Path) -> tuple[int, int]:
+        try:
+            with path.open("rb") as file:
+                head = file.read(HEAD_BYTES)
+                # EXIF may hold a whole small picture: then the frame comes later
+                found = upright_size(head) or upright_size(head + file.read())
+        except OSError:
+            return 0, 0
+        return found or (0, 0)
+
+    with ThreadPoolExecutor(cores()) as pool:
+        return np.array([*pool.map(look, paths)], np.int64).reshape(-1, 2)

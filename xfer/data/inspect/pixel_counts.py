@@ -1,0 +1,84 @@
+"""How many pixels of each class the masks of a source hold, each mask read once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.data.images.threads import cores
+from xfer.data.inspect.verify import REMEMBERED
+from xfer.data.sources.base import Source, Subset
+from xfer.data.sources.masks import count_pixels
+from xfer.errors import DataError
+
+
+def pixel_counts(source: Source) -> NDArray[np.int64]:
+    """int64 (N, C + 1): pixels of each class in each mask, the last column those to ignore.
+
+    Masks that were looked at before training are not read again; of large sets the counts are kept
+    in $XFER_CACHE/pixels. Threads: one a core. Raises: DataError for a mask that can't be used.
+    """
+    file = _file(source) if len(source) >= REMEMBERED else None
+    known = None if file is None else _read(file)
+    if known is not None and known.shape == (len(source), len(source.info.classes) + 1):
+        return known
+
+    with ThreadPoolExecutor(cores()) as pool:
+        rows = list(pool.map(lambda i: _row(source, i), range(len(source))))
+    counts = np.array(rows, np.int64).reshape(len(source), -1)
+    if file is not None:
+        _write(file, counts)
+    return counts
+
+
+def occurring(source: Source) -> NDArray[np.int64]:
+    """(C,) in how many pictures each class occurs; by its labels where these are known."""
+    labels = source.labels()
+    if len(labels) and (labels >= 0).all():
+        return labels.sum(0, dtype=np.int64)
+    return (pixel_counts(source)[:, :-1] > 0).sum(0)
+
+
+def _row(source: Source, i: int) -> NDArray[np.int64]:
+    if isinstance(source, Subset):
+        own = _row(source.source, int(source.indices[i]))
+        if source.table is None:
+            return own
+        moved = np.zeros(len(source.info.classes) + 1, np.int64)
+        np.add.at(moved, np.append(source.table, -1), own)
+        return moved
+    count = getattr(source, "pixel_counts", None)
+    if count is not None:
+        return count(i)
+    mask = source[i].mask
+    if mask is None:
+        raise DataError(f"{source.ids[i]}: no mask is known for this picture")
+    return count_pixels(mask, len(source.info.classes))
+
+
+def _file(source: Source) -> Path:
+    own = os.environ.get("XFER_CACHE")
+    root = Path(own) if own else Path.home() / ".cache" / "xfer"
+    return root / "pixels" / f"{source.fingerprint()}.npy"
+
+
+def _read(file: Path) -> NDArray[np.int64] | None:
+    try:
+        return np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+
+
+def _write(file: Path, counts: NDArray[np.int64]) -> None:
+    """A cache that can't be written is done without."""
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+        with temporary.open("wb") as out:
+            np.save(out, counts)
+        temporary.replace(file)

@@ -1,0 +1,1 @@
+"""Batches: order, threads, collation."""

@@ -1,0 +1,285 @@
+"""Batches from a source: threads that decode ahead, in an order that depends on the seed alone.
+
+Threads, not processes: simplejpeg and OpenCV release the interpreter's lock, nothing is copied
+between processes, and start-up costs nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, overload
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.data.images.threads import cores
+from xfer.data.loading.collate import empty_pictures, pinned, stack_images
+from xfer.data.loading.order import balanced, batch_count, repeats, shuffled, windowed
+from xfer.data.loading.picture_cache import cache_of
+from xfer.data.loading.sample_rng import draws_of
+from xfer.data.sources.base import Source, read, stored_order
+from xfer.errors import DataError, XferError
+from xfer.types import Batch
+
+__all__ = ["Loader", "stack_images"]
+
+AHEAD = 3  # batches on the way while one is used
+SMALLEST_PART = 4  # pictures that a thread takes at a time, where a batch has them
+NUMBERS = 0x9ACC5  # tells a batch's seed from a picture's
+
+# (index into the source, how often it came before in this epoch)
+Place = tuple[int, int]
+
+
+class Plan(Sequence[list[Place]]):
+    """One process's pictures in each batch of an epoch; a batch's are listed when it is its turn.
+
+    order | int64 (N,), indices into the source; again | how often each came before, or None
+    """
+
+    def __init__(
+        self, order: NDArray[np.int64], again: NDArray[np.int64] | None,
+        batches: int, batch: int, rank: int, world: int,
+    ) -> None:  # fmt: skip
+        self.order, self.again, self.batches = order, again, batches
+        self.batch, self.rank, self.world = batch, rank, world
+
+    def __len__(self) -> int:
+        return self.batches
+
+    @overload
+    def __getitem__(self, k: int) -> list[Place]: ...
+    @overload
+    def __getitem__(self, k: slice) -> list[list[Place]]: ...
+    def __getitem__(self, k: int | slice) -> list[Place] | list[list[Place]]:
+        if isinstance(k, slice):
+            return [self[i] for i in range(self.batches)[k]]
+        start = range(self.batches)[k] * self.batch
+        part = slice(start + self.rank, start + self.batch, self.world)
+        indices = self.order[part].tolist()
+        again = [0] * len(indices) if self.again is None else self.again[part].tolist()
+        return list(zip(indices, again, strict=True))
+
+
+class Loader:
+    """Yields the batches of one split.
+
+    Args:
+        source: the samples.
+        transform: (sample, generator) -> item; runs in several threads at once, and must not write
+            into the sample. The generator is seeded by (seed, epoch, index): neither the threads
+            nor resuming nor the number of processes change an item. One that has a `shape` is
+            called with a third argument, the uint8 array of that shape to write its picture to.
+            One that has `rows(height, width, generator)` says how many rows from the top it will
+            look at, given the same generator; those below may come black.
+            One that has `draws` gets, in place of the generator, so many uniform numbers 0..1,
+            float32: a generator for each picture takes longer than copying it.
+            One that has `view(source)` is given the samples of that.
+        collate: items -> Batch.
+        batch: pictures a batch over all processes; each process takes its share of every batch.
+        train: shuffle each epoch and drop the last partial batch (a set smaller than a batch is
+            one partial batch); else in order, every picture exactly once over all processes.
+        seed: of order and items, 0 or more.
+        workers: threads; -1: one a core, 0: none, in line.
+        rank, world: this process, and how many there are.
+        balance: show every class equally often, with repetition (train only).
+        window: mix so many pictures at a time, read in blocks as they lie; 0: all (train only).
+        cache_mb: decoded pictures kept in memory, MB, over all loaders of this process.
+        short_side: decode pictures no larger than this short side (see `decode`); 0: in full.
+        pin: put batches into pinned memory, for copies that overlap.
+
+    waited | seconds that the consumer has waited for batches
+    Raises: XferError for a batch under one, and for balance with several labels a picture.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        transform: Callable[..., Any],
+        collate: Callable[[list[Any]], Batch],
+        *,
+        batch: int,
+        train: bool,
+        seed: int = 0,
+        workers: int = -1,
+        rank: int = 0,
+        world: int = 1,
+        balance: bool = False,
+        window: int = 0,
+        cache_mb: int = 0,
+        short_side: int = 0,
+        pin: bool = False,
+    ) -> None:
+        if batch < 1:
+            raise XferError(f"a batch must hold at least one picture, got {batch}")
+        self._own, self.collate = source, collate
+        self.batch, self.train, self.seed = batch, train, seed
+        self.workers = cores() if workers < 0 else workers
+        self.rank, self.world, self.short_side, self.pin = rank, world, short_side, pin
+        self.waited = 0.0
+        self.show(transform)
+        self._window = window
+        self._stored = stored_order(source) if window and train else None
+        self._room = cache_mb * 2**20
+        self._cache = cache_of(self.source) if cache_mb else None
+        self._labels = source.labels() if balance and train else None
+        if self._labels is not None and self._labels.ndim != 1:
+            raise XferError("data.balance needs one label a picture", "data.balance=false")
+        self._pools: set[ThreadPoolExecutor] = set()
+
+    def __len__(self) -> int:
+        """Batches an epoch, the same on every process."""
+        return batch_count(len(self.source), self.batch, self.train, self.world)
+
+    def show(self, transform: Callable[..., Any]) -> None:
+        """Another transform from the next `batches` on; none may be under way."""
+        self.transform = transform
+        self.source: Source = getattr(transform, "view", lambda own: own)(self._own)
+        self._shape: tuple[int, ...] | None = getattr(transform, "shape", None)
+        self._looks: Callable[..., int] | None = getattr(transform, "rows", None)
+        self._draws: int = getattr(transform, "draws", 0)
+
+    def plan(self, epoch: int) -> Plan:
+        """This process's pictures in each batch of the epoch; in evaluation perhaps none."""
+        count = len(self.source)
+        if not self.train:
+            order = np.arange(count)
+        elif self._labels is not None:
+            order = balanced(self._labels, self.seed, epoch)
+        elif self._stored is not None:
+            order = windowed(self._stored, self._window, self.seed, epoch)
+        else:
+            order = shuffled(count, self.seed, epoch)
+        again = repeats(order) if self._labels is not None else None
+        return Plan(order, again, len(self), self.batch, self.rank, self.world)
+
+    def batches(self, epoch: int, start: int = 0) -> Generator[Batch, None, None]:
+        """The epoch's batches from number `start` on.
+
+        What goes wrong in a thread is raised here, with the sample's id. Threads end with the
+        iterator: when it is done, closed, or interrupted.
+        """
+        plan = self.plan(epoch)
+        rest = ((k, places) for k in range(start, len(plan)) if (places := plan[k]))
+        if self.workers == 0:
+            for k, places in rest:
+                begin = time.perf_counter()
+                rows, draws = self._rows(len(places)), self._numbers(epoch, k, len(places))
+                items = [self._item(epoch, *one) for one in zip(places, rows, draws, strict=True)]
+                batch = self._finish(items)
+                self.waited += time.perf_counter() - begin
+                yield batch
+            return
+        cv2.setNumThreads(0)  # the threads here are the parallel ones
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="loader")
+        self._pools.add(pool)
+        coming: deque[Future[Batch]] = deque()
+        try:
+            for k, places in rest:
+                coming.append(self._submit(pool, epoch, k, places))
+                if len(coming) > self._ahead():
+                    break
+            while coming:
+                begin = time.perf_counter()
+                batch = coming.popleft().result()
+                self.waited += time.perf_counter() - begin
+                following = next(rest, None)
+                if following is not None:
+                    coming.append(self._submit(pool, epoch, *following))
+                yield batch
+        finally:
+            self._pools.discard(pool)
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def close(self) -> None:
+        """Ends the threads of iterators that are still open; they can't be read on."""
+        for pool in list(self._pools):
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _ahead(self) -> int:
+        """Batches on the way: more where a batch is too small to keep every thread busy."""
+        parts = max(1, min(self.workers, self.batch // self.world // SMALLEST_PART))
+        return max(AHEAD, 2 * self.workers // parts)
+
+    def _submit(
+        self, pool: ThreadPoolExecutor, epoch: int, k: int, places: list[Place]
+    ) -> Future[Batch]:
+        """Batch k made by several threads; the last one to be done collates it."""
+        done: Future[Batch] = Future()
+        items: list[Any] = [None] * len(places)
+        rows, draws = self._rows(len(places)), self._numbers(epoch, k, len(places))
+        size = max(min(SMALLEST_PART, len(places)), -(-len(places) // self.workers))
+        parts = [range(s, min(s + size, len(places))) for s in range(0, len(places), size)]
+        left, lock = [len(parts)], threading.Lock()
+
+        def work(part: range) -> None:
+            try:
+                for i in part:
+                    if done.done():
+                        return  # another part has failed
+                    items[i] = self._item(epoch, places[i], rows[i], draws[i])
+                with lock:
+                    left[0] -= 1
+                    last = left[0] == 0
+                if last:
+                    done.set_result(self._finish(items))
+            except BaseException as error:
+                with lock:
+                    if not done.done():
+                        done.set_exception(error)
+
+        for part in parts:
+            # a part that is cancelled before it began must not leave the batch waited for
+            pool.submit(work, part).add_done_callback(
+                lambda job: done.cancel() if job.cancelled() else None
+            )
+        return done
+
+    def _rows(self, count: int) -> Sequence[NDArray[np.uint8] | None]:
+        """Where the pictures of a batch are to be written."""
+        if self._shape is None:
+            return [None] * count
+        return list(empty_pictures((count, *self._shape), self.pin))
+
+    def _numbers(self, epoch: int, k: int, count: int) -> Sequence[NDArray[np.float32] | None]:
+        """The uniform numbers of this process's pictures in batch k, by their places in it."""
+        if not self._draws:
+            return [None] * count
+        rng = np.random.default_rng((self.seed, epoch, k, NUMBERS))
+        drawn = rng.random((self.batch, self._draws), np.float32)
+        return list(drawn[self.rank :: self.world][:count])
+
+    def _item(
+        self, epoch: int, place: Place, row: NDArray[np.uint8] | None,
+        draws: NDArray[np.float32] | None,
+    ) -> Any:  # fmt: skip
+        index, again = place
+        try:
+            if self._cache is not None:
+                sample = self._cache.read(self.source, index, self.short_side, self._room)
+            elif self._looks is None:
+                sample = read(self.source, index, self.short_side)
+            else:
+                looks = self._looks
+                sample = read(
+                    self.source, index, self.short_side,
+                    lambda h, w: looks(h, w, draws_of(self.seed, epoch, index, again)),
+                )  # fmt: skip
+            if draws is not None:
+                return self.transform(sample, draws, row)
+            rng = draws_of(self.seed, epoch, index, again)
+            return self.transform(sample, rng) if row is None else self.transform(sample, rng, row)
+        except DataError:
+            raise  # names the file
+        except Exception as error:
+            error.add_note(f"while reading {self.source.ids[index]!r}")
+            raise
+
+    def _finish(self, items: list[Any]) -> Batch:
+        batch = self.collate(items)
+        return pinned(batch) if self.pin else batch

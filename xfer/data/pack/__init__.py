@@ -1,0 +1,1 @@
+"""Packs: pictures laid end to end in a few large files."""

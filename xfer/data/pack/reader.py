@@ -1,0 +1,331 @@
+"""`pack`: pictures of a few sizes laid end to end in large files, as `xfer data pack` writes them.
+
+A pack is a folder that numpy and Python's own modules can read; only the pixels of a JPEG pack
+need a JPEG decoder.
+
+    index.json       | what the pack holds, written last: without it the pack is not finished
+    shard-00000.bin  | pixels and masks of some hundred pictures of one split, end to end
+    shard-00000.npz  | what is known about them, one entry a picture
+
+index.json: "format" "xfer-pack", "version" 1, "name", "pixels" (jpeg or raw), "side" (the largest
+short side, pixels; 0: as they were), "quality" (of JPEG, 1..100),
+"splits" {name: {"kind", "classes", "licence", "images" and, where a COCO file was packed,
+"category_ids": what it calls the classes}}, and "shards" in order, each {"name",
+"split", "images", "bin_bytes", "bin_sha256", "npz_sha256"}; "plan" says what was packed, so that
+packing can go on. Every shard-*.npz, for n pictures:
+
+    order      | int64 (n,)                | place of the picture in its split; shards are mixed
+    ids        | uint8 (bytes,)            | the n ids as a JSON list in UTF-8
+    image_ids  | uint8 (bytes,)            | what a COCO file calls the n pictures, a JSON list;
+               |                           | absent where none was packed
+    size       | int64 (n, 2)              | height and width of the stored picture, pixels
+    original   | int64 (n, 2)              | height and width before packing
+    start      | int64 (n,)                | first byte of the picture in the .bin
+    length     | int64 (n,)                | its bytes: a JPEG file, or height * width * 3 RGB
+    crc        | uint32 (n,)               | zlib.crc32 of the picture's bytes and then the mask's
+    labels     | int64 (n,) or int8 (n, C) | as `xfer.data.sources.base.Source.labels`
+    mask_length| int64 (n,)                | bytes of the mask, 0: none; they follow the picture and
+               |                           | are uint8 (height, width), compressed by zlib
+    boxes      | float32 (R, 4)            | xyxy in pixels of the stored picture, all pictures'
+    box_count  | int64 (n,)                | how many of the R are each picture's, -1: not known
+    box_labels | int64 (R,)                | class of each box
+    difficult, crowd | bool (R,)           | absent where the source does not know
+    areas      | float64 (R,)              | of the objects, in square pixels of the stored picture;
+               |                           | absent where they are the boxes'
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from xfer.data.images.decode import DecodeError, shrink
+from xfer.data.readers.base import role_of
+from xfer.data.sources.base import annotation_of, sample_label
+from xfer.data.sources.id_array import Names, choose
+from xfer.errors import DataError
+from xfer.types import Annotation, DataInfo, Sample
+
+INDEX, STARTED = "index.json", "packing.json"
+NAME, VERSION = "xfer-pack", 1
+AGAIN = "`xfer data pack` with the same source and folder writes it anew"
+_NONE = np.frombuffer(b"[]", np.uint8)
+# arrays of a shard that hold one entry a picture
+PER_PICTURE = ("order", "size", "original", "start", "length", "crc", "labels", "mask_length",
+               "box_count")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """The boxes of one split: those of picture i are first[i] .. first[i] + count[i]."""
+
+    first: NDArray[np.int64]
+    count: NDArray[np.int64]
+    boxes: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    difficult: NDArray[np.bool_] | None
+    crowd: NDArray[np.bool_] | None
+    areas: NDArray[np.float64]
+
+    def of(self, i: int) -> dict[str, Any]:
+        """The fields of a Sample that speak of boxes."""
+        if self.count[i] < 0:
+            return {}
+        part = slice(int(self.first[i]), int(self.first[i] + self.count[i]))
+        found: dict[str, Any] = {
+            "boxes": self.boxes[part], "box_labels": self.labels[part], "areas": self.areas[part],
+        }  # fmt: skip
+        if self.difficult is not None:
+            found["difficult"] = self.difficult[part]
+        if self.crowd is not None:
+            found["crowd"] = self.crowd[part]
+        return found
+
+
+class PackSource:
+    """One split of a pack, in the order of the source that was packed.
+
+    A raw picture is a read-only view of the file: whoever crops it touches only the crop's bytes.
+    A JPEG is decoded straight from the file's pages. Masks are read, too; both in threads.
+
+    Args:
+        root: the pack's folder; index: its index.json; split: which of its splits.
+    Raises: DataError, naming the shard, where a file is missing, cut off or changed.
+    """
+
+    def __init__(self, root: Path, index: dict[str, Any], split: str) -> None:
+        about = index["splits"][split]
+        self.info = DataInfo(
+            index["name"], about["kind"], tuple(about["classes"]), role_of(split) or split,
+            about["licence"],
+        )  # fmt: skip
+        self.root, self.raw = root, index["pixels"] == "raw"
+        shards = [s for s in index["shards"] if s["split"] == split and s["images"]]
+        self.files = tuple(root / f"{s['name']}.bin" for s in shards)
+        counts = [int(s["images"]) for s in shards]
+        joined, names, tables = _joined(root, shards, sum(counts))
+        called = [key for t in tables for key in json.loads(t.get("image_ids", _NONE).tobytes())]
+        # place: where the picture lies, counted through the shards
+        place = np.argsort(joined.pop("order"))
+        boxes = _boxes(tables, joined["box_count"], place)
+        joined = {key: joined.pop(key)[place] for key in list(joined)}
+        self.ids = choose(names, place)
+        self.image_ids = tuple(called[p] for p in place.tolist()) if called else ()
+        self.category_ids = tuple(about.get("category_ids", ()))
+        self._shard = np.repeat(np.arange(len(shards)), counts)[place]
+        self._start, self._length = joined["start"], joined["length"]
+        self._mask_length, self._crc = joined["mask_length"], joined["crc"]
+        self.sizes, self.original_sizes = joined["size"], joined["original"]
+        self._labels = joined["labels"]
+        self._boxes = boxes
+        self._fingerprint = _digest(index, split)
+        self._maps: dict[int, NDArray[np.uint8]] = {}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, i: int) -> Sample:
+        return self.read(i)
+
+    def read(self, i: int, short_side: int = 0) -> Sample:
+        """Sample i. Without boxes and mask its picture is shrunk to `short_side` (0: as it is)."""
+        data = self._bytes(i, int(self._length[i]))
+        if self.raw:
+            height, width = self.sizes[i].tolist()
+            image = data.reshape(height, width, 3)
+        else:
+            try:
+                image = simplejpeg.decode_jpeg(data, "RGB")
+            except ValueError as error:
+                raise self._damaged(i) from error
+        mask, boxes = self._mask(i), {} if self._boxes is None else self._boxes.of(i)
+        if mask is None and not boxes:
+            image = shrink(image, short_side)
+        placed = self.info.kind in ("detect", "segment")  # there, boxes and masks are the labels
+        label = None if placed else sample_label(self._labels[i])
+        return Sample(self.ids[i], image, label, mask=mask, **boxes)
+
+    def labels(self) -> NDArray[np.int64] | NDArray[np.int8]:
+        return self._labels
+
+    def annotation(self, i: int) -> Annotation:
+        """The boxes of picture i, without decoding it. Raises DataError where it has none."""
+        found = {} if self._boxes is None else self._boxes.of(i)
+        blank = np.broadcast_to(np.zeros(1, np.uint8), (*self.sizes[i].tolist(), 3))
+        return annotation_of(Sample(self.ids[i], blank, **found))
+
+    def stored(self) -> NDArray[np.int64]:
+        """The indices in the order in which their pictures lie in the shards."""
+        return np.lexsort((self._start, self._shard))
+
+    def verify(self, i: int) -> None:
+        """Raises DecodeError, naming the shard, where the bytes of picture i have changed."""
+        data = self._bytes(i, int(self._length[i] + self._mask_length[i]))
+        if zlib.crc32(data.data) != self._crc[i]:
+            raise self._damaged(i)
+
+    def stamp(self, i: int) -> str | None:
+        """Text that changes with the shard's file; None where it is gone."""
+        file = self.files[self._shard[i]].absolute()
+        try:
+            state = file.stat()
+        except OSError:
+            return None
+        return f"{file}\0{state.st_size}\0{state.st_mtime_ns}\0{self._start[i]}\0{self._crc[i]}"
+
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    def _bytes(self, i: int, length: int) -> NDArray[np.uint8]:
+        """A view of the file from the beginning of picture i."""
+        shard, start = int(self._shard[i]), int(self._start[i])
+        whole = self._maps.get(shard)
+        if whole is None:
+            try:
+                # a plain array: slices of numpy's memmap class cost ten times as much
+                whole = np.asarray(np.memmap(self.files[shard], np.uint8, "r"))
+            except (OSError, ValueError) as error:
+                raise DecodeError(f"{self.files[shard]}: {error}", self.ids[i]) from None
+            self._maps[shard] = whole
+        part = whole[start : start + length]
+        if len(part) != length:
+            raise self._damaged(i)
+        return part
+
+    def _mask(self, i: int) -> NDArray[np.uint8] | None:
+        length = int(self._mask_length[i])
+        if not length:
+            return None
+        pixels = int(self._length[i])
+        try:
+            data = zlib.decompress(self._bytes(i, pixels + length)[pixels:].data)
+            return np.frombuffer(data, np.uint8).reshape(self.sizes[i])
+        except (zlib.error, ValueError) as error:
+            raise self._damaged(i) from error
+
+    def _damaged(self, i: int) -> DecodeError:
+        return DecodeError(f"{self.files[self._shard[i]]} is damaged", self.ids[i])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_maps": {}}
+
+
+def _joined(
+    root: Path, shards: list[dict[str, Any]], count: int
+) -> tuple[dict[str, NDArray], Names, list[dict[str, NDArray]]]:
+    """The arrays of all shards that hold one entry a picture, as they lie; the ids; and of each
+    shard the other arrays. A million pictures take the room of these arrays once."""
+    joined: dict[str, NDArray] = {}
+    rest: list[dict[str, NDArray]] = []
+    names: list[Names] = []
+    at = 0
+    for shard in shards:
+        table = open_shard(root, shard)
+        for key in PER_PICTURE:
+            part = table.pop(key)
+            if key not in joined:
+                joined[key] = np.empty((count, *part.shape[1:]), part.dtype)
+            joined[key][at : at + shard["images"]] = part
+        names.append(Names.of(json.loads(table.pop("ids").tobytes())))
+        rest.append(table)
+        at += shard["images"]
+    return joined, Names.join(names), rest
+
+
+def _boxes(
+    tables: list[dict[str, NDArray]], stored: NDArray[np.int64], place: NDArray[np.int64]
+) -> Boxes | None:
+    """The boxes of all shards; None where no picture has any.
+
+    Args: stored: how many each picture has, as they lie; place: where each picture lies.
+    """
+    if (stored < 0).all():
+        return None
+    in_order = np.maximum(stored, 0)
+    first, count = (np.cumsum(in_order) - in_order)[place], stored[place]
+
+    def joined(key: str) -> NDArray | None:
+        if not any(key in t for t in tables):
+            return None
+        zeros = [t.get(key, np.zeros(len(t["boxes"]), bool)) for t in tables]
+        return np.concatenate(zeros)
+
+    boxes = np.concatenate([t["boxes"] for t in tables])
+    labels = np.concatenate([t["box_labels"] for t in tables])
+    areas = np.concatenate([t.get("areas", areas_of(t["boxes"])) for t in tables])
+    return Boxes(first, count, boxes, labels, joined("difficult"), joined("crowd"), areas)
+
+
+def areas_of(boxes: NDArray[np.float32]) -> NDArray[np.float64]:
+    """float64 (R,): the areas of boxes (R, 4), square pixels."""
+    sides = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64)
+    return sides[:, 0] * sides[:, 1]
+
+
+def _digest(index: dict[str, Any], split: str) -> str:
+    shards = [s for s in index["shards"] if s["split"] == split]
+    text = json.dumps([split, index["splits"][split], shards], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def open_shard(root: Path, about: dict[str, Any]) -> dict[str, NDArray]:
+    """The arrays of a shard whose files are what index.json says: the .npz by its checksum, the
+    .bin by its size (its pictures have checksums of their own). Raises DataError naming the file.
+    """
+    table, pixels = root / f"{about['name']}.npz", root / f"{about['name']}.bin"
+    try:
+        data, size = table.read_bytes(), pixels.stat().st_size
+    except OSError as error:
+        raise DataError(f"{error.filename}: {error.strerror}", AGAIN) from None
+    if size != about["bin_bytes"]:
+        what = "cut off" if size < about["bin_bytes"] else "damaged"
+        raise DataError(f"{pixels}: {what}: {size} bytes, not {about['bin_bytes']}", AGAIN)
+    if hashlib.sha256(data).hexdigest() != about["npz_sha256"]:
+        raise DataError(f"{table}: damaged: its checksum is another one", AGAIN)
+    return read_table(table)
+
+
+def read_table(path: Path) -> dict[str, NDArray]:
+    """The arrays of a shard's .npz. Raises DataError where it can't be read."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {key: arrays[key] for key in arrays.files}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: damaged ({error})", AGAIN) from None
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A JSON file that holds one object. Raises DataError where it can't be read."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: damaged ({error})", AGAIN) from None
+    if not isinstance(found, dict):
+        raise DataError(f"{file}: damaged (it holds a {type(found).__name__})", AGAIN)
+    return found
+
+
+def read_index(root: Path) -> dict[str, Any]:
+    """The index.json of a pack. Raises DataError for one that is not finished or not ours."""
+    file = root / INDEX
+    if not file.is_file():
+        if (root / STARTED).is_file():
+            raise DataError(
+                f"{root}: packing was not finished", AGAIN.replace("anew", "to its end")
+            )
+        raise DataError(f"{root}: no {INDEX}: this is no pack", "xfer data pack SPEC -o DIR")
+    index = read_json(file)
+    if index.get("format") != NAME:
+        raise DataError(f"{file}: not the index of a pack", "xfer data pack SPEC -o DIR")
+    if index.get("version") != VERSION:
+        raise DataError(f"{file}: version {index.get('version')}, this xfer reads {VERSION}", AGAIN)
+    return index

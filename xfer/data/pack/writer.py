@@ -1,0 +1,399 @@
+"""Writing a pack: any source into large files; xfer/data/pack/reader.py describes the layout.
+
+Shards of a split that is trained on hold its pictures mixed, so that each holds all classes;
+other splits lie in order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from xfer.data.images.decode import shrink
+from xfer.data.images.threads import cores
+from xfer.data.inspect.verify import bad_pictures, find_bad
+from xfer.data.pack.folder_lock import alone
+from xfer.data.pack.reader import INDEX, NAME, STARTED, VERSION, areas_of, read_json
+from xfer.data.readers.base import ReadOptions, role_of
+from xfer.data.sources.base import Source
+from xfer.data.sources.boxes import category_ids, image_ids
+from xfer.data.spec import open_spec
+from xfer.errors import DataError, XferError
+from xfer.types import Sample
+
+AT_ONCE = 64  # pictures encoded between two writes
+MIX = 0x9ACC
+FIRST = f".{STARTED}.tmp"
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How pictures are packed.
+
+    side     | the largest short side, pixels; 0: pictures keep their size
+    raw      | RGB values instead of JPEG: ten times the bytes, a third of the reading time or less
+    shard_mb | size at which a shard is full, MB
+    quality  | of JPEG, 1..100
+    """
+
+    side: int = 256
+    raw: bool = False
+    shard_mb: int = 256
+    quality: int = 90
+
+    def __post_init__(self) -> None:
+        limits = {"side": (0, 65500), "shard_mb": (1, 2**20), "quality": (1, 100)}
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise XferError(f"--{name.replace('_', '-')} {value}: must be {low} to {high}")
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What was written: pictures and shards by number, `kept` of them from an earlier start."""
+
+    path: Path
+    images: int
+    shards: int
+    kept: int
+    bytes: int
+    skipped: tuple[tuple[str, str], ...]
+
+
+def pack(
+    spec: Any,
+    out: Path,
+    options: Packing | None = None,
+    *,
+    skip_bad: bool = False,
+    kinds: Sequence[str] = (),
+    tick: Callable[[int, int], None] | None = None,
+) -> Packed:
+    """Writes the splits of a data spec, as they are found, into the folder `out`.
+
+    A pack that was stopped goes on behind its last whole shard; of one that is finished the
+    checksums are compared, and what is damaged is written again.
+
+    Args:
+        spec: as in `open_data`.
+        skip_bad: leave out what can't be decoded instead of raising.
+        kinds: what the data are wanted as, as in `open_spec`.
+        tick: called with (pictures done, pictures) now and then.
+
+    Raises: DataError for data that can't be read, for a full disk, where `out` holds anything but a
+        pack of the same pictures with the same options, and while another process writes there.
+    """
+    options = options or Packing()
+    opened = open_spec(spec, ReadOptions(skip_bad=skip_bad), kinds)
+    parts = opened.reading.parts
+    plan = {
+        "name": next(iter(parts.values())).info.name, "options": asdict(options),
+        "splits": {split: source.fingerprint() for split, source in parts.items()},
+    }  # fmt: skip
+    _earlier(out, plan)  # makes the folder
+    with alone(out):
+        shards, kept = _shards(out, plan, opened.name, parts, options, skip_bad, tick)
+        _finish(out, plan, parts, shards)
+    skipped = tuple((name, why) for s in shards for name, why in s["skipped"])
+    size = sum(s["bin_bytes"] for s in shards)
+    images = sum(map(len, parts.values())) - len(skipped)
+    return Packed(out, images, len(shards), kept, size, skipped)
+
+
+def _shards(
+    out: Path, plan: dict[str, Any], name: str, parts: dict[str, Source], options: Packing,
+    skip_bad: bool, tick: Callable[[int, int], None] | None,
+) -> tuple[list[dict[str, Any]], int]:  # fmt: skip
+    """Every shard's entry of the index, and how many were whole already; writes the others."""
+    state = _earlier(out, plan)
+    total, done, kept = sum(map(len, parts.values())), 0, 0
+    shards: list[dict[str, Any]] = []
+    for split, source in parts.items():
+        order, at = _order(source, split), 0
+        while at < len(order):
+            before = state[len(shards)] if len(shards) < len(state) else None
+            if before is not None and _intact(out, before):
+                about, kept = before, kept + 1
+            else:
+                # what an earlier start wrote behind this shard stays listed
+                _write_json(out / STARTED, {"plan": plan, "shards": shards + state[len(shards) :]})
+                shard = _Shard(out, f"shard-{len(shards):05d}", split, options)
+                places, limit = order[at:], options.shard_mb * 2**20
+                if before is not None:  # damaged: the same pictures again, however large
+                    places, limit = order[at : before["stop"]], 1 << 62
+                about = shard.write(source, places, limit, skip_bad)
+                about = {**about, "stop": at + about["images"] + len(about["skipped"])}
+            if about["skipped"] and not skip_bad:
+                raise _all_bad(name, parts, about["skipped"])
+            shards.append(about)
+            done, at = done + about["stop"] - at, about["stop"]
+            if tick is not None:
+                tick(done, total)
+    return shards, kept
+
+
+def _order(source: Source, split: str) -> NDArray[np.int64]:
+    """The order in which the pictures of a split are written: mixed unless it is for scoring."""
+    if role_of(split) in ("val", "test"):
+        return np.arange(len(source))
+    return np.random.default_rng(MIX).permutation(len(source))
+
+
+def _earlier(out: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """The shards that an earlier start listed. Raises DataError where `out` holds other things."""
+    for name in (STARTED, INDEX):
+        if not (out / name).is_file():
+            continue
+        found = read_json(out / name)
+        if name == INDEX and found.get("format") != NAME:
+            break
+        if found.get("plan") != plan:
+            raise DataError(
+                f"{out}: holds a pack of other pictures, or with other options",
+                "another -o, or remove it",
+            )
+        return found["shards"]
+    # a start that was killed in its first write has left a temporary file, and no more
+    if out.exists() and (not out.is_dir() or {p.name for p in out.iterdir()} - {FIRST}):
+        raise DataError(f"{out}: is there already and no pack", "another -o, or remove it")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{out}: {error.strerror}") from None
+    return []
+
+
+def _intact(out: Path, about: dict[str, Any]) -> bool:
+    """Whether both files of a shard are there and have their checksums."""
+    if not about["images"]:
+        return True
+    for suffix in ("bin", "npz"):
+        try:
+            with (out / f"{about['name']}.{suffix}").open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            return False
+        if found != about[f"{suffix}_sha256"]:
+            return False
+    return True
+
+
+def _all_bad(name: str, parts: dict[str, Source], met: list[tuple[str, str]]) -> DataError:
+    """The error that names what can't be decoded: what was met, and in the rest of the set."""
+    found = [(s.ids[i], why) for s in parts.values() for i, why in find_bad(s)]
+    bad = list({**dict(met), **dict(found)}.items())
+    error = bad_pictures(name, sum(map(len, parts.values())), bad)
+    return DataError(error.message, "--skip-bad leaves them out")
+
+
+def _finish(
+    out: Path, plan: dict[str, Any], parts: dict[str, Source], shards: list[dict[str, Any]]
+) -> None:
+    """Writes index.json, which makes the folder a pack, and removes the note of the beginning."""
+    options = plan["options"]
+    splits = {
+        split: {
+            "kind": source.info.kind, "classes": source.info.classes,
+            "licence": source.info.licence,
+            "images": sum(s["images"] for s in shards if s["split"] == split),
+            **_called(source),
+        }
+        for split, source in parts.items()
+    }  # fmt: skip
+    empty = [split for split, about in splits.items() if not about["images"]]
+    if empty:
+        raise DataError(f"{out}: no picture of {', '.join(empty)} can be decoded")
+    index = {
+        "format": NAME, "version": VERSION, "name": plan["name"],
+        "pixels": "raw" if options["raw"] else "jpeg", "side": options["side"],
+        "quality": options["quality"],
+        "splits": splits, "shards": shards, "plan": plan,
+    }  # fmt: skip
+    _write_json(out / INDEX, index)
+    (out / STARTED).unlink(missing_ok=True)
+
+
+def _called(source: Source) -> dict[str, Any]:
+    """What a COCO file calls the classes, in their order; {} where it does not name them all."""
+    ids, classes = category_ids(source) or {}, source.info.classes
+    return {"category_ids": [ids[c] for c in classes]} if set(classes) <= set(ids) else {}
+
+
+class _Shard:
+    """One shard on its way: the .bin is written as pictures come, the .npz at the end."""
+
+    def __init__(self, out: Path, name: str, split: str, options: Packing) -> None:
+        self.out, self.name, self.split, self.options = out, name, split, options
+        self.rows: list[dict[str, Any]] = []
+        self.skipped: list[tuple[str, str]] = []
+
+    def write(
+        self, source: Source, places: NDArray[np.int64], limit: int, skip_bad: bool
+    ) -> dict[str, Any]:
+        """Packs pictures until the shard holds `limit` bytes or all are done; its index entry."""
+        pixels, size, digest = self.out / f"{self.name}.bin", 0, hashlib.sha256()
+        temporary = pixels.with_name(f".{pixels.name}.tmp")
+        try:
+            with temporary.open("wb") as file, ThreadPoolExecutor(cores()) as pool:
+                for start in range(0, len(places), AT_ONCE):
+                    some = places[start : start + AT_ONCE].tolist()
+                    for i, made in zip(
+                        some, pool.map(lambda i: self._row(source, i), some), strict=True
+                    ):
+                        if size >= limit:
+                            break
+                        if isinstance(made, DataError):
+                            reason = str(getattr(made, "reason", made.message))
+                            self.skipped.append((str(source.ids[i]), reason))
+                            continue
+                        row, data = made
+                        self.rows.append({**row, "order": i, "start": size})
+                        file.write(data)
+                        digest.update(data)
+                        size += len(data)
+                    if size >= limit or (self.skipped and not skip_bad):
+                        break
+                _synced(file)
+            about: dict[str, Any] = {
+                "name": self.name, "split": self.split, "images": len(self.rows),
+                "skipped": self.skipped, "bin_bytes": size, "bin_sha256": digest.hexdigest(),
+            }  # fmt: skip
+            if not self.rows:
+                return {**about, "npz_sha256": ""}  # no files, but what was left out is listed
+            temporary.replace(pixels)
+            return {**about, "npz_sha256": self._write_table(source)}
+        except OSError as error:
+            raise _no_room(pixels, error) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _row(self, source: Source, i: int) -> tuple[dict[str, Any], bytes] | DataError:
+        """What is known about picture i, and its bytes; the error where it can't be decoded."""
+        try:
+            sample = source[i]  # in full: its size is kept, and averaging sees every pixel
+        except DataError as error:
+            return error
+        original = sample.image.shape[:2]
+        sample = scaled(sample, self.options.side)
+        image = np.ascontiguousarray(sample.image)
+        if self.options.raw:
+            data = image.tobytes()
+        else:
+            data = simplejpeg.encode_jpeg(image, self.options.quality, "RGB", "420")
+        mask = b"" if sample.mask is None else zlib.compress(sample.mask.tobytes())
+        row = {
+            "id": sample.id, "size": image.shape[:2], "original": original, "length": len(data),
+            "mask_length": len(mask), "crc": zlib.crc32(mask, zlib.crc32(data)), "sample": replace(
+                sample, image=image[:0], mask=None),
+        }  # fmt: skip
+        return row, data + mask
+
+    def _write_table(self, source: Source) -> str:
+        """Writes the .npz; its checksum."""
+        rows, samples = self.rows, [row["sample"] for row in self.rows]
+        kinds = {"crc": np.uint32}
+        keys = ("order", "size", "original", "start", "length", "mask_length", "crc")
+        arrays: dict[str, NDArray] = {
+            key: np.array([row[key] for row in rows], kinds.get(key, np.int64)) for key in keys
+        }
+        names = json.dumps([row["id"] for row in rows], ensure_ascii=False).encode()
+        arrays["ids"] = np.frombuffer(names, np.uint8)
+        called = image_ids(source)
+        if called is not None:
+            own = json.dumps([called[row["order"]] for row in rows], ensure_ascii=False)
+            arrays["image_ids"] = np.frombuffer(own.encode(), np.uint8)
+        arrays["labels"] = source.labels()[arrays["order"]]
+        arrays["box_count"] = np.array(
+            [-1 if s.boxes is None else len(s.boxes) for s in samples], np.int64
+        )
+        arrays["boxes"] = _joined([s.boxes for s in samples], np.zeros((0, 4), np.float32))
+        arrays["box_labels"] = _joined([s.box_labels for s in samples], np.zeros(0, np.int64))
+        for key in ("difficult", "crowd"):
+            marks = [getattr(s, key) for s in samples]
+            if any(m is not None for m in marks):
+                full = [
+                    np.zeros(0 if s.boxes is None else len(s.boxes), bool) if m is None else m
+                    for s, m in zip(samples, marks, strict=True)
+                ]
+                arrays[key] = _joined(full, np.zeros(0, bool))
+        if any(s.areas is not None for s in samples):
+            own = [
+                areas_of(s.boxes) if s.areas is None else s.areas
+                for s in samples if s.boxes is not None
+            ]  # fmt: skip
+            arrays["areas"] = _joined([*own], np.zeros(0, np.float64))
+        path = self.out / f"{self.name}.npz"
+        temporary = path.with_name(f".{path.name}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
+                _synced(file)
+            with temporary.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return digest
+
+
+def scaled(sample: Sample, side: int) -> Sample:
+    """The sample with its short side at most `side` pixels (0: as it is), boxes and mask with it.
+
+    A mask's pixel is the one under its centre, so that no class appears between two others.
+    """
+    image = shrink(sample.image, side)
+    if image is sample.image:
+        return sample
+    height, width = image.shape[:2]
+    boxes, mask, areas = sample.boxes, sample.mask, sample.areas
+    if boxes is not None:
+        x, y = width / sample.image.shape[1], height / sample.image.shape[0]
+        boxes = (boxes * np.array([x, y, x, y])).astype(np.float32)
+        areas = None if areas is None else areas * (x * y)
+    if mask is not None:
+        mask = np.asarray(
+            cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8
+        )
+    return replace(sample, image=image, boxes=boxes, mask=mask, areas=areas)
+
+
+def _joined(arrays: list[NDArray | None], empty: NDArray) -> NDArray:
+    return np.concatenate([*(a for a in arrays if a is not None), empty])
+
+
+def _synced(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes a JSON file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(content, file, ensure_ascii=False, indent=1)
+            _synced(file)
+        temporary.replace(path)
+    except OSError as error:
+        raise _no_room(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _no_room(path: Path, error: OSError) -> DataError:
+    return DataError(
+        f"{path}: {error.strerror or error}", "the same command goes on behind the last whole shard"
+    )

@@ -1,0 +1,1 @@
+"""Sources: pictures with what is known about them, one by one."""

@@ -1,0 +1,308 @@
+"""The contract of a data source, views of one, and the bundle of splits that a run works on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.data.images.decode import shrink
+from xfer.data.images.jpeg_rows import Rows
+from xfer.data.sources.id_array import choose
+from xfer.errors import DataError
+from xfer.types import Annotation, DataInfo, Kind, Sample
+
+UNLABELLED = -1
+UNJUDGED = -1
+IGNORE = 255
+LISTED = 200_000
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Pictures with labels, by index. Anything of this shape can be given as `data`.
+
+    info          | DataInfo: name, kind, classes, split
+    ids           | N names, unique and stable: what predictions and split.json speak of
+    len(source)   | N
+    source[i]     | Sample: decodes picture i; DataError where it can't be
+    labels()      | int64 (N,), -1 unlabelled; multi-label: int8 (N, C), 1 yes, 0 no, -1 not judged;
+                  | boxes and masks: int8 (N, C), 1 where the class occurs in the picture, -1 where
+                  | only reading the mask would tell; reads no picture
+    fingerprint() | hex text that changes with the ids, the labels or the files; cheap
+
+    A source can be pickled, and read from several threads at once. `xfer.testing.check_source`
+    checks all this. Six methods are optional: `read(i, short_side)`, source[i] decoded no larger
+    than that short side; `read_rows(i, short_side, rows)`, the same where only the first
+    rows(height, width) of its rows are looked at; `verify(i)`, called before training instead of
+    source[i] to raise DataError for a picture that can't be decoded; `stamp(i)`, text that changes
+    with its file; `stored()`, the indices in the order in which their pictures lie on disk; and
+    `annotation(i)`, an Annotation read without decoding the picture (sources with boxes).
+    """
+
+    @property
+    def info(self) -> DataInfo: ...
+    @property
+    def ids(self) -> Sequence[str]: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, i: int, /) -> Sample: ...
+    def labels(self) -> NDArray[np.int64] | NDArray[np.int8]: ...
+    def fingerprint(self) -> str: ...
+
+
+class Subset:
+    """Some samples of a source, in a given order, perhaps under other class indices.
+
+    Args:
+        source: the source that is looked into.
+        indices: which of its samples, in which order.
+        split: the name of the split that they make; default: the source's.
+        classes: other class names, in other order; `table` then tells where the old ones went.
+        table: int64 (old classes,), the new index of each old class.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        indices: Sequence[int] | NDArray[np.int64],
+        *,
+        split: str = "",
+        classes: tuple[str, ...] | None = None,
+        table: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.source = source
+        self.indices = np.asarray(indices, dtype=np.int64).reshape(-1)
+        self.table = table
+        own = source.info
+        self.info = replace(own, split=split or own.split, classes=classes or own.classes)
+        self.ids = choose(source.ids, self.indices)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, i: int) -> Sample:
+        return self.read(i)
+
+    def read(self, i: int, short_side: int = 0) -> Sample:
+        """Sample i, its picture no larger than `short_side` asks for."""
+        return self.read_rows(i, short_side, None)
+
+    def read_rows(self, i: int, short_side: int, rows: Rows | None) -> Sample:
+        """As `read`; rows that are not looked at may be black."""
+        sample = read(self.source, int(self.indices[i]), short_side, rows)
+        return sample if self.table is None else self._relabelled(sample)
+
+    def labels(self) -> NDArray[np.int64] | NDArray[np.int8]:
+        return self._moved(self.source.labels()[self.indices])
+
+    def verify(self, i: int) -> None:
+        """Raises DataError where picture i can't be decoded."""
+        verify(self.source, int(self.indices[i]))
+
+    def stamp(self, i: int) -> str | None:
+        """As `stamp`, of picture i."""
+        return stamp(self.source, int(self.indices[i]))
+
+    def annotation(self, i: int) -> Annotation:
+        """The boxes of picture i, without decoding it where the source can."""
+        found = annotation(self.source, int(self.indices[i]))
+        return found if self.table is None else replace(found, labels=self.table[found.labels])
+
+    def fingerprint(self) -> str:
+        parts = [self.source.fingerprint(), self.info.split, *self.info.classes]
+        digest = hashlib.sha256("\0".join(parts).encode())
+        digest.update(self.indices.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+    def _moved(self, labels: NDArray) -> NDArray:
+        """Labels (N,) or (N, C) under the new class indices."""
+        if self.table is None:
+            return labels
+        if labels.ndim == 1:
+            return np.where(labels < 0, labels, self.table[labels])
+        # a class that the old source does not know: not judged, but no box is a class's absence
+        unknown = 0 if self.info.kind == "detect" else UNJUDGED
+        moved = np.full((len(labels), len(self.info.classes)), unknown, labels.dtype)
+        moved[:, self.table] = labels
+        return moved
+
+    def _relabelled(self, sample: Sample) -> Sample:
+        assert self.table is not None
+        label, box_labels, mask = sample.label, sample.box_labels, sample.mask
+        if isinstance(label, np.ndarray):
+            label = self._moved(label[None])[0]
+        elif label is not None and label >= 0:
+            label = int(self.table[label])
+        if box_labels is not None:
+            box_labels = self.table[box_labels]
+        if mask is not None:
+            lut = np.full(256, IGNORE, np.uint8)
+            lut[: len(self.table)] = self.table
+            mask = lut[mask]
+        return replace(sample, label=label, box_labels=box_labels, mask=mask)
+
+
+def subset(source: Source, indices: Sequence[int] | NDArray[np.int64], split: str = "") -> Subset:
+    """Some samples of a source. A subset of a subset looks into the first source directly."""
+    if isinstance(source, Subset):
+        return Subset(
+            source.source, source.indices[np.asarray(indices, np.int64)],
+            split=split or source.info.split, classes=source.info.classes, table=source.table,
+        )  # fmt: skip
+    return Subset(source, indices, split=split)
+
+
+def read(source: Source, i: int, short_side: int = 0, rows: Rows | None = None) -> Sample:
+    """Sample i of a source, its picture shrunk to `short_side` where it is larger (0: as it is).
+
+    Args: rows: (height, width) -> how many rows from the top will be looked at; a source that can
+        leaves those below black, and spares the time.
+    """
+    if rows is not None and hasattr(source, "read_rows"):
+        return source.read_rows(i, short_side, rows)  # pyright: ignore[reportAttributeAccessIssue]
+    reader = getattr(source, "read", None)
+    if reader is not None:
+        return reader(i, short_side)
+    sample = source[i]
+    if sample.boxes is not None or sample.mask is not None:
+        return sample  # these are in the picture's own pixels
+    return replace(sample, image=shrink(sample.image, short_side))
+
+
+def verify(source: Source, i: int) -> None:
+    """Raises DataError, saying what is wrong, where picture i of a source can't be decoded."""
+    check = getattr(source, "verify", None)
+    if check is not None:
+        check(i)
+    else:
+        source[i]
+
+
+def stored_order(source: Source) -> NDArray[np.int64]:
+    """Indices of a source in the order in which its pictures lie on disk, where it tells."""
+    if isinstance(source, Subset):
+        places = np.empty(len(source.source), np.int64)
+        places[stored_order(source.source)] = np.arange(len(places))
+        return np.argsort(places[source.indices], kind="stable")
+    stored = getattr(source, "stored", None)
+    return np.arange(len(source)) if stored is None else stored()
+
+
+def annotation(source: Source, i: int) -> Annotation:
+    """The boxes of sample i, without decoding its picture where the source can.
+
+    Raises: DataError for a sample without boxes.
+    """
+    reader = getattr(source, "annotation", None)
+    return annotation_of(source[i]) if reader is None else reader(i)
+
+
+def annotation_of(sample: Sample) -> Annotation:
+    """The boxes that a sample carries. Raises DataError where it has none (None, not empty)."""
+    if sample.boxes is None or sample.box_labels is None:
+        raise DataError(f"{sample.id}: no boxes are known for this picture")
+    boxes = sample.boxes.astype(np.float64)
+    none = np.zeros(len(boxes), bool)
+    own = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    height, width = sample.image.shape[:2]
+    return Annotation(
+        boxes,
+        sample.box_labels,
+        none if sample.difficult is None else sample.difficult,
+        none if sample.crowd is None else sample.crowd,
+        own if sample.areas is None else sample.areas,
+        (height, width),
+    )
+
+
+def stamp(source: Source, i: int) -> str | None:
+    """Text that changes when the file of picture i does; None where the source has no files."""
+    mark = getattr(source, "stamp", None)
+    return None if mark is None else mark(i)
+
+
+class ArraySource:
+    """Pictures that are in memory.
+
+    images | uint8 (N, H, W, 3), RGB, or N arrays (H, W, 3) of any sizes
+    labels | int64 (N,) or int8 (N, C), as in `Source`
+    ids    | N names
+    """
+
+    def __init__(
+        self,
+        info: DataInfo,
+        images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
+        labels: NDArray[np.int64] | NDArray[np.int8],
+        ids: Sequence[str],
+    ) -> None:
+        self.info = info
+        self.images = images
+        self.ids = tuple(ids)
+        self._labels = labels
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, i: int) -> Sample:
+        return Sample(self.ids[i], self.images[i], sample_label(self._labels[i]))
+
+    def labels(self) -> NDArray[np.int64] | NDArray[np.int8]:
+        return self._labels
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256("\0".join([*self.ids, *self.info.classes]).encode())
+        digest.update(np.ascontiguousarray(self._labels).tobytes())
+        for image in self.images:
+            digest.update(np.ascontiguousarray(image).tobytes())
+        return digest.hexdigest()
+
+
+def sample_label(label: NDArray | np.integer) -> int | NDArray[np.int8] | None:
+    """A row of `labels()` as a Sample carries it: an int, a row of int8, None when unlabelled."""
+    if isinstance(label, np.ndarray):
+        return label
+    return None if label < 0 else int(label)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The splits that a run works on, and how they came about.
+
+    name    | what the user called the data
+    format  | how it was read: folder, csv, digits, ...
+    kind    | classify, multilabel, detect, segment, images
+    classes | class names; a label is an index into them, the same in every split
+    splits  | role -> Source; roles are train, val and test, and only those that exist
+    notes   | lines for people: how it was read, what was skipped, which split was cut
+    skipped | (file, reason) of each picture that was left out
+    """
+
+    name: str
+    format: str
+    kind: Kind
+    classes: tuple[str, ...]
+    splits: dict[str, Source]
+    notes: tuple[str, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    def fingerprint(self) -> str:
+        """Hex text that changes with the pictures, the labels or how they are split."""
+        parts = [self.kind, *self.classes]
+        for role, source in sorted(self.splits.items()):
+            parts += [role, source.fingerprint()]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    def split_json(self) -> dict[str, Any]:
+        """The ids of each split: what a run keeps as split.json. Of a split of more than LISTED
+        pictures {"images": n, "fingerprint": hex}: a million ids would be 50 MB a run, and the
+        recipe's seed cuts them again."""
+        return {
+            role: list(source.ids) if len(source) <= LISTED
+            else {"images": len(source), "fingerprint": source.fingerprint()}
+            for role, source in self.splits.items()
+        }  # fmt: skip

@@ -1,0 +1,191 @@
+"""A source of picture files with boxes: what COCO, VOC and YOLO data are read into."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.data.images.decode import DecodeError, decode
+from xfer.data.images.exif import laid
+from xfer.data.images.size import TURNED, header_of
+from xfer.data.images.walk import readable
+from xfer.data.sources.base import Source, Subset
+from xfer.data.sources.files import PROBE_SIDE, FileSource
+from xfer.types import Annotation, DataInfo, Sample
+
+
+@dataclass(frozen=True)
+class BoxTable:
+    """The boxes of N pictures, end to end: those of picture i are first[i] .. first[i + 1].
+
+    first     | int64 (N + 1,)  | place of each picture's first box
+    boxes     | float64 (R, 4)  | xyxy, 0-based pixels, right and bottom exclusive
+    labels    | int64 (R,)      | class index
+    difficult | bool (R,)       | VOC
+    crowd     | bool (R,)       | COCO
+    areas     | float64 (R,)    | COCO's, else the box's, square pixels
+    sizes     | int64 (N, 2)    | height and width of each picture; (0, 0): not known
+    """
+
+    first: NDArray[np.int64]
+    boxes: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    difficult: NDArray[np.bool_]
+    crowd: NDArray[np.bool_]
+    areas: NDArray[np.float64]
+    sizes: NDArray[np.int64]
+
+    def presence(self, classes: int) -> NDArray[np.int8]:
+        """int8 (N, C): 1 where a class has a box in the picture, else 0."""
+        found = np.zeros((len(self.sizes), classes), np.int8)
+        picture = np.repeat(np.arange(len(self.sizes)), np.diff(self.first))
+        found[picture, self.labels] = 1
+        return found
+
+
+def box_table(
+    picture: NDArray[np.int64],
+    boxes: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    difficult: NDArray[np.bool_] | None = None,
+    crowd: NDArray[np.bool_] | None = None,
+    areas: NDArray[np.float64] | None = None,
+) -> BoxTable:
+    """A table of boxes that come in any order; within a picture they stay in theirs.
+
+    Args:
+        picture: int64 (R,), the index of each box's picture; the rest as in BoxTable.
+    """
+    order = np.argsort(picture, kind="stable")
+    first = np.concatenate([[0], np.cumsum(np.bincount(picture, minlength=len(sizes)))])
+    none = np.zeros(len(picture), bool)
+    own = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return BoxTable(
+        first.astype(np.int64),
+        boxes[order],
+        labels[order],
+        (none if difficult is None else difficult)[order],
+        (none if crowd is None else crowd)[order],
+        (own if areas is None else areas)[order],
+        sizes,
+    )
+
+
+class BoxSource(FileSource):
+    """Picture files with boxes.
+
+    The picture is in the frame that its annotations are in. That is upright as everywhere, but
+    where the annotations give the size of the picture before its EXIF turn, the turn is undone: so
+    `annotation(i)` needs no look at the file, and results speak of the frame that the annotation
+    file has. A size that fits neither way is an error that names the picture.
+
+    Args:
+        info, root, files, ids: as in FileSource; kind is detect.
+        table: the boxes.
+        image_ids: what a COCO file calls the pictures; category_ids: and the classes.
+    """
+
+    def __init__(
+        self,
+        info: DataInfo,
+        root: Path,
+        files: Sequence[str],
+        table: BoxTable,
+        ids: Sequence[str] | None = None,
+        image_ids: Sequence[int | str] = (),
+        category_ids: Sequence[int | str] = (),
+    ) -> None:
+        super().__init__(info, root, files, table.presence(len(info.classes)), ids)
+        self.table = table
+        self.image_ids, self.category_ids = tuple(image_ids), tuple(category_ids)
+
+    def annotation(self, i: int) -> Annotation:
+        """The boxes of picture i; its file is not opened."""
+        table = self.table
+        part = slice(int(table.first[i]), int(table.first[i + 1]))
+        height, width = table.sizes[i].tolist()
+        return Annotation(
+            table.boxes[part], table.labels[part], table.difficult[part], table.crowd[part],
+            table.areas[part], (height, width),
+        )  # fmt: skip
+
+    def read(self, i: int, short_side: int = 0) -> Sample:
+        """Sample i; the picture in full whatever `short_side` asks, since boxes are in its pixels.
+
+        Raises: DecodeError for a picture that can't be decoded or has another size than the
+            annotations say.
+        """
+        path = self.path(i)
+        image = decode(path)
+        height, width = self.table.sizes[i].tolist()
+        if (height, width) not in ((0, 0), image.shape[:2]):
+            orientation = self._checked_turn(i, path.read_bytes())
+            image = laid(image, orientation)
+        found = self.annotation(i)
+        return Sample(
+            self.ids[i], image, None, boxes=found.boxes.astype(np.float32),
+            box_labels=found.labels, difficult=found.difficult, crowd=found.crowd,
+            areas=found.areas,
+        )  # fmt: skip
+
+    def verify(self, i: int) -> None:
+        """Raises DecodeError where picture i can't be decoded, or has another size than said."""
+        path = self.path(i)
+        decode(path, PROBE_SIDE)
+        if self.table.sizes[i].any():
+            self._checked_turn(i, path.read_bytes())
+
+    def _checked_turn(self, i: int, data: bytes) -> int:
+        """The EXIF orientation to undo, 1: none."""
+        header = header_of(data)
+        height, width = self.table.sizes[i].tolist()
+        if header is None:
+            return 1
+        stored, orientation = header[:2], header[2]
+        turned = orientation in TURNED
+        if (height, width) == (stored[::-1] if turned else stored):
+            return 1
+        if turned and (height, width) == stored:
+            return orientation
+        raise DecodeError(
+            f"the annotations say {width} x {height}, the picture is {stored[1]} x {stored[0]}",
+            readable(str(self.path(i))),
+        )
+
+    def fingerprint(self) -> str:
+        """As FileSource's, and over the boxes."""
+        if not self._fingerprint:
+            digest = hashlib.sha256(super().fingerprint().encode())
+            for field in fields(self.table):
+                array = getattr(self.table, field.name)
+                digest.update(np.ascontiguousarray(array).tobytes())
+            self._fingerprint = digest.hexdigest()
+        return self._fingerprint
+
+
+def image_ids(source: Source) -> list[int | str] | None:
+    """What the COCO file calls the pictures of a source; None where it comes from no such file."""
+    if isinstance(source, Subset):
+        inner = image_ids(source.source)
+        return None if inner is None else [inner[i] for i in source.indices.tolist()]
+    return list(getattr(source, "image_ids", ())) or None
+
+
+def category_ids(source: Source) -> dict[str, int | str] | None:
+    """Class name -> what the COCO file calls it, of the classes that it has; None where the source
+    comes from no such file."""
+    if isinstance(source, Subset):
+        inner, table = category_ids(source.source), source.table
+        if inner is None or table is None:
+            return inner
+        own, classes = source.source.info.classes, source.info.classes
+        return {classes[new]: inner[name] for name, new in zip(own, table.tolist(), strict=True)
+                if new >= 0 and name in inner}  # fmt: skip
+    ids = getattr(source, "category_ids", ())
+    return dict(zip(source.info.classes, ids, strict=True)) if ids else None

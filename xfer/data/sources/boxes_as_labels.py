@@ -1,0 +1,46 @@
+"""Pictures with boxes as pictures with labels: the classes of which there is a box."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.data.images.decode import shrink
+from xfer.data.sources.base import Bundle, Source, read
+from xfer.types import Sample
+
+
+class Presence:
+    """A source of boxes as one of several labels a picture: its `labels()`, int8 (N, C).
+
+    Args: source: of kind detect.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.ids = source, source.ids
+        self.info = replace(source.info, kind="multilabel")
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, i: int) -> Sample:
+        return self.read(i)
+
+    def read(self, i: int, short_side: int = 0) -> Sample:
+        """Sample i with its labels in place of boxes: so it may be shrunk to `short_side`."""
+        sample = read(self.source, i, short_side)
+        return Sample(sample.id, shrink(sample.image, short_side), self.labels()[i])
+
+    def labels(self) -> NDArray[np.int64] | NDArray[np.int8]:
+        return self.source.labels()
+
+    def fingerprint(self) -> str:
+        return self.source.fingerprint()
+
+
+def presence(bundle: Bundle) -> Bundle:
+    """The splits of a set of boxes, each as `Presence`."""
+    splits: dict[str, Source] = {role: Presence(s) for role, s in bundle.splits.items()}
+    return replace(bundle, kind="multilabel", splits=splits)

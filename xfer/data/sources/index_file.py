@@ -1,0 +1,230 @@
+"""An index of very many pictures: made once, kept in files that are mapped into memory.
+
+What takes minutes (the headers of a tar of 148 GB, a thousand folders) is read once and kept under
+$XFER_CACHE/index/KEY/. Opening it again reads a few kilobytes: the arrays are mapped, so processes
+and threads share the same memory, and only what is looked at is ever read.
+
+    ids.npy     | uint8 (bytes,) | the N ids in UTF-8, end to end
+    ends.npy    | int64 (N,)     | where each of them ends
+    labels.npy  | int64 (N,)     | class indices, -1 unlabelled
+    file.npy    | int32 (N,)     | which of the files picture i lies in
+    start.npy   | int64 (N,)     | its first byte there, -1: the file is the picture
+    length.npy  | int64 (N,)     | its bytes
+    about.json  | written last: {"version", "classes", "files", "notes", "digest", "count"}
+
+KEY is made of the paths, sizes and times of change of what was read: when that changes, another
+index is made. Two processes that want the same one make it once: the second waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.data.sources.id_array import Names
+from xfer.errors import DataError
+
+VERSION = 1
+ARRAYS = ("ids", "ends", "labels", "file", "start", "length")
+
+
+@dataclass
+class Entries:
+    """What is found while an index is made, one entry a picture in each list.
+
+    classes | class names; a label is an index into them
+    files   | paths of the files, relative to the data's folder, or absolute
+    notes   | lines for people
+    marks   | text that changes with the pictures, beside their names, labels and places
+    """
+
+    classes: Sequence[str] = ()
+    files: list[str] = field(default_factory=list[str])
+    ids: list[str] = field(default_factory=list[str])
+    labels: list[int] = field(default_factory=list[int])
+    file: list[int] = field(default_factory=list[int])
+    start: list[int] = field(default_factory=list[int])
+    length: list[int] = field(default_factory=list[int])
+    notes: list[str] = field(default_factory=list[str])
+    marks: str = ""
+
+    def add(self, id: str, label: int, file: int, start: int, length: int) -> None:
+        self.ids.append(id)
+        self.labels.append(label)
+        self.file.append(file)
+        self.start.append(start)
+        self.length.append(length)
+
+
+class Index:
+    """Entries as arrays; picklable: one that is kept is pickled as its folder's path."""
+
+    def __init__(
+        self, arrays: dict[str, NDArray], about: dict[str, Any], path: Path | None
+    ) -> None:
+        self.path, self.about = path, about
+        self.ids = Names(arrays["ids"], arrays["ends"])
+        self.labels: NDArray[np.int64] = arrays["labels"]
+        self.file, self.start, self.length = arrays["file"], arrays["start"], arrays["length"]
+        self.classes: tuple[str, ...] = tuple(about["classes"])
+        self.files: tuple[str, ...] = tuple(about["files"])
+        self.notes: list[str] = list(about["notes"])
+        self.digest: str = about["digest"]
+        self._arrays = arrays
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "about": self.about,
+                "arrays": self._arrays if self.path is None else None}  # fmt: skip
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        path, arrays = state["path"], state["arrays"]
+        Index.__init__(self, _mapped(path, state["about"]) if arrays is None else arrays,
+                       state["about"], path)  # fmt: skip
+
+
+def index_folder() -> Path:
+    """Where indices are kept: $XFER_CACHE/index, or ~/.cache/xfer/index."""
+    own = os.environ.get("XFER_CACHE")
+    return (Path(own) if own else Path.home() / ".cache" / "xfer") / "index"
+
+
+def state_of(path: Path) -> str:
+    """Text that changes with a file or folder: its path, size and time of change."""
+    state = path.stat()
+    return f"{path.absolute()}\0{state.st_size}\0{state.st_mtime_ns}"
+
+
+def kept_index(states: Sequence[str], make: Callable[[], Entries]) -> Index:
+    """The index of what has these states: the one that is kept, else made now and kept.
+
+    An index that is damaged is made again; where it can't be kept, it is made each time.
+    """
+    key = hashlib.sha256("\n".join([str(VERSION), *states]).encode("utf-8", "surrogateescape"))
+    place = index_folder() / key.hexdigest()[:32]
+    found = _read(place)
+    if found is not None:
+        return found
+    with _alone(place) as locked:
+        found = _read(place)
+        if found is not None:
+            return found
+        if locked:  # nobody else writes here: these are of processes that were killed
+            for left in place.parent.glob(f".{place.name}-*"):
+                shutil.rmtree(left, ignore_errors=True)
+        arrays, about = _packed(make())
+        try:
+            _write(place, arrays, about)
+        except OSError as error:
+            why = f"the index can't be kept in {place.parent} ({error.strerror or error})"
+            about["notes"] = [*about["notes"], f"{why}: it is made anew each time"]
+            return Index(arrays, about, None)
+    return _read(place) or Index(arrays, about, None)
+
+
+def _packed(entries: Entries) -> tuple[dict[str, NDArray], dict[str, Any]]:
+    """The entries as arrays, by their ids: whatever the order in which they were found."""
+    names = np.array([i.encode("utf-8") for i in entries.ids] or [b""])
+    order = np.argsort(names, kind="stable")[: len(entries.ids)]
+    twice = np.flatnonzero(names[order[1:]] == names[order[:-1]])
+    if len(twice):
+        raise DataError(f"{entries.ids[int(order[twice[0]])]} is there twice")
+    del names
+    ids = Names.of([entries.ids[i] for i in order.tolist()])
+    arrays: dict[str, NDArray] = {"ids": ids.text, "ends": ids.ends}
+    for name, kind in (("labels", "<i8"), ("file", "<i4"), ("start", "<i8"), ("length", "<i8")):
+        arrays[name] = np.array(getattr(entries, name), kind)[order]
+    digest = hashlib.sha256("\0".join([*entries.classes, "", entries.marks]).encode())
+    for name in ("ids", "ends", "labels", "length"):
+        digest.update(arrays[name].tobytes())
+    about = {
+        "version": VERSION, "classes": list(entries.classes), "files": entries.files,
+        "notes": entries.notes, "digest": digest.hexdigest(), "count": len(order),
+    }  # fmt: skip
+    return arrays, about
+
+
+def _write(place: Path, arrays: dict[str, NDArray], about: dict[str, Any]) -> None:
+    """Writes an index whole or not at all: into a folder beside, which then gets its name."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
+    try:
+        for name, array in arrays.items():
+            with (temporary / f"{name}.npy").open("wb") as file:
+                np.save(file, array)
+                _synced(file)
+        with (temporary / "about.json").open("w", encoding="utf-8") as file:
+            json.dump(about, file)
+            _synced(file)
+        shutil.rmtree(place, ignore_errors=True)  # what is damaged
+        temporary.rename(place)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _synced(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _read(place: Path) -> Index | None:
+    """The index in a folder; None where there is none, or a damaged one."""
+    try:
+        about = json.loads((place / "about.json").read_text(encoding="utf-8"))
+        return Index(_mapped(place, about), about, place)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _mapped(place: Path, about: dict[str, Any]) -> dict[str, NDArray]:
+    """The arrays of an index, mapped. Raises ValueError where they are not what they should be."""
+    arrays: dict[str, NDArray] = {}
+    for name in ARRAYS:
+        try:  # an array without entries can't be mapped
+            found = np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        except ValueError:
+            found = np.load(place / f"{name}.npy", allow_pickle=False)
+        arrays[name] = np.asarray(found)
+        if name != "ids" and len(found) != about["count"]:
+            raise ValueError(f"{name} has {len(found)} entries")
+    if len(arrays["ends"]) and arrays["ends"][-1] != len(arrays["ids"]):
+        raise ValueError("ids are cut off")
+    return arrays
+
+
+@contextlib.contextmanager
+def _alone(place: Path) -> Iterator[bool]:
+    """While one process makes an index, others that want the same one wait. Where files can't be
+    locked, which is told, each makes its own: the last one written is as good.
+
+    The lock's file, which is empty, stays: were it removed, one that waits for it and one that
+    makes it anew would both believe that they are alone.
+    """
+    try:
+        import fcntl
+
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lock = (place.parent / f".{place.name}.lock").open("w")
+    except (ImportError, OSError):
+        yield False
+        return
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            locked = True
+        except OSError:
+            locked = False
+        yield locked

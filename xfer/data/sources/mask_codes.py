@@ -1,0 +1,127 @@
+"""From what a mask file holds to class indices: one table of numbers or of colours a set."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.data.images.decode import DecodeError
+from xfer.data.images.mask_file import RawMask
+from xfer.data.sources.base import IGNORE
+
+NAMED = 6
+UNKNOWN = -1
+
+
+def colour_codes(colours: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Colours (..., 3) as one number each, R * 65536 + G * 256 + B."""
+    wide = colours.astype(np.int32)
+    return (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
+
+
+def runs_of(codes: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Values, and how often each is repeated before the next one, over a flat array: looking up
+    the runs of a mask instead of its pixels is some ten times quicker."""
+    flat = codes.ravel()
+    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
+    return flat[starts], np.diff(np.append(starts, len(flat)))
+
+
+@dataclass(frozen=True)
+class MaskCode:
+    """What the values of a set's masks mean.
+
+    by     | value: the numbers themselves, a palette's indices; colour: what they look like
+    values | numbers, or colours as by `colour_codes`, that occur; int64 (n,), rising
+    labels | uint8 (n,): class index of each, 255: ignored
+    """
+
+    by: Literal["value", "colour"]
+    values: NDArray[np.int64]
+    labels: NDArray[np.uint8]
+    table: NDArray[np.int16] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        size = 65536 if self.by == "value" else 0
+        table = np.full(size, UNKNOWN, np.int16)
+        if size:
+            table[self.values] = self.labels
+        object.__setattr__(self, "table", table)
+
+    def decode(self, raw: RawMask) -> NDArray[np.uint8]:
+        """Class indices (H, W), 255 = ignore. Raises DecodeError naming values that are no class.
+
+        With `by` colour, numbers are looked up by their palette's colour, or as grey.
+        """
+        if self.by == "value":
+            if raw.coloured:
+                raise DecodeError("the mask is coloured, the others hold numbers")
+            found = self.table[raw.values]
+            unknown = found == UNKNOWN
+            if unknown.any():
+                raise DecodeError(f"the mask holds {_listed(np.unique(raw.values[unknown]))}")
+            return found.astype(np.uint8)
+        if raw.coloured:
+            labels, known = self._look_up(colour_codes(np.asarray(raw.values, np.uint8)))
+        else:
+            labels, known = self._look_up(_appearance(raw))
+            labels, known = labels[raw.values], known[raw.values]
+        if not known.all():
+            wrong = raw.values[~known]
+            colours = wrong if raw.coloured else _unpacked(_appearance(raw)[wrong])
+            raise DecodeError(f"the mask holds {_listed(np.unique(colours, axis=0))}")
+        return labels
+
+    def _look_up(self, codes: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        found, times = runs_of(codes)
+        place = np.minimum(np.searchsorted(self.values, found), len(self.values) - 1)
+        labels, known = self.labels[place], self.values[place] == found
+        return np.repeat(labels, times).reshape(codes.shape), np.repeat(known, times).reshape(
+            codes.shape
+        )
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(self.by.encode())
+        digest.update(self.values.astype("<i8").tobytes())
+        digest.update(self.labels.tobytes())
+        return digest.hexdigest()
+
+
+def make_code(by: Literal["value", "colour"], labels: Mapping[int, int]) -> MaskCode:
+    """A code from value or colour -> class index, 255 for what is ignored."""
+    values = sorted(labels)
+    return MaskCode(by, np.array(values, np.int64), np.array([labels[v] for v in values], np.uint8))
+
+
+def identity(classes: int) -> MaskCode:
+    """Values that are class indices, 255 = ignore."""
+    return make_code("value", {**{c: c for c in range(classes)}, IGNORE: IGNORE})
+
+
+def _appearance(raw: RawMask) -> NDArray[np.int32]:
+    """The colour of each value of a mask of numbers."""
+    palette = raw.palette
+    if palette is None:
+        palette = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
+    size = int(raw.values.max()) + 1 if raw.values.size else 0
+    codes = np.full(max(size, 256), -2, np.int32)
+    codes[: len(palette)] = colour_codes(palette)
+    return codes
+
+
+def _unpacked(codes: NDArray[np.int32]) -> NDArray[np.int64]:
+    return np.stack([codes >> 16, codes >> 8 & 255, codes & 255], -1).astype(np.int64)
+
+
+def _listed(found: NDArray) -> str:
+    """Values or colours in words: the first few."""
+    named = found[:NAMED].tolist()
+    words = ", ".join(str(tuple(v)) if isinstance(v, list) else str(v) for v in named)
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    what = "colour" if found.ndim == 2 else "value"
+    return f"{what}{'s' if len(found) > 1 else ''} {words}{more} that no class has"

@@ -1,0 +1,153 @@
+"""Sources of pictures with a mask: what every format of masks is read into."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.data.images.decode import DecodeError, decode
+from xfer.data.images.exif import upright
+from xfer.data.images.mask_file import RawMask, read_mask_file
+from xfer.data.images.size import header_of, upright_size
+from xfer.data.images.walk import readable
+from xfer.data.sources.base import IGNORE, UNJUDGED
+from xfer.data.sources.files import PROBE_SIDE, FileSource
+from xfer.data.sources.mask_codes import MaskCode
+from xfer.types import DataInfo, Sample
+
+UNCOUNTED = -1
+
+
+class MaskSource(FileSource):
+    """Picture files, each with a mask; a subclass says in `read_mask` where the mask comes from.
+
+    The picture is upright. A mask of the size that the picture has before its EXIF turn is turned
+    along; one that is as large as the picture is taken as it is.
+
+    Args:
+        info, root, files, ids: as in FileSource; kind is segment.
+    """
+
+    def __init__(
+        self, info: DataInfo, root: Path, files: Sequence[str], ids: Sequence[str] | None = None
+    ) -> None:
+        none = np.full((len(files), len(info.classes)), UNJUDGED, np.int8)
+        super().__init__(info, root, files, none, ids)
+        # pixels a class, filled when masks are looked at: they are read once before training
+        self._counts = np.full((len(files), len(info.classes) + 1), UNCOUNTED, np.int64)
+
+    @abstractmethod
+    def read_mask(self, i: int) -> NDArray[np.uint8]:
+        """The mask of picture i as it is stored: uint8 (H, W) of class indices, 255 = ignore.
+
+        Raises: DecodeError for a mask that can't be used; its reason does not name the picture.
+        """
+
+    @abstractmethod
+    def mask_stamp(self, i: int) -> str:
+        """Text that changes with the file of mask i, or what it means."""
+
+    def read(self, i: int, short_side: int = 0) -> Sample:
+        """Sample i; the picture in full whatever `short_side` asks, since the mask has its size."""
+        image = decode(self.path(i))
+        return Sample(self.ids[i], image, mask=self._fitted(i, image.shape[:2]))
+
+    def verify(self, i: int) -> None:
+        """Raises DecodeError where picture i or its mask can't be used. Counts the mask."""
+        path = self.path(i)
+        decode(path, PROBE_SIDE)
+        size = upright_size(path.read_bytes()) or decode(path).shape[:2]
+        self._count(i, self._fitted(i, (size[0], size[1])))
+
+    def pixel_counts(self, i: int) -> NDArray[np.int64]:
+        """(C + 1,) pixels of each class in mask i, the last those to ignore."""
+        if self._counts[i, 0] == UNCOUNTED:
+            self._count(i, self.read_mask(i))
+        return self._counts[i]
+
+    def stamp(self, i: int) -> str | None:
+        """As FileSource's, and of the mask."""
+        own = super().stamp(i)
+        return None if own is None else f"{own}\0{self.mask_stamp(i)}"
+
+    def fingerprint(self) -> str:
+        """As FileSource's, and over the masks' files and what their values mean."""
+        if not self._fingerprint:
+            digest = hashlib.sha256(super().fingerprint().encode())
+            for i in range(len(self)):
+                digest.update(f"{self.mask_stamp(i)};".encode("utf-8", "surrogateescape"))
+            self._fingerprint = digest.hexdigest()
+        return self._fingerprint
+
+    def _count(self, i: int, mask: NDArray[np.uint8]) -> None:
+        self._counts[i] = count_pixels(mask, len(self.info.classes))
+
+    def _fitted(self, i: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Mask i in the frame of its upright picture. Raises DecodeError where it does not fit."""
+        mask = self.read_mask(i)
+        if mask.shape == size:
+            return mask
+        header = header_of(self.path(i).read_bytes())
+        if header is not None and header[2] > 4 and mask.shape == header[:2] == size[::-1]:
+            turned = upright(np.repeat(mask[:, :, None], 3, axis=2), header[2])
+            return np.ascontiguousarray(turned[:, :, 0])
+        raise DecodeError(
+            f"the mask is {mask.shape[1]} x {mask.shape[0]}, the picture {size[1]} x {size[0]}",
+            readable(str(self.path(i))),
+        )
+
+
+class MaskFiles(MaskSource):
+    """Pictures and mask files of numbers or colours.
+
+    Args:
+        masks: N paths, relative to root or absolute; code: what their values mean.
+    """
+
+    def __init__(
+        self,
+        info: DataInfo,
+        root: Path,
+        files: Sequence[str],
+        masks: Sequence[str],
+        code: MaskCode,
+        ids: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(info, root, files, ids)
+        self.masks, self.code = tuple(masks), code
+        self._code_mark = code.fingerprint()
+
+    def read_mask(self, i: int) -> NDArray[np.uint8]:
+        path = self.root / self.masks[i]
+        try:
+            return self.code.decode(self.read_raw(path))
+        except DecodeError as error:
+            named = f"mask {readable(Path(self.masks[i]).as_posix())}: {error.reason}"
+            raise DecodeError(named, self.ids[i]) from None
+
+    def read_raw(self, path: Path) -> RawMask:
+        """What a mask file holds."""
+        return read_mask_file(path)
+
+    def mask_stamp(self, i: int) -> str:
+        return f"{file_stamp(self.root / self.masks[i])} {self._code_mark}"
+
+
+def count_pixels(mask: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
+    """(classes + 1,) how many pixels of a mask each class has, and how many are to be ignored."""
+    counts = np.bincount(mask.ravel(), minlength=IGNORE + 1)
+    return np.append(counts[:classes], counts[IGNORE])
+
+
+def file_stamp(path: Path) -> str:
+    """A file's name, size and time of change in whole seconds."""
+    try:
+        state = path.stat()
+    except OSError:
+        return f"{path.name} gone"
+    return f"{path.name} {state.st_size} {int(state.st_mtime)}"

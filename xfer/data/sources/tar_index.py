@@ -1,0 +1,102 @@
+"""Where the members of a tar lie, so that they are read in place and nothing is unpacked."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from xfer.data.images.walk import is_junk, readable
+from xfer.errors import DataError
+
+BLOCK = 512
+AGAIN = "download or copy it again"
+
+
+class Member(NamedTuple):
+    """A regular file in a tar: its name, its first byte in the tar's file, its length."""
+
+    name: str
+    start: int
+    length: int
+
+
+def members(path: Path) -> Iterator[Member]:
+    """The regular files of a tar that is not compressed, in the order in which they lie.
+
+    Raises: DataError, naming the tar, where it can't be read, is compressed or is cut off.
+    """
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            yield from _members(file, 0, size, path, path.name)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from None
+
+
+def members_within(path: Path) -> Iterator[tuple[str, Member]]:
+    """The files of the tars that lie in a tar: (name of the inner tar, member), each with its
+    place in the outer file. As `members`."""
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            for inner in _members(file, 0, size, path, path.name):
+                if not inner.name.endswith(".tar") or is_junk(inner.name.rpartition("/")[2]):
+                    continue
+                where = f"{path.name}/{inner.name}"
+                for member in _members(file, inner.start, inner.length, path, where):
+                    yield inner.name, member
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from None
+
+
+class _Part:
+    """`length` bytes of a file from `start` on, as a file that tarfile can read.
+
+    read | counts from the part's beginning
+    """
+
+    def __init__(self, file: BinaryIO, start: int, length: int) -> None:
+        self.file, self.start, self.length, self.at = file, start, length, 0
+
+    def read(self, count: int) -> bytes:
+        count = max(0, min(count, self.length - self.at))
+        data = os.pread(self.file.fileno(), count, self.start + self.at)
+        self.at += len(data)
+        return data
+
+    def seek(self, place: int) -> int:
+        self.at = place
+        return place
+
+    def tell(self) -> int:
+        return self.at
+
+
+def _members(file: BinaryIO, start: int, length: int, path: Path, where: str) -> Iterator[Member]:
+    """The regular files of the tar that lies in these bytes of a file."""
+    part = _Part(file, start, length)
+    try:
+        with tarfile.open(fileobj=part, mode="r:") as tar:  # pyright: ignore[reportArgumentType, reportCallIssue]
+            while (info := tar.next()) is not None:
+                tar.members.clear()  # else a million of them stay in memory
+                if info.offset_data + info.size > length and info.isreg():
+                    raise DataError(f"{path}: cut off in {where}: {info.name}", AGAIN)
+                if info.isreg() and not info.issparse():
+                    yield Member(readable(info.name), start + info.offset_data, info.size)
+            # a whole tar ends with blocks of zeros, one that was cut between two members has none
+            end = os.pread(file.fileno(), BLOCK, start + tar.offset)
+            if not start and (len(end) < BLOCK or end.strip(b"\0")):
+                raise DataError(f"{path}: cut off: the end of the tar is missing", AGAIN)
+    except tarfile.TarError as error:
+        what = _kind(os.pread(file.fileno(), 6, start))
+        raise DataError(f"{path}: {what or f'damaged or cut off in {where} ({error})'}",
+                        AGAIN if not what else "unpack it first") from None  # fmt: skip
+
+
+def _kind(head: bytes) -> str:
+    starts = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+    found = next((name for start, name in starts.items() if head.startswith(start)), "")
+    return f"compressed with {found}: its members can't be read in place" if found else ""

@@ -1,0 +1,191 @@
+"""Pictures with boxes: resized by their sides, cut, mirrored and coloured, boxes kept aligned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.data.sources.base import Source, annotation, annotation_of
+from xfer.data.transforms.colour import jitter
+from xfer.data.transforms.crops import POLICIES, Image, resize
+from xfer.errors import XferError
+from xfer.types import Annotation, Sample
+
+# boxes of which a cut leaves less than this are no longer objects to find, nor background
+LEAST_VISIBLE = 0.5
+STRONG_COLOUR = 0.4
+LOOKED_AT = 2000  # pictures that statistics of boxes are taken from, at most
+
+Boxes = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class BoxItem:
+    """A picture as the net sees it.
+
+    image      | uint8 (h, w, 3)
+    boxes      | float32 (R, 4), xyxy in pixels of `image`; labels int64 (R,)
+    crowds     | float32 (M, 4): regions that are neither object nor background
+    scale      | (x, y): pixels of `image` for one of the picture's own
+    annotation | the picture's own boxes, in its own pixels; None where none are known
+    proposals  | float32 (P, 4) in pixels of `image`, or None
+    size       | (H, W) of the picture itself
+    """
+
+    id: str
+    image: Image
+    boxes: Boxes
+    labels: NDArray[np.int64]
+    crowds: Boxes
+    scale: tuple[float, float]
+    annotation: Annotation | None
+    proposals: Boxes | None
+    size: tuple[int, int]
+
+
+def scale_of(height: int, width: int, short: int, long: int) -> float:
+    """By how much a picture is scaled so that its short side is `short`, but its long side at most
+    `long` (Girshick 2015, sec. 5.1: 600 and 1000)."""
+    return min(short / min(height, width), long / max(height, width))
+
+
+def box_sizes(source: Source, short: int, long: int) -> NDArray[np.float64]:
+    """Width and height of a source's boxes once its pictures are scaled, pixels, (R, 2).
+
+    Of a seeded draw of pictures where there are more than LOOKED_AT; crowds are left out.
+    """
+    chosen = np.arange(len(source))
+    if len(chosen) > LOOKED_AT:
+        chosen = np.random.default_rng(0).choice(chosen, LOOKED_AT, replace=False)
+    found: list[NDArray[np.float64]] = [np.zeros((0, 2))]
+    for i in chosen.tolist():
+        known = annotation(source, i)
+        height, width = known.size if all(known.size) else source[i].image.shape[:2]
+        boxes = known.boxes[~known.crowd]
+        found.append((boxes[:, 2:] - boxes[:, :2]) * scale_of(height, width, short, long))
+    return np.concatenate(found)
+
+
+class BoxTransform:
+    """The way of a picture with boxes to the net.
+
+    Args:
+        short, long: short side, and the most that the long side may have, pixels.
+        train: whether anything is random.
+        flip: mirror every second picture.
+        augment: none: nothing is random; light: cuts, scales and mirror images; standard: colours
+            altered by up to a fifth as well; strong: by up to two fifths.
+        area: share of the picture that a cut covers, drawn evenly between these; 1: the whole.
+        scales: the sides are multiplied by a factor drawn between these, evenly on a log scale.
+        propose: (sample) -> boxes float32 (P, 4) in the picture's own pixels; None: no proposals.
+
+    Raises: XferError for an unknown policy.
+    """
+
+    def __init__(
+        self,
+        short: int,
+        long: int,
+        *,
+        train: bool = False,
+        flip: bool = True,
+        augment: str = "standard",
+        area: tuple[float, float] = (1.0, 1.0),
+        scales: tuple[float, float] = (1.0, 1.0),
+        propose: Callable[[Sample], Boxes] | None = None,
+    ) -> None:
+        if augment not in POLICIES:
+            raise XferError(f"unknown augmentation {augment!r}", f"one of {', '.join(POLICIES)}")
+        self.short, self.long, self.train, self.flip = short, long, train, flip
+        self.augment, self.area, self.scales, self.propose = augment, area, scales, propose
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> BoxItem:
+        image = sample.image
+        height, width = image.shape[:2]
+        boxes, labels, crowds, known = _known(sample)
+        proposals = None if self.propose is None else np.asarray(self.propose(sample), np.float32)
+        scale = scale_of(height, width, self.short, self.long)
+        random = self.train and self.augment != "none"
+        x, y, w, h = 0, 0, width, height
+        if random:
+            low, high = self.scales
+            scale *= low * (high / low) ** rng.random()
+            x, y, w, h = _part(width, height, self.area, rng)
+        # a cut is shown as large as the whole picture would have been
+        out_w, out_h = (max(1, round(side * scale)) for side in (width, height))
+        image = resize(image[y : y + h, x : x + w], out_w, out_h)
+        by = (out_w / w, out_h / h)
+        if (x, y, w, h) != (0, 0, width, height):
+            boxes, labels, hidden = _cut(boxes, labels, (x, y, w, h))
+            crowds = np.concatenate([_clipped(crowds, (x, y, w, h)), hidden])
+            proposals = None if proposals is None else _clipped(proposals, (x, y, w, h))
+        factor = np.array([*by, *by], np.float32)
+        shift = np.array([x, y, x, y], np.float32)
+        boxes, crowds = (boxes - shift) * factor, (crowds - shift) * factor
+        proposals = None if proposals is None else (proposals - shift) * factor
+        if random and self.flip and rng.random() < 0.5:
+            image = np.asarray(cv2.flip(image, 1), np.uint8)
+            boxes, crowds = flip_boxes(boxes, out_w), flip_boxes(crowds, out_w)
+            proposals = None if proposals is None else flip_boxes(proposals, out_w)
+        if random and self.augment != "light":
+            strength = STRONG_COLOUR if self.augment == "strong" else 0.2
+            image = jitter(image, rng, strength)
+        return BoxItem(
+            sample.id, image, boxes, labels, crowds, by, known, proposals, (height, width)
+        )
+
+
+def flip_boxes(boxes: Boxes, width: int) -> Boxes:
+    """Boxes of the mirror image of a picture `width` pixels wide."""
+    flipped = boxes.copy()
+    flipped[:, 0], flipped[:, 2] = width - boxes[:, 2], width - boxes[:, 0]
+    return flipped
+
+
+def _known(sample: Sample) -> tuple[Boxes, NDArray[np.int64], Boxes, Annotation | None]:
+    """Boxes to find, their labels, crowds, and all that is known."""
+    if sample.boxes is None:
+        none = np.zeros((0, 4), np.float32)
+        return none, np.zeros(0, np.int64), none, None
+    known = annotation_of(sample)
+    single = ~known.crowd
+    boxes = known.boxes.astype(np.float32)
+    return boxes[single], known.labels[single], boxes[~single], known
+
+
+def _part(
+    width: int, height: int, area: tuple[float, float], rng: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """A part of the picture's own shape: x, y, width, height."""
+    side = math.sqrt(rng.uniform(*area))
+    w, h = max(1, round(width * side)), max(1, round(height * side))
+    return int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1)), w, h
+
+
+def _clipped(boxes: Boxes, part: tuple[int, int, int, int]) -> Boxes:
+    """What lies in the part, in the picture's pixels; boxes that don't are left out."""
+    x, y, w, h = part
+    low, high = np.array([x, y], np.float32), np.array([x + w, y + h], np.float32)
+    inside = np.concatenate([np.maximum(boxes[:, :2], low), np.minimum(boxes[:, 2:], high)], 1)
+    return inside[(inside[:, 2:] - inside[:, :2] >= 1).all(1)]
+
+
+def _cut(
+    boxes: Boxes, labels: NDArray[np.int64], part: tuple[int, int, int, int]
+) -> tuple[Boxes, NDArray[np.int64], Boxes]:
+    """Boxes that a cut leaves, clipped, with their labels; and what is left of those that lost
+    more than half."""
+    x, y, w, h = part
+    low, high = np.array([x, y], np.float32), np.array([x + w, y + h], np.float32)
+    inside = np.concatenate([np.maximum(boxes[:, :2], low), np.minimum(boxes[:, 2:], high)], 1)
+    sides = np.maximum(inside[:, 2:] - inside[:, :2], 0)
+    whole = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    seen = sides.prod(1) / whole
+    kept = seen >= LEAST_VISIBLE
+    hidden = (seen > 0) & ~kept & (sides >= 1).all(1)
+    return inside[kept], labels[kept], inside[hidden]
