@@ -135,8 +135,8 @@ def our_calls(place: Any) -> tuple[Callable[[], Any], Callable[[], Any]]:
 
     from xfer import task as tasks
     from xfer.backbones.build import create_backbone
-    from xfer.optim import build_optimizer, frozen_stages, parameter_groups
     from xfer.recipe.tables import DataTable, OptimTable
+    from xfer.train.optim import build_optimizer, frozen_stages, parameter_groups
     from xfer.types import DataInfo, Sample
 
     torch.manual_seed(0)

@@ -48,8 +48,8 @@ def unpack(out: Path, split: str, most: int) -> int:
 def extract(folder: Path, scratch: Path) -> dict[str, Any]:
     """One extraction in this process; its peak in MB, its seconds, its pictures."""
     os.environ["XFER_CACHE"] = str(scratch / "cache")
-    from xfer.features.extract import extract as run
-    from xfer.features.net import Choice
+    from xfer.extraction.extract import extract as run
+    from xfer.extraction.net import Choice
 
     file = data_folder() / "weights" / "alexnet_torchvision_features" / "features.npz"
     choice = Choice("alexnet", str(file) if file.is_file() else "none", ("conv5", "pool5"))

@@ -44,7 +44,7 @@ def pictures(quick: bool) -> list[Path]:
 
 def our_net(device: str, precision: str = "auto") -> Any:
     """AlexNet, with the weights beside the pictures where they are, else drawn at random."""
-    from xfer.features.net import Choice, load_net
+    from xfer.extraction.net import Choice, load_net
 
     file = data_folder() / "weights" / "alexnet_torchvision_features" / "features.npz"
     weights = str(file) if file.is_file() else "none"
@@ -115,9 +115,9 @@ def our_work(what: str, paths: list[Path], device: str, seconds: float) -> float
     """Seconds a pass over the files, or a batch, of ours."""
     import torch
 
-    from xfer.features.cache import FeatureCache
-    from xfer.features.items import Items
-    from xfer.features.stream import parts
+    from xfer.extraction.cache import FeatureCache
+    from xfer.extraction.items import Items
+    from xfer.extraction.stream import parts
 
     net = our_net(device)
     if what == "compute":

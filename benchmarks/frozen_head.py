@@ -69,10 +69,10 @@ def plain_epoch(paths: list[Path], device: Any, seconds: float) -> float:
 def our_epoch(paths: list[Path], device: str, seconds: float) -> tuple[float, float]:
     """Seconds of an epoch of ours, and of the first pass that computes the features."""
     from xfer.device import placed
-    from xfer.job import Job, open_recipe_data
     from xfer.recipe.tables import override
     from xfer.recipe.toml import load_recipe
-    from xfer.step import train_step
+    from xfer.train.job import Job, open_recipe_data
+    from xfer.train.step import train_step
 
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "labels.csv"

@@ -138,8 +138,8 @@ def ours(folder: Path, seconds: float, limit: int, settings: dict[str, Any]) -> 
     from dataclasses import replace
 
     from xfer.data.pack.writer import Packing, pack
-    from xfer.loop import fit
     from xfer.recipe.toml import build_recipe
+    from xfer.train.loop import fit
 
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:

@@ -75,8 +75,8 @@ def our_step(net_name: str, batch: int, place: Any) -> Callable[[], Any]:
     import torch.nn.functional as F
 
     from xfer.backbones.build import create_backbone
-    from xfer.optim import Group, build_optimizer
     from xfer.recipe.tables import OptimTable
+    from xfer.train.optim import Group, build_optimizer
 
     options: dict[str, Any] = {"lrn": "paper"} if net_name == "alexnet_2012" else {}
     net = create_backbone(net_name, classifier=True, **options)

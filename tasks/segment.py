@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xfer.checkpoint import load_weights
 from xfer.data.loading.collate import stack_padded
 from xfer.data.transforms.masks import MaskItem, MaskTransform, class_weights, mask_statistics
 from xfer.errors import XferError
@@ -29,6 +28,7 @@ from xfer.nn.levels import coarse_to_fine, decoder_levels, fcn_levels, least_sid
 from xfer.nn.pixel_loss import pixel_cross_entropy, soft_dice
 from xfer.nn.upsample import at_pixels
 from xfer.nn.views import View
+from xfer.runs.checkpoint import load_weights
 from xfer.task import Stage, Task
 from xfer.types import Batch, DataInfo, FeatureSpec, MaskPrediction, Preprocess, Sample
 

@@ -17,10 +17,10 @@ from xfer.backbones.build import describe, names
 from xfer.backbones.table import layer_table
 from xfer.data.open import open_data
 from xfer.errors import XferError
-from xfer.job import build_task
 from xfer.recipe.tables import override
 from xfer.recipe.toml import load_recipe
 from xfer.testing import check_backbone
+from xfer.train.job import build_task
 from xfer.types import FeatureSpec, Preprocess
 
 HEAVY = (

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from xfer import checkpoint
 from xfer.errors import DataError
+from xfer.runs import checkpoint
 
 
 def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from xfer.cli.flags import PANEL_OF
 from xfer.errors import DataError, DivergedError, XferError
 from xfer.recipe.tables import FLAGS, Recipe, flatten
 from xfer.recipe.toml import build_recipe
-from xfer.stop import Interrupted
+from xfer.train.signals import Interrupted
 
 Fit = Callable[..., Any]
 
@@ -33,7 +33,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         result = {"primary": "top1", "metrics": {"top1": 0.5, "loss": float("nan")}}
         return SimpleNamespace(path=Path("runs/x"), result=result, line=lambda: "val top1 0.5000")
 
-    monkeypatch.setitem(sys.modules, "xfer.loop", SimpleNamespace(fit=fit))
+    monkeypatch.setitem(sys.modules, "xfer.train.loop", SimpleNamespace(fit=fit))
     return seen
 
 
@@ -45,7 +45,7 @@ def fails(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
         def fit(*words: Any, **options: Any) -> Any:
             raise error
 
-        monkeypatch.setitem(sys.modules, "xfer.loop", SimpleNamespace(fit=fit))
+        monkeypatch.setitem(sys.modules, "xfer.train.loop", SimpleNamespace(fit=fit))
 
     return install
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from xfer import checkpoint
 from xfer.backbones.build import create_backbone
 from xfer.backbones.files import read_weights
 from xfer.cli.app import main
-from xfer.convert import convert
 from xfer.errors import DataError, XferError
 from xfer.recipe.tables import Recipe, override
-from xfer.run import Run
+from xfer.runs import checkpoint
+from xfer.runs.convert import convert
+from xfer.runs.folder import Run
 
 
 def test_nets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

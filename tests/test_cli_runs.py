@@ -12,7 +12,7 @@ from xfer.cli.app import main
 from xfer.errors import DataError, XferError
 from xfer.recipe.tables import Recipe, override
 from xfer.recipe.toml import dump, load_recipe
-from xfer.run_list import compare_runs, find_runs, list_runs, show_run
+from xfer.runs.listing import compare_runs, find_runs, list_runs, show_run
 
 
 def fake_run(path: Path, recipe: Recipe, top1: float | None = None, steps: int = 40) -> Path:

@@ -13,7 +13,7 @@ from pictures import write_folder
 
 from xfer.cli.app import main
 from xfer.errors import DataError
-from xfer.evaluate import open_other, usable_precision
+from xfer.inference.evaluate import open_other, usable_precision
 from xfer.recipe.tables import Recipe, override
 
 
@@ -30,7 +30,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
             "protocol": {"views": "single centre crop"},
         }  # fmt: skip
 
-    monkeypatch.setitem(sys.modules, "xfer.evaluate", SimpleNamespace(evaluate=evaluate))
+    monkeypatch.setitem(sys.modules, "xfer.inference.evaluate", SimpleNamespace(evaluate=evaluate))
     return calls
 
 
@@ -66,7 +66,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         draw=lambda folder, min_score: drawn.append(folder) or [folder / "a b.png"],
     )
     monkeypatch.setitem(
-        sys.modules, "xfer.predict", SimpleNamespace(predict=lambda *words, **options: found)
+        sys.modules,
+        "xfer.inference.model",
+        SimpleNamespace(predict=lambda *words, **options: found),
     )
     return drawn
 

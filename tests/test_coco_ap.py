@@ -80,8 +80,8 @@ def test_official_fake_results_give_pycocotools_figures(picture_data: Path, engi
     from pycocotools.cocoeval import COCOeval
 
     from xfer.data.readers.coco.results import read_coco_results
-    from xfer.ground_truth import open_truth
-    from xfer.score_file import matched
+    from xfer.inference.ground_truth import open_truth
+    from xfer.inference.score_file import matched
 
     folder = picture_data / "eval-fixtures" / "coco-val2014-100"
     annotations = folder / "instances_val2014_100.json"

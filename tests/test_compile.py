@@ -9,10 +9,10 @@ import pytest
 import torch
 from test_loop import TINY, changed
 
-from xfer import checkpoint
 from xfer.errors import XferError
-from xfer.loop import fit
-from xfer.run import Run
+from xfer.runs import checkpoint
+from xfer.runs.folder import Run
+from xfer.train.loop import fit
 
 RECIPE = changed(TINY, run={"precision": "fp32"}, schedule={"steps": 3})
 

@@ -15,11 +15,11 @@ from torch import nn
 import xfer
 from xfer.cli.app import main
 from xfer.cli.compress import parse_ranks
-from xfer.compress import compress
 from xfer.errors import XferError
-from xfer.loop import fit
+from xfer.inference.compress import compress
 from xfer.nn.low_rank import LowRankLinear, replace_linear
 from xfer.recipe.tables import DataTable, OptimTable, Recipe, RunTable, ScheduleTable
+from xfer.train.loop import fit
 
 SMALL = {
     "head_width": 24, "rpn_width": 8, "pool_size": 3, "anchor_count": 3, "regions": 16,

@@ -13,7 +13,7 @@ from PIL import Image
 
 from xfer.data.images.from_memory import given_picture
 from xfer.errors import XferError
-from xfer.predict import gather_samples
+from xfer.inference.model import gather_samples
 from xfer.types import Sample
 
 GOOD = scene(20, 10)

@@ -25,7 +25,7 @@ from xfer.data.sources.base import ArraySource, Source
 from xfer.data.sources.boxes import category_ids, image_ids
 from xfer.data.transforms.crops import TrainTransform
 from xfer.errors import DataError, XferError
-from xfer.ground_truth import open_truth
+from xfer.inference.ground_truth import open_truth
 from xfer.testing.source import SyntheticSource, check_source
 from xfer.types import Batch, DataInfo, Sample
 

@@ -14,9 +14,9 @@ from test_loop import CPU, Stopped, die, equal, stop_at, train
 from xfer.data.transforms import device_crops as whole
 from xfer.data.transforms import device_decode as coded
 from xfer.errors import DataError, XferError
-from xfer.job import Job, open_recipe_data
-from xfer.loop import fit
 from xfer.nn.jpeg import decode_squares
+from xfer.train.job import Job, open_recipe_data
+from xfer.train.loop import fit
 
 
 def job(folder: Path, **data: Any) -> Job:

@@ -15,13 +15,13 @@ import pytest
 import torch
 
 import xfer
-from xfer import checkpoint
 from xfer.cli.app import main
 from xfer.errors import DataError, XferError
-from xfer.job import Job
-from xfer.loop import fit
 from xfer.recipe.tables import DataTable, EvalTable, OptimTable, Recipe, RunTable, ScheduleTable
-from xfer.run import Run
+from xfer.runs import checkpoint
+from xfer.runs.folder import Run
+from xfer.train.job import Job
+from xfer.train.loop import fit
 
 SMALL = {
     "head_width": 16, "rpn_width": 8, "pool_size": 3, "anchor_count": 3, "regions": 16,
@@ -144,7 +144,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from test_detect_run import TINY
-from xfer.loop import fit
+from xfer.train.loop import fit
 fit(TINY, Path(sys.argv[1]), verbosity=-1)
 """
 

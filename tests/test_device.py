@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from xfer import checkpoint, device
+from xfer import device
 from xfer.data.loading.collate import stack_images
 from xfer.errors import XferError
+from xfer.runs import checkpoint
 from xfer.types import Batch
 
 

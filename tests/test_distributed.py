@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from xfer.evaluate import evaluate
-from xfer.run import Run
+from xfer.inference.evaluate import evaluate
+from xfer.runs.folder import Run
 
 # 65 pictures a batch do not divide by two: the shares are uneven
 SCRIPT = """

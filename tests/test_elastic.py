@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 from test_loop import CPU, TINY, Stopped, changed, die, equal, stop_at, train
 
-from xfer.elastic import begun
 from xfer.errors import XferError
-from xfer.run import Run
+from xfer.runs.folder import Run
+from xfer.train.restart import begun
 
 # the second process kills itself as its step 5 begins, once; saved is after every step
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 from xfer.api import finetune
-from xfer.job import Job
+from xfer.train.job import Job
 
 def begin(job, real=Job.begin_step):
     first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from xfer.errors import XferError
-from xfer.features.cache import FeatureCache, cache_file, limit_bytes, packed, unpacked
+from xfer.extraction.cache import FeatureCache, cache_file, limit_bytes, packed, unpacked
 
 GB = 2**30
 
@@ -107,7 +107,7 @@ def test_a_full_disk_is_one_warning(tmp_path: Path) -> None:
 WRITER = """
 import sys, numpy as np
 from pathlib import Path
-from xfer.features.cache import FeatureCache
+from xfer.extraction.cache import FeatureCache
 cache = FeatureCache(Path(sys.argv[1]), 2**30, lambda text: sys.exit(text))
 print("ready", flush=True)
 for start in range(int(sys.argv[2]), int(sys.argv[3]), 10):

@@ -10,7 +10,7 @@ import pytest
 from pictures import write_picture
 
 from xfer.cli.app import main
-from xfer.features import read_features
+from xfer.extraction import read_features
 
 TINY = ["--backbone", "tiny_nets:tiny", "--weights", "none", "--workers", "1"]
 

@@ -19,10 +19,10 @@ from xfer.data.images.decode import decode
 from xfer.data.sources.base import ArraySource
 from xfer.data.transforms.crops import EvalTransform
 from xfer.errors import DataError, XferError
-from xfer.features import read_features
-from xfer.features.extract import Extraction, Form, extract
-from xfer.features.items import Items
-from xfer.features.net import Choice, load_net
+from xfer.extraction import read_features
+from xfer.extraction.extract import Extraction, Form, extract
+from xfer.extraction.items import Items
+from xfer.extraction.net import Choice, load_net
 from xfer.types import DataInfo
 
 TINY = Choice("tiny_nets:tiny", "none", ("conv1", "conv2"), pool="avg", precision="fp32")
@@ -207,9 +207,9 @@ def test_the_public_call_gives_x_and_y(photos: Path) -> None:
 
 def test_the_name_stays_callable_when_the_module_is_imported() -> None:
     code = (
-        "import xfer, inspect; import xfer.features.store; import xfer.evaluate\n"
+        "import xfer, inspect; import xfer.extraction.store; import xfer.evaluate\n"
         "assert callable(xfer.features) and callable(xfer.evaluate)\n"
-        "assert xfer.features.store.read_features\n"
+        "assert xfer.extraction.store.read_features\n"
         "from xfer.errors import XferError\n"
         "try: xfer.features('digits', pool='no')\n"
         "except XferError: pass\n"
@@ -271,7 +271,7 @@ def test_processes_share_the_pictures(photos: Path, tmp_path: Path) -> None:
     run(photos, tmp_path / "one.npz", cache=False)
     code = (
         "import sys, json; from pathlib import Path\n"
-        "from xfer.features.extract import extract\nfrom xfer.features.net import Choice\n"
+        "from xfer.extraction.extract import extract\nfrom xfer.extraction.net import Choice\n"
         "choice = Choice('tiny_nets:tiny', 'none', ('conv1', 'conv2'), pool='avg',"
         " precision='fp32', device='cpu')\n"
         "done = extract(sys.argv[1], sys.argv[2], choice=choice, batch=2, workers=1)\n"

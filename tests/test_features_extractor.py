@@ -20,7 +20,7 @@ from sklearn.utils import estimator_checks as checks
 import xfer
 from xfer import FeatureExtractor
 from xfer.errors import DataError, XferError
-from xfer.features import net as nets
+from xfer.extraction import net as nets
 
 
 def tiny(**changes: Any) -> Any:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from xfer.errors import DataError
-from xfer.features import Features, read_features, store, write_features
-from xfer.features.store import Spool, spool_folder
+from xfer.extraction import Features, read_features, store, write_features
+from xfer.extraction.store import Spool, spool_folder
 
 
 def made(count: int = 6, **changes: Any) -> Features:
@@ -155,7 +155,7 @@ def test_arrays_that_do_not_belong_together(
 
 
 def test_a_file_from_the_future(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xfer.features.store.SCHEMA", 99)
+    monkeypatch.setattr("xfer.extraction.store.SCHEMA", 99)
     write_features(tmp_path / "f.npz", made())
     monkeypatch.undo()
     with pytest.raises(DataError, match="newer"):

@@ -11,14 +11,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from xfer import checkpoint
 from xfer.device import Place
-from xfer.features.cache import FeatureCache, cache_file
-from xfer.job import Job, open_recipe_data
-from xfer.loop import fit
+from xfer.extraction.cache import FeatureCache, cache_file
 from xfer.recipe.tables import DataTable, EvalTable, OptimTable, Recipe, RunTable, ScheduleTable
-from xfer.run import Run
-from xfer.stop import Interrupted
+from xfer.runs import checkpoint
+from xfer.runs.folder import Run
+from xfer.train.job import Job, open_recipe_data
+from xfer.train.loop import fit
+from xfer.train.signals import Interrupted
 
 FROZEN = Recipe(
     name="test",

@@ -29,7 +29,12 @@ TESTING = 4
 ADAPTERS = {
     "albumentations": ("xfer/data/transforms/albu.py",),
     # its nets, its list of weight files, its optimisers by name, its mixup
-    "timm": ("xfer/backbones/timm.py", "xfer/backbones/published.py", "xfer/optim.py", "tasks/"),
+    "timm": (
+        "xfer/backbones/timm.py",
+        "xfer/backbones/published.py",
+        "xfer/train/optim.py",
+        "tasks/",
+    ),
     "matplotlib": ("xfer/report/",),
     "typer": ("xfer/cli", "xfer/cli/completion.py", "xfer/exit_codes.py", "xfer/cli/output.py"),
     "pycocotools": ("xfer/metrics/", "xfer/data/"),
@@ -37,7 +42,7 @@ ADAPTERS = {
 }
 CALLS_CUDA = ("xfer/device.py",)
 # pinned memory, and which optimisers have a fused kernel, depend on the device's name
-NAMES_CUDA = (*CALLS_CUDA, "xfer/job.py", "xfer/optim.py")
+NAMES_CUDA = (*CALLS_CUDA, "xfer/train/job.py", "xfer/train/optim.py")
 
 
 def sources() -> list[Path]:

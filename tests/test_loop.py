@@ -16,16 +16,16 @@ import pytest
 import torch
 
 import xfer
-from xfer import checkpoint
-from xfer.clock import Clock
 from xfer.device import Place
 from xfer.errors import DataError, DivergedError, XferError
-from xfer.evaluate import evaluate
-from xfer.job import Job, absolute, open_recipe_data
-from xfer.loop import Summary, fit
+from xfer.inference.evaluate import evaluate
 from xfer.recipe.tables import DataTable, OptimTable, Recipe, RunTable, ScheduleTable
-from xfer.run import Run
-from xfer.stop import Interrupted, StopFlag
+from xfer.runs import checkpoint
+from xfer.runs.folder import Run
+from xfer.train.job import Job, absolute, open_recipe_data
+from xfer.train.loop import Summary, fit
+from xfer.train.signals import Interrupted, StopFlag
+from xfer.train.throughput import Clock
 
 TINY = Recipe(
     name="test",
@@ -378,7 +378,7 @@ def test_a_backbone_that_never_thaws_is_told(
 
 
 def test_a_model_loads_from_its_folder_and_predicts_as_it_was_scored(whole: Path) -> None:
-    from xfer.evaluate import evaluate
+    from xfer.inference.evaluate import evaluate
 
     model = xfer.load(whole, device="cpu")
     assert model.place.precision == "fp32"  # the run's own, whatever is quicker here

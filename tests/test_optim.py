@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from xfer.errors import XferError
-from xfer.optim import Schedule, build_optimizer, frozen_stages, parameter_groups, set_rate
 from xfer.recipe.tables import OptimTable, ScheduleTable
 from xfer.task import Stage, Task
+from xfer.train.optim import Schedule, build_optimizer, frozen_stages, parameter_groups, set_rate
 
 
 class TwoStages(Task):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from xfer.cli.app import main
 from xfer.errors import XferError
-from xfer.predict import Predictions
+from xfer.inference.model import Predictions
 from xfer.types import BoxPrediction, ClassPrediction, Sample
 
 CLASSES = ("cat", "sea lion")

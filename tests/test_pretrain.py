@@ -21,10 +21,10 @@ from xfer.data.transforms.crops import TrainTransform
 from xfer.data.transforms.pca_colours import principal_colours
 from xfer.device import Place
 from xfer.errors import DataError, XferError
-from xfer.job import Job, build_task
 from xfer.recipe.tables import Recipe, override
 from xfer.recipe.toml import build_recipe, load_recipe, recipe_names
 from xfer.testing.source import SyntheticSource
+from xfer.train.job import Job, build_task
 from xfer.types import DataInfo
 
 PRETRAIN = (
@@ -141,7 +141,7 @@ def test_the_rate_grows_with_the_batch_unless_it_was_asked_for() -> None:
 
 @pytest.mark.parametrize("name", ["lars", "lamb", "larc"])
 def test_optimisers_for_large_batches_come_from_timm(name: str) -> None:
-    from xfer.step import train_step
+    from xfer.train.step import train_step
 
     running = job(optim__name=name, optim__lr=1e-3, optim__head_scale=1)
     weights = [p for p in running.task.parameters() if p.ndim > 1]
@@ -182,7 +182,7 @@ def test_a_run_is_a_weight_for_every_task_and_becomes_a_plain_file(tmp_path: Pat
     """A few steps of pretraining; its weights in each task, and in a file of their own."""
     from safetensors import safe_open
 
-    from xfer.loop import fit
+    from xfer.train.loop import fit
 
     write_imagenette(tmp_path / "in")
     values = {
@@ -217,6 +217,6 @@ def test_a_run_is_a_weight_for_every_task_and_becomes_a_plain_file(tmp_path: Pat
     for word in ("alexnet_bn", "pretrain/tiny", "top1", NAMES[0], "create_backbone"):
         assert word in card
     with pytest.raises(XferError, match="exists"):
-        from xfer.convert import convert
+        from xfer.runs.convert import convert
 
         convert(f"run:{tmp_path / 'p'}", out)

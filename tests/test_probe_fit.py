@@ -13,11 +13,11 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC, LinearSVC
 
 from xfer.errors import DataError, XferError
-from xfer.probe import classifiers
-from xfer.probe.choose import Choice, choose, make_folds
-from xfer.probe.fit import fit_probe
-from xfer.probe.scores import best_temperature, mean_loss, probabilities
-from xfer.probe.space import SCALINGS, Space, make_scaler
+from xfer.probing import classifiers
+from xfer.probing.choose import Choice, choose, make_folds
+from xfer.probing.fit import fit_probe
+from xfer.probing.scores import best_temperature, mean_loss, probabilities
+from xfer.probing.space import SCALINGS, Space, make_scaler
 
 
 def blobs(per_class: int, width: int, classes: int = 3, seed: int = 0, apart: float = 1.0) -> Any:
@@ -194,8 +194,8 @@ def test_the_temperature_undoes_an_exaggeration() -> None:
 
 
 def test_many_pictures_choose_by_some_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xfer.probe.choose.MANY", 100)
-    monkeypatch.setattr("xfer.probe.choose.ONE_FOLD", 50)
+    monkeypatch.setattr("xfer.probing.choose.MANY", 100)
+    monkeypatch.setattr("xfer.probing.choose.ONE_FOLD", 50)
     features, labels = blobs(120, 20)
     seen: list[int] = []
     real = classifiers.fit

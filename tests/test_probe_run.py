@@ -12,10 +12,10 @@ import pytest
 
 from xfer.cli.app import main
 from xfer.errors import DataError, XferError
-from xfer.features.store import Features, write_features
-from xfer.probe.program import probe
-from xfer.probe.shots import shot_curve
-from xfer.probe.store import MODEL, load_probe
+from xfer.extraction.store import Features, write_features
+from xfer.probing.run import probe
+from xfer.probing.shots import shot_curve
+from xfer.probing.store import MODEL, load_probe
 
 CLASSES = ("ant", "bee", "wasp")
 

@@ -16,8 +16,8 @@ from tiny_nets import tiny
 import xfer
 from xfer.cli.app import main
 from xfer.errors import DataError, XferError
-from xfer.features.store import read_features
-from xfer.probe.compare import compare_nets
+from xfer.extraction.store import read_features
+from xfer.probing.compare import compare_nets
 
 NET = "tiny_nets:tiny"
 
@@ -186,7 +186,7 @@ def test_all_layers_of_the_nets_are_compared(
 def test_a_net_is_run_once_over_the_pictures(
     pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from xfer.probe import compare
+    from xfer.probing import compare
 
     calls: list[Any] = []
     real = compare.extract

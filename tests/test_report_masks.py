@@ -18,9 +18,9 @@ from PIL import Image, ImageColor
 
 from xfer.data.images.mask_file import read_mask_file
 from xfer.errors import XferError
+from xfer.inference.masks import csv_rows, table_row
 from xfer.metrics.example import PackedMasks
 from xfer.metrics.miou import MeanIoU
-from xfer.predict_masks import csv_rows, table_row
 from xfer.report.drawing import draw_prediction
 from xfer.report.mask_tiles import GAP, SIDE, legend_tile, pair_tile
 from xfer.report.masks import BLEND, COLOURS, blend, mask_colour, overlay, save_palette, voc_palette
@@ -114,7 +114,7 @@ def test_shares_are_rows_of_csv() -> None:
 
 
 def test_predictions_of_masks_are_written_as_csv_table_and_pictures(tmp_path: Path) -> None:
-    from xfer.predict import Predictions
+    from xfer.inference.model import Predictions
     from xfer.types import Sample
 
     class Task:

@@ -15,13 +15,14 @@ import pytest
 import torch
 
 import xfer
-from xfer import checkpoint, predict
 from xfer.errors import XferError
-from xfer.job import Job
-from xfer.loop import fit
-from xfer.predict_masks import KeptMasks
+from xfer.inference import model as predict
+from xfer.inference.masks import KeptMasks
 from xfer.recipe.tables import DataTable, EvalTable, OptimTable, Recipe, RunTable, ScheduleTable
-from xfer.run import Run
+from xfer.runs import checkpoint
+from xfer.runs.folder import Run
+from xfer.train.job import Job
+from xfer.train.loop import fit
 
 TINY = Recipe(
     name="test", task="segment", backbone="tiny_nets:tiny", weights="none",

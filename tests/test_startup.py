@@ -30,7 +30,9 @@ def test_commands_that_only_look_import_nothing_heavy(words: list[str]) -> None:
 
 
 def test_importing_xfer_imports_nothing_heavy() -> None:
-    assert imported_by("import xfer, xfer.recipe.tables, xfer.recipe.toml, xfer.run_list") == set()
+    assert (
+        imported_by("import xfer, xfer.recipe.tables, xfer.recipe.toml, xfer.runs.listing") == set()
+    )
 
 
 def test_help_comes_at_once() -> None:

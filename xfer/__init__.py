@@ -6,21 +6,19 @@ Public names are loaded on first use, so that `import xfer` stays quick and impo
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from xfer.api import finetune, pretrain
     from xfer.backbones.build import create_backbone
     from xfer.errors import DataError, DivergedError, XferError
-    from xfer.evaluate import evaluate
-    from xfer.features.extract import features
-    from xfer.features.extractor import FeatureExtractor
-    from xfer.loop import fit
-    from xfer.predict import load
-    from xfer.probe.program import probe
+    from xfer.extraction.extract import features
+    from xfer.extraction.extractor import FeatureExtractor
+    from xfer.inference.evaluate import evaluate
+    from xfer.inference.model import load
+    from xfer.probing.run import probe
     from xfer.recipe.tables import Recipe
+    from xfer.train.loop import fit
 
 __version__ = "0.1.0"
 
@@ -29,14 +27,14 @@ _HOME = {
     "DataError": "xfer.errors",
     "DivergedError": "xfer.errors",
     "XferError": "xfer.errors",
-    "evaluate": "xfer.evaluate",
-    "features": "xfer.features.extract",
-    "FeatureExtractor": "xfer.features.extractor",
-    "fit": "xfer.loop",
+    "evaluate": "xfer.inference.evaluate",
+    "features": "xfer.extraction.extract",
+    "FeatureExtractor": "xfer.extraction.extractor",
+    "fit": "xfer.train.loop",
     "finetune": "xfer.api",
     "pretrain": "xfer.api",
-    "load": "xfer.predict",
-    "probe": "xfer.probe.program",
+    "load": "xfer.inference.model",
+    "probe": "xfer.probing.run",
     "Recipe": "xfer.recipe.tables",
 }
 
@@ -57,25 +55,6 @@ __all__ = [
 ]
 
 
-class _Callable(ModuleType):
-    """A module of ours that is called like a public function: it can be called as that."""
-
-    def __call__(self, *words: Any, **named: Any) -> Any:
-        return __getattr__(self.__name__.rpartition(".")[2])(*words, **named)
-
-
-class _Package(ModuleType):
-    """`xfer` itself. Importing `xfer.evaluate` puts the module where the function was."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _HOME and isinstance(value, ModuleType):
-            value.__class__ = _Callable
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
-
-
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'xfer' has no attribute {name!r}")
@@ -83,4 +62,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted(__all__)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from xfer.errors import XferError
-from xfer.loop import Summary, fit
 from xfer.recipe.toml import build_recipe
+from xfer.train.loop import Summary, fit
 
 
 def finetune(data: Any = "", task: str = "", *, out: Any = None, recipe: str = "",

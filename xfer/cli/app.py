@@ -161,7 +161,7 @@ def _train(
     built = None
     if resume is None:
         built = build_recipe(data, task, recipe, settings, show.note)
-    from xfer.loop import fit
+    from xfer.train.loop import fit
 
     summary = fit(
         built, out, resume=resume, overwrite=overwrite, dry_run=dry_run, verbosity=show.verbosity

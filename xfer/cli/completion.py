@@ -22,6 +22,6 @@ def recipes(incomplete: str) -> list[str]:
 
 def runs(incomplete: str) -> list[str]:
     """Run folders under runs/ that begin so."""
-    from xfer.run_list import find_runs
+    from xfer.runs.listing import find_runs
 
     return [str(path) for path in find_runs("runs") if str(path).startswith(incomplete)]

@@ -48,7 +48,7 @@ def compress(
 
     The result is a run like any other; accuracy and time are told before and after.
     """
-    from xfer.compress import compress as work
+    from xfer.inference.compress import compress as work
 
     ranks = parse_ranks(svd)
     report = work(

@@ -11,7 +11,7 @@ import typer
 from xfer.cli.flags import command
 from xfer.cli.output import Show, plain_text
 from xfer.errors import XferError, nearest
-from xfer.folders import check_folder
+from xfer.runs.out_folder import check_folder
 
 data = typer.Typer(help="Data sets: what is there, and what is in one.", no_args_is_help=True)
 models = typer.Typer(help="Backbones and weight files.", no_args_is_help=True)
@@ -95,7 +95,7 @@ def data_show(
             raise XferError(f"{spec} has no split {split!r}", nearest(split, bundle.splits))
         bundle = replace(bundle, splits={role: bundle.splits[role]})
     if draw is not None:
-        from xfer.draw_data import draw_data
+        from xfer.report.data import draw_data
 
         show.note(f"{len(draw_data(bundle, draw))} pictures in {draw}")
     found = describe(bundle, items=list_items)
@@ -233,7 +233,7 @@ def models_import(
     ] = "",
 ) -> None:  # fmt: skip
     """Turn a weight file into safetensors; nothing in it is run."""
-    from xfer.convert import convert
+    from xfer.runs.convert import convert
 
     line = convert(file, out, net)
     show.document({"file": str(out), "report": line}) if show.json else show.text(line)

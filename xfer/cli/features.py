@@ -71,8 +71,8 @@ def features(
     ] = False,
 ) -> None:  # fmt: skip
     """What a frozen net sees: `xfer features -l pool5 --data photos/ -o f.npz`."""
-    from xfer.features.extract import Form, extract
-    from xfer.features.net import Choice, layer_names
+    from xfer.extraction.extract import Form, extract
+    from xfer.extraction.net import Choice, layer_names
 
     words = {key.rpartition(".")[2]: value for key, value in given.items()}
     own = {k: words.pop(k) for k in ("backbone", "weights", "device", "precision") if k in words}

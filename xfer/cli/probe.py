@@ -133,7 +133,7 @@ def probe(
         raise XferError(
             "--data, --backbones, --layers, --pool, --weights and --device go with --compare"
         )
-    from xfer.probe.program import probe as fit
+    from xfer.probing.run import probe as fit
 
     result = fit(
         file, layer=layer, shots=_numbers(shots, "--shots"), repeats=repeats, say=show.note,
@@ -163,7 +163,7 @@ def _compare(
             "--compare needs --data and --backbones",
             "xfer probe --compare --data photos/ --backbones alexnet,resnet18",
         )
-    from xfer.probe.compare import compare_nets
+    from xfer.probing.compare import compare_nets
 
     chosen = None if layers == "auto" else _words(layers)
     result = compare_nets(data, backbones, layers=chosen, say=show.note, **given)

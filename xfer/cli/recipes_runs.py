@@ -101,7 +101,7 @@ def runs_ls(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="where the runs are")] = "runs",
 ) -> None:
     """List runs with their main score."""
-    from xfer.run_list import list_runs
+    from xfer.runs.listing import list_runs
 
     rows = list_runs(folder)
     if show.json:
@@ -115,7 +115,7 @@ def runs_ls(
 @command(runs, "show")
 def runs_show(show: Show, run: RunFolder) -> None:
     """Show one run: its result, its last numbers, and what it changed in its recipe."""
-    from xfer.run_list import show_run
+    from xfer.runs.listing import show_run
 
     found = show_run(run)
     if show.json:
@@ -163,7 +163,7 @@ def runs_compare(
     ],
 ) -> None:
     """Compare runs: their scores, and the recipe keys that differ."""
-    from xfer.run_list import compare_runs
+    from xfer.runs.listing import compare_runs
 
     found = compare_runs(folders)
     if show.json:

@@ -11,8 +11,8 @@ from xfer.cli.completion import runs
 from xfer.cli.flags import Data
 from xfer.cli.output import Show
 from xfer.errors import XferError
-from xfer.folders import check_folder
 from xfer.recipe.tables import FIELDS, checked
+from xfer.runs.out_folder import check_folder
 
 RunFolder = Annotated[
     Path,
@@ -86,7 +86,7 @@ def evaluate(
             raise XferError("--detections scores a file: no RUN, no net", "xfer eval --help")
         if not data:
             raise XferError("no data given to compare with", "--data SPEC, or coco:FILE.json")
-        from xfer.score_file import score_detections
+        from xfer.inference.score_file import score_detections
 
         result = score_detections(
             detections, data, split=split, out=out, overwrite=overwrite, say=show.note
@@ -98,7 +98,7 @@ def evaluate(
             "--out goes with --detections", "--json prints a run's scores as a document"
         )
     else:
-        from xfer.evaluate import evaluate as score
+        from xfer.inference.evaluate import evaluate as score
 
         result = score(
             run, data=data, split=split, tta=tta, batch=batch, device=device, workers=workers
@@ -165,7 +165,7 @@ def predict(
         checked("--tta", tta, FIELDS["eval.tta"])
     if draw is not None:
         check_folder(draw)
-    from xfer.predict import predict as look
+    from xfer.inference.model import predict as look
 
     found = look(run, paths, tta=tta, device=device, batch=batch)
     if min_score is not None:

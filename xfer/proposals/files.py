@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.checkpoint import replacing
 from xfer.data.readers.coco.results import read_coco_results
 from xfer.errors import DataError
 from xfer.proposals.pickles import plain, read_numbers
+from xfer.runs.checkpoint import replacing
 
 FORMAT = "xfer proposals"
 _XYXY, _XYWH = 0, 1  # detectron2's BoxMode

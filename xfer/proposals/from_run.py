@@ -18,7 +18,7 @@ from xfer.proposals.kept import KeptProposals
 from xfer.proposals.search import Tick
 
 if TYPE_CHECKING:
-    from xfer.predict import Model
+    from xfer.inference.model import Model
 
 
 def propose_by_run(

@@ -25,7 +25,7 @@ from xfer.proposals.recall import PROTOCOL, Recall, RecallMeter
 from xfer.proposals.search import Tick
 
 if TYPE_CHECKING:
-    from xfer.predict import Model
+    from xfer.inference.model import Model
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 
-from xfer.predict_boxes import SURE
+from xfer.inference.boxes import SURE
 from xfer.report.canvas import SERIES, class_labels, font_for
 from xfer.types import BoxPrediction
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from xfer.checkpoint import replacing
 from xfer.data.inspect.box_stats import Boxes
 from xfer.report.bars import MOST_BARS
 from xfer.report.boxes import boxes_on
 from xfer.report.canvas import BLUE, GREY, PALE, SERIES, class_labels, new_figure, save
+from xfer.runs.checkpoint import replacing
 from xfer.types import BoxPrediction, Sample
 
 BINS = 30

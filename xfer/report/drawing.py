@@ -12,11 +12,11 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 
-from xfer.checkpoint import replacing
 from xfer.errors import XferError
 from xfer.report.boxes import boxes_on
 from xfer.report.canvas import BLUE, DPI, GREY, INK, PALE, legible, save
 from xfer.report.masks import draw_mask_prediction, save_palette
+from xfer.runs.checkpoint import replacing
 from xfer.types import BoxPrediction, ClassPrediction, MaskPrediction
 
 MOST = 5

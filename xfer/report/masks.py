@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 
-from xfer.checkpoint import replacing
 from xfer.errors import DataError
 from xfer.report.boxes import colour_of
 from xfer.report.canvas import class_labels, font_for
+from xfer.runs.checkpoint import replacing
 from xfer.types import MaskPrediction, Sample
 
 IGNORE = 255

@@ -1,0 +1,139 @@
+"""Frozen features as a transformer of scikit-learn: pictures in, one row of numbers each out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from xfer.data.images.decode import DecodeError
+from xfer.errors import DataError
+from xfer.extraction.cache import FeatureCache, cache_file, limit_bytes
+from xfer.extraction.items import Items
+from xfer.extraction.net import Choice, FeatureNet, fixed_options, layer_names, shared_net
+from xfer.extraction.stream import parts
+
+
+class FeatureExtractor(TransformerMixin, BaseEstimator):
+    """What a frozen net sees in pictures.
+
+        make_pipeline(FeatureExtractor("alexnet", layer="pool5"), LinearSVC()).fit(paths, labels)
+
+    Nothing is learnt: `fit` looks at nothing, `transform` works without it. The net is loaded once
+    a process and shared by all extractors that ask for the same; a pickle holds the parameters
+    alone. Vectors are kept under $XFER_CACHE, so that folds and grids compute each picture once.
+
+    Args:
+        backbone, weights: as `create_backbone` takes them.
+        layer: a name, or several ("pool5,fc7"): their rows are put side by side.
+        pool: flatten, avg, max or grid2: what becomes of a map.
+        crops: centre, flip or 10crop; views: mean or concat.
+        size: input side in pixels; 0: the net's own.
+        batch: pictures that the net sees at a time.
+        device, precision: auto, or as on the command line.
+        options: of the backbone; cache: look up and keep vectors.
+        workers: threads that read pictures; -1: one a core.
+
+    Shapes: transform: N paths, uint8 arrays (H, W, 3) or PIL images -> float32 (N, D)
+    Raises: XferError for unknown words or what is no picture, DataError for files that can't be
+        read.
+    """
+
+    def __init__(
+        self,
+        backbone: str = "alexnet",
+        weights: str = "imagenet",
+        layer: str | Sequence[str] = "pool5",
+        pool: str = "flatten",
+        crops: str = "centre",
+        views: str = "mean",
+        size: int = 0,
+        batch: int = 64,
+        device: str = "auto",
+        precision: str = "auto",
+        options: Mapping[str, Any] | None = None,
+        cache: bool = True,
+        workers: int = -1,
+    ) -> None:
+        self.backbone = backbone
+        self.weights = weights
+        self.layer = layer
+        self.pool = pool
+        self.crops = crops
+        self.views = views
+        self.size = size
+        self.batch = batch
+        self.device = device
+        self.precision = precision
+        self.options = options
+        self.cache = cache
+        self.workers = workers
+
+    def fit(self, X: Any, y: Any = None) -> FeatureExtractor:
+        """Checks the parameters; looks at no picture."""
+        self._choice().check()
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """N pictures -> float32 (N, D)."""
+        source, net = Items(X), shared_net(self._choice())
+        if not len(source):
+            raise DataError("no pictures given")
+        cache = FeatureCache(cache_file() if self.cache else None, limit_bytes(), _warn)
+        rows: NDArray[np.float32] | None = None
+        try:
+            for part in parts(source, net, cache, batch=self.batch, workers=self.workers):
+                values = np.concatenate([part.layers[k] for k in net.choice.layers], axis=1)
+                if rows is None:
+                    rows = np.empty((len(source), values.shape[1]), np.float32)
+                rows[part.rows] = values
+        except DecodeError as error:
+            raise DataError(error.message, "leave it out") from error
+        finally:
+            cache.close()
+        assert rows is not None
+        return rows
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
+        """D names, pool5_0 ... pool5_9215: the layer and the place in its vector."""
+        net = shared_net(self._choice())
+        names = [f"{layer}_{i}" for layer, width in widths(net).items() for i in range(width)]
+        return np.array(names, object)
+
+    def _choice(self) -> Choice:
+        return Choice(
+            self.backbone, str(self.weights), layer_names(self.layer), self.pool, self.crops,
+            self.views, self.size, self.device, self.precision,
+            fixed_options(self.options),
+        )  # fmt: skip
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.no_validation = True  # pictures are checked here, not by check_array
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.input_tags.string = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+def widths(net: FeatureNet) -> dict[str, int]:
+    """Layer -> D, found by showing the net one blank picture."""
+    import torch
+
+    side = net.preprocess.size
+    blank = torch.zeros((net.views, 3, side, side), dtype=torch.uint8)
+    return {name: values.shape[1] for name, values in net(blank).items()}
+
+
+def _warn(text: str) -> None:
+    import warnings
+
+    warnings.warn(text, RuntimeWarning, stacklevel=2)

@@ -1,0 +1,286 @@
+"""The features file: written as a stream, read layer by layer, never a pickle.
+
+A .npz, readable by numpy alone (`numpy.load(path, allow_pickle=False)`):
+
+name    | dtype              | shape            | meaning
+<layer> | float32 or float16 | (N, D)           | one array a layer, under the layer's name
+y       | int64, or int8     | (N,), or (N, C)  | class index, -1 unlabelled; multi-label: 1, 0, -1
+ids     | text               | (N,)             | the pictures' names, as the data source has them
+classes | text               | (C,)             | names of the classes; none for unlabelled pictures
+splits  | text               | (N,)             | train, val or test
+meta    | text               | ()               | JSON: see `xfer.extraction.extract.describe`
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from xfer.errors import DataError
+from xfer.runs.checkpoint import replacing
+
+SCHEMA = 1
+FORMAT = "xfer features"
+COLUMNS = ("y", "ids", "classes", "splits", "meta")
+_BLOCK = 1 << 22
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a net sees in N pictures. `layers` of a file are mapped: read when they are used.
+
+    layers  | layer name -> float32 or float16 (N, D)
+    y       | int64 (N,), -1 unlabelled; multi-label int8 (N, C): 1 yes, 0 no, -1 not judged
+    ids     | (N,) text
+    classes | (C,) text
+    splits  | (N,) text: train, val, test
+    meta    | how they were made: backbone, weights, layers, pool, crops, data, versions
+    """
+
+    layers: Mapping[str, NDArray[Any]]
+    y: NDArray[Any]
+    ids: NDArray[np.str_]
+    classes: NDArray[np.str_]
+    splits: NDArray[np.str_]
+    meta: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class LayerArrays(Mapping[str, NDArray[Any]]):
+    """The layers of a features file, each mapped from the disk, read-only, when it is asked for."""
+
+    def __init__(self, path: Path, places: dict[str, int]) -> None:
+        self.path = path
+        self._places = places
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        with self.path.open("rb") as file:
+            file.seek(self._places[name])
+            shape, fortran, dtype = _read_header(file)
+            start = file.tell()
+        if 0 in shape:
+            return np.empty(shape, dtype)
+        order = "F" if fortran else "C"
+        return np.memmap(self.path, dtype, "r", start, shape, order)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+def read_features(path: Path | str) -> Features:
+    """Reads a features file; the layers' numbers stay on the disk until they are used.
+
+    Raises: DataError for a file that is missing, cut off, damaged, or not written by
+        `xfer features`.
+    """
+    path = Path(path)
+    again = "make it again with `xfer features ... -o FILE.npz`"
+    if not path.is_file():
+        raise DataError(f"{path}: no such features file", again.replace("it again", "one"))
+    if path.suffix == ".parquet":
+        raise DataError(f"{path}: a .parquet is for other programs", "-o FILE.npz is read here")
+    if not zipfile.is_zipfile(path):
+        reason = "cut off" if _starts_as_zip(path) else "no .npz file"
+        raise DataError(f"{path}: {reason}", again)
+    try:
+        with zipfile.ZipFile(path) as file:
+            places = {
+                info.filename.removesuffix(".npy"): _content_start(path, info)
+                for info in file.infolist()
+                if info.compress_type == zipfile.ZIP_STORED
+            }
+            missing = [name for name in COLUMNS if f"{name}.npy" not in file.namelist()]
+            if missing or "meta" not in places:
+                lacks = ", ".join(missing) or "an uncompressed meta"
+                raise DataError(f"{path}: not written by `xfer features` (it lacks {lacks})", again)
+            columns = {name: _read_array(file, name) for name in COLUMNS}
+        meta = json.loads(str(columns.pop("meta")))
+        if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+            raise DataError(f"{path}: not written by `xfer features`", again)
+        layers = LayerArrays(path, {n: at for n, at in places.items() if n not in COLUMNS})
+        found = Features(layers, meta=meta, **columns)
+        _check(path, found)
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError) as error:
+        raise DataError(f"{path}: damaged ({str(error).splitlines()[0]})", again) from error
+    if meta.get("schema", 0) > SCHEMA:
+        raise DataError(f"{path}: written by a newer xfer", "update xfer, or extract again")
+    return found
+
+
+def _check(path: Path, found: Features) -> None:
+    """Raises DataError where the arrays don't belong together."""
+    counts = {name: len(found.layers[name]) for name in found.layers}
+    counts |= {"y": len(found.y), "splits": len(found.splits)}
+    for name, count in counts.items():
+        if count != len(found.ids):
+            raise DataError(f"{path}: {name} has {count} rows, ids has {len(found.ids)}")
+    if not found.layers:
+        raise DataError(f"{path}: holds no layer")
+    for name, array in found.layers.items():
+        if array.ndim != 2 or array.dtype not in (np.float32, np.float16):
+            raise DataError(f"{path}: {name} is {array.dtype} {array.shape}, not float (N, D)")
+
+
+def _starts_as_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
+
+
+def _content_start(path: Path, info: zipfile.ZipInfo) -> int:
+    """Where a stored member's bytes begin: after its local header of 30 bytes, name and extra."""
+    with path.open("rb") as file:
+        file.seek(info.header_offset)
+        header = file.read(30)
+    if len(header) < 30 or header[:4] != b"PK\x03\x04":
+        raise zipfile.BadZipFile("a member's header is damaged")
+    sizes = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+    return info.header_offset + 30 + sizes
+
+
+def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = npy.read_magic(file)
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    return read(file)
+
+
+def _read_array(file: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    with file.open(f"{name}.npy") as member:
+        return npy.read_array(member, allow_pickle=False)
+
+
+class Spool:
+    """Rows on their way into a features file: one .npy a layer, in a folder beside it.
+
+    Rows are written as they come, at their own places, so memory stays flat and several processes
+    can write into one spool. `finish` puts all into the file, which appears whole or not at all.
+
+    Args:
+        out: the features file; folder: where the rows lie, made by `spool_folder`.
+        count: rows in all.
+    """
+
+    def __init__(self, out: Path, folder: Path, count: int) -> None:
+        self.out, self.folder, self.count = out, folder, count
+        self._files: dict[str, tuple[IO[bytes], int]] = {}
+
+    def write(
+        self, rows: Sequence[int] | NDArray[np.int64], layers: Mapping[str, NDArray[Any]]
+    ) -> None:
+        """Puts layer name -> (n, D) at the given n rows; the same D and dtype in every call."""
+        for name, values in layers.items():
+            if name not in self._files:
+                self._files[name] = self._open(name, values)
+            file, start = self._files[name]
+            width = values[:1].nbytes
+            # neighbours are written in one go
+            cuts = np.flatnonzero(np.diff(rows) != 1) + 1
+            for run in np.split(np.arange(len(rows)), cuts):
+                if len(run):
+                    file.seek(start + int(rows[run[0]]) * width)
+                    file.write(np.ascontiguousarray(values[run]).data)
+
+    def _open(self, name: str, values: NDArray[Any]) -> tuple[IO[bytes], int]:
+        path = self.folder / f"{name.replace(os.sep, '_')}.npy"
+        path.touch()  # "r+b" keeps what another process has written
+        file = path.open("r+b")
+        shape = (self.count, *values.shape[1:])
+        npy.write_array_header_2_0(
+            file, {"descr": values.dtype.str, "fortran_order": False, "shape": shape}
+        )
+        return file, file.tell()
+
+    def close(self) -> None:
+        """Writes out what is buffered."""
+        for file, _ in self._files.values():
+            file.close()
+        self._files.clear()
+
+    def remove(self) -> None:
+        """Removes the folder and what is in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def arrays(self, layers: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """The layers, mapped read-only; all rows must have been written and closed."""
+        files = {name: self.folder / f"{name.replace(os.sep, '_')}.npy" for name in layers}
+        return {name: np.load(file, mmap_mode="r") for name, file in files.items()}
+
+    def finish(self, layers: Sequence[str], rest: Features) -> None:
+        """Writes the features file: the layers from the spool, everything else from `rest`."""
+        files = {name: self.folder / f"{name.replace(os.sep, '_')}.npy" for name in layers}
+        _write(self.out, rest, files)
+
+
+def spool_folder(out: Path) -> Path:
+    """A new folder beside `out` for its rows; those of processes that have died are removed.
+
+    Raises: DataError where the folder can't be written.
+    """
+    here = socket.gethostname()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        for old in out.parent.glob(f".{out.name}.{here}-*.parts"):
+            owner = old.name.removesuffix(".parts").rpartition("-")[2]
+            if owner.isdigit() and not _alive(int(owner)):
+                shutil.rmtree(old, ignore_errors=True)
+        folder = out.parent / f".{out.name}.{here}-{os.getpid()}.parts"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+    except OSError as error:
+        raise DataError(f"{out}: can't be written ({error.strerror})", "-o elsewhere") from error
+    return folder
+
+
+def _alive(process: int) -> bool:
+    if sys.platform == "win32":
+        return True  # there, signal 0 is Ctrl-C
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def write_features(path: Path | str, features: Features) -> None:
+    """Writes features that are in memory, whole or not at all."""
+    _write(Path(path), features, {})
+
+
+def _write(path: Path, features: Features, files: Mapping[str, Path]) -> None:
+    meta = {**features.meta, "format": FORMAT, "schema": SCHEMA}
+    with (
+        replacing(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED, allowZip64=True) as out,
+    ):
+        for name, file in files.items():
+            with file.open("rb") as source, out.open(f"{name}.npy", "w", force_zip64=True) as to:
+                shutil.copyfileobj(source, to, _BLOCK)
+        columns: dict[str, NDArray[Any]] = {
+            **{n: a for n, a in features.layers.items() if n not in files},
+            "y": features.y,
+            "ids": features.ids,
+            "classes": features.classes,
+            "splits": features.splits,
+            "meta": np.array(json.dumps(meta, ensure_ascii=False)),
+        }
+        for name, array in columns.items():
+            with out.open(f"{name}.npy", "w", force_zip64=True) as to:
+                npy.write_array(to, np.asanyarray(array), allow_pickle=False)

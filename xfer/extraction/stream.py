@@ -1,0 +1,245 @@
+"""Pictures to vectors: threads read, hash and cut, what is known is taken from the cache, and the
+net sees full batches of the rest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xfer.data.images.decode import DecodeError, decode
+from xfer.data.images.walk import readable
+from xfer.data.loading.loader import Loader, stack_images
+from xfer.data.loading.sample_rng import STREAM
+from xfer.data.sources.base import Source, Subset, read
+from xfer.extraction.cache import FeatureCache
+from xfer.types import Batch, DataInfo, Sample
+
+
+class Net(Protocol):
+    """What sees the pictures: `xfer.extraction.net.FeatureNet`, or a task below its head.
+
+    layers      | names of what it gives; views: pictures that it sees for one of the data
+    side        | of what it sees, pixels; short_side: decode pictures no larger, pixels
+    transform() | (uint8 (H, W, 3), generator) -> what it sees: (side, side, 3), several views
+                | on top of each other
+    signature   | bytes that change with all that a layer's vector depends on but the picture
+    call        | uint8 (N * views, 3, side, side) -> layer -> float32 (N, D)
+    """
+
+    @property
+    def layers(self) -> tuple[str, ...]: ...
+    @property
+    def views(self) -> int: ...
+    @property
+    def side(self) -> int: ...
+    @property
+    def short_side(self) -> int: ...
+    def transform(self) -> Any: ...
+    def signature(self, layer: str) -> bytes: ...
+    def __call__(self, images: Tensor, /) -> dict[str, NDArray[np.float32]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Seen(Sample):
+    """A picture that was looked up.
+
+    row   | its index in the source
+    keys  | layer -> key in the cache
+    known | layer -> vector, for all layers or none; then `image` is empty
+    """
+
+    row: int = 0
+    keys: dict[str, bytes] | None = None
+    known: dict[str, NDArray[np.float32]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some finished rows.
+
+    rows     | int64 (n,), indices into the source
+    layers   | layer -> float32 (n, D)
+    computed | how many of them the net has seen, the others were known
+    """
+
+    rows: NDArray[np.int64]
+    layers: dict[str, NDArray[np.float32]]
+    computed: int
+
+
+class LookedUp:
+    """A source whose pictures are looked up before they are decoded: what the loader reads.
+
+    Args:
+        source: the pictures; net: what they are for; cache: what is known.
+        seed: of random views, which depend on the picture's place in the source as well;
+            None: views are not random.
+    """
+
+    def __init__(
+        self, source: Source, net: Net, cache: FeatureCache, seed: int | None = None
+    ) -> None:
+        self.source, self.cache, self.seed = source, cache, seed
+        self.info: DataInfo = source.info
+        self.ids = source.ids
+        self.signatures = {layer: net.signature(layer) for layer in net.layers}
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, i: int) -> Seen:
+        return self.read(i)
+
+    def labels(self) -> NDArray[Any]:
+        return self.source.labels()
+
+    def fingerprint(self) -> str:
+        return self.source.fingerprint()
+
+    def read(self, i: int, short_side: int = 0) -> Seen:
+        """Picture i, decoded no larger than `short_side`, or its vectors where they are known."""
+        path = picture_path(self.source, i)
+        data, image = b"", None
+        if path is not None:
+            data = _bytes_of(path)
+            digest = hashlib.sha256(data).digest()
+        else:
+            image = read(self.source, i, short_side).image
+            digest = hashlib.sha256(f"{image.shape}".encode())
+            digest.update(np.ascontiguousarray(image).data)
+            digest = digest.digest()
+        if self.seed is not None:
+            digest += f" {STREAM} {self.seed} {i}".encode()
+        keys = {
+            layer: hashlib.sha256(digest + signature).digest()
+            for layer, signature in self.signatures.items()
+        }
+        found = self.cache.find(list(keys.values()))
+        if len(found) == len(keys):
+            known = {layer: found[key] for layer, key in keys.items()}
+            return Seen(self.ids[i], np.empty((0, 0, 3), np.uint8), row=i, keys=keys, known=known)
+        if image is None:
+            assert path is not None
+            try:
+                image = decode(data, short_side)
+            except DecodeError as error:
+                raise DecodeError(error.reason, readable(str(path))) from error.__cause__
+        return Seen(self.ids[i], image, row=i, keys=keys)
+
+
+def picture_path(source: Source, i: int) -> Path | None:
+    """The file of picture i; None where the source has no files."""
+    while isinstance(source, Subset):
+        source, i = source.source, int(source.indices[i])
+    find: Any = getattr(source, "path", None)
+    path: Any = find(i) if callable(find) else None
+    return None if path is None else Path(path)
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DecodeError(reason, readable(str(path))) from None
+
+
+class _Cut:
+    """The loader's transform: cuts what the net must see."""
+
+    def __init__(self, net: Net) -> None:
+        self.transform = net.transform()
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        assert isinstance(sample, Seen)
+        return sample if sample.known else replace(sample, image=self.transform(sample.image, rng))
+
+
+def _collate(size: int) -> Any:
+    def collate(items: list[Seen]) -> Batch:
+        views = [v for s in items if not s.known for v in _views(s.image)]
+        images = stack_images(views) if views else torch.empty((0, 3, size, size)).byte()
+        return Batch(images, tuple(s.id for s in items), {"seen": items})
+
+    return collate
+
+
+def _views(image: NDArray[np.uint8]) -> Sequence[NDArray[np.uint8]]:
+    return [image] if image.ndim == 3 else list(image)
+
+
+def parts(
+    source: Source,
+    net: Net,
+    cache: FeatureCache,
+    *,
+    batch: int = 64,
+    workers: int = -1,
+    rank: int = 0,
+    world: int = 1,
+    seed: int | None = None,
+    epoch: int = 0,
+) -> Iterator[Part]:
+    """This process's share of a source's rows, each once; known ones as they come, the others
+    when a batch of them is full.
+
+    Args:
+        batch: pictures that the net sees at a time; workers: threads, as in Loader.
+        seed, epoch: random views are those that a training of this seed draws in this epoch.
+
+    Raises: DataError for a picture that can't be read.
+    """
+    loader = Loader(
+        LookedUp(source, net, cache, seed), _Cut(net), _collate(net.side),
+        batch=batch * world, train=False, workers=workers, rank=rank, world=world,
+        seed=seed or 0, short_side=net.short_side,
+    )  # fmt: skip
+    waiting: list[Seen] = []
+    images: list[Tensor] = []
+    for loaded in loader.batches(epoch):
+        seen: list[Seen] = loaded.targets["seen"]
+        known = [s for s in seen if s.known]
+        if known:
+            yield _known(known)
+        waiting += [s for s in seen if not s.known]
+        if len(loaded.images):
+            images.append(loaded.images)
+        while len(waiting) >= batch:
+            yield _computed(waiting, images, batch, net, cache)
+    if waiting:
+        yield _computed(waiting, images, len(waiting), net, cache)
+
+
+def _known(seen: list[Seen]) -> Part:
+    rows = [s.known for s in seen if s.known]
+    layers = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    return Part(_rows(seen), layers, 0)
+
+
+def _computed(
+    waiting: list[Seen], images: list[Tensor], count: int, net: Net, cache: FeatureCache
+) -> Part:
+    """The first `count` waiting pictures, taken off both lists and run through the net."""
+    seen = waiting[:count]
+    del waiting[:count]
+    whole = images[0] if len(images) == 1 else torch.cat(images)
+    cut = count * net.views
+    images[:] = [whole[cut:]] if len(whole) > cut else []
+    layers = net(whole[:cut])
+    cache.keep(
+        {s.keys[name]: values[i] for name, values in layers.items()
+         for i, s in enumerate(seen) if s.keys}
+    )  # fmt: skip
+    return Part(_rows(seen), layers, count)
+
+
+def _rows(seen: list[Seen]) -> NDArray[np.int64]:
+    return np.array([s.row for s in seen], np.int64)

@@ -1,0 +1,1 @@
+"""Trained models: loaded, scored, compressed, and what they say of pictures."""

@@ -1,0 +1,125 @@
+"""`xfer compress`: fully connected layers by truncated SVD, what it costs and what it gains."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import statistics
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xfer.device import Place, placed
+from xfer.errors import XferError
+from xfer.inference.evaluate import eval_loader, open_split, usable_precision, view_protocol
+from xfer.inference.model import load
+from xfer.nn.low_rank import replace_linear
+from xfer.runs import checkpoint
+from xfer.runs.folder import Run, environment
+from xfer.task import Metric, Task
+from xfer.train.finish import write_rows
+
+KEPT = ("recipe.toml", "classes.txt", "split.json")
+
+
+def compress(
+    run: Path | str,
+    svd: Mapping[str, int],
+    out: Path | str,
+    *,
+    data: str = "",
+    split: str = "",
+    device: str = "auto",
+    workers: int = -1,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Writes a copy of a run whose layers have fewer singular values, and scores both.
+
+    Both models see the same batches in turn, so that their times compare.
+
+    Args:
+        run: a finished run; svd: layer -> singular values that are kept, {"fc6": 1024, "fc7": 256}.
+        out: the new run's folder; data, split: what both are scored on, the run's own val (or
+            test) when left out.
+
+    Returns: {"svd", "split", "images", "primary", "before", "after"}, the last two {"metrics",
+        "seconds_per_image", "parameters"}; the new run's result.json has it as "compressed".
+    Raises: XferError for a folder that is no run, a layer that is not there, too many values, or
+        an `out` that is in use; DataError for data that don't fit.
+    """
+    folder = Run.open(Path(run))
+    if not folder.finished:
+        raise XferError(f"{folder.path}: not a finished run", f"--resume {folder.path}")
+    if Path(out).resolve() == folder.path.resolve():
+        raise XferError(f"{out} is the run itself", "choose another --out")
+    recipe, about, old = folder.recipe(), folder.read_json("model.json"), folder.read_json(
+        "result.json"
+    )  # fmt: skip
+    if "svd" in about:
+        raise XferError(f"{folder.path} is compressed already", "compress the run that it is from")
+    Run.check_free(Path(out), overwrite)
+    with placed(device, usable_precision(recipe, device)) as place:
+        before = load(folder.path, place=place).task
+        after = copy.deepcopy(before)
+        replace_linear(after, svd, approximate=True)
+        place.put(after)
+        bundle, role = open_split(recipe, before, data, split)
+        tta = recipe.eval.tta
+        loader = eval_loader(recipe, before, bundle.splits[role], place, tta, workers=workers)
+        found = _score_both({"before": before, "after": after}, loader, place, tta)
+        metric = found["after"][0]
+        report: dict[str, Any] = {
+            "svd": dict(svd), "from": str(folder.path), "data": bundle.name, "split": role,
+            "images": len(bundle.splits[role]), "primary": metric.primary,
+        }  # fmt: skip
+        for name, task in (("before", before), ("after", after)):
+            measured, seconds = found[name]
+            report[name] = {
+                "metrics": measured.compute(),
+                "seconds_per_image": seconds,
+                "parameters": sum(p.numel() for p in task.parameters()),
+            }
+        fresh = Run.create(recipe, Path(out), overwrite)
+        for file in KEPT:
+            if (folder.path / file).is_file():
+                shutil.copyfile(folder.path / file, fresh.path / file)
+        fresh.write_json("env.json", environment(device=place.describe(), world_size=1,
+                                                 seed=recipe.run.seed))  # fmt: skip
+        fresh.write_json("model.json", {**about, "svd": dict(svd)})
+        checkpoint.save_weights(fresh.weights_file, after.state_dict(), {"format": "xfer"})
+        write_rows(fresh.path / "predictions" / f"{role}.csv", metric.rows())
+    key = "test_metrics" if role == "test" else "metrics"
+    kept = {k: v for k, v in old.items() if k not in ("metrics", "test_metrics")}
+    protocol = {**metric.protocol(), **view_protocol(after, tta)}
+    if data:
+        kept["data"] = data  # what the scores are of
+    fresh.write_json(
+        "result.json",
+        {**kept, key: report["after"]["metrics"], "protocol": protocol, "compressed": report},
+    )
+    return report
+
+
+@torch.inference_mode()
+def _score_both(
+    models: Mapping[str, Task], loader: Any, place: Place, tta: str
+) -> dict[str, tuple[Metric, float]]:
+    """Each model's metric, and its median seconds a picture, without reading them."""
+    metrics = {name: task.eval().metric() for name, task in models.items()}
+    times: dict[str, list[float]] = {name: [] for name in models}
+    for number, batch in enumerate(loader.batches(0)):
+        moved = batch.to(place.device)
+        for name, task in models.items():
+            with place.autocast():
+                if number == 0:
+                    task.predict(moved, tta)  # the first call prepares kernels
+                place.synchronise()
+                start = time.perf_counter()
+                predictions = task.predict(moved, tta)
+                place.synchronise()
+            times[name].append((time.perf_counter() - start) / len(batch))
+            metrics[name].update(predictions, batch)
+    return {name: (metrics[name], statistics.median(times[name])) for name in models}

@@ -1,0 +1,175 @@
+"""Scoring: a model over a split, each picture once over all processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from xfer import task as tasks
+from xfer.data.sources.boxes_as_labels import presence
+from xfer.device import Place, find_device, find_precision, gather, placed
+from xfer.errors import DataError, XferError
+from xfer.runs.folder import Run
+from xfer.task import Metric, Task
+
+if TYPE_CHECKING:
+    from xfer.data.loading.loader import Loader
+    from xfer.data.sources.base import Bundle, Source
+    from xfer.recipe.tables import Recipe
+    from xfer.train.cached_features import FrozenLoader
+
+
+@torch.inference_mode()
+def score(
+    task: Task,
+    loader: Loader | FrozenLoader,
+    place: Place,
+    tta: str = "none",
+    tick: Callable[[int], None] | None = None,
+) -> Metric:
+    """The task's metric over everything that the loader yields, all processes' counts merged.
+
+    Args:
+        task: in eval mode during the call, in its old mode after it.
+        tta: one of the task's views; the loader's transform must have cut the views.
+        tick: told how many pictures are done, for a progress bar.
+    """
+    was_training = task.training
+    task.eval()
+    metric = task.metric()
+    done = 0
+    for batch in loader.batches(0):
+        moved = batch.to(place.device)
+        with place.autocast():
+            predictions = task.predict(moved, tta)
+        metric.update(predictions, batch)
+        done += len(batch)
+        if tick is not None:
+            tick(done)
+    if place.world > 1:
+        metric.load_states(gather(metric.state(), place))
+    task.train(was_training)
+    return metric
+
+
+def evaluate(
+    run: Path | str,
+    *,
+    data: str = "",
+    split: str = "",
+    tta: str = "",
+    batch: int = 0,
+    device: str = "auto",
+    workers: int = -1,
+) -> dict[str, Any]:
+    """Scores a run's best weights, on its own data or on other pictures of the same classes.
+
+    Args:
+        run: the run folder; data: a spec, the run's own when left out.
+        split: val, or test where there is no val; tta: one of the task's views, the run's own when
+            left out; batch: pictures at a time.
+
+    Returns: {"split", "images", "primary", "metrics", "protocol", ...}, fractions in 0..1.
+    Raises: XferError for a folder that is no run, DataError for data that don't fit.
+    """
+    from xfer.inference.model import load
+
+    folder = Run.open(Path(run))
+    recipe = folder.recipe()
+    with placed(device, usable_precision(recipe, device)) as place:
+        model = load(folder.path, place=place)
+        tta = tta or recipe.eval.tta
+        bundle, role = open_split(recipe, model.task, data, split)
+        loader = eval_loader(
+            recipe, model.task, bundle.splits[role], place, tta, batch=batch, workers=workers
+        )
+        metric = score(model.task, loader, place, tta)
+        return {
+            "run": str(folder.path),
+            "data": bundle.name,
+            "split": role,
+            "images": len(bundle.splits[role]),
+            "primary": metric.primary,
+            "metrics": metric.compute(),
+            "protocol": {**metric.protocol(), **view_protocol(model.task, tta)},
+        }
+
+
+def usable_precision(recipe: Recipe, device: str = "auto") -> str:
+    """The run's own; auto where the device lacks it, as a CPU does fp16."""
+    try:
+        return find_precision(recipe.run.precision, find_device(device))
+    except XferError:
+        return "auto"
+
+
+def open_split(recipe: Recipe, task: Task, data: str = "", split: str = "") -> tuple[Bundle, str]:
+    """A run's own data or others of the same classes, and the split of it that is scored: the one
+    asked for, else val, test or train. Raises DataError where there is none."""
+    from xfer.train.job import open_recipe_data
+
+    if data:
+        bundle = open_other(data, task, recipe.run.seed)
+    else:
+        # a probe reads what the task does that learns from such data
+        kind = getattr(task, "data_kind", task.info.kind)
+        bundle = open_recipe_data(replace(recipe, task=tasks.for_kind(kind)))
+    if bundle.kind == "detect" and task.info.kind == "multilabel":
+        bundle = presence(bundle)
+    role = split or next((s for s in ("val", "test", "train") if s in bundle.splits), "val")
+    if role not in bundle.splits:
+        raise DataError(f"{bundle.name}: no {role!r} split", f"it has {', '.join(bundle.splits)}")
+    return bundle, role
+
+
+def eval_loader(
+    recipe: Recipe,
+    task: Task,
+    source: Source,
+    place: Place,
+    tta: str,
+    *,
+    batch: int = 0,
+    workers: int = -1,
+) -> Loader:
+    """Batches of a source as `task.predict` reads them. Raises XferError for unknown views."""
+    from xfer.data.loading.loader import Loader
+
+    task.check_views(tta)
+    task.prepare(source)
+    views = 10 if tta == "10crop" else 1
+    own = batch or recipe.eval.batch or 2 * recipe.data.batch
+    return Loader(
+        source, task.transform(False, tta), task.collate, batch=max(place.world, own // views),
+        train=False, workers=workers, rank=place.rank, world=place.world,
+        short_side=task.short_side,
+    )  # fmt: skip
+
+
+def open_other(data: str, task: Task, seed: int) -> Any:
+    """Other pictures for a trained model: their classes, by name, must be the model's."""
+    from xfer.data.open import open_data
+
+    # a probe on the classes of boxes is scored on boxes
+    kinds = dict.fromkeys((*task.kinds, getattr(task, "data_kind", task.kinds[0])))
+    try:
+        bundle = open_data(data, seed=seed, classes=task.info.classes, cut=False, kind=tuple(kinds))
+    except DataError as error:
+        if "skip_bad" in (error.hint or ""):  # a key of training alone
+            raise DataError(error.message, "take them out of the data") from error
+        raise
+    if bundle.kind not in kinds:
+        what = "pictures without labels" if bundle.kind == "images" else f"{bundle.kind} data"
+        raise DataError(f"{data} holds {what}; the run needs {' or '.join(task.kinds)}")
+    return bundle
+
+
+def view_protocol(task: Task, tta: str) -> dict[str, str]:
+    """How the pictures were cut, in words: part of `protocol`."""
+    if hasattr(task, "view_words"):  # a probe's crops were chosen with its features
+        return {"views": str(task.view_words)}
+    return {"views": task.view_protocol(tta)}

@@ -1,0 +1,280 @@
+"""A trained model, loaded from its run folder, and what it says of pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from xfer import task as tasks
+from xfer.backbones.build import create_backbone
+from xfer.data.images.decode import DecodeError, decode, shrink
+from xfer.data.images.from_memory import KINDS, given_picture
+from xfer.data.images.walk import find_pictures
+from xfer.device import Place, find_device, find_precision
+from xfer.errors import DataError, XferError
+from xfer.inference import masks as predict_masks
+from xfer.inference.boxes import COLUMNS, at_least, coco_results, csv_rows, table_row
+from xfer.inference.evaluate import usable_precision
+from xfer.nn.low_rank import replace_linear
+from xfer.recipe.tables import DataTable
+from xfer.runs import checkpoint
+from xfer.runs.folder import Run
+from xfer.runs.out_folder import check_folder
+from xfer.task import Task
+from xfer.train.finish import rows_to_csv
+from xfer.types import BoxPrediction, DataInfo, MaskPrediction, Sample
+
+HELD = 2**27  # bytes of pictures in a batch: four of 4000 x 3000
+
+
+def load(run: Path | str, *, device: str = "auto", place: Place | None = None) -> Model:
+    """The model of a run folder (model.json and best.safetensors, or probe.skops), which computes
+    in the run's own precision where the device has it.
+
+    Raises: XferError where the folder holds no model, DataError where its files are damaged.
+    """
+    folder = Run.open(Path(run))
+    about = folder.read_json("model.json")
+    if place is None:
+        where = find_device(device)
+        own = usable_precision(folder.recipe(), str(where))
+        place = Place(where, find_precision(own, where))
+    if about["task"] == "probe":
+        from xfer.probing.model import load_task
+
+        return Model(load_task(folder.path, str(place.device)), place, path=folder.path)
+    kind = tasks.get(about["task"])
+    backbone = create_backbone(about["backbone"], weights="none", **about["backbone_options"])
+    task = kind(
+        backbone,
+        DataInfo("", about["kind"], tuple(about["classes"])),
+        tasks.make_options(kind, about["task_options"]),
+        DataTable(size=about["size"]),
+    )
+    replace_linear(task, about.get("svd", {}))
+    weights = checkpoint.load_weights(folder.weights_file)
+    try:
+        task.load_state_dict(weights)
+    except RuntimeError as error:
+        raise DataError(
+            f"{folder.weights_file} does not fit {folder.path / 'model.json'}",
+            str(error).splitlines()[-1].strip(),
+        ) from error
+    place.put(task)
+    ids = tuple(about.get("category_ids", ()))
+    return Model(task.eval(), place, about.get("tta", "none"), folder.path, ids)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model. `classes` are its classes, `category_ids` what a COCO file calls them, where
+    it was trained on one; `task` is the module itself."""
+
+    task: Task
+    place: Place
+    tta: str = "none"
+    path: Path | None = None
+    category_ids: tuple[int | str, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.task.info.classes
+
+    @torch.inference_mode()
+    def predict(self, images: Any, *, tta: str = "", batch: int = 32) -> Predictions:
+        """Predicts pictures, in their order.
+
+        Args:
+            images: a path, a folder, an array uint8 (H, W, 3), a PIL image, or several of these.
+            tta: one of the task's views; the run's own when left out.
+            batch: pictures at a time, fewer where they are large.
+
+        Raises: DataError for a picture that can't be read.
+        """
+        tta = tta or self.tta
+        self.task.check_views(tta)
+        samples = list(gather_samples(images))
+        found: Any = []
+        for items in self._items(samples, tta, batch):
+            moved = self.task.collate(items).to(self.place.device)
+            with self.place.autocast():
+                new = self.task.predict(moved, tta)
+            if not found and isinstance(new[0], MaskPrediction):
+                found = predict_masks.KeptMasks()
+            found.extend(new)
+        kept = found if isinstance(found, predict_masks.KeptMasks) else tuple(found)
+        return Predictions(self.task, kept, tuple(samples), self.category_ids)
+
+    def _items(self, samples: Sequence[Sample | Path], tta: str, batch: int) -> Iterator[list[Any]]:
+        """What the net sees of the pictures, a batch at a time; the pictures are not kept."""
+        transform, unused = self.task.transform(False, tta), np.random.default_rng(0)
+        items: list[Any] = []
+        held = 0
+        for sample in map(self._read, samples):
+            items.append(transform(sample, unused))
+            held += sample.image.nbytes
+            if len(items) == batch or held > HELD:
+                yield items
+                items, held = [], 0
+        if items:
+            yield items
+
+    def _read(self, sample: Sample | Path) -> Sample:
+        side = self.task.short_side
+        if isinstance(sample, Path):
+            try:
+                return Sample(str(sample), decode(sample, side))
+            except DecodeError as error:
+                raise DataError(error.message, "leave it out") from error
+        return replace(sample, image=shrink(sample.image, side))
+
+
+@dataclass(frozen=True)
+class Predictions(Sequence[Any]):
+    """Predictions in the order of the pictures; each also as a row of plain values."""
+
+    task: Task
+    items: Sequence[Any]
+    samples: tuple[Sample | Path, ...]
+    category_ids: tuple[int | str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, i: Any) -> Any:
+        return self.items[i]
+
+    @property
+    def _boxes(self) -> bool:
+        return bool(self.items) and isinstance(self.items[0], BoxPrediction)
+
+    @property
+    def _masks(self) -> bool:
+        return bool(self.items) and isinstance(self.items[0], MaskPrediction)
+
+    def at_least(self, score: float) -> Predictions:
+        """Without boxes of a lower score. Raises XferError for predictions that are no boxes."""
+        if self.items and not self._boxes:
+            raise XferError("--min-score is for boxes; these predictions are none")
+        return replace(self, items=tuple(at_least(item, score) for item in self.items))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One dict a picture: id and scores by class name, or "boxes": label, score and corners."""
+        return [self.task.describe(item) for item in self.items]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        return self.rows()
+
+    def to_table(self, min_score: float | None = None) -> list[dict[str, Any]]:
+        """One flat dict a picture; of boxes their number by class, those of 0.5 or `min_score`; of
+        masks the share of each class."""
+        if self._masks:
+            return [predict_masks.table_row(item, self.task.info.classes) for item in self.items]
+        if self._boxes:
+            return [table_row(item, self.task.info.classes, min_score) for item in self.items]
+        return [{k: v for k, v in row.items() if not isinstance(v, dict)} for row in self.rows()]
+
+    def to_csv(self) -> str:
+        """One line a picture; lists are joined by blanks, scores get a column a class. Of boxes,
+        one line a box; of masks, one line a class in a picture."""
+        if not self.items:
+            return ""
+        classes = self.task.info.classes
+        if self._masks:
+            items = self.items
+            return rows_to_csv([r for item in items for r in predict_masks.csv_rows(item, classes)])
+        if self._boxes:
+            lines = [line for item in self.items for line in csv_rows(item, classes)]
+            return rows_to_csv(lines) if lines else ",".join(COLUMNS) + "\n"
+        flat: list[dict[str, Any]] = []
+        for row in self.rows():
+            line: dict[str, Any] = {
+                k: " ".join(v) if isinstance(v, list) else v for k, v in row.items()
+            }
+            scores = line.pop("scores", None)
+            if scores is not None:
+                line.update({f"score:{name}": f"{scores[name]:.6f}" for name in classes})
+            flat.append(line)
+        return rows_to_csv(flat)
+
+    def to_coco(self) -> list[dict[str, Any]]:
+        """COCO results, see `coco_results`; classes by the ids of the COCO file that the model was
+        trained on, else 1 is the first. Raises XferError for predictions that are no boxes."""
+        if self.items and not self._boxes:
+            raise XferError("COCO results are boxes; these predictions are none",
+                            "--format json or csv")  # fmt: skip
+        ids = self.category_ids or range(1, len(self.task.info.classes) + 1)
+        return coco_results(self.items, ids)
+
+    def draw(self, folder: Path | str, min_score: float | None = None) -> list[Path]:
+        """Writes <stem>.png for each picture into the folder; equal stems get a number. Of masks
+        also <stem>_mask.png, see `draw_prediction`.
+
+        Args:
+            min_score: the least score of boxes drawn; None: 0.5, or the best few if none has it.
+        """
+        from xfer.report.drawing import draw_prediction
+
+        folder = Path(folder)
+        check_folder(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        written: list[Path] = []
+        taken: set[str] = set()
+        masks = self._masks
+        for item, sample in zip(self.items, self.samples, strict=True):
+            image = sample.image if isinstance(sample, Sample) else decode(sample)
+            stem = name = Path(item.id).stem
+            number = 1
+            while name in taken or (masks and f"{name}_mask" in taken):
+                number += 1
+                name = f"{stem}-{number}"
+            taken.add(name)
+            if masks:
+                taken.add(f"{name}_mask")
+            written.append(folder / f"{name}.png")
+            draw_prediction(image, item, self.task.info.classes, written[-1], min_score)
+        return written
+
+    def __str__(self) -> str:
+        return json.dumps(self.rows(), indent=1, ensure_ascii=False)
+
+
+def gather_samples(images: Any) -> Iterable[Sample | Path]:
+    """Paths, folders, arrays and PIL images as samples; paths are read when their turn comes."""
+    one_array = isinstance(images, np.ndarray) and images.ndim < 4
+    if isinstance(images, (str, Path)) or hasattr(images, "convert") or one_array:
+        images = [images]
+    if not isinstance(images, Iterable):
+        raise XferError(f"type {type(images).__name__} is no picture", KINDS)
+    for number, image in enumerate(images):
+        if isinstance(image, (str, Path)):
+            path = Path(image)
+            if path.is_dir():
+                inside = find_pictures(path)
+                if not inside:
+                    raise DataError(f"{path}: no pictures in this folder")
+                yield from inside
+            elif not path.exists():
+                raise DataError(f"{path}: no such file")
+            else:
+                yield path
+        else:
+            yield Sample(str(number), given_picture(image, number))
+
+
+def predict(
+    run: Path | str,
+    paths: Sequence[str],
+    *,
+    tta: str = "",
+    device: str = "auto",
+    batch: int = 32,
+) -> Predictions:
+    """`xfer predict`: what the run's best weights say of these files and folders."""
+    return load(run, device=device).predict(list(paths), tta=tta, batch=batch)

@@ -1,0 +1,196 @@
+"""Scaling and strength of a probe, chosen by cross-validation on the training pictures alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.errors import DataError
+from xfer.metrics.multilabel import average_precision
+from xfer.probing import classifiers
+from xfer.probing.scores import best_temperature, logits, mean_loss
+from xfer.probing.space import SCALINGS, Space, make_scaler, threads_for
+
+FOLDS = 5
+# of more pictures than these, so many choose: C is a prior's variance, which hardly depends on N
+MANY = 5_000
+# from so many on, one held-out fifth tells as much as five folds of a small set
+ONE_FOLD = 2_000
+Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What cross-validation settled on.
+
+    scaling     | of `space.SCALINGS`
+    value       | the classifier's C, alpha, k or shrinkage
+    temperature | that decision values are divided by
+    score, loss | over the held-out pictures: top1 or map in 0..1, nats; None: nothing was held out
+    folds       | how many; 1: a fifth was held out once; 0: nothing to hold out
+    pictures    | how many they were, those trained on and those held out
+    trials      | what was tried, this one among them
+    """
+
+    scaling: str
+    value: float
+    temperature: float = 1.0
+    score: float | None = None
+    loss: float | None = None
+    folds: int = 0
+    pictures: int = 0
+    trials: tuple[Choice, ...] = ()
+
+
+def make_folds(labels: NDArray[Any], count: int, seed: int) -> list[Fold]:
+    """(train, held out) indices of each fold, shuffled; the classes are spread evenly.
+
+    Args:
+        labels: int (N,), or (N, C) of several labels a picture, which are shuffled only.
+        count: 2 or more.
+    """
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(labels))
+    if labels.ndim == 1:
+        order = order[np.argsort(labels[order], kind="stable")]
+    of = np.empty(len(labels), np.int64)
+    of[order] = np.arange(len(labels)) % count
+    return [(np.flatnonzero(of != f), np.flatnonzero(of == f)) for f in range(count)]
+
+
+def choosing_folds(labels: NDArray[Any], seed: int) -> list[Fold]:
+    """The folds to choose by, as many as fit, up to 5; [] where there are too few pictures to hold
+    any out."""
+    if labels.ndim == 1:
+        largest = int(np.bincount(labels).max())
+    else:
+        largest = len(labels)
+    count = min(FOLDS, largest)
+    if count < 2:
+        return []
+    folds = make_folds(labels, count, seed)
+    return folds[:1] if len(labels) >= ONE_FOLD else folds
+
+
+def _some(labels: NDArray[Any], count: int, seed: int) -> NDArray[np.int64]:
+    """So many pictures, in order, the classes in their shares."""
+    parts = make_folds(labels, -(-len(labels) // count), seed)
+    return parts[0][1]
+
+
+def check_folds(labels: NDArray[Any], folds: int) -> None:
+    """Raises DataError where a class, or the whole, has fewer pictures than folds."""
+    few = len(labels)
+    if labels.ndim == 1:
+        counts = np.bincount(labels)
+        few = int(counts[counts > 0].min())
+    hint = f"--cv {few}, or more pictures" if few > 1 else "more pictures"
+    if len(labels) < folds:
+        raise DataError(f"{len(labels)} training pictures are fewer than {folds} folds", hint)
+    if few < folds:
+        raise DataError(
+            f"a class has {few} training picture{'s' * (few > 1)}, fewer than {folds} folds", hint
+        )
+
+
+def choose(
+    name: str,
+    features: NDArray[Any],
+    labels: NDArray[Any],
+    classes: int,
+    *,
+    cv: int = 0,
+    seed: int = 0,
+    scalings: Sequence[str] = tuple(SCALINGS),
+    fine: bool = True,
+) -> Choice:
+    """The scaling and value that are best on held-out training pictures.
+
+    Of all whose score is within one standard error of the best, the one with the lowest loss.
+    The scaler is fitted to all training features; labels are seen by the folds alone. Of more than
+    5,000 pictures 5,000 are drawn, class by class, and do it all; from 2,000 on one fifth is held
+    out once unless `cv` says otherwise.
+
+    Args:
+        name: of the classifier; features: float (N, D); labels: int (N,) or (N, C).
+        classes: C. cv: folds, 0: up to 5.
+        fine: look at the values between the coarse ones as well.
+
+    Raises: DataError for fewer pictures than folds.
+    """
+    kind = classifiers.get(name)
+    if cv:
+        check_folds(labels, cv)  # before some are drawn: of a rare class fewer than folds may be
+    if len(labels) > MANY:
+        some = _some(labels, MANY, seed)
+        features, labels = features[some], labels[some]
+    folds = make_folds(labels, cv, seed) if cv else choosing_folds(labels, seed)
+    if not folds:
+        return Choice(scalings[0], kind.default)
+    found: list[Choice] = []
+    for scaling in scalings:
+        space = Space(make_scaler(scaling).fit_transform(features))
+        seen: dict[int, Choice] = {}
+
+        def look(at: int, scaling: str = scaling, space: Space = space, seen: dict = seen) -> None:
+            if 0 <= at < len(kind.values) and at not in seen:
+                seen[at] = _try(name, kind.values[at], scaling, space.rows, labels, classes, folds)
+
+        with threads_for(space.rows):
+            for at in range(0, len(kind.values), kind.coarse):
+                look(at)
+            if fine and kind.coarse > 1:
+                best = list(seen.values()).index(_best(list(seen.values()), len(labels)))
+                middle = list(seen)[best]
+                for at in range(middle - kind.coarse + 1, middle + kind.coarse):
+                    look(at)
+        found += seen.values()
+    best = _best(found, len(labels))
+    return replace(best, folds=len(folds), pictures=len(labels), trials=tuple(found))
+
+
+def _best(found: Sequence[Choice], count: int) -> Choice:
+    top = max(_score(c) for c in found)
+    error = math.sqrt(max(top * (1 - top), 0.0) / count)
+    near = [c for c in found if _score(c) >= top - error]
+    return min(near, key=lambda c: (math.inf if c.loss is None else c.loss, -_score(c)))
+
+
+def _score(choice: Choice) -> float:
+    return -1.0 if choice.score is None else choice.score
+
+
+def _try(
+    name: str, value: float, scaling: str, rows: NDArray[Any], labels: NDArray[Any], classes: int,
+    folds: Sequence[Fold],
+) -> Choice:  # fmt: skip
+    """One scaling and value over all folds."""
+    truths: list[NDArray[Any]] = []
+    parts: list[NDArray[np.float64]] = []
+    for train, held in folds:
+        models = classifiers.fit(name, value, rows[train], labels[train])
+        parts.append(logits(models, rows[held], classes))
+        truths.append(labels[held])
+    scores, truth = np.concatenate(parts), np.concatenate(truths)
+    decides = classifiers.get(name).decides
+    temperature = best_temperature(scores, truth) if decides else 1.0
+    return Choice(
+        scaling, value, temperature, score_of(scores, truth), mean_loss(scores, truth, temperature)
+    )
+
+
+def score_of(scores: NDArray[np.float64], labels: NDArray[Any]) -> float:
+    """top1 of scores (N, C) for labels (N,); for labels (N, C) the mean average precision."""
+    if labels.ndim == 1:
+        return float((scores.argmax(1) == labels).mean())
+    found = [
+        average_precision(column[column >= 0], values[column >= 0])
+        for column, values in zip(labels.T, scores.T, strict=True)
+    ]
+    known = [value for value in found if value is not None]
+    return float(np.mean(known)) if known else 0.0

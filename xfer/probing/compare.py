@@ -1,0 +1,183 @@
+"""`xfer probe --compare`: what transfers, net by net and layer by layer.
+
+After Yosinski et al. 2014 and Razavian et al. 2014: the same classifier on every layer of every
+net, each net run once over the pictures.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xfer.backbones.build import create_backbone
+from xfer.errors import DataError, XferError
+from xfer.extraction.extract import extract
+from xfer.extraction.net import POOLS, Choice, load_net
+from xfer.probing import classifiers
+from xfer.probing.data import new_metric, split_parts
+from xfer.probing.fit import fit_probe
+from xfer.runs.checkpoint import write_text
+from xfer.runs.folder import SCHEMA, environment
+from xfer.runs.out_folder import check_folder
+from xfer.train.finish import rows_to_csv
+
+RESULT = "result.json"
+Say = Callable[[str], None]
+
+
+def compare_nets(
+    data: str,
+    backbones: Sequence[str],
+    *,
+    layers: Sequence[str] | None = None,
+    weights: Sequence[str] = ("imagenet",),
+    pool: str = "grid2",
+    clf: str = "logreg",
+    cv: int = 0,
+    seed: int = 0,
+    device: str = "auto",
+    out: Path | str | None = None,
+    overwrite: bool = False,
+    say: Say = lambda _: None,
+) -> dict[str, Any]:
+    """Probes every layer of every net, and names the command that uses the best.
+
+    Args:
+        data: a spec; backbones: names as `create_backbone` takes them.
+        layers: names that every net must have; None: all that a net has weights for.
+        weights: one spec for all nets, or one for each.
+        pool: what becomes of a map; grid2 keeps rows short enough for the first layers.
+        clf, cv, seed: of the probes, as in `program.probe`.
+        out: a folder for result.json, layers.csv and layers.png.
+
+    Returns: result.json's content: {"rows": [{"backbone", "layer", "width", score, "loss",
+        "scaling", "value", "seconds"}], "best": its row, "commands": what to type, ...}.
+    Raises: XferError for unknown names, for weights that don't pair with the nets, or a folder
+        that holds another result; DataError for data or weights that can't be used.
+    """
+    kind = classifiers.get(clf)
+    given = list(weights) * len(backbones) if len(weights) == 1 else list(weights)
+    if len(given) != len(backbones):
+        raise XferError(
+            f"{len(given)} weights for {len(backbones)} nets", "--weights W for all, or one each"
+        )
+    if pool not in POOLS:
+        raise XferError(f"--pool {pool}: unknown", f"choose from {', '.join(POOLS)}")
+    folder = None if out is None else _free(Path(out), overwrite)
+    started = time.perf_counter()
+    rows: list[dict[str, Any]] = []
+    primary, scored_on = "", "val"
+    for backbone, spec in zip(backbones, given, strict=True):
+        names = tuple(layers) if layers is not None else usable_layers(backbone, spec, pool)
+        choice = Choice(backbone, spec, names, pool, device=device)
+        made = extract(data, choice=choice, seed=seed, say=say)
+        assert made.features is not None
+        for layer in names:
+            began = time.perf_counter()
+            parts = split_parts(made.features, layer, data)
+            train, val = parts["train"], parts.get("val")
+            classes = [str(name) for name in made.features.classes]
+            fitted, chosen = fit_probe(
+                clf, train.features, train.labels, len(classes), cv=cv, seed=seed
+            )
+            primary = new_metric(train.labels, classes).primary
+            if val is not None:
+                metric = new_metric(val.labels, classes)
+                metric.add(fitted.probabilities(val.features), val.labels, val.ids)
+                found = metric.compute()
+                score, loss = found[primary], found["loss"]
+            else:
+                scored_on, score, loss = "train", chosen.score, chosen.loss
+                if score is None:
+                    raise DataError(f"{data}: no val split, and too few pictures to cross-validate")
+            rows.append({
+                "backbone": backbone, "weights": spec, "layer": layer,
+                "width": train.features.shape[1], primary: score, "loss": loss,
+                "scaling": chosen.scaling, kind.symbol: chosen.value,
+                "seconds": round(time.perf_counter() - began, 2),
+            })  # fmt: skip
+            say(f"{backbone} {layer}: {primary} {score:.4f}")
+    best = max(rows, key=lambda row: (row[primary], -row["loss"]))
+    result: dict[str, Any] = {
+        "schema": SCHEMA, "task": "probe-compare", "data": data, "clf": clf, "seed": seed,
+        "primary": primary, "rows": rows, "best": best,
+        "commands": commands(best, data, pool, clf),
+        "protocol": _protocol(scored_on, kind, pool),
+        "seconds": round(time.perf_counter() - started, 2),
+    }  # fmt: skip
+    if folder is not None:
+        _write(folder, result, say)
+    return result
+
+
+def usable_layers(backbone: str, weights: str, pool: str) -> tuple[str, ...]:
+    """Every map of a net, and the layers of its tail where the weights fill them."""
+    with torch.device("meta"):
+        net = create_backbone(backbone)
+    if net.tail is None:
+        return net.layers
+    try:
+        load_net(Choice(backbone, weights, net.layers, pool))
+    except DataError:
+        return net.map_names  # extracting these says what else may be wrong
+    return net.layers
+
+
+def commands(best: dict[str, Any], data: str, pool: str, clf: str) -> list[str]:
+    """What to type to get the probe of that row as a run: its features, then the probe."""
+    net = ["--backbone", best["backbone"], "--weights", best["weights"]]
+    file, out = "best.npz", f"runs/probe-{best['layer']}"
+    return [
+        shlex.join(
+            ["xfer", "features", *net, "--layer", best["layer"], "--pool", pool, "--data", data,
+             "-o", file]
+        ),
+        shlex.join(["xfer", "probe", file, "--clf", clf, "--out", out]),
+    ]  # fmt: skip
+
+
+def _protocol(scored_on: str, kind: classifiers.Classifier, pool: str) -> dict[str, str]:
+    where = {
+        "val": "val; the best of many rows is picked by the same pictures that score it, so it is "
+        "slightly flattered",
+        "train": "the held-out folds of train that scaling and strength were chosen by, so each "
+        "row is slightly flattered",
+    }
+    return {
+        "scored_on": where[scored_on],
+        "features": f"maps pooled: {pool}, {POOLS[pool]}; layers of the tail as they are",
+        "chosen_by": f"cross-validation on train alone, {kind.symbol} of {kind.source}",
+    }
+
+
+def _free(folder: Path, overwrite: bool) -> Path:
+    """Raises XferError where the folder holds something else than an older comparison, DataError
+    where it can't be written into."""
+    if folder.exists() and not folder.is_dir():
+        raise XferError(f"{folder} is a file, not a folder", "choose another --out")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not (folder / RESULT).is_file() or (folder / "recipe.toml").is_file():
+            raise XferError(f"{folder} is not empty and no comparison", "choose another --out")
+        if not overwrite:
+            raise XferError(f"{folder} holds a comparison", "--overwrite, or choose another --out")
+    check_folder(folder)
+    return folder
+
+
+def _write(folder: Path, result: dict[str, Any], say: Say) -> None:
+    import json
+
+    from xfer.report.layers import layer_picture
+
+    write_text(folder / "layers.csv", rows_to_csv(result["rows"]))
+    write_text(folder / "env.json", json.dumps(environment(seed=result["seed"]), indent=1) + "\n")
+    try:
+        layer_picture(result["rows"], folder / "layers.png", score=result["primary"])
+    except Exception as error:
+        say(f"warning: layers.png could not be drawn: {type(error).__name__}: {error}")
+    write_text(folder / RESULT, json.dumps(result, indent=1, ensure_ascii=False) + "\n")

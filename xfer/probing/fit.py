@@ -1,0 +1,115 @@
+"""A fitted probe: scaler and classifiers on features as they come out of the net."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.dummy import DummyClassifier
+from sklearn.multioutput import MultiOutputClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+
+from xfer.probing import classifiers
+from xfer.probing.choose import Choice, choose
+from xfer.probing.scores import logits, probabilities
+from xfer.probing.space import Space, make_scaler, threads_for
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A classifier on features.
+
+    pipeline    | scikit-learn's: the scaler, then the classifier; of several labels a picture a
+                | MultiOutputClassifier
+    classes     | C
+    several     | several labels a picture
+    temperature | that decision values are divided by
+    """
+
+    pipeline: Pipeline
+    classes: int
+    several: bool
+    temperature: float
+
+    @property
+    def models(self) -> list[Any]:
+        last: Any = self.pipeline[-1]
+        return list(last.estimators_) if self.several else [last]
+
+    def scores(self, features: NDArray[Any]) -> NDArray[np.float64]:
+        """Features float (N, D) -> scores before softmax or sigmoid, float64 (N, C)."""
+        scaled = np.asarray(self.pipeline[0].transform(features.astype(np.float32)))
+        return logits(self.models, scaled, self.classes)
+
+    def probabilities(self, features: NDArray[Any]) -> NDArray[np.float32]:
+        """Features float (N, D) -> probabilities float32 (N, C)."""
+        return probabilities(self.scores(features), self.temperature, self.several)
+
+
+def fit_probe(
+    name: str,
+    features: NDArray[Any],
+    labels: NDArray[Any],
+    classes: int,
+    *,
+    choice: Choice | None = None,
+    cv: int = 0,
+    seed: int = 0,
+) -> tuple[Probe, Choice]:
+    """Chooses scaling and strength, unless `choice` says them, then fits on all pictures.
+
+    Linear models are found in the span of the training rows and lifted back: the same coefficients
+    as a fit on all D numbers gives, to rounding (of an LDA: with its shrinkage read in the span).
+
+    Args:
+        name: of `classifiers.CLASSIFIERS`; features: float (N, D).
+        labels: int (N,) class indices, or (N, C) of 1, 0 and -1 (not judged).
+        classes: C.
+
+    Raises: DataError for fewer pictures than folds.
+    """
+    features = np.asarray(features, np.float32)
+    if choice is None:
+        choice = choose(name, features, labels, classes, cv=cv, seed=seed)
+    scaler = make_scaler(choice.scaling).fit(features)
+    scaled = np.asarray(scaler.transform(features))
+    space = Space(scaled)
+    with threads_for(space.rows):
+        models = classifiers.fit(name, choice.value, space.rows, labels)
+    several = labels.ndim == 2
+    for column, model in enumerate(models):
+        known = np.flatnonzero(labels[:, column] >= 0) if several else np.arange(len(labels))
+        _lift(model, space, scaled[known])
+    last = _side_by_side(models) if several else models[0]
+    return Probe(make_pipeline(scaler, last), classes, several, choice.temperature), choice
+
+
+def _lift(model: Any, space: Space, scaled: NDArray[Any]) -> None:
+    """Makes a model that was fitted to `space.rows` one of the scaled features themselves."""
+    width = scaled.shape[1]
+    if isinstance(model, DummyClassifier) or space.rows.shape[1] == width:
+        return
+    if hasattr(model, "coef_") and not hasattr(model, "support_"):
+        model.coef_ = space.lift(model.coef_)
+        for name in ("means_", "covariance_"):  # an LDA's, which would speak of other numbers
+            if hasattr(model, name):
+                delattr(model, name)
+    elif hasattr(model, "support_"):
+        gamma = model.gamma
+        model.support_vectors_ = np.ascontiguousarray(scaled[model.support_], np.float64)
+        model.shape_fit_ = (len(scaled), width)
+        model._gamma = gamma
+    else:
+        model.fit(scaled, model.classes_[model._y])
+    model.n_features_in_ = width
+
+
+def _side_by_side(models: list[Any]) -> MultiOutputClassifier:
+    """One model a class as one model."""
+    joined = MultiOutputClassifier(models[0])
+    joined.estimators_ = models
+    joined.classes_ = [model.classes_ for model in models]
+    joined.n_features_in_ = models[0].n_features_in_
+    return joined

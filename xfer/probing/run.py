@@ -1,0 +1,268 @@
+"""`xfer probe FILE`: a classifier on a features file, scored, drawn and saved as a run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from xfer.device import Place
+from xfer.extraction.store import Features, read_features
+from xfer.probing import classifiers
+from xfer.probing import shots as shot_curves
+from xfer.probing.choose import Choice, check_folds, make_folds
+from xfer.probing.data import Part, choose_layer, new_metric, split_parts
+from xfer.probing.fit import Probe, fit_probe
+from xfer.probing.space import SCALINGS
+from xfer.probing.store import model_json, save_probe
+from xfer.recipe.tables import DataTable, Recipe, RunTable
+from xfer.runs.checkpoint import write_text
+from xfer.runs.folder import SCHEMA, Run, environment
+from xfer.train.finish import write_rows
+from xfer.train.job import absolute
+
+FOLDS = 5
+Say = Callable[[str], None]
+
+
+def _quiet(_: str) -> None:
+    """Says nothing."""
+
+
+def probe(
+    file: Path | str,
+    clf: str = "logreg",
+    *,
+    out: Path | str | None = None,
+    layer: str = "",
+    shots: Sequence[int] = (),
+    repeats: int = shot_curves.REPEATS,
+    cv: int = 0,
+    seed: int = 0,
+    overwrite: bool = False,
+    say: Say = _quiet,
+) -> dict[str, Any]:
+    """Fits a classifier to the features of train, scores it on val, and writes a run folder.
+
+    Scaling and strength are chosen by cross-validation on train alone. Where there is no val,
+    train is scored by cross-validation in which that choice is made anew in each fold, and the
+    probe that is kept is fitted to all of it. A test split is scored once, at the end.
+
+    Args:
+        file: what `xfer features` wrote; clf: of `classifiers.CLASSIFIERS`.
+        out: the run folder; runs/probe-<backbone>-<data>-<n> when left out.
+        layer: which one, where the file holds several.
+        shots: pictures a class for the curve over few pictures; repeats: draws for each.
+        cv: folds; 0: up to 5. seed: of folds and draws.
+        say: told lines about what was found and chosen.
+
+    Returns: result.json's content and "run", the folder.
+    Raises: DataError for a file that is damaged, has one class, or fewer pictures than folds;
+        XferError for an unknown classifier or layer, and for a folder that is taken.
+    """
+    started = time.perf_counter()
+    kind = classifiers.get(clf)
+    found = read_features(file)
+    layer = choose_layer(found.layers, layer, str(file))
+    parts = split_parts(found, layer, str(file))
+    train = parts["train"]
+    classes = [str(name) for name in found.classes]
+    if shots:
+        shot_curves.check_shots(train.labels, shots)
+    if cv or "val" not in parts:
+        check_folds(train.labels, cv or FOLDS)
+    recipe = _recipe(found, clf, layer, Path(file), cv, shots, seed)
+    if out is not None:
+        Run.check_free(Path(out), overwrite)
+    counts = ", ".join(f"{name} {len(part)}" for name, part in parts.items())
+    say(f"features {file}: {layer}, {train.features.shape[1]} numbers a picture; {counts}")
+    fitted, choice = fit_probe(clf, train.features, train.labels, len(classes), cv=cv, seed=seed)
+    say(f"{clf}: {_chosen(kind, choice)}")
+    metrics: dict[str, Any] = {}
+    if "val" in parts:
+        metrics["val"] = _scored(fitted, parts["val"], classes)
+    else:
+        say(f"no val split: train is scored by {cv or FOLDS}-fold cross-validation")
+        metrics["val"] = _cross_validated(clf, train, classes, cv or FOLDS, seed)
+    if "test" in parts:
+        metrics["test"] = _scored(fitted, parts["test"], classes)
+    rows: list[dict[str, Any]] = []
+    if shots:
+        rows = _shots(clf, parts, classes, shots, repeats, choice, seed, say)
+    run = Run.create(recipe, Path(out) if out is not None else None, overwrite)
+    run.write_json(
+        "env.json", environment(seed=seed, fingerprint=found.meta["data"]["fingerprint"])
+    )
+    write_text(run.path / "classes.txt", "".join(f"{name}\n" for name in classes))
+    run.write_json("split.json", {name: part.ids for name, part in parts.items()})
+    save_probe(run, fitted, model_json(found, recipe.weights, layer, clf, fitted, choice))
+    for split, metric in metrics.items():
+        write_rows(run.path / "predictions" / f"{split}.csv", metric.rows())
+    scores = metrics["val"].compute()
+    primary = metrics["val"].primary
+    run.log("eval", step=0, metrics=scores)
+    _draw(run, metrics["val"], classes, kind, choice, rows, primary, scores[primary], train, say)
+    seconds = time.perf_counter() - started
+    result: dict[str, Any] = {
+        "schema": SCHEMA,
+        "task": "probe",
+        "backbone": recipe.backbone,
+        "data": recipe.data.source,
+        "recipe": recipe.name,
+        "seed": seed,
+        "clf": clf,
+        "layer": layer,
+        "chosen": {"scaling": choice.scaling, kind.symbol: choice.value, "cv_score": choice.score},
+        "primary": primary,
+        "metrics": scores,
+    }
+    if "test" in metrics:
+        result["test_metrics"] = metrics["test"].compute()
+    if rows:
+        result["shots"] = rows
+    result |= {
+        "protocol": {
+            **metrics["val"].protocol(),
+            **_protocol(kind, choice, layer, found, cv, "val" in parts, seed, bool(rows), repeats),
+        },
+        "best_step": 0,
+        "steps": 0,
+        "seconds": round(seconds, 2),
+        "images_per_second": round(sum(map(len, parts.values())) / max(seconds, 1e-9), 2),
+        "data_wait": 0.0,
+        "peak_memory_mb": round(Place(torch.device("cpu")).peak_memory_mb(), 1),
+    }
+    run.write_json("result.json", result)
+    return {"run": str(run.path), **result}
+
+
+def _recipe(
+    found: Features, clf: str, layer: str, file: Path, cv: int, shots: Sequence[int], seed: int
+) -> Recipe:
+    """What the probe was given, as a recipe: what `xfer runs` lists and `xfer eval` scores on."""
+    meta = found.meta
+    options = {
+        "features": str(file.absolute()), "clf": clf, "layer": layer, "cv": cv,
+        "shots": list(shots),
+    }  # fmt: skip
+    # no val split is cut from what the probe has learnt from
+    val = "" if (found.splits == "val").any() else "none"
+    about = meta["data"]
+    read = {k: about[k] for k in ("train", "val", "test", "limit", "skip_bad") if about.get(k)}
+    drawn = about["seed"] if about.get("limit") else seed  # of the pictures that `limit` left
+    recipe = Recipe(
+        name="probe", task="probe", backbone=meta["backbone"], weights=meta["weights"]["spec"],
+        task_options=options, backbone_options=meta["options"],
+        data=DataTable(source=about["spec"], **{"val": val, **read}), run=RunTable(seed=drawn),
+    )  # fmt: skip
+    return absolute(recipe)
+
+
+def _scored(fitted: Probe, part: Part, classes: list[str]) -> Any:
+    metric = new_metric(part.labels, classes)
+    metric.add(fitted.probabilities(part.features), part.labels, part.ids)
+    return metric
+
+
+def _cross_validated(clf: str, train: Part, classes: list[str], folds: int, seed: int) -> Any:
+    """Every training picture scored by a probe that has not seen it, nor chosen by it."""
+    metric = new_metric(train.labels, classes)
+    for fit, held in make_folds(train.labels, folds, seed):
+        fitted, _ = fit_probe(
+            clf, train.features[fit], train.labels[fit], len(classes), seed=seed + 1
+        )
+        scores = fitted.probabilities(train.features[held])
+        metric.add(scores, train.labels[held], [train.ids[i] for i in held])
+    return metric
+
+
+def _shots(
+    clf: str, parts: dict[str, Part], classes: list[str], shots: Sequence[int], repeats: int,
+    choice: Choice, seed: int, say: Say,
+) -> list[dict[str, Any]]:  # fmt: skip
+    train, scored = parts["train"], parts.get("val")
+    drawn, labels = train.features, train.labels
+    if scored is None:
+        rest, held = make_folds(train.labels, FOLDS, seed)[0]
+        drawn, labels = train.features[rest], train.labels[rest]
+        others, truth = train.features[held], train.labels[held]
+    else:
+        others, truth = scored.features, scored.labels
+    return shot_curves.shot_curve(
+        clf, drawn, labels, others, truth, shots, scaling=choice.scaling, classes=len(classes),
+        repeats=repeats, seed=seed, tick=say,
+    )  # fmt: skip
+
+
+def _chosen(kind: classifiers.Classifier, choice: Choice) -> str:
+    words = f"scaling {choice.scaling}, {kind.symbol} {choice.value:.3g}"
+    if choice.score is None:
+        return f"{words}, by default: too few pictures to choose by"
+    return f"{words}, held-out score {choice.score:.4f} in train"
+
+
+def _protocol(
+    kind: classifiers.Classifier, choice: Choice, layer: str, found: Features, cv: int,
+    has_val: bool, seed: int, has_shots: bool, repeats: int,
+) -> dict[str, str]:  # fmt: skip
+    folds = "default: too few pictures to hold any out"
+    if choice.folds:
+        how = f"{choice.folds}-fold" if choice.folds > 1 else "one fifth held out:"
+        folds = f"{how} cross-validation on train alone ({choice.pictures} pictures, seed {seed})"
+    words = {
+        "features": f"{layer} of {found.meta['backbone']}, pool {found.meta['pool']}, "
+        f"crops {found.meta['crops']}, normalise {found.meta['normalise']}",
+        "chosen_by": f"{folds}: of the scalings {', '.join(SCALINGS)} "
+        f"and {kind.symbol} of {kind.source}, those within one standard error of the best score, "
+        "of them the lowest loss",
+        "scored_on": "val"
+        if has_val
+        else f"train, {cv or FOLDS}-fold cross-validation, scaling and {kind.symbol} chosen anew "
+        "within each fold",
+    }
+    if kind.decides:
+        words["probabilities"] = (
+            f"decision values / {choice.temperature:.4g}, a temperature fitted to held-out "
+            "training pictures"
+        )
+    if has_shots:
+        words["shots"] = (
+            f"mean of {repeats} draws of training pictures, scaling as above, {kind.symbol} chosen "
+            "by cross-validation in the draw; low..high is Student's 95 % interval of the mean; "
+            + ("scored on val" if has_val else "scored on a fifth of train kept out of the draws")
+        )
+    return words
+
+
+def _draw(
+    run: Run, metric: Any, classes: list[str], kind: classifiers.Classifier, choice: Choice,
+    rows: list[dict[str, Any]], primary: str, score: float, train: Part, say: Say,
+) -> None:  # fmt: skip
+    """Pictures of the probe. One that can't be drawn costs a warning, never the run."""
+    from xfer.report.bars import per_class_bars
+    from xfer.report.confusion import confusion
+    from xfer.report.plots import MOST_CLASSES
+    from xfer.report.shots import choice_picture, shot_picture
+
+    plots = run.path / "plots"
+    try:
+        if hasattr(metric, "confusion") and len(classes) <= MOST_CLASSES:
+            confusion(metric.confusion, classes, plots / "confusion.png")
+        else:
+            per_class = metric.compute()["per_class"]
+            values = {name: row["ap"] for name, row in per_class.items()}
+            counts = {name: row["positives"] for name, row in per_class.items()}
+            per_class_bars(values, counts, plots / "classes.png", "average precision")
+        trials = [(c.scaling, c.value, c.score or 0.0, c.loss or 0.0) for c in choice.trials]
+        if trials:
+            chosen = (choice.scaling, choice.value)
+            choice_picture(trials, chosen, plots / "choice.png", symbol=kind.symbol, score=primary)
+        if rows:
+            full = (int(np.bincount(train.labels).min()), score)
+            shot_picture(rows, plots / "shots.png", score=primary, full=full)
+    except Exception as error:
+        say(f"warning: plots/ is not complete: {type(error).__name__}: {error}")

@@ -1,0 +1,1 @@
+"""Run folders: written, listed, and turned into weight files."""

@@ -1,0 +1,83 @@
+"""A run's backbone as a weight file of its own, with a card that says where it comes from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from xfer.errors import DataError, XferError
+from xfer.runs import checkpoint
+from xfer.runs.folder import Run
+
+
+def export_run(folder: Path, out: Path) -> str:
+    """Writes a finished run's backbone as .safetensors, under the names that the net has for them,
+    and beside it a card, <out>.md: what it is, how it was trained, its scores, how to use it.
+
+    Returns: a line that says what was written. Raises: DataError for a run that is not finished or
+        whose own fc6 or fc7 are compressed, and where nothing can be written; XferError where a
+        card is there already.
+    """
+    from xfer.backbones.files import digest, read_weights
+
+    run = Run.open(folder)
+    if not run.finished:
+        raise DataError(f"{folder}: the run is not finished", f"xfer finetune --resume {folder}")
+    found = {
+        name.removeprefix("backbone."): tensor.contiguous()
+        for name, tensor in read_weights(run.weights_file).items()
+        if name.startswith("backbone.")
+    }
+    if not found:
+        raise DataError(f"{run.weights_file}: no backbone in it")
+    if any(name.startswith("tail.") and name.endswith(".first.weight") for name in found):
+        raise DataError(
+            f"{folder}: its fc6, fc7 are compressed, no layers of the net any more",
+            "import the run that it was made from",
+        )
+    card = out.with_suffix(".md")
+    if card.exists():
+        raise XferError(f"{card} exists", "choose another name, or remove it first")
+    model, result = run.read_json("model.json"), run.read_json("result.json")
+    about = {
+        "format": "pt", "source": f"xfer run {folder.name}", "backbone": str(model["backbone"]),
+        "backbone_options": json.dumps(model["backbone_options"]), "recipe": run.recipe().name,
+        "source_sha256": digest(run.weights_file), "preprocess": json.dumps(model["preprocess"]),
+    }  # fmt: skip
+    checkpoint.save_weights(out, found, about)
+    checkpoint.write_text(card, text(out, model, result, run.recipe().name, digest(out)))
+    return f"{len(found)} tensors of {model['backbone']}; written to {out}, its card to {card}"
+
+
+def text(out: Path, model: dict[str, Any], result: dict[str, Any], recipe: str, sha256: str) -> str:
+    """The card, in Markdown."""
+    classes, own = model["classes"], model["preprocess"]
+    scores = {
+        f"{split}{name}": value
+        for split, key in (("", "metrics"), ("test ", "test_metrics"))
+        for name, value in result.get(key, {}).items()
+        if isinstance(value, float)
+    }
+    options = "".join(f", {k}={v!r}" for k, v in model["backbone_options"].items())
+    protocol = [f"- {k}: {v}" for k, v in result["protocol"].items()]
+    shown = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
+    lines = [
+        f"# {out.stem}", "",
+        f"Weights of xfer's `{model['backbone']}`, its convolutions and hidden layers, without the "
+        "layer that named the classes.", "",
+        "| | |", "|--|--|",
+        f"| trained by | `{recipe}`, seed {result['seed']} |",
+        f"| on | {result['data']}: {len(classes)} classes ({shown}) |",
+        f"| steps | {result['steps']}, the best at {result['best_step']} |",
+        f"| input | {own['size']} px of {own['resize']}, {own['channels']}, mean {own['mean']}, "
+        f"std {own['std']}, scale {own['scale']} |",
+        *(f"| {name} | {value:.4f} |" for name, value in scores.items()),
+        f"| sha256 | {sha256} |", "", *protocol, "",
+        "```python", "import xfer",
+        f'net = xfer.create_backbone("{model["backbone"]}", weights="{out.name}"{options})',
+        "```", "",
+        f"`xfer finetune --backbone {model['backbone']} --weights {out.name} --data ...`", "",
+        "The licence of the pictures that it was trained on may bind its use.", "",
+    ]  # fmt: skip
+    return "\n".join(lines)

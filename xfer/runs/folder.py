@@ -1,0 +1,233 @@
+"""The run folder: everything that a run was given and everything it learnt.
+
+recipe.toml     the flattened recipe; runs again as it is
+env.json        command, versions, git state, device, seed, fingerprint of the data
+log.jsonl       one event a line: train, eval, resume
+result.json     written last: its presence means that the run is finished
+best.safetensors, model.json    the model, rebuilt from these two anywhere
+last/state.pt   everything that resuming needs
+classes.txt  split.json  plots/  predictions/
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from xfer.errors import XferError
+from xfer.recipe.tables import Recipe
+from xfer.recipe.toml import dump, load_recipe
+from xfer.runs.checkpoint import replacing, save_state, write_text
+from xfer.runs.out_folder import check_folder
+
+SCHEMA = 1
+VERSIONS = ("torch", "torchvision", "timm", "numpy", "albumentations", "scikit-learn")
+
+
+class Run:
+    """One run folder. `Run.create` starts a new one, `Run.open` takes up an old one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @staticmethod
+    def create(recipe: Recipe, out: Path | None, overwrite: bool = False) -> Run:
+        """Makes the folder, named `out` or runs/<task>-<backbone>-<data>-<n>.
+
+        Raises XferError where a run or other files are in the way.
+        """
+        path = out or _new_folder(recipe)
+        run = Run.check_free(path, overwrite)
+        if overwrite:
+            run.clear()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise XferError(
+                f"{path} can't be made: {error.strerror}", "choose another --out"
+            ) from None
+        write_text(path / "recipe.toml", dump(recipe))
+        return run
+
+    @staticmethod
+    def check_free(path: Path, overwrite: bool = False) -> Run:
+        """The run that may be made in `path`. Raises XferError where something is in the way, and
+        DataError for a folder that can't be written into."""
+        run = Run(path)
+        if path.exists() and not path.is_dir():
+            raise XferError(f"{path} is a file, not a folder", "choose another --out")
+        check_folder(path)
+        if run.finished and not overwrite:
+            raise XferError(f"{path} holds a finished run", "--overwrite, or choose another --out")
+        if run.exists and not overwrite:
+            raise XferError(
+                f"{path} holds an unfinished run",
+                f"go on: --resume {path}; start anew: --overwrite",
+            )
+        # a temporary file is what a run leaves that was killed while writing its first one
+        others = path.is_dir() and any(not p.name.endswith(".tmp") for p in path.iterdir())
+        if others and not run.exists:
+            raise XferError(f"{path} is not empty and not a run", "choose another --out")
+        return run
+
+    @staticmethod
+    def open(path: Path) -> Run:
+        """Takes up an old run. Raises XferError where the folder holds none."""
+        run = Run(path)
+        if not run.exists:
+            what = "no such folder" if not path.exists() else "not a run folder (no recipe.toml)"
+            raise XferError(f"{path}: {what}", "`xfer runs ls` lists the runs here")
+        return run
+
+    @property
+    def exists(self) -> bool:
+        return (self.path / "recipe.toml").is_file()
+
+    @property
+    def finished(self) -> bool:
+        return (self.path / "result.json").is_file()
+
+    @property
+    def state_file(self) -> Path:
+        return self.path / "last" / "state.pt"
+
+    @property
+    def weights_file(self) -> Path:
+        return self.path / "best.safetensors"
+
+    def recipe(self) -> Recipe:
+        """The flattened recipe that the run was started with."""
+        return load_recipe(str(self.path / "recipe.toml"))
+
+    def clear(self) -> None:
+        """Removes the files of an earlier run, and nothing that a run did not write."""
+        for name in ("result.json", "log.jsonl", "env.json", "model.json", "classes.txt",
+                     "split.json", "best.safetensors", "last/state.pt", "recipe.toml"):  # fmt: skip
+            (self.path / name).unlink(missing_ok=True)
+        for folder in ("plots", "predictions"):
+            for file in (self.path / folder).glob("*.*"):
+                file.unlink()
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Removes what a process left half written that was killed."""
+        for folder in (self.path, self.path / "last", self.path / ".last.tmp"):
+            for file in folder.glob(".*.tmp"):
+                if file.is_file():
+                    file.unlink()
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Writes one of the run's json files, whole or not at all."""
+        write_text(self.path / name, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Reads one of the run's json files. Raises XferError where it is absent or damaged."""
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise XferError(f"{self.path}: no {name}", "has the run been trained?") from None
+        except ValueError as error:
+            raise XferError(f"{self.path / name}: damaged ({error})") from None
+
+    def save_state(self, state: Mapping[str, Any]) -> None:
+        """Writes last/state.pt whole or not at all; last/ exists only with a state in it."""
+        folder = self.state_file.parent
+        if folder.is_dir():
+            save_state(self.state_file, state)
+            return
+        first = folder.with_name(".last.tmp")
+        save_state(first / self.state_file.name, state)
+        first.replace(folder)
+
+    def log(self, event: str, **values: Any) -> None:
+        """Appends one event to log.jsonl."""
+        with (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"event": event, **values}, ensure_ascii=False) + "\n")
+
+    def events(self) -> list[dict[str, Any]]:
+        """The log's events in order; a last line that was cut off is left out."""
+        file = self.path / "log.jsonl"
+        if not file.is_file():
+            return []
+        found: list[dict[str, Any]] = []
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict):
+                found.append(event)  # pyright: ignore[reportUnknownArgumentType]
+        return found
+
+    def rewind_log(self, step: int, evaluated: int) -> None:
+        """Drops the events after `step`, and evaluations after `evaluated`: what comes next happens
+        once more."""
+        last = {"eval": evaluated}
+        kept = [e for e in self.events() if e.get("step", 0) <= last.get(str(e.get("event")), step)]
+        with replacing(self.path / "log.jsonl") as temporary:
+            text = "".join(json.dumps(e, ensure_ascii=False) + "\n" for e in kept)
+            temporary.write_text(text, encoding="utf-8")
+
+
+def _new_folder(recipe: Recipe) -> Path:
+    """Makes runs/<task>-<backbone>-<data>-<n> with the first n that no other run has taken.
+
+    Raises: XferError where it can't be made.
+    """
+    data = re.sub(r"[^\w.-]+", "_", Path(recipe.data.source.rstrip("/")).name) or "data"
+    stem = f"{recipe.task}-{recipe.backbone}-{data}".replace(":", "_").replace("/", "_")
+    for number in itertools.count(1):
+        path = Path("runs") / f"{stem}-{number}"
+        try:
+            path.mkdir(parents=True)  # two runs that start together get a folder each
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise XferError(
+                f"{path} can't be made: {error.strerror}", "choose another --out"
+            ) from None
+        return path
+    raise AssertionError("numbers end")
+
+
+def environment(**extra: Any) -> dict[str, Any]:
+    """What env.json says of the machine, the versions and the command."""
+    from xfer import __version__
+
+    versions = {"xfer": __version__, "python": platform.python_version()}
+    for name in VERSIONS:
+        versions[name] = metadata.version(name)
+    return {
+        "schema": SCHEMA,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "folder": str(Path.cwd()),
+        "versions": versions,
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "git": _git_state(),
+        **extra,
+    }
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Commit of the folder that the command was given in, and whether it was changed since."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", *words], capture_output=True, text=True, timeout=5, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,162 @@
+"""Run folders looked at from outside: lists, one in full, several side by side.
+
+Reads what `folder` writes, without torch, and takes what is there: a run may be unfinished or half
+deleted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from xfer.errors import DataError, XferError
+from xfer.recipe.tables import Recipe, differences, flatten
+from xfer.recipe.toml import load_recipe, recipe_names
+
+DEEPEST = 4
+
+
+def find_runs(folder: Path | str = "runs") -> list[Path]:
+    """The run folders in a folder and below it, by name; [] where there is no such folder."""
+    top = Path(folder)
+    found: list[Path] = []
+    for here, inside, files in os.walk(top):
+        path = Path(here)
+        if "recipe.toml" in files:
+            found.append(path)
+        if "recipe.toml" in files or len(path.relative_to(top).parts) >= DEEPEST:
+            inside.clear()
+        inside.sort()
+    return found
+
+
+def list_runs(folder: Path | str = "runs") -> list[dict[str, Any]]:
+    """A row for each run: what was trained on what, how far it is, and its main score.
+
+    Raises: DataError where there is no such folder.
+    """
+    if not Path(folder).is_dir():
+        raise DataError(f"no folder {folder}", "`xfer runs ls DIR` lists the runs in DIR")
+    return [_row(path) for path in find_runs(folder)]
+
+
+def _row(path: Path) -> dict[str, Any]:
+    try:
+        recipe, result = load_recipe(str(path / "recipe.toml")), _result(path)
+    except XferError as error:
+        return {"run": str(path), "state": f"damaged: {error.message}"}
+    events = _events(path)
+    row: dict[str, Any] = {
+        "run": str(path),
+        "task": recipe.task,
+        "backbone": recipe.backbone,
+        "data": recipe.data.source,
+        "state": "finished" if result else "unfinished",
+        "steps": result.get("steps", _last_step(events)),
+        "metric": result.get("primary"),
+        "val": result.get("metrics", {}).get(result.get("primary")),
+        "test": result.get("test_metrics", {}).get(result.get("primary")),
+        "seconds": result.get("seconds"),
+    }
+    return row
+
+
+def show_run(run: Path | str) -> dict[str, Any]:
+    """All about one run.
+
+    Returns: {"run", "state", "result", "last": the last train and eval events, "base": the name
+        of the recipe it came from, "changed": {key: [base's, run's]}, "environment"}.
+    Raises: XferError where the folder is no run.
+    """
+    path = _run_folder(run)
+    recipe = load_recipe(str(path / "recipe.toml"))
+    known = recipe.name in recipe_names()
+    base = load_recipe(recipe.name) if known else Recipe()
+    result, events = _result(path), _events(path)
+    last = {name: e for e in events if (name := e.get("event")) in ("train", "eval")}
+    changed = differences(base, recipe)
+    return {
+        "run": str(path),
+        "state": "finished" if result else f"unfinished, at step {_last_step(events)}",
+        "result": result,
+        "last": last,
+        "recipe": recipe.name,
+        "base": recipe.name if known else "the defaults",
+        "changed": {key: list(pair) for key, pair in changed.items()},
+        "environment": _read_json(path / "env.json"),
+    }
+
+
+def compare_runs(runs: Sequence[Path | str]) -> dict[str, Any]:
+    """Runs side by side.
+
+    Returns: {"runs": [...], "val": {metric: [a value a run]}, "test": the same,
+        "speed": the same, "recipe": {key that differs: [a value a run]}}; None where a run has
+        no such number.
+    Raises: XferError for fewer than two, or a folder that is no run.
+    """
+    if len(runs) < 2:
+        raise XferError("comparing takes two runs or more", "xfer runs compare RUN RUN...")
+    paths = [_run_folder(run) for run in runs]
+    results = [_result(path) for path in paths]
+    recipes = [flatten(load_recipe(str(path / "recipe.toml"))) for path in paths]
+    speed = ("steps", "best_step", "seconds", "images_per_second", "data_wait", "peak_memory_mb")
+    keys = dict.fromkeys(key for recipe in recipes for key in recipe)
+    rows = {key: [recipe.get(key) for recipe in recipes] for key in keys}
+    return {
+        "runs": [str(path) for path in paths],
+        "val": _side_by_side([result.get("metrics", {}) for result in results]),
+        "test": _side_by_side([result.get("test_metrics", {}) for result in results]),
+        "speed": _side_by_side([{k: r[k] for k in speed if k in r} for r in results]),
+        "recipe": {k: row for k, row in rows.items() if any(value != row[0] for value in row)},
+    }
+
+
+def _side_by_side(tables: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    numbers = [{k: v for k, v in t.items() if isinstance(v, (int, float))} for t in tables]
+    names = dict.fromkeys(name for table in numbers for name in table)
+    return {name: [table.get(name) for table in numbers] for name in names}
+
+
+def _run_folder(run: Path | str) -> Path:
+    path = Path(run)
+    if not (path / "recipe.toml").is_file():
+        what = "not a run folder (no recipe.toml)" if path.exists() else "no such folder"
+        raise XferError(f"{path}: {what}", "`xfer runs ls` lists the runs here")
+    return path
+
+
+def _result(path: Path) -> dict[str, Any]:
+    return _read_json(path / "result.json")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: damaged ({error})") from None
+    return found if isinstance(found, dict) else {}
+
+
+def _events(path: Path) -> list[dict[str, Any]]:
+    """The log's events; a line that was cut off by a crash is left out."""
+    file = path / "log.jsonl"
+    events: list[dict[str, Any]] = []
+    if file.is_file():
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict):
+                events.append(event)
+    return events
+
+
+def _last_step(events: list[dict[str, Any]]) -> int:
+    return max((event.get("step", 0) for event in events), default=0)

@@ -1,0 +1,228 @@
+"""A head on a frozen backbone: the net sees each picture's views once, the rest is from memory.
+
+The views are those that the first K epochs would have drawn; epoch e is shown the views of epoch
+e mod K. Vectors are kept in the cache of features too: a run on the same pictures, with the same
+weights and seed, computes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Generator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xfer.data.loading.loader import Loader
+from xfer.data.sources.base import Source
+from xfer.device import gather
+from xfer.extraction.cache import FeatureCache, cache_file, limit_bytes
+from xfer.extraction.net import VERSION, digest_of
+from xfer.extraction.stream import parts
+from xfer.types import Batch
+
+if TYPE_CHECKING:
+    from xfer.task import Task
+    from xfer.train.job import Job
+
+MOST_VIEWS = 8
+# keys of [data] that choose pictures, or say how they are read: a view is the same under all
+_NOT_SEEN = ("source", "images", "ignore", "train", "val", "test", "limit", "skip_bad", "batch",
+             "workers", "balance", "window", "cache_mb")  # fmt: skip
+
+
+@dataclass
+class HeadInput:
+    """The task below its head as the net that `xfer.extraction.stream` runs.
+
+    Args:
+        train, tta: which views are cut; marks: text that changes with all that a vector depends
+            on but the picture.
+    """
+
+    task: Task
+    job: Job
+    train: bool
+    tta: str
+    marks: str
+    layers: tuple[str, ...] = ("head",)
+
+    @property
+    def views(self) -> int:
+        return 10 if self.tta == "10crop" and not self.train else 1
+
+    @property
+    def side(self) -> int:
+        return self.task.preprocess.size
+
+    @property
+    def short_side(self) -> int:
+        return self.task.short_side
+
+    def transform(self) -> Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]:
+        return self.task.pixels(self.train, self.tta)
+
+    def signature(self, layer: str) -> bytes:
+        return hashlib.sha256(self.marks.encode()).digest()
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> dict[str, NDArray[np.float32]]:
+        """uint8 (N * views, 3, H, W) -> {"head": float32 (N, views * D)}; mirrored views follow."""
+        place = self.job.place
+        images = images.to(place.device, non_blocking=True)
+        with place.autocast():
+            found = self.task.head_input(images)
+            if self.tta == "flip" and not self.train:
+                found = torch.stack((found, self.task.head_input(images.flip(-1))), 1)
+        return {"head": found.float().reshape(len(images) // self.views, -1).cpu().numpy()}
+
+
+class FrozenLoader:
+    """A loader whose batches carry `targets["features"]` instead of pictures.
+
+    Args:
+        loader: says which pictures a batch holds, in which order.
+        rows: K arrays (pictures, V, D), one for each epoch's views; V views are averaged at test.
+        labels: labels of all pictures, as the task's collate gives them.
+
+    waited | seconds spent waiting for pictures: none
+    """
+
+    waited = 0.0
+
+    def __init__(self, loader: Loader, rows: list[Tensor], labels: Tensor) -> None:
+        self.loader, self.rows, self.labels = loader, rows, labels
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def batches(self, epoch: int, start: int = 0) -> Generator[Batch, None, None]:
+        """The epoch's batches from number `start` on; `images` is empty, one row a picture."""
+        table, ids = self.rows[epoch % len(self.rows)], self.loader.source.ids
+        for places in self.loader.plan(epoch)[start:]:
+            if not places:
+                continue
+            index = torch.tensor([place[0] for place in places])
+            targets = {
+                "label": self.labels[index],
+                "features": table[index].float(),
+                "views": table.shape[1],
+            }
+            yield Batch(torch.empty(len(index), 0), tuple(ids[int(i)] for i in index), targets)
+
+
+def frozen_views(job: Job, width: int) -> tuple[int, bool]:
+    """How many epochs' views are kept: one an epoch, at most MOST_VIEWS, as data.cache_mb allows;
+    and whether val's vectors fit beside them. 0 where not even one view fits.
+
+    Args: width: numbers that the head reads of one picture.
+    """
+    splits, room = job.bundle.splits, job.recipe.data.cache_mb << 20
+    one = width * (2 if job.place.precision == "bf16" else 4)
+    size = max(1, len(splits["train"]) * one)
+    seen = {"flip": 2, "10crop": 10}.get(job.quick_tta, 1)
+    val = len(splits["val"]) * seen * one if "val" in splits else 0
+    keeps_val = "val" in splits and size + val <= room
+    epochs = math.ceil(job.steps / max(1, job.epoch_steps))
+    return min(epochs, MOST_VIEWS, (room - val * keeps_val) // size), keeps_val
+
+
+def frozen_loaders(
+    job: Job, say: Callable[[str], None]
+) -> tuple[FrozenLoader, FrozenLoader | None]:
+    """Loaders for training and, where there is a val split that fits into data.cache_mb beside it,
+    for the evaluations on the way.
+
+    Raises: DataError for a picture that can't be read.
+    """
+    digest = _marks_of_net(job)
+    train = job.bundle.splits["train"]
+    views, keeps_val = frozen_views(job, job.task.head_width)
+    with_cache = FeatureCache(cache_file(), limit_bytes(), lambda text: say(f"warning: {text}"))
+    try:
+        rows: list[Tensor] = []
+        computed = 0
+        for view in range(views):
+            marks = f"{digest} {_cutting(job)} {view}"
+            rows.append(torch.empty(0))
+            rows[view], new = _rows(job, train, marks, True, "", view, with_cache)
+            computed += new
+        say(
+            f"backbone frozen: {views} view{'s' * (views != 1)} of each of {len(train)} pictures, "
+            f"{job.task.head_width} numbers each, are kept ({computed} computed, "
+            f"{views * len(train) - computed} known)"
+        )
+        made = FrozenLoader(job.loader("train", training=True), rows, _labels(train))
+        if not keeps_val:
+            return made, None
+        val, tta = job.bundle.splits["val"], job.quick_tta
+        kept, _ = _rows(
+            job, val, f"{digest} {job.recipe.data.size} {tta}", False, tta, 0, with_cache
+        )
+    finally:
+        with_cache.close()
+    return made, FrozenLoader(job.loader("val", tta=tta), [kept], _labels(val))
+
+
+def _marks_of_net(job: Job) -> str:
+    """Text that changes with the net, its weights, its options, and what the head reads of it.
+
+    Weights alone do not tell: bvlc_alexnet runs those of caffenet in another order, and a head may
+    read another map, or the same one pooled.
+    """
+    recipe, task = job.recipe, job.task
+    options = sorted(dict(recipe.backbone_options).items())
+    return (
+        f"{VERSION} {recipe.backbone} {options} {digest_of(task.backbone.state_dict())} "
+        f"{recipe.task} {task.head_reads} {task.preprocess} {task.short_side}"
+    )
+
+
+def _cutting(job: Job) -> str:
+    """What of [data] a training view depends on, beside the picture, its place and the seed."""
+    table = asdict(job.recipe.data)
+    return str({key: value for key, value in table.items() if key not in _NOT_SEEN})
+
+
+def _rows(
+    job: Job, source: Source, marks: str, train: bool, tta: str, epoch: int, cache: FeatureCache
+) -> tuple[Tensor, int]:  # fmt: skip
+    """(pictures, V, D) in the precision of the run, and how many the net has seen."""
+    place = job.place
+    net = HeadInput(job.task, job, train, tta, f"{marks} {place.precision} {place.device.type}")
+    width = job.task.head_width
+    dtype = torch.bfloat16 if place.precision == "bf16" else torch.float32
+    mine: list[tuple[NDArray[np.int64], Tensor]] = []
+    computed = 0
+    was = job.task.training
+    job.task.eval()
+    try:
+        for part in parts(
+            source, net, cache, batch=job.eval_batch(tta), workers=job.recipe.data.workers,
+            rank=place.rank, world=place.world,
+            seed=job.recipe.run.seed if train else None, epoch=epoch,
+        ):  # fmt: skip
+            values = torch.from_numpy(part.layers["head"]).to(dtype)
+            mine.append((part.rows, values.view(len(values), -1, width)))
+            computed += part.computed
+    finally:
+        job.task.train(was)
+    shares = gather((mine, computed), place)
+    found: Tensor | None = None
+    for share, _ in shares:
+        for index, values in share:
+            if found is None:
+                found = torch.empty((len(source), *values.shape[1:]), dtype=dtype)
+            found[torch.from_numpy(index)] = values
+    assert found is not None
+    return found, sum(count for _, count in shares)
+
+
+def _labels(source: Source) -> Tensor:
+    labels: Any = source.labels()
+    return torch.from_numpy(np.array(labels, np.float32 if labels.ndim == 2 else np.int64))

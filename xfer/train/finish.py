@@ -1,0 +1,116 @@
+"""The end of a run: the test split once, predictions, pictures, and result.json last of all."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xfer.device import share_buffers
+from xfer.inference.evaluate import score, view_protocol
+from xfer.runs import checkpoint
+from xfer.runs.folder import SCHEMA, Run
+from xfer.task import Metric
+
+if TYPE_CHECKING:
+    from xfer.train.job import Job
+    from xfer.train.progress import Progress
+
+
+def finish(job: Job, run: Run, show: Progress) -> dict[str, Any]:
+    """Scores what is left to score and writes the run's last files; returns result.json."""
+    place, tta = job.place, job.recipe.eval.tta
+    splits = job.bundle.splits
+    share_buffers(job.final_task(), place)
+    if "val" not in splits:
+        job.best = {"score": 0.0, "step": job.step}
+        if place.main:
+            checkpoint.save_weights(run.weights_file, job.weights(), {"format": "xfer"})
+    elif place.world > 1:
+        _wait(job)
+    task = job.final_task()
+    kept = job.best_metric if job.quick_tta == tta else None  # None after a resume as well
+    if job.best["step"] != job.step and ("test" in splits or kept is None):
+        task.load_state_dict(checkpoint.load_weights(run.weights_file))
+    found: dict[str, Metric] = {}
+    if "val" in splits:
+        loader = job.val_loader() if job.quick_tta == tta else job.loader("val", tta=tta)
+        found["val"] = kept or score(task, loader, place, tta, show.tick("val"))
+    if "test" in splits:
+        found["test"] = score(task, job.loader("test", tta=tta), place, tta, show.tick("test"))
+    result = _result(job, found)
+    if not place.main:
+        return result
+    for split, metric in found.items():
+        write_rows(run.path / "predictions" / f"{split}.csv", metric.rows())
+    if job.recipe.run.plots:
+        _draw(job, run, found, show)
+    run.write_json("result.json", result)
+    return result
+
+
+def _wait(job: Job) -> None:
+    """Until rank 0 has written its files."""
+    from xfer.device import gather
+
+    gather(None, job.place)
+
+
+def _result(job: Job, found: dict[str, Metric]) -> dict[str, Any]:
+    any_metric = next(iter(found.values()), None) or job.task.metric()
+    protocol = {**any_metric.protocol(), **view_protocol(job.task, job.recipe.eval.tta)}
+    result: dict[str, Any] = {
+        "schema": SCHEMA,
+        "task": job.recipe.task,
+        "backbone": job.recipe.backbone,
+        "data": job.recipe.data.source,
+        "recipe": job.recipe.name,
+        "seed": job.recipe.run.seed,
+        "primary": any_metric.primary,
+    }
+    if "val" in found:
+        result["metrics"] = found["val"].compute()
+    if "test" in found:
+        result["test_metrics"] = found["test"].compute()
+    return {
+        **result,
+        "protocol": protocol,
+        "best_step": job.best["step"],
+        "steps": job.step,
+        "seconds": round(job.seconds + job.preparing, 2),
+        "images_per_second": round(job.step * job.global_batch / max(job.seconds, 1e-9), 2),
+        "data_wait": round(min(1.0, job.waited / max(job.seconds, 1e-9)), 4),
+        "peak_memory_mb": round(job.place.peak_memory_mb(), 1),
+    }
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Writes rows of plain values as csv, the columns in the order of the first row."""
+    if rows:
+        checkpoint.write_text(path, rows_to_csv(rows))
+
+
+def rows_to_csv(rows: list[dict[str, Any]]) -> str:
+    """Rows of plain values as csv text."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _draw(job: Job, run: Run, found: dict[str, Metric], show: Progress) -> None:
+    """Pictures of the run. A picture that can't be drawn costs a warning, never the run."""
+    from xfer.report.plots import plot_run
+
+    split = "val" if "val" in found else "test" if "test" in found else "train"
+    source = job.bundle.splits[split]
+    where = {sample_id: i for i, sample_id in enumerate(source.ids)}
+    try:
+        plot_run(
+            run.path, run.events(), found.get(split),
+            lambda sample_id: source[where[sample_id]].image, job.task.info.classes,
+        )  # fmt: skip
+    except Exception as error:
+        show.warn(f"plots/ is not complete: {type(error).__name__}: {error}")

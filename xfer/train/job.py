@@ -1,0 +1,381 @@
+"""What a run needs before its first step: data, model, optimiser, schedule, all in one place.
+
+`Job.state()` is everything that resuming needs but the random states; `Job.load_state` continues
+to equal bits on CPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+import time
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from xfer import task as tasks
+from xfer.backbones.build import create_backbone
+from xfer.backbones.weights import WORDS
+from xfer.data.loading.loader import Loader
+from xfer.data.open import check_scored, open_data
+from xfer.data.readers.base import HOLDS
+from xfer.data.sources.base import Bundle
+from xfer.data.sources.boxes import category_ids
+from xfer.device import Place, restore_random_states, seed_everything, sync_batch_norms
+from xfer.errors import DataError, XferError
+from xfer.recipe.tables import Recipe
+from xfer.task import Metric, Task
+from xfer.train.cached_features import FrozenLoader, frozen_loaders, frozen_views
+from xfer.train.ema import MovingAverage
+from xfer.train.optim import Schedule, build_optimizer, frozen_stages, parameter_groups, set_rate
+from xfer.types import Batch
+
+# kind -> what makes pictures such data
+_LABELS = {
+    "classify": "labels: a folder a class, or a csv of path,label",
+    "detect": "boxes: a COCO json, VOC's Annotations or a YOLO data.yaml",
+    "segment": "masks: a picture of classes beside each, as VOC, Cityscapes or masks/ have them",
+}
+
+
+def open_recipe_data(recipe: Recipe) -> Bundle:
+    """The recipe's data, read and looked at. Raises DataError for what would stop the run."""
+    data = recipe.data
+    if not data.source:
+        raise XferError("no data given", "--data NAME, PATH or FORMAT:PATH")
+    kinds = tasks.get(recipe.task).kinds
+    bundle = open_data(
+        data.source, train=data.train, val=data.val, test=data.test,
+        seed=recipe.run.seed, limit=data.limit, skip_bad=data.skip_bad, kind=kinds,
+        images=data.images, ignore=data.ignore, thorough=data.skip_bad,
+    )  # fmt: skip
+    if bundle.kind not in kinds:
+        wanted = " or ".join(HOLDS[kind] for kind in kinds)
+        raise DataError(
+            f"{data.source} holds {HOLDS[bundle.kind]}; {recipe.task} learns from {wanted}",
+            _LABELS.get(kinds[0]) if bundle.kind == "images" else None,
+        )
+    if "train" not in bundle.splits:
+        raise DataError(f"{data.source}: no training split", "--train NAME says which it is")
+    check_scored(bundle)
+    return bundle
+
+
+def build_task(recipe: Recipe, bundle: Bundle) -> Task:
+    """The backbone with its weights, under the recipe's task."""
+    kind = tasks.get(recipe.task)
+    options = tasks.make_options(kind, dict(recipe.task_options))
+    backbone = create_backbone(
+        recipe.backbone, weights=recipe.weights, **dict(recipe.backbone_options)
+    )
+    return kind(backbone, bundle.splits["train"].info, options, recipe.data)
+
+
+def absolute(recipe: Recipe) -> Recipe:
+    """The recipe with its paths made absolute, so that it resumes from any folder."""
+
+    def full(spec: str) -> str:
+        head, colon, rest = spec.partition(":")
+        if spec and Path(spec).exists():
+            return str(Path(spec).absolute())
+        return f"{head}:{Path(rest).absolute()}" if colon and rest and Path(rest).exists() else spec
+
+    return replace(
+        recipe,
+        # a folder may be called imagenet
+        weights=recipe.weights if recipe.weights in WORDS else full(recipe.weights),
+        task_options={
+            k: full(v) if isinstance(v, str) and ":" in v else v
+            for k, v in recipe.task_options.items()
+        },
+        data=replace(recipe.data, source=full(recipe.data.source), images=full(recipe.data.images)),
+    )
+
+
+def _check_fits(recipe: Recipe, place: Place, bundle: Bundle) -> None:
+    """Raises XferError for settings that would count for nothing with these data and processes."""
+    data, schedule = recipe.data, recipe.schedule
+    if data.batch < place.world:
+        raise XferError(
+            f"a batch of {data.batch} can't be shared by {place.world} processes",
+            f"--batch {place.world} or more",
+        )
+    if data.balance and data.window:
+        raise XferError(
+            "data.balance draws from all pictures, data.window from a few at a time",
+            "data.window=0 or data.balance=false",
+        )
+    waits = "schedule.name=plateau" if schedule.name == "plateau" else "schedule.stop_after"
+    if "val" not in bundle.splits and (schedule.name == "plateau" or schedule.stop_after):
+        raise XferError(
+            f"{waits} waits for scores, and there is no val split", "leave out --val none"
+        )
+
+
+class Job:
+    """A recipe made real on a place.
+
+    Args:
+        recipe: what to do; place: where; bundle: its data, opened.
+        say: told of preparations that take long, a line now and then.
+
+    task | the model on its device; epoch_steps, steps | optimiser steps an epoch, in all
+    step | steps done; best | the best evaluation so far: {"score", "step"}
+    """
+
+    def __init__(
+        self, recipe: Recipe, place: Place, bundle: Bundle,
+        say: Callable[[str], None] | None = None,
+    ) -> None:  # fmt: skip
+        self.recipe, self.place, self.bundle = recipe, place, bundle
+        self._say = say
+        _check_fits(recipe, place, bundle)
+        seed_everything(recipe.run.seed)
+        self.task = build_task(recipe, bundle)
+        if recipe.run.sync_bn:
+            sync_batch_norms(self.task, place)  # in place: a task is no batch norm itself
+        train = bundle.splits["train"]
+        self.task.fit_labels(train.labels())
+        self.task.fit_data(bundle)
+        self.task.check_views(recipe.eval.tta, self.quick_tta)
+        gpu = place.device.type == "cuda"
+        self.crop_on = self.task.choose_crops(train, gpu, recipe.optim.freeze == "all")
+        place.put(self.task)
+        if recipe.run.compile:
+            self.task.backbone.compile()  # in place: the names of the weights stay
+        self.train: Loader | FrozenLoader = self.loader("train", training=True)
+        if len(self.train) == 0:
+            raise DataError(f"{recipe.data.source}: fewer training pictures than processes")
+        self.epoch_steps = len(self.train)
+        epochs = recipe.schedule.epochs
+        by_epochs = max(1, recipe.schedule.min_steps, round(epochs * self.epoch_steps))
+        self.steps = recipe.schedule.steps or by_epochs
+        # a set too small for its epochs is passed more often, and scored no more often for that
+        a_pass = self.epoch_steps if recipe.schedule.steps else by_epochs / epochs
+        self.eval_steps = max(1, round(recipe.eval.every * a_pass))
+        self.thaw_step = round(recipe.optim.freeze_epochs * self.epoch_steps)
+        self.schedule = Schedule(recipe.schedule, self.steps, self.epoch_steps)
+        self.scaler = place.scaler()
+        self.step = 0
+        self.best: dict[str, Any] = {"score": -math.inf, "step": 0}
+        self.best_metric: Metric | None = None
+        self.evaluated = 0
+        self.pending: dict[str, Any] = {"steps": 0, "losses": {}}
+        self.seconds = self.waited = 0.0
+        self.preparing = 0.0  # seconds before the first step that were spent on features
+        self.quick_val: FrozenLoader | None = None
+        self.ema: MovingAverage | None = None
+        self._build_optimizer()
+        if recipe.optim.ema:
+            self.ema = MovingAverage(self.task, recipe.optim.ema)
+        # each process draws its own dropout masks; weights were drawn alike before
+        seed_everything(recipe.run.seed + place.rank)
+
+    def loader(self, split: str, training: bool = False, tta: str = "none") -> Loader:
+        """A loader over one of the data's splits, this process's share of it."""
+        data, place = self.recipe.data, self.place
+        self.task.prepare(self.bundle.splits[split], self._say)
+        return Loader(
+            self.bundle.splits[split], self.task.transform(training, tta), self.task.collate,
+            batch=data.batch if training else self.eval_batch(tta), train=training,
+            seed=self.recipe.run.seed, workers=data.workers, rank=place.rank, world=place.world,
+            balance=data.balance and training, window=data.window, cache_mb=data.cache_mb,
+            short_side=self.task.short_side,
+            pin=place.device.type == "cuda",
+        )  # fmt: skip
+
+    def keep_features(self, say: Callable[[str], None]) -> None:
+        """Where nothing below the head trains, lets the net see each picture's views once.
+
+        Args: say: told how many views are kept, or why none are.
+        Raises: DataError for a picture that can't be read.
+        """
+        width = self.task.head_width
+        if self.recipe.optim.freeze != "all" or not width or not self.recipe.data.cache_mb:
+            return
+        if frozen_views(self, width)[0] < 1:
+            say("backbone frozen, but its features don't fit into data.cache_mb: they are computed "
+                "each epoch")  # fmt: skip
+            return
+        start = time.perf_counter()
+        self.train, self.quick_val = frozen_loaders(self, say)
+        self.preparing = time.perf_counter() - start
+
+    def val_loader(self) -> Loader | FrozenLoader:
+        """For the evaluations while training."""
+        return self.quick_val or self.loader("val", tta=self.quick_tta)
+
+    @property
+    def quick_tta(self) -> str:
+        """The views of evaluations while training; the reported scores are made with eval.tta."""
+        return self.recipe.eval.while_training or self.recipe.eval.tta
+
+    def eval_batch(self, tta: str) -> int:
+        batch = self.recipe.eval.batch or 2 * self.recipe.data.batch
+        return max(self.place.world, batch // 10) if tta == "10crop" else batch
+
+    def _build_optimizer(self) -> None:
+        """Freezes what the step asks for, and gives the rest to a new optimiser."""
+        table = self.recipe.optim
+        early = self.step < self.thaw_step
+        frozen = frozen_stages(self.task.stages(), "all" if early else table.freeze)
+        self.task.freeze([stage.module for stage in frozen])
+        self.groups = parameter_groups(self.task, table)
+        used = {id(p) for group in self.groups for p in group.parameters}
+        for parameter in self.task.parameters():
+            parameter.requires_grad_(id(parameter) in used)
+        self.optimizer = build_optimizer(self.groups, table)
+        self.module = self._distributed()
+        if self.ema is not None:
+            self.ema.forget()
+
+    def _distributed(self) -> nn.Module:
+        if self.place.world == 1:
+            return self.task
+        return nn.parallel.DistributedDataParallel(self.task, gradient_as_bucket_view=True)
+
+    @property
+    def peak_lr(self) -> float:
+        """optim.lr; by the linear rule where it is meant for another batch (Goyal et al. 2017)."""
+        table = self.recipe.optim
+        return table.lr * self.global_batch / (table.lr_batch or self.global_batch)
+
+    def begin_step(self) -> float:
+        """Thaws when it is time, sets the step's learning rate and returns it."""
+        if self.step == self.thaw_step and self.thaw_step > 0:
+            self._build_optimizer()
+        lr = self.peak_lr * self.schedule.factor(self.step)
+        set_rate(self.optimizer, lr)
+        return lr
+
+    @property
+    def global_batch(self) -> int:
+        """Pictures a step, over all processes: the batch, or the whole set where it is smaller."""
+        return min(self.recipe.data.batch, len(self.bundle.splits["train"]))
+
+    def batches(self) -> Generator[Batch, None, None]:
+        """Batches without end, from the present step on: the order depends on the seed alone."""
+        epoch, start = divmod(self.step, self.epoch_steps)
+        while True:
+            yield from self._epoch(epoch, start)
+            epoch, start = epoch + 1, 0
+
+    def _epoch(self, epoch: int, start: int) -> Generator[Batch, None, None]:
+        """An epoch's batches from number `start` on, at the sides that the task asks for."""
+        sides, first = self.task.sides, epoch * self.epoch_steps
+        if not sides or not isinstance(self.train, Loader):
+            yield from self.train.batches(epoch, start)
+            return
+        while start < self.epoch_steps:
+            now = min(len(sides) - 1, (first + start) * len(sides) // self.steps)
+            change = -(-self.steps * (now + 1) // len(sides)) - first  # the first step of the next
+            stop = self.epoch_steps if now == len(sides) - 1 else min(self.epoch_steps, change)
+            self.train.show(self.task.transform_at(sides[now]))
+            with contextlib.closing(self.train.batches(epoch, start)) as batches:
+                yield from itertools.islice(batches, stop - start)
+            start = stop
+
+    def evaluation_due(self) -> bool:
+        """At every eval.every epochs and at the end, once a step, where there is a val split."""
+        if "val" not in self.bundle.splits or self.step == self.evaluated:
+            return False
+        return self.step % self.eval_steps == 0 or self.step >= self.steps
+
+    def finished(self) -> bool:
+        """After the last step, or when schedule.stop_after evaluations brought no gain."""
+        patience = self.recipe.schedule.stop_after
+        stale = patience and self.step - self.best["step"] >= patience * self.eval_steps
+        return self.step >= self.steps or bool(stale and self.evaluated)
+
+    def add_losses(self, losses: dict[str, Tensor]) -> None:
+        """Sums a step's losses on the device: no waiting until they are logged."""
+        pending = self.pending["losses"]
+        for name, value in losses.items():
+            pending[name] = pending.get(name, 0) + value
+        self.pending["steps"] += 1
+
+    def take_losses(self) -> dict[str, float]:
+        """The mean losses since the last call."""
+        steps = self.pending["steps"]
+        means = {k: float(v) / steps for k, v in self.pending["losses"].items()}
+        self.pending = {"steps": 0, "losses": {}}
+        return means
+
+    def final_task(self) -> Task:
+        """The weights that are evaluated and kept: the moving average where there is one."""
+        return self.task if self.ema is None else cast(Task, self.ema.module)
+
+    def weights(self) -> dict[str, Tensor]:
+        return self.final_task().state_dict()
+
+    def state(self) -> dict[str, Any]:
+        """Everything that resuming needs, in plain types and tensors."""
+        return {
+            "step": self.step,
+            "task": self.task.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "schedule": self.schedule.state(),
+            "ema": self.ema.state_dict() if self.ema is not None else None,
+            "best": self.best,
+            "evaluated": self.evaluated,
+            "pending": self.pending,
+            "seconds": self.seconds,
+            "waited": self.waited,
+            "fingerprint": self.bundle.fingerprint(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continues where `state` was taken; its "random" holds each process's random states.
+
+        Raises DataError where the data are not those that the run was started on.
+        """
+        if state["fingerprint"] != self.bundle.fingerprint():
+            raise DataError(
+                f"{self.recipe.data.source} has changed since the run was started",
+                "put the old pictures back, or start a new run",
+            )
+        self.step = state["step"]
+        if self.step > 0:
+            # the optimiser of the phase in which the state was saved: step counts those done
+            self.step -= 1
+            self._build_optimizer()
+            self.step += 1
+        self.task.load_state_dict(state["task"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.schedule.load_state(state["schedule"])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["ema"])
+        self.best, self.evaluated = state["best"], state["evaluated"]
+        self.pending = state["pending"]
+        self.seconds, self.waited = state["seconds"], state["waited"]
+        if self.place.rank < len(state["random"]):
+            restore_random_states(state["random"][self.place.rank])
+
+    def model_json(self) -> dict[str, Any]:
+        """What rebuilds the model anywhere, beside its weights."""
+        recipe, task = self.recipe, self.task
+        own = task.preprocess
+        called = category_ids(self.bundle.splits["train"]) or {}
+        named = set(task.info.classes) <= set(called)
+        return {
+            "schema": 1,
+            "task": recipe.task,
+            "backbone": recipe.backbone,
+            "backbone_options": dict(recipe.backbone_options),
+            "task_options": task.resolved_options(),
+            "kind": task.info.kind,
+            "classes": list(task.info.classes),
+            **({"category_ids": [called[c] for c in task.info.classes]} if named else {}),
+            "size": own.size,
+            "tta": recipe.eval.tta,
+            "preprocess": {
+                "mean": own.mean, "std": own.std, "channels": own.channels,
+                "scale": own.scale, "size": own.size, "resize": own.resize,
+            },
+        }  # fmt: skip

@@ -1,0 +1,256 @@
+"""fit(): the training loop, to be read downwards. No hooks: for another loop copy the page."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xfer.device import (
+    agree,
+    average,
+    gather,
+    on_device,
+    placed,
+    random_states,
+    share,
+    share_buffers,
+)
+from xfer.errors import DataError, XferError
+from xfer.inference.evaluate import score
+from xfer.recipe.tables import Recipe
+from xfer.runs import checkpoint
+from xfer.runs.folder import Run, environment
+from xfer.runs.out_folder import check_folder
+from xfer.train.finish import finish
+from xfer.train.job import Job, absolute, open_recipe_data
+from xfer.train.progress import Progress
+from xfer.train.restart import begun, launch, restarted
+from xfer.train.signals import Interrupted, StopFlag
+from xfer.train.step import check_finite, train_step
+from xfer.train.throughput import Clock
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run came to.
+
+    path | the run folder; result | result.json's content, {} after a dry run
+    """
+
+    path: Path
+    result: dict[str, Any]
+
+    def line(self) -> str:
+        """One line: the scores, what they were measured on, the seconds and the folder."""
+        if not self.result:
+            return "dry run done: one training batch, one evaluation batch, one save"
+        parts: list[str] = []
+        for split, key in (("val", "metrics"), ("test", "test_metrics")):
+            primary = self.result["primary"]
+            if self.result.get(key, {}).get(primary) is not None:
+                parts.append(f"{split} {primary} {self.result[key][primary]:.4f}")
+        took = f"{self.result['seconds']:.0f} s, {self.result['steps']} steps"
+        return f"{', '.join(parts) or 'trained'} ({took}) in {self.path}"
+
+    def predict(self, images: Any, **options: Any) -> Any:
+        """Predicts with the run's best weights; see `xfer.load`."""
+        from xfer.inference.model import load
+
+        return load(self.path).predict(images, **options)
+
+
+def fit(
+    recipe: Recipe | None = None,
+    out: Path | None = None,
+    *,
+    resume: Path | None = None,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    verbosity: int = 0,
+) -> Summary:
+    """Trains what the recipe says, or goes on with an unfinished run.
+
+    Args:
+        recipe: what to do; left out with `resume`.
+        out: the run folder; named by task, backbone and data when left out.
+        resume: an unfinished run folder; continues to equal bits on CPU.
+        overwrite: replace what a finished or unfinished run left in `out`.
+        dry_run: one training batch, one evaluation batch, one save, nothing kept.
+        verbosity: -1 quiet, 0 progress, 1 also what trains at what rate and which weights matched.
+
+    Raises: XferError, DataError, DivergedError, and Interrupted after a signal (state saved).
+    """
+    old = Run.open(resume) if resume is not None else None
+    if old is not None:
+        if old.finished:
+            return _finished(old)
+        recipe = old.recipe()
+    if recipe is None:
+        raise XferError("no recipe and nothing to resume")
+    recipe = absolute(recipe)
+    with placed(recipe.run.device, recipe.run.precision) as place, StopFlag() as stop:
+        if old is None and restarted() and not dry_run:
+            old = begun(recipe, out, place)
+            if old is not None and old.finished:
+                return _finished(old)
+        if old is None and place.main and not dry_run:
+            check_folder(Path("runs")) if out is None else Run.check_free(out, overwrite)
+        show = Progress(verbosity if place.main else -2)
+        bundle = open_recipe_data(recipe)
+        show.start(recipe, bundle, place)
+        job = Job(recipe, place, bundle, show.say)
+        show.model(job)
+        if dry_run:
+            rehearse(job)
+            return Summary(Path(), {})
+        run = old or _new_run(job, out, overwrite)
+        if old is not None:
+            _resume(job, run, show)
+        job.keep_features(show.say)
+        with show.training(job):
+            train(job, run, show, stop)
+        return Summary(run.path, finish(job, run, show))
+
+
+def _finished(run: Run) -> Summary:
+    return Summary(run.path, run.read_json("result.json"))
+
+
+def train(job: Job, run: Run, show: Progress, stop: StopFlag) -> None:
+    """Steps until the schedule ends; evaluates, logs and saves on the way."""
+    place, clock = job.place, Clock(job)
+    log_every = max(1, min(50, job.steps // 200))
+    with contextlib.closing(job.batches()) as source:
+        batches = on_device(source, place)
+        while True:
+            if job.evaluation_due():
+                clock.pause(job)
+                evaluate_now(job, run, show)
+                clock.go_on(job)
+            if job.finished():
+                break
+            if job.step % job.epoch_steps == 0 and agree(clock.worth_saving(job), place):
+                clock.pause(job)
+                clock.saved(job, save(job, run))
+
+            batch = next(batches)
+            lr = job.begin_step()
+            job.add_losses(train_step(job, batch))
+            job.step += 1
+            logs = job.step % log_every == 0 or job.step == job.steps
+            if place.world > 1 and not logs:
+                continue  # processes talk to each other only when they log
+
+            if logs:
+                event = clock.event(job, average(job.take_losses(), place), lr)
+                check_finite(job.step, event["losses"].values(), run)
+                if place.main:
+                    run.log("train", **event)
+                show.step(job, event)
+            asked = agree(stop.asked, place)
+            if asked or agree(clock.save_due(job), place):
+                clock.pause(job)
+                clock.saved(job, save(job, run))
+            if asked:
+                raise Interrupted(run.path)
+
+
+def evaluate_now(job: Job, run: Run, show: Progress) -> None:
+    """Scores the val split and keeps the weights if they are the best so far."""
+    job.evaluated = job.step
+    tta = job.quick_tta
+    share_buffers(job.final_task(), job.place)
+    metric = score(job.final_task(), job.val_loader(), job.place, tta, show.tick("val"))
+    metrics = metric.compute()
+    if metrics[metric.primary] is None:  # as COCO's figure of small boxes where none is small
+        raise DataError(f"val has nothing that {metric.primary} could be computed from",
+                        "another task.primary")  # fmt: skip
+    value = float(metrics[metric.primary])
+    job.schedule.note(value)
+    better = value > job.best["score"]
+    if better:
+        job.best = {"score": value, "step": job.step}
+        job.best_metric = metric
+    if job.place.main:
+        if better:
+            keep_weights(job, run)
+        flat = {k: v for k, v in metrics.items() if isinstance(v, (int, float))}
+        run.log("eval", step=job.step, epoch=job.step / job.epoch_steps, metrics=flat)
+    show.evaluated(job, metric.primary, metrics, better)
+
+
+def keep_weights(job: Job, run: Run) -> None:
+    """Writes best.safetensors: the model as it is evaluated."""
+    about = {"format": "xfer", "step": str(job.step)}
+    checkpoint.save_weights(run.weights_file, job.weights(), about)
+
+
+def save(job: Job, run: Run) -> float:
+    """Writes last/: everything that resuming needs, whole or not at all. Returns the seconds."""
+    start = time.perf_counter()
+    check_finite(job.step, [float(v) for v in job.pending["losses"].values()], run)
+    states = gather(random_states(), job.place)
+    if job.place.main:
+        run.save_state({**job.state(), "random": states})
+    return time.perf_counter() - start
+
+
+def _new_run(job: Job, out: Path | None, overwrite: bool) -> Run:
+    """Makes the run folder and writes what is known before the first step."""
+    if not job.place.main:
+        return Run(share(None, job.place))
+    run = Run.create(job.recipe, out, overwrite)
+    share(run.path, job.place)
+    _write_start(job, run)
+    return run
+
+
+def _write_start(job: Job, run: Run) -> None:
+    report = job.task.backbone.weight_report
+    run.write_json("env.json", environment(
+        device=job.place.describe(), precision=job.place.precision, world_size=job.place.world,
+        seed=job.recipe.run.seed, data_fingerprint=job.bundle.fingerprint(),
+        data_notes=list(job.bundle.notes), skipped=[list(s) for s in job.bundle.skipped],
+        weights=report.line() if report is not None else "none",
+        crop_on=job.crop_on, launch=launch(),
+        trains=[[g.name, g.scale, g.weight_decay, g.count] for g in job.groups],
+    ))  # fmt: skip
+    run.write_json("model.json", job.model_json())
+    run.write_json("split.json", job.bundle.split_json())
+    checkpoint.write_text(run.path / "classes.txt", "\n".join(job.task.info.classes) + "\n")
+
+
+def _resume(job: Job, run: Run, show: Progress) -> None:
+    """Continues from last/; from the start where the run was stopped before its first save."""
+    if run.state_file.is_file():
+        state = checkpoint.load_state(run.state_file)
+        job.load_state(state)
+    if job.place.main:
+        if not (run.path / "model.json").is_file() or not (run.path / "classes.txt").is_file():
+            _write_start(job, run)
+        run.sweep()
+        run.rewind_log(job.step, job.evaluated)
+        run.log("resume", step=job.step)
+    show.resumed(job, run)
+
+
+def rehearse(job: Job) -> None:
+    """A dry run: one training batch, one evaluation batch and one save to a temporary file."""
+    batch = next(iter(job.train.batches(0)))
+    job.begin_step()
+    losses = train_step(job, batch.to(job.place.device))
+    check_finite(1, [float(v) for v in losses.values()], Run(Path()))
+    job.step = 1
+    split = next((s for s in ("val", "test") if s in job.bundle.splits), "train")
+    tta = job.recipe.eval.tta
+    small = next(iter(job.loader(split, tta=tta).batches(0)))
+    task = job.final_task().eval()
+    with job.place.autocast():
+        task.predict(small.to(job.place.device), tta)
+    if job.place.main:
+        with tempfile.TemporaryDirectory() as folder:
+            Run(Path(folder)).save_state({**job.state(), "random": [random_states()]})

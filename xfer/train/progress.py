@@ -1,0 +1,195 @@
+"""What a person sees while a run goes on: a live bar on a terminal, plain lines elsewhere.
+
+Everything goes to stderr, so that stdout stays free for what was asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import (
+    Progress as Bar,
+)
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from xfer.data.sources.base import Bundle
+    from xfer.device import Place
+    from xfer.recipe.tables import Recipe
+    from xfer.runs.folder import Run
+    from xfer.train.job import Job
+
+PLAIN_SECONDS = 10.0
+
+
+class Progress:
+    """Prints a run's progress.
+
+    Args:
+        verbosity: -2 nothing at all (all processes but the first), -1 warnings only, 0 progress,
+            1 also the tables of what trains and of the weights.
+    """
+
+    def __init__(self, verbosity: int = 0) -> None:
+        self.verbosity = verbosity
+        self.console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        self.live = verbosity >= 0 and self.console.is_terminal
+        self._bar: Bar | None = None
+        self._task: Any = None
+        self._last = 0.0
+        self._recent: deque[float] = deque(maxlen=100)
+        self._warned = False
+
+    def say(self, text: str) -> None:
+        if self.verbosity >= 0:
+            self.console.print(text, markup=False)
+
+    def warn(self, text: str) -> None:
+        if self.verbosity >= -1:
+            self.console.print(f"warning: {text}", markup=False, style="yellow")
+
+    def start(self, recipe: Recipe, bundle: Bundle, place: Place) -> None:
+        """Says what was read, and on what it will be trained."""
+        self.say(f"recipe {recipe.name or '(defaults)'}: {recipe.task} with {recipe.backbone}")
+        for note in bundle.notes:
+            self.say(note)
+        counts = ", ".join(f"{name} {len(split)}" for name, split in bundle.splits.items())
+        self.say(f"data {bundle.name}: {len(bundle.classes)} classes; pictures: {counts}")
+        self.say(f"on {place.describe()}")
+        if not recipe.data.flip and recipe.eval.tta != "none":
+            self.warn(
+                f"data.flip=false: training sees no mirror images, yet eval.tta={recipe.eval.tta} "
+                "scores with them; --set eval.tta=none"
+            )
+        if recipe.schedule.name == "onecycle" and recipe.schedule.warmup:
+            self.warn(
+                f"schedule.warmup={recipe.schedule.warmup:g} counts for nothing: onecycle rises by "
+                "itself over the first 30 % of the run; --schedule cosine or linear warm up"
+            )
+        if recipe.data.batch > len(bundle.splits["train"]):
+            self.warn(
+                f"{len(bundle.splits['train'])} training pictures are fewer than a batch of "
+                f"{recipe.data.batch}: each step sees all of them"
+            )
+
+    def model(self, job: Job) -> None:
+        """Says which weights matched; with -v also what trains at what rate."""
+        report = job.task.backbone.weight_report
+        self.say("weights: none, drawn at random" if report is None else report.line())
+        if job.crop_on == "device":
+            self.say("training crops are cut on the device (data.crop_on=host: by the loader)")
+        if job.thaw_step >= job.steps:
+            self.warn(
+                f"optim.freeze_epochs={job.recipe.optim.freeze_epochs:g}: the run ends after "
+                f"{job.steps / job.epoch_steps:.4g} epochs, before the backbone thaws"
+            )
+        if self.verbosity < 1:
+            return
+        if report is not None:
+            self.console.print(report.table(), markup=False)
+        table = Table("stage", "parameters", "lr", "weight decay")
+        lr = job.peak_lr
+        trained = {name.removesuffix(" (bias, norm)") for name in (g.name for g in job.groups)}
+        for stage in job.task.stages():
+            if stage.name not in trained:
+                count = sum(p.numel() for p in stage.module.parameters())
+                table.add_row(stage.name, f"{count:,}", "frozen", "")
+        for group in job.groups:
+            table.add_row(
+                group.name, f"{group.count:,}", f"{lr * group.scale:.2g}", f"{group.weight_decay:g}"
+            )
+        self.console.print(table)
+
+    def resumed(self, job: Job, run: Run) -> None:
+        if job.step:
+            self.say(f"going on with {run.path} at step {job.step} of {job.steps}")
+        else:
+            self.say(f"{run.path} was stopped before its first save: starting at step 0")
+
+    @contextlib.contextmanager
+    def training(self, job: Job) -> Iterator[None]:
+        """While training: a bar on a terminal."""
+        if not self.live:
+            yield
+            return
+        columns: list[ProgressColumn] = [
+            TextColumn("epoch {task.fields[epoch]:.1f}/{task.fields[epochs]:g}"),
+            BarColumn(bar_width=20),
+            TextColumn("step {task.completed:.0f}/{task.total:.0f}  {task.fields[text]}"),
+            TimeRemainingColumn(),
+        ]
+        with Bar(*columns, console=self.console, transient=True) as bar:
+            self._bar = bar
+            epochs = round(job.steps / job.epoch_steps, 2)
+            self._task = bar.add_task(
+                "train", total=job.steps, completed=job.step, epoch=0.0, epochs=epochs, text=""
+            )
+            try:
+                yield
+            finally:
+                self._bar = None
+
+    def step(self, job: Job, event: dict[str, Any]) -> None:
+        """A logged step: loss, rate, images a second, share waiting for data, memory."""
+        self._recent.append(event["loss"])
+        self._check_chance(job)
+        if self.verbosity < 0:
+            return
+        text = (
+            f"loss {event['loss']:.4f}  lr {event['lr']:.2e}  "
+            f"{event['images_per_second']:.0f} img/s  data {100 * event['data_wait']:.0f} %  "
+            f"{event['memory_mb'] / 1024:.1f} GB"
+        )
+        if self._bar is not None:
+            self._bar.update(self._task, completed=job.step, epoch=event["epoch"], text=text)
+        elif time.monotonic() - self._last > PLAIN_SECONDS:
+            self._last = time.monotonic()
+            left = job.seconds / max(1, job.step) * (job.steps - job.step)
+            self.say(f"step {job.step}/{job.steps}  {text}  {_duration(left)} left")
+
+    def _check_chance(self, job: Job) -> None:
+        """Warns once when the loss is where a model that knows nothing would have it."""
+        chance = job.task.chance_loss()
+        if self._warned or chance is None or job.step < job.recipe.run.chance_steps:
+            return
+        self._warned = True
+        mean = math.fsum(self._recent) / len(self._recent)
+        if mean > 0.98 * chance:
+            warmup = "" if job.recipe.schedule.name == "onecycle" else "a longer --warmup, "
+            self.warn(
+                f"the loss is still at chance ({mean:.3f}, guessing gives {chance:.3f}) after "
+                f"{job.step} steps: try {warmup}another --lr or --seed, "
+                "backbone.init=bvlc, or a backbone with batch norm"
+            )
+
+    def tick(self, what: str) -> Callable[[int], None] | None:
+        """A callback that shows how many pictures of an evaluation are done."""
+        if self._bar is None:
+            return None
+        bar, task = self._bar, self._task
+        return lambda done: bar.update(task, text=f"{what}: {done} pictures scored")
+
+    def evaluated(self, job: Job, primary: str, metrics: dict[str, Any], better: bool) -> None:
+        shown = "  ".join(f"{k} {v:.4f}" for k, v in metrics.items() if isinstance(v, float))
+        best = "  (best so far)" if better else ""
+        epoch = job.step / job.epoch_steps
+        self.say(f"epoch {epoch:.4g}  step {job.step}  val {primary}: {shown}{best}")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,95 @@
+"""One optimiser step: accumulation, loss scaling, clipping; and what to say of memory."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from xfer.device import is_compiler_error, is_out_of_memory
+from xfer.errors import DivergedError, XferError
+from xfer.runs.folder import Run
+from xfer.train.job import Job
+from xfer.types import Batch
+
+
+def train_step(job: Job, batch: Batch) -> dict[str, Tensor]:
+    """One optimiser step on this process's share of a batch; its losses, detached."""
+    try:
+        return _train_step(job, batch)
+    except Exception as error:
+        if is_compiler_error(error):
+            first = str(error).strip().splitlines()[0]
+            raise XferError(
+                f"torch.compile failed: {first}", "leave out run.compile, or install a C++ compiler"
+            ) from error
+        if not is_out_of_memory(error):
+            raise
+    # outside the except clause, so that the failed pass's tensors are free by now
+    raise XferError(
+        f"out of memory with a batch of {job.recipe.data.batch}", _what_fits(job, batch)
+    )
+
+
+def _train_step(job: Job, batch: Batch) -> dict[str, Tensor]:
+    place, table = job.place, job.recipe.optim
+    parts = min(table.accumulate, len(batch))
+    cuts = [len(batch) * i // parts for i in range(parts + 1)]
+    # the mean over processes of each one's loss is the global mean only if shares are equal
+    share_of = len(batch) * place.world / job.global_batch
+    total: dict[str, Tensor] = {}
+    for start, stop in itertools.pairwise(cuts):
+        part = batch.part(start, stop) if parts > 1 else batch
+        weight = share_of * len(part) / len(batch)
+        last = stop == len(batch)
+        quiet = contextlib.nullcontext() if last or place.world == 1 else job.module.no_sync()  # pyright: ignore[reportCallIssue]
+        with quiet:
+            with place.autocast():
+                losses = job.module(part)
+                loss = torch.stack(list(losses.values())).sum() * weight
+            job.scaler.scale(loss).backward()
+        for name, value in losses.items():
+            total[name] = total.get(name, 0) + value.detach() * weight
+    if table.clip:
+        job.scaler.unscale_(job.optimizer)
+        torch.nn.utils.clip_grad_norm_([p for g in job.groups for p in g.parameters], table.clip)
+    job.scaler.step(job.optimizer)
+    job.scaler.update()
+    job.optimizer.zero_grad()
+    if job.ema is not None:
+        job.ema.update(job.task)
+    return total
+
+
+def _what_fits(job: Job, batch: Batch) -> str:
+    """Halves the batch until a forward and backward pass fits, and says which did."""
+    size = len(batch) // 2
+    while size >= 1:
+        job.optimizer.zero_grad()
+        if job.place.device.type != "cpu":
+            torch.get_device_module(job.place.device).empty_cache()
+        try:
+            with job.place.autocast():
+                torch.stack(list(job.task(batch.part(0, size)).values())).sum().backward()
+            fits, parts = size * job.place.world, math.ceil(len(batch) / size)
+            return f"--batch {fits} fits, or the same batch with optim.accumulate={parts}"
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        size //= 2
+    return "not even one picture fits: a smaller --backbone or data.size"
+
+
+def check_finite(step: int, losses: Iterable[float], run: Run) -> None:
+    """Raises DivergedError where a loss is not a number."""
+    bad = [value for value in losses if not math.isfinite(value)]
+    if bad:
+        kept = f"; what was good is kept in {run.path}" if run.weights_file.is_file() else ""
+        raise DivergedError(
+            f"the loss is {bad[0]} at step {step}{kept}",
+            "a lower --lr, a longer --warmup, optim.clip=1, or --precision fp32",
+        )
