@@ -27,7 +27,8 @@ import harness
 import numpy as np
 
 from xfer.metrics.boxes import FoundBoxes, TrueBoxes
-from xfer.metrics.coco_ap import FIGURES, coco_scores
+from xfer.metrics.coco_ap import coco_scores
+from xfer.metrics.coco_figures import FIGURES
 from xfer.metrics.detection import DetectionAP
 
 CLASSES = 80

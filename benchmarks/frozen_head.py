@@ -69,9 +69,11 @@ def plain_epoch(paths: list[Path], device: Any, seconds: float) -> float:
 def our_epoch(paths: list[Path], device: str, seconds: float) -> tuple[float, float]:
     """Seconds of an epoch of ours, and of the first pass that computes the features."""
     from xfer.device import placed
+    from xfer.recipe.data import open_recipe_data
     from xfer.recipe.tables import override
     from xfer.recipe.toml import load_recipe
-    from xfer.train.job import Job, open_recipe_data
+    from xfer.train.cached_features import keep_features
+    from xfer.train.job import Job
     from xfer.train.step import train_step
 
     with tempfile.TemporaryDirectory() as folder:
@@ -87,7 +89,7 @@ def our_epoch(paths: list[Path], device: str, seconds: float) -> tuple[float, fl
         })  # fmt: skip
         with placed(device) as place:
             job = Job(recipe, place, open_recipe_data(recipe))
-            job.keep_features(lambda text: None)
+            keep_features(job, lambda text: None)
             numbers = iter(range(10**9))
 
             def epoch() -> None:

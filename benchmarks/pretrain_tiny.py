@@ -138,7 +138,7 @@ def ours(folder: Path, seconds: float, limit: int, settings: dict[str, Any]) -> 
     from dataclasses import replace
 
     from xfer.data.pack.writer import Packing, pack
-    from xfer.recipe.toml import build_recipe
+    from xfer.recipe.choose import build_recipe
     from xfer.train.loop import fit
 
     start = time.perf_counter()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from xfer import files
 from xfer.errors import DataError
 from xfer.runs import checkpoint
 
@@ -30,8 +31,8 @@ def test_weights_in_channels_last_come_back_equal(tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
     path = tmp_path / "x.txt"
-    checkpoint.write_text(path, "old")
-    with pytest.raises(ValueError, match="midway"), checkpoint.replacing(path) as temporary:
+    files.write_text(path, "old")
+    with pytest.raises(ValueError, match="midway"), files.replacing(path) as temporary:
         temporary.write_text("half")
         raise ValueError("midway")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
@@ -42,7 +43,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> Non
 def test_who_may_read_a_file_is_up_to_the_umask(mask: int, tmp_path: Path) -> None:
     before = os.umask(mask)
     try:
-        checkpoint.write_text(tmp_path / "a.txt", "text")
+        files.write_text(tmp_path / "a.txt", "text")
         checkpoint.save_state(tmp_path / "b.pt", {"a": torch.zeros(3)})
         checkpoint.save_weights(tmp_path / "c.safetensors", {"a": torch.zeros(3)}, {})
     finally:
@@ -52,8 +53,8 @@ def test_who_may_read_a_file_is_up_to_the_umask(mask: int, tmp_path: Path) -> No
 
 def test_a_full_disk_is_said_in_one_line_and_the_old_file_stays(tmp_path: Path) -> None:
     path = tmp_path / "x.txt"
-    checkpoint.write_text(path, "old")
-    with pytest.raises(DataError, match="no space left"), checkpoint.replacing(path):
+    files.write_text(path, "old")
+    with pytest.raises(DataError, match="no space left"), files.replacing(path):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert path.read_text() == "old"
 

@@ -16,8 +16,8 @@ import pytest
 from xfer.cli.app import main
 from xfer.cli.flags import PANEL_OF
 from xfer.errors import DataError, DivergedError, XferError
+from xfer.recipe.choose import build_recipe
 from xfer.recipe.tables import FLAGS, Recipe, flatten
-from xfer.recipe.toml import build_recipe
 from xfer.train.signals import Interrupted
 
 Fit = Callable[..., Any]

@@ -12,9 +12,9 @@ import pytest
 from pictures import write_folder
 
 from xfer.cli.app import main
+from xfer.device import usable_precision
 from xfer.errors import DataError
-from xfer.inference.evaluate import open_other, usable_precision
-from xfer.recipe.tables import Recipe, override
+from xfer.inference.evaluate import open_other
 
 
 @pytest.fixture
@@ -116,8 +116,7 @@ def test_a_run_is_scored_in_its_own_precision_where_the_device_has_it() -> None:
         ("fp16", "cpu", "auto"),
         ("fp32", "nothing", "auto"),
     ):
-        recipe = override(Recipe(), {"run.precision": precision})
-        assert usable_precision(recipe, device) == used
+        assert usable_precision(precision, device) == used
 
 
 def test_known_data_are_listed(

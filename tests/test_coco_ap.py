@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from pycocotools import mask
 
 from xfer.metrics.boxes import overlaps, ranks, to_xywh
-from xfer.metrics.coco_ap import FIGURES, coco_scores
+from xfer.metrics.coco_ap import coco_scores
+from xfer.metrics.coco_figures import FIGURES
 from xfer.metrics.detection import DetectionAP
 
 hotcoco = pytest.importorskip("hotcoco", reason="the fast engine is not installed (extra `fast`)")

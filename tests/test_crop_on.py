@@ -17,9 +17,10 @@ from xfer.data.pack.writer import Packing, pack
 from xfer.data.sources.base import ArraySource, Bundle
 from xfer.data.transforms.device_crops import is_raw_pack
 from xfer.errors import XferError
+from xfer.recipe.data import open_recipe_data
 from xfer.recipe.tables import DataTable, Recipe
 from xfer.testing.source import SyntheticSource
-from xfer.train.job import Job, open_recipe_data
+from xfer.train.job import Job
 from xfer.train.loop import fit
 from xfer.types import DataInfo
 

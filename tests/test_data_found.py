@@ -11,7 +11,7 @@ from pictures import write_folder, write_picture
 
 from xfer.data.open import open_data
 from xfer.errors import DataError, XferError
-from xfer.recipe.toml import infer_task
+from xfer.recipe.choose import infer_task
 
 
 def sizes(bundle: Any) -> dict[str, int]:

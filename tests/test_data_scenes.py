@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xfer.data.open import open_data
-from xfer.data.readers.digits.reader import CLASSES, digits
+from xfer.data.readers.digits.pictures import CLASSES, digits
 from xfer.data.readers.digits.scenes import COUNT, HEIGHT, SCENES, SIDE, SceneSource, scenes
 from xfer.data.sources.base import Bundle, annotation
 from xfer.testing.source import check_source

@@ -15,7 +15,8 @@ from xfer.data.transforms import device_crops as whole
 from xfer.data.transforms import device_decode as coded
 from xfer.errors import DataError, XferError
 from xfer.nn.jpeg import decode_squares
-from xfer.train.job import Job, open_recipe_data
+from xfer.recipe.data import open_recipe_data
+from xfer.train.job import Job
 from xfer.train.loop import fit
 
 

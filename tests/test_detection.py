@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xfer.errors import DataError, DivergedError, XferError
-from xfer.metrics.coco_ap import FIGURES
+from xfer.metrics.coco_figures import FIGURES
 from xfer.metrics.detection import DetectionAP, usual_primary
 from xfer.types import Annotation, Batch, BoxPrediction
 

@@ -13,10 +13,12 @@ from safetensors.torch import save_file
 
 from xfer.device import Place
 from xfer.extraction.cache import FeatureCache, cache_file
+from xfer.recipe.data import open_recipe_data
 from xfer.recipe.tables import DataTable, EvalTable, OptimTable, Recipe, RunTable, ScheduleTable
 from xfer.runs import checkpoint
 from xfer.runs.folder import Run
-from xfer.train.job import Job, open_recipe_data
+from xfer.train.cached_features import keep_features
+from xfer.train.job import Job
 from xfer.train.loop import fit
 from xfer.train.signals import Interrupted
 
@@ -43,7 +45,7 @@ def losses(run: Path) -> list[float]:
 
 def prepared(recipe: Recipe = FROZEN) -> tuple[Job, list[str]]:
     job, said = Job(recipe, Place(torch.device("cpu"), "fp32"), open_recipe_data(recipe)), []
-    job.keep_features(said.append)
+    keep_features(job, said.append)
     return job, said
 
 

@@ -19,10 +19,12 @@ import xfer
 from xfer.device import Place
 from xfer.errors import DataError, DivergedError, XferError
 from xfer.inference.evaluate import evaluate
+from xfer.recipe.data import open_recipe_data
+from xfer.recipe.paths import absolute
 from xfer.recipe.tables import DataTable, OptimTable, Recipe, RunTable, ScheduleTable
 from xfer.runs import checkpoint
 from xfer.runs.folder import Run
-from xfer.train.job import Job, absolute, open_recipe_data
+from xfer.train.job import Job
 from xfer.train.loop import Summary, fit
 from xfer.train.signals import Interrupted, StopFlag
 from xfer.train.throughput import Clock

@@ -21,8 +21,9 @@ from xfer.data.transforms.crops import TrainTransform
 from xfer.data.transforms.pca_colours import principal_colours
 from xfer.device import Place
 from xfer.errors import DataError, XferError
+from xfer.recipe.choose import build_recipe
 from xfer.recipe.tables import Recipe, override
-from xfer.recipe.toml import build_recipe, load_recipe, recipe_names
+from xfer.recipe.toml import load_recipe, recipe_names
 from xfer.testing.source import SyntheticSource
 from xfer.train.job import Job, build_task
 from xfer.types import DataInfo

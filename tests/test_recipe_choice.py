@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from xfer.errors import XferError
+from xfer.recipe.choose import build_recipe, check
 from xfer.recipe.tables import Recipe
-from xfer.recipe.toml import build_recipe, check
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xfer.errors import DataError, XferError
+from xfer.recipe.choose import find_recipe
 from xfer.recipe.tables import FIELDS, Recipe, flatten, override
 from xfer.recipe.toml import (
     copy,
     dump,
-    find_recipe,
     header,
     load_recipe,
     parse_assignments,

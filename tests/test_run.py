@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from xfer.errors import DataError, XferError
+from xfer.files import check_folder
 from xfer.recipe.tables import DataTable, Recipe
 from xfer.runs.folder import Run, environment
-from xfer.runs.out_folder import check_folder
 from xfer.train.loop import fit
 
 RECIPE = Recipe(data=DataTable(source="digits"))
@@ -71,7 +71,7 @@ def test_a_place_that_can_not_be_written_is_said_before_anything_is_read(
     with pytest.raises(DataError, match="notes is a file, not a folder"):
         Run.check_free(tmp_path / "notes" / "deep" / "run")
     # the tests may run as root, who may write anywhere
-    monkeypatch.setattr("xfer.runs.out_folder.os.access", lambda path, mode: path != tmp_path)
+    monkeypatch.setattr("xfer.files.os.access", lambda path, mode: path != tmp_path)
     for fresh in (tmp_path / "a" / "b", tmp_path):
         with pytest.raises(DataError, match=f"{tmp_path} can't be written into"):
             check_folder(fresh)

@@ -14,7 +14,8 @@ from torch import nn
 
 from xfer.device import Place, sync_batch_norms
 from xfer.errors import XferError
-from xfer.train.job import Job, build_task, open_recipe_data
+from xfer.recipe.data import open_recipe_data
+from xfer.train.job import Job, build_task
 
 TWO = Place(torch.device("cpu"), "fp32", 0, 2)
 GPUS = Place(torch.device("cuda", 0), "fp32", 0, 2)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from xfer.errors import XferError
-from xfer.recipe.toml import build_recipe
+from xfer.recipe.choose import build_recipe
 from xfer.train.loop import Summary, fit
 
 

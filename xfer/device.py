@@ -326,3 +326,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     )
+
+
+def usable_precision(asked: str, device: str = "auto") -> str:
+    """The precision asked for; auto where the device lacks it, as a CPU does fp16."""
+    try:
+        return find_precision(asked, find_device(device))
+    except XferError:
+        return "auto"

@@ -5,20 +5,18 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from xfer.backbones.geometry import ATTENDED, LOCAL, trace
+from xfer.backbones.report import WeightReport
 from xfer.backbones.tail import Tail
 from xfer.errors import XferError, nearest
 from xfer.nn.normalise import scale_and_shift
 from xfer.registry import Registry
 from xfer.types import FeatureSpec, Preprocess
-
-if TYPE_CHECKING:
-    from xfer.backbones.weights import WeightReport
 
 backbones: Registry[Callable[..., Backbone]] = Registry("backbone", "xfer.backbones")
 

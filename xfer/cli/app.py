@@ -151,7 +151,8 @@ def _train(
     dry_run: bool,
     assignments: list[str],
 ) -> None:
-    from xfer.recipe.toml import build_recipe, parse_assignments
+    from xfer.recipe.choose import build_recipe
+    from xfer.recipe.toml import parse_assignments
 
     settings = {**given, **parse_assignments(assignments)}
     if resume is not None and (settings or data or task or recipe or out or overwrite or dry_run):

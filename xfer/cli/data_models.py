@@ -11,7 +11,7 @@ import typer
 from xfer.cli.flags import command
 from xfer.cli.output import Show, plain_text
 from xfer.errors import XferError, nearest
-from xfer.runs.out_folder import check_folder
+from xfer.files import check_folder
 
 data = typer.Typer(help="Data sets: what is there, and what is in one.", no_args_is_help=True)
 models = typer.Typer(help="Backbones and weight files.", no_args_is_help=True)
@@ -75,7 +75,7 @@ def data_show(
     """
     from xfer.data.open import open_data
     from xfer.data.open import show as describe
-    from xfer.data.readers.base import role_of
+    from xfer.data.sources.split_names import role_of
 
     if draw is not None:
         check_folder(draw)

@@ -10,7 +10,7 @@ import typer
 
 from xfer.cli.output import Show
 from xfer.errors import XferError
-from xfer.runs.out_folder import check_folder
+from xfer.files import check_folder
 
 FLAGS = ("limit", "seed", "workers")
 
@@ -77,8 +77,8 @@ def proposals(
         show.note(f"{path}: the boxes of {len(found.ids)} pictures")
     document = found.document()
     for folder in folders:
+        from xfer.files import replacing
         from xfer.report.recall import recall_curves
-        from xfer.runs.checkpoint import replacing
 
         folder.mkdir(parents=True, exist_ok=True)
         recall_curves(found.recall, folder / "recall.png", f"{method} on {spec}")

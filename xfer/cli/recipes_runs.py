@@ -83,7 +83,8 @@ def recipes_cp(
 @command(recipes, "check")
 def recipes_check(show: Show, file: RecipeName) -> None:
     """Check a recipe's keys and values, its task's and its backbone's options included."""
-    from xfer.recipe.toml import check, load_recipe
+    from xfer.recipe.choose import check
+    from xfer.recipe.toml import load_recipe
 
     recipe = load_recipe(file)
     try:

@@ -11,8 +11,8 @@ from xfer.cli.completion import runs
 from xfer.cli.flags import Data
 from xfer.cli.output import Show
 from xfer.errors import XferError
+from xfer.files import check_folder
 from xfer.recipe.tables import FIELDS, checked
-from xfer.runs.out_folder import check_folder
 
 RunFolder = Annotated[
     Path,

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from xfer.data.inspect.box_stats import collect, has_boxes, per_class, summary
 from xfer.data.inspect.pixel_counts import occurring, pixel_counts
 from xfer.data.inspect.verify import bad_pictures, find_bad, looked_at
-from xfer.data.readers.base import Reading, ReadOptions, role_of
+from xfer.data.readers.base import Reading, ReadOptions
 from xfer.data.sources.base import Bundle, Source, subset
 from xfer.data.sources.class_names import listed, match_classes, used_classes
 from xfer.data.sources.split import VAL_SHARE, stratified
+from xfer.data.sources.split_names import role_of
 from xfer.data.spec import open_spec
 from xfer.errors import DataError, XferError, nearest
 

@@ -9,16 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from xfer.data.catalog import KNOWN, data_folder
-from xfer.data.readers.base import (
-    EMBEDDED,
-    FORMATS,
-    WHOLE,
-    Format,
-    Reading,
-    ReadOptions,
-    choose_kind,
-)
+from xfer.data.readers.base import EMBEDDED, FORMATS, Format, Reading, ReadOptions, choose_kind
 from xfer.data.sources.base import Bundle, Source
+from xfer.data.sources.split_names import WHOLE
 from xfer.errors import DataError, XferError, nearest
 from xfer.registry import imported
 

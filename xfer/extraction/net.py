@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from xfer.backbones.base import Backbone
 from xfer.backbones.build import create_backbone
-from xfer.backbones.weights import WeightReport, load_weights
+from xfer.backbones.report import WeightReport
+from xfer.backbones.weights import load_weights
 from xfer.data.transforms.crops import EvalTransform
 from xfer.device import Place, find_device, find_precision
 from xfer.errors import DataError, XferError, nearest

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from xfer.errors import XferError
 from xfer.extraction.store import Features
-from xfer.runs.checkpoint import replacing
+from xfer.files import replacing
 
 _ROWS = 1024
 

@@ -29,7 +29,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from xfer.errors import DataError
-from xfer.runs.checkpoint import replacing
+from xfer.files import replacing
 
 SCHEMA = 1
 FORMAT = "xfer features"

@@ -12,15 +12,16 @@ from typing import Any
 
 import torch
 
-from xfer.device import Place, placed
+from xfer.device import Place, placed, usable_precision
 from xfer.errors import XferError
-from xfer.inference.evaluate import eval_loader, open_split, usable_precision, view_protocol
+from xfer.inference.evaluate import eval_loader, open_split
 from xfer.inference.model import load
+from xfer.inference.score import view_protocol
 from xfer.nn.low_rank import replace_linear
 from xfer.runs import checkpoint
 from xfer.runs.folder import Run, environment
+from xfer.runs.tables import write_rows
 from xfer.task import Metric, Task
-from xfer.train.finish import write_rows
 
 KEPT = ("recipe.toml", "classes.txt", "split.json")
 
@@ -61,7 +62,7 @@ def compress(
     if "svd" in about:
         raise XferError(f"{folder.path} is compressed already", "compress the run that it is from")
     Run.check_free(Path(out), overwrite)
-    with placed(device, usable_precision(recipe, device)) as place:
+    with placed(device, usable_precision(recipe.run.precision, device)) as place:
         before = load(folder.path, place=place).task
         after = copy.deepcopy(before)
         replace_linear(after, svd, approximate=True)

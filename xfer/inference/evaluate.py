@@ -1,59 +1,24 @@
-"""Scoring: a model over a split, each picture once over all processes."""
+"""A finished run scored again: on its own data, or on other pictures of the same classes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from xfer import task as tasks
 from xfer.data.sources.boxes_as_labels import presence
-from xfer.device import Place, find_device, find_precision, gather, placed
-from xfer.errors import DataError, XferError
+from xfer.device import Place, placed, usable_precision
+from xfer.errors import DataError
+from xfer.inference.score import score, view_protocol
+from xfer.recipe.data import open_recipe_data
 from xfer.runs.folder import Run
-from xfer.task import Metric, Task
+from xfer.task import Task
 
 if TYPE_CHECKING:
     from xfer.data.loading.loader import Loader
     from xfer.data.sources.base import Bundle, Source
     from xfer.recipe.tables import Recipe
-    from xfer.train.cached_features import FrozenLoader
-
-
-@torch.inference_mode()
-def score(
-    task: Task,
-    loader: Loader | FrozenLoader,
-    place: Place,
-    tta: str = "none",
-    tick: Callable[[int], None] | None = None,
-) -> Metric:
-    """The task's metric over everything that the loader yields, all processes' counts merged.
-
-    Args:
-        task: in eval mode during the call, in its old mode after it.
-        tta: one of the task's views; the loader's transform must have cut the views.
-        tick: told how many pictures are done, for a progress bar.
-    """
-    was_training = task.training
-    task.eval()
-    metric = task.metric()
-    done = 0
-    for batch in loader.batches(0):
-        moved = batch.to(place.device)
-        with place.autocast():
-            predictions = task.predict(moved, tta)
-        metric.update(predictions, batch)
-        done += len(batch)
-        if tick is not None:
-            tick(done)
-    if place.world > 1:
-        metric.load_states(gather(metric.state(), place))
-    task.train(was_training)
-    return metric
 
 
 def evaluate(
@@ -80,7 +45,7 @@ def evaluate(
 
     folder = Run.open(Path(run))
     recipe = folder.recipe()
-    with placed(device, usable_precision(recipe, device)) as place:
+    with placed(device, usable_precision(recipe.run.precision, device)) as place:
         model = load(folder.path, place=place)
         tta = tta or recipe.eval.tta
         bundle, role = open_split(recipe, model.task, data, split)
@@ -99,19 +64,9 @@ def evaluate(
         }
 
 
-def usable_precision(recipe: Recipe, device: str = "auto") -> str:
-    """The run's own; auto where the device lacks it, as a CPU does fp16."""
-    try:
-        return find_precision(recipe.run.precision, find_device(device))
-    except XferError:
-        return "auto"
-
-
 def open_split(recipe: Recipe, task: Task, data: str = "", split: str = "") -> tuple[Bundle, str]:
     """A run's own data or others of the same classes, and the split of it that is scored: the one
     asked for, else val, test or train. Raises DataError where there is none."""
-    from xfer.train.job import open_recipe_data
-
     if data:
         bundle = open_other(data, task, recipe.run.seed)
     else:
@@ -166,10 +121,3 @@ def open_other(data: str, task: Task, seed: int) -> Any:
         what = "pictures without labels" if bundle.kind == "images" else f"{bundle.kind} data"
         raise DataError(f"{data} holds {what}; the run needs {' or '.join(task.kinds)}")
     return bundle
-
-
-def view_protocol(task: Task, tta: str) -> dict[str, str]:
-    """How the pictures were cut, in words: part of `protocol`."""
-    if hasattr(task, "view_words"):  # a probe's crops were chosen with its features
-        return {"views": str(task.view_words)}
-    return {"views": task.view_protocol(tta)}

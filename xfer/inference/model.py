@@ -16,18 +16,17 @@ from xfer.backbones.build import create_backbone
 from xfer.data.images.decode import DecodeError, decode, shrink
 from xfer.data.images.from_memory import KINDS, given_picture
 from xfer.data.images.walk import find_pictures
-from xfer.device import Place, find_device, find_precision
+from xfer.device import Place, find_device, find_precision, usable_precision
 from xfer.errors import DataError, XferError
+from xfer.files import check_folder
 from xfer.inference import masks as predict_masks
 from xfer.inference.boxes import COLUMNS, at_least, coco_results, csv_rows, table_row
-from xfer.inference.evaluate import usable_precision
 from xfer.nn.low_rank import replace_linear
 from xfer.recipe.tables import DataTable
 from xfer.runs import checkpoint
 from xfer.runs.folder import Run
-from xfer.runs.out_folder import check_folder
+from xfer.runs.tables import rows_to_csv
 from xfer.task import Task
-from xfer.train.finish import rows_to_csv
 from xfer.types import BoxPrediction, DataInfo, MaskPrediction, Sample
 
 HELD = 2**27  # bytes of pictures in a batch: four of 4000 x 3000
@@ -43,7 +42,7 @@ def load(run: Path | str, *, device: str = "auto", place: Place | None = None) -
     about = folder.read_json("model.json")
     if place is None:
         where = find_device(device)
-        own = usable_precision(folder.recipe(), str(where))
+        own = usable_precision(folder.recipe().run.precision, str(where))
         place = Place(where, find_precision(own, where))
     if about["task"] == "probe":
         from xfer.probing.model import load_task

@@ -165,8 +165,8 @@ def _write(
     say: Callable[[str], None],
 ) -> None:
     """plots/, classes.txt and, last of all, result.json."""
+    from xfer.files import write_text
     from xfer.report.plots import plot_run
-    from xfer.runs.checkpoint import write_text
 
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -3,37 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from xfer.metrics import coco_hotcoco, coco_pycocotools
 from xfer.metrics.boxes import FoundBoxes, TrueBoxes
+from xfer.metrics.coco_figures import FIGURES, CocoScores
 
 Engine = Literal["auto", "hotcoco", "pycocotools"]
-
-# pycocotools' order of its `stats`
-FIGURES = (
-    "coco_ap", "coco_ap50", "coco_ap75", "coco_ap_small", "coco_ap_medium", "coco_ap_large",
-    "coco_ar1", "coco_ar10", "coco_ar100", "coco_ar_small", "coco_ar_medium", "coco_ar_large",
-)  # fmt: skip
-MOST_FOUND = 100
-
-
-@dataclass(frozen=True, slots=True)
-class CocoScores:
-    """What an engine says.
-
-    figures   | float64 (12,)              | in the order of FIGURES; -1 where there is nothing
-    precision | float64 (10, 101, C)       | all sizes, 100 boxes: IoU .5 to .95 | recall 0 to 1 |
-              |                            | class; -1 for a class that does not occur
-    scores    | float64 (10, 101, C)       | the score at which that recall is reached
-    """
-
-    figures: NDArray[np.float64]
-    precision: NDArray[np.float64]
-    scores: NDArray[np.float64]
 
 
 def coco_scores(
@@ -53,8 +31,6 @@ def coco_scores(
 
     Source: COCOeval of github.com/cocodataset/cocoapi, bbox, its default Params.
     """
-    from xfer.metrics import coco_hotcoco, coco_pycocotools
-
     if engine == "auto":
         fast = importlib.util.find_spec("hotcoco") is not None
         engine = "hotcoco" if fast else "pycocotools"

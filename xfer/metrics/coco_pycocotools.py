@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xfer.metrics.boxes import FoundBoxes, TrueBoxes
-from xfer.metrics.coco_ap import CocoScores
+from xfer.metrics.coco_figures import CocoScores
 
 
 def run(truth: TrueBoxes, found: FoundBoxes, images: int, classes: int) -> CocoScores:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from xfer.errors import DataError, DivergedError, XferError
 from xfer.metrics.boxes import FoundBoxes, TrueBoxes, to_xywh
-from xfer.metrics.coco_ap import FIGURES, CocoScores, Engine, coco_scores
+from xfer.metrics.coco_ap import Engine, coco_scores
+from xfer.metrics.coco_figures import FIGURES, CocoScores
 from xfer.metrics.detection_errors import error_costs, match
 from xfer.metrics.example import Example, Mark, Role, natural_order, unique_names
 from xfer.metrics.voc_ap import voc_scores

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.metrics.boxes import FoundBoxes, TrueBoxes, overlaps, ranks
-from xfer.metrics.coco_ap import MOST_FOUND
+from xfer.metrics.coco_figures import MOST_FOUND
 
 KINDS = ("cls", "loc", "both", "dupe", "bkg", "miss")
 FOREGROUND, BACKGROUND = 0.5, 0.1

@@ -18,13 +18,12 @@ from xfer.backbones.build import create_backbone
 from xfer.errors import DataError, XferError
 from xfer.extraction.extract import extract
 from xfer.extraction.net import POOLS, Choice, load_net
+from xfer.files import check_folder, write_text
 from xfer.probing import classifiers
 from xfer.probing.data import new_metric, split_parts
 from xfer.probing.fit import fit_probe
-from xfer.runs.checkpoint import write_text
 from xfer.runs.folder import SCHEMA, environment
-from xfer.runs.out_folder import check_folder
-from xfer.train.finish import rows_to_csv
+from xfer.runs.tables import rows_to_csv
 
 RESULT = "result.json"
 Say = Callable[[str], None]

@@ -12,6 +12,7 @@ import torch
 
 from xfer.device import Place
 from xfer.extraction.store import Features, read_features
+from xfer.files import write_text
 from xfer.probing import classifiers
 from xfer.probing import shots as shot_curves
 from xfer.probing.choose import Choice, check_folds, make_folds
@@ -19,11 +20,10 @@ from xfer.probing.data import Part, choose_layer, new_metric, split_parts
 from xfer.probing.fit import Probe, fit_probe
 from xfer.probing.space import SCALINGS
 from xfer.probing.store import model_json, save_probe
+from xfer.recipe.paths import absolute
 from xfer.recipe.tables import DataTable, Recipe, RunTable
-from xfer.runs.checkpoint import write_text
 from xfer.runs.folder import SCHEMA, Run, environment
-from xfer.train.finish import write_rows
-from xfer.train.job import absolute
+from xfer.runs.tables import write_rows
 
 FOLDS = 5
 Say = Callable[[str], None]

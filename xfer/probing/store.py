@@ -9,9 +9,9 @@ from sklearn.pipeline import Pipeline
 
 from xfer.errors import DataError
 from xfer.extraction.store import Features
+from xfer.files import replacing
 from xfer.probing.choose import Choice
 from xfer.probing.fit import Probe
-from xfer.runs.checkpoint import replacing
 from xfer.runs.folder import Run
 
 MODEL = "probe.skops"

@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 
 from xfer.data.readers.coco.results import read_coco_results
 from xfer.errors import DataError
+from xfer.files import replacing
 from xfer.proposals.pickles import plain, read_numbers
-from xfer.runs.checkpoint import replacing
 
 FORMAT = "xfer proposals"
 _XYXY, _XYWH = 0, 1  # detectron2's BoxMode

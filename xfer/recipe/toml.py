@@ -1,4 +1,4 @@
-"""Recipes as TOML: found, read, written, and chosen for what a user typed.
+"""Recipes as TOML: found by name, read, written.
 
 A recipe's name is its path under recipes/ without the ending: classify/default. A file is read
 the same way. `extends` names one parent, whose values come first.
@@ -10,7 +10,7 @@ import fnmatch
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -18,9 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from xfer.errors import DataError, XferError, nearest
-from xfer.recipe.tables import FIELDS, FLAGS, TABLES, Recipe, flatten, meaning, override
-
-_BARE_NAME = re.compile(r"([A-Za-z0-9][\w-]*)(:.*)?")
+from xfer.recipe.tables import FIELDS, TABLES, Recipe, flatten, meaning, override
 
 
 def recipe_names(glob: str = "*") -> list[str]:
@@ -219,122 +217,3 @@ def _value(key: str, text: str) -> Any:
     if isinstance(value, str) and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text):
         return float(text)  # ".5" and "1." are numbers to everybody but TOML
     return value if isinstance(value, (str, int, float, bool, list)) else text
-
-
-def check(recipe: Recipe) -> Recipe:
-    """The recipe, its task by its own name, its task's and backbone's options found valid.
-
-    Raises: XferError naming the nearest task, backbone or option.
-    """
-    import torch
-
-    from xfer import task as tasks
-    from xfer.backbones.build import create_backbone
-
-    recipe = replace(recipe, task=tasks.canonical(recipe.task))
-    tasks.make_options(tasks.get(recipe.task), dict(recipe.task_options))
-    if ":" not in recipe.backbone:
-        with torch.device("meta"):  # nothing is allocated
-            create_backbone(recipe.backbone, weights="none", **dict(recipe.backbone_options))
-    return recipe
-
-
-def find_recipe(task: str, data: str, recipe: str = "") -> tuple[Recipe, str, str]:
-    """The recipe for a task and data: the one asked for, else task/NAME, else task/default.
-
-    Args:
-        task: by its own name, or "" with `recipe`.
-        data: the data spec; only a bare NAME or NAME:PATH picks a recipe, a folder's never does.
-        recipe: a name or a file.
-
-    Returns: the recipe, its name, and a line that says why this one.
-    """
-    if recipe:
-        return load_recipe(recipe), recipe, f"recipe {recipe}, as asked for"
-    known = recipe_names(f"{task}/*")
-    named = _BARE_NAME.fullmatch(data)
-    if named and not (named[2] is None and Path(data).exists()):
-        name = f"{task}/{named[1]}"
-        if name in known:
-            return load_recipe(name), name, f"recipe {name}, made for {named[1]}"
-    name = f"{task}/default"
-    if name not in known:
-        raise XferError(
-            f"{task} has no default recipe", f"--recipe: {', '.join(known) or 'a file'}"
-        )
-    return load_recipe(name), name, f"recipe {name}: there is none for {data} alone"
-
-
-def infer_task(data: str, settings: Mapping[str, Any]) -> tuple[str, str]:
-    """The task that learns from what the data hold, and a line that says so."""
-    from xfer import task as tasks
-    from xfer.data.open import open_data
-    from xfer.data.readers.base import HOLDS
-    from xfer.data.spec import kind_at_sight
-
-    kind, notes = kind_at_sight(data), ()
-    if kind is None:
-        about = ("train", "val", "test", "images", "skip_bad")
-        told = {key: settings[f"data.{key}"] for key in about if f"data.{key}" in settings}
-        bundle = open_data(data, check=False, **{"val": "none", **told})
-        kind, notes = bundle.kind, bundle.notes
-    try:
-        task = tasks.for_kind(kind)
-    except DataError as error:  # perhaps there is a table that could not be read
-        beside = next((note for note in notes if "not read" in note), error.hint)
-        raise DataError(f"{data}: {error.message}", beside) from None
-    return task, f"task {task}: {data} holds {HOLDS[kind]}"
-
-
-def build_recipe(
-    data: str = "",
-    task: str = "",
-    recipe: str = "",
-    settings: Mapping[str, Any] | None = None,
-    say: Callable[[str], None] | None = None,
-) -> Recipe:
-    """The recipe that a command or a call asks for, whole and checked.
-
-    Args:
-        data: a data spec; the recipe's own where empty.
-        task: a task's name or alias; empty: the recipe's, else found by looking at the data.
-        recipe: a name or a file; empty: chosen by `find_recipe`.
-        settings: flags by name (epochs), or keys (optim.ema, optim__ema); None: not given.
-        say: is given the lines that tell what was found and chosen.
-
-    Raises: XferError for unknown names and keys and for values against the rules.
-    """
-    say = say or (lambda line: None)
-    values = {_key(k): v for k, v in (settings or {}).items() if v is not None}
-    task = values.pop("task", "") or task  # keys come after flags
-    data = values.pop("data.source", "") or data
-    if task:
-        from xfer.task import canonical
-
-        task = canonical(task)
-    if not recipe and not data:
-        raise XferError("no data given", "--data NAME, PATH or FORMAT:PATH")
-    if not recipe and not task:
-        task, reason = infer_task(data, values)
-        say(reason)
-    found, name, reason = find_recipe(task, data, recipe)
-    if name.endswith("/default") and not recipe:
-        say(reason)
-    if data:
-        values["data.source"] = data
-    if "schedule.epochs" in values:  # a length that was asked for is not stretched or replaced
-        values.setdefault("schedule.min_steps", 0)
-        values.setdefault("schedule.steps", 0)
-    if "optim.lr" in values:  # a rate that was asked for is not scaled
-        values.setdefault("optim.lr_batch", 0)
-    built = check(override(found, values))
-    if task and task != built.task:
-        raise XferError(f"recipe {name} is for {built.task}, not for {task}", "leave out --task")
-    if not built.data.source:
-        raise XferError("no data given", "--data NAME, PATH or FORMAT:PATH")
-    return built
-
-
-def _key(name: str) -> str:
-    """A setting's key in the recipe: epochs -> schedule.epochs, optim__ema -> optim.ema."""
-    return {"task.name": "task"}.get(name, FLAGS.get(name, name.replace("__", ".")))

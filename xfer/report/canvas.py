@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import ImageFont
 
-from xfer.runs.checkpoint import replacing
+from xfer.files import replacing
 
 # told apart with every kind of colour vision: Okabe and Ito, "Color Universal Design", 2008
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (

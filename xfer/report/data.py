@@ -8,7 +8,7 @@ import numpy as np
 
 from xfer.data.inspect.box_stats import collect
 from xfer.data.sources.base import Bundle, read
-from xfer.runs.out_folder import check_folder
+from xfer.files import check_folder
 from xfer.types import Sample
 
 EACH = 12

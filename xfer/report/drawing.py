@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xfer.errors import XferError
+from xfer.files import replacing
 from xfer.report.boxes import boxes_on
 from xfer.report.canvas import BLUE, DPI, GREY, INK, PALE, legible, save
 from xfer.report.masks import draw_mask_prediction, save_palette
-from xfer.runs.checkpoint import replacing
 from xfer.types import BoxPrediction, ClassPrediction, MaskPrediction
 
 MOST = 5

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 
 from xfer.errors import DataError
+from xfer.files import replacing
 from xfer.report.boxes import colour_of
 from xfer.report.canvas import class_labels, font_for
-from xfer.runs.checkpoint import replacing
 from xfer.types import MaskPrediction, Sample
 
 IGNORE = 255

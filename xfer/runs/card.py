@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from xfer import files
 from xfer.errors import DataError, XferError
 from xfer.runs import checkpoint
 from xfer.runs.folder import Run
@@ -46,7 +47,7 @@ def export_run(folder: Path, out: Path) -> str:
         "source_sha256": digest(run.weights_file), "preprocess": json.dumps(model["preprocess"]),
     }  # fmt: skip
     checkpoint.save_weights(out, found, about)
-    checkpoint.write_text(card, text(out, model, result, run.recipe().name, digest(out)))
+    files.write_text(card, text(out, model, result, run.recipe().name, digest(out)))
     return f"{len(found)} tensors of {model['backbone']}; written to {out}, its card to {card}"
 
 

@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from xfer.errors import XferError
+from xfer.files import check_folder, replacing, write_text
 from xfer.recipe.tables import Recipe
 from xfer.recipe.toml import dump, load_recipe
-from xfer.runs.checkpoint import replacing, save_state, write_text
-from xfer.runs.out_folder import check_folder
+from xfer.runs.checkpoint import save_state
 
 SCHEMA = 1
 VERSIONS = ("torch", "torchvision", "timm", "numpy", "albumentations", "scikit-learn")

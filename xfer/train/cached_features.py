@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Generator
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xfer.data.loading.loader import Loader
+from xfer.data.loading.feature_loader import FeatureLoader
 from xfer.data.sources.base import Source
 from xfer.device import gather
 from xfer.extraction.cache import FeatureCache, cache_file, limit_bytes
 from xfer.extraction.net import VERSION, digest_of
 from xfer.extraction.stream import parts
-from xfer.types import Batch
 
 if TYPE_CHECKING:
     from xfer.task import Task
@@ -82,38 +82,22 @@ class HeadInput:
         return {"head": found.float().reshape(len(images) // self.views, -1).cpu().numpy()}
 
 
-class FrozenLoader:
-    """A loader whose batches carry `targets["features"]` instead of pictures.
+def keep_features(job: Job, say: Callable[[str], None]) -> None:
+    """Where nothing below the head trains, lets the net see each picture's views once.
 
-    Args:
-        loader: says which pictures a batch holds, in which order.
-        rows: K arrays (pictures, V, D), one for each epoch's views; V views are averaged at test.
-        labels: labels of all pictures, as the task's collate gives them.
-
-    waited | seconds spent waiting for pictures: none
+    Args: say: told how many views are kept, or why none are.
+    Raises: DataError for a picture that can't be read.
     """
-
-    waited = 0.0
-
-    def __init__(self, loader: Loader, rows: list[Tensor], labels: Tensor) -> None:
-        self.loader, self.rows, self.labels = loader, rows, labels
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def batches(self, epoch: int, start: int = 0) -> Generator[Batch, None, None]:
-        """The epoch's batches from number `start` on; `images` is empty, one row a picture."""
-        table, ids = self.rows[epoch % len(self.rows)], self.loader.source.ids
-        for places in self.loader.plan(epoch)[start:]:
-            if not places:
-                continue
-            index = torch.tensor([place[0] for place in places])
-            targets = {
-                "label": self.labels[index],
-                "features": table[index].float(),
-                "views": table.shape[1],
-            }
-            yield Batch(torch.empty(len(index), 0), tuple(ids[int(i)] for i in index), targets)
+    width = job.task.head_width
+    if job.recipe.optim.freeze != "all" or not width or not job.recipe.data.cache_mb:
+        return
+    if frozen_views(job, width)[0] < 1:
+        say("backbone frozen, but its features don't fit into data.cache_mb: they are computed "
+            "each epoch")  # fmt: skip
+        return
+    start = time.perf_counter()
+    job.train, job.quick_val = frozen_loaders(job, say)
+    job.preparing = time.perf_counter() - start
 
 
 def frozen_views(job: Job, width: int) -> tuple[int, bool]:
@@ -134,7 +118,7 @@ def frozen_views(job: Job, width: int) -> tuple[int, bool]:
 
 def frozen_loaders(
     job: Job, say: Callable[[str], None]
-) -> tuple[FrozenLoader, FrozenLoader | None]:
+) -> tuple[FeatureLoader, FeatureLoader | None]:
     """Loaders for training and, where there is a val split that fits into data.cache_mb beside it,
     for the evaluations on the way.
 
@@ -157,7 +141,7 @@ def frozen_loaders(
             f"{job.task.head_width} numbers each, are kept ({computed} computed, "
             f"{views * len(train) - computed} known)"
         )
-        made = FrozenLoader(job.loader("train", training=True), rows, _labels(train))
+        made = FeatureLoader(job.loader("train", training=True), rows, _labels(train))
         if not keeps_val:
             return made, None
         val, tta = job.bundle.splits["val"], job.quick_tta
@@ -166,7 +150,7 @@ def frozen_loaders(
         )
     finally:
         with_cache.close()
-    return made, FrozenLoader(job.loader("val", tta=tta), [kept], _labels(val))
+    return made, FeatureLoader(job.loader("val", tta=tta), [kept], _labels(val))
 
 
 def _marks_of_net(job: Job) -> str:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xfer.device import share_buffers
-from xfer.inference.evaluate import score, view_protocol
+from xfer.inference.score import score, view_protocol
 from xfer.runs import checkpoint
 from xfer.runs.folder import SCHEMA, Run
+from xfer.runs.tables import write_rows
 from xfer.task import Metric
 
 if TYPE_CHECKING:
@@ -83,21 +81,6 @@ def _result(job: Job, found: dict[str, Metric]) -> dict[str, Any]:
         "data_wait": round(min(1.0, job.waited / max(job.seconds, 1e-9)), 4),
         "peak_memory_mb": round(job.place.peak_memory_mb(), 1),
     }
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Writes rows of plain values as csv, the columns in the order of the first row."""
-    if rows:
-        checkpoint.write_text(path, rows_to_csv(rows))
-
-
-def rows_to_csv(rows: list[dict[str, Any]]) -> str:
-    """Rows of plain values as csv text."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _draw(job: Job, run: Run, found: dict[str, Metric], show: Progress) -> None:

@@ -9,60 +9,24 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import time
 from collections.abc import Callable, Generator
-from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 from torch import Tensor, nn
 
 from xfer import task as tasks
 from xfer.backbones.build import create_backbone
-from xfer.backbones.weights import WORDS
+from xfer.data.loading.feature_loader import FeatureLoader
 from xfer.data.loading.loader import Loader
-from xfer.data.open import check_scored, open_data
-from xfer.data.readers.base import HOLDS
 from xfer.data.sources.base import Bundle
 from xfer.data.sources.boxes import category_ids
 from xfer.device import Place, restore_random_states, seed_everything, sync_batch_norms
 from xfer.errors import DataError, XferError
 from xfer.recipe.tables import Recipe
 from xfer.task import Metric, Task
-from xfer.train.cached_features import FrozenLoader, frozen_loaders, frozen_views
 from xfer.train.ema import MovingAverage
 from xfer.train.optim import Schedule, build_optimizer, frozen_stages, parameter_groups, set_rate
 from xfer.types import Batch
-
-# kind -> what makes pictures such data
-_LABELS = {
-    "classify": "labels: a folder a class, or a csv of path,label",
-    "detect": "boxes: a COCO json, VOC's Annotations or a YOLO data.yaml",
-    "segment": "masks: a picture of classes beside each, as VOC, Cityscapes or masks/ have them",
-}
-
-
-def open_recipe_data(recipe: Recipe) -> Bundle:
-    """The recipe's data, read and looked at. Raises DataError for what would stop the run."""
-    data = recipe.data
-    if not data.source:
-        raise XferError("no data given", "--data NAME, PATH or FORMAT:PATH")
-    kinds = tasks.get(recipe.task).kinds
-    bundle = open_data(
-        data.source, train=data.train, val=data.val, test=data.test,
-        seed=recipe.run.seed, limit=data.limit, skip_bad=data.skip_bad, kind=kinds,
-        images=data.images, ignore=data.ignore, thorough=data.skip_bad,
-    )  # fmt: skip
-    if bundle.kind not in kinds:
-        wanted = " or ".join(HOLDS[kind] for kind in kinds)
-        raise DataError(
-            f"{data.source} holds {HOLDS[bundle.kind]}; {recipe.task} learns from {wanted}",
-            _LABELS.get(kinds[0]) if bundle.kind == "images" else None,
-        )
-    if "train" not in bundle.splits:
-        raise DataError(f"{data.source}: no training split", "--train NAME says which it is")
-    check_scored(bundle)
-    return bundle
 
 
 def build_task(recipe: Recipe, bundle: Bundle) -> Task:
@@ -73,27 +37,6 @@ def build_task(recipe: Recipe, bundle: Bundle) -> Task:
         recipe.backbone, weights=recipe.weights, **dict(recipe.backbone_options)
     )
     return kind(backbone, bundle.splits["train"].info, options, recipe.data)
-
-
-def absolute(recipe: Recipe) -> Recipe:
-    """The recipe with its paths made absolute, so that it resumes from any folder."""
-
-    def full(spec: str) -> str:
-        head, colon, rest = spec.partition(":")
-        if spec and Path(spec).exists():
-            return str(Path(spec).absolute())
-        return f"{head}:{Path(rest).absolute()}" if colon and rest and Path(rest).exists() else spec
-
-    return replace(
-        recipe,
-        # a folder may be called imagenet
-        weights=recipe.weights if recipe.weights in WORDS else full(recipe.weights),
-        task_options={
-            k: full(v) if isinstance(v, str) and ":" in v else v
-            for k, v in recipe.task_options.items()
-        },
-        data=replace(recipe.data, source=full(recipe.data.source), images=full(recipe.data.images)),
-    )
 
 
 def _check_fits(recipe: Recipe, place: Place, bundle: Bundle) -> None:
@@ -147,7 +90,7 @@ class Job:
         place.put(self.task)
         if recipe.run.compile:
             self.task.backbone.compile()  # in place: the names of the weights stay
-        self.train: Loader | FrozenLoader = self.loader("train", training=True)
+        self.train: Loader | FeatureLoader = self.loader("train", training=True)
         if len(self.train) == 0:
             raise DataError(f"{recipe.data.source}: fewer training pictures than processes")
         self.epoch_steps = len(self.train)
@@ -167,7 +110,7 @@ class Job:
         self.pending: dict[str, Any] = {"steps": 0, "losses": {}}
         self.seconds = self.waited = 0.0
         self.preparing = 0.0  # seconds before the first step that were spent on features
-        self.quick_val: FrozenLoader | None = None
+        self.quick_val: FeatureLoader | None = None
         self.ema: MovingAverage | None = None
         self._build_optimizer()
         if recipe.optim.ema:
@@ -188,24 +131,7 @@ class Job:
             pin=place.device.type == "cuda",
         )  # fmt: skip
 
-    def keep_features(self, say: Callable[[str], None]) -> None:
-        """Where nothing below the head trains, lets the net see each picture's views once.
-
-        Args: say: told how many views are kept, or why none are.
-        Raises: DataError for a picture that can't be read.
-        """
-        width = self.task.head_width
-        if self.recipe.optim.freeze != "all" or not width or not self.recipe.data.cache_mb:
-            return
-        if frozen_views(self, width)[0] < 1:
-            say("backbone frozen, but its features don't fit into data.cache_mb: they are computed "
-                "each epoch")  # fmt: skip
-            return
-        start = time.perf_counter()
-        self.train, self.quick_val = frozen_loaders(self, say)
-        self.preparing = time.perf_counter() - start
-
-    def val_loader(self) -> Loader | FrozenLoader:
+    def val_loader(self) -> Loader | FeatureLoader:
         """For the evaluations while training."""
         return self.quick_val or self.loader("val", tta=self.quick_tta)
 

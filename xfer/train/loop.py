@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xfer import files
 from xfer.device import (
     agree,
     average,
@@ -20,13 +21,16 @@ from xfer.device import (
     share_buffers,
 )
 from xfer.errors import DataError, XferError
-from xfer.inference.evaluate import score
+from xfer.files import check_folder
+from xfer.inference.score import score
+from xfer.recipe.data import open_recipe_data
+from xfer.recipe.paths import absolute
 from xfer.recipe.tables import Recipe
 from xfer.runs import checkpoint
 from xfer.runs.folder import Run, environment
-from xfer.runs.out_folder import check_folder
+from xfer.train.cached_features import keep_features
 from xfer.train.finish import finish
-from xfer.train.job import Job, absolute, open_recipe_data
+from xfer.train.job import Job
 from xfer.train.progress import Progress
 from xfer.train.restart import begun, launch, restarted
 from xfer.train.signals import Interrupted, StopFlag
@@ -110,7 +114,7 @@ def fit(
         run = old or _new_run(job, out, overwrite)
         if old is not None:
             _resume(job, run, show)
-        job.keep_features(show.say)
+        keep_features(job, show.say)
         with show.training(job):
             train(job, run, show, stop)
         return Summary(run.path, finish(job, run, show))
@@ -221,7 +225,7 @@ def _write_start(job: Job, run: Run) -> None:
     ))  # fmt: skip
     run.write_json("model.json", job.model_json())
     run.write_json("split.json", job.bundle.split_json())
-    checkpoint.write_text(run.path / "classes.txt", "\n".join(job.task.info.classes) + "\n")
+    files.write_text(run.path / "classes.txt", "\n".join(job.task.info.classes) + "\n")
 
 
 def _resume(job: Job, run: Run, show: Progress) -> None:

@@ -49,9 +49,9 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from xfer.data.images.decode import DecodeError, shrink
-from xfer.data.readers.base import role_of
 from xfer.data.sources.base import annotation_of, sample_label
 from xfer.data.sources.id_array import Names, choose
+from xfer.data.sources.split_names import role_of
 from xfer.errors import DataError
 from xfer.types import Annotation, DataInfo, Sample
 

@@ -6,7 +6,6 @@ A set that comes with xfer is a class with `kinds` and `load` under `@EMBEDDED.r
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,15 +14,6 @@ from typing import ClassVar, Protocol
 from xfer.data.sources.base import Source
 from xfer.registry import Registry
 from xfer.types import Kind
-
-WHOLE = "all"
-
-# what the splits' folders and files are called -> the role
-ROLES = {
-    "train": "train", "training": "train",
-    "val": "val", "valid": "val", "validation": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -98,46 +88,10 @@ HOLDS: dict[str, str] = {
     "images": "pictures without labels",
 }
 
-# a folder called so, alone, holds the pictures of a table or of nothing: it is no class
-PLAIN = frozenset(("images", "imgs", "img", "jpegs", "jpg", "pictures", "pics", "photos"))
-
 FORMATS: Registry[type[Format]] = Registry("data format", "xfer.data.readers")
 EMBEDDED: Registry[type[Embedded]] = Registry("data set", "xfer.data.readers")
-
-_REST = re.compile(r"[-_ ]?((19|20)\d\d|set|data)$")
-
-
-def role_of(name: str) -> str | None:
-    """The role that a split's name stands for: validation is val, train2017 and training_set are
-    train."""
-    return ROLES.get(_REST.sub("", name.casefold()))
-
-
-def role_word(name: str) -> str | None:
-    """The one word of a name that is called like a split: train in train_labels; None for none, or
-    for several."""
-    words = [word for word in re.findall(r"[A-Za-z]+", name) if role_of(word)]
-    return words[0] if len(words) == 1 else None
 
 
 def choose_kind(kinds: Sequence[str], wanted: Sequence[str]) -> str | None:
     """The first of the kinds that is wanted; the first of all where any will do, None for none."""
     return next((kind for kind in kinds if not wanted or kind in wanted), None)
-
-
-def is_plain(folders: list[Path]) -> bool:
-    """Whether a folder's only folder is one for pictures, not a class."""
-    return len(folders) == 1 and folders[0].name.casefold() in PLAIN
-
-
-def split_folders(top: Path, named: tuple[str, ...], folders: list[Path]) -> list[Path]:
-    """Those of a folder's folders that are splits: called so, or named by the user.
-
-    Without a train folder and without names, only when every folder is called like a split:
-    a class may be called `test`.
-    """
-    called = [f for f in folders if role_of(f.name)]
-    given = [f for f in folders if f.name in named]
-    if any(role_of(f.name) == "train" for f in called) or len(called) == len(folders):
-        return [f for f in folders if f in called or f in given]
-    return given

@@ -17,12 +17,13 @@ from typing import ClassVar
 import numpy as np
 
 from xfer.data.images.walk import find_pictures, readable, subfolders
-from xfer.data.readers.base import FORMATS, Reading, ReadOptions, role_of
+from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.masks.class_table import ClassRow
 from xfer.data.readers.masks.values import code_of
 from xfer.data.sources.box_rules import leave_out
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.masks import MaskFiles
+from xfer.data.sources.split_names import role_of
 from xfer.errors import DataError
 from xfer.types import DataInfo, Kind
 

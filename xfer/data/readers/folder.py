@@ -25,21 +25,13 @@ from xfer.data.images.walk import (
     subfolders,
     walk,
 )
-from xfer.data.readers.base import (
-    FORMATS,
-    WHOLE,
-    Reading,
-    ReadOptions,
-    is_plain,
-    role_of,
-    role_word,
-    split_folders,
-)
+from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.imagenet.trees import find_tree
 from xfer.data.readers.masks.layout import find_places
 from xfer.data.readers.table.reader import Csv, passed_by
 from xfer.data.sources.base import Source
 from xfer.data.sources.files import FileSource
+from xfer.data.sources.split_names import WHOLE, is_plain, role_of, role_word, split_folders
 from xfer.errors import DataError, XferError
 from xfer.types import DataInfo, Kind
 

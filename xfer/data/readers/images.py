@@ -8,18 +8,11 @@ from typing import ClassVar
 import numpy as np
 
 from xfer.data.images.walk import Found, has_picture, is_picture, listing, subfolders, walk
-from xfer.data.readers.base import (
-    FORMATS,
-    WHOLE,
-    Reading,
-    ReadOptions,
-    is_plain,
-    role_of,
-    split_folders,
-)
+from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.table.reader import passed_by
 from xfer.data.sources.base import Source
 from xfer.data.sources.files import FileSource
+from xfer.data.sources.split_names import WHOLE, is_plain, role_of, split_folders
 from xfer.errors import DataError
 from xfer.types import DataInfo, Kind
 

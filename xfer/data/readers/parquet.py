@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from xfer.data.images.decode import DecodeError, decode
 from xfer.data.images.walk import is_junk, listing
-from xfer.data.readers.base import FORMATS, WHOLE, Reading, ReadOptions, role_of
+from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.sources.base import sample_label
 from xfer.data.sources.files import PROBE_SIDE
 from xfer.data.sources.index_file import Entries, Index, kept_index, state_of
+from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.data.sources.wordnet import numbered, same_names, with_wnids
 from xfer.errors import DataError, XferError
 from xfer.types import DataInfo, Kind, Sample

@@ -25,11 +25,12 @@ from numpy.typing import NDArray
 from xfer.data.images.decode import DecodeError
 from xfer.data.images.mask_file import RawMask, read_mask_file
 from xfer.data.images.walk import listing, readable, subfolders
-from xfer.data.readers.base import FORMATS, Reading, ReadOptions, role_of
+from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.masks.split_lists import find_all, read_lists, stems
 from xfer.data.readers.masks.values import code_of
 from xfer.data.readers.voc.masks import has_masks, voc_rows
 from xfer.data.sources.masks import MaskFiles
+from xfer.data.sources.split_names import role_of
 from xfer.errors import DataError
 from xfer.types import DataInfo, Kind
 

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from xfer.data.images.walk import is_junk, is_picture, listing
-from xfer.data.readers.base import FORMATS, WHOLE, Reading, ReadOptions, role_of
+from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.sources.index_file import Entries, kept_index, state_of
 from xfer.data.sources.indexed import IndexedSource
+from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.data.sources.tar_index import Member, members
 from xfer.data.sources.wordnet import numbered, same_names, with_wnids
 from xfer.errors import DataError

@@ -23,12 +23,13 @@ import yaml
 from xfer.data.images.size import sizes_of
 from xfer.data.images.threads import cores
 from xfer.data.images.walk import find_pictures, is_junk, is_picture, listing, readable, subfolders
-from xfer.data.readers.base import FORMATS, WHOLE, Reading, ReadOptions, role_of, split_folders
+from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.yolo_labels import YoloFile, read_yolo_text
 from xfer.data.sources.base import Source
 from xfer.data.sources.box_rules import clean_boxes, leave_out
 from xfer.data.sources.boxes import BoxSource, box_table
 from xfer.data.sources.files import FileSource
+from xfer.data.sources.split_names import WHOLE, role_of, split_folders
 from xfer.errors import DataError
 from xfer.types import DataInfo, Kind
 

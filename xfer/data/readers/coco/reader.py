@@ -23,12 +23,13 @@ import numpy as np
 
 from xfer.data.images.size import sizes_of
 from xfer.data.images.walk import is_junk, listing, readable, subfolders
-from xfer.data.readers.base import FORMATS, WHOLE, Reading, ReadOptions, role_of, role_word
+from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.coco.json import CocoTable, read_coco_json
 from xfer.data.readers.coco.segment import Placed, coco_masks
 from xfer.data.readers.table.locate import Locator
 from xfer.data.sources.box_rules import NAMED, clean_boxes, leave_out, looks_like_xyxy
 from xfer.data.sources.boxes import BoxSource, box_table
+from xfer.data.sources.split_names import WHOLE, role_of, role_word
 from xfer.errors import DataError
 from xfer.types import DataInfo, Kind
 

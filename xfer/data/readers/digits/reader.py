@@ -1,29 +1,20 @@
-"""`digits`: 1,797 handwritten digits that come with scikit-learn. Nothing is downloaded.
+"""`digits`: handwritten digits that come with scikit-learn. Nothing is downloaded.
 
-For boxes and masks, scenes are made of them: see xfer/data/readers/digits/scenes.py.
-
-Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998 (its test
-part), CC BY 4.0: 8x8 counts of ink, 0..16.
+One digit per picture, see `pictures`; for boxes and masks scenes are made of them, see `scenes`.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-import numpy as np
+from typing import ClassVar
 
 from xfer.data.readers.base import EMBEDDED, Reading, ReadOptions
-from xfer.data.sources.base import ArraySource, Source, Subset
-from xfer.data.sources.split import stratified
-from xfer.types import DataInfo, Kind
-
-TRAIN, VAL = 1437, 360
-CLASSES = tuple("0123456789")
+from xfer.data.readers.digits.pictures import digits
+from xfer.types import Kind
 
 
 @EMBEDDED.register("digits")
 class Digits:
-    """One digit a picture, or scenes of several with boxes or masks."""
+    """One digit per picture, or scenes of several with boxes or masks."""
 
     kinds: ClassVar[tuple[Kind, ...]] = ("classify", "detect", "segment")
 
@@ -33,25 +24,3 @@ class Digits:
 
             return scenes(options.kind)
         return digits()
-
-
-def digits() -> Reading:
-    """The digits as RGB pictures: uint8 (8, 8, 3), ink white, 0..16 scaled to 0..255.
-
-    The split is always the same: 1,437 to train and 360 to validate, stratified by class.
-    """
-    from sklearn.datasets import load_digits
-
-    bunch: Any = load_digits()
-    grey = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
-    images = np.repeat(grey[..., None], 3, axis=3)
-    labels = bunch.target.astype(np.int64)
-    ids = [f"digit-{i:04d}" for i in range(len(labels))]
-    info = DataInfo("digits", "classify", CLASSES, licence="CC BY 4.0")
-    whole = ArraySource(info, images, labels, ids)
-    train, val = stratified(labels, ids, share=VAL / (TRAIN + VAL), seed=0)
-    parts: dict[str, Source] = {
-        "train": Subset(whole, train, split="train"),
-        "val": Subset(whole, val, split="val"),
-    }
-    return Reading(parts, [f"digits: the fixed split, {len(train)} train and {len(val)} val"])

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.data.readers.base import Reading
-from xfer.data.readers.digits.reader import CLASSES, digits
+from xfer.data.readers.digits.pictures import CLASSES, digits
 from xfer.data.sources.base import Source
 from xfer.data.sources.boxes import BoxTable, box_table
 from xfer.types import Annotation, DataInfo, Sample

@@ -29,7 +29,7 @@ from xfer.data.images.walk import (
     nfc,
     subfolders,
 )
-from xfer.data.readers.base import WHOLE, role_of, split_folders
+from xfer.data.sources.split_names import WHOLE, role_of, split_folders
 from xfer.errors import DataError
 
 _IMAGE_FOLDERS = frozenset(

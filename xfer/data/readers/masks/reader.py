@@ -20,13 +20,14 @@ from typing import ClassVar
 import numpy as np
 
 from xfer.data.images.walk import listing, readable, subfolders
-from xfer.data.readers.base import FORMATS, WHOLE, Reading, ReadOptions, role_of
+from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.masks.class_table import find_table
 from xfer.data.readers.masks.layout import Pairs, find_places, first_pair, near_miss, pair
 from xfer.data.readers.masks.values import meaning
 from xfer.data.sources.box_rules import leave_out
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.masks import MaskFiles
+from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.errors import DataError
 from xfer.types import DataInfo, Kind
 

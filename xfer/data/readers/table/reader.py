@@ -23,7 +23,7 @@ from typing import ClassVar
 import numpy as np
 
 from xfer.data.images.walk import is_junk, is_picture, listing, readable, subfolders
-from xfer.data.readers.base import FORMATS, WHOLE, Reading, ReadOptions, role_of, role_word
+from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.imagenet.trees import find_tree
 from xfer.data.readers.table.labels import YES_NO, Labels, read_labels
 from xfer.data.readers.table.locate import Locator
@@ -31,6 +31,7 @@ from xfer.data.readers.table.text import Table, read_table
 from xfer.data.sources.base import subset
 from xfer.data.sources.class_names import listed
 from xfer.data.sources.files import FileSource
+from xfer.data.sources.split_names import WHOLE, role_of, role_word
 from xfer.errors import DataError, XferError
 from xfer.types import DataInfo, Kind
 

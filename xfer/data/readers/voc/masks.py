@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from xfer.data.images.walk import listing, readable
-from xfer.data.readers.base import WHOLE, Reading, ReadOptions, role_of
+from xfer.data.readers.base import Reading, ReadOptions
 from xfer.data.readers.masks.class_table import ClassRow, find_table
 from xfer.data.readers.masks.split_lists import find_all, read_lists, stems
 from xfer.data.readers.masks.values import code_of, meaning
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.masks import MaskFiles
+from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.errors import DataError
 from xfer.types import DataInfo
 

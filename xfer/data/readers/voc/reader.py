@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from xfer.data.images.size import sizes_of
 from xfer.data.images.threads import cores
 from xfer.data.images.walk import is_junk, is_picture, listing, readable, subfolders
-from xfer.data.readers.base import FORMATS, WHOLE, Reading, ReadOptions, role_of
+from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.table.locate import Locator
 from xfer.data.readers.voc.masks import FOLDERS, has_masks, load_masks
 from xfer.data.readers.voc.xml import VocFile, read_voc_xml
@@ -35,6 +35,7 @@ from xfer.data.sources.base import Source
 from xfer.data.sources.box_rules import clean_boxes, leave_out
 from xfer.data.sources.boxes import BoxSource, box_table
 from xfer.data.sources.files import FileSource
+from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.errors import DataError, XferError
 from xfer.types import DataInfo, Kind
 

@@ -1,0 +1,52 @@
+"""Scoring: a model over a split, each picture once over all processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from xfer.data.loading.feature_loader import FeatureLoader
+from xfer.data.loading.loader import Loader
+from xfer.device import Place, gather
+from xfer.task import Metric, Task
+
+
+@torch.inference_mode()
+def score(
+    task: Task,
+    loader: Loader | FeatureLoader,
+    place: Place,
+    tta: str = "none",
+    tick: Callable[[int], None] | None = None,
+) -> Metric:
+    """The task's metric over everything that the loader yields, all processes' counts merged.
+
+    Args:
+        task: in eval mode during the call, in its old mode after it.
+        tta: one of the task's views; the loader's transform must have cut the views.
+        tick: told how many pictures are done, for a progress bar.
+    """
+    was_training = task.training
+    task.eval()
+    metric = task.metric()
+    done = 0
+    for batch in loader.batches(0):
+        moved = batch.to(place.device)
+        with place.autocast():
+            predictions = task.predict(moved, tta)
+        metric.update(predictions, batch)
+        done += len(batch)
+        if tick is not None:
+            tick(done)
+    if place.world > 1:
+        metric.load_states(gather(metric.state(), place))
+    task.train(was_training)
+    return metric
+
+
+def view_protocol(task: Task, tta: str) -> dict[str, str]:
+    """How the pictures were cut, in words: part of `protocol`."""
+    if hasattr(task, "view_words"):  # a probe's crops were chosen with its features
+        return {"views": str(task.view_words)}
+    return {"views": task.view_protocol(tta)}

@@ -1,0 +1,30 @@
+"""A recipe's paths, made absolute so that it resumes from any folder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from xfer.backbones.weights import WORDS
+from xfer.recipe.tables import Recipe
+
+
+def absolute(recipe: Recipe) -> Recipe:
+    """The recipe with its paths made absolute, so that it resumes from any folder."""
+
+    def full(spec: str) -> str:
+        head, colon, rest = spec.partition(":")
+        if spec and Path(spec).exists():
+            return str(Path(spec).absolute())
+        return f"{head}:{Path(rest).absolute()}" if colon and rest and Path(rest).exists() else spec
+
+    return replace(
+        recipe,
+        # a folder may be called imagenet
+        weights=recipe.weights if recipe.weights in WORDS else full(recipe.weights),
+        task_options={
+            k: full(v) if isinstance(v, str) and ":" in v else v
+            for k, v in recipe.task_options.items()
+        },
+        data=replace(recipe.data, source=full(recipe.data.source), images=full(recipe.data.images)),
+    )
