@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xfer import kinds
 from xfer.data.loading.loader import stack_images
 from xfer.data.transforms.colour import STRENGTH
 from xfer.data.transforms.crops import EvalTransform, TrainTransform
@@ -32,8 +33,9 @@ from xfer.types import Batch, ClassPrediction, DataInfo, Sample
 
 if TYPE_CHECKING:
     from xfer.backbones.base import Backbone
-    from xfer.data.sources.base import Bundle, Source
+    from xfer.data.sources.base import Bundle
     from xfer.recipe.tables import DataTable
+    from xfer.types import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ class Classify(Task):
         self, backbone: Backbone, info: DataInfo, options: Options, data: DataTable
     ) -> None:
         super().__init__(backbone, info, options, data)
-        self.multilabel = info.kind == "multilabel"
+        self.multilabel = kinds.get(info.kind).several
         count = len(info.classes)
         if self.multilabel and (options.mixup or options.cutmix):
             raise XferError("mixup and cutmix need one label a picture", "task.mixup=0")
@@ -374,18 +376,6 @@ class Classify(Task):
 
     def chance_loss(self) -> float | None:
         return math.log(2) if self.multilabel else math.log(len(self.info.classes))
-
-    def describe(self, prediction: ClassPrediction) -> dict[str, Any]:
-        scores, classes = prediction.scores, self.info.classes
-        if self.multilabel:
-            named = [classes[i] for i in np.flatnonzero(scores >= 0.5)]
-            row: dict[str, Any] = {"id": prediction.id, "labels": named}
-        else:
-            best = int(scores.argmax())
-            row = {"id": prediction.id, "label": classes[best], "score": float(scores[best])}
-        order = np.argsort(-scores, kind="stable")
-        row["scores"] = {classes[i]: float(scores[i]) for i in order}
-        return row
 
 
 class _Cut:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
+from xfer import kinds
 from xfer.errors import DataError, XferError, nearest
 from xfer.types import Batch, DataInfo, Preprocess, Sample
 
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
     import numpy as np
 
     from xfer.backbones.base import Backbone
-    from xfer.data.sources.base import Bundle, Source
+    from xfer.data.sources.base import Bundle
+    from xfer.kinds.base import Kind
     from xfer.recipe.tables import DataTable
+    from xfer.types import Source
 
 ALIASES = {
     "cls": "classify",
@@ -138,9 +141,14 @@ class Task(nn.Module):
         pixels. Raises XferError for tasks that look at no regions."""
         raise XferError(f"{type(self).__name__.lower()}: this task proposes no regions")
 
-    @abstractmethod
+    @property
+    def kind(self) -> Kind:
+        """The kind of data that it learns from."""
+        return kinds.get(self.info.kind)
+
     def describe(self, prediction: Any) -> dict[str, Any]:
-        """A prediction as a flat row of plain values, for tables, csv and json."""
+        """A prediction as a row of plain values, "id" first; as its kind has it."""
+        return self.kind.describe(prediction, self.info.classes)
 
     @property
     def head_width(self) -> int:
@@ -268,7 +276,7 @@ def for_kind(kind: str) -> str:
     for name in names():
         if kind in get(name).kinds:
             return name
-    if kind == "images":
+    if not kinds.get(kind).labelled:
         raise DataError(
             "the pictures have no labels",
             "a folder of pictures for each class, or a csv: path,label",
