@@ -29,7 +29,14 @@ from xfer.data.source import Bundle
 from xfer.device import Place, restore_random_states, seed_everything, sync_batch_norms
 from xfer.errors import DataError, XferError
 from xfer.frozen import FrozenLoader, frozen_loaders, frozen_views
-from xfer.optim import Schedule, build_optimizer, frozen_stages, parameter_groups, set_rate
+from xfer.optim import (
+    Schedule,
+    build_optimizer,
+    frozen_stages,
+    opening_steps,
+    parameter_groups,
+    set_rate,
+)
 from xfer.recipe import Recipe
 from xfer.task import Metric, Task
 from xfer.types import Batch
@@ -154,11 +161,12 @@ class Job:
         epochs = recipe.schedule.epochs
         by_epochs = max(1, recipe.schedule.min_steps, round(epochs * self.epoch_steps))
         self.steps = recipe.schedule.steps or by_epochs
-        # a set too small for its epochs is passed more often, and scored no more often for that
-        a_pass = self.epoch_steps if recipe.schedule.steps else by_epochs / epochs
-        self.eval_steps = max(1, round(recipe.eval.every * a_pass))
-        self.thaw_step = round(recipe.optim.freeze_epochs * self.epoch_steps)
-        self.schedule = Schedule(recipe.schedule, self.steps, self.epoch_steps)
+        # a set too small for its epochs is passed more often: what the recipe gives in epochs
+        # is stretched alike, so that it is scored no more often for that
+        self.pass_steps = self.epoch_steps if recipe.schedule.steps else by_epochs / epochs
+        self.eval_steps = max(1, round(recipe.eval.every * self.pass_steps))
+        self.thaw_step = opening_steps(recipe.optim.freeze_epochs, self.pass_steps, self.steps)
+        self.schedule = Schedule(recipe.schedule, self.steps, self.pass_steps)
         self.scaler = place.scaler()
         self.step = 0
         self.best: dict[str, Any] = {"score": -math.inf, "step": 0}

@@ -78,10 +78,15 @@ class OptimTable:
     )
     layer_decay: float = _f(1.0, "rate of each stage, times the one above it", above=0, max=1)
     freeze: str = _f("", "freeze the backbone up to and including this stage; all: the whole")
-    freeze_epochs: float = _f(0, "train the head alone for this long first, epochs", min=0)
+    freeze_epochs: float = _f(
+        0, "train the head alone for this long first, epochs; at most half of the run", min=0
+    )
     clip: float = _f(0.0, "clip the gradient's norm; 0: don't", min=0)
     accumulate: int = _f(1, "split each batch into this many passes", min=1)
-    ema: float = _f(0.0, "decay of the moving average of the weights; 0: none", min=0, below=1)
+    ema: float = _f(
+        0.0, "decay of the moving average of the weights; step n keeps (1 + n) / (10 + n) at most, "
+        "so that a short run forgets its start as well; 0: none", min=0, below=1,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,9 @@ class ScheduleTable:
     name: str = _f(
         "cosine", "shape", choices=("cosine", "linear", "onecycle", "step", "plateau", "constant")
     )
-    warmup: float = _f(0.0, "linear warm-up, epochs; onecycle has its own", min=0)
+    warmup: float = _f(
+        0.0, "linear warm-up, epochs, at most half of the run; onecycle has its own", min=0
+    )
     milestones: tuple[float, ...] = _f(
         (), "step: shares of the run after which the rate drops, 0..1", above=0, max=1
     )
@@ -111,7 +118,7 @@ VIEWS = ("none", "flip", "10crop", "multiscale")  # of all tasks; each says whic
 class EvalTable:
     """[eval]: when and how the model is scored."""
 
-    every: float = _f(1, "epochs between two evaluations", above=0)
+    every: float = _f(1, "epochs between two evaluations; the last step is one", above=0)
     tta: str = _f("none", "views averaged at test", choices=VIEWS)
     while_training: str = _f("", "views while training; empty: as tta", choices=("", *VIEWS))
     batch: int = _f(0, "batch of evaluation; 0: twice data.batch", min=0)
