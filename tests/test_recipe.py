@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from xfer.errors import XferError
-from xfer.recipe import FIELDS, FLAGS, Recipe, checked, differences, flatten, override
+from xfer.recipe import FIELDS, FLAGS, REPLACES, Recipe, checked, differences, flatten, override
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,12 @@ def test_every_default_keeps_its_own_rules() -> None:
 def test_every_flag_sets_a_key_that_exists() -> None:
     for key in FLAGS.values():
         assert key in FIELDS or key in ("backbone", "weights")
+
+
+def test_what_a_layer_may_replace_exists_and_has_a_default_that_means_nothing() -> None:
+    for key, others in REPLACES.items():
+        assert key in FIELDS
+        assert [FIELDS[other].default for other in others] == [0] * len(others)
 
 
 def test_options_follow_their_owner() -> None:

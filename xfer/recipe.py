@@ -1,7 +1,8 @@
 """A recipe: which backbone, task and data, and how to train. Dataclasses, then their rules.
 
-Layers, the last wins: the defaults here < the recipe (its parent first) < a file < flags <
-`key=value`. The flattened result is stored in the run folder and reruns it.
+Layers, the last wins: the defaults here < the recipe (its parent first) < a file < flags and
+`key=value`. A layer that asks for a length or a rate also sets back what lower layers would make of
+it: see REPLACES. The flattened result is stored in the run folder and reruns it.
 """
 
 from __future__ import annotations
@@ -95,7 +96,10 @@ class ScheduleTable:
 
     epochs: float = _f(20, "passes over the training pictures", above=0)
     steps: int = _f(0, "optimiser steps instead of epochs; 0: epochs count", min=0)
-    min_steps: int = _f(0, "at least so many steps, however few pictures; not with --epochs", min=0)
+    min_steps: int = _f(
+        0, "at least so many steps, however few pictures; set back to 0 by --epochs, and by a file "
+        "with a length of its own", min=0,
+    )  # fmt: skip
     name: str = _f(
         "cosine", "shape", choices=("cosine", "linear", "onecycle", "step", "plateau", "constant")
     )
@@ -180,6 +184,15 @@ FLAGS = {
 }  # fmt: skip
 
 
+# What a layer asks for -> inherited keys that would stretch, replace or scale it: unless the layer
+# gives them as well, they go back to their defaults
+REPLACES = {
+    "schedule.epochs": ("schedule.steps", "schedule.min_steps"),
+    "schedule.steps": ("schedule.min_steps",),
+    "optim.lr": ("optim.lr_batch",),
+}
+
+
 def meaning(key: str) -> str:
     """The help text of a key of the tables, with the values to choose from."""
     rules = FIELDS[key].metadata
@@ -246,8 +259,10 @@ def _scalar(where: str, value: Any, kind: str, rules: Mapping[str, Any]) -> Any:
 
 
 def override(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
-    """The recipe with other values: {"optim.lr": 1e-3, "task.head": "avg", "backbone": "zfnet"}.
+    """The recipe under one more layer: {"optim.lr": 1e-3, "task.head": "avg", "backbone": "zfnet"}.
 
+    A file over its parent, or flags and `key=value` over a file. What the values replace in the
+    recipe (REPLACES) goes back to its default: two epochs that were asked for are two epochs.
     Another backbone (or task) starts without the options of the one that it replaces. Options of
     the task and of the backbone are checked by `xfer.recipe_file.check`.
     Raises: XferError for an unknown key, naming the nearest, or a value against the rules.
@@ -255,7 +270,9 @@ def override(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     named: dict[str, str] = {}
     own: dict[str, dict[str, Any]] = {"task": {}, "backbone": {}}
     tables: dict[str, dict[str, Any]] = {}
-    for key, value in values.items():
+    replaced = (REPLACES[key] for key in REPLACES if values.get(key))  # steps = 0 asks for nothing
+    defaults = {key: FIELDS[key].default for keys in replaced for key in keys}
+    for key, value in {**defaults, **values}.items():
         table, _, name = key.partition(".")
         if key in ("task", "backbone", "weights") or (table in own and name == "name"):
             named[table] = _scalar(key, value, "str", {})
