@@ -91,7 +91,7 @@ class Progress:
         self.say("weights: none, drawn at random" if report is None else report.line())
         if job.crop_on == "device":
             self.say("training crops are cut on the device (data.crop_on=host: by the loader)")
-        for line in _too_long(job):
+        for line in [*_decided(job), *_too_long(job)]:
             self.warn(line)
         if self.verbosity < 1:
             return
@@ -184,6 +184,19 @@ class Progress:
         best = "  (best so far)" if better else ""
         epoch = job.step / job.epoch_steps
         self.say(f"epoch {epoch:.4g}  step {job.step}  val {primary}: {shown}{best}")
+
+
+def _decided(job: Job) -> list[str]:
+    """Options of the backbone that an option of the task takes the place of, a line each."""
+    recipe, task = job.recipe, job.task
+    if ":" in recipe.backbone:  # options of other libraries' nets are their own
+        return []
+    return [
+        f"backbone.{key}={recipe.backbone_options[key]} counts for nothing: {recipe.task} has "
+        f"task.{own}={getattr(task.options, own)}"
+        for key, own in task.decides.items()
+        if key in recipe.backbone_options
+    ]
 
 
 def _too_long(job: Job) -> list[str]:
