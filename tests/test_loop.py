@@ -406,6 +406,23 @@ def test_what_is_given_in_epochs_follows_the_run_s_length() -> None:
     assert phases(steps=1) == (1, 0, 0, 4)
 
 
+def test_a_state_of_before_goes_on_with_the_phase_that_it_was_saved_in() -> None:
+    """Its backbone thawed after the passes asked for, in a run of however many of them."""
+    recipe = changed(TINY, data={"limit": 64, "batch": 16}, optim={"freeze_epochs": 3},
+                     schedule={"epochs": 4})  # fmt: skip
+    job = Job(recipe, CPU, open_recipe_data(recipe))
+    assert (job.steps, job.thaw_step) == (16, 8)
+    job.thaw_step, job.step = 12, 10  # as it was: still frozen
+    job._build_optimizer()
+    state = {**job.state(), "random": []}
+    del state["thaw_step"]
+    again = Job(recipe, CPU, open_recipe_data(recipe))
+    again.load_state(state)
+    assert again.thaw_step == 12
+    assert [g.name for g in again.groups] == [g.name for g in job.groups]
+    assert again.state()["thaw_step"] == 12
+
+
 def test_a_model_loads_from_its_folder_and_predicts_as_it_was_scored(whole: Path) -> None:
     from xfer.evaluate import evaluate
 

@@ -83,6 +83,9 @@ def test_every_default_keeps_its_own_rules() -> None:
     flat = {key: value for key, value in flatten(recipe).items() if key in FIELDS}
     assert len(flat) == len(FIELDS)
     assert override(recipe, flat) == recipe
+    # also in type, so that the file of a run is the same once it was read and written again
+    again = flatten(override(recipe, flat))
+    assert [type(again[key]) for key in flat] == [type(value) for value in flat.values()]
 
 
 def test_every_flag_sets_a_key_that_exists() -> None:

@@ -324,6 +324,7 @@ class Job:
         """Everything that resuming needs, in plain types and tensors."""
         return {
             "step": self.step,
+            "thaw_step": self.thaw_step,
             "task": self.task.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -348,6 +349,9 @@ class Job:
                 "put the old pictures back, or start a new run",
             )
         self.step = state["step"]
+        # states of before have none: their backbones thawed by the passes, however short the run
+        by_passes = round(self.recipe.optim.freeze_epochs * self.epoch_steps)
+        self.thaw_step = state.get("thaw_step", by_passes)
         if self.step > 0:
             # the optimiser of the phase in which the state was saved: step counts those done
             self.step -= 1

@@ -80,7 +80,7 @@ class OptimTable:
     layer_decay: float = _f(1.0, "rate of each stage, times the one above it", above=0, max=1)
     freeze: str = _f("", "freeze the backbone up to and including this stage; all: the whole")
     freeze_epochs: float = _f(
-        0, "train the head alone for this long first, epochs; at most half of the run", min=0
+        0.0, "train the head alone for this long first, epochs; at most half of the run", min=0
     )
     clip: float = _f(0.0, "clip the gradient's norm; 0: don't", min=0)
     accumulate: int = _f(1, "split each batch into this many passes", min=1)
@@ -94,7 +94,7 @@ class OptimTable:
 class ScheduleTable:
     """[schedule]: how long, and the learning rate over time."""
 
-    epochs: float = _f(20, "passes over the training pictures", above=0)
+    epochs: float = _f(20.0, "passes over the training pictures", above=0)
     steps: int = _f(0, "optimiser steps instead of epochs; 0: epochs count", min=0)
     min_steps: int = _f(
         0, "at least so many steps, however few pictures; set back to 0 by --epochs, and by a file "
@@ -122,7 +122,7 @@ VIEWS = ("none", "flip", "10crop", "multiscale")  # of all tasks; each says whic
 class EvalTable:
     """[eval]: when and how the model is scored."""
 
-    every: float = _f(1, "epochs between two evaluations; the last step is one", above=0)
+    every: float = _f(1.0, "epochs between two evaluations; the last step is one", above=0)
     tta: str = _f("none", "views averaged at test", choices=VIEWS)
     while_training: str = _f("", "views while training; empty: as tta", choices=("", *VIEWS))
     batch: int = _f(0, "batch of evaluation; 0: twice data.batch", min=0)
@@ -138,7 +138,7 @@ class RunTable:
     sync_bn: bool = _f(False, "batch norms see the pictures of all processes; on GPUs alone")
     compile: bool = _f(False, "torch.compile the backbone; may pay on GPUs, does not on CPUs")
     chance_steps: int = _f(1000, "warn when the loss is still at chance after so many", min=1000)
-    save_minutes: float = _f(10, "save last/ at least this often, minutes", above=0)
+    save_minutes: float = _f(10.0, "save last/ at least this often, minutes", above=0)
     plots: bool = _f(True, "draw plots/ at the end")
 
 
