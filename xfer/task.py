@@ -78,6 +78,7 @@ class Task(nn.Module):
     Table of the contract
         kinds             | kinds of data that the task can learn from
         Options           | frozen dataclass, a field's metadata["help"] its help text
+        decides           | options of the backbone that its own take the place of
         views             | what eval.tta may be, in words
         transform(train)  | Sample, generator -> item; runs in the loader's threads
         collate(items)    | items -> Batch
@@ -88,6 +89,8 @@ class Task(nn.Module):
     """
 
     kinds: ClassVar[tuple[str, ...]]
+    # backbone.KEY -> task.KEY
+    decides: ClassVar[dict[str, str]] = {}
     # the views that eval.tta may ask for, in words
     views: ClassVar[dict[str, str]] = {
         "none": "single centre crop",

@@ -116,11 +116,6 @@ def build_recipe(
         say(reason)
     if data:
         values["data.source"] = data
-    if "schedule.epochs" in values:  # a length that was asked for is not stretched or replaced
-        values.setdefault("schedule.min_steps", 0)
-        values.setdefault("schedule.steps", 0)
-    if "optim.lr" in values:  # a rate that was asked for is not scaled
-        values.setdefault("optim.lr_batch", 0)
     built = check(override(found, values))
     if task and task != built.task:
         raise XferError(f"recipe {name} is for {built.task}, not for {task}", "leave out --task")
