@@ -8,7 +8,7 @@ pruned, so that every parameter gets a gradient.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import timm
@@ -92,17 +92,58 @@ class TimmBackbone(Backbone):
         return self.net(images)
 
     def trunk_stages(self) -> list[tuple[str, nn.Module]]:
+        """The stem as one stage, under the name of its first layer, then a stage for each block."""
         head = {id(p) for p in self.classifier.parameters()} if self.classifier else set[int]()
-        stages: list[tuple[str, nn.Module]] = []
-        loose = list(self.net.parameters(recurse=False))
+        parts = _parts(self.net, self.map_names)
+        stem = _stem_length(parts, self.map_names)
+        kept = [[p for p in parts[:stem] if _weights(p[1], head)]]
+        kept += [[p] for p in parts[stem:] if _weights(p[1], head)]
+        loose = list(self.net.parameters(recurse=False))  # positions, class tokens
         if loose:
-            stages.append(("embed", nn.ParameterList(loose)))
-        for name, child in self.net.named_children():
-            blocks = isinstance(child, nn.Sequential | nn.ModuleList)
-            parts = list(child.named_children()) if blocks and name not in self.map_names else []
-            own = [(f"{name}.{key}", part) for key, part in parts] if parts else [(name, child)]
-            stages += [(n, m) for n, m in own if any(id(p) not in head for p in m.parameters())]
-        return stages
+            kept[0].append(("embed", nn.ParameterList(loose)))
+        return [
+            (run[0][0].split(".")[0] if len(run) > 1 else run[0][0],
+             run[0][1] if len(run) == 1 else nn.ModuleList(module for _, module in run))
+            for run in kept if run
+        ]  # fmt: skip
+
+
+def _weights(module: nn.Module, but: set[int]) -> bool:
+    return any(id(p) not in but for p in module.parameters())
+
+
+def _parts(net: nn.Module, map_names: Sequence[str]) -> list[tuple[str, nn.Module]]:
+    """A net's children, runs of blocks taken apart unless a run as a whole is a map."""
+    parts: list[tuple[str, nn.Module]] = []
+    for name, child in net.named_children():
+        run = isinstance(child, nn.Sequential | nn.ModuleList) and name not in map_names
+        inner = list(child.named_children()) if run else []
+        parts += [(f"{name}.{key}", part) for key, part in inner] or [(name, child)]
+    return parts
+
+
+def _stem_length(parts: Sequence[tuple[str, nn.Module]], map_names: Sequence[str]) -> int:
+    """How many parts come before the first block: convolutions and norms, patches and positions.
+
+    The stem ends with the first map; it holds at least one part with weights.
+    """
+    runs = {name.split(".")[0] for name in map_names}
+    start = parts[0][0].split(".")[0]
+    weights = False
+    for index, (name, module) in enumerate(parts):
+        run, dot, _ = name.partition(".")
+        inside = any(m == name or m.startswith(f"{name}.") for m in map_names)
+        block = any(True for m in module.children() if _weights(m, set())) and (
+            inside or (dot and (run in runs or run != start))
+        )
+        if block and weights:
+            return index
+        weights = weights or _weights(module, set())
+        if weights and inside:
+            after = parts[index + 1 : index + 2]
+            norm = [m for _, m in after if not list(m.children()) and _weights(m, set())]
+            return index + 1 + all(p.ndim == 1 for m in norm for p in m.parameters()) * len(norm)
+    return len(parts)
 
 
 def from_timm(name: str, model: str, classifier: bool, **options: Any) -> TimmBackbone:
