@@ -7,6 +7,7 @@ pruned, so that every parameter gets a gradient.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -15,8 +16,18 @@ import timm
 from torch import Tensor, nn
 
 from xfer.backbones.base import Backbone
+from xfer.backbones.sizes import WRONG_SIZE, grids, takes
 from xfer.errors import XferError, nearest
 from xfer.types import FeatureSpec, Preprocess
+
+# what families call it to take pictures of any size: vision transformers with and without padding
+# to whole patches, windowed ones, all others
+_ANY_SIZE: tuple[dict[str, bool], ...] = (
+    {"dynamic_img_size": True, "dynamic_img_pad": True},
+    {"dynamic_img_size": True},
+    {"strict_img_size": False},
+    {},
+)
 
 
 def names(glob: str = "*") -> list[str]:
@@ -60,6 +71,7 @@ class TimmBackbone(Backbone):
         self.net = model
         self.reductions = dict(zip(map_names, reductions, strict=True))
         self.keep_head = keep_head
+        self._sizes = None
         # The head is a part of `net`; this attribute only says that it is there
         self.__dict__["classifier"] = model.get_classifier() if keep_head else None
 
@@ -78,18 +90,36 @@ class TimmBackbone(Backbone):
         super()._derive()
         assert self._specs is not None
         for name, spec in self._specs.items():
-            stride = self.reductions[name]
+            side, cells = self.preprocess.size, self._cells[name]
+            stride = min((self.reductions[name], spec.stride), key=lambda n: abs(n - side / cells))
+            if not 2 / 3 < stride * cells / side < 3 / 2:  # pixels are folded into channels first
+                stride = round(side / cells)
             if spec.stride != stride:
                 # The windows were lost in a reshape: patches are centred, attention sees it all
-                self._specs[name] = FeatureSpec(
-                    name, spec.channels, stride, self.preprocess.size, (stride - 1) / 2
-                )
+                self._specs[name] = FeatureSpec(name, spec.channels, stride, side, (stride - 1) / 2)
                 self._mixed |= {name}
 
     def logits(self, images: Tensor) -> Tensor:
         if not self.keep_head:
             return super().logits(images)
-        return self.net(images)
+        return self.net(self._fit(images)[0])
+
+    def _remake(self, side: int) -> bool:
+        if not hasattr(self.net, "set_input_size"):
+            return False
+        before, own = self.net, self.preprocess.size
+        grids_before = grids(self, own, own)
+        self.net = copy.deepcopy(before)
+        try:
+            self.net.set_input_size(img_size=(side, side))
+            made = grids_before is not None and takes(self, side, side, grids_before)
+        except (*WRONG_SIZE, TypeError):  # some of timm's scale windows or patches only
+            made = False
+        if not made:
+            self.net = before
+        elif self.keep_head:
+            self.__dict__["classifier"] = self.net.get_classifier()
+        return made
 
     def trunk_stages(self) -> list[tuple[str, nn.Module]]:
         """The stem as one stage, under the name of its first layer, then a stage for each block."""
@@ -146,6 +176,17 @@ def _stem_length(parts: Sequence[tuple[str, nn.Module]], map_names: Sequence[str
     return len(parts)
 
 
+def _create(model: str, options: dict[str, Any]) -> Any:
+    """timm's net, made for pictures of any size where its family has a word for that."""
+    for words in _ANY_SIZE:
+        try:
+            return timm.create_model(model, pretrained=False, **{**words, **options})
+        except TypeError as error:
+            if not any(word in str(error) for word in words if word not in options):
+                raise
+    raise AssertionError("the last of _ANY_SIZE has no words")
+
+
 def from_timm(name: str, model: str, classifier: bool, **options: Any) -> TimmBackbone:
     """A net of timm that has feature maps.
 
@@ -153,7 +194,8 @@ def from_timm(name: str, model: str, classifier: bool, **options: Any) -> TimmBa
         name: the backbone's full name, for messages.
         model: timm's name, e.g. "resnet18" or "resnet18.a1_in1k".
         classifier: keep its classifier (`logits`).
-        options: for timm.create_model (img_size, drop_path_rate, ...).
+        options: for timm.create_model (img_size, drop_path_rate, ...). Where the net has a choice
+            it takes pictures of any size: timm then interpolates the learnt positions.
 
     Raises: XferError if timm has no such net, or the net gives no maps.
     """
@@ -163,7 +205,7 @@ def from_timm(name: str, model: str, classifier: bool, **options: Any) -> TimmBa
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # timm warns of renamed nets and of deprecations inside
         try:
-            net: Any = timm.create_model(model, pretrained=False, **options)
+            net = _create(model, options)
         except (TypeError, RuntimeError, ValueError) as error:
             raise XferError(f"timm:{model}: {str(error).splitlines()[0]}") from None
     if not hasattr(net, "forward_intermediates") or not getattr(net, "feature_info", None):
@@ -172,7 +214,7 @@ def from_timm(name: str, model: str, classifier: bool, **options: Any) -> TimmBa
     return TimmBackbone(
         name,
         net,
-        [str(entry["module"]) for entry in info],
+        [str(entry["module"]) or "stem" for entry in info],
         [int(entry["reduction"]) for entry in info],
         classifier,
     )
