@@ -111,7 +111,9 @@ class TimmBackbone(Backbone):
         grids_before = grids(self, own, own)
         self.net = copy.deepcopy(before)
         try:
-            self.net.set_input_size(img_size=(side, side))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the interpolation of positions
+                self.net.set_input_size(img_size=(side, side))
             made = grids_before is not None and takes(self, side, side, grids_before)
         except (*WRONG_SIZE, TypeError):  # some of timm's scale windows or patches only
             made = False
