@@ -28,7 +28,7 @@ from xfer.metrics.multilabel import MultiLabelAP
 from xfer.nn.device_crop import DRAWS, DeviceCrop
 from xfer.nn.dropout import Dropout
 from xfer.nn.jpeg import decode_squares
-from xfer.task import Stage, Task
+from xfer.task import CachedFeatures, DeviceCrops, ManySides, Stage, Task
 from xfer.types import Batch, ClassPrediction, DataInfo, Sample
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Options:
     )
 
 
-class Classify(Task):
+class Classify(Task, DeviceCrops, CachedFeatures, ManySides):
     """A backbone with one new linear layer, trained to name the class of a picture.
 
     Shapes: batch.images uint8 (N, 3, H, W), or (N * V, 3, H, W) where V views were cut from each;

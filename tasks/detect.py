@@ -29,7 +29,7 @@ from xfer.ops.nms import best_boxes
 from xfer.ops.sampling import RegionRules, sample_batch
 from xfer.proposals.program import check_method
 from xfer.proposals.shelf import Shelf
-from xfer.task import Stage, Task
+from xfer.task import Proposes, Stage, Task
 from xfer.types import Batch, BoxPrediction, DataInfo, FeatureSpec, Sample
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Options:
     )  # fmt: skip
 
 
-class Detect(Task):
+class Detect(Task, Proposes):
     """Fast R-CNN (Girshick 2015), with selective search or with Faster R-CNN's proposals.
 
     Shapes: batch.images uint8 (N, 3, H, W), padded right and below; batch.targets:

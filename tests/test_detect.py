@@ -19,7 +19,7 @@ from xfer.data.sources.base import Bundle
 from xfer.errors import XferError
 from xfer.proposals.program import propose_one
 from xfer.recipe.tables import DataTable
-from xfer.task import Task
+from xfer.task import Proposes, Task
 from xfer.testing import check_task
 from xfer.testing.scenes import ShapeScenes
 from xfer.types import Annotation, Batch, DataInfo
@@ -108,6 +108,7 @@ def test_padding_changes_nothing_that_is_found_in_a_picture() -> None:
                 parameter.zero_()
     items = [task.transform(False)(source[i], np.random.default_rng(0)) for i in range(3)]
     wide = task.collate([items[0], replace(items[1], image=np.zeros((64, 200, 3), np.uint8))])
+    assert isinstance(task, Proposes)
     found, alone = (task.propose(batch, 1000)[0] for batch in (wide, task.collate(items[:1])))
     assert len(found) == 1000
     rows = [sorted(boxes.round(decimals=2).tolist()) for boxes in (found, alone)]

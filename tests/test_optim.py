@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -34,6 +35,20 @@ class TwoStages(Task):
             Stage("two", self.two),
             Stage("head", self.head, "head"),
         ]
+
+    def _unused(self, *_: Any, **__: Any) -> Any:
+        raise AssertionError("this is no whole task")
+
+    transform = collate = forward = predict = metric = _unused
+
+
+def test_a_task_that_lacks_a_part_of_the_contract_can_not_be_made() -> None:
+    class Half(Task):
+        kinds = ("classify",)
+
+    half: Any = Half
+    with pytest.raises(TypeError, match="abstract.*collate"):
+        half()
 
 
 def test_every_parameter_is_in_one_group_and_biases_and_norms_are_not_decayed() -> None:

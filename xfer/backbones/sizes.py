@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +21,7 @@ from xfer.backbones.geometry import trace
 from xfer.nn.upsample import interpolate, reading
 from xfer.types import FeatureSpec
 
-if TYPE_CHECKING:
-    from xfer.backbones.base import Backbone
+Net = Any  # a Backbone, whose module imports this one
 
 # what nets raise for a size that they don't take
 WRONG_SIZE = (RuntimeError, AssertionError, ValueError, IndexError)
@@ -87,7 +86,7 @@ def on_own_grid(
 class _AsIs(nn.Module):
     """A net's maps of pictures that nobody brings to another size."""
 
-    def __init__(self, net: Backbone) -> None:
+    def __init__(self, net: Net) -> None:
         super().__init__()
         self.net = net
 
@@ -95,7 +94,7 @@ class _AsIs(nn.Module):
         return self.net.maps(images, want)
 
 
-def _run(net: Backbone, height: int, width: int) -> None:
+def _run(net: Net, height: int, width: int) -> None:
     modes = {module: module.training for module in net.modules()}
     first = next(net.parameters())
     net.eval()
@@ -110,7 +109,7 @@ def _run(net: Backbone, height: int, width: int) -> None:
 Grids = Mapping[str, tuple[int, int]]
 
 
-def grids(net: Backbone, height: int, width: int) -> dict[str, tuple[int, int]] | None:
+def grids(net: Net, height: int, width: int) -> dict[str, tuple[int, int]] | None:
     """Rows and columns of all maps of pictures of that size; None: the net does not take it.
 
     Computes on no data, unless the net looks things up in tables: only then does it show whether
@@ -125,7 +124,7 @@ def grids(net: Backbone, height: int, width: int) -> dict[str, tuple[int, int]] 
     return {name: (shape[-2], shape[-1]) for name, (_, shape) in seen.outputs.items()}
 
 
-def takes(net: Backbone, height: int, width: int, own: Grids) -> bool:
+def takes(net: Net, height: int, width: int, own: Grids) -> bool:
     """Whether a net makes all its maps of pictures of that size, as much larger as they are.
 
     Args: own: grids of the maps at the net's own size.
@@ -141,7 +140,7 @@ def takes(net: Backbone, height: int, width: int, own: Grids) -> bool:
     return True
 
 
-def find_sizes(net: Backbone) -> Sizes:
+def find_sizes(net: Net) -> Sizes:
     """What sizes a net takes, found by trying some that are not square."""
     side = net.preprocess.size
     own = grids(net, side, side)

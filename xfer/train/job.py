@@ -23,7 +23,7 @@ from xfer.data.sources.boxes import category_ids
 from xfer.device import Place, restore_random_states, seed_everything, sync_batch_norms
 from xfer.errors import DataError, XferError
 from xfer.recipe.tables import Recipe
-from xfer.task import Metric, Task
+from xfer.task import DeviceCrops, ManySides, Metric, Task
 from xfer.train.ema import MovingAverage
 from xfer.train.optim import (
     Schedule,
@@ -33,7 +33,7 @@ from xfer.train.optim import (
     parameter_groups,
     set_rate,
 )
-from xfer.types import Batch
+from xfer.types import Batch, Source
 
 
 def build_task(recipe: Recipe, bundle: Bundle) -> Task:
@@ -66,6 +66,18 @@ def _check_fits(recipe: Recipe, place: Place, bundle: Bundle) -> None:
         )
 
 
+def _choose_crops(task: Task, train: Source, gpu: bool, frozen: bool) -> str:
+    """host or device; as `DeviceCrops.choose_crops`, the host for other tasks."""
+    if isinstance(task, DeviceCrops):
+        return task.choose_crops(train, gpu, frozen)
+    for key in ("crop_on", "decode"):
+        if getattr(task.data, key) == "device":
+            raise XferError(
+                f"data.{key}=device: this task cuts its pictures on the host", f"data.{key}=host"
+            )
+    return "host"
+
+
 class Job:
     """A recipe made real on a place.
 
@@ -93,7 +105,7 @@ class Job:
         self.task.fit_data(bundle)
         self.task.check_views(recipe.eval.tta, self.quick_tta)
         gpu = place.device.type == "cuda"
-        self.crop_on = self.task.choose_crops(train, gpu, recipe.optim.freeze == "all")
+        self.crop_on = _choose_crops(self.task, train, gpu, recipe.optim.freeze == "all")
         place.put(self.task)
         if recipe.run.compile:
             self.task.backbone.compile()  # in place: the names of the weights stay
@@ -200,15 +212,16 @@ class Job:
 
     def _epoch(self, epoch: int, start: int) -> Generator[Batch, None, None]:
         """An epoch's batches from number `start` on, at the sides that the task asks for."""
-        sides, first = self.task.sides, epoch * self.epoch_steps
-        if not sides or not isinstance(self.train, Loader):
+        task, first = self.task, epoch * self.epoch_steps
+        sides = task.sides if isinstance(task, ManySides) else ()
+        if not isinstance(task, ManySides) or not sides or not isinstance(self.train, Loader):
             yield from self.train.batches(epoch, start)
             return
         while start < self.epoch_steps:
             now = min(len(sides) - 1, (first + start) * len(sides) // self.steps)
             change = -(-self.steps * (now + 1) // len(sides)) - first  # the first step of the next
             stop = self.epoch_steps if now == len(sides) - 1 else min(self.epoch_steps, change)
-            self.train.show(self.task.transform_at(sides[now]))
+            self.train.show(task.transform_at(sides[now]))
             with contextlib.closing(self.train.batches(epoch, start)) as batches:
                 yield from itertools.islice(batches, stop - start)
             start = stop
