@@ -47,7 +47,7 @@ def test_a_task_that_lacks_a_part_of_the_contract_can_not_be_made() -> None:
         kinds = ("classify",)
 
     half: Any = Half
-    with pytest.raises(TypeError, match="abstract.*collate"):
+    with pytest.raises(TypeError, match="collate"):
         half()
 
 
