@@ -2,6 +2,27 @@
 
 Regions of the picture (proposals, computed from it or by a network trained along) are pooled from
 a feature map; the backbone's own fc6 and fc7, or fresh layers, then say class and box of each.
+
+The way of a training batch, step by step, and the file under xfer/ in which each step is:
+
+    picture and boxes cut, scaled, mirrored | BoxTransform             data/transforms/boxes.py
+    pictures padded to one size             | stack_padded             data/loading/collate.py
+    normalised, through the backbone        | Backbone.forward         backbones/base.py
+    several maps merged to one              | MergedMap                nn/merge.py
+    proposals from a file or the picture    | Shelf                    proposals/shelf.py
+      or learnt: scores, offsets of anchors | RegionProposalNet        nn/rpn.py
+      its losses, on sampled anchors        | its losses()             nn/rpn.py
+      its best boxes after suppression      | its propose(), nms       nn/rpn.py, ops/nms.py
+    matched to true boxes, drawn by quota   | sample_batch             ops/sampling.py
+    cells of each region                    | pool_regions             nn/roi_pool.py
+    fc6, fc7: fresh, or the backbone's own  | HiddenLayers, or Tail    nn/box_head.py, backbones/tail.py
+    class scores and box offsets            | BoxOutputs               nn/box_head.py
+    true boxes as offsets                   | encode                   ops/boxes.py
+    cross-entropy and smooth L1             | box_losses               nn/box_head.py
+
+At test the same maps and proposals, then `decode`, `best_boxes` (suppression by class, voting;
+ops/nms.py), scaled back to the picture's own pixels: `Detect.predict`, read by DetectionAP
+(metrics/detection.py).
 """
 
 from __future__ import annotations
