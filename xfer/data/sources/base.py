@@ -194,10 +194,13 @@ class ArraySource:
         return digest.hexdigest()
 
 
-def sample_label(label: NDArray | np.integer) -> int | NDArray[np.int8] | None:
-    """A row of `labels()` as a Sample carries it: an int, a row of int8, None when unlabelled."""
+def sample_label(label: Any) -> Any:
+    """A row of `labels()` as a Sample carries it: an int, a row of int8, None when unlabelled; of
+    numbers a float, None for nan."""
     if isinstance(label, np.ndarray):
         return label
+    if isinstance(label, np.floating):
+        return None if np.isnan(label) else float(label)
     return None if label < 0 else int(label)
 
 
