@@ -10,11 +10,12 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer.boxes import Boxes
 from xfer.data.images.decode import shrink
 from xfer.data.images.jpeg_rows import Rows
 from xfer.data.sources.id_array import choose
 from xfer.errors import DataError
-from xfer.types import Annotation, DataInfo, Kind, Sample
+from xfer.types import DataInfo, Kind, Sample
 
 UNLABELLED = -1
 UNJUDGED = -1
@@ -41,7 +42,7 @@ class Source(Protocol):
     rows(height, width) of its rows are looked at; `verify(i)`, called before training instead of
     source[i] to raise DataError for a picture that can't be decoded; `stamp(i)`, text that changes
     with its file; `stored()`, the indices in the order in which their pictures lie on disk; and
-    `annotation(i)`, an Annotation read without decoding the picture (sources with boxes).
+    `annotation(i)`, the Boxes read without decoding the picture (sources with boxes).
     """
 
     @property
@@ -107,10 +108,10 @@ class Subset:
         """As `stamp`, of picture i."""
         return stamp(self.source, int(self.indices[i]))
 
-    def annotation(self, i: int) -> Annotation:
+    def annotation(self, i: int) -> Boxes:
         """The boxes of picture i, without decoding it where the source can."""
-        found = annotation(self.source, int(self.indices[i]))
-        return found if self.table is None else replace(found, labels=self.table[found.labels])
+        boxes = annotation(self.source, int(self.indices[i]))
+        return boxes if self.table is None else boxes.relabelled(self.table)
 
     def fingerprint(self) -> str:
         parts = [self.source.fingerprint(), self.info.split, *self.info.classes]
@@ -132,18 +133,18 @@ class Subset:
 
     def _relabelled(self, sample: Sample) -> Sample:
         assert self.table is not None
-        label, box_labels, mask = sample.label, sample.box_labels, sample.mask
+        label, boxes, mask = sample.label, sample.boxes, sample.mask
         if isinstance(label, np.ndarray):
             label = self._moved(label[None])[0]
         elif label is not None and label >= 0:
             label = int(self.table[label])
-        if box_labels is not None:
-            box_labels = self.table[box_labels]
+        if boxes is not None:
+            boxes = boxes.relabelled(self.table)
         if mask is not None:
             lut = np.full(256, IGNORE, np.uint8)
             lut[: len(self.table)] = self.table
             mask = lut[mask]
-        return replace(sample, label=label, box_labels=box_labels, mask=mask)
+        return replace(sample, label=label, boxes=boxes, mask=mask)
 
 
 def subset(source: Source, indices: Sequence[int] | NDArray[np.int64], split: str = "") -> Subset:
@@ -192,31 +193,23 @@ def stored_order(source: Source) -> NDArray[np.int64]:
     return np.arange(len(source)) if stored is None else stored()
 
 
-def annotation(source: Source, i: int) -> Annotation:
+def annotation(source: Source, i: int) -> Boxes:
     """The boxes of sample i, without decoding its picture where the source can.
 
     Raises: DataError for a sample without boxes.
     """
     reader = getattr(source, "annotation", None)
-    return annotation_of(source[i]) if reader is None else reader(i)
+    return boxes_of(source[i]) if reader is None else reader(i)
 
 
-def annotation_of(sample: Sample) -> Annotation:
-    """The boxes that a sample carries. Raises DataError where it has none (None, not empty)."""
-    if sample.boxes is None or sample.box_labels is None:
+def boxes_of(sample: Sample) -> Boxes:
+    """The boxes that a sample carries, in float64 and with the picture's size.
+
+    Raises: DataError where none are known: None, not empty.
+    """
+    if sample.boxes is None:
         raise DataError(f"{sample.id}: no boxes are known for this picture")
-    boxes = sample.boxes.astype(np.float64)
-    none = np.zeros(len(boxes), bool)
-    own = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    height, width = sample.image.shape[:2]
-    return Annotation(
-        boxes,
-        sample.box_labels,
-        none if sample.difficult is None else sample.difficult,
-        none if sample.crowd is None else sample.crowd,
-        own if sample.areas is None else sample.areas,
-        (height, width),
-    )
+    return sample.boxes.astype(np.float64).sized(sample.image.shape[:2])
 
 
 def stamp(source: Source, i: int) -> str | None:
