@@ -204,7 +204,7 @@ def accuracy_of_torchvision(bccd: Path, weights: Path) -> dict[str, float]:
     import torch
 
     from xfer.data.open import open_data
-    from xfer.data.sources.base import boxes_of
+    from xfer.kinds.annotation import boxes_of
     from xfer.metrics.detection import DetectionAP
     from xfer.types import Batch, BoxPrediction
 

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xfer import kinds
 from xfer.data.loading.loader import stack_images
 from xfer.data.transforms.colour import STRENGTH
 from xfer.data.transforms.crops import EvalTransform, TrainTransform
@@ -32,8 +33,9 @@ from xfer.types import Batch, ClassPrediction, DataInfo, Sample
 
 if TYPE_CHECKING:
     from xfer.backbones.base import Backbone
-    from xfer.data.sources.base import Bundle, Source
+    from xfer.data.sources.base import Bundle
     from xfer.recipe.tables import DataTable
+    from xfer.types import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,9 @@ class Options:
         },
     )
     layer: str = field(default="", metadata={"help": "map that the head reads; empty: the last"})
-    dropout: float = field(
-        default=0.5, metadata={"help": "dropout before the new layer", "min": 0.0, "max": 1.0}
-    )
+    dropout: float = field(default=0.5, metadata={
+        "help": "dropout before the new layer and, with head=tail, in the net's own fc6 and fc7",
+        "min": 0.0, "max": 1.0})  # fmt: skip
     norm: bool = field(default=True, metadata={"help": "layer norm before the new layer"})
     label_smoothing: float = field(
         default=0.1, metadata={"help": "share given to all; single labels", "min": 0.0, "max": 1.0}
@@ -97,13 +99,14 @@ class Classify(Task):
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("classify", "multilabel")
+    decides: ClassVar[dict[str, str]] = {"dropout": "dropout"}
     Options = Options
 
     def __init__(
         self, backbone: Backbone, info: DataInfo, options: Options, data: DataTable
     ) -> None:
         super().__init__(backbone, info, options, data)
-        self.multilabel = info.kind == "multilabel"
+        self.multilabel = kinds.get(info.kind).several
         count = len(info.classes)
         if self.multilabel and (options.mixup or options.cutmix):
             raise XferError("mixup and cutmix need one label a picture", "task.mixup=0")
@@ -122,7 +125,9 @@ class Classify(Task):
         last = nn.Linear(width, count)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-        self.head = nn.Sequential(*norm, Dropout(options.dropout), last)
+        tail = backbone.tail
+        drop = Dropout(options.dropout) if tail is None else tail.drop(options.dropout)
+        self.head = nn.Sequential(*norm, drop, last)
         self.register_buffer("class_weight", None, persistent=False)
         self.register_buffer("light", None, persistent=False)
         self._mixing: Any = None
@@ -150,19 +155,17 @@ class Classify(Task):
 
     def _input_of_head(self) -> tuple[int, tuple[int, int] | None]:
         """Width of the vector that the new layer reads, and the grid that it was flattened from."""
-        channels = self.backbone.specs[self.layer].channels
-        if self.options.head == "tail":
-            assert self.backbone.tail is not None
-            return self.backbone.tail.out_features, None
+        channels, tail = self.backbone.specs[self.layer].channels, self.backbone.tail
+        if tail is not None:
+            return tail.out_features, None
         if self.options.head == "avg":
             return channels, (1, 1)
         side = self.preprocess.size
         with torch.no_grad():
             self.backbone.eval()
-            shape = self.backbone(torch.zeros(1, 3, side, side), want=(self.layer,))[
-                self.layer
-            ].shape
+            maps = self.backbone(torch.zeros(1, 3, side, side), want=(self.layer,))
             self.backbone.train()
+        shape = maps[self.layer].shape
         return channels * shape[2] * shape[3], (shape[2], shape[3])
 
     def fit_labels(self, labels: np.ndarray) -> None:
@@ -360,8 +363,7 @@ class Classify(Task):
         return [ClassPrediction(i, row) for i, row in zip(batch.ids, table, strict=True)]
 
     def _probabilities(self, logits: Tensor) -> Tensor:
-        logits = logits.float()
-        return logits.sigmoid() if self.multilabel else logits.softmax(1)
+        return logits.float().sigmoid() if self.multilabel else logits.float().softmax(1)
 
     def metric(self) -> Any:
         kind = MultiLabelAP if self.multilabel else Accuracy
@@ -374,18 +376,6 @@ class Classify(Task):
 
     def chance_loss(self) -> float | None:
         return math.log(2) if self.multilabel else math.log(len(self.info.classes))
-
-    def describe(self, prediction: ClassPrediction) -> dict[str, Any]:
-        scores, classes = prediction.scores, self.info.classes
-        if self.multilabel:
-            named = [classes[i] for i in np.flatnonzero(scores >= 0.5)]
-            row: dict[str, Any] = {"id": prediction.id, "labels": named}
-        else:
-            best = int(scores.argmax())
-            row = {"id": prediction.id, "label": classes[best], "score": float(scores[best])}
-        order = np.argsort(-scores, kind="stable")
-        row["scores"] = {classes[i]: float(scores[i]) for i in order}
-        return row
 
 
 class _Cut:

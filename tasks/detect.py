@@ -33,8 +33,9 @@ from xfer.types import Batch, BoxPrediction, DataInfo, FeatureSpec, Preprocess, 
 
 if TYPE_CHECKING:
     from xfer.backbones.base import Backbone
-    from xfer.data.sources.base import Bundle, Source
+    from xfer.data.sources.base import Bundle
     from xfer.recipe.tables import DataTable
+    from xfer.types import Source
 
 SHORT, LONG = 480, 5 / 3  # sides of a picture where the recipe says nothing; long side by short
 MULTISCALE = (0.75, 1.0, 1.25)
@@ -374,9 +375,6 @@ class Detect(Task):
     def stages(self) -> list[Stage]:
         used = self._stages
         return [*(Stage(name, module) for name, module in used), Stage("head", self.head, "head")]
-
-    def describe(self, prediction: BoxPrediction) -> dict[str, Any]:
-        return prediction.row(self.info.classes)
 
     def resolved_options(self) -> dict[str, Any]:
         chosen = {f.name: getattr(self.options, f.name) for f in fields(self.options)}

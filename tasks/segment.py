@@ -365,16 +365,6 @@ class Segment(Task):
     def chance_loss(self) -> float | None:
         return None
 
-    def describe(self, prediction: MaskPrediction) -> dict[str, Any]:
-        """Size, classes that occur, most common first, and the share that each one covers."""
-        shares = prediction.shares(self.info.classes)
-        order = sorted((name for name in shares if shares[name]), key=lambda name: -shares[name])
-        height, width = prediction.size
-        return {
-            "id": prediction.id, "width": width, "height": height, "labels": order,
-            "shares": {name: round(share, 6) for name, share in shares.items()},
-        }  # fmt: skip
-
     def resolved_options(self) -> dict[str, Any]:
         chosen = {f.name: getattr(self.options, f.name) for f in fields(self.options)}
         return {k: list(v) if isinstance(v, tuple) else v for k, v in chosen.items()}

@@ -122,6 +122,14 @@ def test_cosine_rises_through_the_warmup_and_falls_to_its_final_share() -> None:
     assert math.isclose(factors[100], 0.1)
 
 
+@pytest.mark.parametrize("name", ["cosine", "linear", "constant"])
+def test_a_warm_up_longer_than_the_run_leaves_half_of_it(name: str) -> None:
+    schedule = Schedule(ScheduleTable(name=name, warmup=50), 100, 10)
+    factors = [schedule.factor(i) for i in range(100)]
+    assert factors[:50] == sorted(factors[:50]) and factors[50] == 1
+    assert (factors[99] < 0.1) == (name != "constant")
+
+
 def test_onecycle_is_torchs() -> None:
     steps = 50
     schedule = Schedule(ScheduleTable(name="onecycle"), steps, 10)

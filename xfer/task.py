@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
+from xfer import kinds
 from xfer.errors import DataError, XferError, nearest
 from xfer.types import Batch, DataInfo, Preprocess, Sample
 
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
     import numpy as np
 
     from xfer.backbones.base import Backbone
-    from xfer.data.sources.base import Bundle, Source
+    from xfer.data.sources.base import Bundle
+    from xfer.kinds.base import Kind
     from xfer.recipe.tables import DataTable
+    from xfer.types import Source
 
 ALIASES = {
     "cls": "classify",
@@ -75,6 +78,7 @@ class Task(nn.Module):
     Table of the contract
         kinds             | kinds of data that the task can learn from
         Options           | frozen dataclass, a field's metadata["help"] its help text
+        decides           | options of the backbone that its own take the place of
         views             | what eval.tta may be, in words
         transform(train)  | Sample, generator -> item; runs in the loader's threads
         collate(items)    | items -> Batch
@@ -85,6 +89,8 @@ class Task(nn.Module):
     """
 
     kinds: ClassVar[tuple[str, ...]]
+    # backbone.KEY -> task.KEY
+    decides: ClassVar[dict[str, str]] = {}
     # the views that eval.tta may ask for, in words
     views: ClassVar[dict[str, str]] = {
         "none": "single centre crop",
@@ -138,9 +144,14 @@ class Task(nn.Module):
         pixels. Raises XferError for tasks that look at no regions."""
         raise XferError(f"{type(self).__name__.lower()}: this task proposes no regions")
 
-    @abstractmethod
+    @property
+    def kind(self) -> Kind:
+        """The kind of data that it learns from."""
+        return kinds.get(self.info.kind)
+
     def describe(self, prediction: Any) -> dict[str, Any]:
-        """A prediction as a flat row of plain values, for tables, csv and json."""
+        """A prediction as a row of plain values, "id" first; as its kind has it."""
+        return self.kind.describe(prediction, self.info.classes)
 
     @property
     def head_width(self) -> int:
@@ -268,7 +279,7 @@ def for_kind(kind: str) -> str:
     for name in names():
         if kind in get(name).kinds:
             return name
-    if kind == "images":
+    if not kinds.get(kind).labelled:
         raise DataError(
             "the pictures have no labels",
             "a folder of pictures for each class, or a csv: path,label",

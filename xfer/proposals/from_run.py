@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xfer.data.sources.base import Source
 from xfer.proposals.kept import KeptProposals
 from xfer.proposals.search import Tick
+from xfer.types import Source
 
 if TYPE_CHECKING:
     from xfer.inference.model import Model

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.boxes import Boxes
-from xfer.data.sources.base import boxes_of
+from xfer.kinds.annotation import boxes_of
 from xfer.testing.source import COLOURS, SHAPES
 from xfer.types import DataInfo, Sample
 

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer import kinds
 from xfer.boxes import Boxes
-from xfer.data.sources.base import Source, annotation, boxes_of, read
-from xfer.types import DataInfo, Sample
-
-KINDS = ("classify", "multilabel", "detect", "segment", "images")
+from xfer.data.sources.base import read
+from xfer.kinds.annotation import annotation, boxes_of
+from xfer.types import DataInfo, Sample, Source
 
 
 def check_source(source: Source, *, samples: int = 16) -> None:
@@ -40,7 +40,7 @@ def check_source(source: Source, *, samples: int = 16) -> None:
     """
     count, info = len(source), source.info
     assert isinstance(info, DataInfo), f"info is a {type(info).__name__}, not a DataInfo"
-    assert info.kind in KINDS, f"unknown kind {info.kind!r}"
+    kind = kinds.get(info.kind)  # raises for one that nobody has registered
     assert all(isinstance(c, str) and c for c in info.classes), "a class name is no text, or empty"
     assert len(set(info.classes)) == len(info.classes), "two classes have the same name"
     assert count > 0, "the source is empty"
@@ -48,7 +48,7 @@ def check_source(source: Source, *, samples: int = 16) -> None:
     assert all(isinstance(i, str) and i for i in source.ids), "an id is no text, or empty"
     assert len(set(source.ids)) == count, "two samples have the same id"
     labels = source.labels()
-    _check_labels(labels, count, info)
+    kind.check_labels(labels, count, info)
     chosen = np.unique(np.linspace(0, count - 1, min(samples, count)).astype(int)).tolist()
     first = [source[i] for i in chosen]
     for i, sample in zip(chosen, first, strict=True):
@@ -60,20 +60,6 @@ def check_source(source: Source, *, samples: int = 16) -> None:
     for i, sample in zip(chosen, first, strict=True):
         _check_top(sample, i, source)
     _check_fingerprint(source, first[0], chosen[0])
-
-
-def _check_labels(labels: NDArray, count: int, info: DataInfo) -> None:
-    classes = len(info.classes)
-    if info.kind in ("multilabel", "detect", "segment"):
-        assert labels.dtype == np.int8, f"labels() are {labels.dtype}, not int8"
-        assert labels.shape == (count, classes), f"labels() are {labels.shape}, not (N, C)"
-        allowed = (0, 1) if info.kind == "detect" else (-1, 0, 1)
-        assert np.isin(labels, allowed).all(), f"a label is none of {allowed}"
-        return
-    assert labels.dtype == np.int64, f"labels() are {labels.dtype}, not int64"
-    assert labels.shape == (count,), f"labels() are {labels.shape}, not (N,)"
-    low, high = int(labels.min()), int(labels.max())
-    assert low >= -1 and high < classes, f"labels run from {low} to {high}, for {classes} classes"
 
 
 def _check_top(sample: Sample, i: int, source: Source) -> None:
@@ -91,20 +77,13 @@ def _check_sample(sample: Sample, i: int, source: Source, labels: NDArray) -> No
     assert image.dtype == np.uint8, f"{name}: the image is {image.dtype}, not uint8"
     assert image.ndim == 3 and image.shape[2] == 3, f"{name}: the image is {image.shape}"
     assert image.size, f"{name}: the image has no pixels"
-    if source.info.kind in ("detect", "segment"):
-        wanted = sample.boxes if source.info.kind == "detect" else sample.mask
-        what = "boxes" if source.info.kind == "detect" else "mask"
-        assert wanted is not None, f"{name}: no {what}"
-    elif labels.ndim == 2:
-        same = sample.label is not None and np.array_equal(np.asarray(sample.label), labels[i])
-        assert same, f"{name}: its label is not labels()[{i}]"
-    else:
-        own = -1 if sample.label is None else sample.label
-        assert own == labels[i], f"{name}: label {sample.label}, labels()[{i}] is {labels[i]}"
+    if sample.boxes is not None:
+        _check_columns(sample.boxes, sample)
+    kinds.get(source.info.kind).check_sample(sample, labels[i], source.info)
     height, width = image.shape[:2]
     classes = len(source.info.classes)
     if sample.boxes is not None:
-        boxes = _check_columns(sample.boxes, sample)
+        boxes = sample.boxes.xyxy
         assert np.isfinite(boxes).all(), f"{name}: a box is not finite"
         inside = (boxes >= 0).all() and (boxes <= [width, height, width, height]).all()
         assert inside, f"{name}: a box leaves the picture"
@@ -112,10 +91,6 @@ def _check_sample(sample: Sample, i: int, source: Source, labels: NDArray) -> No
         box_labels = sample.boxes.labels
         known = (box_labels >= 0).all() and (box_labels < classes).all()
         assert known, f"{name}: a box's label is no class"
-        if source.info.kind == "detect":
-            present = np.flatnonzero(labels[i] == 1)
-            same = np.array_equal(np.unique(box_labels), present)
-            assert same, f"{name}: the classes of its boxes are not those of labels()[{i}]"
         if hasattr(source, "annotation"):
             _check_annotation(annotation(source, i), sample)
     if sample.mask is not None:
@@ -125,8 +100,7 @@ def _check_sample(sample: Sample, i: int, source: Source, labels: NDArray) -> No
         assert (known < classes).all(), f"{name}: the mask holds what is no class and not 255"
 
 
-def _check_columns(boxes: Boxes, sample: Sample) -> NDArray:
-    """Their coordinates, once every column has its type and length."""
+def _check_columns(boxes: Boxes, sample: Sample) -> None:
     name = sample.id
     assert isinstance(boxes, Boxes), f"{name}: boxes are a {type(boxes).__name__}, not Boxes"
     kind, shape = boxes.xyxy.dtype, boxes.xyxy.shape
@@ -139,7 +113,6 @@ def _check_columns(boxes: Boxes, sample: Sample) -> NDArray:
         assert column.dtype == wanted, f"{name}: {field} are {column.dtype}, not {wanted.__name__}"
     size = sample.image.shape[:2]
     assert boxes.size in ((0, 0), size), f"{name}: boxes say {boxes.size}, the picture is {size}"
-    return boxes.xyxy
 
 
 def _check_annotation(found: Boxes, sample: Sample) -> None:

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xfer.data.loading.feature_loader import FeatureLoader
-from xfer.data.sources.base import Source
 from xfer.device import gather
 from xfer.extraction.cache import FeatureCache, cache_file, limit_bytes
 from xfer.extraction.net import VERSION, digest_of
 from xfer.extraction.stream import parts
+from xfer.types import Source
 
 if TYPE_CHECKING:
     from xfer.task import Task

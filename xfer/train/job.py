@@ -25,7 +25,14 @@ from xfer.errors import DataError, XferError
 from xfer.recipe.tables import Recipe
 from xfer.task import Metric, Task
 from xfer.train.ema import MovingAverage
-from xfer.train.optim import Schedule, build_optimizer, frozen_stages, parameter_groups, set_rate
+from xfer.train.optim import (
+    Schedule,
+    build_optimizer,
+    frozen_stages,
+    opening_steps,
+    parameter_groups,
+    set_rate,
+)
 from xfer.types import Batch
 
 
@@ -97,11 +104,12 @@ class Job:
         epochs = recipe.schedule.epochs
         by_epochs = max(1, recipe.schedule.min_steps, round(epochs * self.epoch_steps))
         self.steps = recipe.schedule.steps or by_epochs
-        # a set too small for its epochs is passed more often, and scored no more often for that
-        a_pass = self.epoch_steps if recipe.schedule.steps else by_epochs / epochs
-        self.eval_steps = max(1, round(recipe.eval.every * a_pass))
-        self.thaw_step = round(recipe.optim.freeze_epochs * self.epoch_steps)
-        self.schedule = Schedule(recipe.schedule, self.steps, self.epoch_steps)
+        # a set too small for its epochs is passed more often: what the recipe gives in epochs
+        # is stretched alike, so that it is scored no more often for that
+        self.pass_steps = self.epoch_steps if recipe.schedule.steps else by_epochs / epochs
+        self.eval_steps = max(1, round(recipe.eval.every * self.pass_steps))
+        self.thaw_step = opening_steps(recipe.optim.freeze_epochs, self.pass_steps, self.steps)
+        self.schedule = Schedule(recipe.schedule, self.steps, self.pass_steps)
         self.scaler = place.scaler()
         self.step = 0
         self.best: dict[str, Any] = {"score": -math.inf, "step": 0}
@@ -242,6 +250,7 @@ class Job:
         """Everything that resuming needs, in plain types and tensors."""
         return {
             "step": self.step,
+            "thaw_step": self.thaw_step,
             "task": self.task.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -266,6 +275,9 @@ class Job:
                 "put the old pictures back, or start a new run",
             )
         self.step = state["step"]
+        # states of before have none: their backbones thawed by the passes, however short the run
+        by_passes = round(self.recipe.optim.freeze_epochs * self.epoch_steps)
+        self.thaw_step = state.get("thaw_step", by_passes)
         if self.step > 0:
             # the optimiser of the phase in which the state was saved: step counts those done
             self.step -= 1

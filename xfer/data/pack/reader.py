@@ -47,6 +47,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from xfer import kinds
 from xfer.boxes import Boxes
 from xfer.data.images.decode import DecodeError, shrink
 from xfer.data.sources.base import sample_label
@@ -124,7 +125,7 @@ class PackSource:
         mask, boxes = self._mask(i), self._boxes_of(i)
         if mask is None and boxes is None:
             image = shrink(image, short_side)
-        placed = self.info.kind in ("detect", "segment")  # there, boxes and masks are the labels
+        placed = kinds.get(self.info.kind).placed  # there, boxes and masks are the labels
         label = None if placed else sample_label(self._labels[i])
         return Sample(self.ids[i], image, label, boxes=boxes, mask=mask)
 

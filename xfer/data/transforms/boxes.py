@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.boxes import Boxes, area_xyxy, clip_xyxy
-from xfer.data.sources.base import Source, annotation, boxes_of
 from xfer.data.transforms.colour import jitter
 from xfer.data.transforms.crops import POLICIES, Image, resize
 from xfer.errors import XferError
-from xfer.types import Sample
+from xfer.kinds.annotation import annotation, boxes_of
+from xfer.types import Sample, Source
 
 # boxes of which a cut leaves less than this are no longer objects to find, nor background
 LEAST_VISIBLE = 0.5
