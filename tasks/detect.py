@@ -20,6 +20,7 @@ from xfer.errors import XferError
 from xfer.metrics.detection import PRIMARIES, DetectionAP, usual_primary
 from xfer.nn.box_head import box_losses
 from xfer.nn.detector import DetectorHead
+from xfer.nn.levels import named_levels
 from xfer.nn.rpn import RPNRules
 from xfer.nn.views import View
 from xfer.ops.anchors import fit_sizes, plain_sizes
@@ -29,7 +30,7 @@ from xfer.ops.sampling import RegionRules, sample_batch
 from xfer.proposals.program import check_method
 from xfer.proposals.shelf import Shelf
 from xfer.task import Stage, Task
-from xfer.types import Batch, BoxPrediction, DataInfo, FeatureSpec, Preprocess, Sample
+from xfer.types import Batch, BoxPrediction, DataInfo, FeatureSpec, Sample
 
 if TYPE_CHECKING:
     from xfer.backbones.base import Backbone
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 SHORT, LONG = 480, 5 / 3  # sides of a picture where the recipe says nothing; long side by short
 MULTISCALE = (0.75, 1.0, 1.25)
+DEEPEST = "stride16"  # of the maps that are fine enough for regions
+FINEST_ANCHORS = 8  # what they lie apart with task.rpn_step=0 on finer maps, pixels
 # pixels that are looked at together at test: VGG-16's first maps of so many take a gigabyte
 MOST_PIXELS = 4 * 800 * 1344
 
@@ -54,7 +57,8 @@ class Options:
     proposals: str = _o("rpn", "rpn (learnt along), selective_search, grid, or file:PATH")
     levels: tuple[str, ...] = _o(
         (), "maps that regions are pooled from; several are merged on the grid of the finest; "
-        "empty: the deepest with a stride of at most 16",
+        "stride8: the deepest map with a stride of at most 8 pixels, whatever the net calls it; "
+        "empty: stride16",
     )  # fmt: skip
     width: int = _o(256, "channels of several levels merged", min=1)
     pool: str = _o(
@@ -84,7 +88,10 @@ class Options:
     )  # fmt: skip
     anchor_count: int = _o(9, "rpn: how many anchors are fitted", min=1)
     rpn_width: int = _o(256, "rpn: channels of its convolution", min=1)
-    rpn_step: int = _o(1, "rpn: stride of its convolution, cells of the level", min=1)
+    rpn_step: int = _o(
+        1, "rpn: stride of its convolution, cells of the level; 0: anchors lie 8 pixels apart, or "
+        "as far as the cells of a coarser level", min=0,
+    )  # fmt: skip
     rpn_batch: int = _o(256, "rpn: anchors drawn a picture", min=1)
     rpn_iou: tuple[float, float] = _o(
         (0.3, 0.7), "rpn: an anchor is background under the first, an object from the second",
@@ -131,6 +138,8 @@ class Detect(Task):
 
     kinds: ClassVar[tuple[str, ...]] = ("detect",)
     Options = Options
+    any_shape = True
+    size_words = "pictures are scaled to a long side of that, and padded"
     views: ClassVar[dict[str, str]] = {
         "none": "one view",
         "flip": "picture and mirror image, scores and boxes of common regions averaged",
@@ -144,17 +153,14 @@ class Detect(Task):
         super().__init__(backbone, info, options, data)
         if options.proposals != "rpn":
             check_method(options.proposals)
-        levels = options.levels or (_deepest(backbone),)
-        for name in levels:
-            if name not in backbone.specs:
-                raise XferError(
-                    f"task.levels: {backbone.name} has no map {name!r}",
-                    f"choose from {', '.join(backbone.specs)}",
-                )
-        specs = sorted((backbone.specs[name] for name in levels), key=lambda spec: spec.stride)
+        specs = named_levels(backbone.specs, options.levels or (DEEPEST,), backbone.name)
+        specs.sort(key=lambda spec: spec.stride)
         backbone.check_side(self.preprocess.size, specs[-1].name)
         kind = self._choose_head(options.head, specs)
-        self.options = replace(options, head=kind, levels=tuple(spec.name for spec in specs))
+        self.options = replace(
+            options, head=kind, levels=tuple(spec.name for spec in specs),
+            rpn_step=options.rpn_step or max(1, FINEST_ANCHORS // specs[0].stride),
+        )  # fmt: skip
         self._stages = backbone.stages_to(specs[-1].name)
         if kind == "tail":
             assert backbone.tail is not None
@@ -204,12 +210,13 @@ class Detect(Task):
         return head
 
     @property
-    def preprocess(self) -> Preprocess:
-        return self.backbone.preprocess.at(self.data.size or SHORT)
+    def picture_side(self) -> int:
+        return self.data.size or SHORT
 
     @property
     def long_side(self) -> int:
-        return self.options.long_side or round(self.preprocess.size * LONG)
+        """The most that a long side may have, pixels."""
+        return self.backbone.fixed_side or self.options.long_side or round(self.picture_side * LONG)
 
     def fit_data(self, bundle: Bundle) -> None:
         """Looks at the training boxes once: anchors, and the score that the set is judged by."""
@@ -248,8 +255,6 @@ class Detect(Task):
         return BoxTransform(round(short * most), round(self.long_side * most), propose=given)
 
     def collate(self, items: list[BoxItem]) -> Batch:
-        mean = [m / self.preprocess.scale for m in self.preprocess.mean]
-        colour = mean if self.preprocess.channels == "rgb" else mean[::-1]
         targets: dict[str, Any] = {
             "sizes": torch.tensor([item.image.shape[:2] for item in items]),
             "originals": torch.tensor([item.size for item in items], dtype=torch.float32),
@@ -261,7 +266,7 @@ class Detect(Task):
             targets["proposals"] = [torch.from_numpy(item.proposals) for item in items]
         if items[0].annotation is not None:
             targets["annotations"] = [item.annotation for item in items]
-        images = stack_padded([item.image for item in items], colour)
+        images = stack_padded([item.image for item in items], self.backbone.mean_colour)
         return Batch(images, tuple(item.id for item in items), targets)
 
     def _map(self, images: Tensor) -> Tensor:
@@ -386,9 +391,3 @@ class Detect(Task):
         """How the pictures were shown, in words."""
         size = self.preprocess.size
         return f"{self.views[tta]}, short side {size} px, long side at most {self.long_side} px"
-
-
-def _deepest(backbone: Backbone) -> str:
-    """The deepest map with a stride of at most 16, else the first."""
-    fine = [name for name, spec in backbone.specs.items() if spec.stride <= 16]
-    return fine[-1] if fine else backbone.map_names[0]

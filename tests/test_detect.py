@@ -231,12 +231,36 @@ def test_options_that_do_not_fit_are_told(values: dict[str, Any], told: str) -> 
         made(ShapeScenes(2), **values)
 
 
-def test_a_net_that_sees_one_size_alone_is_told() -> None:
-    plain, name = tasks.make_options(DETECT, {}), "timm:vit_tiny_patch16_224"
-    with pytest.raises(XferError, match="pictures of 480 px don't reach blocks") as caught:
-        DETECT(create_backbone(name), INFO, plain, DataTable())
-    assert "backbone.dynamic_img_size=true" in (caught.value.hint or "")
-    DETECT(create_backbone(name, dynamic_img_size=True), INFO, plain, DataTable())
+def test_a_net_that_sees_one_size_alone_gets_its_long_sides_scaled_to_it() -> None:
+    source = ShapeScenes(2)
+    plain = tasks.make_options(DETECT, {"head_width": 16, "pool_size": 3})
+    net = create_backbone("timm:mixer_s16_224")
+    task = DETECT(net, source.info, plain, DataTable(size=480))
+    assert "squares of 224 px alone" in task.size_note
+    assert (task.preprocess.size, task.long_side) == (224, 224)
+    batch = batch_of(task, source, 2)
+    assert max(batch.images.shape[2:]) == 224
+    task.eval()
+    assert len(task.predict(batch)) == len(task.predict(batch, "multiscale")) == 2
+    # a vision transformer takes what is asked for
+    vit = DETECT(create_backbone("timm:test_vit"), source.info, plain, DataTable(size=480))
+    assert vit.size_note == "" and vit.long_side == 800
+
+
+@pytest.mark.parametrize(
+    ("net", "levels"),
+    [
+        ("alexnet_bn", ("conv1", "conv2", "conv5")),
+        ("resnet18", ("layer1", "layer2", "layer3")),
+        ("timm:test_vit", ("blocks.5",)),  # all of its maps have one stride
+    ],
+)
+def test_maps_are_named_by_stride_on_whatever_net(net: str, levels: tuple[str, ...]) -> None:
+    given = options(levels=["stride4", "stride8", "stride16"], rpn_step=0)
+    task = DETECT(create_backbone(net), INFO, given, DataTable(size=192))
+    assert task.options.levels == levels
+    step = task.backbone.specs[levels[0]].stride * task.options.rpn_step
+    assert step == max(8, task.backbone.specs[levels[0]].stride)
 
 
 def test_views_that_the_task_does_not_offer_are_told() -> None:

@@ -69,8 +69,11 @@ def test_layer_decay_lowers_the_rate_of_each_deeper_stage_but_not_the_heads() ->
 
 @pytest.mark.parametrize(
     ("freeze", "expected"),
-    [("", []), ("one", ["one"]), ("two", ["one", "two"]), ("all", ["one", "two"])],
-)
+    [
+        ("", []), ("one", ["one"]), ("two", ["one", "two"]), ("all", ["one", "two"]),
+        ("first", ["one"]), ("first:1", ["one"]), ("first:2", ["one", "two"]),
+    ],
+)  # fmt: skip
 def test_freeze_names_the_last_frozen_stage(freeze: str, expected: list[str]) -> None:
     assert [s.name for s in frozen_stages(TwoStages().stages(), freeze)] == expected
 
@@ -78,6 +81,21 @@ def test_freeze_names_the_last_frozen_stage(freeze: str, expected: list[str]) ->
 def test_freezing_an_unknown_stage_names_the_nearest() -> None:
     with pytest.raises(XferError, match="two"):
         frozen_stages(TwoStages().stages(), "twoo")
+
+
+@pytest.mark.parametrize(
+    ("freeze", "words"),
+    [
+        ("first:3", "2 stages, one, two"),
+        ("first:0", "2 stages"),
+        ("2", "first:2"),
+        ("first:x", "x"),
+    ],
+)
+def test_a_count_that_names_no_stages_is_one_clear_error(freeze: str, words: str) -> None:
+    with pytest.raises(XferError) as caught:
+        frozen_stages(TwoStages().stages(), freeze)
+    assert words in f"{caught.value} {caught.value.hint}"
 
 
 def test_frozen_batch_norm_keeps_its_statistics_and_leaves_the_optimiser() -> None:

@@ -99,6 +99,9 @@ class Task(nn.Module):
         "(Krizhevsky 2012)",
     }
     Options: ClassVar[type[Any]]
+    any_shape: ClassVar[bool] = False  # whether the net is shown pictures that are not square
+    # what happens to pictures for a net that sees one size alone
+    size_words: ClassVar[str] = "pictures are scaled to it, whatever data.size is"
 
     def __init__(self, backbone: Backbone, info: DataInfo, options: Any, data: DataTable) -> None:
         super().__init__()
@@ -107,12 +110,26 @@ class Task(nn.Module):
         self.options = options
         self.data = data
         self._frozen: list[nn.Module] = []
+        backbone.adapt(self.picture_side)
+
+    @property
+    def picture_side(self) -> int:
+        """Side of the pictures that training shows, as asked for, pixels; 0: the backbone's own."""
+        return self.data.size
 
     @property
     def preprocess(self) -> Preprocess:
-        """The backbone's, at the input size that the recipe asks for."""
-        own = self.backbone.preprocess
-        return own.at(self.data.size) if self.data.size else own
+        """The backbone's, at the input size that the recipe asks for, where the net can see it."""
+        return self.backbone.preprocess.at(self.backbone.side_for(self.picture_side))
+
+    @property
+    def size_note(self) -> str:
+        """What is done for a net that sees one size alone, in words; empty: nothing."""
+        net, asked = self.backbone, self.picture_side
+        fits = not self.any_shape and asked in (0, net.preprocess.size)
+        if fits or not net.fixed_side:
+            return ""
+        return f"{net.name} sees squares of {net.fixed_side} px alone: {self.size_words}"
 
     @property
     def short_side(self) -> int:

@@ -78,7 +78,10 @@ class OptimTable:
         1.0, "rate of biases and norms, times that of their weights; Caffe's nets have 2", above=0
     )
     layer_decay: float = _f(1.0, "rate of each stage, times the one above it", above=0, max=1)
-    freeze: str = _f("", "freeze the backbone up to and including this stage; all: the whole")
+    freeze: str = _f(
+        "", "freeze the backbone up to and including this stage (`xfer models show` lists them); "
+        "first: its first stage, first:2: its first two, whatever their names; all: the whole",
+    )  # fmt: skip
     freeze_epochs: float = _f(
         0.0, "train the head alone for this long first, epochs; at most half of the run", min=0
     )

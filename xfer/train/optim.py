@@ -36,19 +36,35 @@ class Group:
 
 
 def frozen_stages(stages: Sequence[Stage], freeze: str) -> list[Stage]:
-    """The trunk stages up to and including `freeze`; "all": every one; "": none.
+    """The trunk stages that a word names, shallow to deep.
+
+    Args:
+        freeze: the name of a stage: up to and including that one; "first": the stem, whatever its
+            name; "first:3": the three shallowest stages; "all": every one; "": none.
 
     Raises XferError naming the stages there are.
     """
     trunk = [s for s in stages if s.role == "trunk"]
+    names = [s.name for s in trunk]
     if not freeze:
         return []
     if freeze == "all":
         return trunk
-    names = [s.name for s in trunk]
-    if freeze not in names:
-        raise XferError(f"optim.freeze: no stage {freeze!r}", nearest(freeze, [*names, "all"], 40))
-    return trunk[: names.index(freeze) + 1]
+    if freeze in names:
+        return trunk[: names.index(freeze) + 1]
+    word, colon, number = freeze.partition(":")
+    if word == "first" and (not colon or number.isdecimal()):
+        count = int(number) if colon else 1
+        if not 1 <= count <= len(trunk):
+            raise XferError(
+                f"optim.freeze={freeze}: the net has {len(trunk)} stages, {', '.join(names)}",
+                f"first:1 to first:{len(trunk)}, or all",
+            )
+        return trunk[:count]
+    if freeze.isdecimal():
+        raise XferError(f"optim.freeze: no stage {freeze!r}", f"a count of stages: first:{freeze}")
+    words = [*names, "first", "all"]
+    raise XferError(f"optim.freeze: no stage {freeze!r}", nearest(freeze, words, 40))
 
 
 def _is_plain(parameter: nn.Parameter, name: str) -> bool:
