@@ -152,7 +152,7 @@ class Detect(Task, Proposes):
     labels      | N int64 (R,)          | their classes
     crowds      | N float32 (M, 4)      | regions that are neither object nor background
     proposals   | N float32 (P, 4)      | unless they come from an rpn
-    annotations | N Annotation          | all boxes in the picture's own pixels, for the metric
+    annotations | N Boxes               | all boxes in the picture's own pixels, for the metric
 
     Raises XferError for options that don't fit the backbone.
     """

@@ -10,6 +10,7 @@ import pytest
 from test_imports import parsed
 
 from xfer import kinds
+from xfer.boxes import Boxes
 from xfer.errors import XferError
 from xfer.types import ClassPrediction, Sample
 
@@ -50,13 +51,13 @@ def test_relabelling_moves_labels_and_samples_alike(name: str) -> None:
     """Classes a, b of a file are the model's 2, 0; its 1 is not known to the file."""
     kind, table = kinds.get(name), np.array([2, 0])
     image = np.zeros((2, 3, 3), np.uint8)
-    boxes, mask = np.zeros((2, 4), np.float32), np.array([[0, 1, 255], [1, 0, 0]], np.uint8)
+    boxes, mask = Boxes.of(np.zeros((2, 4)), [0, 1]), np.array([[0, 1, 255], [1, 0, 0]], np.uint8)
     rows = {
         "classify": (np.array([1]), Sample("x", image, 1), np.array([0])),
         "multilabel": (np.array([[1, 0]], np.int8), Sample("x", image, np.array([1, 0], np.int8)),
                        np.array([[0, -1, 1]])),
         "detect": (np.array([[1, 1]], np.int8),
-                   Sample("x", image, boxes=boxes, box_labels=np.array([0, 1])),
+                   Sample("x", image, boxes=boxes),
                    np.array([[1, 0, 1]])),
         "segment": (np.array([[-1, 1]], np.int8), Sample("x", image, mask=mask),
                     np.array([[1, -1, -1]])),
@@ -69,7 +70,7 @@ def test_relabelling_moves_labels_and_samples_alike(name: str) -> None:
     if name == "multilabel":
         assert np.array_equal(moved.label, expected[0])
     if name == "detect":
-        assert moved.box_labels is not None and moved.box_labels.tolist() == [2, 0]
+        assert moved.boxes is not None and moved.boxes.labels.tolist() == [2, 0]
     if name == "segment":
         assert moved.mask is not None and moved.mask.tolist() == [[2, 0, 255], [0, 2, 2]]
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from xfer.boxes import Boxes
+
 UNLABELLED = -1
 IGNORE = 255  # of a mask
 
@@ -64,47 +66,19 @@ class Preprocess:
 class Sample:
     """One picture and what is known about it.
 
-    id         | str                | stable within the set: path relative to its root, or a number
-    image      | uint8 (H, W, 3)    | RGB, upright (EXIF orientation applied)
-    label      | int or (C,) int8   | class index; multi-label: 1 yes, 0 no, -1 not judged;
-               |                    | or whatever a kind of your own knows of a picture
-    boxes      | float32 (R, 4)     | xyxy, 0-based pixels, right and bottom exclusive
-    box_labels | int64 (R,)         | class index of each box
-    difficult  | bool (R,)          | VOC: neither rewarded nor punished
-    crowd      | bool (R,)          | COCO iscrowd
-    areas      | float64 (R,)       | COCO's `area` of the object, pixels; None: the boxes' own
-    mask       | uint8 (H, W)       | class index a pixel, 255 = ignore
+    id    | str              | stable within the set: path relative to its root, or a number
+    image | uint8 (H, W, 3)  | RGB, upright (EXIF orientation applied)
+    label | int or (C,) int8 | class index; multi-label: 1 yes, 0 no, -1 not judged;
+          |                  | or whatever a kind of your own knows of a picture
+    boxes | Boxes            | in the picture's pixels; None: not known, which is other than none
+    mask  | uint8 (H, W)     | class index a pixel, 255 = ignore
     """
 
     id: str
     image: NDArray[np.uint8]
     label: Any = None
-    boxes: NDArray[np.float32] | None = None
-    box_labels: NDArray[np.int64] | None = None
-    difficult: NDArray[np.bool_] | None = None
-    crowd: NDArray[np.bool_] | None = None
-    areas: NDArray[np.float64] | None = None
+    boxes: Boxes | None = None
     mask: NDArray[np.uint8] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Annotation:
-    """The boxes of one picture as its file has them; read without decoding the picture.
-
-    boxes     | float64 (R, 4) | xyxy, 0-based pixels, right and bottom exclusive
-    labels    | int64 (R,)     | class index of each box
-    difficult | bool (R,)      | VOC: neither rewarded nor punished
-    crowd     | bool (R,)      | COCO iscrowd
-    areas     | float64 (R,)   | COCO's `area` of the object, else the box's, square pixels
-    size      | (H, W)         | of the picture; (0, 0) where the file does not say
-    """
-
-    boxes: NDArray[np.float64]
-    labels: NDArray[np.int64]
-    difficult: NDArray[np.bool_]
-    crowd: NDArray[np.bool_]
-    areas: NDArray[np.float64]
-    size: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +120,7 @@ class Source(Protocol):
     rows(height, width) of its rows are looked at; `verify(i)`, called before training instead of
     source[i] to raise DataError for a picture that can't be decoded; `stamp(i)`, text that changes
     with its file; `stored()`, the indices in the order in which their pictures lie on disk; and
-    `annotation(i)`, an Annotation read without decoding the picture (sources with boxes).
+    `annotation(i)`, the Boxes read without decoding the picture (sources with boxes).
     """
 
     @property

@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
+from xfer.boxes import Boxes
 from xfer.errors import DataError
-from xfer.types import Annotation, Sample, Source
+from xfer.types import Sample, Source
 
 
-def annotation(source: Source, i: int) -> Annotation:
+def annotation(source: Source, i: int) -> Boxes:
     """The boxes of sample i, without decoding its picture where the source can.
 
     Raises: DataError for a sample without boxes.
     """
     reader = getattr(source, "annotation", None)
-    return annotation_of(source[i]) if reader is None else reader(i)
+    return boxes_of(source[i]) if reader is None else reader(i)
 
 
-def annotation_of(sample: Sample) -> Annotation:
-    """The boxes that a sample carries. Raises DataError where it has none (None, not empty)."""
-    if sample.boxes is None or sample.box_labels is None:
+def boxes_of(sample: Sample) -> Boxes:
+    """The boxes that a sample carries, in float64 and with the picture's size.
+
+    Raises: DataError where none are known: None, not empty.
+    """
+    if sample.boxes is None:
         raise DataError(f"{sample.id}: no boxes are known for this picture")
-    boxes = sample.boxes.astype(np.float64)
-    none = np.zeros(len(boxes), bool)
-    own = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    height, width = sample.image.shape[:2]
-    return Annotation(
-        boxes,
-        sample.box_labels,
-        none if sample.difficult is None else sample.difficult,
-        none if sample.crowd is None else sample.crowd,
-        own if sample.areas is None else sample.areas,
-        (height, width),
-    )
+    return sample.boxes.astype(np.float64).sized(sample.image.shape[:2])

@@ -34,8 +34,7 @@ class BoxKind(Kind):
 
     def check_sample(self, sample: Sample, label: Any, info: DataInfo) -> None:
         assert sample.boxes is not None, f"{sample.id}: no boxes"
-        assert sample.box_labels is not None, f"{sample.id}: boxes without box_labels"
-        same = np.array_equal(np.unique(sample.box_labels), np.flatnonzero(label == 1))
+        same = np.array_equal(np.unique(sample.boxes.labels), np.flatnonzero(label == 1))
         assert same, f"{sample.id}: the classes of its boxes are not those of its labels() row"
 
     def check_truth(
@@ -55,9 +54,9 @@ class BoxKind(Kind):
         return source.labels()
 
     def relabel(self, sample: Sample, table: NDArray[np.int64], classes: int) -> Sample:
-        if sample.box_labels is None:
+        if sample.boxes is None:
             return sample
-        return relabelled(sample, box_labels=table[sample.box_labels])
+        return relabelled(sample, boxes=sample.boxes.relabelled(table))
 
     def relabel_labels(
         self, labels: NDArray[Any], table: NDArray[np.int64], classes: int

@@ -142,7 +142,7 @@ def measure(
             own, cost = _timed(found, i)
             truth = annotation(source, i)
             classes = [source.info.classes[label] for label in truth.labels.tolist()]
-            meter.add(own, truth.boxes, classes, truth.difficult | truth.crowd)
+            meter.add(own, truth.xyxy, classes, truth.ignored)
             ids.append(name)
             boxes.append(own)
             seconds += cost

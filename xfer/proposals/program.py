@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer import kinds
+from xfer.boxes import clip_xyxy
 from xfer.errors import XferError, nearest
 from xfer.kinds.annotation import annotation
 from xfer.ops.grid import grid
@@ -92,6 +93,5 @@ def _size(source: Source, i: int) -> tuple[int, int]:
 
 def _inside(boxes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
     """The boxes clipped to the picture; those outside of it are left out."""
-    height, width = size
-    clipped = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
+    clipped = clip_xyxy(boxes, size)
     return clipped[(clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])]

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 import yaml
 
+from xfer.boxes import Boxes
 from xfer.data.images.size import sizes_of
 from xfer.data.images.threads import cores
 from xfer.data.images.walk import find_pictures, is_junk, is_picture, listing, readable, subfolders
@@ -286,7 +287,7 @@ def _source(
     boxes = shares * sizes[picture][:, [1, 0, 1, 0]]
     boxes, keep, warnings = clean_boxes(boxes, picture, sizes, names)
     reading.notes.extend(f"{split}: {line}" for line in warnings)
-    table = box_table(picture[keep], boxes[keep], labels[keep], sizes)
+    table = box_table(picture[keep], Boxes.of(boxes[keep], labels[keep]), sizes)
     info = DataInfo(
         readable(setup.root.absolute().name), "detect", setup.classes, role_of(split) or split
     )

@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer import kinds
+from xfer.boxes import Boxes
 from xfer.data.images.decode import shrink
 from xfer.data.images.jpeg_rows import Rows
 from xfer.data.sources.id_array import choose
 from xfer.kinds.annotation import annotation
 from xfer.kinds.base import Kind
 from xfer.kinds.pixel_counts import pixel_counts_of
-from xfer.types import Annotation, DataInfo, Sample, Source
+from xfer.types import DataInfo, Sample, Source
 
 LISTED = 200_000
 
@@ -93,10 +94,10 @@ class Subset:
         """As `stamp`, of picture i."""
         return stamp(self.source, int(self.indices[i]))
 
-    def annotation(self, i: int) -> Annotation:
+    def annotation(self, i: int) -> Boxes:
         """The boxes of picture i, without decoding it where the source can."""
-        found = annotation(self.source, int(self.indices[i]))
-        return found if self.table is None else replace(found, labels=self.table[found.labels])
+        boxes = annotation(self.source, int(self.indices[i]))
+        return boxes if self.table is None else boxes.relabelled(self.table)
 
     def fingerprint(self) -> str:
         parts = [self.source.fingerprint(), self.info.split, *self.info.classes]

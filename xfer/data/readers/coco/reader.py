@@ -22,6 +22,7 @@ from typing import ClassVar
 import numpy as np
 
 from xfer import kinds
+from xfer.boxes import Boxes
 from xfer.data.images.size import sizes_of
 from xfer.data.images.walk import is_junk, listing, readable, subfolders
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
@@ -228,14 +229,13 @@ def coco_source(
     place_of = np.full(len(table.categories), -1)
     place_of[classes] = np.arange(len(classes))
     rows, picture, boxes = rows[keep], picture[keep], boxes[keep]
-    made = box_table(
-        picture, boxes, place_of[table.category[rows]], sizes,
-        crowd=table.crowd[rows], areas=table.areas[rows],
-    )  # fmt: skip
+    objects = Boxes.of(
+        boxes, place_of[table.category[rows]], crowd=table.crowd[rows], area=table.areas[rows]
+    )
     names = tuple(table.categories[c] for c in classes)
     info = DataInfo(readable(root.name), "detect", names, role_of(split) or split)
     return BoxSource(
-        info, root, files, made, ids,
+        info, root, files, box_table(picture, objects, sizes), ids,
         [table.image_ids[i] for i in kept], [table.category_ids[c] for c in classes],
     )  # fmt: skip
 

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer import kinds
+from xfer.boxes import Boxes
 from xfer.data.images.size import sizes_of
 from xfer.data.images.threads import cores
 from xfer.data.images.walk import is_junk, is_picture, listing, readable, subfolders
@@ -255,7 +256,8 @@ def _source(
     written = np.array([box for file in about for box in file.boxes], np.float64).reshape(-1, 4)
     boxes, keep, warnings = clean_boxes(corners(written, from_one), picture, sizes, names)
     reading.notes.extend(f"{part.name}: {line}" for line in warnings)
-    table = box_table(picture[keep], boxes[keep], labels[keep], sizes, difficult[keep])
+    objects = Boxes.of(boxes[keep], labels[keep], difficult=difficult[keep])
+    table = box_table(picture[keep], objects, sizes)
     return BoxSource(DataInfo(title, "detect", classes, split), root, files, table, names)
 
 
