@@ -13,7 +13,7 @@ from xfer.cli.completion import recipes
 from xfer.cli.flags import Glob
 from xfer.cli.output import Show
 from xfer.errors import XferError
-from xfer.recipe.tables import FIELDS, flatten, meaning
+from xfer.recipe.tables import flatten
 
 app = typer.Typer(help="Recipes: list, read, copy, check.", no_args_is_help=True)
 
@@ -42,12 +42,12 @@ def recipes_ls(show: Show, glob: Glob = "*") -> None:
 @command(app, "show")
 def recipes_show(show: Show, name: RecipeName) -> None:
     """Show a recipe's note and all its keys, parents' and defaults included; -v explains them."""
-    from xfer.recipe.toml import dump, header, load_recipe, recipe_text
+    from xfer.recipe.toml import dump, header, load_recipe, meanings, recipe_text
 
     recipe = load_recipe(name)
     note = header(recipe_text(name))
     if show.json:
-        helps = {key: meaning(key) for key in FIELDS}
+        helps = meanings(recipe)
         show.document({"name": name, "note": note, "recipe": flatten(recipe), "help": helps})
     else:
         # without its name, since what is made of it by hand is another recipe
@@ -75,13 +75,16 @@ def recipes_cp(
 def recipes_check(show: Show, file: RecipeName) -> None:
     """Check a recipe's keys and values, its task's and its backbone's options included."""
     from xfer.recipe.choose import check
+    from xfer.recipe.idle import idle_settings
     from xfer.recipe.toml import load_recipe
 
     recipe = load_recipe(file)
     try:
-        check(recipe)
+        recipe = check(recipe)
     except XferError as error:  # an option of the task or the net, which does not know the file
         raise XferError(f"{file}: {error.message}", error.hint) from None
+    for note in idle_settings(recipe):
+        show.note(note)
     line = f"{file} is valid: {recipe.task} with {recipe.backbone}"
     found = {"file": file, "valid": True, "task": recipe.task, "backbone": recipe.backbone}
     show.document(found) if show.json else show.text(line)
