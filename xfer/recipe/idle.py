@@ -26,8 +26,8 @@ def idle_settings(recipe: Recipe, model: Task | None = None) -> list[str]:
     state = settled(recipe, model)
     lines: list[str] = []
     for key, value in state.items():
-        if key not in recipe.given:
-            continue
+        if key not in recipe.given or not value:
+            continue  # what is switched off (false, 0, empty) has no effect to wait for
         where = f"{key}={plain(value)} counts for nothing with"
         for when in conditions(kind, key):
             if isinstance(when, str):

@@ -100,7 +100,9 @@ class Job:
         # a set too small for its epochs is passed more often, and scored no more often for that
         a_pass = self.epoch_steps if recipe.schedule.steps else by_epochs / epochs
         self.eval_steps = max(1, round(recipe.eval.every * a_pass))
-        self.thaw_step = round(recipe.optim.freeze_epochs * self.epoch_steps)
+        # a backbone that is frozen for good does not thaw
+        early = 0 if recipe.optim.freeze == "all" else recipe.optim.freeze_epochs
+        self.thaw_step = round(early * self.epoch_steps)
         self.schedule = Schedule(recipe.schedule, self.steps, self.epoch_steps)
         self.scaler = place.scaler()
         self.step = 0
