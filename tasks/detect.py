@@ -63,9 +63,7 @@ class Options:
         "auto", "tail: the net's own fc6-fc7; fc: two fresh layers; auto: tail where the weights "
         "have it", choices=("auto", "tail", "fc"),
     )  # fmt: skip
-    head_width: int = option(
-        1024, "units of the fresh layers", min=1, when={"task.head": one_of("fc")}
-    )
+    head_width: int = option(1024, "units of fresh layers", min=1, when={"task.head": one_of("fc")})
     agnostic: bool = option(False, "one box a region for all classes, instead of one a class")
     regions: int = option(128, "regions that a training picture is learnt from", min=1)
     object_share: float = option(0.25, "the most of these that are objects", above=0, max=1)
@@ -94,15 +92,13 @@ class Options:
     rpn_train: tuple[int, int] = option(
         (2000, 1000), "rpn's proposals before and after that, in training", min=1, when=RPN
     )
-    rpn_test: tuple[int, int] = option(
-        (1000, 300), "rpn's proposals before and after that, at test", min=1, when=RPN
-    )
+    rpn_test: tuple[int, int] = option((1000, 300), "the same at test", min=1, when=RPN)
     most_proposals: int = option(
         2000, "boxes per picture, at most", min=1, when={"task.proposals": none_of("rpn")}
     )
     scales: tuple[float, float] = option(
         (1.0, 1.0),
-        "training pictures are scaled within these",
+        "scale of training pictures, from and to",
         above=0,
         rising=True,
         when=AUGMENTED,

@@ -93,11 +93,7 @@ class Options:
         0, "side of a training cut, pixels; 0: the short side, up to 384, in multiples of 32", min=0
     )
     scales: tuple[float, float] = option(
-        (0.5, 2.0),
-        "training pictures are scaled within these",
-        above=0,
-        rising=True,
-        when=AUGMENTED,
+        (0.5, 2.0), "scale of training pictures, from and to", above=0, rising=True, when=AUGMENTED
     )
     most_of_one: float = option(
         1.0, "share of a training cut that one class may cover, unless five draws are worse",
@@ -371,9 +367,6 @@ class Segment(Task):
     def stages(self) -> list[Stage]:
         used = [Stage(name, module) for name, module in self._stages]
         return [*used, Stage("head", self.head, "head")]
-
-    def chance_loss(self) -> float | None:
-        return None
 
     def describe(self, prediction: MaskPrediction) -> dict[str, Any]:
         """Size, classes that occur, most common first, and the share that each one covers."""

@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from xfer.cli.flags import Debug, Json, Quiet, Verbose
 from xfer.cli.output import Show
 from xfer.exit_codes import report
 from xfer.recipe.tables import FIELDS, FLAGS, meaning
@@ -70,21 +71,10 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, kind, default=default, annotation=annotation)
 
 
-def _common() -> list[inspect.Parameter]:
-    """The flags of every command."""
-
-    def flag(name: str, help: str, *short: str) -> inspect.Parameter:
-        option = typer.Option(
-            f"--{name}", *short, help=help, rich_help_panel="Output", show_default=False
-        )
-        return _parameter(name, Annotated[bool, option], False)
-
-    return [
-        flag("json", "one JSON document on stdout, alone"),
-        flag("quiet", "what was asked for, no remarks", "-q"),
-        flag("verbose", "more: matched weights, what trains at what rate, what keys mean", "-v"),
-        flag("debug", "the traceback of an error"),
-    ]
+COMMON = tuple(
+    _parameter(name, alias, False)
+    for name, alias in (("json", Json), ("quiet", Quiet), ("verbose", Verbose), ("debug", Debug))
+)
 
 
 def command(
@@ -107,7 +97,7 @@ def command(
             for p in inspect.signature(function).parameters.values()
             if p.name not in ("show", "given")
         ]
-        parameters = [*own, *(recipe_flag(flag) for flag in flags), *_common()]
+        parameters = [*own, *(recipe_flag(flag) for flag in flags), *COMMON]
 
         def run(**values: Any) -> int:
             debug = values.pop("debug") or "--debug" in sys.argv

@@ -107,8 +107,8 @@ def option(
         when: the option counts only where other keys are so: {"optim.name": one_of("sgd")}; all
             keys of a mapping have to be so, and one mapping of a tuple of them. Keys are the
             recipe's (data.augment), the task's own (task.head, where `auto` is what it came to),
-            or "kind", the kind of data. A setting of the user's that does not count is said when
-            the run starts; nothing else follows from it.
+            "kind", the kind of the data, and "processes", how many train. A setting of the user's
+            that does not count is said when the run starts; nothing else follows from it.
 
     Example:
         anchors: int = option(9, "anchors that are fitted", min=1,

@@ -32,8 +32,9 @@ class DataTable:
     source: str = option("", "data spec: NAME, PATH or FORMAT:PATH")
     images: str = option("", "folder of the pictures of an annotation file (empty: found)")
     ignore: str = option(
-        "", "masks: classes left out, names or values; none; empty: found by name", number=True
-    )
+        "", "classes of masks that are left out, names or values; none; empty: found by name",
+        number=True, when={"kind": one_of("segment")},
+    )  # fmt: skip
     train: str = option("", "name of the training split (empty: found)")
     val: str = option("", "name of the validation split; none: keep the last weights")
     test: str = option("", "name of the test split, looked at once at the end; none: don't")
@@ -165,7 +166,10 @@ class RunTable:
     seed: int = option(0, "seeds weights, order and augmentation", min=0, max=2**63 - 1)
     device: str = option("auto", "auto, cpu, cuda, cuda:N, mps")
     precision: str = option("auto", "arithmetic", choices=("auto", "fp32", "bf16", "fp16"))
-    sync_bn: bool = option(False, "batch norms see the pictures of all processes; on GPUs alone")
+    sync_bn: bool = option(
+        False, "batch norms see the pictures of all processes; on GPUs alone",
+        when={"processes": above(1)},
+    )  # fmt: skip
     compile: bool = option(False, "torch.compile the backbone; may pay on GPUs, does not on CPUs")
     chance_steps: int = option(
         1000, "warn when the loss is still at chance after so many", min=1000

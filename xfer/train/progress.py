@@ -86,7 +86,7 @@ class Progress:
         """Says which weights matched; with -v also what trains at what rate."""
         report = job.task.backbone.weight_report
         self.say("weights: none, drawn at random" if report is None else report.line())
-        for line in idle_settings(job.recipe, job.task):
+        for line in idle_settings(job.recipe, job.task, job.place.world):
             self.warn(line)
         if job.crop_on == "device":
             self.say("training crops are cut on the device (data.crop_on=host: by the loader)")
