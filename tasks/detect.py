@@ -28,7 +28,7 @@ from xfer.ops.nms import best_boxes
 from xfer.ops.sampling import RegionRules, sample_batch
 from xfer.proposals.program import check_method
 from xfer.proposals.shelf import Shelf
-from xfer.recipe.option import empty, none_of, one_of, several
+from xfer.recipe.option import none_of, one_of, several, unset
 from xfer.recipe.tables import AUGMENTED
 from xfer.task import NO_CHANCE, Stage, Task, option
 from xfer.types import Batch, BoxPrediction, DataInfo, FeatureSpec, Preprocess, Sample
@@ -80,7 +80,7 @@ class Options:
         (), "width, height, width, height ... of the boxes that the rpn starts from, in pixels of "
         "the net's input; empty: fitted to the training boxes", above=0, when=RPN,
     )  # fmt: skip
-    anchor_count: int = option(9, "anchors to fit", min=1, when={**RPN, "task.anchors": empty()})
+    anchor_count: int = option(9, "anchors to fit", min=1, when={**RPN, "task.anchors": unset()})
     rpn_width: int = option(256, "channels of the rpn's convolution", min=1, when=RPN)
     rpn_step: int = option(1, "stride of the rpn's convolution, cells", min=1, when=RPN)
     rpn_batch: int = option(256, "anchors that the rpn learns from, per picture", min=1, when=RPN)

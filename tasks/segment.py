@@ -28,7 +28,7 @@ from xfer.nn.levels import coarse_to_fine, decoder_levels, fcn_levels, least_sid
 from xfer.nn.pixel_loss import pixel_cross_entropy, soft_dice
 from xfer.nn.upsample import at_pixels
 from xfer.nn.views import View
-from xfer.recipe.option import When, above, one_of
+from xfer.recipe.option import When, above, one_of, unset
 from xfer.recipe.tables import AUGMENTED
 from xfer.runs.checkpoint import load_weights
 from xfer.task import NO_CHANCE, Stage, Task, option
@@ -140,7 +140,7 @@ class Segment(Task):
     Options = Options
     counts_when: ClassVar[Mapping[str, When | str]] = {
         "data.crop_area": "task.crop and task.scales say what is cut",
-        "data.size": ({"task.resize": one_of(True)}, {"task.crop": one_of(0)}),
+        "data.size": ({"task.resize": one_of(True)}, {"task.crop": unset()}),
         **NO_CHANCE,
     }
     views: ClassVar[dict[str, str]] = {

@@ -26,6 +26,7 @@ from xfer.recipe.idle import conditions, idle_settings
 from xfer.recipe.option import When, one_of
 from xfer.recipe.tables import FIELDS, MOMENTUM, Recipe, flatten, override
 from xfer.recipe.toml import load_recipe, recipe_names, recipe_text
+from xfer.runs.folder import Run
 from xfer.testing import check_task
 from xfer.testing.mask_scenes import MaskScenes
 from xfer.testing.scenes import ShapeScenes
@@ -276,6 +277,9 @@ def test_only_what_a_person_set_is_spoken_of(tmp_path: Path) -> None:
         "optim.name=sgd, nesterov or another that has one)"
     )
     assert not idle_settings(built(optim__momentum=0.5, optimizer="sgd"))
+    run = Run.create(built(optim__momentum=0.5), tmp_path / "run", False)
+    assert run.recipe().optim.momentum == 0.5
+    assert not run.recipe().given  # what is resumed was said when it was started
     file = tmp_path / "mine.toml"
     file.write_text(
         'extends = "pretrain/imagenet-2012"\n[schedule]\nname = "onecycle"\ngamma = 0.5\n'

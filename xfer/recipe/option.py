@@ -16,7 +16,8 @@ from xfer.errors import XferError
 
 @dataclass(frozen=True, slots=True)
 class Is:
-    """What the value of a key has to be: made by `one_of`, `none_of`, `above`, `several`, `empty`.
+    """What the value of a key has to be; `one_of`, `none_of`, `has_one_of`, `above`, `several` and
+    `unset` make one.
 
     holds | whether a value is so
     text  | the same in words, {key} for the key
@@ -56,9 +57,9 @@ def several() -> Is:
     return Is(lambda value: len(value) > 1, "several {key}")
 
 
-def empty() -> Is:
-    """The key is empty: a list without values, or no text."""
-    return Is(lambda value: not value, "{key} left empty")
+def unset() -> Is:
+    """The key is empty or 0."""
+    return Is(lambda value: not value, "no {key}")
 
 
 def _listed(values: tuple[Any, ...]) -> str:

@@ -20,6 +20,7 @@ from xfer.recipe.option import (
     none_of,
     one_of,
     option,
+    unset,
 )
 
 AUGMENTED = {"data.augment": none_of("none")}
@@ -109,12 +110,12 @@ class ScheduleTable:
     """[schedule]: how long, and the learning rate over time."""
 
     epochs: float = option(
-        20, "passes over the training pictures", above=0, when={"schedule.steps": one_of(0)}
+        20, "passes over the training pictures", above=0, when={"schedule.steps": unset()}
     )
     steps: int = option(0, "optimiser steps instead of epochs; 0: epochs count", min=0)
     min_steps: int = option(
         0, "at least so many steps, however few pictures; not with --epochs", min=0,
-        when={"schedule.steps": one_of(0)},
+        when={"schedule.steps": unset()},
     )  # fmt: skip
     name: str = option(
         "cosine", "shape", choices=("cosine", "linear", "onecycle", "step", "plateau", "constant")
