@@ -9,14 +9,16 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from torch import Tensor, nn
 
 from xfer import kinds
 from xfer.errors import DataError, XferError, nearest
+from xfer.recipe.option import When, checked
+from xfer.recipe.option import option as option  # public here, for tasks
 from xfer.types import Batch, DataInfo, Preprocess, Sample
 
 if TYPE_CHECKING:
@@ -36,6 +38,10 @@ ALIASES = {
     "seg": "segment",
     "segmentation": "segment",
 }
+
+
+# of a task's `counts_when`, where chance_loss is None
+NO_CHANCE: dict[str, When | str] = {"run.chance_steps": "its loss has no level of chance"}
 
 
 class Metric(Protocol):
@@ -86,6 +92,8 @@ class Task(nn.Module, ABC):
         stages()          | every trainable part once, shallow to deep, the head last
     What it may have
         views             | what eval.tta may be, in words
+        counts_when       | keys of the recipe's tables that count only sometimes, as `option`'s
+                          | when, or never: a text that says what counts instead
         decides           | backbone.KEY -> task.KEY: options of the backbone that its own replace
         any_shape         | whether the net is shown pictures that are not square
         size_words        | what happens to pictures for a net that sees one size alone
@@ -113,6 +121,7 @@ class Task(nn.Module, ABC):
     any_shape: ClassVar[bool] = False  # whether the net is shown pictures that are not square
     # what happens to pictures for a net that sees one size alone
     size_words: ClassVar[str] = "pictures are scaled to it, whatever data.size is"
+    counts_when: ClassVar[Mapping[str, When | str]] = {}
 
     def __init__(self, backbone: Backbone, info: DataInfo, options: Any, data: DataTable) -> None:
         super().__init__()
@@ -202,7 +211,11 @@ class Task(nn.Module, ABC):
 
     def resolved_options(self) -> dict[str, Any]:
         """The options with every `auto` replaced by what was chosen: rebuilds the model."""
-        return {f.name: getattr(self.options, f.name) for f in fields(self.options)}
+        chosen = {f.name: getattr(self.options, f.name) for f in fields(self.options)}
+        return {
+            k: list(cast("tuple[Any, ...]", v)) if isinstance(v, tuple) else v
+            for k, v in chosen.items()
+        }
 
     def freeze(self, modules: Sequence[nn.Module]) -> None:
         """Freezes exactly these: no gradients, and their batch norms and dropouts in eval mode."""
@@ -324,10 +337,13 @@ def for_kind(kind: str) -> str:
     raise XferError(f"no task learns from {kind!r} data", f"tasks: {', '.join(names())}")
 
 
+def options_of(task: type[Task]) -> dict[str, Field[Any]]:
+    """The task's options by their keys in a recipe: task.head."""
+    return {f"task.{option.name}": option for option in fields(task.Options)}
+
+
 def make_options(task: type[Task], given: dict[str, Any], where: str = "task") -> Any:
     """The task's Options with the given values. Raises XferError for an unknown or wrong one."""
-    from xfer.recipe.tables import checked
-
     known = {f.name: f for f in fields(task.Options)}
     for key in given:
         if key not in known:

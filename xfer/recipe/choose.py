@@ -114,9 +114,10 @@ def build_recipe(
     found, name, reason = find_recipe(task, data, recipe)
     if name.endswith("/default") and not recipe:
         say(reason)
+    given = found.given | values.keys()
     if data:
         values["data.source"] = data
-    built = check(override(found, values))
+    built = replace(check(override(found, values)), given=given)
     if task and task != built.task:
         raise XferError(f"recipe {name} is for {built.task}, not for {task}", "leave out --task")
     if not built.data.source:

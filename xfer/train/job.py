@@ -120,7 +120,9 @@ class Job:
         # is stretched alike, so that it is scored no more often for that
         self.pass_steps = self.epoch_steps if recipe.schedule.steps else by_epochs / epochs
         self.eval_steps = max(1, round(recipe.eval.every * self.pass_steps))
-        self.thaw_step = opening_steps(recipe.optim.freeze_epochs, self.pass_steps, self.steps)
+        # a backbone that is frozen for good does not thaw
+        early = 0 if recipe.optim.freeze == "all" else recipe.optim.freeze_epochs
+        self.thaw_step = opening_steps(early, self.pass_steps, self.steps)
         self.schedule = Schedule(recipe.schedule, self.steps, self.pass_steps)
         self.scaler = place.scaler()
         self.step = 0

@@ -1,0 +1,121 @@
+"""`xfer data`: which data sets there are, what is in one, and what is made of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from xfer.cli import data_cache, data_get, data_pack, data_proposals
+from xfer.cli.command import command
+from xfer.cli.flags import Spec, Split, WantedFor
+from xfer.cli.output import Show
+from xfer.errors import XferError, nearest
+from xfer.files import check_folder
+
+app = typer.Typer(help="Data sets: what is there, and what is in one.", no_args_is_help=True)
+
+
+@command(app, "ls")
+def data_ls(show: Show) -> None:
+    """List the data sets that go by a bare NAME: embedded, or under $XFER_DATA."""
+    from xfer.data.catalog import KNOWN, data_folder
+    from xfer.data.readers.base import EMBEDDED, FORMATS
+
+    rows = [{"name": name, "where": "embedded"} for name in EMBEDDED.names()]
+    root = data_folder("")
+    if root.is_dir():
+        inside = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
+        rows += [{"name": entry.name, "where": str(entry)} for entry in inside]
+    if show.json:
+        show.document(rows)
+        return
+    show.table(rows)
+    show.note(f"known sets are looked for in {root}")
+    show.note(f"`xfer data get` fetches {', '.join(n for n, k in KNOWN.items() if k.archives)}")
+    show.note(f"formats of FORMAT:PATH: {', '.join(FORMATS.names())}")
+
+
+@command(app, "show", flags=("train", "val", "test", "limit", "seed"))
+def data_show(
+    show: Show,
+    given: dict[str, Any],
+    spec: Spec,
+    list_items: Annotated[
+        bool, typer.Option("--list", help="every picture with its class", show_default=False)
+    ] = False,
+    task: WantedFor = "",
+    images: Annotated[
+        str,
+        typer.Option(metavar="DIR", show_default=False, help="the pictures of an annotation file"),
+    ] = "",
+    ignore: Annotated[
+        str,
+        typer.Option(metavar="NAME", show_default=False, help="masks: classes to leave out"),
+    ] = "",
+    split: Split = "",
+    draw: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", show_default=False, help="draw some pictures with labels"),
+    ] = None,
+) -> None:
+    """Show what is in a data set: splits, classes, counts, and pictures that can't be read.
+
+    Of boxes, also sizes and shapes; of masks, each class's share of the pixels.
+    """
+    from xfer import kinds
+    from xfer.data.open import open_data
+    from xfer.data.open import show as describe
+    from xfer.data.sources.split_names import role_of
+
+    if draw is not None:
+        check_folder(draw)
+    options = {key.partition(".")[2]: value for key, value in given.items()}
+    if task:
+        from xfer import task as tasks
+
+        options["kind"] = tasks.get(task).kinds
+    if images:
+        options["images"] = images
+    if ignore:
+        options["ignore"] = ignore
+    bundle = open_data(spec, skip_bad=True, **options)
+    if split:
+        role = split if split in bundle.splits else role_of(split)
+        if role not in bundle.splits:
+            raise XferError(f"{spec} has no split {split!r}", nearest(split, bundle.splits))
+        bundle = replace(bundle, splits={role: bundle.splits[role]})
+    if draw is not None:
+        from xfer.report.data import draw_data
+
+        show.note(f"{len(draw_data(bundle, draw))} pictures in {draw}")
+    found = describe(bundle, items=list_items)
+    if show.json:
+        show.document(found)
+        return
+    for note in bundle.notes:
+        show.note(note)
+    for file, reason in bundle.skipped:
+        show.note(f"left out: {file}: {reason}")
+    splits: dict[str, dict[str, Any]] = found["splits"]
+    for number, table in enumerate(kinds.get(bundle.kind).tables(splits)):
+        if number:
+            show.text("")
+        show.table(table)
+    if list_items:
+        show.text("")
+        show.table(
+            [
+                {"split": name, "id": item[0], "class": item[1]}
+                for name, one in splits.items()
+                for item in one["items"]
+            ]
+        )
+
+
+command(app, "cache")(data_cache.cache)
+command(app, "get")(data_get.get)
+command(app, "pack")(data_pack.pack)
+command(app, "proposals", flags=data_proposals.FLAGS)(data_proposals.proposals)
