@@ -203,7 +203,7 @@ def accuracy_of_torchvision(bccd: Path, weights: Path) -> dict[str, float]:
     import torch
 
     from xfer.data.open import open_data
-    from xfer.data.sources.base import annotation_of
+    from xfer.kinds.annotation import annotation_of
     from xfer.metrics.detection import DetectionAP
     from xfer.types import Batch, BoxPrediction
 

@@ -143,6 +143,8 @@ class Segment(Task):
         "data.size": ({"task.resize": one_of(True)}, {"task.crop": unset()}),
         **NO_CHANCE,
     }
+    any_shape = True
+    size_words = "cuts and windows of pictures are no larger"
     views: ClassVar[dict[str, str]] = {
         "none": "one view",
         "flip": "picture and mirror image, probabilities averaged",
@@ -156,9 +158,11 @@ class Segment(Task):
     def __init__(
         self, backbone: Backbone, info: DataInfo, options: Options, data: DataTable
     ) -> None:
+        self._short = data.size or min(SHORT, backbone.preprocess.size)
         super().__init__(backbone, info, options, data)
         _check(options)
-        self._short = data.size or min(SHORT, backbone.preprocess.size)
+        if backbone.fixed_side:
+            options = replace(options, crop=min(self.crop, backbone.fixed_side))
         if options.dilate:
             dilate_backbone(backbone, options.dilate)
         count = len(info.classes)
@@ -223,8 +227,8 @@ class Segment(Task):
     def _add_tail(self, last: FeatureSpec) -> tuple[FeatureSpec, FreshTail | None]:
         """Puts what scores are made from behind the last map: the net's own tail, or a fresh one,
         which belongs to the head. Returns its geometry."""
-        own, self.backbone.tail = self.backbone.tail, None
-        kind, fresh = self.options.tail, None
+        own, self.backbone.tail, kind = self.backbone.tail, None, self.options.tail
+        fresh: FreshTail | None = None
         if kind == "none":
             return last, None
         if kind == "own":
@@ -269,17 +273,13 @@ class Segment(Task):
         return self.backbone.preprocess.at(self._short)
 
     @property
-    def crop(self) -> int:
-        """Side of a training cut, pixels."""
-        side = min(CROP, self._short)
-        return self.options.crop or max(1, side // 32) * 32
+    def picture_side(self) -> int:
+        return self.crop
 
     @property
-    def _colour(self) -> list[float]:
-        """The mean that the net subtracts, RGB: padding is zero to it."""
-        own = self.backbone.preprocess
-        mean = [m / own.scale for m in own.mean]
-        return mean if own.channels == "rgb" else mean[::-1]
+    def crop(self) -> int:
+        """Side of a training cut, pixels."""
+        return self.options.crop or max(1, min(CROP, self._short) // 32) * 32
 
     def transform(
         self, train: bool, tta: str = "none"
@@ -290,7 +290,7 @@ class Segment(Task):
             return MaskTransform(short)
         return MaskTransform(
             short, crop=self.crop, scales=options.scales, flip=data.flip, augment=data.augment,
-            colour=self._colour, most=options.most_of_one,
+            colour=self.backbone.mean_colour, most=options.most_of_one,
         )  # fmt: skip
 
     def collate(self, items: list[MaskItem]) -> Batch:
@@ -301,7 +301,7 @@ class Segment(Task):
         masks = [item.mask for item in items if item.mask is not None]
         if len(masks) == len(items):
             targets["masks"] = [torch.from_numpy(m) for m in masks]
-        images = stack_padded([item.image for item in items], self._colour)
+        images = stack_padded([item.image for item in items], self.backbone.mean_colour)
         return Batch(images, tuple(item.id for item in items), targets)
 
     def scores(self, images: Tensor, sizes: Tensor | None = None) -> Tensor:
@@ -345,7 +345,7 @@ class Segment(Task):
 
         found = classes_of_pixels(
             batch.images, targets["sizes"], targets["originals"], views, self.head.spec,
-            self.options.window,
+            min(self.options.window, self.backbone.fixed_side or self.options.window),
         )  # fmt: skip
         return [
             MaskPrediction(name, mask, (mask.shape[0], mask.shape[1]))
@@ -367,16 +367,6 @@ class Segment(Task):
     def stages(self) -> list[Stage]:
         used = [Stage(name, module) for name, module in self._stages]
         return [*used, Stage("head", self.head, "head")]
-
-    def describe(self, prediction: MaskPrediction) -> dict[str, Any]:
-        """Size, classes that occur, most common first, and the share that each one covers."""
-        shares = prediction.shares(self.info.classes)
-        order = sorted((name for name in shares if shares[name]), key=lambda name: -shares[name])
-        height, width = prediction.size
-        return {
-            "id": prediction.id, "width": width, "height": height, "labels": order,
-            "shares": {name: round(share, 6) for name, share in shares.items()},
-        }  # fmt: skip
 
     def view_protocol(self, tta: str) -> str:
         """How the pictures were shown, in words."""

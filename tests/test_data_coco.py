@@ -17,10 +17,11 @@ from PIL import Image
 
 from xfer.data.open import open_data
 from xfer.data.readers.coco.json import plain_id, read_coco_json
-from xfer.data.sources.base import Source, annotation
 from xfer.data.sources.boxes import BoxSource, category_ids, image_ids
 from xfer.errors import DataError, XferError
+from xfer.kinds.annotation import annotation
 from xfer.testing.source import check_source
+from xfer.types import Source
 
 
 def opened(path: Path, **options: Any) -> Source:

@@ -10,8 +10,8 @@ import pytest
 from box_files import write_coco
 
 from xfer.data.open import check_scored, open_data
-from xfer.data.sources.base import annotation
 from xfer.errors import DataError
+from xfer.kinds.annotation import annotation
 from xfer.testing.source import check_source
 
 

@@ -21,13 +21,13 @@ from xfer.data.loading.loader import Loader, stack_images
 from xfer.data.open import open_data
 from xfer.data.pack.reader import PackSource, read_index
 from xfer.data.pack.writer import Packing, pack, scaled
-from xfer.data.sources.base import ArraySource, Source
+from xfer.data.sources.base import ArraySource
 from xfer.data.sources.boxes import category_ids, image_ids
 from xfer.data.transforms.crops import TrainTransform
 from xfer.errors import DataError, XferError
 from xfer.inference.ground_truth import open_truth
 from xfer.testing.source import SyntheticSource, check_source
-from xfer.types import Batch, DataInfo, Sample
+from xfer.types import Batch, DataInfo, Sample, Source
 
 
 class Marked(SyntheticSource):

@@ -8,7 +8,8 @@ import pytest
 from xfer.data.open import open_data
 from xfer.data.readers.digits.pictures import CLASSES, digits
 from xfer.data.readers.digits.scenes import COUNT, HEIGHT, SCENES, SIDE, SceneSource, scenes
-from xfer.data.sources.base import Bundle, annotation
+from xfer.data.sources.base import Bundle
+from xfer.kinds.annotation import annotation
 from xfer.testing.source import check_source
 
 

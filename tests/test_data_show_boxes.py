@@ -12,10 +12,10 @@ from pictures import write_folder
 from PIL import Image
 
 from xfer.cli.app import main
-from xfer.data.inspect.box_stats import collect, per_class, summary
 from xfer.data.open import open_data, show
 from xfer.data.pack.writer import Packing, pack
-from xfer.data.sources.base import annotation, annotation_of
+from xfer.kinds.annotation import annotation, annotation_of
+from xfer.kinds.box_stats import collect, per_class, summary
 from xfer.testing.source import check_source
 
 

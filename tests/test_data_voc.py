@@ -16,9 +16,10 @@ from pictures import write_picture
 from xfer.data.open import open_data
 from xfer.data.readers.voc.reader import corners
 from xfer.data.readers.voc.xml import read_voc_xml
-from xfer.data.sources.base import Source, annotation
 from xfer.errors import DataError, XferError
+from xfer.kinds.annotation import annotation
 from xfer.testing.source import check_source
+from xfer.types import Source
 
 FOUR = {f"{i:06d}": voc_xml([("cat", (1, 1, 5 + i, 6)), ("dog", (3, 4, 9, 30))]) for i in range(4)}
 IDS = list(FOUR)

@@ -16,8 +16,8 @@ from PIL import Image
 from xfer.data.open import open_data
 from xfer.data.readers.yolo import read_setup
 from xfer.data.readers.yolo_labels import read_yolo_text
-from xfer.data.sources.base import annotation
 from xfer.errors import DataError
+from xfer.kinds.annotation import annotation
 from xfer.testing.source import check_source
 
 LABELS = {"a": "0 0.5 0.5 0.5 0.4\n1 0.25 0.5 0.1 0.2\n", "b": "", "c": None}

@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from xfer import kinds as kinds_of_data
 from xfer.data.catalog import KNOWN, data_folder
 from xfer.data.readers.base import EMBEDDED, FORMATS, Format, Reading, ReadOptions, choose_kind
-from xfer.data.sources.base import Bundle, Source
+from xfer.data.sources.base import Bundle
 from xfer.data.sources.split_names import WHOLE
 from xfer.errors import DataError, XferError, nearest
 from xfer.registry import imported
+from xfer.types import Source
 
 # what data come in that is not read in place; a .tar is
 ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
@@ -72,7 +74,7 @@ def _read(
     if not form.takes_images:
         _refuse_images(f"the format {name}", options)
     kind = choose_kind(form.kinds, kinds) or ""
-    if options.ignore and kind != "segment":
+    if options.ignore and not (kind and kinds_of_data.get(kind).ignores):
         raise XferError(f"data.ignore={options.ignore}: {path} is read as {name}, without masks")
     return form.load(path, replace(options, kind=kind))
 
@@ -119,7 +121,7 @@ def _recognised(
     strong = {name: text for name, text in findings.items() if not seen[name].weak}
     findings = strong or findings
     # a file of boxes names its pictures: the folders around them are no classes
-    placed = {n: text for n, text in findings.items() if seen[n].kinds[0] in ("detect", "segment")}
+    placed = {n: text for n, text in findings.items() if kinds_of_data.get(seen[n].kinds[0]).placed}
     if "folder" in findings:
         findings = placed or findings
     if len(findings) > 1:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xfer import kinds
 from xfer import task as tasks
 from xfer.data.sources.boxes_as_labels import presence
 from xfer.device import Place, placed, usable_precision
@@ -17,8 +18,9 @@ from xfer.task import Task
 
 if TYPE_CHECKING:
     from xfer.data.loading.loader import Loader
-    from xfer.data.sources.base import Bundle, Source
+    from xfer.data.sources.base import Bundle
     from xfer.recipe.tables import Recipe
+    from xfer.types import Source
 
 
 def evaluate(
@@ -73,7 +75,7 @@ def open_split(recipe: Recipe, task: Task, data: str = "", split: str = "") -> t
         # a probe reads what the task does that learns from such data
         kind = getattr(task, "data_kind", task.info.kind)
         bundle = open_recipe_data(replace(recipe, task=tasks.for_kind(kind)))
-    if bundle.kind == "detect" and task.info.kind == "multilabel":
+    if bundle.kind != task.info.kind and task.info.kind in kinds.get(bundle.kind).also:
         bundle = presence(bundle)
     role = split or next((s for s in ("val", "test", "train") if s in bundle.splits), "val")
     if role not in bundle.splits:
@@ -110,14 +112,16 @@ def open_other(data: str, task: Task, seed: int) -> Any:
     from xfer.data.open import open_data
 
     # a probe on the classes of boxes is scored on boxes
-    kinds = dict.fromkeys((*task.kinds, getattr(task, "data_kind", task.kinds[0])))
+    wanted = dict.fromkeys((*task.kinds, getattr(task, "data_kind", task.kinds[0])))
     try:
-        bundle = open_data(data, seed=seed, classes=task.info.classes, cut=False, kind=tuple(kinds))
+        bundle = open_data(
+            data, seed=seed, classes=task.info.classes, cut=False, kind=tuple(wanted)
+        )
     except DataError as error:
         if "skip_bad" in (error.hint or ""):  # a key of training alone
             raise DataError(error.message, "take them out of the data") from error
         raise
-    if bundle.kind not in kinds:
-        what = "pictures without labels" if bundle.kind == "images" else f"{bundle.kind} data"
-        raise DataError(f"{data} holds {what}; the run needs {' or '.join(task.kinds)}")
+    if bundle.kind not in wanted:
+        needed = " or ".join(kinds.get(kind).holds for kind in task.kinds)
+        raise DataError(f"{data} holds {kinds.get(bundle.kind).holds}; the run needs {needed}")
     return bundle

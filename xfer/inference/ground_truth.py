@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer import kinds
 from xfer.data.open import open_data
 from xfer.data.readers.coco.json import Id, plain_id, read_coco_json
-from xfer.data.sources.base import annotation
 from xfer.data.sources.boxes import category_ids, image_ids
 from xfer.errors import DataError
+from xfer.kinds.annotation import annotation
 from xfer.metrics.boxes import TrueBoxes, to_xywh
 
 ROLES = ("val", "test", "train")
@@ -61,8 +62,9 @@ def open_truth(data: str, split: str = "") -> GroundTruth:
             raise DataError(f"{path} is one file: it has no split {split!r}")
         return _from_json(path)
     bundle = open_data(data, kind="detect", cut=False, check=False)
-    if bundle.kind != "detect":
-        raise DataError(f"{data} holds {bundle.kind} data: no boxes to compare with")
+    kind = kinds.get(bundle.kind)
+    if not kind.boxes:
+        raise DataError(f"{data} holds {kind.holds}: no boxes to compare with")
     role = split or next((r for r in ROLES if r in bundle.splits), "")
     if role not in bundle.splits:
         raise DataError(f"{data}: no {role!r} split", f"it has {', '.join(bundle.splits)}")

@@ -61,9 +61,9 @@ def find_recipe(task: str, data: str, recipe: str = "") -> tuple[Recipe, str, st
 
 def infer_task(data: str, settings: Mapping[str, Any]) -> tuple[str, str]:
     """The task that learns from what the data hold, and a line that says so."""
+    from xfer import kinds
     from xfer import task as tasks
     from xfer.data.open import open_data
-    from xfer.data.readers.base import HOLDS
     from xfer.data.spec import kind_at_sight
 
     kind, notes = kind_at_sight(data), ()
@@ -77,7 +77,7 @@ def infer_task(data: str, settings: Mapping[str, Any]) -> tuple[str, str]:
     except DataError as error:  # perhaps there is a table that could not be read
         beside = next((note for note in notes if "not read" in note), error.hint)
         raise DataError(f"{data}: {error.message}", beside) from None
-    return task, f"task {task}: {data} holds {HOLDS[kind]}"
+    return task, f"task {task}: {data} holds {kinds.get(kind).holds}"
 
 
 def build_recipe(
@@ -117,11 +117,6 @@ def build_recipe(
     given = found.given | values.keys()
     if data:
         values["data.source"] = data
-    if "schedule.epochs" in values:  # a length that was asked for is not stretched or replaced
-        values.setdefault("schedule.min_steps", 0)
-        values.setdefault("schedule.steps", 0)
-    if "optim.lr" in values:  # a rate that was asked for is not scaled
-        values.setdefault("optim.lr_batch", 0)
     built = replace(check(override(found, values)), given=given)
     if task and task != built.task:
         raise XferError(f"recipe {name} is for {built.task}, not for {task}", "leave out --task")

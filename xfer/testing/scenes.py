@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.sources.base import annotation_of
+from xfer.kinds.annotation import annotation_of
 from xfer.testing.source import COLOURS, SHAPES
 from xfer.types import Annotation, DataInfo, Sample
 

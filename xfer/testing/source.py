@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.sources.base import Source, annotation, annotation_of, read
-from xfer.types import Annotation, DataInfo, Sample
-
-KINDS = ("classify", "multilabel", "detect", "segment", "images")
+from xfer import kinds
+from xfer.data.sources.base import read
+from xfer.kinds.annotation import annotation, annotation_of
+from xfer.types import Annotation, DataInfo, Sample, Source
 
 
 def check_source(source: Source, *, samples: int = 16) -> None:
@@ -39,7 +39,7 @@ def check_source(source: Source, *, samples: int = 16) -> None:
     """
     count, info = len(source), source.info
     assert isinstance(info, DataInfo), f"info is a {type(info).__name__}, not a DataInfo"
-    assert info.kind in KINDS, f"unknown kind {info.kind!r}"
+    kind = kinds.get(info.kind)  # raises for one that nobody has registered
     assert all(isinstance(c, str) and c for c in info.classes), "a class name is no text, or empty"
     assert len(set(info.classes)) == len(info.classes), "two classes have the same name"
     assert count > 0, "the source is empty"
@@ -47,7 +47,7 @@ def check_source(source: Source, *, samples: int = 16) -> None:
     assert all(isinstance(i, str) and i for i in source.ids), "an id is no text, or empty"
     assert len(set(source.ids)) == count, "two samples have the same id"
     labels = source.labels()
-    _check_labels(labels, count, info)
+    kind.check_labels(labels, count, info)
     chosen = np.unique(np.linspace(0, count - 1, min(samples, count)).astype(int)).tolist()
     first = [source[i] for i in chosen]
     for i, sample in zip(chosen, first, strict=True):
@@ -59,20 +59,6 @@ def check_source(source: Source, *, samples: int = 16) -> None:
     for i, sample in zip(chosen, first, strict=True):
         _check_top(sample, i, source)
     _check_fingerprint(source, first[0], chosen[0])
-
-
-def _check_labels(labels: NDArray, count: int, info: DataInfo) -> None:
-    classes = len(info.classes)
-    if info.kind in ("multilabel", "detect", "segment"):
-        assert labels.dtype == np.int8, f"labels() are {labels.dtype}, not int8"
-        assert labels.shape == (count, classes), f"labels() are {labels.shape}, not (N, C)"
-        allowed = (0, 1) if info.kind == "detect" else (-1, 0, 1)
-        assert np.isin(labels, allowed).all(), f"a label is none of {allowed}"
-        return
-    assert labels.dtype == np.int64, f"labels() are {labels.dtype}, not int64"
-    assert labels.shape == (count,), f"labels() are {labels.shape}, not (N,)"
-    low, high = int(labels.min()), int(labels.max())
-    assert low >= -1 and high < classes, f"labels run from {low} to {high}, for {classes} classes"
 
 
 def _check_top(sample: Sample, i: int, source: Source) -> None:
@@ -90,16 +76,7 @@ def _check_sample(sample: Sample, i: int, source: Source, labels: NDArray) -> No
     assert image.dtype == np.uint8, f"{name}: the image is {image.dtype}, not uint8"
     assert image.ndim == 3 and image.shape[2] == 3, f"{name}: the image is {image.shape}"
     assert image.size, f"{name}: the image has no pixels"
-    if source.info.kind in ("detect", "segment"):
-        wanted = sample.boxes if source.info.kind == "detect" else sample.mask
-        what = "boxes" if source.info.kind == "detect" else "mask"
-        assert wanted is not None, f"{name}: no {what}"
-    elif labels.ndim == 2:
-        same = sample.label is not None and np.array_equal(np.asarray(sample.label), labels[i])
-        assert same, f"{name}: its label is not labels()[{i}]"
-    else:
-        own = -1 if sample.label is None else sample.label
-        assert own == labels[i], f"{name}: label {sample.label}, labels()[{i}] is {labels[i]}"
+    kinds.get(source.info.kind).check_sample(sample, labels[i], source.info)
     height, width = image.shape[:2]
     classes = len(source.info.classes)
     if sample.boxes is not None:
@@ -117,10 +94,6 @@ def _check_sample(sample: Sample, i: int, source: Source, labels: NDArray) -> No
         for field in ("difficult", "crowd", "areas"):
             value = getattr(sample, field)
             assert value is None or value.shape == (len(boxes),), f"{name}: not a {field} a box"
-        if source.info.kind == "detect":
-            present = np.flatnonzero(labels[i] == 1)
-            same = np.array_equal(np.unique(sample.box_labels), present)
-            assert same, f"{name}: the classes of its boxes are not those of labels()[{i}]"
         if hasattr(source, "annotation"):
             _check_annotation(annotation(source, i), sample)
     if sample.mask is not None:

@@ -48,11 +48,13 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from xfer import kinds
 from xfer.data.images.decode import DecodeError, shrink
-from xfer.data.sources.base import annotation_of, sample_label
+from xfer.data.sources.base import sample_label
 from xfer.data.sources.id_array import Names, choose
 from xfer.data.sources.split_names import role_of
 from xfer.errors import DataError
+from xfer.kinds.annotation import annotation_of
 from xfer.types import Annotation, DataInfo, Sample
 
 INDEX, STARTED = "index.json", "packing.json"
@@ -150,7 +152,7 @@ class PackSource:
         mask, boxes = self._mask(i), {} if self._boxes is None else self._boxes.of(i)
         if mask is None and not boxes:
             image = shrink(image, short_side)
-        placed = self.info.kind in ("detect", "segment")  # there, boxes and masks are the labels
+        placed = kinds.get(self.info.kind).placed  # there, boxes and masks are the labels
         label = None if placed else sample_label(self._labels[i])
         return Sample(self.ids[i], image, label, mask=mask, **boxes)
 

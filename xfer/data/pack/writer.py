@@ -27,12 +27,11 @@ from xfer.data.inspect.verify import bad_pictures, find_bad
 from xfer.data.pack.folder_lock import alone
 from xfer.data.pack.reader import INDEX, NAME, STARTED, VERSION, areas_of, read_json
 from xfer.data.readers.base import ReadOptions
-from xfer.data.sources.base import Source
 from xfer.data.sources.boxes import category_ids, image_ids
 from xfer.data.sources.split_names import role_of
 from xfer.data.spec import open_spec
 from xfer.errors import DataError, XferError
-from xfer.types import Sample
+from xfer.types import Sample, Source
 
 AT_ONCE = 64  # pictures encoded between two writes
 MIX = 0x9ACC

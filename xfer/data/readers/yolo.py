@@ -25,13 +25,12 @@ from xfer.data.images.threads import cores
 from xfer.data.images.walk import find_pictures, is_junk, is_picture, listing, readable, subfolders
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.yolo_labels import YoloFile, read_yolo_text
-from xfer.data.sources.base import Source
 from xfer.data.sources.box_rules import clean_boxes, leave_out
 from xfer.data.sources.boxes import BoxSource, box_table
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.split_names import WHOLE, role_of, split_folders
 from xfer.errors import DataError
-from xfer.types import DataInfo, Kind
+from xfer.types import DataInfo, Source
 
 MAX_BYTES = 2**20
 SPLITS = ("train", "val", "valid", "test")
@@ -54,7 +53,7 @@ class Setup:
 class Yolo:
     """YOLO's txt files under a data.yaml."""
 
-    kinds: ClassVar[tuple[Kind, ...]] = ("detect",)
+    kinds: ClassVar[tuple[str, ...]] = ("detect",)
     weak: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 
@@ -83,7 +82,7 @@ class Yolo:
         reading = Reading({}, list(setup.notes))
         for split, places in setup.splits.items():
             reading.parts[split] = _source(setup, split, places, options, reading)
-        if all(source.info.kind == "images" for source in reading.parts.values()):
+        if not reading.labelled:
             raise DataError(f"{path}: no label files in labels/ beside images/")
         return reading
 

@@ -14,9 +14,9 @@ from xfer.data.images.decode import DecodeError, decode
 from xfer.data.images.exif import laid
 from xfer.data.images.size import TURNED, header_of
 from xfer.data.images.walk import readable
-from xfer.data.sources.base import Source, Subset
+from xfer.data.sources.base import Subset
 from xfer.data.sources.files import PROBE_SIDE, FileSource
-from xfer.types import Annotation, DataInfo, Sample
+from xfer.types import Annotation, DataInfo, Sample, Source
 
 
 @dataclass(frozen=True)

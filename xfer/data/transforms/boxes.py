@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.sources.base import Source, annotation, annotation_of
 from xfer.data.transforms.colour import jitter
 from xfer.data.transforms.crops import POLICIES, Image, resize
 from xfer.errors import XferError
-from xfer.types import Annotation, Sample
+from xfer.kinds.annotation import annotation, annotation_of
+from xfer.types import Annotation, Sample, Source
 
 # boxes of which a cut leaves less than this are no longer objects to find, nor background
 LEAST_VISIBLE = 0.5

@@ -21,6 +21,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from xfer import kinds
 from xfer.data.images.size import sizes_of
 from xfer.data.images.walk import is_junk, listing, readable, subfolders
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
@@ -31,7 +32,7 @@ from xfer.data.sources.box_rules import NAMED, clean_boxes, leave_out, looks_lik
 from xfer.data.sources.boxes import BoxSource, box_table
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
 from xfer.errors import DataError
-from xfer.types import DataInfo, Kind
+from xfer.types import DataInfo
 
 PREFIX = "instances_"
 FOLDER = "annotations"
@@ -41,7 +42,7 @@ FOLDER = "annotations"
 class Coco:
     """One COCO json, or one a split."""
 
-    kinds: ClassVar[tuple[Kind, ...]] = ("detect", "segment")
+    kinds: ClassVar[tuple[str, ...]] = ("detect", "segment")
     weak: ClassVar[bool] = False
     takes_images: ClassVar[bool] = True
     one_kind: ClassVar[bool] = True  # a large json is not read twice
@@ -63,7 +64,7 @@ class Coco:
         reading = Reading({})
         root = path if path.is_dir() else path.parent
         for split, file in files.items():
-            masks = options.kind == "segment"
+            masks = bool(options.kind) and not kinds.get(options.kind).boxes
             table = read_coco_json(file, masks=masks, skip_bad=options.skip_bad)
             reading.skipped.extend(table.skipped)
             folders = _folders(root, file, split, options.images)

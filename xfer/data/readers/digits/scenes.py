@@ -18,11 +18,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer import kinds
 from xfer.data.readers.base import Reading
 from xfer.data.readers.digits.pictures import CLASSES, digits
-from xfer.data.sources.base import Source
 from xfer.data.sources.boxes import BoxTable, box_table
-from xfer.types import Annotation, DataInfo, Sample
+from xfer.types import Annotation, DataInfo, Sample, Source
 
 SIDE = 192
 SCENES = {"train": 600, "val": 150}
@@ -86,11 +86,9 @@ class SceneSource:
         count: int,
         kind: str = "detect",
     ) -> None:
-        masks = kind == "segment"
-        classes = (BACKGROUND, *CLASSES) if masks else CLASSES
-        self.info = DataInfo(
-            "digits", "segment" if masks else "detect", classes, split, licence="CC BY 4.0"
-        )
+        self.masks = not kinds.get(kind).boxes
+        classes = (BACKGROUND, *CLASSES) if self.masks else CLASSES
+        self.info = DataInfo("digits", kind, classes, split, licence="CC BY 4.0")
         self.ids = tuple(f"{split}-scene-{i:04d}" for i in range(count))
         self.ink, self.digit_labels = ink, labels
         self._seed = sum(split.encode())
@@ -103,7 +101,7 @@ class SceneSource:
 
     def __getitem__(self, i: int) -> Sample:
         image, owners = self._draw(i)
-        if self.info.kind == "segment":
+        if self.masks:
             digits = [self.digit_labels[p.digit] + 1 for p in self.placed[i]]
             return Sample(self.ids[i], image, mask=np.array([0, *digits], np.uint8)[owners])
         found = self.annotation(i)
@@ -123,7 +121,7 @@ class SceneSource:
 
     def labels(self) -> NDArray[np.int8]:
         found = self.table.presence(len(self.info.classes))
-        if self.info.kind == "segment":
+        if self.masks:
             found[:, 0] = 1
         return found
 
@@ -134,7 +132,7 @@ class SceneSource:
         return digest.hexdigest()
 
     def _table(self, boxes: list[list[tuple[float, ...]]]) -> BoxTable:
-        shift = 1 if self.info.kind == "segment" else 0
+        shift = 1 if self.masks else 0
         picture = np.repeat(np.arange(len(boxes)), [len(b) for b in boxes])
         rows = np.array([row for scene in boxes for row in scene], np.float64).reshape(-1, 5)
         labels = np.array(

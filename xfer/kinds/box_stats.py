@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.sources.base import Source, annotation
+from xfer.kinds.annotation import annotation
+from xfer.types import Source
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 # COCO's classes of size, by area in square pixels

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from xfer.data.inspect.box_stats import Boxes
+from xfer.drawing.bars import MOST_BARS
+from xfer.drawing.boxes import boxes_on
+from xfer.drawing.canvas import BLUE, GREY, PALE, SERIES, class_labels, new_figure, save
 from xfer.files import replacing
-from xfer.report.bars import MOST_BARS
-from xfer.report.boxes import boxes_on
-from xfer.report.canvas import BLUE, GREY, PALE, SERIES, class_labels, new_figure, save
+from xfer.kinds.box_stats import Boxes
 from xfer.types import BoxPrediction, Sample
 
 BINS = 30
