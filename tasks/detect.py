@@ -15,7 +15,7 @@ The way of a training batch, step by step, and the file under xfer/ in which eac
       its best boxes after suppression      | its propose(), nms       nn/rpn.py, ops/nms.py
     matched to true boxes, drawn by quota   | sample_batch             ops/sampling.py
     cells of each region                    | pool_regions             nn/roi_pool.py
-    fc6, fc7: fresh, or the backbone's own  | HiddenLayers or Tail     nn/box_head, backbones/tail
+    fc6, fc7: fresh, or the backbone's own  | HiddenLayers, or Tail    nn/box_head.py, backbones/tail.py
     class scores and box offsets            | BoxOutputs               nn/box_head.py
     true boxes as offsets                   | encode                   ops/boxes.py
     cross-entropy and smooth L1             | box_losses               nn/box_head.py
@@ -109,8 +109,8 @@ class Options:
     anchor_count: int = option(9, "anchors to fit", min=1, when={**RPN, "task.anchors": unset()})
     rpn_width: int = option(256, "channels of the rpn's convolution", min=1, when=RPN)
     rpn_step: int = option(
-        1, "stride of the rpn's convolution, cells of the level; 0: anchors lie 8 pixels apart, or "
-        "as far as the cells of a coarser level", min=0, when=RPN,
+        1, "stride of the rpn's convolution, cells of the level; 0: anchors lie 8 pixels apart, "
+        "or as far as the cells of a coarser level", min=0, when=RPN,
     )  # fmt: skip
     rpn_batch: int = option(256, "anchors that the rpn learns from, per picture", min=1, when=RPN)
     rpn_iou: tuple[float, float] = option(
@@ -157,16 +157,16 @@ class Detect(Task, Proposes):
     labels      | N int64 (R,)          | their classes
     crowds      | N float32 (M, 4)      | regions that are neither object nor background
     proposals   | N float32 (P, 4)      | unless they come from an rpn
-    annotations | N Boxes               | all boxes in the picture's own pixels, for the metric
+    annotations | N Annotation          | all boxes in the picture's own pixels, for the metric
 
     Raises XferError for options that don't fit the backbone.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("detect",)
     Options = Options
+    counts_when = NO_CHANCE
     any_shape = True
     size_words = "pictures are scaled to a long side of that, and padded"
-    counts_when = NO_CHANCE
     views: ClassVar[dict[str, str]] = {
         "none": "one view",
         "flip": "picture and mirror image, scores and boxes of common regions averaged",

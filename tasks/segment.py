@@ -138,13 +138,13 @@ class Segment(Task):
 
     kinds: ClassVar[tuple[str, ...]] = ("segment",)
     Options = Options
-    any_shape = True
-    size_words = "cuts and windows of pictures are no larger"
     counts_when: ClassVar[Mapping[str, When | str]] = {
         "data.crop_area": "task.crop and task.scales say what is cut",
         "data.size": ({"task.resize": one_of(True)}, {"task.crop": unset()}),
         **NO_CHANCE,
     }
+    any_shape = True
+    size_words = "cuts and windows of pictures are no larger"
     views: ClassVar[dict[str, str]] = {
         "none": "one view",
         "flip": "picture and mirror image, probabilities averaged",

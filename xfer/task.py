@@ -91,9 +91,9 @@ class Task(nn.Module, ABC):
         metric()          | a new Metric
         stages()          | every trainable part once, shallow to deep, the head last
     What it may have
-        views             | what eval.tta may be, in words
         counts_when       | keys of the recipe's tables that count only sometimes, as `option`'s
                           | when, or never: a text that says what counts instead
+        views             | what eval.tta may be, in words
         decides           | backbone.KEY -> task.KEY: options of the backbone that its own replace
         any_shape         | whether the net is shown pictures that are not square
         size_words        | what happens to pictures for a net that sees one size alone
@@ -118,10 +118,10 @@ class Task(nn.Module, ABC):
         "(Krizhevsky 2012)",
     }
     Options: ClassVar[type[Any]]
+    counts_when: ClassVar[Mapping[str, When | str]] = {}
     any_shape: ClassVar[bool] = False  # whether the net is shown pictures that are not square
     # what happens to pictures for a net that sees one size alone
     size_words: ClassVar[str] = "pictures are scaled to it, whatever data.size is"
-    counts_when: ClassVar[Mapping[str, When | str]] = {}
 
     def __init__(self, backbone: Backbone, info: DataInfo, options: Any, data: DataTable) -> None:
         super().__init__()

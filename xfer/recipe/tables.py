@@ -122,18 +122,15 @@ class ScheduleTable:
     steps: int = option(0, "optimiser steps instead of epochs; 0: epochs count", min=0)
     min_steps: int = option(
         0, "at least so many steps, however few pictures; set back to 0 by --epochs, and by a file "
-        "with a length of its own", min=0,
-        when={"schedule.steps": unset()},
+        "with a length of its own", min=0, when={"schedule.steps": unset()},
     )  # fmt: skip
     name: str = option(
         "cosine", "shape", choices=("cosine", "linear", "onecycle", "step", "plateau", "constant")
     )
     warmup: float = option(
-        0.0,
-        "linear warm-up, epochs, at most half of the run",
-        min=0,
+        0.0, "linear warm-up, epochs, at most half of the run", min=0,
         when={"schedule.name": none_of("onecycle")},
-    )
+    )  # fmt: skip
     milestones: tuple[float, ...] = option(
         (), "shares of the run after which the rate drops, 0..1", above=0, max=1,
         when={"schedule.name": one_of("step")},
@@ -161,11 +158,9 @@ class EvalTable:
     """[eval]: when and how the model is scored."""
 
     every: float = option(
-        1.0,
-        "epochs between two evaluations; the last step is one",
-        above=0,
+        1.0, "epochs between two evaluations; the last step is one", above=0,
         when={"data.val": none_of("none")},
-    )
+    )  # fmt: skip
     tta: str = option("none", "views averaged at test", choices=VIEWS)
     while_training: str = option(
         "", "views while training; empty: as tta", choices=("", *VIEWS),

@@ -121,7 +121,7 @@ class Job:
         self.pass_steps = self.epoch_steps if recipe.schedule.steps else by_epochs / epochs
         self.eval_steps = max(1, round(recipe.eval.every * self.pass_steps))
         # a backbone that is frozen for good does not thaw
-        early = 0 if recipe.optim.freeze == "all" else recipe.optim.freeze_epochs
+        early = 0.0 if recipe.optim.freeze == "all" else recipe.optim.freeze_epochs
         self.thaw_step = opening_steps(early, self.pass_steps, self.steps)
         self.schedule = Schedule(recipe.schedule, self.steps, self.pass_steps)
         self.scaler = place.scaler()

@@ -86,10 +86,10 @@ class Progress:
         """Says which weights matched; with -v also what trains at what rate."""
         report = job.task.backbone.weight_report
         self.say("weights: none, drawn at random" if report is None else report.line())
-        if job.task.size_note:
-            self.say(job.task.size_note)
         for line in idle_settings(job.recipe, job.task, job.place.world):
             self.warn(line)
+        if job.task.size_note:
+            self.say(job.task.size_note)
         if job.crop_on == "device":
             self.say("training crops are cut on the device (data.crop_on=host: by the loader)")
         for line in [*_decided(job), *_too_long(job)]:
