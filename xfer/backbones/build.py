@@ -10,9 +10,13 @@ from typing import Any
 
 import torch
 
+from xfer import plugs
 from xfer.backbones.base import Backbone, backbones
 from xfer.errors import XferError, nearest
-from xfer.registry import imported
+
+# what a name may begin with that is no module of the user's
+SCHEMES = ("timm", "torchvision")
+FORMS = "use a bare name, torchvision:NAME, timm:NAME or package.module:function"
 
 
 def create_backbone(
@@ -51,6 +55,8 @@ def _build(name: str, classifier: bool, options: dict[str, Any]) -> Backbone:
     kind, colon, rest = name.partition(":")
     if not colon:
         make = backbones.get(name)
+        if backbones.origin(name) != plugs.OURS:
+            return _foreign(name, make, classifier, options)
         _check_options(name, make, options)
         return make(**_own(make, name, classifier), **options)
     if kind == "torchvision":
@@ -61,7 +67,7 @@ def _build(name: str, classifier: bool, options: dict[str, Any]) -> Backbone:
         from xfer.backbones.timm import from_timm
 
         return from_timm(name, rest, classifier, **options)
-    return _foreign(name, kind, rest, classifier, options)
+    return _foreign(name, plug_maker(name), classifier, options)
 
 
 def _own(make: Callable[..., Any], name: str, classifier: bool) -> dict[str, Any]:
@@ -79,16 +85,26 @@ def _check_options(name: str, make: Callable[..., Any], options: dict[str, Any])
             raise XferError(f"backbone {name} has no option {key!r}", hint)
 
 
-def _foreign(
-    name: str, module: str, function: str, classifier: bool, options: dict[str, Any]
-) -> Backbone:
-    try:
-        make = imported(module, function)
-    except (ImportError, AttributeError, ValueError) as error:
+def plug_maker(name: str) -> Callable[..., Any]:
+    """The function or class that `module:function` names.
+
+    Raises: XferError for another spec, and for what can't be imported or called.
+    """
+    plug = plugs.parse(name, SCHEMES)
+    if plug is None or plug.path:
+        raise XferError(f"unknown backbone {name!r}", FORMS)
+    make = plugs.resolve(plug, "backbone", FORMS)
+    if not callable(make):
         raise XferError(
-            f"backbone {name!r}: {error}",
-            "use a bare name, torchvision:NAME, timm:NAME or package.module:function",
-        ) from None
+            f"backbone {name}: a {type(make).__name__}, not a function that returns a Backbone"
+        )
+    return make
+
+
+def _foreign(
+    name: str, make: Callable[..., Any], classifier: bool, options: dict[str, Any]
+) -> Backbone:
+    """The net of a function that is not ours."""
     parameters = inspect.signature(make).parameters
     anything = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     if not anything:
@@ -122,11 +138,13 @@ class BackboneInfo:
     name       | as create_backbone takes it
     summary    | one line
     parameters | with the net's own classifier, or None where counting would take building it
+    origin     | xfer, torchvision, timm, or the installed package that offers it
     """
 
     name: str
     summary: str
     parameters: int | None
+    origin: str = plugs.OURS
 
 
 def describe(name: str) -> BackboneInfo:
@@ -139,9 +157,12 @@ def describe(name: str) -> BackboneInfo:
 
             entry = published(rest)
             parameters = int(entry.meta["num_params"]) if entry is not None else None
-        return BackboneInfo(name, f"{rest}, by {kind}", parameters)
+        return BackboneInfo(name, f"{rest}, by {kind}", parameters, kind)
     make = backbones.get(name)
     summary = (inspect.getdoc(make) or "").split("\n")[0]
+    origin = backbones.origin(name)
+    if origin != plugs.OURS:  # whoever wrote it need not have built it for the meta device
+        return BackboneInfo(name, summary, None, origin)
     with torch.device("meta"):
         net = make(**_own(make, name, True))
     return BackboneInfo(name, summary, sum(p.numel() for p in net.parameters()))

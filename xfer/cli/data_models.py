@@ -22,19 +22,26 @@ def data_ls(show: Show) -> None:
     """List the data sets that go by a bare NAME: embedded, or under $XFER_DATA."""
     from xfer.data.catalog import KNOWN, data_folder
     from xfer.data.readers.base import EMBEDDED, FORMATS
+    from xfer.plugs import OURS
 
     rows = [{"name": name, "where": "embedded"} for name in EMBEDDED.names()]
     root = data_folder("")
     if root.is_dir():
         inside = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
         rows += [{"name": entry.name, "where": str(entry)} for entry in inside]
+    origins = {name: FORMATS.origin(name) for name in FORMATS.names()}
+    rows += [
+        {"name": f"{name}:PATH", "where": f"a format of package {origin}"}
+        for name, origin in origins.items()
+        if origin != OURS
+    ]
     if show.json:
         show.document(rows)
         return
     show.table(rows)
     show.note(f"known sets are looked for in {root}")
     show.note(f"`xfer data get` fetches {', '.join(n for n, k in KNOWN.items() if k.archives)}")
-    show.note(f"formats of FORMAT:PATH: {', '.join(FORMATS.names())}")
+    show.note(f"formats of FORMAT:PATH: {', '.join(origins)}")
 
 
 @command(data, "show", flags=("train", "val", "test", "limit", "seed"))
@@ -167,14 +174,17 @@ def _show_pixels(show: Show, splits: dict[str, dict[str, Any]]) -> None:
 def models_ls(
     show: Show, glob: Annotated[str, typer.Argument(metavar="GLOB", help="a shell pattern")] = "*"
 ) -> None:
-    """List backbones; 'timm:*' and 'torchvision:*' list theirs."""
+    """List backbones and where they come from; 'timm:*' and 'torchvision:*' list theirs."""
     from xfer.backbones import build
 
     names = build.names(glob)
     if not names:
         raise XferError(f"no backbone matches {glob!r}", "`xfer models ls` lists all")
     found = [build.describe(name) for name in names]
-    rows = [{"name": m.name, "parameters": m.parameters, "summary": m.summary} for m in found]
+    rows = [
+        {"name": m.name, "from": m.origin, "parameters": m.parameters, "summary": m.summary}
+        for m in found
+    ]
     show.document(rows) if show.json else show.table(rows)
 
 

@@ -37,14 +37,17 @@ RunFolder = Annotated[
 def recipes_ls(
     show: Show, glob: Annotated[str, typer.Argument(metavar="GLOB", help="a shell pattern")] = "*"
 ) -> None:
-    """List the recipes that come with xfer."""
-    from xfer.recipe.toml import header, recipe_names, recipe_text
+    """List the recipes that come with xfer and with installed packages."""
+    from xfer.recipe.toml import header, recipe_names, recipe_origin, recipe_text
 
     names = recipe_names(glob)
     if not names:
         raise XferError(f"no recipe matches {glob!r}", "`xfer recipes ls` lists all")
     heads = {name: header(recipe_text(name)).partition("\n")[0] for name in names}
-    rows = [{"name": name, "summary": head.lstrip("# ")} for name, head in heads.items()]
+    rows = [
+        {"name": name, "from": recipe_origin(name), "summary": head.lstrip("# ")}
+        for name, head in heads.items()
+    ]
     show.document(rows) if show.json else show.table(rows)
 
 

@@ -1,19 +1,20 @@
-"""Data specs: NAME, PATH, FORMAT:PATH or package.module:Class, made into a Reading."""
+"""Data specs: NAME, PATH, FORMAT:PATH or package.module:Class[:PATH], made into a Reading."""
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from xfer import plugs
 from xfer.data.catalog import KNOWN, data_folder
 from xfer.data.readers.base import EMBEDDED, FORMATS, Format, Reading, ReadOptions, choose_kind
 from xfer.data.sources.base import Bundle, Source
 from xfer.data.sources.split_names import WHOLE
 from xfer.errors import DataError, XferError, nearest
-from xfer.registry import imported
 
 # what data come in that is not read in place; a .tar is
 ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
@@ -32,7 +33,9 @@ def open_spec(spec: Any, options: ReadOptions | None = None, kinds: Sequence[str
     """Reads what a spec names.
 
     Args:
-        spec: NAME, PATH, FORMAT:PATH, package.module:Class, or a Source.
+        spec: NAME, PATH, FORMAT:PATH, package.module:Class, package.module:Class:PATH, or a
+            Source. The Class is a reader, see `Format`, which needs the PATH; or it makes a Source,
+            called as Class(), Class(PATH) or, where it has `splits`, with each as `split`.
         options: split names that the user gave, and whether to leave out what can't be used.
         kinds: what the data are wanted as: what can be read in several ways is read as the first
             of its own kinds that is among these; it is not an error where none is.
@@ -58,7 +61,7 @@ def open_spec(spec: Any, options: ReadOptions | None = None, kinds: Sequence[str
     head, colon, rest = spec.partition(":")
     if colon and rest and len(head) > 1:
         if "." in head or head not in FORMATS.names():
-            return _class(spec, head, rest)
+            return _class(spec, options, kinds)
         place = Path(rest).expanduser()
         if not place.exists():
             raise missing(place)
@@ -69,7 +72,7 @@ def open_spec(spec: Any, options: ReadOptions | None = None, kinds: Sequence[str
 def _read(
     name: str, form: Format, path: Path, options: ReadOptions, kinds: Sequence[str]
 ) -> Reading:
-    if not form.takes_images:
+    if not getattr(form, "takes_images", False):
         _refuse_images(f"the format {name}", options)
     kind = choose_kind(form.kinds, kinds) or ""
     if options.ignore and kind != "segment":
@@ -116,7 +119,7 @@ def _recognised(
     findings = {name: text for name, f in seen.items() if (text := f.recognise(path)) is not None}
     fitting = {n: text for n, text in findings.items() if choose_kind(seen[n].kinds, kinds)}
     findings = fitting or findings
-    strong = {name: text for name, text in findings.items() if not seen[name].weak}
+    strong = {n: text for n, text in findings.items() if not getattr(seen[n], "weak", False)}
     findings = strong or findings
     # a file of boxes names its pictures: the folders around them are no classes
     placed = {n: text for n, text in findings.items() if seen[n].kinds[0] in ("detect", "segment")}
@@ -176,19 +179,43 @@ def missing(path: Path, names: list[str] | None = None) -> DataError:
     return DataError(f"{path}: no such file, folder or data set", hint)
 
 
-def _class(spec: str, module: str, name: str) -> Opened:
-    """A user's own source, by its dotted name."""
-    try:
-        make = imported(module, name)
-    except (ImportError, AttributeError, ValueError) as error:
-        formats = ", ".join(FORMATS.names())
-        raise XferError(
-            f"data {spec!r}: {error}", f"formats: {formats}; or package.module:Class"
-        ) from None
+def _class(spec: str, options: ReadOptions, kinds: Sequence[str]) -> Opened:
+    """A user's own reader or source, by its dotted name."""
+    plug = plugs.parse(spec)
+    forms = f"formats: {', '.join(FORMATS.names())}; or package.module:Class"
+    if plug is None:
+        raise XferError(f"data {spec!r}: {spec.partition(':')[0]!r} is no format", forms)
+    make = plugs.resolve(plug, "data", forms)
+    if hasattr(make, "load") and hasattr(make, "recognise"):
+        if not plug.path:
+            raise XferError(f"data {spec}: a reader reads a path", f"--data {spec}:PATH")
+        path = Path(plug.path).expanduser()
+        if not path.exists():
+            raise missing(path)
+        form = _made(spec, make) if isinstance(make, type) else make
+        return Opened(plug.path, plug.spec, _read(plug.spec, form, path, options, kinds))
+    _refuse_images(spec, options)
+    given = (plug.path,) if plug.path else ()
     splits = getattr(make, "splits", None)
+    name = Path(plug.path).name if plug.path else plug.name
     if splits is not None and callable(make):
-        return _object({split: make(split=split) for split in splits}, name)
-    return _object(make() if callable(make) else make, name)
+        return _object({split: _made(spec, make, *given, split=split) for split in splits}, name)
+    if plug.path and not callable(make):
+        raise XferError(f"data {spec}: {plug.spec} takes no path", f"--data {plug.spec}")
+    return _object(_made(spec, make, *given) if callable(make) else make, name)
+
+
+def _made(spec: str, make: Any, *given: Any, **named: Any) -> Any:
+    """What a user's own class makes. Raises XferError for arguments that it does not take."""
+    try:
+        inspect.signature(make).bind(*given, **named)
+    except TypeError as error:
+        call = ", ".join([*map(repr, given), *(f"{k}={v!r}" for k, v in named.items())])
+        plain = f"{spec.partition(':')[2].partition(':')[0]}({call})"
+        raise XferError(f"data {spec}: {plain}: {error}") from None
+    except ValueError:  # no signature is known, as of some builtins
+        pass
+    return make(*given, **named)
 
 
 def _object(found: Any, name: str) -> Opened:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from xfer import plugs
 from xfer.errors import DataError, XferError
 from xfer.recipe.tables import FLAGS, Recipe, override
 from xfer.recipe.toml import load_recipe, recipe_names
@@ -23,13 +24,16 @@ def check(recipe: Recipe) -> Recipe:
     import torch
 
     from xfer import task as tasks
-    from xfer.backbones.build import create_backbone
+    from xfer.backbones.base import backbones
+    from xfer.backbones.build import SCHEMES, create_backbone, plug_maker
 
     recipe = replace(recipe, task=tasks.canonical(recipe.task))
     tasks.make_options(tasks.get(recipe.task), dict(recipe.task_options))
-    if ":" not in recipe.backbone:
+    if backbones.origin(recipe.backbone) == plugs.OURS and ":" not in recipe.backbone:
         with torch.device("meta"):  # nothing is allocated
             create_backbone(recipe.backbone, weights="none", **dict(recipe.backbone_options))
+    elif plugs.parse(recipe.backbone, SCHEMES) is not None:
+        plug_maker(recipe.backbone)
     return recipe
 
 
@@ -53,10 +57,23 @@ def find_recipe(task: str, data: str, recipe: str = "") -> tuple[Recipe, str, st
             return load_recipe(name), name, f"recipe {name}, made for {named[1]}"
     name = f"{task}/default"
     if name not in known:
-        raise XferError(
-            f"{task} has no default recipe", f"--recipe: {', '.join(known) or 'a file'}"
-        )
+        return _own_defaults(task)
     return load_recipe(name), name, f"recipe {name}: there is none for {data} alone"
+
+
+def _own_defaults(task: str) -> tuple[Recipe, str, str]:
+    """As `find_recipe`, for a task that has no recipe T/default: the values that it states itself,
+    over the defaults of all recipes."""
+    from xfer import task as tasks
+
+    own = dict(tasks.get(task).recipe)
+    try:
+        recipe = override(Recipe(task=task), own)
+    except XferError as error:
+        raise XferError(f"task {task}: its `recipe`: {error.message}", error.hint) from None
+    values = ", ".join(f"{key}={value}" for key, value in own.items())
+    reason = f"recipe: there is no {task}/default; the defaults, with {task}'s own {values}"
+    return recipe, "", reason if own else reason.partition(", with")[0]
 
 
 def infer_task(data: str, settings: Mapping[str, Any]) -> tuple[str, str]:
@@ -77,7 +94,7 @@ def infer_task(data: str, settings: Mapping[str, Any]) -> tuple[str, str]:
     except DataError as error:  # perhaps there is a table that could not be read
         beside = next((note for note in notes if "not read" in note), error.hint)
         raise DataError(f"{data}: {error.message}", beside) from None
-    return task, f"task {task}: {data} holds {HOLDS[kind]}"
+    return task, f"task {task}: {data} holds {HOLDS.get(kind, kind)}"
 
 
 def build_recipe(
@@ -112,7 +129,7 @@ def build_recipe(
         task, reason = infer_task(data, values)
         say(reason)
     found, name, reason = find_recipe(task, data, recipe)
-    if name.endswith("/default") and not recipe:
+    if not recipe and name in ("", f"{task}/default"):
         say(reason)
     if data:
         values["data.source"] = data

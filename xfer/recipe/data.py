@@ -29,9 +29,9 @@ def open_recipe_data(recipe: Recipe) -> Bundle:
         images=data.images, ignore=data.ignore, thorough=data.skip_bad,
     )  # fmt: skip
     if bundle.kind not in kinds:
-        wanted = " or ".join(HOLDS[kind] for kind in kinds)
+        wanted = " or ".join(HOLDS.get(kind, kind) for kind in kinds)
         raise DataError(
-            f"{data.source} holds {HOLDS[bundle.kind]}; {recipe.task} learns from {wanted}",
+            f"{data.source} holds {HOLDS.get(bundle.kind, bundle.kind)}; {recipe.task} learns from {wanted}",
             _LABELS.get(kinds[0]) if bundle.kind == "images" else None,
         )
     if "train" not in bundle.splits:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from xfer import plugs
 from xfer.backbones.weights import WORDS
 from xfer.recipe.tables import Recipe
 
@@ -16,7 +17,12 @@ def absolute(recipe: Recipe) -> Recipe:
         head, colon, rest = spec.partition(":")
         if spec and Path(spec).exists():
             return str(Path(spec).absolute())
-        return f"{head}:{Path(rest).absolute()}" if colon and rest and Path(rest).exists() else spec
+        if colon and rest and Path(rest).exists():
+            return f"{head}:{Path(rest).absolute()}"
+        plug = plugs.parse(spec)
+        if plug is not None and plug.path and Path(plug.path).exists():
+            return f"{plug.spec}:{Path(plug.path).absolute()}"
+        return spec
 
     return replace(
         recipe,

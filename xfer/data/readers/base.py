@@ -88,7 +88,7 @@ HOLDS: dict[str, str] = {
     "images": "pictures without labels",
 }
 
-FORMATS: Registry[type[Format]] = Registry("data format", "xfer.data.readers")
+FORMATS: Registry[type[Format]] = Registry("data format", "xfer.data.readers", "xfer.readers")
 EMBEDDED: Registry[type[Embedded]] = Registry("data set", "xfer.data.readers")
 
 
