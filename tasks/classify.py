@@ -7,8 +7,8 @@ nothing). Scores: softmax or sigmoid.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -27,7 +27,9 @@ from xfer.metrics.multilabel import MultiLabelAP
 from xfer.nn.device_crop import DRAWS, DeviceCrop
 from xfer.nn.dropout import Dropout
 from xfer.nn.jpeg import decode_squares
-from xfer.task import Stage, Task
+from xfer.recipe.option import When, one_of
+from xfer.recipe.tables import AUGMENTED
+from xfer.task import Stage, Task, option
 from xfer.types import Batch, ClassPrediction, DataInfo, Sample
 
 if TYPE_CHECKING:
@@ -40,52 +42,36 @@ if TYPE_CHECKING:
 class Options:
     """The [task] table of a classification recipe."""
 
-    head: str = field(
-        default="auto",
-        metadata={
-            "help": "tail: the net's own fc6-fc7, then a new layer; flat: a new layer on the whole "
-            "last map; avg: on its global average; auto: tail, but flat where a weight file held "
-            "only the convolutions, and avg for nets without a tail",
-            "choices": ("auto", "tail", "flat", "avg"),
-        },
+    head: str = option(
+        "auto", "tail: the net's own fc6-fc7, then a new layer; flat: a new layer on the whole "
+        "last map; avg: on its global average; auto: tail, but flat where a weight file held "
+        "only the convolutions, and avg for nets without a tail",
+        choices=("auto", "tail", "flat", "avg"),
+    )  # fmt: skip
+    layer: str = option("", "map that the head reads; empty: the last")
+    dropout: float = option(0.5, "dropout before the new layer", min=0, max=1)
+    norm: bool = option(
+        True, "layer norm before the new layer", when={"task.head": one_of("flat", "avg")}
     )
-    layer: str = field(default="", metadata={"help": "map that the head reads; empty: the last"})
-    dropout: float = field(
-        default=0.5, metadata={"help": "dropout before the new layer", "min": 0.0, "max": 1.0}
+    label_smoothing: float = option(
+        0.1, "share given to all classes", min=0, max=1, when={"kind": one_of("classify")}
     )
-    norm: bool = field(default=True, metadata={"help": "layer norm before the new layer"})
-    label_smoothing: float = field(
-        default=0.1, metadata={"help": "share given to all; single labels", "min": 0.0, "max": 1.0}
-    )
-    class_weights: bool = field(
-        default=False, metadata={"help": "weigh the loss by 1 / frequency of the class"}
-    )
-    mixup: float = field(default=0.0, metadata={"help": "alpha of mixup; 0: none", "min": 0.0})
-    cutmix: float = field(default=0.0, metadata={"help": "alpha of cutmix; 0: none", "min": 0.0})
-    crop: str = field(
-        default="part",
-        metadata={
-            "help": "what training shows of a picture: part: a random part, data.crop_area of it, "
-            "scaled; window: all of it at the test's short side, then a random square",
-            "choices": ("part", "window"),
-        },
-    )
-    lighting: float = field(
-        default=0.0,
-        metadata={
-            "help": "PCA lighting: deviation of the random shift along the principal components "
-            "of the training pictures' colours, in theirs; 0: none",
-            "min": 0.0,
-        },
-    )
-    sides: tuple[int, ...] = field(
-        default=(),
-        metadata={
-            "help": "sides of the training pictures, pixels, each for an equal share of the run; "
-            "empty: as in the test",
-            "min": 1,
-        },
-    )
+    class_weights: bool = option(False, "weigh the loss by 1 / frequency of the class")
+    mixup: float = option(0.0, "alpha of mixup; 0: none", min=0)
+    cutmix: float = option(0.0, "alpha of cutmix; 0: none", min=0)
+    crop: str = option(
+        "part", "what training shows of a picture: part: a random part, data.crop_area of it, "
+        "scaled; window: all of it at the test's short side, then a random square",
+        choices=("part", "window"), when=AUGMENTED,
+    )  # fmt: skip
+    lighting: float = option(
+        0.0, "PCA lighting: deviation of the random shift along the principal components of the "
+        "training pictures' colours, in theirs; 0: none", min=0,
+    )  # fmt: skip
+    sides: tuple[int, ...] = option(
+        (), "sides of the training pictures, pixels, each for an equal share of the run; empty: "
+        "as in the test", min=1,
+    )  # fmt: skip
 
 
 class Classify(Task):
@@ -98,6 +84,9 @@ class Classify(Task):
 
     kinds: ClassVar[tuple[str, ...]] = ("classify", "multilabel")
     Options = Options
+    counts_when: ClassVar[Mapping[str, When | str]] = {
+        "data.crop_area": {"task.crop": one_of("part")},
+    }
 
     def __init__(
         self, backbone: Backbone, info: DataInfo, options: Options, data: DataTable

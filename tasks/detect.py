@@ -7,7 +7,7 @@ a feature map; the backbone's own fc6 and fc7, or fresh layers, then say class a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -28,7 +28,9 @@ from xfer.ops.nms import best_boxes
 from xfer.ops.sampling import RegionRules, sample_batch
 from xfer.proposals.program import check_method
 from xfer.proposals.shelf import Shelf
-from xfer.task import Stage, Task
+from xfer.recipe.option import empty, none_of, one_of, several
+from xfer.recipe.tables import AUGMENTED
+from xfer.task import NO_CHANCE, Stage, Task, option
 from xfer.types import Batch, BoxPrediction, DataInfo, FeatureSpec, Preprocess, Sample
 
 if TYPE_CHECKING:
@@ -40,73 +42,80 @@ SHORT, LONG = 480, 5 / 3  # sides of a picture where the recipe says nothing; lo
 MULTISCALE = (0.75, 1.0, 1.25)
 # pixels that are looked at together at test: VGG-16's first maps of so many take a gigabyte
 MOST_PIXELS = 4 * 800 * 1344
-
-
-def _o(default: Any, help: str, **rules: Any) -> Any:
-    return field(default=default, metadata={"help": help, **rules})
+RPN = {"task.proposals": one_of("rpn")}
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """The [task] table of a detection recipe."""
 
-    proposals: str = _o("rpn", "rpn (learnt along), selective_search, grid, or file:PATH")
-    levels: tuple[str, ...] = _o(
+    proposals: str = option("rpn", "rpn (learnt along), selective_search, grid, or file:PATH")
+    levels: tuple[str, ...] = option(
         (), "maps that regions are pooled from; several are merged on the grid of the finest; "
         "empty: the deepest with a stride of at most 16",
     )  # fmt: skip
-    width: int = _o(256, "channels of several levels merged", min=1)
-    pool: str = _o(
+    width: int = option(256, "channels of merged levels", min=1, when={"task.levels": several()})
+    pool: str = option(
         "align", "max: maxima with Caffe's rounding; align: bilinear", choices=("max", "align")
     )
-    pool_size: int = _o(0, "side of a pooled region, cells; 0: what fc6 reads, else 7", min=0)
-    head: str = _o(
+    pool_size: int = option(0, "side of a pooled region, cells; 0: what fc6 reads, else 7", min=0)
+    head: str = option(
         "auto", "tail: the net's own fc6-fc7; fc: two fresh layers; auto: tail where the weights "
         "have it", choices=("auto", "tail", "fc"),
     )  # fmt: skip
-    head_width: int = _o(1024, "units of the fresh layers", min=1)
-    agnostic: bool = _o(False, "one box a region for all classes, instead of one a class")
-    regions: int = _o(128, "regions that a training picture is learnt from", min=1)
-    object_share: float = _o(0.25, "the most of these that are objects", above=0, max=1)
-    object_iou: float = _o(0.5, "overlap from which a region is an object", min=0, max=1)
-    background_iou: tuple[float, float] = _o(
+    head_width: int = option(
+        1024, "units of the fresh layers", min=1, when={"task.head": one_of("fc")}
+    )
+    agnostic: bool = option(False, "one box a region for all classes, instead of one a class")
+    regions: int = option(128, "regions that a training picture is learnt from", min=1)
+    object_share: float = option(0.25, "the most of these that are objects", above=0, max=1)
+    object_iou: float = option(0.5, "overlap from which a region is an object", min=0, max=1)
+    background_iou: tuple[float, float] = option(
         (0.0, 0.5), "overlaps between which it is background", min=0, max=1, rising=True
     )
-    box_std: tuple[float, float, float, float] = _o(
+    box_std: tuple[float, float, float, float] = option(
         (0.1, 0.1, 0.2, 0.2), "box offsets are learnt in units of these", above=0
     )
-    box_beta: float = _o(1.0, "where the boxes' loss turns from square to straight", above=0)
-    box_weight: float = _o(1.0, "weight of the boxes' loss", min=0)
-    anchors: tuple[float, ...] = _o(
-        (), "rpn: width, height, width, height ... of the boxes that it starts from, in pixels of "
-        "the net's input; empty: fitted to the training boxes", above=0,
+    box_beta: float = option(1.0, "where the boxes' loss turns from square to straight", above=0)
+    box_weight: float = option(1.0, "weight of the boxes' loss", min=0)
+    anchors: tuple[float, ...] = option(
+        (), "width, height, width, height ... of the boxes that the rpn starts from, in pixels of "
+        "the net's input; empty: fitted to the training boxes", above=0, when=RPN,
     )  # fmt: skip
-    anchor_count: int = _o(9, "rpn: how many anchors are fitted", min=1)
-    rpn_width: int = _o(256, "rpn: channels of its convolution", min=1)
-    rpn_step: int = _o(1, "rpn: stride of its convolution, cells of the level", min=1)
-    rpn_batch: int = _o(256, "rpn: anchors drawn a picture", min=1)
-    rpn_iou: tuple[float, float] = _o(
-        (0.3, 0.7), "rpn: an anchor is background under the first, an object from the second",
-        min=0, max=1, rising=True,
+    anchor_count: int = option(9, "anchors to fit", min=1, when={**RPN, "task.anchors": empty()})
+    rpn_width: int = option(256, "channels of the rpn's convolution", min=1, when=RPN)
+    rpn_step: int = option(1, "stride of the rpn's convolution, cells", min=1, when=RPN)
+    rpn_batch: int = option(256, "anchors that the rpn learns from, per picture", min=1, when=RPN)
+    rpn_iou: tuple[float, float] = option(
+        (0.3, 0.7), "an anchor is background under the first, an object from the second", min=0,
+        max=1, rising=True, when=RPN,
     )  # fmt: skip
-    rpn_nms: float = _o(0.7, "rpn: overlap above which the worse proposal goes", min=0, max=1)
-    rpn_train: tuple[int, int] = _o(
-        (2000, 1000), "rpn: proposals before and after that, in training", min=1
+    rpn_nms: float = option(0.7, "IoU above which the rpn's worse box goes", min=0, max=1, when=RPN)
+    rpn_train: tuple[int, int] = option(
+        (2000, 1000), "rpn's proposals before and after that, in training", min=1, when=RPN
     )
-    rpn_test: tuple[int, int] = _o((1000, 300), "rpn: the same at test", min=1)
-    most_proposals: int = _o(2000, "boxes a picture, where not from an rpn", min=1)
-    scales: tuple[float, float] = _o(
-        (1.0, 1.0), "training pictures are scaled by a factor between these", above=0, rising=True
+    rpn_test: tuple[int, int] = option(
+        (1000, 300), "rpn's proposals before and after that, at test", min=1, when=RPN
     )
-    long_side: int = _o(0, "the most that a long side may have, pixels; 0: 5/3 of data.size", min=0)
-    nms: float = _o(0.3, "overlap above which the worse of two found boxes goes", min=0, max=1)
-    vote: float = _o(
+    most_proposals: int = option(
+        2000, "boxes per picture, at most", min=1, when={"task.proposals": none_of("rpn")}
+    )
+    scales: tuple[float, float] = option(
+        (1.0, 1.0),
+        "training pictures are scaled within these",
+        above=0,
+        rising=True,
+        when=AUGMENTED,
+    )
+    long_side: int = option(0, "most pixels of a long side; 0: 5/3 of data.size", min=0)
+    nms: float = option(0.3, "overlap above which the worse of two found boxes goes", min=0, max=1)
+    vote: float = option(
         0.0, "found boxes are averaged with those that overlap them by this much; 0: not",
         min=0, max=1,
     )  # fmt: skip
-    least_score: float = _o(0.01, "found boxes under this score are dropped", min=0, max=1)
-    most_boxes: int = _o(100, "found boxes a picture, at most", min=1)
-    primary: str = _o(
+    least_score: float = option(0.01, "found boxes under this score are dropped", min=0, max=1)
+    most_boxes: int = option(100, "found boxes a picture, at most", min=1)
+    primary: str = option(
         "auto", "the score by which the best step is chosen; auto: voc_ap50_area for VOC's format, "
         "voc_ap50_11pt for VOC 2007, else coco_ap", choices=("auto", *PRIMARIES),
     )  # fmt: skip
@@ -130,6 +139,7 @@ class Detect(Task):
 
     kinds: ClassVar[tuple[str, ...]] = ("detect",)
     Options = Options
+    counts_when = NO_CHANCE
     views: ClassVar[dict[str, str]] = {
         "none": "one view",
         "flip": "picture and mirror image, scores and boxes of common regions averaged",
@@ -379,10 +389,8 @@ class Detect(Task):
         return prediction.row(self.info.classes)
 
     def resolved_options(self) -> dict[str, Any]:
-        chosen = {f.name: getattr(self.options, f.name) for f in fields(self.options)}
-        if chosen["primary"] == "auto":
-            chosen["primary"] = "coco_ap"
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in chosen.items()}
+        chosen = super().resolved_options()
+        return {**chosen, "primary": self.metric().primary}
 
     def view_protocol(self, tta: str) -> str:
         """How the pictures were shown, in words."""

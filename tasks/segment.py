@@ -6,8 +6,8 @@ one. Either way scores are read at every pixel by where the maps' cells look.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -28,8 +28,10 @@ from xfer.nn.levels import coarse_to_fine, decoder_levels, fcn_levels, least_sid
 from xfer.nn.pixel_loss import pixel_cross_entropy, soft_dice
 from xfer.nn.upsample import at_pixels
 from xfer.nn.views import View
+from xfer.recipe.option import When, above, one_of
+from xfer.recipe.tables import AUGMENTED
 from xfer.runs.checkpoint import load_weights
-from xfer.task import Stage, Task
+from xfer.task import NO_CHANCE, Stage, Task, option
 from xfer.types import Batch, DataInfo, FeatureSpec, MaskPrediction, Preprocess, Sample
 
 if TYPE_CHECKING:
@@ -45,78 +47,81 @@ MULTISCALE = (0.75, 1.0, 1.25)
 SKIPS = {"fcn32s": 0, "fcn16s": 1, "fcn8s": 2}
 
 
-def _o(default: Any, help: str, **rules: Any) -> Any:
-    return field(default=default, metadata={"help": help, **rules})
-
-
 @dataclass(frozen=True, slots=True)
 class Options:
     """The [task] table of a segmentation recipe."""
 
-    head: str = _o(
+    head: str = option(
         "decoder", "fcn32s, fcn16s, fcn8s: scores on the last map, and on one or two finer ones; "
         "decoder: maps of all strides from 4 on, joined from coarse to fine",
         choices=("decoder", "fcn32s", "fcn16s", "fcn8s"),
     )  # fmt: skip
-    levels: tuple[str, ...] = _o(
+    levels: tuple[str, ...] = option(
         (), "maps that the head reads; empty: fcn: the last and pool4, pool3, or the deepest of a "
         "half and a quarter of its stride; decoder: the deepest of each stride from 4 to 32",
     )  # fmt: skip
-    tail: str = _o(
+    tail: str = option(
         "auto", "fcn, before the scores: own: the net's fc6 and fc7 as convolutions; fresh: a new "
         "3x3 layer; none; auto: own where the weights have it, fresh where they lack it, none for "
         "nets without", choices=("auto", "own", "fresh", "none"),
     )  # fmt: skip
-    width: int = _o(
+    width: int = option(
         96, "channels of the decoder's two deepest levels, half as many at each finer one; of "
         "fcn's fresh layer five times as many", min=16,
+        when=({"task.head": one_of("decoder")}, {"task.tail": one_of("fresh")}),
     )  # fmt: skip
-    dropout: float = _o(0.1, "decoder: share of channels dropped before the scores", min=0, max=1)
-    skip_scales: tuple[float, ...] = _o(
-        (), "fcn: factors on the finer maps before they are scored; empty: 1", above=0
-    )
-    staged: bool = _o(
+    dropout: float = option(
+        0.1, "share of channels dropped before the scores", min=0, max=1,
+        when={"task.head": one_of("decoder")},
+    )  # fmt: skip
+    skip_scales: tuple[float, ...] = option(
+        (), "factors on the finer maps before they are scored; empty: 1", above=0,
+        when={"task.head": one_of("fcn16s", "fcn8s")},
+    )  # fmt: skip
+    staged: bool = option(
         False, "the head starts from that of the run that `--weights run:DIR` names: FCN-16s from "
         "32s, 8s from 16s",
     )  # fmt: skip
-    dilate: int = _o(
+    dilate: int = option(
         0, "no map coarser than this stride: later layers are dilated instead, their weights kept; "
         "0: as the net is", min=0,
     )  # fmt: skip
-    resize: bool = _o(
+    resize: bool = option(
         True, "pictures are scaled to a short side of data.size; false: they keep their own size"
     )
-    crop: int = _o(
-        0, "side of a training cut, pixels; 0: the short side, at most 384, in multiples of 32",
-        min=0,
-    )  # fmt: skip
-    scales: tuple[float, float] = _o(
-        (0.5, 2.0), "training pictures are scaled by a factor between these", above=0, rising=True
+    crop: int = option(
+        0, "side of a training cut, pixels; 0: the short side, up to 384, in multiples of 32", min=0
     )
-    most_of_one: float = _o(
+    scales: tuple[float, float] = option(
+        (0.5, 2.0),
+        "training pictures are scaled within these",
+        above=0,
+        rising=True,
+        when=AUGMENTED,
+    )
+    most_of_one: float = option(
         1.0, "share of a training cut that one class may cover, unless five draws are worse",
-        above=0, max=1,
+        above=0, max=1, when=AUGMENTED,
     )  # fmt: skip
-    class_balance: float = _o(
+    class_balance: float = option(
         0.0, "classes weigh (median frequency / frequency) to this power", min=0, max=1
     )
-    logit_adjust: float = _o(
+    logit_adjust: float = option(
         0.0, "share of class_balance's weights taken back where classes are named (Menon et al. "
         "2021, sec. 4.1): rare ones are learnt as if common, and said as often as they are",
-        min=0, max=1,
+        min=0, max=1, when={"task.class_balance": above(0)},
     )  # fmt: skip
-    hard_pixels: float = _o(
+    hard_pixels: float = option(
         1.0, "share of the pixels that the loss is made of, the hardest", above=0, max=1
     )
-    dice: float = _o(0.0, "weight of the soft Dice loss beside cross-entropy", min=0)
-    normalise: bool = _o(
+    dice: float = option(0.0, "weight of the soft Dice loss beside cross-entropy", min=0)
+    normalise: bool = option(
         True, "mean loss over the pixels; false: their sum, averaged over pictures, as FCN's code"
     )
-    loss_step: int = _o(
-        1, "the loss reads every so many rows and columns of pixels: 2 takes a fifth off a step's "
-        "time", min=1,
-    )  # fmt: skip
-    window: int = _o(
+    loss_step: int = option(
+        1, "the loss reads every so many rows and columns: 2 takes a fifth off a step's time", min=1
+    )
+    window: int = option(
         1024, "larger pictures are predicted in overlapping windows of this side, pixels; at "
         "least 256", min=256,
     )  # fmt: skip
@@ -137,6 +142,11 @@ class Segment(Task):
 
     kinds: ClassVar[tuple[str, ...]] = ("segment",)
     Options = Options
+    counts_when: ClassVar[Mapping[str, When | str]] = {
+        "data.crop_area": "task.crop and task.scales say what is cut",
+        "data.size": ({"task.resize": one_of(True)}, {"task.crop": one_of(0)}),
+        **NO_CHANCE,
+    }
     views: ClassVar[dict[str, str]] = {
         "none": "one view",
         "flip": "picture and mirror image, probabilities averaged",
@@ -374,10 +384,6 @@ class Segment(Task):
             "id": prediction.id, "width": width, "height": height, "labels": order,
             "shares": {name: round(share, 6) for name, share in shares.items()},
         }  # fmt: skip
-
-    def resolved_options(self) -> dict[str, Any]:
-        chosen = {f.name: getattr(self.options, f.name) for f in fields(self.options)}
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in chosen.items()}
 
     def view_protocol(self, tta: str) -> str:
         """How the pictures were shown, in words."""

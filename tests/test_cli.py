@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from xfer.cli.app import main
-from xfer.cli.flags import PANEL_OF
+from xfer.cli.command import PANEL_OF
 from xfer.errors import DataError, DivergedError, XferError
 from xfer.recipe.choose import build_recipe
 from xfer.recipe.tables import FLAGS, Recipe, flatten

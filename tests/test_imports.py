@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("data.spec", "data.download"),
     ("data.open", "data.pack.writer"),
     ("task", "proposals", "runs.checkpoint", "inference.boxes"),
-    ("tasks", "recipe.toml", "recipe.choose", "recipe.data", "recipe.paths"),
+    ("tasks", "recipe.toml", "recipe.choose", "recipe.data", "recipe.idle", "recipe.paths"),
     ("runs",),
     ("extraction", "report"),
     ("probing",),

@@ -364,6 +364,7 @@ def test_a_warm_up_that_the_schedule_does_not_have_is_told(
 ) -> None:
     for name in ("onecycle", "linear"):
         recipe = changed(schedule={"name": name, "warmup": 1.0})
+        recipe = replace(recipe, given=frozenset({"schedule.warmup"}))
         fit(recipe, tmp_path / "run", dry_run=True, verbosity=-1)
         told = "schedule.warmup=1 counts for nothing" in capfd.readouterr().err
         assert told == (name == "onecycle")

@@ -248,5 +248,5 @@ def test_a_package_that_can_t_be_imported_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(tmp_path, "sick", "[xfer.backbones]\nsick_net = sick:net\n", monkeypatch, sick="1 / 0")
-    with pytest.raises(XferError, match="of package sick .*ZeroDivisionError"):
+    with pytest.raises(XferError, match=r"of package sick .*ZeroDivisionError"):
         xfer.create_backbone("sick_net")

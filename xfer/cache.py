@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +57,27 @@ def limit_bytes() -> int:
     if not 0 <= gigabytes < 1e9:
         raise XferError(f"XFER_CACHE_GB={text}: no size", "a number of gigabytes, 0 or more")
     return int(gigabytes * 2**30)
+
+
+SUBJECTS = ("features", "proposals")
+
+
+def cache_states(warn: Callable[[str], None], clear: bool = False) -> dict[str, CacheState]:
+    """What each subject's cache holds; with `clear`, what it held before it was emptied.
+
+    Args: warn: told what is wrong with a cache, a line each.
+    """
+    states: dict[str, CacheState] = {}
+    limit = limit_bytes()
+    for subject in SUBJECTS:
+        path = cache_file(subject)
+        # one that may hold nothing from now on still holds what it has
+        kept = Cache(path if path.exists() else None, max(1, limit), warn, subject)
+        states[subject] = replace(kept.state(), path=path, limit_mb=limit / 2**20)
+        kept.close()
+        if clear:
+            Cache(path, 0).clear()
+    return states
 
 
 def cache_file(subject: str = "features") -> Path:

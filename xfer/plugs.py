@@ -3,8 +3,8 @@
 module:name      | a backbone's function, a task's or a source's class in a module that is found in
                  | the present folder or on Python's path
 module:name:PATH | the same, with what it is to read
-entry points     | of installed packages: groups xfer.backbones, xfer.tasks, xfer.readers, xfer.kinds
-                 | and xfer.recipes; looked up on first use, imported one by one
+entry points     | of installed packages, in the groups xfer.backbones, xfer.tasks, xfer.readers,
+                 | xfer.kinds and xfer.recipes; looked up on first use, imported one by one
 """
 
 from __future__ import annotations

@@ -11,14 +11,16 @@ import importlib
 import pkgutil
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import Field, dataclass, fields, replace
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from torch import Tensor, nn
 
 from xfer import plugs
 from xfer.errors import DataError, XferError, nearest
+from xfer.recipe.option import When, checked
+from xfer.recipe.option import option as option  # public here, for tasks
 from xfer.types import Batch, DataInfo, Preprocess, Sample
 
 if TYPE_CHECKING:
@@ -37,6 +39,10 @@ ALIASES = {
     "segmentation": "segment",
 }
 GROUP = "xfer.tasks"  # of packages' entry points
+
+
+# of a task's `counts_when`, where chance_loss is None
+NO_CHANCE: dict[str, When | str] = {"run.chance_steps": "its loss has no level of chance"}
 
 
 class Metric(Protocol):
@@ -78,7 +84,9 @@ class Task(nn.Module):
 
     Table of the contract
         kinds             | kinds of data that the task can learn from
-        Options           | frozen dataclass, a field's metadata["help"] its help text
+        Options           | frozen dataclass, its fields made by `option`
+        counts_when       | keys of the recipe's tables that count only sometimes, as `option`'s
+                          | when, or never: a text that says what counts instead
         recipe            | keys of a recipe and their values, where a task has no recipe T/default
         views             | what eval.tta may be, in words
         transform(train)  | Sample, generator -> item; runs in the loader's threads
@@ -100,6 +108,7 @@ class Task(nn.Module):
     Options: ClassVar[type[Any]]
     # {"optim.lr": 1e-3}: what differs from a recipe's own defaults
     recipe: ClassVar[Mapping[str, Any]] = {}
+    counts_when: ClassVar[Mapping[str, When | str]] = {}
 
     def __init__(self, backbone: Backbone, info: DataInfo, options: Any, data: DataTable) -> None:
         super().__init__()
@@ -222,7 +231,11 @@ class Task(nn.Module):
 
     def resolved_options(self) -> dict[str, Any]:
         """The options with every `auto` replaced by what was chosen: rebuilds the model."""
-        return {f.name: getattr(self.options, f.name) for f in fields(self.options)}
+        chosen = {f.name: getattr(self.options, f.name) for f in fields(self.options)}
+        return {
+            k: list(cast("tuple[Any, ...]", v)) if isinstance(v, tuple) else v
+            for k, v in chosen.items()
+        }
 
     def freeze(self, modules: Sequence[nn.Module]) -> None:
         """Freezes exactly these: no gradients, and their batch norms and dropouts in eval mode."""
@@ -315,10 +328,13 @@ def for_kind(kind: str) -> str:
     raise XferError(f"no task learns from {kind!r} data", f"tasks: {', '.join(names())}")
 
 
+def options_of(task: type[Task]) -> dict[str, Field[Any]]:
+    """The task's options by their keys in a recipe: task.head."""
+    return {f"task.{option.name}": option for option in fields(task.Options)}
+
+
 def make_options(task: type[Task], given: dict[str, Any], where: str = "task") -> Any:
     """The task's Options with the given values. Raises XferError for an unknown or wrong one."""
-    from xfer.recipe.tables import checked
-
     known = {f.name: f for f in fields(task.Options)}
     for key in given:
         if key not in known:

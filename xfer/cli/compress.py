@@ -7,15 +7,26 @@ from typing import Annotated
 
 import typer
 
+from xfer.cli.flags import (
+    SPEC,
+    Data,
+    Device,
+    Overwrite,
+    RunFolder,
+    ScoredSplit,
+    Workers,
+    out_option,
+    varied,
+)
 from xfer.cli.output import Show
 from xfer.errors import XferError
+
+ScoredData = Annotated[str, varied(Data, help=f"other data than the run's own to score on: {SPEC}")]
 
 
 def compress(
     show: Show,
-    run: Annotated[
-        Path, typer.Argument(metavar="RUN", show_default=False, help="a finished run's folder")
-    ],
+    run: RunFolder,
     svd: Annotated[
         str,
         typer.Option(
@@ -23,30 +34,16 @@ def compress(
             help="singular values that each layer keeps: fc6=1024,fc7=256",
         ),
     ],
-    out: Annotated[
-        Path,
-        typer.Option("--out", "-o", metavar="DIR", show_default=False, help="the new run's folder"),
-    ],
-    data: Annotated[
-        str, typer.Option(metavar="SPEC", show_default=False, help="score on other data")
-    ] = "",
-    split: Annotated[
-        str,
-        typer.Option(metavar="S", show_default=False, help="split to score: val, else test"),
-    ] = "",
-    device: Annotated[
-        str, typer.Option(metavar="D", help="auto, cpu, cuda, cuda:N or mps")
-    ] = "auto",
-    workers: Annotated[
-        int, typer.Option(metavar="N", min=-1, help="loader threads; -1: one a core, 0: in line")
-    ] = -1,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", show_default=False, help="replace the run in --out")
-    ] = False,
+    out: Annotated[Path, out_option("the new run's folder")],
+    data: ScoredData = "",
+    split: ScoredSplit = "",
+    device: Device = "auto",
+    workers: Workers = -1,
+    overwrite: Overwrite = False,
 ) -> None:  # fmt: skip
     """Make a run's fully connected layers thinner by truncated SVD (Fast R-CNN, sec. 3.1).
 
-    The result is a run like any other; accuracy and time are told before and after.
+    The result is a run like any other; accuracy and time are shown before and after.
     """
     from xfer.inference.compress import compress as work
 
@@ -63,7 +60,7 @@ def compress(
     show.table([
         {
             "model": name, primary: report[name]["metrics"][primary],
-            "ms a picture": round(1000 * report[name]["seconds_per_image"], 1),
+            "ms per picture": round(1000 * report[name]["seconds_per_image"], 1),
             "million weights": round(report[name]["parameters"] / 1e6, 2),
         }
         for name in ("before", "after")

@@ -1,17 +1,19 @@
-"""`xfer features`, and `xfer data cache`, which shows what it keeps."""
+"""`xfer features`: what a frozen net sees, written to a file."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from xfer.cli.flags import Batch, Data, Pool, Size, SkipBad, out_option, varied
 from xfer.cli.output import Show
 
 FLAGS = ("backbone", "weights", "train", "val", "test", "limit", "seed", "device", "precision",
          "workers")  # fmt: skip
+FeaturePool = Annotated[str, varied(Pool, rich_help_panel="Features")]
+FeatureSize = Annotated[int, varied(Size, rich_help_panel="Features")]
 
 
 def _option(*names: str, help: str, metavar: str = "WORD", panel: str = "Features") -> Any:
@@ -25,17 +27,9 @@ def features(
         list[str],
         _option("--layer", "-l", metavar="L[,L]", help="layers, as `xfer models show` names them"),
     ],
-    data: Annotated[
-        str,
-        _option("--data", "-d", metavar="SPEC", panel="Data", help="NAME, PATH or FORMAT:PATH"),
-    ],
-    out: Annotated[
-        Path,
-        _option("--out", "-o", metavar="FILE", panel="Output", help="FILE.npz or FILE.parquet"),
-    ],
-    pool: Annotated[
-        str, _option("--pool", help="what becomes of a map: flatten, avg, max, grid2")
-    ] = "flatten",
+    data: Data,
+    out: Annotated[Path, out_option("FILE.npz or FILE.parquet", "FILE", "Output")],
+    pool: FeaturePool = "flatten",
     crops: Annotated[
         str, _option("--crops", help="parts of a picture: centre, flip, 10crop")
     ] = "centre",
@@ -46,22 +40,9 @@ def features(
         str, _option("--normalise", help="each vector: none, l2, power, power-l2")
     ] = "none",
     dtype: Annotated[str, _option("--dtype", help="float32 or float16")] = "float32",
-    size: Annotated[
-        int, _option("--size", metavar="N", help="input side in pixels; 0: the net's own")
-    ] = 0,
-    batch: Annotated[
-        int,
-        typer.Option(
-            "--batch", metavar="N", min=1, help="pictures at a time", rich_help_panel="Machine"
-        ),
-    ] = 64,
-    skip_bad: Annotated[
-        bool,
-        typer.Option(
-            "--skip-bad", show_default=False, rich_help_panel="Data",
-            help="look at all pictures first, and leave out those that can't be read",
-        ),
-    ] = False,
+    size: FeatureSize = 0,
+    batch: Batch = 64,
+    skip_bad: SkipBad = False,
     no_cache: Annotated[
         bool,
         typer.Option(
@@ -70,7 +51,10 @@ def features(
         ),
     ] = False,
 ) -> None:  # fmt: skip
-    """What a frozen net sees: `xfer features -l pool5 --data photos/ -o f.npz`."""
+    """Write what a frozen net sees: `xfer features -l pool5 --data photos/ -o f.npz`.
+
+    With --skip-bad, all pictures are looked at before the first is computed.
+    """
     from xfer.extraction.extract import Form, extract
     from xfer.extraction.net import Choice, layer_names
 
@@ -91,36 +75,3 @@ def features(
         f"{out}: {done.computed} pictures computed, {done.cached} known, "
         f"{done.seconds:.1f} s, {done.images_per_second:.0f} a second"
     )
-
-
-def data_cache(
-    show: Show,
-    clear: Annotated[
-        bool, typer.Option("--clear", help="forget all of it", show_default=False)
-    ] = False,
-) -> None:
-    """Show what `xfer features` and selective search keep under $XFER_CACHE, or clear it."""
-    from xfer.cache import Cache, cache_file, limit_bytes
-
-    states: dict[str, dict[str, Any]] = {}
-    limit = limit_bytes()
-    for subject in ("features", "proposals"):
-        path = cache_file(subject)
-        # one that may hold nothing from now on holds what it has
-        kept = Cache(path if path.exists() else None, max(1, limit), show.note, subject)
-        states[subject] = {**asdict(kept.state()), "path": str(path), "limit_mb": limit / 2**20}
-        kept.close()
-        if clear:
-            Cache(path, 0).clear()
-    if clear:
-        show.note("cleared")
-    if show.json:
-        # the features' own keys stand at the top, where they were before proposals were kept
-        own = states.pop("features")
-        show.document({**own, **states, "cleared": clear})
-        return
-    show.table(
-        [{"kept": subject, "path": state["path"], "entries": state["entries"],
-          "MB": round(state["mb"], 1), "limit, MB": round(state["limit_mb"])}
-         for subject, state in states.items()]
-    )  # fmt: skip

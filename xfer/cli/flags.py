@@ -1,141 +1,117 @@
-"""Flags of the command line, made from the recipe's fields, and what every command has.
+"""Options and arguments that several commands have: each is written once, and means the same.
 
-A flag's help and type are those of the recipe's key that it sets, so they are written once.
+A recipe's flags (--lr, --epochs) are not here: `command` makes them from the recipe's keys.
 """
 
 from __future__ import annotations
 
-import inspect
-import sys
-from collections.abc import Callable
-from typing import Annotated, Any, get_type_hints
+from copy import copy
+from pathlib import Path
+from typing import Annotated, Any, get_args
 
 import typer
 
-from xfer.cli.output import Show
-from xfer.exit_codes import report
-from xfer.recipe.tables import FIELDS, FLAGS, meaning
+from xfer.cli.completion import runs
+from xfer.recipe.tables import meaning
 
-_PANELS: dict[str, tuple[str, ...]] = {
-    "Net": ("backbone", "weights", "freeze", "freeze_epochs"),
-    "Training": ("epochs", "batch", "lr", "weight_decay", "optimizer", "schedule", "warmup",
-                 "layer_decay", "tta", "seed"),
-    "Data": ("train", "val", "test", "limit"),
-    "Machine": ("device", "precision", "workers"),
-}  # fmt: skip
-PANEL_OF = {flag: panel for panel, flags in _PANELS.items() for flag in flags}
+SPEC = "NAME (digits), PATH or FORMAT:PATH (csv:labels.csv)"
 
-_HELP = {
-    "backbone": "alexnet, caffenet, resnet50, ..., torchvision:NAME, timm:NAME",
-    "weights": "imagenet, none, a file, or run:DIR",
-}
-_TYPES: dict[str, Any] = {"str": str, "int": int, "float": float}
+
+def varied(alias: Any, **changes: Any) -> Any:
+    """An alias's option with another `help`, `rich_help_panel` or `min`, where a command has to say
+    more of it: `Annotated[str, varied(Data, rich_help_panel="Compare")]`."""
+    changed = copy(get_args(alias)[1])
+    for name, value in changes.items():
+        setattr(changed, name, value)
+    return changed
+
+
+def out_option(help: str, metavar: str = "DIR", panel: str | None = None) -> Any:
+    """--out: where a command writes. Args: help: what is written there; metavar: DIR or FILE."""
+    return typer.Option(
+        "--out", "-o", metavar=metavar, show_default=False, rich_help_panel=panel, help=help
+    )
+
+
+Spec = Annotated[str, typer.Argument(metavar="SPEC", show_default=False, help=SPEC)]
+RunFolder = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", show_default=False, autocompletion=runs, help="a run folder"),
+]
+Glob = Annotated[str, typer.Argument(metavar="GLOB", help="a shell pattern")]
 
 Data = Annotated[
     str,
     typer.Option(
-        "--data", "-d", metavar="SPEC", show_default=False, rich_help_panel="Data",
-        help="NAME (digits), PATH or FORMAT:PATH (csv:labels.csv)",
+        "--data", "-d", metavar="SPEC", show_default=False, rich_help_panel="Data", help=SPEC
+    ),
+]
+Split = Annotated[
+    str,
+    typer.Option(
+        "--split", metavar="S", show_default=False, rich_help_panel="Data",
+        help="one split alone: train, val or test; all of them when left out",
+    ),
+]  # fmt: skip
+ScoredSplit = Annotated[
+    str,
+    typer.Option(
+        "--split", metavar="S", show_default=False, rich_help_panel="Data",
+        help="the split to score: val, test or train; val, else test, when left out",
+    ),
+]  # fmt: skip
+WantedFor = Annotated[
+    str,
+    typer.Option(
+        "--task", "-t", metavar="T", show_default=False, rich_help_panel="Data",
+        help="the task that the data are wanted for: detect",
+    ),
+]  # fmt: skip
+SkipBad = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad", show_default=False, rich_help_panel="Data",
+        help="leave out pictures that can't be decoded, and invalid boxes",
     ),
 ]  # fmt: skip
 
+Tta = Annotated[
+    str,
+    typer.Option(
+        "--tta", metavar="VIEWS", show_default=False,
+        help=f"{meaning('eval.tta')}; the run's own when left out",
+    ),
+]  # fmt: skip
+Pool = Annotated[
+    str,
+    typer.Option(
+        "--pool", metavar="P", help="what becomes of a map: flatten, avg, max or grid2"
+    ),
+]  # fmt: skip
+Size = Annotated[
+    int,
+    typer.Option("--size", metavar="N", min=0, help="input side in pixels; 0: the net's own"),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", show_default=False, help="replace an earlier result in --out"),
+]
 
-def escaped(text: str) -> str:
-    """Help text in which typer finds no markup."""
-    return text.replace("[", "\\[")
-
-
-def recipe_flag(name: str) -> inspect.Parameter:
-    """The flag as a parameter; None where the user does not give it, so that the recipe counts."""
-    key = FLAGS[name]
-    if key in FIELDS:
-        field = FIELDS[key]
-        kind = _TYPES[str(field.type)]
-        choices: tuple[str, ...] = field.metadata.get("choices", ())
-        text = meaning(key)
-    else:
-        kind, choices, text = str, (), _HELP[name]
-    option = typer.Option(
-        f"--{name.replace('_', '-')}",
-        help=escaped(text),
-        rich_help_panel=PANEL_OF[name],
-        metavar={str: "TEXT", int: "N", float: "X"}[kind],
-        autocompletion=_offer(choices) if choices else None,
-        show_default=False,
-    )
-    return _parameter(name, Annotated[kind | None, option], None)
-
-
-def _offer(choices: tuple[str, ...]) -> Callable[[str], list[str]]:
-    def offer(incomplete: str) -> list[str]:
-        return [choice for choice in choices if choice.startswith(incomplete)]
-
-    return offer
-
-
-def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
-    kind = inspect.Parameter.KEYWORD_ONLY
-    return inspect.Parameter(name, kind, default=default, annotation=annotation)
-
-
-def _common() -> list[inspect.Parameter]:
-    """The flags of every command."""
-
-    def flag(name: str, help: str, *short: str) -> inspect.Parameter:
-        option = typer.Option(
-            f"--{name}", *short, help=help, rich_help_panel="Output", show_default=False
-        )
-        return _parameter(name, Annotated[bool, option], False)
-
-    return [
-        flag("json", "one JSON document on stdout, alone"),
-        flag("quiet", "what was asked for, no remarks", "-q"),
-        flag("verbose", "more: matched weights, what trains at what rate, what keys mean", "-v"),
-        flag("debug", "the traceback of an error"),
-    ]
-
-
-def command(
-    app: typer.Typer, name: str, *, flags: tuple[str, ...] = (), panel: str | None = None
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Registers a function as a command: `function(show, ..., given={key: value})`.
-
-    Args:
-        app: where to; name: the word that the user types; panel: its group in the help.
-        flags: names of recipe flags that the command takes; those that the user gave arrive in
-            `given`, by their keys in the recipe. Without any there is no `given`.
-
-    The registered function returns the exit code: every error is reported here.
-    """
-
-    def register(function: Callable[..., None]) -> Callable[..., None]:
-        hints = get_type_hints(function, include_extras=True)
-        own = [
-            p.replace(annotation=hints[p.name], kind=inspect.Parameter.KEYWORD_ONLY)
-            for p in inspect.signature(function).parameters.values()
-            if p.name not in ("show", "given")
-        ]
-        parameters = [*own, *(recipe_flag(flag) for flag in flags), *_common()]
-
-        def run(**values: Any) -> int:
-            debug = values.pop("debug") or "--debug" in sys.argv
-            verbosity = values.pop("verbose") - values.pop("quiet")
-            show = Show(values.pop("json"), verbosity)
-            if flags:
-                given = {flag: values.pop(flag) for flag in flags}
-                values["given"] = {FLAGS[k]: v for k, v in given.items() if v is not None}
-            # typer would turn Ctrl-C and a broken pipe into its own endings
-            try:
-                function(show, **values)
-                sys.stdout.flush()
-            except (Exception, KeyboardInterrupt) as error:
-                return report(error, debug)
-            return 0
-
-        run.__name__, run.__doc__ = function.__name__, function.__doc__
-        run.__annotations__ = {p.name: p.annotation for p in parameters}
-        run.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
-        app.command(name, rich_help_panel=panel)(run)
-        return function
-
-    return register
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device", metavar="NAME", rich_help_panel="Machine", help=meaning("run.device")
+    ),
+]  # fmt: skip
+Workers = Annotated[
+    int,
+    typer.Option(
+        "--workers", metavar="N", min=-1, rich_help_panel="Machine", help=meaning("data.workers")
+    ),
+]  # fmt: skip
+Batch = Annotated[
+    int,
+    typer.Option(
+        "--batch", metavar="N", min=1, rich_help_panel="Machine", help="pictures at a time"
+    ),
+]  # fmt: skip

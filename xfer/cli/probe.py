@@ -7,10 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from xfer.cli.flags import Data, Device, Overwrite, Pool, out_option, varied
 from xfer.cli.output import Show
 from xfer.errors import XferError
 
 REPEATS = 10
+ComparedData = Annotated[str, varied(Data, rich_help_panel="Compare")]
+ComparedPool = Annotated[str, varied(Pool, rich_help_panel="Compare")]
+ComparedDevice = Annotated[str, varied(Device, rich_help_panel="Compare")]
 _KINDS = "logreg, linear-svm, ridge, knn, rbf-svm or lda"
 
 
@@ -34,11 +38,7 @@ def probe(
     ] = "",
     clf: Annotated[str, typer.Option("--clf", metavar="NAME", help=_KINDS)] = "logreg",
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", metavar="DIR", show_default=False,
-            help="the run folder; runs/probe-<backbone>-<data>-<n> when left out",
-        ),
+        Path | None, out_option("the run folder; runs/probe-<backbone>-<data>-<n> when left out")
     ] = None,
     layer: Annotated[
         str,
@@ -48,7 +48,7 @@ def probe(
         str,
         typer.Option(
             metavar="N,N", show_default=False,
-            help="also from so many training pictures a class: 1,2,4,8,16",
+            help="also from so many training pictures per class: 1,2,4,8,16",
         ),
     ] = "",
     repeats: Annotated[
@@ -63,9 +63,7 @@ def probe(
         ),
     ] = 0,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="of folds and draws")] = 0,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", show_default=False, help="replace an earlier run")
-    ] = False,
+    overwrite: Overwrite = False,
     compare: Annotated[
         bool,
         typer.Option(
@@ -73,13 +71,7 @@ def probe(
             help="every net and layer on --data, instead of FILE",
         ),
     ] = False,
-    data: Annotated[
-        str,
-        typer.Option(
-            "--data", "-d", metavar="SPEC", show_default=False, rich_help_panel="Compare",
-            help="NAME, PATH or FORMAT:PATH",
-        ),
-    ] = "",
+    data: ComparedData = "",
     backbones: Annotated[
         str,
         typer.Option(
@@ -93,13 +85,7 @@ def probe(
             help="auto: every map and hidden layer that a net has weights for",
         ),
     ] = "auto",
-    pool: Annotated[
-        str,
-        typer.Option(
-            metavar="P", rich_help_panel="Compare",
-            help="what becomes of a map: flatten, avg, max or grid2",
-        ),
-    ] = "grid2",
+    pool: ComparedPool = "grid2",
     weights: Annotated[
         str,
         typer.Option(
@@ -107,9 +93,7 @@ def probe(
             help="imagenet, none, a file, or one for each net: W,W",
         ),
     ] = "imagenet",
-    device: Annotated[
-        str, typer.Option(metavar="NAME", rich_help_panel="Compare", help="auto, cpu, cuda, mps")
-    ] = "auto",
+    device: ComparedDevice = "auto",
 ) -> None:  # fmt: skip
     """Fit a classifier to frozen features: `xfer probe F.npz`, or compare nets and layers."""
     if cv == 1 or cv < 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from xfer.data.readers.base import ReadOptions
 from xfer.data.sources.base import Source, annotation, stamp, subset
 from xfer.data.spec import open_spec
 from xfer.errors import DataError
+from xfer.files import write_text
 from xfer.proposals.files import write_proposals
 from xfer.proposals.from_run import propose_by_run
 from xfer.proposals.kept import KeptProposals, Proposals
@@ -76,6 +78,15 @@ class Measured:
         """Writes the boxes as the npz that file:PATH reads."""
         meta = {"method": self.method, "most": self.most, "data": self.data, "split": self.split}
         write_proposals(path, self.ids, self.boxes, meta)
+
+    def write_report(self, folder: Path) -> None:
+        """Writes recall.json, and recall.png with the curves."""
+        from xfer.report.recall import recall_curves
+
+        folder.mkdir(parents=True, exist_ok=True)
+        recall_curves(self.recall, folder / "recall.png", f"{self.method} on {self.data}")
+        text = json.dumps(self.document(), indent=1, ensure_ascii=False)
+        write_text(folder / "recall.json", f"{text}\n")
 
 
 def measure(

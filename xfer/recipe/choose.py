@@ -131,6 +131,7 @@ def build_recipe(
     found, name, reason = find_recipe(task, data, recipe)
     if not recipe and name in ("", f"{task}/default"):
         say(reason)
+    given = found.given | values.keys()
     if data:
         values["data.source"] = data
     if "schedule.epochs" in values:  # a length that was asked for is not stretched or replaced
@@ -138,7 +139,7 @@ def build_recipe(
         values.setdefault("schedule.steps", 0)
     if "optim.lr" in values:  # a rate that was asked for is not scaled
         values.setdefault("optim.lr_batch", 0)
-    built = check(override(found, values))
+    built = replace(check(override(found, values)), given=given)
     if task and task != built.task:
         raise XferError(f"recipe {name} is for {built.task}, not for {task}", "leave out --task")
     if not built.data.source:

@@ -30,8 +30,9 @@ def open_recipe_data(recipe: Recipe) -> Bundle:
     )  # fmt: skip
     if bundle.kind not in kinds:
         wanted = " or ".join(HOLDS.get(kind, kind) for kind in kinds)
+        held = HOLDS.get(bundle.kind, bundle.kind)
         raise DataError(
-            f"{data.source} holds {HOLDS.get(bundle.kind, bundle.kind)}; {recipe.task} learns from {wanted}",
+            f"{data.source} holds {held}; {recipe.task} learns from {wanted}",
             _LABELS.get(kinds[0]) if bundle.kind == "images" else None,
         )
     if "train" not in bundle.splits:

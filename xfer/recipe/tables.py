@@ -6,102 +6,138 @@ Layers, the last wins: the defaults here < the recipe (its parent first) < a fil
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, cast
 
 from xfer.errors import XferError, nearest
+from xfer.recipe.option import (
+    above,
+    check_value,
+    checked,
+    explain,
+    has_one_of,
+    none_of,
+    one_of,
+    option,
+)
 
-
-def _f(default: Any, help: str, **rules: Any) -> Any:
-    """A field with its help text and the rules its value must keep: min, max, above, below,
-    choices, rising (a list's numbers do not fall), number (a text that may be given as a whole
-    number)."""
-    return field(default=default, metadata={"help": help, **rules})
+AUGMENTED = {"data.augment": none_of("none")}
 
 
 @dataclass(frozen=True, slots=True)
 class DataTable:
     """[data]: which pictures, and how they reach the net."""
 
-    source: str = _f("", "data spec: NAME, PATH or FORMAT:PATH")
-    images: str = _f("", "folder of the pictures of an annotation file (empty: found)")
-    ignore: str = _f(
+    source: str = option("", "data spec: NAME, PATH or FORMAT:PATH")
+    images: str = option("", "folder of the pictures of an annotation file (empty: found)")
+    ignore: str = option(
         "", "masks: classes left out, names or values; none; empty: found by name", number=True
     )
-    train: str = _f("", "name of the training split (empty: found)")
-    val: str = _f("", "name of the validation split; none: keep the last weights")
-    test: str = _f("", "name of the test split, looked at once at the end; none: don't")
-    limit: int = _f(0, "first N of a seeded shuffle of each split; 0: all", min=0)
-    skip_bad: bool = _f(False, "leave out pictures that can't be decoded instead of stopping")
-    batch: int = _f(32, "global batch, over all processes", min=1)
-    workers: int = _f(-1, "loader threads; -1: one a core, 0: in line", min=-1)
-    size: int = _f(0, "input side in pixels; 0: what the weights were trained with", min=0)
-    augment: str = _f(
+    train: str = option("", "name of the training split (empty: found)")
+    val: str = option("", "name of the validation split; none: keep the last weights")
+    test: str = option("", "name of the test split, looked at once at the end; none: don't")
+    limit: int = option(0, "first N of a seeded shuffle of each split; 0: all", min=0)
+    skip_bad: bool = option(False, "leave out pictures that can't be decoded instead of stopping")
+    batch: int = option(32, "global batch, over all processes", min=1)
+    workers: int = option(-1, "loader threads; -1: one a core, 0: in line", min=-1)
+    size: int = option(0, "input side in pixels; 0: what the weights were trained with", min=0)
+    augment: str = option(
         "standard", "augmentation policy", choices=("none", "light", "standard", "strong")
     )
-    flip: bool = _f(True, "mirror half of the training pictures")
-    crop_on: str = _f(
+    flip: bool = option(True, "mirror half of the training pictures", when=AUGMENTED)
+    crop_on: str = option(
         "auto", "what cuts training crops and alters colours; auto: the device where it is a GPU "
         "fed from a raw pack", choices=("auto", "host", "device"),
     )  # fmt: skip
-    crop_area: tuple[float, float] = _f(
-        (0.35, 1.0), "share of the picture that a training crop covers; segment has task.crop and "
-        "task.scales instead", above=0, max=1, rising=True,
+    crop_area: tuple[float, float] = option(
+        (0.35, 1.0), "share of the picture that a training crop covers", above=0, max=1,
+        rising=True, when=AUGMENTED,
     )  # fmt: skip
-    decode: str = _f(
+    decode: str = option(
         "host", "what decodes training pictures; device: a GPU that is fed from a JPEG pack and "
         "cuts the crops as well", choices=("host", "device"),
     )  # fmt: skip
-    balance: bool = _f(False, "draw every class equally often")
-    window: int = _f(0, "mix so many pictures at a time, as they lie on disk; 0: all", min=0)
-    cache_mb: int = _f(1024, "decoded pictures kept in memory, MB; 0: none", min=0)
+    balance: bool = option(False, "draw every class equally often")
+    window: int = option(0, "mix so many pictures at a time, as they lie on disk; 0: all", min=0)
+    cache_mb: int = option(1024, "decoded pictures kept in memory, MB; 0: none", min=0)
+
+
+# what the names of optimisers with a momentum have in them
+MOMENTUM = ("sgd", "nesterov", "momentum", "lars", "larc", "rmsprop", "muon", "madgrad", "kron",
+            "adafactorbv")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class OptimTable:
     """[optim]: which weights move, and how."""
 
-    name: str = _f("adamw", "sgd, adamw, or any optimiser that timm has")
-    lr: float = _f(1e-4, "peak learning rate of the backbone", above=0)
-    lr_batch: int = _f(
+    name: str = option("adamw", "sgd, adamw, or any optimiser that timm has")
+    lr: float = option(1e-4, "peak learning rate of the backbone", above=0)
+    lr_batch: int = option(
         0, "the batch that lr is meant for: it grows in proportion; 0: lr as it is", min=0
     )
-    head_scale: float = _f(10.0, "rate of the new head, times lr", above=0)
-    momentum: float = _f(0.9, "momentum of SGD", min=0, below=1)
-    weight_decay: float = _f(0.05, "weight decay; biases and norms are left out", min=0)
-    decay_all: bool = _f(False, "decay biases and norms as well")
-    bias_scale: float = _f(
+    head_scale: float = option(10.0, "rate of the new head, times lr", above=0)
+    momentum: float = option(
+        0.9, "momentum of the optimiser", min=0, below=1,
+        when={"optim.name": has_one_of(*MOMENTUM, text="sgd, nesterov or another that has one")},
+    )  # fmt: skip
+    weight_decay: float = option(0.05, "weight decay; biases and norms are left out", min=0)
+    decay_all: bool = option(
+        False, "decay biases and norms as well", when={"optim.weight_decay": above(0)}
+    )
+    bias_scale: float = option(
         1.0, "rate of biases and norms, times that of their weights; Caffe's nets have 2", above=0
     )
-    layer_decay: float = _f(1.0, "rate of each stage, times the one above it", above=0, max=1)
-    freeze: str = _f("", "freeze the backbone up to and including this stage; all: the whole")
-    freeze_epochs: float = _f(0, "train the head alone for this long first, epochs", min=0)
-    clip: float = _f(0.0, "clip the gradient's norm; 0: don't", min=0)
-    accumulate: int = _f(1, "split each batch into this many passes", min=1)
-    ema: float = _f(0.0, "decay of the moving average of the weights; 0: none", min=0, below=1)
+    layer_decay: float = option(
+        1.0, "rate of each stage, times the one above it", above=0, max=1,
+        when={"optim.freeze": none_of("all")},
+    )  # fmt: skip
+    freeze: str = option("", "freeze the backbone up to and including this stage; all: the whole")
+    freeze_epochs: float = option(
+        0, "train the head alone for this long first, epochs", min=0,
+        when={"optim.freeze": none_of("all")},
+    )  # fmt: skip
+    clip: float = option(0.0, "clip the gradient's norm; 0: don't", min=0)
+    accumulate: int = option(1, "split each batch into this many passes", min=1)
+    ema: float = option(0.0, "decay of the moving average of the weights; 0: none", min=0, below=1)
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleTable:
     """[schedule]: how long, and the learning rate over time."""
 
-    epochs: float = _f(20, "passes over the training pictures", above=0)
-    steps: int = _f(0, "optimiser steps instead of epochs; 0: epochs count", min=0)
-    min_steps: int = _f(0, "at least so many steps, however few pictures; not with --epochs", min=0)
-    name: str = _f(
+    epochs: float = option(
+        20, "passes over the training pictures", above=0, when={"schedule.steps": one_of(0)}
+    )
+    steps: int = option(0, "optimiser steps instead of epochs; 0: epochs count", min=0)
+    min_steps: int = option(
+        0, "at least so many steps, however few pictures; not with --epochs", min=0,
+        when={"schedule.steps": one_of(0)},
+    )  # fmt: skip
+    name: str = option(
         "cosine", "shape", choices=("cosine", "linear", "onecycle", "step", "plateau", "constant")
     )
-    warmup: float = _f(0.0, "linear warm-up, epochs; onecycle has its own", min=0)
-    milestones: tuple[float, ...] = _f(
-        (), "step: shares of the run after which the rate drops, 0..1", above=0, max=1
+    warmup: float = option(
+        0.0, "linear warm-up, epochs", min=0, when={"schedule.name": none_of("onecycle")}
     )
-    gamma: float = _f(0.1, "step and plateau: the rate is multiplied by this", above=0, max=1)
-    patience: int = _f(3, "plateau: evaluations without a gain before the rate drops", min=1)
-    final: float = _f(0.0, "cosine, linear: the last rate, as a share of the peak", min=0, max=1)
-    stop_after: int = _f(0, "stop after so many evaluations without a gain; 0: never", min=0)
+    milestones: tuple[float, ...] = option(
+        (), "shares of the run after which the rate drops, 0..1", above=0, max=1,
+        when={"schedule.name": one_of("step")},
+    )  # fmt: skip
+    gamma: float = option(
+        0.1, "the rate is multiplied by this", above=0, max=1,
+        when={"schedule.name": one_of("step", "plateau")},
+    )  # fmt: skip
+    patience: int = option(
+        3, "evaluations without a gain before the rate drops", min=1,
+        when={"schedule.name": one_of("plateau")},
+    )  # fmt: skip
+    final: float = option(
+        0.0, "the last rate, as a share of the peak", min=0, max=1,
+        when={"schedule.name": one_of("cosine", "linear")},
+    )  # fmt: skip
+    stop_after: int = option(0, "stop after so many evaluations without a gain; 0: never", min=0)
 
 
 VIEWS = ("none", "flip", "10crop", "multiscale")  # of all tasks; each says which it offers
@@ -111,24 +147,31 @@ VIEWS = ("none", "flip", "10crop", "multiscale")  # of all tasks; each says whic
 class EvalTable:
     """[eval]: when and how the model is scored."""
 
-    every: float = _f(1, "epochs between two evaluations", above=0)
-    tta: str = _f("none", "views averaged at test", choices=VIEWS)
-    while_training: str = _f("", "views while training; empty: as tta", choices=("", *VIEWS))
-    batch: int = _f(0, "batch of evaluation; 0: twice data.batch", min=0)
+    every: float = option(
+        1, "epochs between two evaluations", above=0, when={"data.val": none_of("none")}
+    )
+    tta: str = option("none", "views averaged at test", choices=VIEWS)
+    while_training: str = option(
+        "", "views while training; empty: as tta", choices=("", *VIEWS),
+        when={"data.val": none_of("none")},
+    )  # fmt: skip
+    batch: int = option(0, "batch of evaluation; 0: twice data.batch", min=0)
 
 
 @dataclass(frozen=True, slots=True)
 class RunTable:
     """[run]: the machine, and what is kept."""
 
-    seed: int = _f(0, "seeds weights, order and augmentation", min=0, max=2**63 - 1)
-    device: str = _f("auto", "auto, cpu, cuda, cuda:N, mps")
-    precision: str = _f("auto", "arithmetic", choices=("auto", "fp32", "bf16", "fp16"))
-    sync_bn: bool = _f(False, "batch norms see the pictures of all processes; on GPUs alone")
-    compile: bool = _f(False, "torch.compile the backbone; may pay on GPUs, does not on CPUs")
-    chance_steps: int = _f(1000, "warn when the loss is still at chance after so many", min=1000)
-    save_minutes: float = _f(10, "save last/ at least this often, minutes", above=0)
-    plots: bool = _f(True, "draw plots/ at the end")
+    seed: int = option(0, "seeds weights, order and augmentation", min=0, max=2**63 - 1)
+    device: str = option("auto", "auto, cpu, cuda, cuda:N, mps")
+    precision: str = option("auto", "arithmetic", choices=("auto", "fp32", "bf16", "fp16"))
+    sync_bn: bool = option(False, "batch norms see the pictures of all processes; on GPUs alone")
+    compile: bool = option(False, "torch.compile the backbone; may pay on GPUs, does not on CPUs")
+    chance_steps: int = option(
+        1000, "warn when the loss is still at chance after so many", min=1000
+    )
+    save_minutes: float = option(10, "save last/ at least this often, minutes", above=0)
+    plots: bool = option(True, "draw plots/ at the end")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +193,8 @@ class Recipe:
     schedule: ScheduleTable = field(default_factory=ScheduleTable)
     eval: EvalTable = field(default_factory=EvalTable)
     run: RunTable = field(default_factory=RunTable)
+    # keys that the user set, by flag, key=value or in a file of their own
+    given: frozenset[str] = field(default=frozenset(), compare=False)
 
 
 TABLES: dict[str, type[Any]] = {
@@ -174,68 +219,8 @@ FLAGS = {
 
 
 def meaning(key: str) -> str:
-    """The help text of a key of the tables, with the values to choose from."""
-    rules = FIELDS[key].metadata
-    choices = f": {', '.join(rules['choices'])}" if "choices" in rules else ""
-    return f"{rules['help']}{choices}"
-
-
-_WORDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
-
-
-def checked(where: str, value: Any, field: Field[Any]) -> Any:
-    """A value as the field has it: whole numbers become floats, lists become tuples.
-
-    Args:
-        where: the key, as messages name it.
-        field: its annotation is str, int, float, bool or a tuple of one of these, its metadata
-            the rules: min, max, above, below, choices, rising.
-
-    Raises: XferError that names the key, the rule and the value.
-    """
-    annotation = field.type if isinstance(field.type, str) else _annotation(field.type)
-    found = re.fullmatch(r"tuple\[(.+)\]", annotation)
-    if found is None:
-        return _scalar(where, value, annotation, field.metadata)
-    kinds = [part.strip() for part in found[1].split(",")]
-    count = None if kinds[-1] == "..." else len(kinds)
-    if not isinstance(value, (list, tuple)):
-        raise XferError(f"{where} must be a list, got {value!r}", f"{where}=[a, b]")
-    items = tuple(cast("Iterable[Any]", value))
-    if count is not None and len(items) != count:
-        raise XferError(f"{where} must hold {count} values, got {len(items)}: {list(items)}")
-    result = tuple(_scalar(where, item, kinds[0], field.metadata) for item in items)
-    if field.metadata.get("rising") and list(result) != sorted(result):
-        raise XferError(f"{where} must not fall, got {list(result)}")
-    return result
-
-
-def _annotation(kind: Any) -> str:
-    return kind.__name__ if type(kind) is type else str(kind)
-
-
-def _scalar(where: str, value: Any, kind: str, rules: Mapping[str, Any]) -> Any:
-    if kind == "float" and type(value) is int:
-        value = float(value)
-    if rules.get("number") and type(value) is int:
-        value = str(value)
-    if type(value).__name__ != kind:
-        hint = f'quote it: {where}="{value}"' if kind == "str" else None
-        raise XferError(f"{where} must be {_WORDS[kind]}, got {value!r}", hint)
-    if kind == "float" and not math.isfinite(value):
-        raise XferError(f"{where} must be a finite number, got {value}")
-    if "above" in rules and not value > rules["above"]:
-        raise XferError(f"{where} must be above {rules['above']}, got {value:g}")
-    if "below" in rules and not value < rules["below"]:
-        raise XferError(f"{where} must be below {rules['below']}, got {value:g}")
-    if "min" in rules and not value >= rules["min"]:
-        raise XferError(f"{where} must be at least {rules['min']:g}, got {value:g}")
-    if "max" in rules and not value <= rules["max"]:
-        raise XferError(f"{where} must be at most {rules['max']:g}, got {value:g}")
-    if "choices" in rules and value not in rules["choices"]:
-        choices = ", ".join(rules["choices"])
-        raise XferError(f"{where} must be one of {choices}; got {value!r}")
-    return value
+    """The help text of a key of the tables, with the values to choose from and when it counts."""
+    return explain(FIELDS[key])
 
 
 def override(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
@@ -251,7 +236,7 @@ def override(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     for key, value in values.items():
         table, _, name = key.partition(".")
         if key in ("task", "backbone", "weights") or (table in own and name == "name"):
-            named[table] = _scalar(key, value, "str", {})
+            named[table] = check_value(key, value, "str", {})
         elif table in own and name:
             own[table][name] = _option(key, value)
         elif key in FIELDS:

@@ -20,7 +20,16 @@ from typing import Any
 
 from xfer import plugs
 from xfer.errors import DataError, XferError, nearest
-from xfer.recipe.tables import FIELDS, TABLES, Recipe, flatten, meaning, override
+from xfer.recipe.option import explain
+from xfer.recipe.tables import (
+    FIELDS,
+    TABLES,
+    Recipe,
+    differences,
+    flatten,
+    meaning,
+    override,
+)
 
 
 def recipe_names(glob: str = "*") -> list[str]:
@@ -125,9 +134,14 @@ def _load(source: str, below: tuple[str, ...]) -> Recipe:
     if parent is not None:
         base = _load(_beside(source, parent), (*below, source))
     try:
-        return replace(override(base, values), name=name)
+        recipe = replace(override(base, values), name=name)
     except XferError as error:
         raise XferError(f"{source}: {error.message}", error.hint) from None
+    if source in recipe_names():
+        return recipe
+    # a file of the user's: what it changes is set by them, what it repeats is not
+    changed = values.keys() & differences(base, recipe).keys()
+    return replace(recipe, given=base.given | changed)
 
 
 def _beside(source: str, parent: str) -> str:
@@ -169,11 +183,12 @@ def header(text: str) -> str:
     return "\n".join(lines)
 
 
-def dump(recipe: Recipe, explain: bool = False) -> str:
-    """The recipe as TOML, every key written out, each with its meaning if `explain` is set.
+def dump(recipe: Recipe, explained: bool = False) -> str:
+    """The recipe as TOML, every key written out, each with its meaning if `explained` is set.
 
     Loads back equal.
     """
+    notes = meanings(recipe) if explained else {}
     lines = [f"name = {_toml(recipe.name)}"] if recipe.name else []
     lines.append(f"weights = {_toml(recipe.weights)}")
     last = ""
@@ -184,9 +199,17 @@ def dump(recipe: Recipe, explain: bool = False) -> str:
         if table != last:
             lines += ["", f"[{table}]"]
             last = table
-        note = f"  # {meaning(key)}" if explain and key in FIELDS else ""
+        note = f"  # {notes[key]}" if key in notes else ""
         lines.append(f"{_toml_key(name or 'name')} = {_toml(value)}{note}")
     return "\n".join(lines) + "\n"
+
+
+def meanings(recipe: Recipe) -> dict[str, str]:
+    """The help text of every key of the tables and of the recipe's task."""
+    from xfer import task as tasks  # here: torch comes with it
+
+    options = tasks.options_of(tasks.get(recipe.task))
+    return {key: meaning(key) for key in FIELDS} | {k: explain(o) for k, o in options.items()}
 
 
 def _toml_key(name: str) -> str:

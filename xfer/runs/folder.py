@@ -19,6 +19,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -106,8 +107,8 @@ class Run:
         return self.path / "best.safetensors"
 
     def recipe(self) -> Recipe:
-        """The flattened recipe that the run was started with."""
-        return load_recipe(str(self.path / "recipe.toml"))
+        """The flattened recipe that the run was started with: who set what is not kept."""
+        return replace(load_recipe(str(self.path / "recipe.toml")), given=frozenset())
 
     def clear(self) -> None:
         """Removes the files of an earlier run, and nothing that a run did not write."""

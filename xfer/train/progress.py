@@ -25,6 +25,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from xfer.recipe.idle import idle_settings
+
 if TYPE_CHECKING:
     from xfer.data.sources.base import Bundle
     from xfer.device import Place
@@ -74,11 +76,6 @@ class Progress:
                 f"data.flip=false: training sees no mirror images, yet eval.tta={recipe.eval.tta} "
                 "scores with them; --set eval.tta=none"
             )
-        if recipe.schedule.name == "onecycle" and recipe.schedule.warmup:
-            self.warn(
-                f"schedule.warmup={recipe.schedule.warmup:g} counts for nothing: onecycle rises by "
-                "itself over the first 30 % of the run; --schedule cosine or linear warm up"
-            )
         if recipe.data.batch > len(bundle.splits["train"]):
             self.warn(
                 f"{len(bundle.splits['train'])} training pictures are fewer than a batch of "
@@ -89,6 +86,8 @@ class Progress:
         """Says which weights matched; with -v also what trains at what rate."""
         report = job.task.backbone.weight_report
         self.say("weights: none, drawn at random" if report is None else report.line())
+        for line in idle_settings(job.recipe, job.task):
+            self.warn(line)
         if job.crop_on == "device":
             self.say("training crops are cut on the device (data.crop_on=host: by the loader)")
         if job.thaw_step >= job.steps:

@@ -1,23 +1,24 @@
-"""`xfer data` and `xfer models`: what a run starts from, looked at."""
+"""`xfer data`: which data sets there are, what is in one, and what is made of them."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from xfer.cli.flags import command
-from xfer.cli.output import Show, plain_text
+from xfer.cli import data_cache, data_get, data_pack, data_proposals
+from xfer.cli.command import command
+from xfer.cli.flags import Spec, Split, WantedFor
+from xfer.cli.output import Show
 from xfer.errors import XferError, nearest
 from xfer.files import check_folder
 
-data = typer.Typer(help="Data sets: what is there, and what is in one.", no_args_is_help=True)
-models = typer.Typer(help="Backbones and weight files.", no_args_is_help=True)
+app = typer.Typer(help="Data sets: what is there, and what is in one.", no_args_is_help=True)
 
 
-@command(data, "ls")
+@command(app, "ls")
 def data_ls(show: Show) -> None:
     """List the data sets that go by a bare NAME: embedded, or under $XFER_DATA."""
     from xfer.data.catalog import KNOWN, data_folder
@@ -44,21 +45,15 @@ def data_ls(show: Show) -> None:
     show.note(f"formats of FORMAT:PATH: {', '.join(origins)}")
 
 
-@command(data, "show", flags=("train", "val", "test", "limit", "seed"))
+@command(app, "show", flags=("train", "val", "test", "limit", "seed"))
 def data_show(
     show: Show,
     given: dict[str, Any],
-    spec: Annotated[
-        str,
-        typer.Argument(metavar="SPEC", show_default=False, help="NAME, PATH or FORMAT:PATH"),
-    ],
+    spec: Spec,
     list_items: Annotated[
         bool, typer.Option("--list", help="every picture with its class", show_default=False)
     ] = False,
-    task: Annotated[
-        str,
-        typer.Option(metavar="T", show_default=False, help="what the data are wanted for: detect"),
-    ] = "",
+    task: WantedFor = "",
     images: Annotated[
         str,
         typer.Option(metavar="DIR", show_default=False, help="the pictures of an annotation file"),
@@ -67,10 +62,7 @@ def data_show(
         str,
         typer.Option(metavar="NAME", show_default=False, help="masks: classes to leave out"),
     ] = "",
-    split: Annotated[
-        str,
-        typer.Option(metavar="S", show_default=False, help="this split alone: train, val or test"),
-    ] = "",
+    split: Split = "",
     draw: Annotated[
         Path | None,
         typer.Option(metavar="DIR", show_default=False, help="draw some pictures with labels"),
@@ -170,80 +162,7 @@ def _show_pixels(show: Show, splits: dict[str, dict[str, Any]]) -> None:
     show.table([*rows, ignored])
 
 
-@command(models, "ls")
-def models_ls(
-    show: Show, glob: Annotated[str, typer.Argument(metavar="GLOB", help="a shell pattern")] = "*"
-) -> None:
-    """List backbones and where they come from; 'timm:*' and 'torchvision:*' list theirs."""
-    from xfer.backbones import build
-
-    names = build.names(glob)
-    if not names:
-        raise XferError(f"no backbone matches {glob!r}", "`xfer models ls` lists all")
-    found = [build.describe(name) for name in names]
-    rows = [
-        {"name": m.name, "from": m.origin, "parameters": m.parameters, "summary": m.summary}
-        for m in found
-    ]
-    show.document(rows) if show.json else show.table(rows)
-
-
-@command(models, "show")
-def models_show(
-    show: Show,
-    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False, help="a backbone")],
-    size: Annotated[
-        int, typer.Option(metavar="N", help="input side in pixels; 0: the net's own", min=0)
-    ] = 0,
-) -> None:
-    """Show a backbone layer by layer: sizes, geometry, work, and what freezing calls it."""
-    from xfer.backbones.build import create_backbone
-    from xfer.backbones.table import layer_table
-
-    net = create_backbone(name, weights="none")
-    rows = [asdict(row) for row in layer_table(net, size or None)]
-    if show.json:
-        show.document({"name": name, "preprocess": asdict(net.preprocess), "layers": rows})
-        return
-    for row in rows:
-        row["output"] = " x ".join(str(n) for n in row["output"])
-    own = net.preprocess
-    show.table([{key.replace("_", " "): value for key, value in row.items()} for row in rows])
-    show.text(
-        f"\n{sum(row['parameters'] for row in rows):,} parameters, "
-        f"{sum(row['multiply_adds'] for row in rows):,} multiply-adds for a picture of "
-        f"{size or own.size} px; {own.channels}, mean {plain_text(own.mean)}, "
-        f"std {plain_text(own.std)}"
-    )
-
-
-@command(models, "import")
-def models_import(
-    show: Show,
-    file: Annotated[
-        str,
-        typer.Argument(
-            metavar="FILE", show_default=False,
-            help=".pth, .pt, .npz, .safetensors, .caffemodel, or run:DIR: a run's backbone alone, "
-            "with a card beside it",
-        ),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out", "-o", metavar="FILE", show_default=False, help="the .safetensors to write"
-        ),
-    ],
-    net: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME", show_default=False,
-            help="use this backbone's names and leave out what does not fit it",
-        ),
-    ] = "",
-) -> None:  # fmt: skip
-    """Turn a weight file into safetensors; nothing in it is run."""
-    from xfer.runs.convert import convert
-
-    line = convert(file, out, net)
-    show.document({"file": str(out), "report": line}) if show.json else show.text(line)
+command(app, "cache")(data_cache.cache)
+command(app, "get")(data_get.get)
+command(app, "pack")(data_pack.pack)
+command(app, "proposals", flags=data_proposals.FLAGS)(data_proposals.proposals)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from xfer.cli.flags import SkipBad, Spec, Split, out_option
 from xfer.cli.output import Show
 from xfer.errors import XferError
 from xfer.files import check_folder
@@ -18,41 +18,28 @@ FLAGS = ("limit", "seed", "workers")
 def proposals(
     show: Show,
     given: dict[str, Any],
-    spec: Annotated[
-        str,
-        typer.Argument(metavar="SPEC", show_default=False, help="data with boxes"),
-    ],
+    spec: Spec,
     method: Annotated[
         str,
         typer.Option("--method", metavar="M", help="selective_search, grid, file:PATH or run:DIR"),
     ] = "selective_search",
-    split: Annotated[
-        str,
-        typer.Option(
-            metavar="S", show_default=False,
-            help="train, val, ...; all pictures of the set, each once, when left out",
-        ),
-    ] = "",
+    split: Split = "",
     most: Annotated[
-        int, typer.Option(metavar="N", min=1, help="boxes a picture, at most")
+        int, typer.Option(metavar="N", min=1, help="boxes per picture, at most")
     ] = 2000,
     out: Annotated[
         list[Path],
-        typer.Option(
-            "--out", "-o", metavar="DIR|FILE.npz", show_default=False,
-            help="a folder for recall.png and recall.json, or a file for the boxes, which "
-            "file:PATH reads; as often as needed",
+        out_option(
+            "a folder for recall.png and recall.json, or a file for the boxes, which file:PATH "
+            "reads; as often as needed", "DIR|FILE.npz",
         ),
     ] = [],  # noqa: B006 (typer copies it)
-    skip_bad: Annotated[
-        bool,
-        typer.Option(
-            "--skip-bad", show_default=False,
-            help="leave out pictures that can't be decoded and boxes that are none",
-        ),
-    ] = False,
+    skip_bad: SkipBad = False,
 ) -> None:  # fmt: skip
-    """Say how many true boxes a method's proposals cover, against their number."""
+    """Measure how many true boxes a method's proposals cover, against their number.
+
+    SPEC is data with boxes. Without --split, all its pictures are looked at, each once.
+    """
     files = [path for path in out if path.suffix == ".npz"]
     folders = [path for path in out if path.suffix != ".npz"]
     for path in folders:
@@ -75,26 +62,19 @@ def proposals(
     for path in files:
         found.write(path)
         show.note(f"{path}: the boxes of {len(found.ids)} pictures")
-    document = found.document()
     for folder in folders:
-        from xfer.files import replacing
-        from xfer.report.recall import recall_curves
-
-        folder.mkdir(parents=True, exist_ok=True)
-        recall_curves(found.recall, folder / "recall.png", f"{method} on {spec}")
-        with replacing(folder / "recall.json") as temporary:
-            text = json.dumps(document, indent=1, ensure_ascii=False)
-            temporary.write_text(f"{text}\n", encoding="utf-8")
+        found.write_report(folder)
         show.note(f"{folder}: recall.png, recall.json")
+    document = found.document()
     if show.json:
         show.document(document)
         return
     show.table(document["curve"])
     seconds = document["seconds_per_image_core"]
-    spent = "" if seconds is None else f", {seconds:.2f} s an image and core"
+    spent = "" if seconds is None else f", {seconds:.2f} s per image and core"
     show.text(
         f"\n{document['images']} pictures, {document['boxes']} true boxes; "
-        f"{document['boxes_per_image']:.0f} proposals a picture, at most "
+        f"{document['boxes_per_image']:.0f} proposals per picture, at most "
         f"{document['max_boxes']}{spent}"
     )
     if show.verbosity > 0:

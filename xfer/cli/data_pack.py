@@ -7,19 +7,14 @@ from typing import Annotated
 
 import typer
 
+from xfer.cli.flags import SkipBad, Spec, WantedFor, out_option
 from xfer.cli.output import Show
 
 
 def pack(
     show: Show,
-    spec: Annotated[
-        str,
-        typer.Argument(metavar="SPEC", show_default=False, help="NAME, PATH or FORMAT:PATH"),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option("--out", "-o", metavar="DIR", show_default=False, help="the pack's folder"),
-    ],
+    spec: Spec,
+    out: Annotated[Path, out_option("the pack's folder")],
     side: Annotated[
         int, typer.Option(metavar="N", help="largest short side, pixels; 0: pictures as they are")
     ] = 256,
@@ -31,13 +26,8 @@ def pack(
         int, typer.Option(metavar="N", help="size of a full shard, MB")
     ] = 256,
     quality: Annotated[int, typer.Option(metavar="N", help="of JPEG, 1 to 100")] = 90,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="leave out pictures that can't be decoded")
-    ] = False,
-    task: Annotated[
-        str,
-        typer.Option(metavar="T", show_default=False, help="what the data are wanted for: detect"),
-    ] = "",
+    skip_bad: SkipBad = False,
+    task: WantedFor = "",
 ) -> None:  # fmt: skip
     """Pack a data set into shards, which are read several times faster than files.
 

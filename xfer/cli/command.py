@@ -1,0 +1,133 @@
+"""Commands, registered: with the recipe's keys as flags, and with what every command has.
+
+A flag's help and type are those of the recipe's key that it sets, so they are written once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from xfer.cli.output import Show
+from xfer.exit_codes import report
+from xfer.recipe.tables import FIELDS, FLAGS, meaning
+
+_PANELS: dict[str, tuple[str, ...]] = {
+    "Net": ("backbone", "weights", "freeze", "freeze_epochs"),
+    "Training": ("epochs", "batch", "lr", "weight_decay", "optimizer", "schedule", "warmup",
+                 "layer_decay", "tta", "seed"),
+    "Data": ("train", "val", "test", "limit"),
+    "Machine": ("device", "precision", "workers"),
+}  # fmt: skip
+PANEL_OF = {flag: panel for panel, flags in _PANELS.items() for flag in flags}
+
+_HELP = {
+    "backbone": "alexnet, caffenet, resnet50, ..., torchvision:NAME, timm:NAME",
+    "weights": "imagenet, none, a file, or run:DIR",
+}
+_TYPES: dict[str, Any] = {"str": str, "int": int, "float": float}
+
+
+def escaped(text: str) -> str:
+    """Help text in which typer finds no markup."""
+    return text.replace("[", "\\[")
+
+
+def recipe_flag(name: str) -> inspect.Parameter:
+    """The flag as a parameter; None where the user does not give it, so that the recipe counts."""
+    key = FLAGS[name]
+    if key in FIELDS:
+        field = FIELDS[key]
+        kind = _TYPES[str(field.type)]
+        choices: tuple[str, ...] = field.metadata.get("choices", ())
+        text = meaning(key)
+    else:
+        kind, choices, text = str, (), _HELP[name]
+    option = typer.Option(
+        f"--{name.replace('_', '-')}",
+        help=escaped(text),
+        rich_help_panel=PANEL_OF[name],
+        metavar={str: "TEXT", int: "N", float: "X"}[kind],
+        autocompletion=_offer(choices) if choices else None,
+        show_default=False,
+    )
+    return _parameter(name, Annotated[kind | None, option], None)
+
+
+def _offer(choices: tuple[str, ...]) -> Callable[[str], list[str]]:
+    def offer(incomplete: str) -> list[str]:
+        return [choice for choice in choices if choice.startswith(incomplete)]
+
+    return offer
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)
+
+
+def _common() -> list[inspect.Parameter]:
+    """The flags of every command."""
+
+    def flag(name: str, help: str, *short: str) -> inspect.Parameter:
+        option = typer.Option(
+            f"--{name}", *short, help=help, rich_help_panel="Output", show_default=False
+        )
+        return _parameter(name, Annotated[bool, option], False)
+
+    return [
+        flag("json", "one JSON document on stdout, alone"),
+        flag("quiet", "what was asked for, no remarks", "-q"),
+        flag("verbose", "more: matched weights, what trains at what rate, what keys mean", "-v"),
+        flag("debug", "the traceback of an error"),
+    ]
+
+
+def command(
+    app: typer.Typer, name: str, *, flags: tuple[str, ...] = (), panel: str | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Registers a function as a command: `function(show, ..., given={key: value})`.
+
+    Args:
+        app: where to; name: the word that the user types; panel: its group in the help.
+        flags: names of recipe flags that the command takes; those that the user gave arrive in
+            `given`, by their keys in the recipe. Without any there is no `given`.
+
+    The registered function returns the exit code: every error is reported here.
+    """
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(function, include_extras=True)
+        own = [
+            p.replace(annotation=hints[p.name], kind=inspect.Parameter.KEYWORD_ONLY)
+            for p in inspect.signature(function).parameters.values()
+            if p.name not in ("show", "given")
+        ]
+        parameters = [*own, *(recipe_flag(flag) for flag in flags), *_common()]
+
+        def run(**values: Any) -> int:
+            debug = values.pop("debug") or "--debug" in sys.argv
+            verbosity = values.pop("verbose") - values.pop("quiet")
+            show = Show(values.pop("json"), verbosity)
+            if flags:
+                given = {flag: values.pop(flag) for flag in flags}
+                values["given"] = {FLAGS[k]: v for k, v in given.items() if v is not None}
+            # typer would turn Ctrl-C and a broken pipe into its own endings
+            try:
+                function(show, **values)
+                sys.stdout.flush()
+            except (Exception, KeyboardInterrupt) as error:
+                return report(error, debug)
+            return 0
+
+        run.__name__, run.__doc__ = function.__name__, function.__doc__
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        run.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
+        app.command(name, rich_help_panel=panel)(run)
+        return function
+
+    return register

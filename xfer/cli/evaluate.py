@@ -1,0 +1,101 @@
+"""`xfer eval`: a run scored, or boxes that any tool has found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from xfer.cli.completion import runs
+from xfer.cli.flags import (
+    Batch,
+    Data,
+    Device,
+    Overwrite,
+    ScoredSplit,
+    Tta,
+    Workers,
+    out_option,
+    varied,
+)
+from xfer.cli.output import Show
+from xfer.errors import XferError
+from xfer.recipe.tables import FIELDS, checked
+
+AnyBatch = Annotated[int, varied(Batch, min=0, help="pictures at a time; 0: the run's own")]
+
+
+def evaluate(
+    show: Show,
+    run: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[RUN]", show_default=False, autocompletion=runs, help="a run folder",
+        ),
+    ] = None,
+    data: Data = "",
+    detections: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", show_default=False,
+            help="instead of RUN: a COCO results json of any tool, scored against --data "
+            "(coco:FILE.json needs no pictures)",
+        ),
+    ] = None,
+    split: ScoredSplit = "",
+    tta: Tta = "",
+    batch: AnyBatch = 0,
+    device: Device = "auto",
+    workers: Workers = -1,
+    out: Annotated[
+        Path | None, out_option("with --detections: a folder for result.json and plots/")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:  # fmt: skip
+    """Score a run's best weights, on its own data or on others of the same classes.
+
+    With --detections: score boxes that any tool has found.
+    """
+    if tta:
+        checked("--tta", tta, FIELDS["eval.tta"])
+    if detections is not None:
+        if run is not None or tta or batch or device != "auto" or workers != -1:
+            raise XferError("--detections scores a file: no RUN, no net", "xfer eval --help")
+        if not data:
+            raise XferError("no data given to compare with", "--data SPEC, or coco:FILE.json")
+        from xfer.inference.score_file import score_detections
+
+        result = score_detections(
+            detections, data, split=split, out=out, overwrite=overwrite, say=show.note
+        )
+    elif run is None:
+        raise XferError("nothing to score", "xfer eval RUN, or --detections FILE --data SPEC")
+    elif out is not None or overwrite:
+        raise XferError(
+            "--out goes with --detections", "--json prints a run's scores as a document"
+        )
+    else:
+        from xfer.inference.evaluate import evaluate as score
+
+        result = score(
+            run, data=data, split=split, tta=tta, batch=batch, device=device, workers=workers
+        )
+    if show.json:
+        show.document(result)
+        return
+    show.text(f"{result['data']}, {result['split']}: {result['images']} pictures")
+    metrics: dict[str, Any] = result["metrics"]
+    numbers = {k: v for k, v in metrics.items() if not isinstance(v, (dict, list))}
+    show.table([{"metric": key, "value": value} for key, value in numbers.items()])
+    lists: dict[str, list[str]] = {k: v for k, v in metrics.items() if isinstance(v, list)}
+    for key, names in lists.items():
+        if names:
+            show.text(f"{key.replace('_', ' ')}: {', '.join(names)}")
+    costs: dict[str, Any] = metrics.get("errors", {})
+    if costs:
+        counts = metrics["error_counts"]
+        rows = [{"error": k, "costs AP50": v, "boxes": counts[k]} for k, v in costs.items()]
+        show.table(rows)
+    for key, value in result["protocol"].items():
+        show.note(f"{key}: {value}")

@@ -1,0 +1,86 @@
+"""`xfer models`: backbones, and weight files turned into safetensors."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xfer.cli.command import command
+from xfer.cli.flags import Glob, Size, out_option
+from xfer.cli.output import Show, plain_text
+from xfer.errors import XferError
+
+app = typer.Typer(help="Backbones and weight files.", no_args_is_help=True)
+
+
+@command(app, "ls")
+def models_ls(show: Show, glob: Glob = "*") -> None:
+    """List backbones and where they come from; 'timm:*' and 'torchvision:*' list theirs."""
+    from xfer.backbones import build
+
+    names = build.names(glob)
+    if not names:
+        raise XferError(f"no backbone matches {glob!r}", "`xfer models ls` lists all")
+    found = [build.describe(name) for name in names]
+    rows = [
+        {"name": m.name, "from": m.origin, "parameters": m.parameters, "summary": m.summary}
+        for m in found
+    ]
+    show.document(rows) if show.json else show.table(rows)
+
+
+@command(app, "show")
+def models_show(
+    show: Show,
+    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False, help="a backbone")],
+    size: Size = 0,
+) -> None:
+    """Show a backbone layer by layer: sizes, geometry, work, and what freezing calls it."""
+    from xfer.backbones.build import create_backbone
+    from xfer.backbones.table import layer_table
+
+    net = create_backbone(name, weights="none")
+    rows = [asdict(row) for row in layer_table(net, size or None)]
+    if show.json:
+        show.document({"name": name, "preprocess": asdict(net.preprocess), "layers": rows})
+        return
+    for row in rows:
+        row["output"] = " x ".join(str(n) for n in row["output"])
+    own = net.preprocess
+    show.table([{key.replace("_", " "): value for key, value in row.items()} for row in rows])
+    show.text(
+        f"\n{sum(row['parameters'] for row in rows):,} parameters, "
+        f"{sum(row['multiply_adds'] for row in rows):,} multiply-adds for a picture of "
+        f"{size or own.size} px; {own.channels}, mean {plain_text(own.mean)}, "
+        f"std {plain_text(own.std)}"
+    )
+
+
+@command(app, "import")
+def models_import(
+    show: Show,
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", show_default=False,
+            help=".pth, .pt, .npz, .safetensors, .caffemodel, or run:DIR: a run's backbone alone, "
+            "with a card beside it",
+        ),
+    ],
+    out: Annotated[Path, out_option("the .safetensors to write", "FILE")],
+    net: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", show_default=False,
+            help="use this backbone's names and leave out what does not fit it",
+        ),
+    ] = "",
+) -> None:  # fmt: skip
+    """Turn a weight file into safetensors; nothing in it is run."""
+    from xfer.runs.convert import convert
+
+    line = convert(file, out, net)
+    show.document({"file": str(out), "report": line}) if show.json else show.text(line)

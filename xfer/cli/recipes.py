@@ -1,0 +1,93 @@
+"""`xfer recipes`: recipes listed, read, copied and checked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xfer.cli.command import command
+from xfer.cli.completion import recipes
+from xfer.cli.flags import Glob
+from xfer.cli.output import Show
+from xfer.errors import XferError
+from xfer.recipe.tables import flatten
+
+app = typer.Typer(help="Recipes: list, read, copy, check.", no_args_is_help=True)
+
+RecipeName = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", show_default=False, autocompletion=recipes,
+        help="a recipe's name or file",
+    ),
+]  # fmt: skip
+
+
+@command(app, "ls")
+def recipes_ls(show: Show, glob: Glob = "*") -> None:
+    """List the recipes that come with xfer and with installed packages."""
+    from xfer.recipe.toml import header, recipe_names, recipe_origin, recipe_text
+
+    names = recipe_names(glob)
+    if not names:
+        raise XferError(f"no recipe matches {glob!r}", "`xfer recipes ls` lists all")
+    heads = {name: header(recipe_text(name)).partition("\n")[0] for name in names}
+    rows = [
+        {"name": name, "from": recipe_origin(name), "summary": head.lstrip("# ")}
+        for name, head in heads.items()
+    ]
+    show.document(rows) if show.json else show.table(rows)
+
+
+@command(app, "show")
+def recipes_show(show: Show, name: RecipeName) -> None:
+    """Show a recipe's note and all its keys, parents' and defaults included; -v explains them."""
+    from xfer.recipe.toml import dump, header, load_recipe, meanings, recipe_text
+
+    recipe = load_recipe(name)
+    note = header(recipe_text(name))
+    if show.json:
+        helps = meanings(recipe)
+        show.document({"name": name, "note": note, "recipe": flatten(recipe), "help": helps})
+    else:
+        # without its name, since what is made of it by hand is another recipe
+        plain = replace(recipe, name="")
+        show.text(f"{note}\n\n{dump(plain, show.verbosity > 0)}".strip())
+
+
+@command(app, "cp")
+def recipes_cp(
+    show: Show,
+    name: RecipeName,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", show_default=False, help="the .toml to write")
+    ],
+) -> None:
+    """Copy a recipe, with its comments, to a file of your own."""
+    from xfer.recipe.toml import copy
+
+    copy(name, file)
+    line = f"copied to {file}; use it with --recipe {file}"
+    show.document({"file": str(file)}) if show.json else show.text(line)
+
+
+@command(app, "check")
+def recipes_check(show: Show, file: RecipeName) -> None:
+    """Check a recipe's keys and values, its task's and its backbone's options included."""
+    from xfer.recipe.choose import check
+    from xfer.recipe.idle import idle_settings
+    from xfer.recipe.toml import load_recipe
+
+    recipe = load_recipe(file)
+    try:
+        recipe = check(recipe)
+    except XferError as error:  # an option of the task or the net, which does not know the file
+        raise XferError(f"{file}: {error.message}", error.hint) from None
+    for note in idle_settings(recipe):
+        show.note(note)
+    line = f"{file} is valid: {recipe.task} with {recipe.backbone}"
+    found = {"file": file, "valid": True, "task": recipe.task, "backbone": recipe.backbone}
+    show.document(found) if show.json else show.text(line)

@@ -1,0 +1,138 @@
+"""`xfer finetune` and `xfer pretrain`: a recipe, with what the command line sets, trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from xfer.cli.command import PANEL_OF
+from xfer.cli.completion import recipes, runs, tasks
+from xfer.cli.flags import Data, Overwrite, out_option, varied
+from xfer.cli.output import Show
+from xfer.errors import XferError
+
+FLAGS = tuple(PANEL_OF)
+
+TaskName = Annotated[
+    str,
+    typer.Option(
+        "--task", "-t", metavar="T", show_default=False, autocompletion=tasks,
+        help="classify (cls), ...; found by looking at the data when left out",
+    ),
+]  # fmt: skip
+RecipeName = Annotated[
+    str,
+    typer.Option(
+        "--recipe", "-r", metavar="NAME|FILE", show_default=False, autocompletion=recipes,
+        help="T/NAME for data of that name, else T/default, when left out",
+    ),
+]  # fmt: skip
+Out = Annotated[
+    Path | None,
+    out_option("the run folder; runs/<task>-<backbone>-<data>-<n> when left out",
+               panel="Run folder"),
+]  # fmt: skip
+Resume = Annotated[
+    Path | None,
+    typer.Option(
+        "--resume", metavar="RUN", show_default=False, rich_help_panel="Run folder",
+        autocompletion=runs,
+        help="go on exactly where this run stopped, by its own recipe",
+    ),
+]  # fmt: skip
+Replace = Annotated[bool, varied(Overwrite, rich_help_panel="Run folder")]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", show_default=False, rich_help_panel="Run folder",
+        help="one training batch, one evaluation batch, one save; nothing is kept",
+    ),
+]  # fmt: skip
+Set = Annotated[
+    list[str],
+    typer.Option(
+        "--set", metavar="A.B=VALUE", show_default=False,
+        help="any key of the recipe, as often as needed; `xfer recipes show NAME` lists them",
+    ),
+]  # fmt: skip
+Assignments = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="A.B=VALUE", show_default=False,
+        help="the same as --set, at the end",
+    ),
+]  # fmt: skip
+
+
+def finetune(
+    show: Show,
+    given: dict[str, Any],
+    data: Data = "",
+    task: TaskName = "",
+    recipe: RecipeName = "",
+    out: Out = None,
+    resume: Resume = None,
+    overwrite: Replace = False,
+    dry_run: DryRun = False,
+    set: Set = [],  # noqa: B006 (typer copies it)
+    assignments: Assignments = [],  # noqa: B006
+) -> None:
+    """Teach a pretrained backbone a task: `xfer finetune --data photos/`."""
+    _train(show, given, data, task, recipe, out, resume, overwrite, dry_run, set + assignments)
+
+
+def pretrain(
+    show: Show,
+    given: dict[str, Any],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", show_default=False, help="the recipe pretrain/NAME")
+    ] = "",
+    data: Data = "",
+    out: Out = None,
+    resume: Resume = None,
+    overwrite: Replace = False,
+    dry_run: DryRun = False,
+    set: Set = [],  # noqa: B006
+    assignments: Assignments = [],  # noqa: B006
+) -> None:
+    """Train a backbone from scratch by the recipe pretrain/NAME."""
+    if not name and resume is None:
+        raise XferError("no recipe given", "xfer pretrain NAME, or --resume RUN")
+    recipe = f"pretrain/{name}" if name else ""
+    _train(show, given, data, "", recipe, out, resume, overwrite, dry_run, set + assignments)
+
+
+def _train(
+    show: Show,
+    given: dict[str, Any],
+    data: str,
+    task: str,
+    recipe: str,
+    out: Path | None,
+    resume: Path | None,
+    overwrite: bool,
+    dry_run: bool,
+    assignments: list[str],
+) -> None:
+    from xfer.recipe.choose import build_recipe
+    from xfer.recipe.toml import parse_assignments
+
+    settings = {**given, **parse_assignments(assignments)}
+    if resume is not None and (settings or data or task or recipe or out or overwrite or dry_run):
+        raise XferError(
+            "--resume goes on by the run's own recipe", f"xfer finetune --resume {resume}, alone"
+        )
+    built = None
+    if resume is None:
+        built = build_recipe(data, task, recipe, settings, show.note)
+    from xfer.train.loop import fit
+
+    summary = fit(
+        built, out, resume=resume, overwrite=overwrite, dry_run=dry_run, verbosity=show.verbosity
+    )
+    if show.json:
+        show.document({"run": str(summary.path), **summary.result})
+    else:
+        show.text(summary.line())
