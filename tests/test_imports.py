@@ -27,7 +27,15 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("data.spec", "data.download"),
     ("data.open", "data.pack.writer"),
     ("task", "proposals", "runs.checkpoint", "inference.boxes"),
-    ("tasks", "recipe.toml", "recipe.choose", "recipe.data", "recipe.idle", "recipe.paths"),
+    (
+        "tasks",
+        "recipe.toml",
+        "recipe.choose",
+        "recipe.data",
+        "recipe.paths",
+        "recipe.idle",
+        "recipe.code",
+    ),  # fmt: skip
     ("runs",),
     ("extraction", "report"),
     ("probing",),

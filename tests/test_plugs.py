@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,15 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def named() -> Iterator[None]:
+    """The modules of one's own are named, as a command or a call would name them."""
+    with plugs.naming(
+        trust=("own_nets", "own_tasks", "own_readers", "not_there", "broken", "half")
+    ):
+        yield
+
+
 def install(
     folder: Path, package: str, entries: str, monkeypatch: pytest.MonkeyPatch, **files: str
 ) -> None:
@@ -143,7 +153,7 @@ def test_a_net_a_task_and_a_reader_of_ones_own_train(mine: Path) -> None:
     assert about["backbone_options"] == {"width": 6}
 
 
-def test_a_task_without_recipes_trains_by_what_it_states_itself(mine: Path) -> None:
+def test_a_task_without_recipes_trains_by_what_it_states_itself(mine: Path, named: None) -> None:
     lines: list[str] = []
     recipe = build_recipe("digits", "own_tasks:OwnClassify", settings={"lr": 0.1}, say=lines.append)
     assert (recipe.optim.lr, recipe.schedule.epochs, recipe.data.augment) == (0.1, 2, "none")
@@ -153,7 +163,7 @@ def test_a_task_without_recipes_trains_by_what_it_states_itself(mine: Path) -> N
     ]
 
 
-def test_a_source_may_be_given_a_path(mine: Path) -> None:
+def test_a_source_may_be_given_a_path(mine: Path, named: None) -> None:
     bundle = open_data("own_readers:FromPath:few.numbers", check=False)
     assert {role: len(s) for role, s in bundle.splits.items()} == {"train": 40, "val": 40}
 
@@ -171,7 +181,9 @@ def test_a_source_may_be_given_a_path(mine: Path) -> None:
         ("half:X", "module half can't be imported: ModuleNotFoundError.*no_such_thing"),
     ],
 )
-def test_what_is_wrong_with_data_of_ones_own_is_said(mine: Path, spec: str, said: str) -> None:
+def test_what_is_wrong_with_data_of_ones_own_is_said(
+    mine: Path, named: None, spec: str, said: str
+) -> None:
     (mine / "broken.py").write_text("def (")
     (mine / "half.py").write_text("import no_such_thing")
     with pytest.raises(XferError, match=said):
@@ -188,7 +200,7 @@ def test_what_is_wrong_with_data_of_ones_own_is_said(mine: Path, spec: str, said
         ("own_tasks:X:y", "unknown task"),
     ],
 )
-def test_a_task_must_be_one(mine: Path, task: str, said: str) -> None:
+def test_a_task_must_be_one(mine: Path, named: None, task: str, said: str) -> None:
     with pytest.raises(XferError, match=said):
         tasks.get(task)
 

@@ -5,25 +5,38 @@ module:name      | a backbone's function, a task's or a source's class in a modu
 module:name:PATH | the same, with what it is to read
 entry points     | of installed packages, in the groups xfer.backbones, xfer.tasks, xfer.readers,
                  | xfer.kinds and xfer.recipes; looked up on first use, imported one by one
+
+A module runs when it is imported, so it must have been named by the person who gives the command or
+makes the call: `face` collects these names, `--trust` adds to them, and entry points of installed
+packages count as named. What stands in a file (model.json, recipe.toml, features) is text:
+`resolve` refuses modules that nobody has named.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
+import importlib.machinery
+import inspect
 import re
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from xfer.errors import XferError, nearest
 
 OURS = "xfer"
+GROUPS = ("xfer.backbones", "xfer.tasks", "xfer.readers", "xfer.kinds", "xfer.recipes")
+# keys of a recipe, and settings of a call, whose values may name a module
+KEYS = ("task", "task.name", "backbone", "backbone.name", "data.source")
 _WORD = r"[^\W\d]\w*"
+_MODULE = re.compile(rf"{_WORD}(?:\.{_WORD})*")
 _SPEC = re.compile(rf"({_WORD}(?:\.{_WORD})*):({_WORD})(?::(.+))?", re.DOTALL)
 
 
@@ -54,6 +67,105 @@ def short_name(spec: str) -> str:
     return spec if plug is None else plug.name.lower()
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+# a context variable: what one call allows is not allowed in another thread. The threads of a loader
+# resolve nothing; processes are given the same command line.
+_named: ContextVar[frozenset[str]] = ContextVar("named", default=frozenset())
+_file: ContextVar[str] = ContextVar("file", default="")
+
+
+def named() -> tuple[str, ...]:
+    """The modules that the person has named, by this command line or in the calls under way."""
+    return tuple(sorted(_named.get()))
+
+
+@contextlib.contextmanager
+def naming(*specs: Any, trust: str | Iterable[str] = ()) -> Iterator[None]:
+    """Allows the modules that a person's own words name, while it lasts.
+
+    Args:
+        specs: what the person gave for a task, a backbone or data; what is no plug names nothing.
+        trust: modules by their names: `--trust`.
+
+    Raises: XferError for what can't be the name of a module.
+    """
+    modules = [trust] if isinstance(trust, str) else list(trust)
+    for module in modules:
+        if not _MODULE.fullmatch(module):
+            raise XferError(f"trust {module!r}: not the name of a module", "--trust mymodule")
+    plugs = [parse(spec) for spec in specs if isinstance(spec, str)]
+    token = _named.set(_named.get() | {*modules, *(plug.module for plug in plugs if plug)})
+    try:
+        yield
+    finally:
+        _named.reset(token)
+
+
+@contextlib.contextmanager
+def reading(file: Path | str) -> Iterator[None]:
+    """While it lasts, names come from this file: for the error that refuses them."""
+    token = _file.set(str(file))
+    try:
+        yield
+    finally:
+        _file.reset(token)
+
+
+def face(*arguments: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorator of a function that people call: its `trust`, and the modules that these arguments
+    name, are allowed while it runs. An argument may be a text, several, or settings by key."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            given = signature.bind_partial(*args, **kwargs).arguments
+            words: list[Any] = []
+            for value in (given.get(name) for name in arguments):
+                if isinstance(value, Mapping):
+                    words += [v for k, v in value.items() if k.replace("__", ".") in KEYS]
+                else:
+                    words += value if isinstance(value, (list, tuple)) else [value]
+            with naming(*words, trust=given.get("trust") or ()):
+                return function(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+def is_named(plug: Plug) -> bool:
+    """Whether the module may be imported: named by the person, or by an installed package."""
+    allowed = {*_named.get(), *_installed(tuple(sys.path))}
+    return any(f"{plug.module}.".startswith(f"{module}.") for module in allowed)
+
+
+def check_named(plug: Plug, noun: str) -> None:
+    """Raises XferError for a module that nobody but a file has named."""
+    if is_named(plug):
+        return
+    # the module's own package, looked for without importing anything
+    top = plug.module.partition(".")[0]
+    folders = [str(Path.cwd()), *sys.path]
+    found = top in sys.modules or importlib.machinery.PathFinder.find_spec(top, folders)
+    missing = "" if found else f"; {top} is not here: {where_to_put(plug.module)}"
+    file = _file.get()
+    code = f"module {plug.module} ({noun} {plug.spec})"
+    raise XferError(
+        f"{file} asks for code: {code}" if file else f"{code} was not named in this call",
+        f"--trust {plug.module} lets it run, in Python trust=({plug.module!r},){missing}",
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _installed(path: tuple[str, ...]) -> frozenset[str]:
+    """The modules that entry points of installed packages name."""
+    found = [offer for group in GROUPS for many in _offers(group, path).values() for offer in many]
+    return frozenset(offer.entry.module for offer in found)
+
+
 def resolve(plug: Plug, noun: str, others: str = "") -> Any:
     """What a plug names.
 
@@ -61,11 +173,11 @@ def resolve(plug: Plug, noun: str, others: str = "") -> Any:
         noun: what it is to be, for messages ("backbone").
         others: what else might have been meant, for the hint where there is no such module.
 
-    Raises: XferError for a module that is not there or can't be imported, for a name that is not in
-        it, and for a function or class that is not its own: a module speaks for what it defines or
-        lists in `__all__`, not for whatever it has imported.
+    Raises: XferError for a module that nobody has named, see `naming`, that is not there or can't
+        be imported; for a name that is not in it, and for a function or class that is not its own:
+        a module speaks for what it defines or lists in `__all__`, not for all it has imported.
     """
-    module = _imported(plug, noun, others)
+    module = imported(plug, noun, others)
     try:
         found = getattr(module, plug.name)
     except AttributeError:
@@ -86,8 +198,9 @@ def resolve(plug: Plug, noun: str, others: str = "") -> Any:
     return found
 
 
-def _imported(plug: Plug, noun: str, others: str) -> ModuleType:
-    """The module of a plug; it is looked for in the present folder first."""
+def imported(plug: Plug, noun: str, others: str = "") -> ModuleType:
+    """The module of a plug; it is looked for in the present folder first. Raises: as `resolve`."""
+    check_named(plug, noun)
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:

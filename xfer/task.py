@@ -315,11 +315,22 @@ def _tasks_in(module: ModuleType) -> dict[str, type[Task]]:
 
 
 def for_kind(kind: str) -> str:
-    """The name of the task that learns from data of that kind."""
+    """The name of the task that learns from data of that kind: xfer's, else an installed package's,
+    else the one in a module that the person has named."""
     ours = _built_in()
     for name in (*ours, *(name for name in names() if name not in ours)):
         if kind in get(name).kinds:
             return name
+    for module in plugs.named():
+        known = plugs.imported(plugs.Plug(module, ""), "task")
+        fitting = [n for n, t in _tasks_in(known).items() if kind in getattr(t, "kinds", ())]
+        if len(fitting) > 1:
+            raise XferError(
+                f"module {module} has several tasks for {kind!r} data: {', '.join(fitting)}",
+                f"say which is meant: --task {module}:{fitting[0]}",
+            )
+        if fitting:
+            return f"{module}:{fitting[0]}"
     if kind == "images":
         raise DataError(
             "the pictures have no labels",

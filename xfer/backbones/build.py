@@ -19,6 +19,7 @@ SCHEMES = ("timm", "torchvision")
 FORMS = "use a bare name, torchvision:NAME, timm:NAME or package.module:function"
 
 
+@plugs.face("name")
 def create_backbone(
     name: str,
     weights: str = "none",
@@ -41,6 +42,19 @@ def create_backbone(
         XferError: unknown name or option; the nearest valid ones are named.
         DataError: the weights are missing, broken or fit nowhere.
     """
+    return make_backbone(name, weights, classifier=classifier, report=report, **options)
+
+
+def make_backbone(
+    name: str,
+    weights: str = "none",
+    *,
+    classifier: bool = False,
+    report: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Backbone:
+    """As `create_backbone`, for a name that may have been read from a file: module:function is
+    refused unless the person has named the module, see `xfer.plugs`."""
     from xfer.backbones.weights import load_weights
 
     net = _build(name, classifier, options)

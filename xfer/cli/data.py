@@ -165,4 +165,4 @@ def _show_pixels(show: Show, splits: dict[str, dict[str, Any]]) -> None:
 command(app, "cache")(data_cache.cache)
 command(app, "get")(data_get.get)
 command(app, "pack")(data_pack.pack)
-command(app, "proposals", flags=data_proposals.FLAGS)(data_proposals.proposals)
+command(app, "proposals", flags=data_proposals.FLAGS, trust=True)(data_proposals.proposals)

@@ -59,7 +59,7 @@ def models_show(
     )
 
 
-@command(app, "import")
+@command(app, "import", trust=True)
 def models_import(
     show: Show,
     file: Annotated[

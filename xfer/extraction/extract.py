@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer import plugs
 from xfer.data.images.decode import DecodeError
 from xfer.data.open import open_data
 from xfer.data.sources.base import Bundle
@@ -176,6 +177,7 @@ def extract(
     return Extraction(computed, cached, seconds, kept, target)
 
 
+@plugs.face("data", "backbone")
 def features(
     data: Any,
     *,
@@ -192,6 +194,7 @@ def features(
     device: str = "auto",
     precision: str = "auto",
     options: Mapping[str, Any] | None = None,
+    trust: str | Sequence[str] = (),
     **settings: Any,
 ) -> tuple[Any, NDArray[Any]]:
     """Features of a data set in memory: `X, y = xfer.features("photos/", layer="fc7")`.
@@ -199,6 +202,7 @@ def features(
     Args:
         layer: a name, or several: "pool5,fc7".
         split: train, val or test alone; empty: all of them, in that order.
+        trust: modules that may be imported beside those that data and backbone name.
         options: of the backbone; settings: batch, workers, cache, limit, ... of `extract`.
 
     Returns: X (N, D), for several layers a dict of them by name; y int64 (N,), -1 unlabelled, or

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xfer import plugs
 from xfer import task as tasks
 from xfer.data.sources.boxes_as_labels import presence
 from xfer.device import Place, placed, usable_precision
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from xfer.recipe.tables import Recipe
 
 
+@plugs.face("data")
 def evaluate(
     run: Path | str,
     *,
@@ -30,6 +33,7 @@ def evaluate(
     batch: int = 0,
     device: str = "auto",
     workers: int = -1,
+    trust: str | Sequence[str] = (),
 ) -> dict[str, Any]:
     """Scores a run's best weights, on its own data or on other pictures of the same classes.
 
@@ -37,6 +41,7 @@ def evaluate(
         run: the run folder; data: a spec, the run's own when left out.
         split: val, or test where there is no val; tta: one of the task's views, the run's own when
             left out; batch: pictures at a time.
+        trust: modules of one's own that the run may import.
 
     Returns: {"split", "images", "primary", "metrics", "protocol", ...}, fractions in 0..1.
     Raises: XferError for a folder that is no run, DataError for data that don't fit.
@@ -48,7 +53,8 @@ def evaluate(
     with placed(device, usable_precision(recipe.run.precision, device)) as place:
         model = load(folder.path, place=place)
         tta = tta or recipe.eval.tta
-        bundle, role = open_split(recipe, model.task, data, split)
+        with plugs.reading(folder.path / "recipe.toml"):
+            bundle, role = open_split(recipe, model.task, data, split)
         loader = eval_loader(
             recipe, model.task, bundle.splits[role], place, tta, batch=batch, workers=workers
         )
@@ -70,9 +76,10 @@ def open_split(recipe: Recipe, task: Task, data: str = "", split: str = "") -> t
     if data:
         bundle = open_other(data, task, recipe.run.seed)
     else:
-        # a probe reads what the task does that learns from such data
-        kind = getattr(task, "data_kind", task.info.kind)
-        bundle = open_recipe_data(replace(recipe, task=tasks.for_kind(kind)))
+        if recipe.task == "probe":  # it reads what the task does that learns from such data
+            kind = getattr(task, "data_kind", task.info.kind)
+            recipe = replace(recipe, task=tasks.for_kind(kind))
+        bundle = open_recipe_data(recipe)
     if bundle.kind == "detect" and task.info.kind == "multilabel":
         bundle = presence(bundle)
     role = split or next((s for s in ("val", "test", "train") if s in bundle.splits), "val")

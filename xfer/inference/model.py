@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from xfer import plugs
 from xfer import task as tasks
-from xfer.backbones.build import create_backbone
+from xfer.backbones.build import make_backbone
 from xfer.data.images.decode import DecodeError, decode, shrink
 from xfer.data.images.from_memory import KINDS, given_picture
 from xfer.data.images.walk import find_pictures
@@ -32,11 +33,21 @@ from xfer.types import BoxPrediction, DataInfo, MaskPrediction, Sample
 HELD = 2**27  # bytes of pictures in a batch: four of 4000 x 3000
 
 
-def load(run: Path | str, *, device: str = "auto", place: Place | None = None) -> Model:
+@plugs.face()
+def load(
+    run: Path | str,
+    *,
+    device: str = "auto",
+    place: Place | None = None,
+    trust: str | Sequence[str] = (),
+) -> Model:
     """The model of a run folder (model.json and best.safetensors, or probe.skops), which computes
     in the run's own precision where the device has it.
 
-    Raises: XferError where the folder holds no model, DataError where its files are damaged.
+    Args: trust: modules of one's own that the run may import: its backbone's or its task's.
+
+    Raises: XferError where the folder holds no model, and for a module that is missing or not
+        trusted; DataError where its files are damaged.
     """
     folder = Run.open(Path(run))
     about = folder.read_json("model.json")
@@ -48,8 +59,9 @@ def load(run: Path | str, *, device: str = "auto", place: Place | None = None) -
         from xfer.probing.model import load_task
 
         return Model(load_task(folder.path, str(place.device)), place, path=folder.path)
-    kind = tasks.get(about["task"])
-    backbone = create_backbone(about["backbone"], weights="none", **about["backbone_options"])
+    with plugs.reading(folder.path / "model.json"):
+        kind = tasks.get(about["task"])
+        backbone = make_backbone(about["backbone"], weights="none", **about["backbone_options"])
     task = kind(
         backbone,
         DataInfo("", about["kind"], tuple(about["classes"])),
@@ -267,6 +279,7 @@ def gather_samples(images: Any) -> Iterable[Sample | Path]:
             yield Sample(str(number), given_picture(image, number))
 
 
+@plugs.face()
 def predict(
     run: Path | str,
     paths: Sequence[str],
@@ -274,6 +287,7 @@ def predict(
     tta: str = "",
     device: str = "auto",
     batch: int = 32,
+    trust: str | Sequence[str] = (),
 ) -> Predictions:
     """`xfer predict`: what the run's best weights say of these files and folders."""
     return load(run, device=device).predict(list(paths), tta=tta, batch=batch)

@@ -16,22 +16,27 @@ from xfer.recipe.toml import load_recipe, recipe_names
 _BARE_NAME = re.compile(r"([A-Za-z0-9][\w-]*)(:.*)?")
 
 
-def check(recipe: Recipe) -> Recipe:
+def check(recipe: Recipe, where: str = "") -> Recipe:
     """The recipe, its task by its own name, its task's and backbone's options found valid.
 
-    Raises: XferError naming the nearest task, backbone or option.
+    Args: where: the file that the recipe is from, for messages.
+
+    Raises: XferError naming the nearest task, backbone or option, or a module of the user's own
+        that nobody but the recipe names.
     """
     import torch
 
     from xfer import task as tasks
     from xfer.backbones.base import backbones
-    from xfer.backbones.build import SCHEMES, create_backbone, plug_maker
+    from xfer.backbones.build import SCHEMES, make_backbone, plug_maker
+    from xfer.recipe.code import check_code
 
+    check_code(recipe, where)
     recipe = replace(recipe, task=tasks.canonical(recipe.task))
     tasks.make_options(tasks.get(recipe.task), dict(recipe.task_options))
     if backbones.origin(recipe.backbone) == plugs.OURS and ":" not in recipe.backbone:
         with torch.device("meta"):  # nothing is allocated
-            create_backbone(recipe.backbone, weights="none", **dict(recipe.backbone_options))
+            make_backbone(recipe.backbone, weights="none", **dict(recipe.backbone_options))
     elif plugs.parse(recipe.backbone, SCHEMES) is not None:
         plug_maker(recipe.backbone)
     return recipe
@@ -139,7 +144,7 @@ def build_recipe(
         values.setdefault("schedule.steps", 0)
     if "optim.lr" in values:  # a rate that was asked for is not scaled
         values.setdefault("optim.lr_batch", 0)
-    built = replace(check(override(found, values)), given=given)
+    built = replace(check(override(found, values), recipe), given=given)
     if task and task != built.task:
         raise XferError(f"recipe {name} is for {built.task}, not for {task}", "leave out --task")
     if not built.data.source:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from xfer import plugs
 from xfer import task as tasks
 from xfer.backbones.base import Backbone
 from xfer.data.loading.loader import Loader
@@ -17,6 +18,7 @@ from xfer.recipe.tables import DataTable
 from xfer.task import Task
 
 
+@plugs.face("task")
 def check_task(
     task: str | type[Task], source: Source, backbone: Backbone, options: Any = None
 ) -> None:

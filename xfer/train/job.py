@@ -15,7 +15,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from xfer import task as tasks
-from xfer.backbones.build import create_backbone
+from xfer.backbones.build import make_backbone
 from xfer.data.loading.feature_loader import FeatureLoader
 from xfer.data.loading.loader import Loader
 from xfer.data.sources.base import Bundle
@@ -33,7 +33,7 @@ def build_task(recipe: Recipe, bundle: Bundle) -> Task:
     """The backbone with its weights, under the recipe's task."""
     kind = tasks.get(recipe.task)
     options = tasks.make_options(kind, dict(recipe.task_options))
-    backbone = create_backbone(
+    backbone = make_backbone(
         recipe.backbone, weights=recipe.weights, **dict(recipe.backbone_options)
     )
     return kind(backbone, bundle.splits["train"].info, options, recipe.data)
