@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "recipe.paths",
         "recipe.idle",
         "recipe.code",
-    ),  # fmt: skip
+    ),
     ("runs",),
     ("extraction", "report"),
     ("probing",),

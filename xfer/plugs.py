@@ -123,11 +123,14 @@ def face(*arguments: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             given = signature.bind_partial(*args, **kwargs).arguments
             words: list[Any] = []
-            for value in (given.get(name) for name in arguments):
+            for name in arguments:
+                value = given.get(name)
                 if isinstance(value, Mapping):
-                    words += [v for k, v in value.items() if k.replace("__", ".") in KEYS]
-                else:
-                    words += value if isinstance(value, (list, tuple)) else [value]
+                    words += [v for k, v in value.items() if str(k).replace("__", ".") in KEYS]
+                elif isinstance(value, (list, tuple)) and name != "data":
+                    words += value
+                else:  # data that are a list hold pictures
+                    words.append(value)
             with naming(*words, trust=given.get("trust") or ()):
                 return function(*args, **kwargs)
 

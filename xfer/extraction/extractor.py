@@ -38,7 +38,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         options: of the backbone; cache: look up and keep vectors.
         workers: threads that read pictures; -1: one a core.
 
-    Shapes: transform: N paths, uint8 arrays (H, W, 3) or PIL images -> float32 (N, D)
+    Shapes: transform: N pictures -> float32 (N, D); pictures are paths, PIL images, encoded bytes,
+        arrays (H, W, 3), (H, W) or (H, W, 4) or tensors (3, H, W), of uint8 or of floats in 0..1
     Raises: XferError for unknown words or what is no picture, DataError for files that can't be
         read.
     """

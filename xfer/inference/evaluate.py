@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def evaluate(
     run: Path | str,
     *,
-    data: str = "",
+    data: Any = "",
     split: str = "",
     tta: str = "",
     batch: int = 0,
@@ -38,7 +38,8 @@ def evaluate(
     """Scores a run's best weights, on its own data or on other pictures of the same classes.
 
     Args:
-        run: the run folder; data: a spec, the run's own when left out.
+        run: the run folder; data: a spec, or data in memory as `finetune` takes
+            them; the run's own when left out.
         split: val, or test where there is no val; tta: one of the task's views, the run's own when
             left out; batch: pictures at a time.
         trust: modules of one's own that the run may import.
@@ -70,10 +71,10 @@ def evaluate(
         }
 
 
-def open_split(recipe: Recipe, task: Task, data: str = "", split: str = "") -> tuple[Bundle, str]:
+def open_split(recipe: Recipe, task: Task, data: Any = "", split: str = "") -> tuple[Bundle, str]:
     """A run's own data or others of the same classes, and the split of it that is scored: the one
     asked for, else val, test or train. Raises DataError where there is none."""
-    if data:
+    if not isinstance(data, str) or data:
         bundle = open_other(data, task, recipe.run.seed)
     else:
         if recipe.task == "probe":  # it reads what the task does that learns from such data
@@ -112,7 +113,7 @@ def eval_loader(
     )  # fmt: skip
 
 
-def open_other(data: str, task: Task, seed: int) -> Any:
+def open_other(data: Any, task: Task, seed: int) -> Any:
     """Other pictures for a trained model: their classes, by name, must be the model's."""
     from xfer.data.open import open_data
 
@@ -126,5 +127,5 @@ def open_other(data: str, task: Task, seed: int) -> Any:
         raise
     if bundle.kind not in kinds:
         what = "pictures without labels" if bundle.kind == "images" else f"{bundle.kind} data"
-        raise DataError(f"{data} holds {what}; the run needs {' or '.join(task.kinds)}")
+        raise DataError(f"{bundle.name} holds {what}; the run needs {' or '.join(task.kinds)}")
     return bundle

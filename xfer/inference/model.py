@@ -15,7 +15,7 @@ from xfer import plugs
 from xfer import task as tasks
 from xfer.backbones.build import make_backbone
 from xfer.data.images.decode import DecodeError, decode, shrink
-from xfer.data.images.from_memory import KINDS, given_picture
+from xfer.data.images.from_memory import KINDS, given_picture, is_one
 from xfer.data.images.walk import find_pictures
 from xfer.device import Place, find_device, find_precision, usable_precision
 from xfer.errors import DataError, XferError
@@ -102,7 +102,8 @@ class Model:
         """Predicts pictures, in their order.
 
         Args:
-            images: a path, a folder, an array uint8 (H, W, 3), a PIL image, or several of these.
+            images: a path, a folder, a PIL image, encoded bytes, an array (H, W, 3), (H, W) or
+                (H, W, 4) or a tensor (3, H, W), of uint8 or of floats in 0..1; or several of these.
             tta: one of the task's views; the run's own when left out.
             batch: pictures at a time, fewer where they are large.
 
@@ -257,9 +258,8 @@ class Predictions(Sequence[Any]):
 
 
 def gather_samples(images: Any) -> Iterable[Sample | Path]:
-    """Paths, folders, arrays and PIL images as samples; paths are read when their turn comes."""
-    one_array = isinstance(images, np.ndarray) and images.ndim < 4
-    if isinstance(images, (str, Path)) or hasattr(images, "convert") or one_array:
+    """Paths, folders and pictures in memory as samples; paths are read when their turn comes."""
+    if is_one(images):
         images = [images]
     if not isinstance(images, Iterable):
         raise XferError(f"type {type(images).__name__} is no picture", KINDS)

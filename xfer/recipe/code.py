@@ -7,6 +7,7 @@ from pathlib import Path
 from xfer import plugs
 from xfer.backbones.build import SCHEMES
 from xfer.data.readers.base import FORMATS
+from xfer.data.sources.from_python import SCHEME
 from xfer.plugs import Plug
 from xfer.recipe.tables import Recipe
 
@@ -14,11 +15,12 @@ from xfer.recipe.tables import Recipe
 def code_of(recipe: Recipe) -> list[tuple[str, Plug]]:
     """What it is to be (task, backbone, data), and the plug that names it, for each of them."""
     source = recipe.data.source
-    formats = () if Path(source).exists() else FORMATS.names()
+    there = not source or Path(source).exists()
+    formats = () if there else (SCHEME, *FORMATS.names())
     found = [
         ("task", plugs.parse(recipe.task)),
         ("backbone", plugs.parse(recipe.backbone, SCHEMES)),
-        ("data", None if Path(source).exists() else plugs.parse(source, formats)),
+        ("data", None if there else plugs.parse(source, formats)),
     ]
     return [(noun, plug) for noun, plug in found if plug is not None]
 

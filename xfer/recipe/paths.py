@@ -7,6 +7,7 @@ from pathlib import Path
 
 from xfer import plugs
 from xfer.backbones.weights import WORDS
+from xfer.data.sources.from_python import SCHEME
 from xfer.recipe.tables import Recipe
 
 
@@ -15,6 +16,8 @@ def absolute(recipe: Recipe) -> Recipe:
 
     def full(spec: str) -> str:
         head, colon, rest = spec.partition(":")
+        if head == SCHEME:  # data that are in no file
+            return spec
         if spec and Path(spec).exists():
             return str(Path(spec).absolute())
         if colon and rest and Path(rest).exists():

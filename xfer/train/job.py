@@ -260,11 +260,7 @@ class Job:
 
         Raises DataError where the data are not those that the run was started on.
         """
-        if state["fingerprint"] != self.bundle.fingerprint():
-            raise DataError(
-                f"{self.recipe.data.source} has changed since the run was started",
-                "put the old pictures back, or start a new run",
-            )
+        self.check_data(state["fingerprint"])
         self.step = state["step"]
         if self.step > 0:
             # the optimiser of the phase in which the state was saved: step counts those done
@@ -282,6 +278,14 @@ class Job:
         self.seconds, self.waited = state["seconds"], state["waited"]
         if self.place.rank < len(state["random"]):
             restore_random_states(state["random"][self.place.rank])
+
+    def check_data(self, fingerprint: str | None) -> None:
+        """Raises DataError where the data are not those of this fingerprint."""
+        if fingerprint != self.bundle.fingerprint():
+            raise DataError(
+                f"{self.recipe.data.source} has changed since the run was started",
+                "put the old pictures back, or start a new run",
+            )
 
     def model_json(self) -> dict[str, Any]:
         """What rebuilds the model anywhere, beside its weights."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xfer import files, plugs
+from xfer.data.sources.from_python import SCHEME
 from xfer.device import (
     agree,
     average,
@@ -80,6 +81,7 @@ def fit(
     overwrite: bool = False,
     dry_run: bool = False,
     verbosity: int = 0,
+    data: Any = None,
     trust: str | Sequence[str] = (),
 ) -> Summary:
     """Trains what the recipe says, or goes on with an unfinished run.
@@ -91,6 +93,8 @@ def fit(
         overwrite: replace what a finished or unfinished run left in `out`.
         dry_run: one training batch, one evaluation batch, one save, nothing kept.
         verbosity: -1 quiet, 0 progress, 1 also what trains at what rate and which weights matched.
+        data: the data themselves, where they are in memory (see `xfer.data.sources.from_python`),
+            or as `xfer.recipe.choose.prepare` has read them; None: what the recipe names.
         trust: modules of one's own that the recipe may import.
 
     Raises: XferError, DataError, DivergedError, and Interrupted after a signal (state saved).
@@ -102,6 +106,13 @@ def fit(
         recipe = old.recipe()
     if recipe is None:
         raise XferError("no recipe and nothing to resume")
+    in_memory = recipe.data.source.startswith(f"{SCHEME}:")
+    if old is not None and (data is not None) != in_memory:
+        raise XferError(
+            f"{old.path}: its data ({recipe.data.source}) "
+            + ("were handed over in Python" if in_memory else "are read by their name"),
+            f"xfer.finetune(resume={str(old.path)!r}{', data=THE_SAME' if in_memory else ''})",
+        )
     check_code(recipe, "" if old is None else old.path / "recipe.toml")
     recipe = absolute(recipe)
     with placed(recipe.run.device, recipe.run.precision) as place, StopFlag() as stop:
@@ -112,7 +123,7 @@ def fit(
         if old is None and place.main and not dry_run:
             check_folder(Path("runs")) if out is None else Run.check_free(out, overwrite)
         show = Progress(verbosity if place.main else -2)
-        bundle = open_recipe_data(recipe)
+        bundle = open_recipe_data(recipe, data)
         show.start(recipe, bundle, place)
         job = Job(recipe, place, bundle, show.say)
         show.model(job)
@@ -241,6 +252,8 @@ def _resume(job: Job, run: Run, show: Progress) -> None:
     if run.state_file.is_file():
         state = checkpoint.load_state(run.state_file)
         job.load_state(state)
+    elif (run.path / "env.json").is_file():
+        job.check_data(run.read_json("env.json").get("data_fingerprint"))
     if job.place.main:
         if not (run.path / "model.json").is_file() or not (run.path / "classes.txt").is_file():
             _write_start(job, run)
