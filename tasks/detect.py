@@ -15,7 +15,7 @@ The way of a training batch, step by step, and the file under xfer/ in which eac
       its best boxes after suppression      | its propose(), nms       nn/rpn.py, ops/nms.py
     matched to true boxes, drawn by quota   | sample_batch             ops/sampling.py
     cells of each region                    | pool_regions             nn/roi_pool.py
-    fc6, fc7: fresh, or the backbone's own  | HiddenLayers, or Tail    nn/box_head.py, backbones/tail.py
+    fc6, fc7: fresh, or the backbone's own  | HiddenLayers or Tail     nn/box_head, backbones/tail
     class scores and box offsets            | BoxOutputs               nn/box_head.py
     true boxes as offsets                   | encode                   ops/boxes.py
     cross-entropy and smooth L1             | box_losses               nn/box_head.py

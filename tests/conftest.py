@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from xfer import plugs
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,3 +32,10 @@ def picture_data() -> Path:
 def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test reads or fills the user's cache."""
     monkeypatch.setenv("XFER_CACHE", str(tmp_path_factory.getbasetemp() / "xfer-cache"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def tiny_nets_are_named() -> Iterator[None]:
+    """Tests say `tiny_nets:tiny` in recipes and files of theirs, too."""
+    with plugs.naming(trust="tiny_nets"):
+        yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -217,8 +218,12 @@ def test_a_backbone_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
         trunk.append(torch.nn.Conv2d(width, 8, 3, 2, 1))
         return SequentialBackbone("tiny", Preprocess(size=32), trunk, {"a": 1, "b": 2})
 
+    def wrong() -> int:
+        return 3
+
+    tiny.__module__ = wrong.__module__ = "their_nets"
     module = types.ModuleType("their_nets")
-    module.__dict__.update(tiny=tiny, wrong=lambda: 3)
+    module.__dict__.update(tiny=tiny, wrong=wrong, run=subprocess.run)
     monkeypatch.setitem(sys.modules, "their_nets", module)
     net = xfer.create_backbone("their_nets:tiny", width=5)
     assert net.specs["b"] == FeatureSpec("b", 8, 4, 7, 0.0)
@@ -227,6 +232,8 @@ def test_a_backbone_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
         xfer.create_backbone("their_nets:tiny", widht=5)
     with pytest.raises(XferError, match="not an xfer Backbone"):
         xfer.create_backbone("their_nets:wrong")
+    with pytest.raises(XferError, match="run is of subprocess, not of their_nets"):
+        xfer.create_backbone("their_nets:run", args=["touch", "/nowhere"])
 
 
 @pytest.mark.parametrize("values", [{"data.size": 32}, {"task.sides": [128, 32]}])

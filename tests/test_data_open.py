@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from pictures import scene, write_folder, write_picture
 
+from xfer import plugs
 from xfer.data.open import open_data, show
 from xfer.data.sources.base import ArraySource, Subset
 from xfer.errors import DataError, XferError
@@ -367,12 +368,21 @@ def test_a_class_of_the_users_own_is_found_beside_them(
         "    def __init__(self, split):\n"
         "        super().__init__(30 if split == 'train' else 9, split=split)\n"
     )
-    assert sizes(open_data("zoo_of_tests.data:Whole")) == {"train": 51, "val": 13}
-    assert sizes(open_data("zoo_of_tests.data:Split")) == {"train": 30, "val": 9}
-    for spec in ("zoo_of_tests.data:None_", "zoo_of_tests.nothing:X", "foldr:here"):
-        with pytest.raises(XferError, match="formats") as caught:
-            open_data(spec)
-        assert caught.value.code == 2
+    with plugs.naming(trust=("zoo_of_tests", "foldr")):
+        assert sizes(open_data("zoo_of_tests.data:Whole")) == {"train": 51, "val": 13}
+        assert sizes(open_data("zoo_of_tests.data:Split")) == {"train": 30, "val": 9}
+        for spec in (
+            "zoo_of_tests.data:None_",
+            "zoo_of_tests.nothing:X",
+            "foldr:here",
+            "foldr:./a",
+        ):
+            with pytest.raises(
+                XferError, match="choose from: Split" if "None_" in spec else "formats"
+            ):
+                open_data(spec)
+    with pytest.raises(XferError, match=r"zoo_of_tests.data:Whole.* was not named in this call"):
+        open_data("zoo_of_tests.data:Whole")
 
 
 def test_a_fingerprint_changes_with_files_labels_and_splits(photos: Path) -> None:

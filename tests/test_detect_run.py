@@ -145,7 +145,7 @@ import sys
 from pathlib import Path
 from test_detect_run import TINY
 from xfer.train.loop import fit
-fit(TINY, Path(sys.argv[1]), verbosity=-1)
+fit(TINY, Path(sys.argv[1]), verbosity=-1, trust="tiny_nets")
 """
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pictures import scene, write_picture
 from PIL import Image
 from sklearn.base import clone
@@ -50,6 +51,12 @@ def test_paths_arrays_and_pil_images_give_the_same_rows(paths: list[str]) -> Non
         [Image.fromarray(a) for a in arrays],
     ]  # fmt: skip
     for way in ways:
+        np.testing.assert_array_equal(tiny(cache=False, batch=64).transform(way), expected)
+    tensors = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
+    for way in (
+        [Path(p).read_bytes() for p in paths], [a / 255 for a in arrays], tensors, list(tensors),
+        tensors / 255, [np.dstack([a, np.full(a.shape[:2], 255, np.uint8)]) for a in arrays],
+    ):  # fmt: skip
         np.testing.assert_array_equal(tiny(cache=False, batch=64).transform(way), expected)
     mixed: Any = [paths[0], arrays[1], Image.fromarray(arrays[2])]
     np.testing.assert_allclose(tiny().transform(mixed), expected[:3], atol=1e-6)
@@ -135,8 +142,9 @@ def test_joblib_workers_load_their_own_net(
     [
         ("one.jpg", "one picture is no list"),
         (np.zeros((4, 3)), "holds no pictures"),
-        ([np.zeros((8, 8, 3))], "picture 0 is a float64 array"),
-        ([scene(), np.zeros((8, 8), np.uint8)], r"picture 1 is an array \(8, 8\)"),
+        ([np.full((8, 8, 3), 7.0)], "picture 0 holds floats from 7 to 7, not within 0..1"),
+        ([scene(), np.zeros((8, 8, 2), np.uint8)], r"picture 1 is an array \(8, 8, 2\)"),
+        ([b"\xff\xd8 no picture"], "picture 0|is no picture"),
         ([3], "picture 0 is a int"),
         (7, "no list of pictures"),
         (["."], "is a folder"),

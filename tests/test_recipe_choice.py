@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pictures import write_picture
 
+import xfer
+from xfer import cli
+from xfer.data.open import open_data
+from xfer.data.readers.base import ReadOptions
+from xfer.data.readers.folder import Folder
+from xfer.data.spec import open_spec
 from xfer.errors import XferError
 from xfer.recipe.choose import build_recipe, check
 from xfer.recipe.tables import Recipe
@@ -19,12 +25,15 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Data of a kind, looked at without being there."""
     calls: list[dict[str, Any]] = []
 
-    def open_data(spec: str, **options: Any) -> Any:
-        calls.append({"spec": spec, **options})
-        kind = "multilabel" if spec.endswith(".csv") else "classify"
+    def open_data(opened: Any, **options: Any) -> Any:
+        calls.append({"spec": opened.spec, **options})
+        kind = "multilabel" if opened.spec.endswith(".csv") else "classify"
         return SimpleNamespace(kind=kind, notes=())
 
-    monkeypatch.setitem(sys.modules, "xfer.data.open", SimpleNamespace(open_data=open_data))
+    monkeypatch.setattr("xfer.data.open.open_data", open_data)
+    monkeypatch.setattr(
+        "xfer.data.spec.open_spec", lambda spec, options: SimpleNamespace(spec=spec)
+    )
     return calls
 
 
@@ -126,3 +135,62 @@ def test_names_and_options_are_checked_by_their_owners(
 def test_checking_gives_the_task_its_own_name() -> None:
     assert check(Recipe(task="cls", backbone="alexnet_2012", backbone_options={"lrn": "paper"}))
     assert check(Recipe(task="cls")).task == "classify"
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The options of each time that a folder is read."""
+    calls: list[Any] = []
+    real = Folder.load
+
+    def load(self: Folder, path: Path, options: Any) -> Any:
+        calls.append(options)
+        return real(self, path, options)
+
+    monkeypatch.setattr(Folder, "load", load)
+    return calls
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for i in range(24):
+        write_picture(tmp_path / f"photos/{'ab'[i % 2]}/{i}.png", seed=i)
+    return tmp_path / "photos"
+
+
+TINY = ["--backbone", "tiny_nets:tiny", "--weights", "none", "--workers", "1", "-q", "--dry-run"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--task", "classify"],
+        ["--seed", "3", "--limit", "12", "--val", "none"],
+        ["data.skip_bad=true"],
+        ["--recipe", "classify/default"],
+    ],
+    ids=" ".join,
+)
+def test_data_are_read_once(photos: Path, loads: list[Any], words: list[str]) -> None:
+    assert cli.main(["finetune", "--data", str(photos), *TINY, *words]) == 0
+    assert [one.skip_bad for one in loads] == ["data.skip_bad=true" in words]
+
+
+def test_data_are_read_again_where_the_options_make_a_difference(
+    photos: Path, loads: list[Any]
+) -> None:
+    opened = open_spec(str(photos))
+    assert open_spec(opened, kinds=("classify", "multilabel")) is opened
+    first = open_data(opened).fingerprint()
+    assert len(loads) == 1 and first == open_data(str(photos)).fingerprint()
+    assert open_spec(opened, ReadOptions(skip_bad=True)) is not opened
+    assert [one.skip_bad for one in loads] == [False, False, True]
+
+
+def test_the_call_reads_them_once_too(photos: Path, loads: list[Any], tmp_path: Path) -> None:
+    xfer.finetune(
+        photos, backbone="tiny_nets:tiny", weights="none", epochs=1, out=tmp_path / "run",
+        workers=1, verbosity=-1, run__plots=False,
+    )  # fmt: skip
+    assert len(loads) == 1

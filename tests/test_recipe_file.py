@@ -278,7 +278,7 @@ def test_the_data_s_name_picks_a_recipe_but_a_folder_s_does_not(
     (tmp_path / "digits").mkdir()
     assert find_recipe("classify", "digits/")[1] == "classify/default"
     assert find_recipe("classify", "digits", "classify/digits")[1] == "classify/digits"
-    with pytest.raises(XferError, match="nothing has no default recipe"):
+    with pytest.raises(XferError, match="unknown task 'nothing'"):
         find_recipe("nothing", "photos/")
 
 

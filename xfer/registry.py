@@ -1,31 +1,20 @@
-"""Names to things: a decorator registers, a lookup imports the modules of a package once."""
+"""Names to things: a decorator registers, a lookup imports the modules of a package once.
+
+What installed packages offer by entry points stands beside what is registered, see `xfer.plugs`.
+"""
 
 from __future__ import annotations
 
 import fnmatch
 import importlib
 import pkgutil
-import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from xfer.errors import XferError, nearest
+from xfer.plugs import OURS, Offer, check_single, offers
 
 T = TypeVar("T")
-
-
-def imported(module: str, name: str) -> Any:
-    """What a user's own module calls `name`; the present folder is looked into as well.
-
-    Raises: ImportError, AttributeError or ValueError where there is none.
-    """
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        return getattr(importlib.import_module(module), name)
-    finally:
-        sys.path.remove(here)
 
 
 class Registry(Generic[T]):
@@ -34,11 +23,13 @@ class Registry(Generic[T]):
     Args:
         noun: what the things are called in messages ("backbone").
         package: dotted name of the package whose modules register them; imported on first use.
+        group: entry points by which installed packages offer more; "": none.
     """
 
-    def __init__(self, noun: str, package: str) -> None:
+    def __init__(self, noun: str, package: str, group: str = "") -> None:
         self.noun = noun
         self.package = package
+        self.group = group
         self._things: dict[str, T] = {}
         self._loaded = False
 
@@ -62,14 +53,41 @@ class Registry(Generic[T]):
         for module in pkgutil.walk_packages(package.__path__, f"{self.package}."):
             importlib.import_module(module.name)
 
+    def _offered(self) -> dict[str, tuple[Offer, ...]]:
+        return offers(self.group) if self.group else {}
+
+    def _is_ours(self, name: str) -> bool:
+        """Whether xfer has registered the name, and not a module that a package's entry loads."""
+        home = getattr(self._things.get(name), "__module__", "")
+        return home.partition(".")[0] == OURS
+
     def get(self, name: str) -> T:
-        """The thing of that name. Raises XferError naming the nearest ones."""
+        """The thing of that name.
+
+        Raises: XferError for an unknown name, with the nearest ones, and for one that comes from
+            several packages.
+        """
         self._load()
-        if name not in self._things:
-            raise XferError(f"unknown {self.noun} {name!r}", nearest(name, self._things))
-        return self._things[name]
+        offered = self._offered().get(name, ())
+        check_single(self.noun, name, self._is_ours(name), offered)
+        if name in self._things:
+            return self._things[name]
+        if offered:
+            return offered[0].load(self.noun)
+        raise XferError(f"unknown {self.noun} {name!r}", nearest(name, self.names()))
 
     def names(self, glob: str = "*") -> list[str]:
         """All names that match a shell pattern, sorted."""
         self._load()
-        return sorted(n for n in self._things if fnmatch.fnmatchcase(n, glob))
+        known = {*self._things, *self._offered()}
+        return sorted(n for n in known if fnmatch.fnmatchcase(n, glob))
+
+    def origin(self, name: str) -> str:
+        """Where the thing of that name comes from: "xfer", or the package that offers it.
+
+        Raises: XferError for a name that comes from several packages.
+        """
+        self._load()
+        offered = self._offered().get(name, ())
+        check_single(self.noun, name, self._is_ours(name), offered)
+        return offered[0].package if offered else OURS

@@ -1,7 +1,8 @@
 """The contract of a task: what a backbone can be taught.
 
-A task is a module of xfer.tasks named after it; the class in it is found by name. The core asks
-`get(name)` and never imports one itself.
+A task is a module of xfer.tasks named after it, what an installed package offers in the group
+xfer.tasks of entry points, or `module:Class`. The core asks `get(name)` and never imports one
+itself.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, fields, replace
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from torch import Tensor, nn
 
-from xfer import kinds
+from xfer import kinds, plugs
 from xfer.errors import DataError, XferError, nearest
 from xfer.recipe.option import When, checked
 from xfer.recipe.option import option as option  # public here, for tasks
@@ -38,6 +40,7 @@ ALIASES = {
     "seg": "segment",
     "segmentation": "segment",
 }
+GROUP = "xfer.tasks"  # of packages' entry points
 
 
 # of a task's `counts_when`, where chance_loss is None
@@ -93,6 +96,7 @@ class Task(nn.Module, ABC):
     What it may have
         counts_when       | keys of the recipe's tables that count only sometimes, as `option`'s
                           | when, or never: a text that says what counts instead
+        recipe            | keys of a recipe and their values, where a task has no recipe T/default
         views             | what eval.tta may be, in words
         decides           | backbone.KEY -> task.KEY: options of the backbone that its own replace
         any_shape         | whether the net is shown pictures that are not square
@@ -118,6 +122,8 @@ class Task(nn.Module, ABC):
         "(Krizhevsky 2012)",
     }
     Options: ClassVar[type[Any]]
+    # {"optim.lr": 1e-3}: what differs from a recipe's own defaults
+    recipe: ClassVar[Mapping[str, Any]] = {}
     counts_when: ClassVar[Mapping[str, When | str]] = {}
     any_shape: ClassVar[bool] = False  # whether the net is shown pictures that are not square
     # what happens to pictures for a net that sees one size alone
@@ -295,41 +301,87 @@ class Proposes(ABC):
         pixels. Raises XferError where the options leave it without."""
 
 
-def names() -> list[str]:
-    """Every task there is."""
+def _built_in() -> list[str]:
     package = importlib.import_module("xfer.tasks")
     return sorted(m.name for m in pkgutil.iter_modules(package.__path__))
 
 
+def names() -> list[str]:
+    """Every task that has a name: xfer's and those of installed packages."""
+    return sorted({*_built_in(), *plugs.offers(GROUP)})
+
+
 def canonical(name: str) -> str:
-    """A task's own name: det and detection are detect. Raises XferError for an unknown one."""
+    """A task's own name: det and detection are detect; module:Class stays as it is. Raises
+    XferError for an unknown one, and for one that comes from several packages."""
     name = ALIASES.get(name, name)
+    plug = plugs.parse(name)
+    if plug is not None and not plug.path:
+        return name
     if name not in names():
-        raise XferError(f"unknown task {name!r}", nearest(name, names()))
+        hint = "a task of your own: module:Class" if ":" in name else nearest(name, names())
+        raise XferError(f"unknown task {name!r}", hint)
+    plugs.check_single("task", name, name in _built_in(), plugs.offers(GROUP).get(name, ()))
     return name
 
 
 def get(name: str) -> type[Task]:
     """The class of the task of that name. Raises XferError naming the nearest ones."""
-    module = importlib.import_module(f"xfer.tasks.{canonical(name)}")
-    found = [
-        value
-        for value in vars(module).values()
+    name = canonical(name)
+    plug = plugs.parse(name)
+    if plug is not None:
+        return _task_class(plugs.resolve(plug, "task"), name)
+    if name in _built_in():
+        return _task_class(importlib.import_module(f"xfer.tasks.{name}"), name)
+    (offer,) = plugs.offers(GROUP)[name]
+    return _task_class(offer.load("task"), f"{name} of package {offer.package}")
+
+
+def _task_class(found: Any, name: str) -> type[Task]:
+    """The task that a class is, or that a module holds. Raises XferError where it is none."""
+    if isinstance(found, ModuleType):
+        held = [v for v in _tasks_in(found).values() if v.__module__ == found.__name__]
+        if len(held) != 1:
+            raise XferError(f"task {name}: {found.__name__} must hold one Task, not {len(held)}")
+        return held[0]
+    if not (isinstance(found, type) and issubclass(found, Task)):
+        what = f"class {found.__name__}" if isinstance(found, type) else type(found).__name__
+        raise XferError(f"task {name}: a {what}, not a subclass of xfer.task.Task")
+    return found
+
+
+def _tasks_in(module: ModuleType) -> dict[str, type[Task]]:
+    """The tasks that a module knows, by their names in it; not the base class, nor xfer's own."""
+    return {
+        name: value
+        for name, value in vars(module).items()
         if isinstance(value, type)
         and issubclass(value, Task)
-        and value.__module__ == module.__name__
-    ]
-    if len(found) != 1:
-        raise XferError(f"xfer.tasks.{name} must hold one Task, it holds {len(found)}")
-    return found[0]
+        and (value.__module__ == module.__name__ or not value.__module__.startswith("xfer."))
+    }
 
 
 def for_kind(kind: str) -> str:
-    """The name of the task that learns from data of that kind."""
-    for name in names():
+    """The name of the task that learns from data of that kind: xfer's, else an installed package's,
+    else the one in a module that the person has named."""
+    ours = _built_in()
+    for name in (*ours, *(name for name in names() if name not in ours)):
         if kind in get(name).kinds:
             return name
-    if not kinds.get(kind).labelled:
+    for module in plugs.named():
+        known = plugs.imported(plugs.Plug(module, ""), "task")
+        fitting = [n for n, t in _tasks_in(known).items() if kind in getattr(t, "kinds", ())]
+        if len(fitting) > 1:
+            raise XferError(
+                f"module {module} has several tasks for {kind!r} data: {', '.join(fitting)}",
+                f"say which is meant: --task {module}:{fitting[0]}",
+            )
+        if fitting:
+            return f"{module}:{fitting[0]}"
+    own = kinds.get(kind)
+    if own.task:
+        return own.task
+    if not own.labelled:
         raise DataError(
             "the pictures have no labels",
             "a folder of pictures for each class, or a csv: path,label",

@@ -19,7 +19,9 @@ from xfer.nn.normalise import scale_and_shift
 from xfer.registry import Registry
 from xfer.types import FeatureSpec, Preprocess
 
-backbones: Registry[Callable[..., Backbone]] = Registry("backbone", "xfer.backbones")
+backbones: Registry[Callable[..., Backbone]] = Registry(
+    "backbone", "xfer.backbones", "xfer.backbones"
+)
 
 
 class Backbone(nn.Module):

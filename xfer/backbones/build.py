@@ -10,11 +10,16 @@ from typing import Any
 
 import torch
 
+from xfer import plugs
 from xfer.backbones.base import Backbone, backbones
 from xfer.errors import XferError, nearest
-from xfer.registry import imported
+
+# what a name may begin with that is no module of the user's
+SCHEMES = ("timm", "torchvision")
+FORMS = "use a bare name, torchvision:NAME, timm:NAME or package.module:function"
 
 
+@plugs.face("name")
 def create_backbone(
     name: str,
     weights: str = "none",
@@ -37,6 +42,19 @@ def create_backbone(
         XferError: unknown name or option; the nearest valid ones are named.
         DataError: the weights are missing, broken or fit nowhere.
     """
+    return make_backbone(name, weights, classifier=classifier, report=report, **options)
+
+
+def make_backbone(
+    name: str,
+    weights: str = "none",
+    *,
+    classifier: bool = False,
+    report: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Backbone:
+    """As `create_backbone`, for a name that may have been read from a file: module:function is
+    refused unless the person has named the module, see `xfer.plugs`."""
     from xfer.backbones.weights import load_weights
 
     net = _build(name, classifier, options)
@@ -51,6 +69,8 @@ def _build(name: str, classifier: bool, options: dict[str, Any]) -> Backbone:
     kind, colon, rest = name.partition(":")
     if not colon:
         make = backbones.get(name)
+        if backbones.origin(name) != plugs.OURS:
+            return _foreign(name, make, classifier, options)
         _check_options(name, make, options)
         return make(**_own(make, name, classifier), **options)
     if kind == "torchvision":
@@ -61,7 +81,7 @@ def _build(name: str, classifier: bool, options: dict[str, Any]) -> Backbone:
         from xfer.backbones.timm import from_timm
 
         return from_timm(name, rest, classifier, **options)
-    return _foreign(name, kind, rest, classifier, options)
+    return _foreign(name, plug_maker(name), classifier, options)
 
 
 def _own(make: Callable[..., Any], name: str, classifier: bool) -> dict[str, Any]:
@@ -79,16 +99,26 @@ def _check_options(name: str, make: Callable[..., Any], options: dict[str, Any])
             raise XferError(f"backbone {name} has no option {key!r}", hint)
 
 
-def _foreign(
-    name: str, module: str, function: str, classifier: bool, options: dict[str, Any]
-) -> Backbone:
-    try:
-        make = imported(module, function)
-    except (ImportError, AttributeError, ValueError) as error:
+def plug_maker(name: str) -> Callable[..., Any]:
+    """The function or class that `module:function` names.
+
+    Raises: XferError for another spec, and for what can't be imported or called.
+    """
+    plug = plugs.parse(name, SCHEMES)
+    if plug is None or plug.path:
+        raise XferError(f"unknown backbone {name!r}", FORMS)
+    make = plugs.resolve(plug, "backbone", FORMS)
+    if not callable(make):
         raise XferError(
-            f"backbone {name!r}: {error}",
-            "use a bare name, torchvision:NAME, timm:NAME or package.module:function",
-        ) from None
+            f"backbone {name}: a {type(make).__name__}, not a function that returns a Backbone"
+        )
+    return make
+
+
+def _foreign(
+    name: str, make: Callable[..., Any], classifier: bool, options: dict[str, Any]
+) -> Backbone:
+    """The net of a function that is not ours."""
     parameters = inspect.signature(make).parameters
     anything = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     if not anything:
@@ -122,11 +152,13 @@ class BackboneInfo:
     name       | as create_backbone takes it
     summary    | one line
     parameters | with the net's own classifier, or None where counting would take building it
+    origin     | xfer, torchvision, timm, or the installed package that offers it
     """
 
     name: str
     summary: str
     parameters: int | None
+    origin: str = plugs.OURS
 
 
 def describe(name: str) -> BackboneInfo:
@@ -139,9 +171,12 @@ def describe(name: str) -> BackboneInfo:
 
             entry = published(rest)
             parameters = int(entry.meta["num_params"]) if entry is not None else None
-        return BackboneInfo(name, f"{rest}, by {kind}", parameters)
+        return BackboneInfo(name, f"{rest}, by {kind}", parameters, kind)
     make = backbones.get(name)
     summary = (inspect.getdoc(make) or "").split("\n")[0]
+    origin = backbones.origin(name)
+    if origin != plugs.OURS:  # whoever wrote it need not have built it for the meta device
+        return BackboneInfo(name, summary, None, origin)
     with torch.device("meta"):
         net = make(**_own(make, name, True))
     return BackboneInfo(name, summary, sum(p.numel() for p in net.parameters()))

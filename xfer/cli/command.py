@@ -15,6 +15,7 @@ import typer
 from xfer.cli.flags import Debug, Json, Quiet, Verbose
 from xfer.cli.output import Show
 from xfer.exit_codes import report
+from xfer.plugs import KEYS, naming
 from xfer.recipe.tables import FIELDS, FLAGS, meaning
 
 _PANELS: dict[str, tuple[str, ...]] = {
@@ -77,8 +78,35 @@ COMMON = tuple(
 )
 
 
+_TRUST = Annotated[
+    list[str],
+    typer.Option(
+        "--trust", metavar="MODULE", show_default=False,
+        help="a module of your own that the run or the recipe may import; as often as needed",
+    ),
+]  # fmt: skip
+# arguments whose values may name a module
+_NAMES = ("data", "spec", "task", "net", "name", "backbones")
+
+
+def _named(values: dict[str, Any]) -> list[str]:
+    """The words of a command that may name a module of the user's own."""
+    words = [str(values[key]) for key in _NAMES if values.get(key)]
+    words += [str(value) for key, value in values.get("given", {}).items() if key in KEYS]
+    for assignment in (*(values.get("set") or ()), *(values.get("assignments") or ())):
+        key, _, text = assignment.partition("=")
+        if key.strip() in KEYS:
+            words.append(text.strip().strip("\"'"))
+    return [word.strip() for text in words for word in (text, *text.split(","))]
+
+
 def command(
-    app: typer.Typer, name: str, *, flags: tuple[str, ...] = (), panel: str | None = None
+    app: typer.Typer,
+    name: str,
+    *,
+    flags: tuple[str, ...] = (),
+    panel: str | None = None,
+    trust: bool = False,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Registers a function as a command: `function(show, ..., given={key: value})`.
 
@@ -86,6 +114,8 @@ def command(
         app: where to; name: the word that the user types; panel: its group in the help.
         flags: names of recipe flags that the command takes; those that the user gave arrive in
             `given`, by their keys in the recipe. Without any there is no `given`.
+        trust: whether it has --trust: it reads a run, a recipe or a features file, which may name
+            modules. Those that the command line itself names are allowed in every command.
 
     The registered function returns the exit code: every error is reported here.
     """
@@ -98,17 +128,21 @@ def command(
             if p.name not in ("show", "given")
         ]
         parameters = [*own, *(recipe_flag(flag) for flag in flags), *COMMON]
+        if trust:
+            parameters.append(_parameter("trust", _TRUST, []))
 
         def run(**values: Any) -> int:
             debug = values.pop("debug") or "--debug" in sys.argv
             verbosity = values.pop("verbose") - values.pop("quiet")
             show = Show(values.pop("json"), verbosity)
+            trusted: list[str] = values.pop("trust", [])
             if flags:
                 given = {flag: values.pop(flag) for flag in flags}
                 values["given"] = {FLAGS[k]: v for k, v in given.items() if v is not None}
             # typer would turn Ctrl-C and a broken pipe into its own endings
             try:
-                function(show, **values)
+                with naming(*_named(values), trust=trusted):
+                    function(show, **values)
                 sys.stdout.flush()
             except (Exception, KeyboardInterrupt) as error:
                 return report(error, debug)

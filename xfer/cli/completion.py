@@ -8,8 +8,11 @@ import pkgutil
 
 def tasks(incomplete: str) -> list[str]:
     """Tasks that begin so."""
+    from xfer.plugs import offers
+
     package = importlib.import_module("xfer.tasks")
-    names = (module.name for module in pkgutil.iter_modules(package.__path__))
+    ours = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    names = {*ours, *offers("xfer.tasks")}
     return sorted(name for name in names if name.startswith(incomplete))
 
 

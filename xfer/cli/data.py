@@ -23,19 +23,26 @@ def data_ls(show: Show) -> None:
     """List the data sets that go by a bare NAME: embedded, or under $XFER_DATA."""
     from xfer.data.catalog import KNOWN, data_folder
     from xfer.data.readers.base import EMBEDDED, FORMATS
+    from xfer.plugs import OURS
 
     rows = [{"name": name, "where": "embedded"} for name in EMBEDDED.names()]
     root = data_folder("")
     if root.is_dir():
         inside = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
         rows += [{"name": entry.name, "where": str(entry)} for entry in inside]
+    origins = {name: FORMATS.origin(name) for name in FORMATS.names()}
+    rows += [
+        {"name": f"{name}:PATH", "where": f"a format of package {origin}"}
+        for name, origin in origins.items()
+        if origin != OURS
+    ]
     if show.json:
         show.document(rows)
         return
     show.table(rows)
     show.note(f"known sets are looked for in {root}")
     show.note(f"`xfer data get` fetches {', '.join(n for n, k in KNOWN.items() if k.archives)}")
-    show.note(f"formats of FORMAT:PATH: {', '.join(FORMATS.names())}")
+    show.note(f"formats of FORMAT:PATH: {', '.join(origins)}")
 
 
 @command(app, "show", flags=("train", "val", "test", "limit", "seed"))
@@ -118,4 +125,4 @@ def data_show(
 command(app, "cache")(data_cache.cache)
 command(app, "get")(data_get.get)
 command(app, "pack")(data_pack.pack)
-command(app, "proposals", flags=data_proposals.FLAGS)(data_proposals.proposals)
+command(app, "proposals", flags=data_proposals.FLAGS, trust=True)(data_proposals.proposals)

@@ -18,14 +18,17 @@ app = typer.Typer(help="Backbones and weight files.", no_args_is_help=True)
 
 @command(app, "ls")
 def models_ls(show: Show, glob: Glob = "*") -> None:
-    """List backbones; 'timm:*' and 'torchvision:*' list theirs."""
+    """List backbones and where they come from; 'timm:*' and 'torchvision:*' list theirs."""
     from xfer.backbones import build
 
     names = build.names(glob)
     if not names:
         raise XferError(f"no backbone matches {glob!r}", "`xfer models ls` lists all")
     found = [build.describe(name) for name in names]
-    rows = [{"name": m.name, "parameters": m.parameters, "summary": m.summary} for m in found]
+    rows = [
+        {"name": m.name, "from": m.origin, "parameters": m.parameters, "summary": m.summary}
+        for m in found
+    ]
     show.document(rows) if show.json else show.table(rows)
 
 
@@ -56,7 +59,7 @@ def models_show(
     )
 
 
-@command(app, "import")
+@command(app, "import", trust=True)
 def models_import(
     show: Show,
     file: Annotated[

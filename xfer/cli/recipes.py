@@ -28,18 +28,21 @@ RecipeName = Annotated[
 
 @command(app, "ls")
 def recipes_ls(show: Show, glob: Glob = "*") -> None:
-    """List the recipes that come with xfer."""
-    from xfer.recipe.toml import header, recipe_names, recipe_text
+    """List the recipes that come with xfer and with installed packages."""
+    from xfer.recipe.toml import header, recipe_names, recipe_origin, recipe_text
 
     names = recipe_names(glob)
     if not names:
         raise XferError(f"no recipe matches {glob!r}", "`xfer recipes ls` lists all")
     heads = {name: header(recipe_text(name)).partition("\n")[0] for name in names}
-    rows = [{"name": name, "summary": head.lstrip("# ")} for name, head in heads.items()]
+    rows = [
+        {"name": name, "from": recipe_origin(name), "summary": head.lstrip("# ")}
+        for name, head in heads.items()
+    ]
     show.document(rows) if show.json else show.table(rows)
 
 
-@command(app, "show")
+@command(app, "show", trust=True)
 def recipes_show(show: Show, name: RecipeName) -> None:
     """Show a recipe's note and all its keys, parents' and defaults included; -v explains them."""
     from xfer.recipe.toml import dump, header, load_recipe, meanings, recipe_text
@@ -71,20 +74,27 @@ def recipes_cp(
     show.document({"file": str(file)}) if show.json else show.text(line)
 
 
-@command(app, "check")
+@command(app, "check", trust=True)
 def recipes_check(show: Show, file: RecipeName) -> None:
     """Check a recipe's keys and values, its task's and its backbone's options included."""
     from xfer.recipe.choose import check
+    from xfer.recipe.code import code_of
     from xfer.recipe.idle import idle_settings
     from xfer.recipe.toml import load_recipe
 
     recipe = load_recipe(file)
     try:
-        recipe = check(recipe)
+        recipe = check(recipe, file)
     except XferError as error:  # an option of the task or the net, which does not know the file
-        raise XferError(f"{file}: {error.message}", error.hint) from None
+        named = error.message.startswith(f"{file} ")  # as that of code that nobody has named
+        message = error.message if named else f"{file}: {error.message}"
+        raise XferError(message, error.hint) from None
     for note in idle_settings(recipe):
         show.note(note)
     line = f"{file} is valid: {recipe.task} with {recipe.backbone}"
     found = {"file": file, "valid": True, "task": recipe.task, "backbone": recipe.backbone}
+    code = list(dict.fromkeys(plug.module for _, plug in code_of(recipe)))
+    if code:
+        line = f"{line}; it asks for code: {', '.join(code)}"
+        found["code"] = code
     show.document(found) if show.json else show.text(line)

@@ -116,7 +116,7 @@ def _train(
     dry_run: bool,
     assignments: list[str],
 ) -> None:
-    from xfer.recipe.choose import build_recipe
+    from xfer.recipe.choose import prepare
     from xfer.recipe.toml import parse_assignments
 
     settings = {**given, **parse_assignments(assignments)}
@@ -124,14 +124,15 @@ def _train(
         raise XferError(
             "--resume goes on by the run's own recipe", f"xfer finetune --resume {resume}, alone"
         )
-    built = None
+    built = read = None
     if resume is None:
-        built = build_recipe(data, task, recipe, settings, show.note)
+        built, read = prepare(data, task, recipe, settings, show.note)
     from xfer.train.loop import fit
 
     summary = fit(
-        built, out, resume=resume, overwrite=overwrite, dry_run=dry_run, verbosity=show.verbosity
-    )
+        built, out, data=read, resume=resume, overwrite=overwrite, dry_run=dry_run,
+        verbosity=show.verbosity,
+    )  # fmt: skip
     if show.json:
         show.document({"run": str(summary.path), **summary.result})
     else:

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer import plugs
 from xfer.data.images.decode import DecodeError
 from xfer.data.open import open_data
 from xfer.data.sources.base import Bundle
+from xfer.data.sources.from_python import python_name
 from xfer.device import Place, gather, placed, share
 from xfer.errors import DataError, XferError, nearest
 from xfer.extraction.cache import FeatureCache, cache_file, limit_bytes
@@ -117,7 +119,7 @@ def extract(
     and the first writes; they must see the same disk.
 
     Args:
-        data: a spec, a Source, or what else `open_data` takes.
+        data: a spec, or data in memory, see `xfer.data.sources.from_python`.
         out: FILE.npz, or FILE.parquet (for other programs, needs pyarrow); None: in memory, all of
             it in every process.
         choice: net, layers, pool, crops; form: dtype and normalisation.
@@ -163,7 +165,8 @@ def extract(
             layers = sink.arrays(choice.layers)
             meta = describe(bundle, net, form, layers)
             meta["data"] |= {  # as it was asked for: a probe is scored on the same pictures later
-                "spec": str(data) if isinstance(data, (str, Path)) else bundle.name, "train": train,
+                "spec": str(data) if isinstance(data, (str, Path)) else python_name(data),
+                "train": train,
                 "val": val, "test": test, "limit": limit, "seed": seed, "skip_bad": skip_bad,
             }  # fmt: skip
             found = _features(bundle, layers, meta)
@@ -181,6 +184,7 @@ def extract(
     return Extraction(computed, cached, seconds, kept, target)
 
 
+@plugs.face("data", "backbone")
 def features(
     data: Any,
     *,
@@ -197,13 +201,17 @@ def features(
     device: str = "auto",
     precision: str = "auto",
     options: Mapping[str, Any] | None = None,
+    trust: str | Sequence[str] = (),
     **settings: Any,
 ) -> tuple[Any, NDArray[Any]]:
     """Features of a data set in memory: `X, y = xfer.features("photos/", layer="fc7")`.
 
     Args:
+        data: a spec, or data in memory: [(picture, label), ...], pictures alone, (images, labels),
+            a data set of torchvision's kind, a Source, or a dict of these by split.
         layer: a name, or several: "pool5,fc7".
         split: train, val or test alone; empty: all of them, in that order.
+        trust: modules that may be imported beside those that data and backbone name.
         options: of the backbone; settings: batch, workers, cache, limit, ... of `extract`.
 
     Returns: X (N, D), for several layers a dict of them by name; y int64 (N,), -1 unlabelled, or
@@ -218,7 +226,8 @@ def features(
     assert found is not None
     roles = dict.fromkeys(found.splits.tolist())
     if split and split not in roles:
-        raise XferError(f"{data}: no split {split!r}", f"it has {', '.join(roles)}")
+        name = data if isinstance(data, (str, Path)) else python_name(data)
+        raise XferError(f"{name}: no split {split!r}", f"it has {', '.join(roles)}")
     rows = np.flatnonzero(found.splits == split) if split else slice(None)
     layers = {name: array[rows] for name, array in found.layers.items()}
     return (layers if len(layers) > 1 else next(iter(layers.values()))), found.y[rows]

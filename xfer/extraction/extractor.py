@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from xfer import plugs
 from xfer.data.images.decode import DecodeError
 from xfer.errors import DataError
 from xfer.extraction.cache import FeatureCache, cache_file, limit_bytes
@@ -37,7 +38,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         options: of the backbone; cache: look up and keep vectors.
         workers: threads that read pictures; -1: one a core.
 
-    Shapes: transform: N paths, uint8 arrays (H, W, 3) or PIL images -> float32 (N, D)
+    Shapes: transform: N pictures -> float32 (N, D); pictures are paths, PIL images, encoded bytes,
+        arrays (H, W, 3), (H, W) or (H, W, 4) or tensors (3, H, W), of uint8 or of floats in 0..1
     Raises: XferError for unknown words or what is no picture, DataError for files that can't be
         read.
     """
@@ -79,7 +81,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """N pictures -> float32 (N, D)."""
-        source, net = Items(X), shared_net(self._choice())
+        source, net = Items(X), self._net()
         if not len(source):
             raise DataError("no pictures given")
         cache = FeatureCache(cache_file() if self.cache else None, limit_bytes(), _warn)
@@ -99,9 +101,13 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """D names, pool5_0 ... pool5_9215: the layer and the place in its vector."""
-        net = shared_net(self._choice())
+        net = self._net()
         names = [f"{layer}_{i}" for layer, width in widths(net).items() for i in range(width)]
         return np.array(names, object)
+
+    def _net(self) -> FeatureNet:
+        with plugs.naming(self.backbone):
+            return shared_net(self._choice())
 
     def _choice(self) -> Choice:
         return Choice(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xfer.backbones.base import Backbone
-from xfer.backbones.build import create_backbone
+from xfer.backbones.build import make_backbone
 from xfer.backbones.report import WeightReport
 from xfer.backbones.weights import load_weights
 from xfer.data.transforms.crops import EvalTransform
@@ -190,7 +190,7 @@ def load_net(choice: Choice, say: Callable[[str], None] | None = None) -> Featur
     place = Place(device, find_precision(choice.precision, device))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # what a weight file does not fill is the same each time
-        net = create_backbone(choice.backbone, weights="none", **dict(choice.options))
+        net = make_backbone(choice.backbone, weights="none", **dict(choice.options))
     for layer in choice.layers:
         if layer not in net.layers:
             raise XferError(

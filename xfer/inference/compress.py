@@ -6,12 +6,13 @@ import copy
 import shutil
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from xfer import plugs
 from xfer.device import Place, placed, usable_precision
 from xfer.errors import XferError
 from xfer.inference.evaluate import eval_loader, open_split
@@ -26,6 +27,7 @@ from xfer.task import Metric, Task
 KEPT = ("recipe.toml", "classes.txt", "split.json")
 
 
+@plugs.face("data")
 def compress(
     run: Path | str,
     svd: Mapping[str, int],
@@ -36,6 +38,7 @@ def compress(
     device: str = "auto",
     workers: int = -1,
     overwrite: bool = False,
+    trust: str | Sequence[str] = (),
 ) -> dict[str, Any]:
     """Writes a copy of a run whose layers have fewer singular values, and scores both.
 
@@ -45,6 +48,7 @@ def compress(
         run: a finished run; svd: layer -> singular values that are kept, {"fc6": 1024, "fc7": 256}.
         out: the new run's folder; data, split: what both are scored on, the run's own val (or
             test) when left out.
+        trust: modules of one's own that the run may import.
 
     Returns: {"svd", "split", "images", "primary", "before", "after"}, the last two {"metrics",
         "seconds_per_image", "parameters"}; the new run's result.json has it as "compressed".
@@ -67,7 +71,8 @@ def compress(
         after = copy.deepcopy(before)
         replace_linear(after, svd, approximate=True)
         place.put(after)
-        bundle, role = open_split(recipe, before, data, split)
+        with plugs.reading(folder.path / "recipe.toml"):
+            bundle, role = open_split(recipe, before, data, split)
         tta = recipe.eval.tta
         loader = eval_loader(recipe, before, bundle.splits[role], place, tta, workers=workers)
         found = _score_both({"before": before, "after": after}, loader, place, tta)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xfer import kinds
+from xfer import kinds, plugs
 from xfer import task as tasks
 from xfer.data.sources.boxes_as_labels import presence
 from xfer.device import Place, placed, usable_precision
@@ -23,22 +24,26 @@ if TYPE_CHECKING:
     from xfer.types import Source
 
 
+@plugs.face("data")
 def evaluate(
     run: Path | str,
     *,
-    data: str = "",
+    data: Any = "",
     split: str = "",
     tta: str = "",
     batch: int = 0,
     device: str = "auto",
     workers: int = -1,
+    trust: str | Sequence[str] = (),
 ) -> dict[str, Any]:
     """Scores a run's best weights, on its own data or on other pictures of the same classes.
 
     Args:
-        run: the run folder; data: a spec, the run's own when left out.
+        run: the run folder; data: a spec, or data in memory as `finetune` takes
+            them; the run's own when left out.
         split: val, or test where there is no val; tta: one of the task's views, the run's own when
             left out; batch: pictures at a time.
+        trust: modules of one's own that the run may import.
 
     Returns: {"split", "images", "primary", "metrics", "protocol", ...}, fractions in 0..1.
     Raises: XferError for a folder that is no run, DataError for data that don't fit.
@@ -50,7 +55,8 @@ def evaluate(
     with placed(device, usable_precision(recipe.run.precision, device)) as place:
         model = load(folder.path, place=place)
         tta = tta or recipe.eval.tta
-        bundle, role = open_split(recipe, model.task, data, split)
+        with plugs.reading(folder.path / "recipe.toml"):
+            bundle, role = open_split(recipe, model.task, data, split)
         loader = eval_loader(
             recipe, model.task, bundle.splits[role], place, tta, batch=batch, workers=workers
         )
@@ -66,15 +72,16 @@ def evaluate(
         }
 
 
-def open_split(recipe: Recipe, task: Task, data: str = "", split: str = "") -> tuple[Bundle, str]:
+def open_split(recipe: Recipe, task: Task, data: Any = "", split: str = "") -> tuple[Bundle, str]:
     """A run's own data or others of the same classes, and the split of it that is scored: the one
     asked for, else val, test or train. Raises DataError where there is none."""
-    if data:
+    if not isinstance(data, str) or data:
         bundle = open_other(data, task, recipe.run.seed)
     else:
-        # a probe reads what the task does that learns from such data
-        kind = getattr(task, "data_kind", task.info.kind)
-        bundle = open_recipe_data(replace(recipe, task=tasks.for_kind(kind)))
+        if recipe.task == "probe":  # it reads what the task does that learns from such data
+            kind = getattr(task, "data_kind", task.info.kind)
+            recipe = replace(recipe, task=tasks.for_kind(kind))
+        bundle = open_recipe_data(recipe)
     if bundle.kind != task.info.kind and task.info.kind in kinds.get(bundle.kind).also:
         bundle = presence(bundle)
     role = split or next((s for s in ("val", "test", "train") if s in bundle.splits), "val")
@@ -107,7 +114,7 @@ def eval_loader(
     )  # fmt: skip
 
 
-def open_other(data: str, task: Task, seed: int) -> Any:
+def open_other(data: Any, task: Task, seed: int) -> Any:
     """Other pictures for a trained model: their classes, by name, must be the model's."""
     from xfer.data.open import open_data
 
@@ -123,5 +130,6 @@ def open_other(data: str, task: Task, seed: int) -> Any:
         raise
     if bundle.kind not in wanted:
         needed = " or ".join(kinds.get(kind).holds for kind in task.kinds)
-        raise DataError(f"{data} holds {kinds.get(bundle.kind).holds}; the run needs {needed}")
+        held = kinds.get(bundle.kind).holds
+        raise DataError(f"{bundle.name} holds {held}; the run needs {needed}")
     return bundle

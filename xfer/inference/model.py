@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from xfer import plugs
 from xfer import task as tasks
-from xfer.backbones.build import create_backbone
+from xfer.backbones.build import make_backbone
 from xfer.data.images.decode import DecodeError, decode, shrink
-from xfer.data.images.from_memory import KINDS, given_picture
+from xfer.data.images.from_memory import KINDS, given_picture, is_one
 from xfer.data.images.walk import find_pictures
 from xfer.device import Place, find_device, find_precision, usable_precision
 from xfer.errors import DataError, XferError
@@ -31,11 +32,21 @@ from xfer.types import DataInfo, Sample
 HELD = 2**27  # bytes of pictures in a batch: four of 4000 x 3000
 
 
-def load(run: Path | str, *, device: str = "auto", place: Place | None = None) -> Model:
+@plugs.face()
+def load(
+    run: Path | str,
+    *,
+    device: str = "auto",
+    place: Place | None = None,
+    trust: str | Sequence[str] = (),
+) -> Model:
     """The model of a run folder (model.json and best.safetensors, or probe.skops), which computes
     in the run's own precision where the device has it.
 
-    Raises: XferError where the folder holds no model, DataError where its files are damaged.
+    Args: trust: modules of one's own that the run may import: its backbone's or its task's.
+
+    Raises: XferError where the folder holds no model, and for a module that is missing or not
+        trusted; DataError where its files are damaged.
     """
     folder = Run.open(Path(run))
     about = folder.read_json("model.json")
@@ -47,8 +58,9 @@ def load(run: Path | str, *, device: str = "auto", place: Place | None = None) -
         from xfer.probing.model import load_task
 
         return Model(load_task(folder.path, str(place.device)), place, path=folder.path)
-    kind = tasks.get(about["task"])
-    backbone = create_backbone(about["backbone"], weights="none", **about["backbone_options"])
+    with plugs.reading(folder.path / "model.json"):
+        kind = tasks.get(about["task"])
+        backbone = make_backbone(about["backbone"], weights="none", **about["backbone_options"])
     task = kind(
         backbone,
         DataInfo("", about["kind"], tuple(about["classes"])),
@@ -89,7 +101,8 @@ class Model:
         """Predicts pictures, in their order.
 
         Args:
-            images: a path, a folder, an array uint8 (H, W, 3), a PIL image, or several of these.
+            images: a path, a folder, a PIL image, encoded bytes, an array (H, W, 3), (H, W) or
+                (H, W, 4) or a tensor (3, H, W), of uint8 or of floats in 0..1; or several of these.
             tta: one of the task's views; the run's own when left out.
             batch: pictures at a time, fewer where they are large.
 
@@ -210,9 +223,8 @@ class Predictions(Sequence[Any]):
 
 
 def gather_samples(images: Any) -> Iterable[Sample | Path]:
-    """Paths, folders, arrays and PIL images as samples; paths are read when their turn comes."""
-    one_array = isinstance(images, np.ndarray) and images.ndim < 4
-    if isinstance(images, (str, Path)) or hasattr(images, "convert") or one_array:
+    """Paths, folders and pictures in memory as samples; paths are read when their turn comes."""
+    if is_one(images):
         images = [images]
     if not isinstance(images, Iterable):
         raise XferError(f"type {type(images).__name__} is no picture", KINDS)
@@ -232,6 +244,7 @@ def gather_samples(images: Any) -> Iterable[Sample | Path]:
             yield Sample(str(number), given_picture(image, number))
 
 
+@plugs.face()
 def predict(
     run: Path | str,
     paths: Sequence[str],
@@ -239,6 +252,7 @@ def predict(
     tta: str = "",
     device: str = "auto",
     batch: int = 32,
+    trust: str | Sequence[str] = (),
 ) -> Predictions:
     """`xfer predict`: what the run's best weights say of these files and folders."""
     return load(run, device=device).predict(list(paths), tta=tta, batch=batch)

@@ -34,6 +34,7 @@ class Kind:
     placed    | whether what is known lies in pixels of the picture: it is not shrunk when decoded
     boxes     | whether each sample has boxes
     ignores   | whether values can be left out by data.ignore
+    task      | module:Class of the task that learns from such data, where it is not xfer's own
     also      | kinds that the same data can be taken for: boxes also tell which classes occur
     files     | endings of the names of the pictures that `draw_prediction` writes
 
@@ -49,6 +50,7 @@ class Kind:
     placed: ClassVar[bool] = False
     boxes: ClassVar[bool] = False
     ignores: ClassVar[bool] = False
+    task: ClassVar[str] = ""
     also: ClassVar[tuple[str, ...]] = ()
     files: ClassVar[tuple[str, ...]] = ("",)
 
@@ -247,7 +249,7 @@ def relabelled(sample: Sample, **changes: Any) -> Sample:
     return replace(sample, **changes)
 
 
-KINDS: Registry[Kind] = Registry("kind of data", "xfer.kinds")
+KINDS: Registry[Kind] = Registry("kind of data", "xfer.kinds", "xfer.kinds")
 
 
 def register(kind: type[Kind]) -> type[Kind]:

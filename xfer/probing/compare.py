@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from xfer.backbones.build import create_backbone
+from xfer import plugs
+from xfer.backbones.build import make_backbone
 from xfer.errors import DataError, XferError
 from xfer.extraction.extract import extract
 from xfer.extraction.net import POOLS, Choice, load_net
@@ -29,6 +30,7 @@ RESULT = "result.json"
 Say = Callable[[str], None]
 
 
+@plugs.face("data", "backbones")
 def compare_nets(
     data: str,
     backbones: Sequence[str],
@@ -117,7 +119,7 @@ def compare_nets(
 def usable_layers(backbone: str, weights: str, pool: str) -> tuple[str, ...]:
     """Every map of a net, and the layers of its tail where the weights fill them."""
     with torch.device("meta"):
-        net = create_backbone(backbone)
+        net = make_backbone(backbone)
     if net.tail is None:
         return net.layers
     try:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xfer import kinds
+from xfer import kinds, plugs
 from xfer import task as tasks
 from xfer.errors import DataError, XferError
 from xfer.extraction.extract import Form
@@ -118,7 +118,8 @@ def load_task(run: Path | str, device: str = "auto") -> ProbeTask:
         made["views"], made["preprocess"]["size"], device, made["precision"],
         fixed_options(made["options"]),
     )  # fmt: skip
-    net = load_net(choice)
+    with plugs.reading(Path(run) / "model.json"):
+        net = load_net(choice)
     wanted = made["weights"]["file_sha256"]
     if net.report.digest != wanted:
         raise DataError(

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from xfer import plugs
+from xfer.backbones.build import SCHEMES
 from xfer.device import Place
 from xfer.extraction.store import Features, read_features
 from xfer.files import write_text
@@ -33,6 +35,7 @@ def _quiet(_: str) -> None:
     """Says nothing."""
 
 
+@plugs.face()
 def probe(
     file: Path | str,
     clf: str = "logreg",
@@ -44,6 +47,7 @@ def probe(
     cv: int = 0,
     seed: int = 0,
     overwrite: bool = False,
+    trust: str | Sequence[str] = (),
     say: Say = _quiet,
 ) -> dict[str, Any]:
     """Fits a classifier to the features of train, scores it on val, and writes a run folder.
@@ -58,6 +62,8 @@ def probe(
         layer: which one, where the file holds several.
         shots: pictures a class for the curve over few pictures; repeats: draws for each.
         cv: folds; 0: up to 5. seed: of folds and draws.
+        trust: modules of one's own that the features' net is in; nothing is imported here, but a
+            probe whose net is in others says that they are needed to predict.
         say: told lines about what was found and chosen.
 
     Returns: result.json's content and "run", the folder.
@@ -79,6 +85,9 @@ def probe(
     if out is not None:
         Run.check_free(Path(out), overwrite)
     counts = ", ".join(f"{name} {len(part)}" for name, part in parts.items())
+    net = plugs.parse(str(found.meta["backbone"]), SCHEMES)
+    if net is not None and not plugs.is_named(net):
+        say(f"the features are of {net.spec}: to predict, this probe needs --trust {net.module}")
     say(f"features {file}: {layer}, {train.features.shape[1]} numbers a picture; {counts}")
     fitted, choice = fit_probe(clf, train.features, train.labels, len(classes), cv=cv, seed=seed)
     say(f"{clf}: {_chosen(kind, choice)}")

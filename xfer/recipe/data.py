@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from xfer import kinds
 from xfer import task as tasks
 from xfer.data.open import check_scored, open_data
@@ -10,14 +12,19 @@ from xfer.errors import DataError, XferError
 from xfer.recipe.tables import Recipe
 
 
-def open_recipe_data(recipe: Recipe) -> Bundle:
-    """The recipe's data, read and looked at. Raises DataError for what would stop the run."""
+def open_recipe_data(recipe: Recipe, given: Any = None) -> Bundle:
+    """The recipe's data, read and looked at.
+
+    Args: given: the data themselves, handed over in Python, or as they were read before.
+
+    Raises: DataError for what would stop the run.
+    """
     data = recipe.data
     if not data.source:
         raise XferError("no data given", "--data NAME, PATH or FORMAT:PATH")
     wanted = tasks.get(recipe.task).kinds
     bundle = open_data(
-        data.source, train=data.train, val=data.val, test=data.test,
+        data.source if given is None else given, train=data.train, val=data.val, test=data.test,
         seed=recipe.run.seed, limit=data.limit, skip_bad=data.skip_bad, kind=wanted,
         images=data.images, ignore=data.ignore, thorough=data.skip_bad,
     )  # fmt: skip

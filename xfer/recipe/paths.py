@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from xfer import plugs
 from xfer.backbones.weights import WORDS
+from xfer.data.sources.from_python import SCHEME
 from xfer.recipe.tables import Recipe
 
 
@@ -14,9 +16,16 @@ def absolute(recipe: Recipe) -> Recipe:
 
     def full(spec: str) -> str:
         head, colon, rest = spec.partition(":")
+        if head == SCHEME:  # data that are in no file
+            return spec
         if spec and Path(spec).exists():
             return str(Path(spec).absolute())
-        return f"{head}:{Path(rest).absolute()}" if colon and rest and Path(rest).exists() else spec
+        if colon and rest and Path(rest).exists():
+            return f"{head}:{Path(rest).absolute()}"
+        plug = plugs.parse(spec)
+        if plug is not None and plug.path and Path(plug.path).exists():
+            return f"{plug.spec}:{Path(plug.path).absolute()}"
+        return spec
 
     return replace(
         recipe,

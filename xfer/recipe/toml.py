@@ -1,6 +1,7 @@
 """Recipes as TOML: found by name, read, written.
 
-A recipe's name is its path under recipes/ without the ending: classify/default. A file is read
+A recipe's name is its path under recipes/ without the ending: classify/default; an installed
+package adds those of the folder that its entry point in xfer.recipes names. A file is read
 the same way. `extends` names one parent, whose values come first.
 """
 
@@ -18,6 +19,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
+from xfer import plugs
 from xfer.errors import DataError, XferError, nearest
 from xfer.recipe.option import explain
 from xfer.recipe.tables import (
@@ -32,12 +34,43 @@ from xfer.recipe.tables import (
 
 
 def recipe_names(glob: str = "*") -> list[str]:
-    """The names of the recipes that come with xfer and match a shell pattern, sorted."""
+    """The names of the recipes that come with xfer or with an installed package and match a shell
+    pattern, sorted."""
     return sorted(name for name in _entries() if fnmatch.fnmatchcase(name, glob))
 
 
-def _entries() -> dict[str, Traversable]:
-    return dict(_walk(resources.files("xfer.recipes")))
+def recipe_origin(name: str) -> str:
+    """Where a recipe comes from: "xfer", or the package that brings it. Raises XferError for a
+    name that comes from several."""
+    origins = [origin for origin, _ in _entries()[name]]
+    if len(origins) > 1:
+        raise XferError(
+            f"recipe {name!r} comes from {' and from '.join(origins)}",
+            f"pip uninstall {origins[-1]}, or rename its file",
+        )
+    return origins[0]
+
+
+def _entries() -> dict[str, list[tuple[str, Traversable]]]:
+    """Recipe name -> (where it comes from, its file); several where names collide."""
+    folders = [(plugs.OURS, resources.files("xfer.recipes"))]
+    for offered in plugs.offers("xfer.recipes").values():
+        folders += [(offer.package, _folder(offer)) for offer in offered]
+    found: dict[str, list[tuple[str, Traversable]]] = {}
+    for origin, folder in folders:
+        for name, file in _walk(folder):
+            found.setdefault(name, []).append((origin, file))
+    return found
+
+
+def _folder(offer: plugs.Offer) -> Traversable:
+    module = offer.load("recipes")
+    try:
+        return resources.files(module)
+    except (TypeError, AttributeError):
+        raise XferError(
+            f"recipes of package {offer.package}: {offer.entry.value} is no package of .toml files"
+        ) from None
 
 
 def _walk(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, Traversable]]:
@@ -53,9 +86,10 @@ def recipe_text(name_or_file: str) -> str:
 
     Raises: XferError for an unknown name, naming the nearest; DataError for an unreadable file.
     """
-    entry = _entries().get(name_or_file)
-    if entry is not None:
-        return entry.read_text(encoding="utf-8")
+    found = _entries().get(name_or_file)
+    if found is not None:
+        recipe_origin(name_or_file)  # that there is one alone
+        return found[0][1].read_text(encoding="utf-8")
     path = Path(name_or_file)
     if path.suffix != ".toml" and not path.is_file():
         raise XferError(f"unknown recipe {name_or_file!r}", _near_recipe(name_or_file))

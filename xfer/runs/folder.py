@@ -24,6 +24,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from xfer import plugs
 from xfer.errors import XferError
 from xfer.files import check_folder, replacing, write_text
 from xfer.recipe.tables import Recipe
@@ -185,7 +186,9 @@ def _new_folder(recipe: Recipe) -> Path:
     Raises: XferError where it can't be made.
     """
     data = re.sub(r"[^\w.-]+", "_", Path(recipe.data.source.rstrip("/")).name) or "data"
-    stem = f"{recipe.task}-{recipe.backbone}-{data}".replace(":", "_").replace("/", "_")
+    stem = f"{plugs.short_name(recipe.task)}-{recipe.backbone}-{data}".replace(":", "_").replace(
+        "/", "_"
+    )
     for number in itertools.count(1):
         path = Path("runs") / f"{stem}-{number}"
         try:

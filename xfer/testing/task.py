@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from xfer import plugs
 from xfer import task as tasks
 from xfer.backbones.base import Backbone
 from xfer.data.loading.loader import Loader
@@ -19,6 +20,7 @@ from xfer.task import Task
 from xfer.types import Source
 
 
+@plugs.face("task")
 def check_task(
     task: str | type[Task], source: Source, backbone: Backbone, options: Any = None
 ) -> None:

@@ -15,7 +15,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from xfer import task as tasks
-from xfer.backbones.build import create_backbone
+from xfer.backbones.build import make_backbone
 from xfer.data.loading.feature_loader import FeatureLoader
 from xfer.data.loading.loader import Loader
 from xfer.data.sources.base import Bundle
@@ -40,7 +40,7 @@ def build_task(recipe: Recipe, bundle: Bundle) -> Task:
     """The backbone with its weights, under the recipe's task."""
     kind = tasks.get(recipe.task)
     options = tasks.make_options(kind, dict(recipe.task_options))
-    backbone = create_backbone(
+    backbone = make_backbone(
         recipe.backbone, weights=recipe.weights, **dict(recipe.backbone_options)
     )
     return kind(backbone, bundle.splits["train"].info, options, recipe.data)
@@ -284,11 +284,7 @@ class Job:
 
         Raises DataError where the data are not those that the run was started on.
         """
-        if state["fingerprint"] != self.bundle.fingerprint():
-            raise DataError(
-                f"{self.recipe.data.source} has changed since the run was started",
-                "put the old pictures back, or start a new run",
-            )
+        self.check_data(state["fingerprint"])
         self.step = state["step"]
         # states of before have none: their backbones thawed by the passes, however short the run
         by_passes = round(self.recipe.optim.freeze_epochs * self.epoch_steps)
@@ -309,6 +305,14 @@ class Job:
         self.seconds, self.waited = state["seconds"], state["waited"]
         if self.place.rank < len(state["random"]):
             restore_random_states(state["random"][self.place.rank])
+
+    def check_data(self, fingerprint: str | None) -> None:
+        """Raises DataError where the data are not those of this fingerprint."""
+        if fingerprint != self.bundle.fingerprint():
+            raise DataError(
+                f"{self.recipe.data.source} has changed since the run was started",
+                "put the old pictures back, or start a new run",
+            )
 
     def model_json(self) -> dict[str, Any]:
         """What rebuilds the model anywhere, beside its weights."""

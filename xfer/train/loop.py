@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xfer import files
+from xfer import files, plugs
+from xfer.data.sources.from_python import SCHEME
 from xfer.device import (
     agree,
     average,
@@ -23,6 +25,7 @@ from xfer.device import (
 from xfer.errors import DataError, XferError
 from xfer.files import check_folder
 from xfer.inference.score import score
+from xfer.recipe.code import check_code
 from xfer.recipe.data import open_recipe_data
 from xfer.recipe.paths import absolute
 from xfer.recipe.tables import Recipe
@@ -43,10 +46,12 @@ class Summary:
     """What a run came to.
 
     path | the run folder; result | result.json's content, {} after a dry run
+    trust | the modules of the user's own that the run was allowed to import
     """
 
     path: Path
     result: dict[str, Any]
+    trust: tuple[str, ...] = ()
 
     def line(self) -> str:
         """One line: the scores, what they were measured on, the seconds and the folder."""
@@ -64,9 +69,10 @@ class Summary:
         """Predicts with the run's best weights; see `xfer.load`."""
         from xfer.inference.model import load
 
-        return load(self.path).predict(images, **options)
+        return load(self.path, trust=self.trust).predict(images, **options)
 
 
+@plugs.face()
 def fit(
     recipe: Recipe | None = None,
     out: Path | None = None,
@@ -75,6 +81,8 @@ def fit(
     overwrite: bool = False,
     dry_run: bool = False,
     verbosity: int = 0,
+    data: Any = None,
+    trust: str | Sequence[str] = (),
 ) -> Summary:
     """Trains what the recipe says, or goes on with an unfinished run.
 
@@ -85,6 +93,9 @@ def fit(
         overwrite: replace what a finished or unfinished run left in `out`.
         dry_run: one training batch, one evaluation batch, one save, nothing kept.
         verbosity: -1 quiet, 0 progress, 1 also what trains at what rate and which weights matched.
+        data: the data themselves, where they are in memory (see `xfer.data.sources.from_python`),
+            or as `xfer.recipe.choose.prepare` has read them; None: what the recipe names.
+        trust: modules of one's own that the recipe may import.
 
     Raises: XferError, DataError, DivergedError, and Interrupted after a signal (state saved).
     """
@@ -95,6 +106,14 @@ def fit(
         recipe = old.recipe()
     if recipe is None:
         raise XferError("no recipe and nothing to resume")
+    in_memory = recipe.data.source.startswith(f"{SCHEME}:")
+    if old is not None and (data is not None) != in_memory:
+        raise XferError(
+            f"{old.path}: its data ({recipe.data.source}) "
+            + ("were handed over in Python" if in_memory else "are read by their name"),
+            f"xfer.finetune(resume={str(old.path)!r}{', data=THE_SAME' if in_memory else ''})",
+        )
+    check_code(recipe, "" if old is None else old.path / "recipe.toml")
     recipe = absolute(recipe)
     with placed(recipe.run.device, recipe.run.precision) as place, StopFlag() as stop:
         if old is None and restarted() and not dry_run:
@@ -104,7 +123,7 @@ def fit(
         if old is None and place.main and not dry_run:
             check_folder(Path("runs")) if out is None else Run.check_free(out, overwrite)
         show = Progress(verbosity if place.main else -2)
-        bundle = open_recipe_data(recipe)
+        bundle = open_recipe_data(recipe, data)
         show.start(recipe, bundle, place)
         job = Job(recipe, place, bundle, show.say)
         show.model(job)
@@ -117,11 +136,11 @@ def fit(
         keep_features(job, show.say)
         with show.training(job):
             train(job, run, show, stop)
-        return Summary(run.path, finish(job, run, show))
+        return Summary(run.path, finish(job, run, show), plugs.named())
 
 
 def _finished(run: Run) -> Summary:
-    return Summary(run.path, run.read_json("result.json"))
+    return Summary(run.path, run.read_json("result.json"), plugs.named())
 
 
 def train(job: Job, run: Run, show: Progress, stop: StopFlag) -> None:
@@ -233,6 +252,8 @@ def _resume(job: Job, run: Run, show: Progress) -> None:
     if run.state_file.is_file():
         state = checkpoint.load_state(run.state_file)
         job.load_state(state)
+    elif (run.path / "env.json").is_file():
+        job.check_data(run.read_json("env.json").get("data_fingerprint"))
     if job.place.main:
         if not (run.path / "model.json").is_file() or not (run.path / "classes.txt").is_file():
             _write_start(job, run)

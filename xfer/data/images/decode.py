@@ -159,7 +159,7 @@ def _deep_png(data: bytes) -> NDArray[np.uint8] | None:
         return None
     small = _to_8_bits(np.asarray(image, np.uint16))
     if small.shape[2] == 4:
-        return _on_white(small[:, :, [2, 1, 0, 3]])
+        return on_white(small[:, :, [2, 1, 0, 3]])
     return np.ascontiguousarray(small[:, :, ::-1])
 
 
@@ -201,7 +201,7 @@ def _rgb(image: Any) -> NDArray[np.uint8]:
     if image.mode == "F":
         raise DecodeError("holds floating-point numbers: save it as 8 or 16 bit")
     if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
-        return _on_white(np.asarray(image.convert("RGBA")))
+        return on_white(np.asarray(image.convert("RGBA")))
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
@@ -210,7 +210,8 @@ def _to_8_bits(values: NDArray[np.uint16]) -> NDArray[np.uint8]:
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def _on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """uint8 (H, W, 4) over white, (H, W, 3)."""
     alpha = rgba[:, :, 3:].astype(np.uint16)
     mixed = rgba[:, :, :3] * alpha + 255 * (255 - alpha)
     return ((mixed.astype(np.uint32) + 127) // 255).astype(np.uint8)

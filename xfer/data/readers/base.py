@@ -84,7 +84,7 @@ class Embedded(Protocol):
     def load(self, options: ReadOptions) -> Reading: ...
 
 
-FORMATS: Registry[type[Format]] = Registry("data format", "xfer.data.readers")
+FORMATS: Registry[type[Format]] = Registry("data format", "xfer.data.readers", "xfer.readers")
 EMBEDDED: Registry[type[Embedded]] = Registry("data set", "xfer.data.readers")
 
 
