@@ -75,6 +75,18 @@ _named: ContextVar[frozenset[str]] = ContextVar("named", default=frozenset())
 _file: ContextVar[str] = ContextVar("file", default="")
 
 
+# modules that code of a trusted module has asked for: it could as well have imported them itself
+_vouched: set[str] = set()
+
+
+def vouch(spec: str) -> None:
+    """Allows the module of a plug for the rest of the process. Called by code, never for a name
+    that was read from a file."""
+    plug = parse(spec)
+    if plug is not None:
+        _vouched.add(plug.module)
+
+
 def named() -> tuple[str, ...]:
     """The modules that the person has named, by this command line or in the calls under way."""
     return tuple(sorted(_named.get()))
@@ -141,7 +153,7 @@ def face(*arguments: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 def is_named(plug: Plug) -> bool:
     """Whether the module may be imported: named by the person, or by an installed package."""
-    allowed = {*_named.get(), *_installed(tuple(sys.path))}
+    allowed = {*_named.get(), *_vouched, *_installed(tuple(sys.path))}
     return any(f"{plug.module}.".startswith(f"{module}.") for module in allowed)
 
 

@@ -45,6 +45,14 @@ class Registry(Generic[T]):
 
         return add
 
+    def known(self, name: str) -> T | None:
+        """What is registered under the name so far; imports nothing."""
+        return self._things.get(name)
+
+    def forget(self, name: str) -> None:
+        """Takes a name back."""
+        self._things.pop(name, None)
+
     def _load(self) -> None:
         if self._loaded:
             return

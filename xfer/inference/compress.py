@@ -21,6 +21,7 @@ from xfer.inference.score import view_protocol
 from xfer.nn.low_rank import replace_linear
 from xfer.runs import checkpoint
 from xfer.runs.folder import Run, environment
+from xfer.runs.model_file import read_model, write_model
 from xfer.runs.tables import write_rows
 from xfer.task import Metric, Task
 
@@ -60,9 +61,7 @@ def compress(
         raise XferError(f"{folder.path}: not a finished run", f"--resume {folder.path}")
     if Path(out).resolve() == folder.path.resolve():
         raise XferError(f"{out} is the run itself", "choose another --out")
-    recipe, about, old = folder.recipe(), folder.read_json("model.json"), folder.read_json(
-        "result.json"
-    )  # fmt: skip
+    recipe, about, old = folder.recipe(), read_model(folder), folder.read_json("result.json")
     if "svd" in about:
         raise XferError(f"{folder.path} is compressed already", "compress the run that it is from")
     Run.check_free(Path(out), overwrite)
@@ -94,7 +93,7 @@ def compress(
                 shutil.copyfile(folder.path / file, fresh.path / file)
         fresh.write_json("env.json", environment(device=place.describe(), world_size=1,
                                                  seed=recipe.run.seed))  # fmt: skip
-        fresh.write_json("model.json", {**about, "svd": dict(svd)})
+        write_model(fresh, {**about, "svd": dict(svd)})
         checkpoint.save_weights(fresh.weights_file, after.state_dict(), {"format": "xfer"})
         write_rows(fresh.path / "predictions" / f"{role}.csv", metric.rows())
     key = "test_metrics" if role == "test" else "metrics"

@@ -12,8 +12,6 @@ import numpy as np
 import torch
 
 from xfer import plugs
-from xfer import task as tasks
-from xfer.backbones.build import make_backbone
 from xfer.data.images.decode import DecodeError, decode, shrink
 from xfer.data.images.from_memory import KINDS, given_picture, is_one
 from xfer.data.images.walk import find_pictures
@@ -21,13 +19,12 @@ from xfer.device import Place, find_device, find_precision, usable_precision
 from xfer.errors import DataError, XferError
 from xfer.files import check_folder
 from xfer.kinds.base import Kind
-from xfer.nn.low_rank import replace_linear
-from xfer.recipe.tables import DataTable
 from xfer.runs import checkpoint
 from xfer.runs.folder import Run
+from xfer.runs.model_file import read_model, rebuild
 from xfer.runs.tables import rows_to_csv
 from xfer.task import Task
-from xfer.types import DataInfo, Sample
+from xfer.types import Sample
 
 HELD = 2**27  # bytes of pictures in a batch: four of 4000 x 3000
 
@@ -49,7 +46,7 @@ def load(
         trusted; DataError where its files are damaged.
     """
     folder = Run.open(Path(run))
-    about = folder.read_json("model.json")
+    about = read_model(folder)
     if place is None:
         where = find_device(device)
         own = usable_precision(folder.recipe().run.precision, str(where))
@@ -58,16 +55,7 @@ def load(
         from xfer.probing.model import load_task
 
         return Model(load_task(folder.path, str(place.device)), place, path=folder.path)
-    with plugs.reading(folder.path / "model.json"):
-        kind = tasks.get(about["task"])
-        backbone = make_backbone(about["backbone"], weights="none", **about["backbone_options"])
-    task = kind(
-        backbone,
-        DataInfo("", about["kind"], tuple(about["classes"])),
-        tasks.make_options(kind, about["task_options"]),
-        DataTable(size=about["size"]),
-    )
-    replace_linear(task, about.get("svd", {}))
+    task = rebuild(folder, about)
     weights = checkpoint.load_weights(folder.weights_file)
     try:
         task.load_state_dict(weights)

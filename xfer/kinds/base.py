@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer import plugs
 from xfer.errors import XferError
 from xfer.registry import Registry
 from xfer.types import DataInfo, Sample, Source
@@ -253,11 +254,25 @@ KINDS: Registry[Kind] = Registry("kind of data", "xfer.kinds", "xfer.kinds")
 
 
 def register(kind: type[Kind]) -> type[Kind]:
-    """Decorator: makes a kind known under its `name`."""
+    """Decorator: makes a kind known under its `name`.
+
+    Raises: XferError where another kind has the name; the same class may be registered again.
+    """
+    known = KINDS.known(kind.name)
+    if known is not None and _place(type(known)) == _place(kind):
+        KINDS.forget(kind.name)  # its module was run again
     KINDS.register(kind.name)(kind())
+    plugs.vouch(kind.task)
     return kind
+
+
+def _place(kind: type[Kind]) -> tuple[str, str]:
+    return kind.__module__, kind.__qualname__
 
 
 def get(name: str) -> Kind:
     """The kind of that name. Raises XferError for one that nobody has registered."""
-    return KINDS.get(name)
+    found: Any = KINDS.get(name)
+    if isinstance(found, type):  # an installed package's entry point: its module registers it
+        found = KINDS.known(name) or found()
+    return found

@@ -14,6 +14,7 @@ from xfer.files import replacing
 from xfer.probing.choose import Choice
 from xfer.probing.fit import Probe
 from xfer.runs.folder import Run
+from xfer.runs.model_file import read_model, write_model
 
 MODEL = "probe.skops"
 
@@ -48,7 +49,7 @@ def save_probe(run: Run, fitted: Probe, about: dict[str, Any]) -> None:
 
     with replacing(run.path / MODEL) as temporary:
         io.dump(fitted.pipeline, temporary)
-    run.write_json("model.json", about)
+    write_model(run, about)
 
 
 def load_probe(run: Path | str) -> tuple[Probe, dict[str, Any]]:
@@ -58,7 +59,7 @@ def load_probe(run: Path | str) -> tuple[Probe, dict[str, Any]]:
         hold anything but numbers and scikit-learn's own types.
     """
     folder = Run.open(Path(run))
-    about = folder.read_json("model.json")
+    about = read_model(folder)
     file = folder.path / MODEL
     if not file.is_file():
         raise DataError(f"{file}: no such file", "fit the probe again with `xfer probe`")

@@ -10,6 +10,7 @@ from xfer import files
 from xfer.errors import DataError, XferError
 from xfer.runs import checkpoint
 from xfer.runs.folder import Run
+from xfer.runs.model_file import read_model
 
 
 def export_run(folder: Path, out: Path) -> str:
@@ -40,7 +41,7 @@ def export_run(folder: Path, out: Path) -> str:
     card = out.with_suffix(".md")
     if card.exists():
         raise XferError(f"{card} exists", "choose another name, or remove it first")
-    model, result = run.read_json("model.json"), run.read_json("result.json")
+    model, result = read_model(run), run.read_json("result.json")
     about = {
         "format": "pt", "source": f"xfer run {folder.name}", "backbone": str(model["backbone"]),
         "backbone_options": json.dumps(model["backbone_options"]), "recipe": run.recipe().name,

@@ -23,6 +23,7 @@ from xfer.data.sources.boxes import category_ids
 from xfer.device import Place, restore_random_states, seed_everything, sync_batch_norms
 from xfer.errors import DataError, XferError
 from xfer.recipe.tables import Recipe
+from xfer.runs.model_file import about_model
 from xfer.task import DeviceCrops, ManySides, Metric, Task
 from xfer.train.ema import MovingAverage
 from xfer.train.optim import (
@@ -316,23 +317,5 @@ class Job:
 
     def model_json(self) -> dict[str, Any]:
         """What rebuilds the model anywhere, beside its weights."""
-        recipe, task = self.recipe, self.task
-        own = task.preprocess
         called = category_ids(self.bundle.splits["train"]) or {}
-        named = set(task.info.classes) <= set(called)
-        return {
-            "schema": 1,
-            "task": recipe.task,
-            "backbone": recipe.backbone,
-            "backbone_options": dict(recipe.backbone_options),
-            "task_options": task.resolved_options(),
-            "kind": task.info.kind,
-            "classes": list(task.info.classes),
-            **({"category_ids": [called[c] for c in task.info.classes]} if named else {}),
-            "size": own.size,
-            "tta": recipe.eval.tta,
-            "preprocess": {
-                "mean": own.mean, "std": own.std, "channels": own.channels,
-                "scale": own.scale, "size": own.size, "resize": own.resize,
-            },
-        }  # fmt: skip
+        return about_model(self.task, self.recipe, called)

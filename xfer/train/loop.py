@@ -31,6 +31,7 @@ from xfer.recipe.paths import absolute
 from xfer.recipe.tables import Recipe
 from xfer.runs import checkpoint
 from xfer.runs.folder import Run, environment
+from xfer.runs.model_file import write_model
 from xfer.train.cached_features import keep_features
 from xfer.train.finish import finish
 from xfer.train.job import Job
@@ -242,7 +243,7 @@ def _write_start(job: Job, run: Run) -> None:
         crop_on=job.crop_on, launch=launch(),
         trains=[[g.name, g.scale, g.weight_decay, g.count] for g in job.groups],
     ))  # fmt: skip
-    run.write_json("model.json", job.model_json())
+    write_model(run, job.model_json())
     run.write_json("split.json", job.bundle.split_json())
     files.write_text(run.path / "classes.txt", "\n".join(job.task.info.classes) + "\n")
 

@@ -1,0 +1,101 @@
+"""model.json: what rebuilds a run's model anywhere, beside its weights.
+
+It is text alone: a module that it names is imported only where the person trusts it, see
+`xfer.plugs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from xfer import kinds, plugs
+from xfer import task as tasks
+from xfer.backbones.build import make_backbone
+from xfer.errors import DataError
+from xfer.nn.low_rank import replace_linear
+from xfer.recipe.tables import DataTable, Recipe
+from xfer.runs.folder import Run
+from xfer.task import Task
+from xfer.types import DataInfo
+
+NAME = "model.json"
+SCHEMA = 1
+# key -> its type, of a model that is trained by steps; a probe has keys of its own
+_KEYS: dict[str, type | tuple[type, ...]] = {
+    "task": str, "backbone": str, "backbone_options": dict, "task_options": dict, "kind": str,
+    "classes": list, "size": int,
+}  # fmt: skip
+
+
+def about_model(
+    task: Task, recipe: Recipe, category_ids: Mapping[str, int | str]
+) -> dict[str, Any]:
+    """The content of model.json for a task.
+
+    Args: category_ids: class name -> what the COCO file that it was trained on calls it; {}: no
+        such file.
+    """
+    own, classes = task.preprocess, task.info.classes
+    named = bool(category_ids) and set(classes) <= set(category_ids)
+    home = type(task.kind).__module__
+    return {
+        "schema": SCHEMA,
+        "task": recipe.task,
+        "backbone": recipe.backbone,
+        "backbone_options": dict(recipe.backbone_options),
+        "task_options": task.resolved_options(),
+        "kind": task.info.kind,
+        # a kind of one's own: the module that registers it
+        **({} if home.startswith("xfer.") else {"kind_from": home}),
+        "classes": list(classes),
+        **({"category_ids": [category_ids[c] for c in classes]} if named else {}),
+        "size": own.size,
+        "tta": recipe.eval.tta,
+        "preprocess": {
+            "mean": own.mean, "std": own.std, "channels": own.channels,
+            "scale": own.scale, "size": own.size, "resize": own.resize,
+        },
+    }  # fmt: skip
+
+
+def write_model(run: Run, about: Mapping[str, Any]) -> None:
+    """Writes model.json, whole or not at all."""
+    run.write_json(NAME, about)
+
+
+def read_model(run: Run) -> dict[str, Any]:
+    """The content of a run's model.json.
+
+    Raises: XferError where it is absent, DataError where it is not what a run writes.
+    """
+    about = run.read_json(NAME)
+    file = run.path / NAME
+    if not isinstance(about, dict) or not isinstance(about.get("task"), str):
+        raise DataError(f"{file}: not a run's model", "the run must be trained again")
+    if about.get("schema") != SCHEMA:
+        raise DataError(f"{file}: schema {about.get('schema')!r}, this xfer reads {SCHEMA}")
+    for key, kind in _KEYS.items() if about["task"] != "probe" else ():
+        if not isinstance(about.get(key), kind):
+            raise DataError(f"{file}: {key} is {about.get(key)!r}", "the run must be trained again")
+    return about
+
+
+def rebuild(run: Run, about: Mapping[str, Any]) -> Task:
+    """The task that model.json tells of, on its backbone, with weights drawn at random.
+
+    Raises: XferError for a module that is missing or not trusted, and for unknown names.
+    """
+    with plugs.reading(run.path / NAME):
+        kind = tasks.get(about["task"])
+        backbone = make_backbone(about["backbone"], weights="none", **about["backbone_options"])
+        if about["kind"] not in kinds.KINDS.names() and "kind_from" in about:
+            plugs.imported(plugs.Plug(str(about["kind_from"]), about["kind"]), "kind of data")
+    task = kind(
+        backbone,
+        DataInfo("", about["kind"], tuple(about["classes"])),
+        tasks.make_options(kind, about["task_options"]),
+        DataTable(size=about["size"]),
+    )
+    replace_linear(task, about.get("svd", {}))
+    return task
