@@ -103,6 +103,42 @@ def test_what_a_file_names_is_not_imported(
     assert not set(MODULES) & set(sys.modules)
 
 
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        (
+            ["finetune", "--data", "digits", "--weights", "run:run", "--limit", "30", "--dry-run"],
+            [],
+        ),
+        (["models", "import", "run:run", "-o", "w.safetensors"], []),
+        (
+            [
+                "features",
+                "--weights",
+                "run:run",
+                "--layer",
+                "conv2",
+                "--data",
+                "digits",
+                "-o",
+                "g.npz",
+            ],
+            ["--backbone", "safe_nets:stripe_net", "--limit", "30"],
+        ),
+    ],
+    ids=["finetune", "import", "features"],
+)
+def test_weights_of_a_run_need_its_net_s_module_named(
+    there: Path, words: list[str], options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = said(capsys, *words)
+    assert "run/model.json asks for code: module safe_nets" in text
+    again = options or ["--trust", "safe_nets"]
+    if words[0] == "finetune":  # the weights fit their own net alone
+        again = ["--backbone", "safe_nets:stripe_net"]
+    assert cli.main([*words, *again]) == 0
+
+
 def test_a_resumed_run_and_a_called_one_are_no_exception(
     there: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

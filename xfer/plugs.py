@@ -153,7 +153,7 @@ def check_named(plug: Plug, noun: str) -> None:
     top = plug.module.partition(".")[0]
     folders = [str(Path.cwd()), *sys.path]
     found = top in sys.modules or importlib.machinery.PathFinder.find_spec(top, folders)
-    missing = "" if found else f"; {top} is not here: {where_to_put(plug.module)}"
+    missing = "" if found else f"; it is not there: {where_to_put(plug.module)}"
     file = _file.get()
     code = f"module {plug.module} ({noun} {plug.spec})"
     raise XferError(
@@ -222,7 +222,7 @@ def imported(plug: Plug, noun: str, others: str = "") -> ModuleType:
 def where_to_put(module: str) -> str:
     """The hint for a module that is missing."""
     top = module.partition(".")[0]
-    return f"a module of yours: PYTHONPATH=FOLDER, the one that {top} is in, or go there"
+    return f"{top} is looked for in the present folder and on Python's path: PYTHONPATH=FOLDER"
 
 
 def _broken(plug: Plug, noun: str, error: Exception) -> XferError:
