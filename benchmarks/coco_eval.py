@@ -45,10 +45,10 @@ def made_up(images: int) -> tuple[TrueBoxes, FoundBoxes]:
     side = np.exp(rng.normal(3.7, 0.9, (count, 1)) + rng.normal(0, 0.3, (count, 2)))
     boxes = np.concatenate([place, side.clip(2, 600)], 1).round(2)
     crowd = rng.random(count) < 0.02
-    truth = TrueBoxes(
-        np.sort(rng.integers(0, images, count)), rng.integers(0, CLASSES, count), boxes,
-        boxes[:, 2:].prod(1) * rng.uniform(0.4, 1, count), crowd, np.zeros(count, bool),
-    )  # fmt: skip
+    truth_image = np.sort(rng.integers(0, images, count))
+    truth_label = rng.integers(0, CLASSES, count)
+    area = boxes[:, 2:].prod(1) * rng.uniform(0.4, 1, count)
+    truth = TrueBoxes.of_xywh(truth_image, boxes, truth_label, area=area, crowd=crowd)
     image = np.repeat(np.arange(images), FOUND)
     # a true box of the same picture where it has one
     low, high = np.searchsorted(truth.image, image), np.searchsorted(truth.image, image, "right")
@@ -68,10 +68,11 @@ def plain(truth: TrueBoxes, found: FoundBoxes, images: int) -> dict[str, Any]:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
+    xywh = truth.xywh
     annotations: list[Any] = [
         {"id": i + 1, "image_id": int(truth.image[i]) + 1, "category_id": int(truth.label[i]) + 1,
-         "bbox": truth.xywh[i].tolist(), "area": float(truth.area[i]),
-         "iscrowd": int(truth.crowd[i])}
+         "bbox": xywh[i].tolist(), "area": float(truth.boxes.area[i]),
+         "iscrowd": int(truth.boxes.crowd[i])}
         for i in range(len(truth))
     ]  # fmt: skip
     results: Any = [

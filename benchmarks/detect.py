@@ -135,6 +135,7 @@ def our_calls(place: Any) -> tuple[Callable[[], Any], Callable[[], Any]]:
 
     from xfer import task as tasks
     from xfer.backbones.build import create_backbone
+    from xfer.boxes import Boxes
     from xfer.recipe.tables import DataTable, OptimTable
     from xfer.train.optim import build_optimizer, frozen_stages, parameter_groups
     from xfer.types import DataInfo, Sample
@@ -149,7 +150,7 @@ def our_calls(place: Any) -> tuple[Callable[[], Any], Callable[[], Any]]:
     task.freeze([s.module for s in frozen_stages(task.stages(), table.freeze)])
     optimizer = build_optimizer(parameter_groups(task, table), table)
     samples = [
-        Sample(str(i), image, boxes=boxes, box_labels=labels)
+        Sample(str(i), image, boxes=Boxes.of(boxes, labels))
         for i, (image, boxes, labels) in enumerate(pictures(TEST_BATCH))
     ]
     unused = np.random.default_rng(0)
@@ -203,7 +204,7 @@ def accuracy_of_torchvision(bccd: Path, weights: Path) -> dict[str, float]:
     import torch
 
     from xfer.data.open import open_data
-    from xfer.data.sources.base import annotation_of
+    from xfer.kinds.annotation import boxes_of
     from xfer.metrics.detection import DetectionAP
     from xfer.types import Batch, BoxPrediction
 
@@ -224,13 +225,13 @@ def accuracy_of_torchvision(bccd: Path, weights: Path) -> dict[str, float]:
             targets: list[Any] = []
             for i in order[TRAIN_BATCH * k : TRAIN_BATCH * (k + 1)]:
                 sample = train[i]
-                assert sample.boxes is not None and sample.box_labels is not None
-                image, boxes = sample.image, sample.boxes.copy()
+                assert sample.boxes is not None
+                image, boxes = sample.image, sample.boxes.xyxy.copy()
                 if torch.rand(()) < 0.5:
                     image = image[:, ::-1]
                     boxes[:, [0, 2]] = image.shape[1] - boxes[:, [2, 0]]
                 images.append(torch.from_numpy(image.copy()).permute(2, 0, 1) / 255)
-                labels = torch.from_numpy(sample.box_labels) + 1
+                labels = torch.from_numpy(sample.boxes.labels) + 1
                 targets.append({"boxes": torch.from_numpy(boxes), "labels": labels})
             loss = sum(net(images, targets).values())
             optimizer.zero_grad()
@@ -249,7 +250,7 @@ def accuracy_of_torchvision(bccd: Path, weights: Path) -> dict[str, float]:
                 sample.id, said["boxes"].numpy(), said["scores"].numpy(),
                 said["labels"].numpy().astype(np.int64) - 1, (height, width),
             )  # fmt: skip
-            known = {"annotations": [annotation_of(sample)]}
+            known = {"annotations": [boxes_of(sample)]}
             metric.update([found], Batch(torch.zeros(1, 3, 1, 1).byte(), (sample.id,), known))
     return {"voc_ap50_area": metric.compute()["voc_ap50_area"], "seconds": seconds}
 

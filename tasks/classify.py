@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xfer import kinds
 from xfer.data.loading.loader import stack_images
 from xfer.data.transforms.colour import STRENGTH
 from xfer.data.transforms.crops import EvalTransform, TrainTransform
@@ -29,13 +30,14 @@ from xfer.nn.dropout import Dropout
 from xfer.nn.jpeg import decode_squares
 from xfer.recipe.option import When, one_of
 from xfer.recipe.tables import AUGMENTED
-from xfer.task import Stage, Task, option
+from xfer.task import CachedFeatures, DeviceCrops, ManySides, Stage, Task, option
 from xfer.types import Batch, ClassPrediction, DataInfo, Sample
 
 if TYPE_CHECKING:
     from xfer.backbones.base import Backbone
-    from xfer.data.sources.base import Bundle, Source
+    from xfer.data.sources.base import Bundle
     from xfer.recipe.tables import DataTable
+    from xfer.types import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,10 @@ class Options:
         choices=("auto", "tail", "flat", "avg"),
     )  # fmt: skip
     layer: str = option("", "map that the head reads; empty: the last")
-    dropout: float = option(0.5, "dropout before the new layer", min=0, max=1)
+    dropout: float = option(
+        0.5, "dropout before the new layer and, with head=tail, in the net's own fc6 and fc7",
+        min=0, max=1,
+    )  # fmt: skip
     norm: bool = option(
         True, "layer norm before the new layer", when={"task.head": one_of("flat", "avg")}
     )
@@ -74,7 +79,7 @@ class Options:
     )  # fmt: skip
 
 
-class Classify(Task):
+class Classify(Task, DeviceCrops, CachedFeatures, ManySides):
     """A backbone with one new linear layer, trained to name the class of a picture.
 
     Shapes: batch.images uint8 (N, 3, H, W), or (N * V, 3, H, W) where V views were cut from each;
@@ -83,6 +88,7 @@ class Classify(Task):
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("classify", "multilabel")
+    decides: ClassVar[dict[str, str]] = {"dropout": "dropout"}
     Options = Options
     counts_when: ClassVar[Mapping[str, When | str]] = {
         "data.crop_area": {"task.crop": one_of("part")},
@@ -92,7 +98,7 @@ class Classify(Task):
         self, backbone: Backbone, info: DataInfo, options: Options, data: DataTable
     ) -> None:
         super().__init__(backbone, info, options, data)
-        self.multilabel = info.kind == "multilabel"
+        self.multilabel = kinds.get(info.kind).several
         count = len(info.classes)
         if self.multilabel and (options.mixup or options.cutmix):
             raise XferError("mixup and cutmix need one label a picture", "task.mixup=0")
@@ -111,7 +117,9 @@ class Classify(Task):
         last = nn.Linear(width, count)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-        self.head = nn.Sequential(*norm, Dropout(options.dropout), last)
+        tail = backbone.tail
+        drop = Dropout(options.dropout) if tail is None else tail.drop(options.dropout)
+        self.head = nn.Sequential(*norm, drop, last)
         self.register_buffer("class_weight", None, persistent=False)
         self.register_buffer("light", None, persistent=False)
         self._mixing: Any = None
@@ -139,19 +147,17 @@ class Classify(Task):
 
     def _input_of_head(self) -> tuple[int, tuple[int, int] | None]:
         """Width of the vector that the new layer reads, and the grid that it was flattened from."""
-        channels = self.backbone.specs[self.layer].channels
-        if self.options.head == "tail":
-            assert self.backbone.tail is not None
-            return self.backbone.tail.out_features, None
+        channels, tail = self.backbone.specs[self.layer].channels, self.backbone.tail
+        if tail is not None:
+            return tail.out_features, None
         if self.options.head == "avg":
             return channels, (1, 1)
         side = self.preprocess.size
         with torch.no_grad():
             self.backbone.eval()
-            shape = self.backbone(torch.zeros(1, 3, side, side), want=(self.layer,))[
-                self.layer
-            ].shape
+            maps = self.backbone(torch.zeros(1, 3, side, side), want=(self.layer,))
             self.backbone.train()
+        shape = maps[self.layer].shape
         return channels * shape[2] * shape[3], (shape[2], shape[3])
 
     def fit_labels(self, labels: np.ndarray) -> None:
@@ -349,8 +355,7 @@ class Classify(Task):
         return [ClassPrediction(i, row) for i, row in zip(batch.ids, table, strict=True)]
 
     def _probabilities(self, logits: Tensor) -> Tensor:
-        logits = logits.float()
-        return logits.sigmoid() if self.multilabel else logits.softmax(1)
+        return logits.float().sigmoid() if self.multilabel else logits.float().softmax(1)
 
     def metric(self) -> Any:
         kind = MultiLabelAP if self.multilabel else Accuracy
@@ -363,18 +368,6 @@ class Classify(Task):
 
     def chance_loss(self) -> float | None:
         return math.log(2) if self.multilabel else math.log(len(self.info.classes))
-
-    def describe(self, prediction: ClassPrediction) -> dict[str, Any]:
-        scores, classes = prediction.scores, self.info.classes
-        if self.multilabel:
-            named = [classes[i] for i in np.flatnonzero(scores >= 0.5)]
-            row: dict[str, Any] = {"id": prediction.id, "labels": named}
-        else:
-            best = int(scores.argmax())
-            row = {"id": prediction.id, "label": classes[best], "score": float(scores[best])}
-        order = np.argsort(-scores, kind="stable")
-        row["scores"] = {classes[i]: float(scores[i]) for i in order}
-        return row
 
 
 class _Cut:

@@ -2,6 +2,27 @@
 
 Regions of the picture (proposals, computed from it or by a network trained along) are pooled from
 a feature map; the backbone's own fc6 and fc7, or fresh layers, then say class and box of each.
+
+The way of a training batch, step by step, and the file under xfer/ in which each step is:
+
+    picture and boxes cut, scaled, mirrored | BoxTransform             data/transforms/boxes.py
+    pictures padded to one size             | stack_padded             data/loading/collate.py
+    normalised, through the backbone        | Backbone.forward         backbones/base.py
+    several maps merged to one              | MergedMap                nn/merge.py
+    proposals from a file or the picture    | Shelf                    proposals/shelf.py
+      or learnt: scores, offsets of anchors | RegionProposalNet        nn/rpn.py
+      its losses, on sampled anchors        | its losses()             nn/rpn.py
+      its best boxes after suppression      | its propose(), nms       nn/rpn.py, ops/nms.py
+    matched to true boxes, drawn by quota   | sample_batch             ops/sampling.py
+    cells of each region                    | pool_regions             nn/roi_pool.py
+    fc6, fc7: fresh, or the backbone's own  | HiddenLayers, or Tail    nn/box_head.py, backbones/tail.py
+    class scores and box offsets            | BoxOutputs               nn/box_head.py
+    true boxes as offsets                   | encode                   ops/boxes.py
+    cross-entropy and smooth L1             | box_losses               nn/box_head.py
+
+At test the same maps and proposals, then `decode`, `best_boxes` (suppression by class, voting;
+ops/nms.py), scaled back to the picture's own pixels: `Detect.predict`, read by DetectionAP
+(metrics/detection.py).
 """
 
 from __future__ import annotations
@@ -20,6 +41,7 @@ from xfer.errors import XferError
 from xfer.metrics.detection import PRIMARIES, DetectionAP, usual_primary
 from xfer.nn.box_head import box_losses
 from xfer.nn.detector import DetectorHead
+from xfer.nn.levels import named_levels
 from xfer.nn.rpn import RPNRules
 from xfer.nn.views import View
 from xfer.ops.anchors import fit_sizes, plain_sizes
@@ -28,18 +50,21 @@ from xfer.ops.nms import best_boxes
 from xfer.ops.sampling import RegionRules, sample_batch
 from xfer.proposals.program import check_method
 from xfer.proposals.shelf import Shelf
-from xfer.recipe.option import empty, none_of, one_of, several
+from xfer.recipe.option import none_of, one_of, several, unset
 from xfer.recipe.tables import AUGMENTED
-from xfer.task import NO_CHANCE, Stage, Task, option
-from xfer.types import Batch, BoxPrediction, DataInfo, FeatureSpec, Preprocess, Sample
+from xfer.task import NO_CHANCE, Proposes, Stage, Task, option
+from xfer.types import Batch, BoxPrediction, DataInfo, FeatureSpec, Sample
 
 if TYPE_CHECKING:
     from xfer.backbones.base import Backbone
-    from xfer.data.sources.base import Bundle, Source
+    from xfer.data.sources.base import Bundle
     from xfer.recipe.tables import DataTable
+    from xfer.types import Source
 
 SHORT, LONG = 480, 5 / 3  # sides of a picture where the recipe says nothing; long side by short
 MULTISCALE = (0.75, 1.0, 1.25)
+DEEPEST = "stride16"  # of the maps that are fine enough for regions
+FINEST_ANCHORS = 8  # what they lie apart with task.rpn_step=0 on finer maps, pixels
 # pixels that are looked at together at test: VGG-16's first maps of so many take a gigabyte
 MOST_PIXELS = 4 * 800 * 1344
 RPN = {"task.proposals": one_of("rpn")}
@@ -52,7 +77,8 @@ class Options:
     proposals: str = option("rpn", "rpn (learnt along), selective_search, grid, or file:PATH")
     levels: tuple[str, ...] = option(
         (), "maps that regions are pooled from; several are merged on the grid of the finest; "
-        "empty: the deepest with a stride of at most 16",
+        "stride8: the deepest map with a stride of at most 8 pixels, whatever the net calls it; "
+        "empty: stride16",
     )  # fmt: skip
     width: int = option(256, "channels of merged levels", min=1, when={"task.levels": several()})
     pool: str = option(
@@ -63,9 +89,7 @@ class Options:
         "auto", "tail: the net's own fc6-fc7; fc: two fresh layers; auto: tail where the weights "
         "have it", choices=("auto", "tail", "fc"),
     )  # fmt: skip
-    head_width: int = option(
-        1024, "units of the fresh layers", min=1, when={"task.head": one_of("fc")}
-    )
+    head_width: int = option(1024, "units of fresh layers", min=1, when={"task.head": one_of("fc")})
     agnostic: bool = option(False, "one box a region for all classes, instead of one a class")
     regions: int = option(128, "regions that a training picture is learnt from", min=1)
     object_share: float = option(0.25, "the most of these that are objects", above=0, max=1)
@@ -82,9 +106,12 @@ class Options:
         (), "width, height, width, height ... of the boxes that the rpn starts from, in pixels of "
         "the net's input; empty: fitted to the training boxes", above=0, when=RPN,
     )  # fmt: skip
-    anchor_count: int = option(9, "anchors to fit", min=1, when={**RPN, "task.anchors": empty()})
+    anchor_count: int = option(9, "anchors to fit", min=1, when={**RPN, "task.anchors": unset()})
     rpn_width: int = option(256, "channels of the rpn's convolution", min=1, when=RPN)
-    rpn_step: int = option(1, "stride of the rpn's convolution, cells", min=1, when=RPN)
+    rpn_step: int = option(
+        1, "stride of the rpn's convolution, cells of the level; 0: anchors lie 8 pixels apart, "
+        "or as far as the cells of a coarser level", min=0, when=RPN,
+    )  # fmt: skip
     rpn_batch: int = option(256, "anchors that the rpn learns from, per picture", min=1, when=RPN)
     rpn_iou: tuple[float, float] = option(
         (0.3, 0.7), "an anchor is background under the first, an object from the second", min=0,
@@ -94,15 +121,13 @@ class Options:
     rpn_train: tuple[int, int] = option(
         (2000, 1000), "rpn's proposals before and after that, in training", min=1, when=RPN
     )
-    rpn_test: tuple[int, int] = option(
-        (1000, 300), "rpn's proposals before and after that, at test", min=1, when=RPN
-    )
+    rpn_test: tuple[int, int] = option((1000, 300), "the same at test", min=1, when=RPN)
     most_proposals: int = option(
         2000, "boxes per picture, at most", min=1, when={"task.proposals": none_of("rpn")}
     )
     scales: tuple[float, float] = option(
         (1.0, 1.0),
-        "training pictures are scaled within these",
+        "scale of training pictures, from and to",
         above=0,
         rising=True,
         when=AUGMENTED,
@@ -121,7 +146,7 @@ class Options:
     )  # fmt: skip
 
 
-class Detect(Task):
+class Detect(Task, Proposes):
     """Fast R-CNN (Girshick 2015), with selective search or with Faster R-CNN's proposals.
 
     Shapes: batch.images uint8 (N, 3, H, W), padded right and below; batch.targets:
@@ -140,6 +165,8 @@ class Detect(Task):
     kinds: ClassVar[tuple[str, ...]] = ("detect",)
     Options = Options
     counts_when = NO_CHANCE
+    any_shape = True
+    size_words = "pictures are scaled to a long side of that, and padded"
     views: ClassVar[dict[str, str]] = {
         "none": "one view",
         "flip": "picture and mirror image, scores and boxes of common regions averaged",
@@ -153,17 +180,14 @@ class Detect(Task):
         super().__init__(backbone, info, options, data)
         if options.proposals != "rpn":
             check_method(options.proposals)
-        levels = options.levels or (_deepest(backbone),)
-        for name in levels:
-            if name not in backbone.specs:
-                raise XferError(
-                    f"task.levels: {backbone.name} has no map {name!r}",
-                    f"choose from {', '.join(backbone.specs)}",
-                )
-        specs = sorted((backbone.specs[name] for name in levels), key=lambda spec: spec.stride)
+        specs = named_levels(backbone.specs, options.levels or (DEEPEST,), backbone.name)
+        specs.sort(key=lambda spec: spec.stride)
         backbone.check_side(self.preprocess.size, specs[-1].name)
         kind = self._choose_head(options.head, specs)
-        self.options = replace(options, head=kind, levels=tuple(spec.name for spec in specs))
+        self.options = replace(
+            options, head=kind, levels=tuple(spec.name for spec in specs),
+            rpn_step=options.rpn_step or max(1, FINEST_ANCHORS // specs[0].stride),
+        )  # fmt: skip
         self._stages = backbone.stages_to(specs[-1].name)
         if kind == "tail":
             assert backbone.tail is not None
@@ -213,12 +237,13 @@ class Detect(Task):
         return head
 
     @property
-    def preprocess(self) -> Preprocess:
-        return self.backbone.preprocess.at(self.data.size or SHORT)
+    def picture_side(self) -> int:
+        return self.data.size or SHORT
 
     @property
     def long_side(self) -> int:
-        return self.options.long_side or round(self.preprocess.size * LONG)
+        """The most that a long side may have, pixels."""
+        return self.backbone.fixed_side or self.options.long_side or round(self.picture_side * LONG)
 
     def fit_data(self, bundle: Bundle) -> None:
         """Looks at the training boxes once: anchors, and the score that the set is judged by."""
@@ -257,8 +282,6 @@ class Detect(Task):
         return BoxTransform(round(short * most), round(self.long_side * most), propose=given)
 
     def collate(self, items: list[BoxItem]) -> Batch:
-        mean = [m / self.preprocess.scale for m in self.preprocess.mean]
-        colour = mean if self.preprocess.channels == "rgb" else mean[::-1]
         targets: dict[str, Any] = {
             "sizes": torch.tensor([item.image.shape[:2] for item in items]),
             "originals": torch.tensor([item.size for item in items], dtype=torch.float32),
@@ -270,7 +293,7 @@ class Detect(Task):
             targets["proposals"] = [torch.from_numpy(item.proposals) for item in items]
         if items[0].annotation is not None:
             targets["annotations"] = [item.annotation for item in items]
-        images = stack_padded([item.image for item in items], colour)
+        images = stack_padded([item.image for item in items], self.backbone.mean_colour)
         return Batch(images, tuple(item.id for item in items), targets)
 
     def _map(self, images: Tensor) -> Tensor:
@@ -385,9 +408,6 @@ class Detect(Task):
         used = self._stages
         return [*(Stage(name, module) for name, module in used), Stage("head", self.head, "head")]
 
-    def describe(self, prediction: BoxPrediction) -> dict[str, Any]:
-        return prediction.row(self.info.classes)
-
     def resolved_options(self) -> dict[str, Any]:
         chosen = super().resolved_options()
         return {**chosen, "primary": self.metric().primary}
@@ -396,9 +416,3 @@ class Detect(Task):
         """How the pictures were shown, in words."""
         size = self.preprocess.size
         return f"{self.views[tta]}, short side {size} px, long side at most {self.long_side} px"
-
-
-def _deepest(backbone: Backbone) -> str:
-    """The deepest map with a stride of at most 16, else the first."""
-    fine = [name for name, spec in backbone.specs.items() if spec.stride <= 16]
-    return fine[-1] if fine else backbone.map_names[0]

@@ -28,7 +28,7 @@ from xfer.nn.levels import coarse_to_fine, decoder_levels, fcn_levels, least_sid
 from xfer.nn.pixel_loss import pixel_cross_entropy, soft_dice
 from xfer.nn.upsample import at_pixels
 from xfer.nn.views import View
-from xfer.recipe.option import When, above, one_of
+from xfer.recipe.option import When, above, one_of, unset
 from xfer.recipe.tables import AUGMENTED
 from xfer.runs.checkpoint import load_weights
 from xfer.task import NO_CHANCE, Stage, Task, option
@@ -93,11 +93,7 @@ class Options:
         0, "side of a training cut, pixels; 0: the short side, up to 384, in multiples of 32", min=0
     )
     scales: tuple[float, float] = option(
-        (0.5, 2.0),
-        "training pictures are scaled within these",
-        above=0,
-        rising=True,
-        when=AUGMENTED,
+        (0.5, 2.0), "scale of training pictures, from and to", above=0, rising=True, when=AUGMENTED
     )
     most_of_one: float = option(
         1.0, "share of a training cut that one class may cover, unless five draws are worse",
@@ -144,9 +140,11 @@ class Segment(Task):
     Options = Options
     counts_when: ClassVar[Mapping[str, When | str]] = {
         "data.crop_area": "task.crop and task.scales say what is cut",
-        "data.size": ({"task.resize": one_of(True)}, {"task.crop": one_of(0)}),
+        "data.size": ({"task.resize": one_of(True)}, {"task.crop": unset()}),
         **NO_CHANCE,
     }
+    any_shape = True
+    size_words = "cuts and windows of pictures are no larger"
     views: ClassVar[dict[str, str]] = {
         "none": "one view",
         "flip": "picture and mirror image, probabilities averaged",
@@ -160,9 +158,11 @@ class Segment(Task):
     def __init__(
         self, backbone: Backbone, info: DataInfo, options: Options, data: DataTable
     ) -> None:
+        self._short = data.size or min(SHORT, backbone.preprocess.size)
         super().__init__(backbone, info, options, data)
         _check(options)
-        self._short = data.size or min(SHORT, backbone.preprocess.size)
+        if backbone.fixed_side:
+            options = replace(options, crop=min(self.crop, backbone.fixed_side))
         if options.dilate:
             dilate_backbone(backbone, options.dilate)
         count = len(info.classes)
@@ -227,8 +227,8 @@ class Segment(Task):
     def _add_tail(self, last: FeatureSpec) -> tuple[FeatureSpec, FreshTail | None]:
         """Puts what scores are made from behind the last map: the net's own tail, or a fresh one,
         which belongs to the head. Returns its geometry."""
-        own, self.backbone.tail = self.backbone.tail, None
-        kind, fresh = self.options.tail, None
+        own, self.backbone.tail, kind = self.backbone.tail, None, self.options.tail
+        fresh: FreshTail | None = None
         if kind == "none":
             return last, None
         if kind == "own":
@@ -273,17 +273,13 @@ class Segment(Task):
         return self.backbone.preprocess.at(self._short)
 
     @property
-    def crop(self) -> int:
-        """Side of a training cut, pixels."""
-        side = min(CROP, self._short)
-        return self.options.crop or max(1, side // 32) * 32
+    def picture_side(self) -> int:
+        return self.crop
 
     @property
-    def _colour(self) -> list[float]:
-        """The mean that the net subtracts, RGB: padding is zero to it."""
-        own = self.backbone.preprocess
-        mean = [m / own.scale for m in own.mean]
-        return mean if own.channels == "rgb" else mean[::-1]
+    def crop(self) -> int:
+        """Side of a training cut, pixels."""
+        return self.options.crop or max(1, min(CROP, self._short) // 32) * 32
 
     def transform(
         self, train: bool, tta: str = "none"
@@ -294,7 +290,7 @@ class Segment(Task):
             return MaskTransform(short)
         return MaskTransform(
             short, crop=self.crop, scales=options.scales, flip=data.flip, augment=data.augment,
-            colour=self._colour, most=options.most_of_one,
+            colour=self.backbone.mean_colour, most=options.most_of_one,
         )  # fmt: skip
 
     def collate(self, items: list[MaskItem]) -> Batch:
@@ -305,7 +301,7 @@ class Segment(Task):
         masks = [item.mask for item in items if item.mask is not None]
         if len(masks) == len(items):
             targets["masks"] = [torch.from_numpy(m) for m in masks]
-        images = stack_padded([item.image for item in items], self._colour)
+        images = stack_padded([item.image for item in items], self.backbone.mean_colour)
         return Batch(images, tuple(item.id for item in items), targets)
 
     def scores(self, images: Tensor, sizes: Tensor | None = None) -> Tensor:
@@ -349,7 +345,7 @@ class Segment(Task):
 
         found = classes_of_pixels(
             batch.images, targets["sizes"], targets["originals"], views, self.head.spec,
-            self.options.window,
+            min(self.options.window, self.backbone.fixed_side or self.options.window),
         )  # fmt: skip
         return [
             MaskPrediction(name, mask, (mask.shape[0], mask.shape[1]))
@@ -371,19 +367,6 @@ class Segment(Task):
     def stages(self) -> list[Stage]:
         used = [Stage(name, module) for name, module in self._stages]
         return [*used, Stage("head", self.head, "head")]
-
-    def chance_loss(self) -> float | None:
-        return None
-
-    def describe(self, prediction: MaskPrediction) -> dict[str, Any]:
-        """Size, classes that occur, most common first, and the share that each one covers."""
-        shares = prediction.shares(self.info.classes)
-        order = sorted((name for name in shares if shares[name]), key=lambda name: -shares[name])
-        height, width = prediction.size
-        return {
-            "id": prediction.id, "width": width, "height": height, "labels": order,
-            "shares": {name: round(share, 6) for name, share in shares.items()},
-        }  # fmt: skip
 
     def view_protocol(self, tta: str) -> str:
         """How the pictures were shown, in words."""

@@ -18,9 +18,10 @@ def truth(
     """True boxes from (image, label, xywh); crowd, difficult: rows that are so."""
     boxes = np.array([row[2] for row in rows], np.float64).reshape(-1, 4)
     marks = np.arange(len(rows))
-    return TrueBoxes(
-        np.array([row[0] for row in rows], np.int64), np.array([row[1] for row in rows], np.int64),
-        boxes, boxes[:, 2] * boxes[:, 3], np.isin(marks, crowd), np.isin(marks, difficult),
+    return TrueBoxes.of_xywh(
+        np.array([row[0] for row in rows], np.int64), boxes,
+        np.array([row[1] for row in rows], np.int64),
+        crowd=np.isin(marks, crowd), difficult=np.isin(marks, difficult),
     )  # fmt: skip
 
 
@@ -42,10 +43,10 @@ def scene(
     place = rng.uniform(0, 200, (count, 2)).round(1)
     boxes = np.concatenate([place, rng.lognormal(3.4, 1, (count, 2)).round(1) + 1], 1)
     share = 0.1 if ignored else 0
-    true = TrueBoxes(
-        rng.integers(0, images, count), rng.integers(0, classes, count), boxes,
-        boxes[:, 2] * boxes[:, 3] * rng.uniform(0.3, 1, count), rng.random(count) < share,
-        rng.random(count) < share,
+    image, label = rng.integers(0, images, count), rng.integers(0, classes, count)
+    true = TrueBoxes.of_xywh(
+        image, boxes, label, area=boxes[:, 2] * boxes[:, 3] * rng.uniform(0.3, 1, count),
+        crowd=rng.random(count) < share, difficult=rng.random(count) < share,
     )  # fmt: skip
     total = int(rng.integers(0, most * images))
     source = rng.integers(0, count, total)

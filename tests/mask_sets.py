@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xfer.data.sources.base import Source
+from xfer.types import Source
 
 SIZE = (12, 16)  # height, width
 

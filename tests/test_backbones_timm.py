@@ -77,3 +77,30 @@ def test_a_file_of_timms_own_fills_a_pruned_net(tmp_path: Path) -> None:
         assert net.weight_report is not None and not net.weight_report.missing
         for name in net.weight_report.skipped:
             assert name.startswith(("fc", "norm", "head", "classifier", "conv_head", "bn2")), name
+
+
+@pytest.mark.parametrize(
+    ("model", "stem", "second"),
+    [
+        ("test_resnet", "conv1", "layer1"),
+        ("densenet121", "features", "features.denseblock1"),
+        ("efficientnet_lite0", "conv_stem", "blocks.0"),
+        (
+            "ghostnet_050",
+            "conv_stem",
+            "blocks.0",
+        ),  # its norm comes after the map that ends the stem
+        ("test_convnext", "stem", "stages.0"),
+        ("test_vit", "patch_embed", "blocks.0"),
+    ],
+)
+def test_the_first_stage_is_the_stem_with_its_norms_and_positions(
+    model: str, stem: str, second: str
+) -> None:
+    net = xfer.create_backbone(f"timm:{model}")
+    stages = dict(net.stages())
+    assert list(stages)[:2] == [stem, second]
+    rest = {id(p) for name, module in net.stages()[1:] for p in module.parameters()}
+    first = {id(p) for p in stages[stem].parameters()}
+    assert first and not first & rest
+    assert {id(p) for p in net.parameters()} == first | rest

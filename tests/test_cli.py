@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import xfer.cli
 from xfer.cli.app import main
 from xfer.cli.command import PANEL_OF
 from xfer.errors import DataError, DivergedError, XferError
@@ -255,6 +257,23 @@ def test_every_option_of_every_command_has_a_help_text() -> None:
             assert parameter.help, f"{path}: {parameter.name}"
 
     walk(typer.main.get_command(app), "xfer")
+
+
+def test_no_help_text_is_written_twice() -> None:
+    """What several commands have is one alias of xfer.cli.flags, or a key of the recipe."""
+    texts: list[str] = []
+    for file in Path(xfer.cli.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            values: list[ast.expr] = []
+            if isinstance(node, ast.keyword) and node.arg == "help":
+                values = [node.value]
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "out_option":
+                values = node.args[:1]
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "_switch":
+                values = node.args[1:2]
+            texts += [str(value.value) for value in values if isinstance(value, ast.Constant)]
+    assert len(texts) > 60
+    assert not {text for text in texts if texts.count(text) > 1}
 
 
 @pytest.mark.parametrize(

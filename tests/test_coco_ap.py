@@ -117,7 +117,7 @@ def test_overlaps_are_pycocotools(seed: int, same_class: bool) -> None:
             together &= not same_class or said.label[i] == true.label[j]
             assert ((i, j) in seen) == together
     for i, j, value in zip(rows.tolist(), others.tolist(), values.tolist(), strict=True):
-        crowd = [int(true.crowd[j])]
+        crowd = [int(true.boxes.crowd[j])]
         iou: Any = mask.iou
         assert value == iou(said.xywh[i : i + 1], true.xywh[j : j + 1], crowd)[0, 0]
 

@@ -19,6 +19,7 @@ from xfer.data.transforms.device_crops import is_raw_pack
 from xfer.errors import XferError
 from xfer.recipe.data import open_recipe_data
 from xfer.recipe.tables import DataTable, Recipe
+from xfer.task import CachedFeatures, DeviceCrops
 from xfer.testing.source import SyntheticSource
 from xfer.train.job import Job
 from xfer.train.loop import fit
@@ -91,10 +92,12 @@ def test_auto_is_the_device_on_a_gpu_fed_from_a_raw_pack_alone(tmp_path: Path) -
         running = job(folder, crop_on="auto")
         assert running.crop_on == "host"  # no GPU
         source = running.bundle.splits["train"]
+        assert isinstance(running.task, DeviceCrops)
         chosen[name] = running.task.choose_crops(source, gpu=True)
         assert is_raw_pack(source) == (name == "raw")
     assert chosen == {"raw": "device", "jpeg": "host"}
-    assert job(raw, crop_on="auto", augment="strong").task.choose_crops(source, True) == "host"
+    strong = job(raw, crop_on="auto", augment="strong").task
+    assert isinstance(strong, DeviceCrops) and strong.choose_crops(source, True) == "host"
 
 
 @pytest.mark.parametrize("augment", ["none", "strong"])
@@ -197,8 +200,9 @@ def test_a_frozen_backbone_sees_its_crops_anew_only_where_that_was_asked_for(
     assert info.crop_on == "auto"
     frozen = changed(recipe(packed(tmp_path / "p")), optim={"freeze": "all"})
     kept = changed(frozen, data={"crop_on": "auto"})
-    assert Job(frozen, CPU, open_recipe_data(frozen)).task.head_width == 0
-    assert Job(kept, CPU, open_recipe_data(kept)).task.head_width > 0
+    for recipe_, reads_vectors in ((frozen, False), (kept, True)):
+        task = Job(recipe_, CPU, open_recipe_data(recipe_)).task
+        assert isinstance(task, CachedFeatures) and (task.head_width > 0) == reads_vectors
 
 
 def test_a_source_of_ones_own_is_cut_as_squares() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xfer.boxes import Boxes
 from xfer.data.loading.collate import stack_padded
 from xfer.data.transforms.boxes import BoxTransform, box_sizes, scale_of
 from xfer.errors import XferError
@@ -19,10 +22,7 @@ def one_square(height: int = 60, width: int = 90) -> Sample:
     """A white square at x 30..50, y 20..40 on black."""
     image = np.zeros((height, width, 3), np.uint8)
     image[20:40, 30:50] = 255
-    return Sample(
-        "square", image, boxes=np.array([[30, 20, 50, 40]], np.float32),
-        box_labels=np.array([1]),
-    )  # fmt: skip
+    return Sample("square", image, boxes=Boxes.of(np.array([[30, 20, 50, 40]], np.float32), [1]))
 
 
 def bright(image: np.ndarray) -> np.ndarray:
@@ -59,7 +59,7 @@ def test_evaluation_is_not_random_and_keeps_the_pictures_own_boxes() -> None:
     assert item.image.shape == (120, 180, 3) and item.scale == (2.0, 2.0) and item.size == (60, 90)
     assert item.boxes.tolist() == [[60, 40, 100, 80]]
     assert item.annotation is not None
-    assert item.annotation.boxes.tolist() == [[30, 20, 50, 40]]
+    assert item.annotation.xyxy.tolist() == [[30, 20, 50, 40]]
 
 
 def test_the_same_generator_gives_the_same_item() -> None:
@@ -79,7 +79,7 @@ def test_no_augmentation_is_evaluation() -> None:
 def test_proposals_follow_as_well() -> None:
     def given_boxes(sample: Sample) -> np.ndarray:
         assert sample.boxes is not None
-        return sample.boxes
+        return sample.boxes.xyxy
 
     change = BoxTransform(
         120, 200, train=True, area=(0.9, 1.0), scales=(0.7, 1.3), propose=given_boxes
@@ -92,10 +92,8 @@ def test_proposals_follow_as_well() -> None:
 
 def test_crowds_are_apart_and_pictures_without_annotation_have_no_boxes() -> None:
     sample = one_square()
-    crowd = Sample(
-        "c", sample.image, boxes=sample.boxes, box_labels=sample.box_labels,
-        crowd=np.array([True]),
-    )  # fmt: skip
+    assert sample.boxes is not None
+    crowd = replace(sample, boxes=replace(sample.boxes, crowd=np.array([True])))
     item = BoxTransform(60, 99)(crowd, np.random.default_rng(0))
     assert len(item.boxes) == 0 and len(item.crowds) == 1
     bare = BoxTransform(60, 99)(Sample("b", sample.image), np.random.default_rng(0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -17,10 +18,12 @@ from PIL import Image
 
 from xfer.data.open import open_data
 from xfer.data.readers.coco.json import plain_id, read_coco_json
-from xfer.data.sources.base import Source, annotation
 from xfer.data.sources.boxes import BoxSource, category_ids, image_ids
+from xfer.data.sources.files import FileSource
 from xfer.errors import DataError, XferError
+from xfer.kinds.annotation import annotation
 from xfer.testing.source import check_source
+from xfer.types import Source
 
 
 def opened(path: Path, **options: Any) -> Source:
@@ -33,11 +36,11 @@ def test_cocos_own_tree_is_read_with_gaps_in_ids_crowds_and_empty_pictures(tmp_p
     check_source(source)
     assert source.info.kind == "detect"
     assert source.info.classes == ("cat", "dog")  # by rising id: 5, 90
-    assert [len(annotation(source, i).boxes) for i in range(4)] == [0, 1, 2, 3]
+    assert [len(annotation(source, i)) for i in range(4)] == [0, 1, 2, 3]
     found = annotation(source, 3)
-    assert found.boxes.tolist()[1] == [3, 3, 13.5, 11]
+    assert found.xyxy.tolist()[1] == [3, 3, 13.5, 11]
     assert found.labels.tolist() == [0, 1, 0] and found.crowd.tolist() == [False, False, True]
-    assert found.areas.tolist() == [50, 51, 52] and found.size == (30, 40)
+    assert found.area.tolist() == [50, 51, 52] and found.size == (30, 40)
     assert image_ids(source) == [3, 10, 17, 24]
     assert category_ids(source) == {"cat": 5, "dog": 90}
     assert source.labels().tolist() == [[0, 0], [1, 0], [1, 1], [1, 1]]
@@ -59,7 +62,7 @@ def test_boxes_are_read_without_opening_a_picture(tmp_path: Path) -> None:
     source = opened(tmp_path)
     for picture in (tmp_path / "train2017").iterdir():
         picture.unlink()
-    assert annotation(source, 3).boxes.shape == (3, 4)
+    assert annotation(source, 3).xyxy.shape == (3, 4)
 
 
 @pytest.mark.parametrize("data_images", [False, True])
@@ -133,7 +136,7 @@ def test_ids_may_be_floats_or_text_and_flags_may_lack(tmp_path: Path) -> None:
         write_picture(tmp_path / "images" / image["file_name"], size=SIZE)
     write_json(tmp_path / "result.json", document)
     found = annotation(opened(tmp_path), 3)
-    assert found.areas.tolist() == [84, 84, 84] and not found.crowd.any() and found.size == (30, 40)
+    assert found.area.tolist() == [84, 84, 84] and not found.crowd.any() and found.size == (30, 40)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +189,7 @@ def test_skip_bad_leaves_out_annotations_and_pictures_and_records_them(tmp_path:
     write_json(write_coco(tmp_path), document)
     bundle = open_data(str(tmp_path), val="none", skip_bad=True)
     assert [name for name, _ in bundle.skipped] == ["annotation 110", "annotation 120", "gone.jpg"]
-    assert [len(annotation(bundle.splits["train"], i).boxes) for i in range(4)] == [0, 0, 1, 3]
+    assert [len(annotation(bundle.splits["train"], i)) for i in range(4)] == [0, 0, 1, 3]
 
 
 @pytest.mark.parametrize(
@@ -238,7 +241,7 @@ def test_boxes_without_area_are_dropped_and_others_clipped_with_one_warning(tmp_
         "2 boxes partly outside their picture are clipped: 0000.jpg",
     ]
     found = annotation(bundle.splits["train"], 0)
-    assert found.boxes.tolist() == [[0, 0, 7, 8], [35, 25, 40, 30], [0, 0, 40, 30]]
+    assert found.xyxy.tolist() == [[0, 0, 7, 8], [35, 25, 40, 30], [0, 0, 40, 30]]
     raw = read_coco_json(tmp_path / "annotations" / "instances_train2017.json")
     assert raw.boxes_xywh.tolist() == boxes  # scores are counted on the file's own
 
@@ -283,6 +286,25 @@ def test_a_turned_picture_is_in_the_frame_of_its_boxes(tmp_path: Path, orientati
     write_json(tmp_path / "annotations" / "instances_train2017.json", document)
     with pytest.raises(DataError, match="the annotations say 33 x 44, the picture is 40 x 30"):
         opened(tmp_path)
+
+
+def test_the_fingerprint_is_that_of_earlier_versions(tmp_path: Path) -> None:
+    """A run is resumed on the same data only: the bytes that are hashed, and their order."""
+    write_coco(tmp_path)
+    source = opened(tmp_path)
+    assert isinstance(source, BoxSource)
+    boxes = np.array([[2, 3, 12.5, 11], [2, 3, 12.5, 11], [3, 3, 13.5, 11],
+                      [2, 3, 12.5, 11], [3, 3, 13.5, 11], [4, 3, 14.5, 11]])  # fmt: skip
+    columns: list[Any] = [
+        np.array([0, 0, 1, 3, 6]), boxes, np.array([0, 0, 1, 0, 1, 0]), np.zeros(6, bool),
+        np.array([0, 0, 0, 0, 0, 1], bool), np.array([50.0, 50, 51, 50, 51, 52]),
+        np.full((4, 2), (30, 40)),
+    ]  # fmt: skip
+    files = FileSource(source.info, source.root, source.files, source.labels(), source.ids)
+    digest = hashlib.sha256(files.fingerprint().encode())
+    for column in columns:
+        digest.update(column.tobytes())
+    assert source.fingerprint() == digest.hexdigest()
 
 
 def test_the_fingerprint_covers_the_boxes(tmp_path: Path) -> None:
@@ -350,14 +372,14 @@ def test_coco_mini_is_read_as_the_json_has_it(picture_data: Path) -> None:
         check_source(source, samples=4)
         ids = image_ids(source) or []
         assert ids == [image["id"] for image in document["images"]]
-        total = sum(len(annotation(source, i).boxes) for i in range(len(source)))
+        total = sum(len(annotation(source, i)) for i in range(len(source)))
         assert total == len(document["annotations"])
         names = {c["id"]: c["name"] for c in document["categories"]}
         first = document["annotations"][0]
         own = annotation(source, ids.index(first["image_id"]))
         assert bundle.classes[int(own.labels[0])] == names[first["category_id"]]
         x, y, width, height = first["bbox"]
-        assert own.boxes[0] == pytest.approx([x, y, x + width, y + height])
+        assert own.xyxy[0] == pytest.approx([x, y, x + width, y + height])
 
 
 def test_the_source_is_a_box_source_whose_samples_are_whole_pictures(tmp_path: Path) -> None:

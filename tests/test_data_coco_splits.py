@@ -10,8 +10,8 @@ import pytest
 from box_files import write_coco
 
 from xfer.data.open import check_scored, open_data
-from xfer.data.sources.base import annotation
 from xfer.errors import DataError
+from xfer.kinds.annotation import annotation
 from xfer.testing.source import check_source
 
 
@@ -44,7 +44,7 @@ def test_an_outline_without_a_box_has_the_box_around_it(tmp_path: Path) -> None:
     text = file.read_text().replace('"bbox": [2.0, 3.0, 10.5, 8.0], ', "")
     file.write_text(text.replace('"bbox": [3.0, 3.0, 10.5, 8.0]', '"bbox": null'))
     source = open_data(str(tmp_path), val="none").splits["train"]
-    assert annotation(source, 2).boxes.tolist() == [[2, 3, 12, 11]] * 2
+    assert annotation(source, 2).xyxy.tolist() == [[2, 3, 12, 11]] * 2
 
 
 def test_shares_where_pixels_are_due_get_a_warning(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_classes_are_matched_by_name_not_by_place(tmp_path: Path) -> None:
     write_coco(tmp_path, split="val2017", categories=turned)
     val = open_data(str(tmp_path)).splits["val"]
     assert annotation(val, 2).labels.tolist() == [1, 0]
-    assert val[2].box_labels is not None and val[2].box_labels.tolist() == [1, 0]
+    assert val[2].boxes is not None and val[2].boxes.labels.tolist() == [1, 0]
     check_source(val)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from xfer.boxes import Boxes
 from xfer.data.readers.base import EMBEDDED, ReadOptions
 from xfer.testing.mask_scenes import MaskScenes
 from xfer.testing.scenes import ShapeScenes
@@ -49,8 +50,8 @@ class Spoilt(SyntheticSource):
         return self.wrong() if self.name == "fingerprint" else super().fingerprint()
 
 
-def boxes(*rows: list[float]) -> np.ndarray:
-    return np.array(rows, np.float32).reshape(-1, 4)
+def boxes(*rows: list[float], **columns: Any) -> dict[str, Boxes]:
+    return {"boxes": replace(Boxes.of(rows, np.zeros(len(rows), int)), **columns)}
 
 
 @pytest.mark.parametrize(
@@ -66,9 +67,13 @@ def boxes(*rows: list[float]) -> np.ndarray:
         ("sample", lambda s: {"label": 7}, "label 7"),
         ("sample", lambda s: {"image": s.image.astype(np.float32)}, "float32"),
         ("sample", lambda s: {"image": s.image[:, :, 0]}, "the image is"),
-        ("sample", lambda s: {"boxes": boxes([0, 0, 99, 9])}, "leaves the picture"),
-        ("sample", lambda s: {"boxes": boxes([5, 5, 5, 9])}, "no area"),
-        ("sample", lambda s: {"boxes": boxes([1, 1, 5, 9])}, "without box_labels"),
+        ("sample", lambda s: {"boxes": np.zeros((1, 4))}, "a ndarray, not Boxes"),
+        ("sample", lambda s: boxes([0, 0, 99, 9]), "leaves the picture"),
+        ("sample", lambda s: boxes([5, 5, 5, 9]), "no area"),
+        ("sample", lambda s: boxes([1, 1, 5, 9], size=(5, 9)), r"boxes say \(5, 9\)"),
+        ("sample", lambda s: boxes([1, 1, 5, 9], labels=np.array([3])), "no class"),
+        ("sample", lambda s: boxes([1, 1, 5, 9], labels=np.array([1.0])), "labels are float64"),
+        ("sample", lambda s: boxes([1, 1, 5, 9], crowd=np.zeros(2, bool)), "one crowd per box"),
         ("sample", lambda s: {"mask": np.zeros((3, 3), np.uint8)}, "another size"),
         ("sample", lambda s: {"mask": np.full((32, 32), 9, np.uint8)}, "no class"),
         ("fingerprint", lambda: str(np.random.default_rng().random()), "changes"),

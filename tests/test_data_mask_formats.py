@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.io import savemat
 
-from xfer.data.inspect.pixel_counts import pixel_counts
 from xfer.data.open import open_data
 from xfer.data.readers.base import FORMATS
 from xfer.data.readers.coco.segment import Outline, draw_objects
 from xfer.data.readers.voc.masks import CLASSES
+from xfer.drawing.masks import voc_palette
 from xfer.errors import DataError, XferError
-from xfer.report.masks import voc_palette
+from xfer.kinds.pixel_counts import pixel_counts
 from xfer.testing.source import check_source
 
 VOC = (0, 1, 15, 20, 255)

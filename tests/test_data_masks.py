@@ -15,11 +15,11 @@ from PIL import Image
 
 from xfer.data.images.decode import DecodeError
 from xfer.data.images.mask_file import read_mask_file
-from xfer.data.inspect.pixel_counts import pixel_counts
 from xfer.data.open import open_data, show
 from xfer.data.readers.masks.class_table import is_ignored, read_table
 from xfer.data.sources.base import subset
 from xfer.errors import DataError, XferError
+from xfer.kinds.pixel_counts import pixel_counts
 from xfer.testing.source import check_source
 
 PALETTE = [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0)]

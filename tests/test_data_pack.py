@@ -17,21 +17,22 @@ from box_files import write_coco
 from pictures import scene, write_folder
 from PIL import Image
 
+from xfer.boxes import Boxes
 from xfer.data.loading.loader import Loader, stack_images
 from xfer.data.open import open_data
 from xfer.data.pack.reader import PackSource, read_index
 from xfer.data.pack.writer import Packing, pack, scaled
-from xfer.data.sources.base import ArraySource, Source
+from xfer.data.sources.base import ArraySource
 from xfer.data.sources.boxes import category_ids, image_ids
 from xfer.data.transforms.crops import TrainTransform
 from xfer.errors import DataError, XferError
 from xfer.inference.ground_truth import open_truth
 from xfer.testing.source import SyntheticSource, check_source
-from xfer.types import Batch, DataInfo, Sample
+from xfer.types import Batch, DataInfo, Sample, Source
 
 
 class Marked(SyntheticSource):
-    """Shapes with boxes, masks or both: some pictures have no box, some shards no crowd marks."""
+    """Shapes with boxes, masks or both: some pictures have no box, some shards no crowd."""
 
     def __init__(self, count: int, kind: str, size: int = 64) -> None:
         super().__init__(count, size=size)
@@ -43,9 +44,9 @@ class Marked(SyntheticSource):
             return np.full((len(self), 3), -1, np.int8)
         found = np.zeros((len(self), 3), np.int8)
         for i in range(len(self)):
-            boxes = self[i].box_labels
+            boxes = self[i].boxes
             assert boxes is not None
-            found[i, boxes] = 1
+            found[i, boxes.labels] = 1
         return found
 
     def __getitem__(self, i: int) -> Sample:
@@ -57,10 +58,10 @@ class Marked(SyntheticSource):
             return replace(sample, mask=mask)
         corner = rng.integers(0, 30, (i % 4, 2))
         boxes = np.concatenate([corner, corner + rng.integers(2, 30, corner.shape)], 1)
-        return replace(
-            sample, boxes=boxes.astype(np.float32), box_labels=rng.integers(0, 3, i % 4),
-            difficult=rng.random(i % 4) < 0.5, crowd=None if i < 30 else rng.random(i % 4) < 0.5,
-        )  # fmt: skip
+        return replace(sample, boxes=Boxes.of(
+            boxes.astype(np.float32), rng.integers(0, 3, i % 4), difficult=rng.random(i % 4) < 0.5,
+            crowd=None if i < 30 else rng.random(i % 4) < 0.5, size=sample.image.shape[:2],
+        ))  # fmt: skip
 
 
 def packed(source: Any, out: Path, **options: Any) -> PackSource:
@@ -96,10 +97,9 @@ def test_a_raw_pack_gives_back_what_was_packed(source: Source, tmp_path: Path) -
     for i in range(len(source)):
         ours, theirs = found[i], source[i]
         assert np.array_equal(ours.image, theirs.image)
-        for field in ("label", "boxes", "box_labels", "difficult", "mask"):
+        assert ours.boxes == theirs.boxes
+        for field in ("label", "mask"):
             assert same(getattr(ours, field), getattr(theirs, field)), field
-        crowd = np.zeros(i % 4, bool) if source.info.kind == "detect" and i < 30 else theirs.crowd
-        assert same(ours.crowd, crowd)
 
 
 def test_several_shards_are_one_source(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_several_shards_are_one_source(tmp_path: Path) -> None:
     assert len(found.files) > 3
     for i in range(60):
         assert np.array_equal(found[i].image, source[i].image)
-        assert same(found[i].boxes, source[i].boxes)
+        assert found[i].boxes == source[i].boxes
 
 
 def test_a_jpeg_pack_is_smaller_and_close(tmp_path: Path) -> None:
@@ -131,11 +131,11 @@ def test_a_jpeg_pack_is_smaller_and_close(tmp_path: Path) -> None:
 def test_boxes_and_masks_shrink_with_their_picture(tmp_path: Path) -> None:
     mask = np.zeros((80, 120), np.uint8)
     mask[20:60, 30:90] = 2
-    boxes = np.array([[30, 20, 90, 60]], np.float32)
-    whole = Sample("a", scene(120, 80), boxes=boxes, box_labels=np.array([2]), mask=mask)
+    boxes = Boxes.of([[30, 20, 90, 60]], [2], size=(80, 120))
+    whole = Sample("a", scene(120, 80), boxes=boxes, mask=mask)
     half = scaled(whole, 40)
     assert half.image.shape == (40, 60, 3)
-    assert half.boxes is not None and half.boxes.tolist() == [[15, 10, 45, 30]]
+    assert half.boxes == Boxes.of([[15, 10, 45, 30]], [2], size=(40, 60))
     assert half.mask is not None and (half.mask[10:30, 15:45] == 2).all()
     assert (half.mask == 2).sum() == 20 * 30
     assert scaled(whole, 80) is whole and scaled(whole, 0) is whole
@@ -262,3 +262,50 @@ def test_what_a_coco_file_calls_pictures_and_classes_is_kept(tmp_path: Path) -> 
     assert truth.categories == {5: 0, 90: 1} and truth.images[7 * 2 + 3] == 2
     plain = packed(SyntheticSource(4), tmp_path / "plain")
     assert image_ids(plain) is None and category_ids(plain) is None
+
+
+def test_a_pack_without_marks_and_areas_reads_as_none_and_the_boxes_own(tmp_path: Path) -> None:
+    """Packs of sources that knew neither, and of a split whose shards differ in it."""
+    root = tmp_path / "p"
+    whole = packed(Marked(60, "detect", size=160), root)
+    index = read_index(root)
+    bare = index["shards"][::2]
+    assert 1 < len(bare) < len(index["shards"])
+    for shard in bare:
+        file = root / f"{shard['name']}.npz"
+        arrays = {
+            k: v for k, v in np.load(file).items() if k not in ("difficult", "crowd", "areas")
+        }
+        np.savez(file, **arrays)
+        shard["npz_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    (root / "index.json").write_text(json.dumps(index), encoding="utf-8")
+    (split,) = index["splits"]
+    source = PackSource(root, read_index(root), split)
+    check_source(source)
+    stems = {shard["name"] for shard in bare}
+    seen = {"bare": 0, "whole": 0}
+    for i in range(60):
+        known = whole.annotation(i)
+        is_bare = source.files[source._shard[i]].stem in stems
+        seen["bare" if is_bare else "whole"] += int(known.ignored.sum())
+        plain = Boxes.of(known.xyxy, known.labels, size=known.size)
+        assert source.annotation(i) == (plain if is_bare else known)
+    assert min(seen.values()) > 5
+
+
+def test_the_layout_of_a_shards_boxes_is_the_one_described(tmp_path: Path) -> None:
+    source = Marked(20, "detect")
+    packed(source, tmp_path / "p")
+    with np.load(tmp_path / "p" / "shard-00000.npz") as table:
+        kinds = {key: table[key].dtype for key in table.files[-6:]}
+        count, boxes = table["box_count"], table["boxes"]
+        order = table["order"]
+    assert kinds == {
+        "box_count": np.int64, "boxes": np.float32, "box_labels": np.int64, "difficult": np.bool_,
+        "crowd": np.bool_, "areas": np.float64,
+    }  # fmt: skip
+    assert count.tolist() == [i % 4 for i in order.tolist()] and len(boxes) == count.sum()
+    packed(SyntheticSource(4), tmp_path / "plain")
+    with np.load(tmp_path / "plain" / "shard-00000.npz") as table:
+        assert table["box_count"].tolist() == [-1] * 4 and table["boxes"].shape == (0, 4)
+        assert not {"difficult", "crowd", "areas"} & set(table.files)

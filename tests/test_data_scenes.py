@@ -8,7 +8,8 @@ import pytest
 from xfer.data.open import open_data
 from xfer.data.readers.digits.pictures import CLASSES, digits
 from xfer.data.readers.digits.scenes import COUNT, HEIGHT, SCENES, SIDE, SceneSource, scenes
-from xfer.data.sources.base import Bundle, annotation
+from xfer.data.sources.base import Bundle
+from xfer.kinds.annotation import annotation
 from xfer.testing.source import check_source
 
 
@@ -45,7 +46,7 @@ def test_scenes_keep_the_contract(kind: str) -> None:
 
 def test_numbers_and_heights_are_in_their_ranges(bundle: Bundle) -> None:
     for source in bundle.splits.values():
-        found = [annotation(source, i).boxes for i in range(len(source))]
+        found = [annotation(source, i).xyxy for i in range(len(source))]
         counts = [len(boxes) for boxes in found]
         assert min(counts) >= COUNT[0] and max(counts) <= COUNT[1]
         heights = np.concatenate([boxes[:, 3] - boxes[:, 1] for boxes in found])
@@ -63,13 +64,13 @@ def test_boxes_are_tight_around_the_masks_of_the_same_scene() -> None:
         found, mask, own = boxes.annotation(i), masks[i].mask, boxes[i].image
         assert mask is not None and np.array_equal(own, masks[i].image)
         drawn = np.zeros((SIDE, SIDE), bool)
-        for (x1, y1, x2, y2), label in zip(found.boxes.astype(int), found.labels, strict=True):
+        for (x1, y1, x2, y2), label in zip(found.xyxy.astype(int), found.labels, strict=True):
             inside = mask[y1:y2, x1:x2] == label + 1
             assert inside[0].any() and inside[-1].any()
             assert inside[:, 0].any() and inside[:, -1].any()
             drawn[y1:y2, x1:x2] = True
         assert not (mask[~drawn] > 0).any()
-        assert (mask > 0).sum() == found.areas.sum()
+        assert (mask > 0).sum() == found.area.sum()
 
 
 def test_digits_stand_out_from_what_is_around_them() -> None:
@@ -77,7 +78,7 @@ def test_digits_stand_out_from_what_is_around_them() -> None:
     for i in range(10):
         sample, mask = source[i], masks[i].mask
         assert sample.boxes is not None and mask is not None
-        for x1, y1, x2, y2 in sample.boxes.astype(int):
+        for x1, y1, x2, y2 in sample.boxes.xyxy.astype(int):
             if y2 - y1 < 16:
                 continue
             grey, own = sample.image[y1:y2, x1:x2].mean(2), mask[y1:y2, x1:x2] > 0
@@ -89,7 +90,7 @@ def test_digits_stand_out_from_what_is_around_them() -> None:
 def test_some_digits_touch_and_none_lies_over_another_one(bundle: Bundle) -> None:
     touching = 0
     for i in range(100):
-        boxes = annotation(bundle.splits["train"], i).boxes
+        boxes = annotation(bundle.splits["train"], i).xyxy
         for k in range(len(boxes)):
             for other in boxes[k + 1 :]:
                 size = np.minimum(boxes[k, 2:], other[2:]) - np.maximum(boxes[k, :2], other[:2])

@@ -12,10 +12,10 @@ from pictures import write_folder
 from PIL import Image
 
 from xfer.cli.app import main
-from xfer.data.inspect.box_stats import collect, per_class, summary
 from xfer.data.open import open_data, show
 from xfer.data.pack.writer import Packing, pack
-from xfer.data.sources.base import annotation, annotation_of
+from xfer.kinds.annotation import annotation, boxes_of
+from xfer.kinds.box_stats import collect, per_class, summary
 from xfer.testing.source import check_source
 
 
@@ -121,11 +121,11 @@ def test_a_pack_keeps_boxes_and_areas(tmp_path: Path, raw: bool, side: int) -> N
         assert np.array_equal(source.labels(), plain.splits[role].labels())
         for i in range(len(source)):
             own, was = annotation(source, i), annotation(plain.splits[role], i)
-            assert own.boxes == pytest.approx(was.boxes * scale)
-            assert own.areas == pytest.approx(was.areas * scale**2)
+            assert own.xyxy == pytest.approx(was.xyxy * scale)
+            assert own.area == pytest.approx(was.area * scale**2)
             assert np.array_equal(own.crowd, was.crowd) and np.array_equal(own.labels, was.labels)
             assert own.size == (was.size[0] * scale, was.size[1] * scale)
-            assert annotation_of(source[i]).areas == pytest.approx(own.areas)
+            assert boxes_of(source[i]).area == pytest.approx(own.area)
 
 
 def test_a_pack_of_scenes(tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ from pictures import write_picture
 from xfer.data.open import open_data
 from xfer.data.readers.voc.reader import corners
 from xfer.data.readers.voc.xml import read_voc_xml
-from xfer.data.sources.base import Source, annotation
 from xfer.errors import DataError, XferError
+from xfer.kinds.annotation import annotation
 from xfer.testing.source import check_source
+from xfer.types import Source
 
 FOUR = {f"{i:06d}": voc_xml([("cat", (1, 1, 5 + i, 6)), ("dog", (3, 4, 9, 30))]) for i in range(4)}
 IDS = list(FOUR)
@@ -34,15 +35,15 @@ def test_boxes_count_from_one_and_name_the_last_pixel(tmp_path: Path) -> None:
     check_source(source)
     found = annotation(source, 0)
     assert source.info.classes == ("cat", "dog") and source.ids == ("000005",)
-    assert found.boxes.tolist() == [[0, 1, 40, 30], [6, 7, 7, 8]]  # equal corners: one pixel
-    assert found.labels.tolist() == [1, 0] and found.areas.tolist() == [1160, 1]
+    assert found.xyxy.tolist() == [[0, 1, 40, 30], [6, 7, 7, 8]]  # equal corners: one pixel
+    assert found.labels.tolist() == [1, 0] and found.area.tolist() == [1160, 1]
     assert found.size == (30, 40)
 
 
 def test_parts_of_an_object_are_not_objects(tmp_path: Path) -> None:
     write_voc(tmp_path, {"a": voc_xml([("person", (5, 5, 20, 20))])})
     assert opened(tmp_path).info.classes == ("person",)
-    assert annotation(opened(tmp_path), 0).boxes.tolist() == [[4, 4, 20, 20]]
+    assert annotation(opened(tmp_path), 0).xyxy.tolist() == [[4, 4, 20, 20]]
 
 
 @pytest.mark.parametrize(("text", "flag"), [("1", True), ("0", False), ("", False)])
@@ -138,7 +139,7 @@ def test_sets_that_count_from_zero_are_told_by_their_zeros(
     write_voc(tmp_path, {"a": voc_xml(objects, size=(60, 30))})
     write_picture(tmp_path / "JPEGImages" / "a.jpg", size=(60, 30))
     bundle = open_data(str(tmp_path), val="none")
-    assert annotation(bundle.splits["train"], 0).boxes == pytest.approx(np.array(expected))
+    assert annotation(bundle.splits["train"], 0).xyxy == pytest.approx(np.array(expected))
     zeros = any(0 in box[:2] for _, box in objects)
     assert any("counted from" in note for note in bundle.notes) == zeros
 
@@ -146,7 +147,7 @@ def test_sets_that_count_from_zero_are_told_by_their_zeros(
 def test_a_size_that_is_not_given_is_read_from_the_picture(tmp_path: Path) -> None:
     write_voc(tmp_path, {"a": voc_xml([("cat", (1, 1, 99, 99))], size=None)})
     found = annotation(opened(tmp_path), 0)
-    assert found.size == (30, 40) and found.boxes.tolist() == [[0, 0, 40, 30]]
+    assert found.size == (30, 40) and found.xyxy.tolist() == [[0, 0, 40, 30]]
 
 
 BOMB = '<!DOCTYPE a [<!ENTITY b "boom"><!ENTITY c "&b;&b;&b;">]>'
@@ -257,7 +258,7 @@ def test_bccd_is_read_as_published(picture_data: Path) -> None:
     assert counts == {0: 361, 1: 4155, 2: 372}
     train = bundle.splits["train"]
     odd = annotation(train, list(train.ids).index("BloodImage_00338"))
-    assert odd.areas.min() == 1  # equal corners: one pixel, which stays
+    assert odd.area.min() == 1  # equal corners: one pixel, which stays
 
 
 @pytest.mark.data
@@ -271,7 +272,7 @@ def test_voc_mini_equals_the_boxes_of_its_coco_twin(picture_data: Path) -> None:
     stems = [Path(name).stem for name in twin.file_names]
     for i, name in enumerate(source.ids):
         rows = twin.picture == stems.index(name)
-        own = annotation(source, i).boxes
+        own = annotation(source, i).xyxy
         # the twin's width is xmax - xmin, and it counts from 1
         assert own[:, 2:] == pytest.approx(twin.boxes_xyxy[rows][:, 2:])
         assert own[:, :2] == pytest.approx(twin.boxes_xywh[rows][:, :2] - 1)

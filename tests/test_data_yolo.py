@@ -16,8 +16,8 @@ from PIL import Image
 from xfer.data.open import open_data
 from xfer.data.readers.yolo import read_setup
 from xfer.data.readers.yolo_labels import read_yolo_text
-from xfer.data.sources.base import annotation
 from xfer.errors import DataError
+from xfer.kinds.annotation import annotation
 from xfer.testing.source import check_source
 
 LABELS = {"a": "0 0.5 0.5 0.5 0.4\n1 0.25 0.5 0.1 0.2\n", "b": "", "c": None}
@@ -29,29 +29,29 @@ def test_shares_become_pixels_and_a_missing_file_is_background(tmp_path: Path) -
     check_source(source)
     assert bundle.format == "yolo" and bundle.classes == ("cat", "dog")
     found = annotation(source, 0)
-    assert found.boxes == pytest.approx(np.array([[10, 9, 30, 21], [8, 12, 12, 18]]))
+    assert found.xyxy == pytest.approx(np.array([[10, 9, 30, 21], [8, 12, 12, 18]]))
     assert found.labels.tolist() == [0, 1] and found.size == (30, 40)
-    assert [len(annotation(source, i).boxes) for i in (1, 2)] == [0, 0]
+    assert [len(annotation(source, i)) for i in (1, 2)] == [0, 0]
     assert any("1 pictures without a label file" in note for note in bundle.notes)
 
 
 def test_polygons_become_the_boxes_around_them(tmp_path: Path) -> None:
     write_yolo(tmp_path, {"a": "1 0.1 0.2 0.5 0.2 0.3 0.6\n"})
     found = annotation(open_data(str(tmp_path), val="none").splits["train"], 0)
-    assert found.boxes == pytest.approx(np.array([[4, 6, 20, 18]]))
+    assert found.xyxy == pytest.approx(np.array([[4, 6, 20, 18]]))
 
 
 def test_keypoints_behind_a_box_are_no_polygon(tmp_path: Path) -> None:
     yaml = "train: images\nnames: [cat, dog]\nkpt_shape: [2, 3]\n"
     write_yolo(tmp_path, {"a": "1 .5 .5 .5 .4 .9 .9 2 .1 .1 0\n"}, yaml)
     found = annotation(open_data(str(tmp_path), val="none").splits["train"], 0)
-    assert found.boxes == pytest.approx(np.array([[10, 9, 30, 21]]))
+    assert found.xyxy == pytest.approx(np.array([[10, 9, 30, 21]]))
 
 
 def test_repeated_lines_are_read_once_and_counted(tmp_path: Path) -> None:
     write_yolo(tmp_path, {"a": "0 0.5 0.5 0.5 0.4\n" * 3})
     bundle = open_data(str(tmp_path), val="none")
-    assert len(annotation(bundle.splits["train"], 0).boxes) == 1
+    assert len(annotation(bundle.splits["train"], 0)) == 1
     assert any("2 repeated lines" in note for note in bundle.notes)
 
 
@@ -75,7 +75,7 @@ def test_every_form_of_the_yaml(tmp_path: Path, yaml: str, classes: tuple[str, .
     for spec in (str(tmp_path), f"yolo:{tmp_path / 'data.yaml'}"):
         bundle = open_data(spec, val="none")
         assert bundle.classes == classes and len(bundle.splits["train"]) == 3
-        assert len(annotation(bundle.splits["train"], 0).boxes) == 2
+        assert len(annotation(bundle.splits["train"], 0)) == 2
 
 
 def test_roboflows_folders_of_splits(tmp_path: Path) -> None:

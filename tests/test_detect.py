@@ -19,10 +19,10 @@ from xfer.data.sources.base import Bundle
 from xfer.errors import XferError
 from xfer.proposals.program import propose_one
 from xfer.recipe.tables import DataTable
-from xfer.task import Task
+from xfer.task import Proposes, Task
 from xfer.testing import check_task
 from xfer.testing.scenes import ShapeScenes
-from xfer.types import Annotation, Batch, DataInfo
+from xfer.types import Batch, DataInfo
 
 INFO = DataInfo("scenes", "detect", ("disc", "square"))
 DETECT = tasks.get("detect")
@@ -95,7 +95,7 @@ def test_boxes_are_in_the_pictures_own_pixels() -> None:
         assert (said.boxes >= 0).all() and (said.boxes <= [width, height, width, height]).all()
         assert (np.diff(said.scores) <= 0).all() and len(said.scores) <= 100
     for truth, i in zip(batch.targets["annotations"], range(6), strict=True):
-        assert np.array_equal(truth.boxes, source.annotation(i).boxes)
+        assert truth == source.annotation(i)
 
 
 def test_padding_changes_nothing_that_is_found_in_a_picture() -> None:
@@ -108,6 +108,7 @@ def test_padding_changes_nothing_that_is_found_in_a_picture() -> None:
                 parameter.zero_()
     items = [task.transform(False)(source[i], np.random.default_rng(0)) for i in range(3)]
     wide = task.collate([items[0], replace(items[1], image=np.zeros((64, 200, 3), np.uint8))])
+    assert isinstance(task, Proposes)
     found, alone = (task.propose(batch, 1000)[0] for batch in (wide, task.collate(items[:1])))
     assert len(found) == 1000
     rows = [sorted(boxes.round(decimals=2).tolist()) for boxes in (found, alone)]
@@ -231,12 +232,36 @@ def test_options_that_do_not_fit_are_told(values: dict[str, Any], told: str) -> 
         made(ShapeScenes(2), **values)
 
 
-def test_a_net_that_sees_one_size_alone_is_told() -> None:
-    plain, name = tasks.make_options(DETECT, {}), "timm:vit_tiny_patch16_224"
-    with pytest.raises(XferError, match="pictures of 480 px don't reach blocks") as caught:
-        DETECT(create_backbone(name), INFO, plain, DataTable())
-    assert "backbone.dynamic_img_size=true" in (caught.value.hint or "")
-    DETECT(create_backbone(name, dynamic_img_size=True), INFO, plain, DataTable())
+def test_a_net_that_sees_one_size_alone_gets_its_long_sides_scaled_to_it() -> None:
+    source = ShapeScenes(2)
+    plain = tasks.make_options(DETECT, {"head_width": 16, "pool_size": 3})
+    net = create_backbone("timm:mixer_s16_224")
+    task = DETECT(net, source.info, plain, DataTable(size=480))
+    assert "squares of 224 px alone" in task.size_note
+    assert (task.preprocess.size, task.long_side) == (224, 224)
+    batch = batch_of(task, source, 2)
+    assert max(batch.images.shape[2:]) == 224
+    task.eval()
+    assert len(task.predict(batch)) == len(task.predict(batch, "multiscale")) == 2
+    # a vision transformer takes what is asked for
+    vit = DETECT(create_backbone("timm:test_vit"), source.info, plain, DataTable(size=480))
+    assert vit.size_note == "" and vit.long_side == 800
+
+
+@pytest.mark.parametrize(
+    ("net", "levels"),
+    [
+        ("alexnet_bn", ("conv1", "conv2", "conv5")),
+        ("resnet18", ("layer1", "layer2", "layer3")),
+        ("timm:test_vit", ("blocks.5",)),  # all of its maps have one stride
+    ],
+)
+def test_maps_are_named_by_stride_on_whatever_net(net: str, levels: tuple[str, ...]) -> None:
+    given = options(levels=["stride4", "stride8", "stride16"], rpn_step=0)
+    task = DETECT(create_backbone(net), INFO, given, DataTable(size=192))
+    assert task.options.levels == levels
+    step = task.backbone.specs[levels[0]].stride * task.options.rpn_step
+    assert step == max(8, task.backbone.specs[levels[0]].stride)
 
 
 def test_views_that_the_task_does_not_offer_are_told() -> None:
@@ -249,7 +274,7 @@ def test_views_that_the_task_does_not_offer_are_told() -> None:
 def test_pictures_without_annotation_can_be_predicted() -> None:
     source = ShapeScenes(2)
     task = made(source).eval()
-    bare = replace(source[0], boxes=None, box_labels=None, difficult=None, crowd=None, id="new")
+    bare = replace(source[0], boxes=None, id="new")
     item = task.transform(False)(bare, np.random.default_rng(0))
     batch = task.collate([item])
     assert "annotations" not in batch.targets
@@ -265,8 +290,7 @@ def test_a_set_without_any_box_still_has_anchors() -> None:
     losses = task(batch_of(task, source, 3))
     assert losses["box"].item() == 0 and losses["cls"].item() > 0
     torch.stack(list(losses.values())).sum().backward()
-    known: Annotation = source.annotation(0)
-    assert len(known.boxes) == 0
+    assert len(source.annotation(0)) == 0
 
 
 def test_pictures_of_two_splits_with_one_name_keep_their_own_proposals(

@@ -11,28 +11,22 @@ from box_sets import found, scene, truth
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xfer.boxes import Boxes
 from xfer.errors import DataError, DivergedError, XferError
 from xfer.metrics.coco_figures import FIGURES
 from xfer.metrics.detection import DetectionAP, usual_primary
-from xfer.types import Annotation, Batch, BoxPrediction
+from xfer.types import Batch, BoxPrediction
 
 CLASSES = ("cat", "dog", "owl")
 
 
-def batch(names: list[str], truths: list[Annotation]) -> Batch:
+def batch(names: list[str], truths: list[Boxes]) -> Batch:
     images = torch.zeros(len(names), 3, 1, 1, dtype=torch.uint8)
     return Batch(images, tuple(names), {"annotations": truths})
 
 
-def annotation(boxes: list[list[float]], labels: list[int], **marks: list[bool]) -> Annotation:
-    array = np.array(boxes, np.float64).reshape(-1, 4)
-    none = np.zeros(len(labels), bool)
-    areas = (array[:, 2] - array[:, 0]) * (array[:, 3] - array[:, 1])
-    given_ = {key: np.array(value, bool) for key, value in marks.items()}
-    return Annotation(
-        array, np.array(labels, np.int64), given_.get("difficult", none),
-        given_.get("crowd", none), areas, (200, 300),
-    )  # fmt: skip
+def annotation(boxes: list[list[float]], labels: list[int], **marks: list[bool]) -> Boxes:
+    return Boxes.of(boxes, labels, size=(200, 300), **marks)
 
 
 def said(name: str, boxes: list[list[float]], labels: list[int], scores: list[float]) -> Any:

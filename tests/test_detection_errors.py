@@ -111,7 +111,7 @@ def _distinct(scores: np.ndarray) -> np.ndarray:
 def _tide(hotcoco: Any, true: TrueBoxes, said: FoundBoxes) -> dict[str, Any]:
     real = hotcoco.COCO.from_arrays(
         [{"id": i + 1} for i in range(30)], [{"id": c + 1, "name": str(c)} for c in range(3)],
-        true.image + 1, true.label + 1, true.xywh, area=true.area,
+        true.image + 1, true.label + 1, true.xywh, area=true.boxes.area,
         ids=np.arange(1, len(true) + 1),
     )  # fmt: skip
     rows = np.column_stack([said.image + 1, said.xywh, said.score, said.label + 1])

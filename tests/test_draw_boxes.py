@@ -14,10 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image, ImageColor
 
-from xfer.report import boxes as drawing
-from xfer.report import boxes_overview
-from xfer.report.boxes import boxes_on, choose, colour_of
-from xfer.report.drawing import draw_prediction
+from xfer import kinds
+from xfer.drawing import boxes as drawing
+from xfer.drawing import boxes_overview
+from xfer.drawing.boxes import boxes_on, choose, colour_of
 from xfer.types import BoxPrediction
 
 NAMES = ["cat", "a very long name of a class, longer than any tag", "猫 $5", "грузовик", "ïve"]
@@ -133,6 +133,6 @@ def test_pictures_with_the_most_boxes_are_counted_too(monkeypatch: pytest.Monkey
 
 
 def test_a_drawing_is_a_png_file(tmp_path: Path) -> None:
-    draw_prediction(grey(40, 50), prediction([]), NAMES, tmp_path / "d.png")
+    kinds.get("detect").draw_prediction(grey(40, 50), prediction([]), NAMES, tmp_path / "d.png")
     with Image.open(tmp_path / "d.png") as picture:
         assert picture.size == (350, 280) and picture.format == "PNG"

@@ -14,12 +14,12 @@ import xfer
 from xfer import task as tasks
 from xfer.backbones.base import backbones
 from xfer.backbones.build import describe
-from xfer.data.sources.base import Source
 from xfer.errors import XferError
 from xfer.testing import check_task
 from xfer.testing.mask_scenes import MaskScenes
 from xfer.testing.scenes import ShapeScenes
 from xfer.testing.source import SyntheticSource
+from xfer.types import Source
 
 PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
 

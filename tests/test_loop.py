@@ -370,14 +370,60 @@ def test_a_warm_up_that_the_schedule_does_not_have_is_told(
         assert told == (name == "onecycle")
 
 
-def test_a_backbone_that_never_thaws_is_told(
+def test_what_does_not_fit_into_a_short_run_is_told(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    short = changed(TINY, data={"limit": 64}, schedule={"epochs": 2})
-    train(tmp_path / "a", changed(short, optim={"freeze_epochs": 2}), dry_run=True)
-    assert "the run ends after 2 epochs, before the backbone thaws" in capfd.readouterr().err
-    train(tmp_path / "b", changed(short, optim={"freeze_epochs": 1}), dry_run=True)
-    assert "thaws" not in capfd.readouterr().err
+    short = changed(TINY, data={"limit": 64, "batch": 16}, schedule={"epochs": 2})
+
+    def told(**tables: dict[str, Any]) -> str:
+        train(tmp_path / "a", changed(short, **tables), dry_run=True)
+        return capfd.readouterr().err
+
+    frozen = told(optim={"freeze_epochs": 2})
+    assert "optim.freeze_epochs=2: the run has 2 epochs, so the backbone thaws after half" in frozen
+    assert "thaws" not in told(optim={"freeze_epochs": 1})
+    assert "thaws" not in told(optim={"freeze_epochs": 5, "freeze": "all"})
+    warm = told(schedule={"warmup": 5.0})
+    assert "schedule.warmup=5: the run has 2 epochs, so the warm-up is shortened to half" in warm
+    assert "shortened" not in told(schedule={"warmup": 1.0})
+    rare = told(schedule={"stop_after": 2}, eval={"every": 5})
+    assert "schedule.stop_after=2 counts for nothing: the run is scored 1 time, every 5 e" in rare
+    plateau = told(schedule={"name": "plateau", "patience": 2})
+    assert "schedule.patience=2 counts for nothing: the run is scored 2 times" in plateau
+    assert "nothing" not in told(schedule={"name": "plateau", "patience": 1, "stop_after": 1})
+
+
+def test_what_is_given_in_epochs_follows_the_run_s_length() -> None:
+    """A set passed more often than its recipe says stretches every phase; a short run caps it."""
+    base = changed(TINY, data={"limit": 64, "batch": 16}, optim={"freeze_epochs": 2})
+
+    def phases(**schedule: Any) -> tuple[int, int, int, int]:
+        recipe = changed(base, schedule={"name": "linear", "warmup": 1.0, **schedule})
+        job = Job(recipe, CPU, open_recipe_data(recipe))
+        return job.steps, job.thaw_step, job.schedule.warmup, job.eval_steps
+
+    assert phases(epochs=10) == (40, 8, 4, 4)
+    assert phases(epochs=10, min_steps=400) == (400, 80, 40, 40)
+    assert phases(epochs=3) == (12, 6, 4, 4)
+    assert phases(steps=6) == (6, 3, 3, 4)
+    assert phases(steps=1) == (1, 0, 0, 4)
+
+
+def test_a_state_of_before_goes_on_with_the_phase_that_it_was_saved_in() -> None:
+    """Its backbone thawed after the passes asked for, in a run of however many of them."""
+    recipe = changed(TINY, data={"limit": 64, "batch": 16}, optim={"freeze_epochs": 3},
+                     schedule={"epochs": 4})  # fmt: skip
+    job = Job(recipe, CPU, open_recipe_data(recipe))
+    assert (job.steps, job.thaw_step) == (16, 8)
+    job.thaw_step, job.step = 12, 10  # as it was: still frozen
+    job._build_optimizer()
+    state = {**job.state(), "random": []}
+    del state["thaw_step"]
+    again = Job(recipe, CPU, open_recipe_data(recipe))
+    again.load_state(state)
+    assert again.thaw_step == 12
+    assert [g.name for g in again.groups] == [g.name for g in job.groups]
+    assert again.state()["thaw_step"] == 12
 
 
 def test_a_model_loads_from_its_folder_and_predicts_as_it_was_scored(whole: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -34,6 +35,20 @@ class TwoStages(Task):
             Stage("two", self.two),
             Stage("head", self.head, "head"),
         ]
+
+    def _unused(self, *_: Any, **__: Any) -> Any:
+        raise AssertionError("this is no whole task")
+
+    transform = collate = forward = predict = metric = _unused
+
+
+def test_a_task_that_lacks_a_part_of_the_contract_can_not_be_made() -> None:
+    class Half(Task):
+        kinds = ("classify",)
+
+    half: Any = Half
+    with pytest.raises(TypeError, match="collate"):
+        half()
 
 
 def test_every_parameter_is_in_one_group_and_biases_and_norms_are_not_decayed() -> None:
@@ -69,8 +84,11 @@ def test_layer_decay_lowers_the_rate_of_each_deeper_stage_but_not_the_heads() ->
 
 @pytest.mark.parametrize(
     ("freeze", "expected"),
-    [("", []), ("one", ["one"]), ("two", ["one", "two"]), ("all", ["one", "two"])],
-)
+    [
+        ("", []), ("one", ["one"]), ("two", ["one", "two"]), ("all", ["one", "two"]),
+        ("first", ["one"]), ("first:1", ["one"]), ("first:2", ["one", "two"]),
+    ],
+)  # fmt: skip
 def test_freeze_names_the_last_frozen_stage(freeze: str, expected: list[str]) -> None:
     assert [s.name for s in frozen_stages(TwoStages().stages(), freeze)] == expected
 
@@ -78,6 +96,21 @@ def test_freeze_names_the_last_frozen_stage(freeze: str, expected: list[str]) ->
 def test_freezing_an_unknown_stage_names_the_nearest() -> None:
     with pytest.raises(XferError, match="two"):
         frozen_stages(TwoStages().stages(), "twoo")
+
+
+@pytest.mark.parametrize(
+    ("freeze", "words"),
+    [
+        ("first:3", "2 stages, one, two"),
+        ("first:0", "2 stages"),
+        ("2", "first:2"),
+        ("first:x", "x"),
+    ],
+)
+def test_a_count_that_names_no_stages_is_one_clear_error(freeze: str, words: str) -> None:
+    with pytest.raises(XferError) as caught:
+        frozen_stages(TwoStages().stages(), freeze)
+    assert words in f"{caught.value} {caught.value.hint}"
 
 
 def test_frozen_batch_norm_keeps_its_statistics_and_leaves_the_optimiser() -> None:
@@ -120,6 +153,14 @@ def test_cosine_rises_through_the_warmup_and_falls_to_its_final_share() -> None:
     assert factors[:20] == sorted(factors[:20]) and factors[20] == 1
     assert factors[20:] == sorted(factors[20:], reverse=True)
     assert math.isclose(factors[100], 0.1)
+
+
+@pytest.mark.parametrize("name", ["cosine", "linear", "constant"])
+def test_a_warm_up_longer_than_the_run_leaves_half_of_it(name: str) -> None:
+    schedule = Schedule(ScheduleTable(name=name, warmup=50), 100, 10)
+    factors = [schedule.factor(i) for i in range(100)]
+    assert factors[:50] == sorted(factors[:50]) and factors[50] == 1
+    assert (factors[99] < 0.1) == (name != "constant")
 
 
 def test_onecycle_is_torchs() -> None:

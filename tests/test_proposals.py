@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from xfer.boxes import Boxes
 from xfer.cli.app import main
 from xfer.data.sources.base import ArraySource
 from xfer.errors import DataError, XferError
@@ -27,7 +28,7 @@ from xfer.proposals.measure import measure
 from xfer.proposals.program import propose, propose_one
 from xfer.proposals.recall import RecallMeter, best_overlaps, counts_to
 from xfer.proposals.worker import Worker
-from xfer.types import Annotation, DataInfo, Sample
+from xfer.types import DataInfo, Sample
 
 SIZES = ((60, 90), (90, 60), (64, 64))
 IDS = ("a.jpg", "b.jpg", "c.jpg")
@@ -44,19 +45,13 @@ class Blocks(ArraySource):
         ids = [f"{split}/{i}.jpg" if count > 3 else IDS[i] for i in range(count)]
         super().__init__(info, images, np.ones((count, 2), np.int8), ids)
 
-    def annotation(self, i: int) -> Annotation:
-        boxes = np.array([[12 + i, 10, 44, 40], [0, 0, 5, 5]], float)
-        return Annotation(
-            boxes, np.array([0, 1]), np.array([False, True]), np.zeros(2, bool), np.ones(2),
-            self.images[i].shape[:2],
-        )  # fmt: skip
+    def annotation(self, i: int) -> Boxes:
+        boxes = [[12 + i, 10, 44, 40], [0, 0, 5, 5]]
+        size = self.images[i].shape[:2]
+        return Boxes.of(boxes, [0, 1], difficult=[False, True], area=[1, 1], size=size)
 
     def __getitem__(self, i: int) -> Sample:
-        found = self.annotation(i)
-        return Sample(
-            self.ids[i], self.images[i], boxes=found.boxes.astype(np.float32),
-            box_labels=found.labels, difficult=found.difficult,
-        )  # fmt: skip
+        return Sample(self.ids[i], self.images[i], boxes=self.annotation(i).astype(np.float32))
 
 
 def test_a_grid_of_a_source_is_each_pictures_own() -> None:
@@ -83,7 +78,7 @@ def test_selective_search_of_a_source_is_each_pictures_own_and_progress_is_told(
     for i in range(3):
         np.testing.assert_array_equal(found.of(i), selective_search(source[i].image))
         assert (
-            best_overlaps(found.of(i), source.annotation(i).boxes[:1], counts_to(2000))[0, -1] == 1
+            best_overlaps(found.of(i), source.annotation(i).xyxy[:1], counts_to(2000))[0, -1] == 1
         )
     assert told == [(1, 3), (2, 3), (3, 3)]
     assert isinstance(found, KeptProposals) and found.seconds is not None

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from xfer.errors import XferError
-from xfer.recipe.tables import FIELDS, FLAGS, Recipe, checked, differences, flatten, override
+from xfer.recipe.tables import (
+    FIELDS,
+    FLAGS,
+    REPLACES,
+    Recipe,
+    checked,
+    differences,
+    flatten,
+    override,
+)
 
 
 @pytest.mark.parametrize(
@@ -83,11 +92,20 @@ def test_every_default_keeps_its_own_rules() -> None:
     flat = {key: value for key, value in flatten(recipe).items() if key in FIELDS}
     assert len(flat) == len(FIELDS)
     assert override(recipe, flat) == recipe
+    # also in type, so that the file of a run is the same once it was read and written again
+    again = flatten(override(recipe, flat))
+    assert [type(again[key]) for key in flat] == [type(value) for value in flat.values()]
 
 
 def test_every_flag_sets_a_key_that_exists() -> None:
     for key in FLAGS.values():
         assert key in FIELDS or key in ("backbone", "weights")
+
+
+def test_what_a_layer_may_replace_exists_and_has_a_default_that_means_nothing() -> None:
+    for key, others in REPLACES.items():
+        assert key in FIELDS
+        assert [FIELDS[other].default for other in others] == [0] * len(others)
 
 
 def test_options_follow_their_owner() -> None:

@@ -49,7 +49,7 @@ def test_the_task_is_found_by_looking_at_the_data_and_said(
     )  # fmt: skip
     assert opened == [{"spec": "labels.csv", "check": False, "val": "none"}]
     assert lines == [
-        "task classify: labels.csv holds several labels a picture",
+        "task classify: labels.csv holds several labels per picture",
         "recipe classify/default: there is none for labels.csv alone",
     ]
 
@@ -94,6 +94,10 @@ def test_epochs_that_were_asked_for_count_in_a_recipe_of_steps(tmp_path: Path) -
     assert build_recipe("digits", recipe=str(file)).schedule.steps == 500
     asked = build_recipe("digits", recipe=str(file), settings={"epochs": 2}).schedule
     assert (asked.epochs, asked.steps, asked.min_steps) == (2, 0, 0)
+    both = build_recipe("digits", recipe=str(file), settings={"epochs": 2, "schedule.steps": 7})
+    assert (both.schedule.epochs, both.schedule.steps) == (2, 7)
+    file.write_text('extends = "classify/default"\n[schedule]\nepochs = 2\n')
+    assert build_recipe("digits", recipe=str(file)).schedule.min_steps == 0
 
 
 def test_a_recipe_of_another_task_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,6 +128,45 @@ def test_a_child_s_values_win_over_its_parent_s(tmp_path: Path) -> None:
     assert flatten(known) == flatten(load_recipe("classify/default"))
 
 
+@pytest.mark.parametrize(
+    ("parent", "child", "expected"),  # epochs, steps, min_steps
+    [
+        ("epochs = 9\nmin_steps = 120", "epochs = 2", (2, 0, 0)),
+        ("epochs = 9\nsteps = 500", "epochs = 2", (2, 0, 0)),
+        ("epochs = 9\nmin_steps = 120", "epochs = 2\nmin_steps = 50", (2, 0, 50)),
+        ("epochs = 9\nmin_steps = 120", "steps = 7", (9, 7, 0)),
+        ("epochs = 9\nsteps = 500\nmin_steps = 120", "steps = 0", (9, 0, 120)),
+        ("epochs = 9\nsteps = 500", "epochs = 2\nsteps = 7", (2, 7, 0)),
+        ("epochs = 9\nmin_steps = 120", 'name = "linear"', (9, 0, 120)),
+    ],
+)
+def test_a_length_that_a_file_asks_for_is_not_stretched_by_its_parent(
+    tmp_path: Path, parent: str, child: str, expected: tuple[float, int, int]
+) -> None:
+    write(tmp_path / "parent.toml", f"[schedule]\n{parent}\n")
+    middle = f'extends = "parent.toml"\n[schedule]\n{child}\n'
+    write(tmp_path / "middle.toml", middle)
+    lowest = write(tmp_path / "child.toml", 'extends = "middle.toml"\n[optim]\nema = 0.5\n')
+    found = load_recipe(lowest).schedule
+    assert (found.epochs, found.steps, found.min_steps) == expected
+
+
+def test_a_rate_that_a_file_asks_for_is_not_scaled_by_its_parent(tmp_path: Path) -> None:
+    text = 'extends = "pretrain/imagenet"\n[optim]\nlr = 0.3\n'
+    plain = load_recipe(write(tmp_path / "a.toml", text)).optim
+    assert (plain.lr, plain.lr_batch) == (0.3, 0)
+    scaled = load_recipe(write(tmp_path / "b.toml", text + "lr_batch = 512\n")).optim
+    assert (scaled.lr, scaled.lr_batch) == (0.3, 512)
+
+
+def test_the_recipe_of_a_run_gives_every_key_and_so_replaces_none(tmp_path: Path) -> None:
+    values = {"schedule.epochs": 9, "schedule.steps": 500, "schedule.min_steps": 120,
+              "optim.lr": 0.3, "optim.lr_batch": 256}  # fmt: skip
+    recipe = override(Recipe(name="mine"), values)
+    assert all(flatten(recipe)[key] == value for key, value in values.items())
+    assert load_recipe(write(tmp_path / "recipe.toml", dump(recipe))) == recipe
+
+
 def test_a_circle_of_parents_is_found(tmp_path: Path) -> None:
     first = write(tmp_path / "a.toml", 'extends = "b.toml"')
     write(tmp_path / "b.toml", f'extends = "../{tmp_path.name}/a.toml"')

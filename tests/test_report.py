@@ -11,17 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from xfer import kinds
+from xfer.drawing import canvas
+from xfer.drawing.bars import per_class_bars
+from xfer.drawing.canvas import class_labels, legible
+from xfer.drawing.mosaic import GAP, SIDE, Tile, mosaic
+from xfer.drawing.predictions import draw_classes
 from xfer.errors import XferError
 from xfer.metrics.accuracy import Accuracy
 from xfer.metrics.multilabel import MultiLabelAP
-from xfer.report import canvas
-from xfer.report.bars import per_class_bars
-from xfer.report.canvas import class_labels, legible
 from xfer.report.confusion import confused_pairs, confusion
 from xfer.report.curves import curves
-from xfer.report.drawing import draw_prediction
 from xfer.report.layers import layer_picture, net_names
-from xfer.report.mosaic import GAP, SIDE, Tile, mosaic
 from xfer.report.plots import plot_run
 from xfer.types import ClassPrediction
 
@@ -185,14 +186,16 @@ def test_predict_draws_the_picture_dot_for_dot_with_scores_below(
 ) -> None:
     picture = np.full((*size, 3), 7, np.uint8)
     prediction = ClassPrediction("a", np.array([0.2, 0.7, 0.1], np.float32))
-    draw_prediction(picture, prediction, ODD_NAMES[:3], tmp_path / "d.png")
+    draw_classes(picture, prediction, ODD_NAMES[:3], tmp_path / "d.png")
     image = pixels(tmp_path / "d.png")
     scale = min(1, 1200 / max(size))
     expected = round(size[0] * scale) * round(size[1] * scale)
     assert abs(int((image == 7).all(-1).sum()) - expected) <= 0.03 * expected + 60
     assert image.shape[1] >= 360
-    with pytest.raises(XferError, match="can't be drawn"):
-        draw_prediction(picture, "a box", ODD_NAMES[:3], tmp_path / "d.png")
+    with pytest.raises(XferError, match="for boxes"):
+        kinds.get("classify").draw_prediction(
+            picture, prediction, ODD_NAMES[:3], tmp_path / "d.png", 0.5
+        )
 
 
 def test_a_run_gets_its_pictures(tmp_path: Path) -> None:

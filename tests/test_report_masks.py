@@ -16,14 +16,22 @@ from mask_sets import make_mask
 from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
+from xfer import kinds
 from xfer.data.images.mask_file import read_mask_file
+from xfer.drawing.masks import (
+    BLEND,
+    COLOURS,
+    blend,
+    mask_colour,
+    overlay,
+    save_palette,
+    voc_palette,
+)
 from xfer.errors import XferError
-from xfer.inference.masks import csv_rows, table_row
+from xfer.kinds.mask_rows import csv_rows, table_row
 from xfer.metrics.example import PackedMasks
 from xfer.metrics.miou import MeanIoU
-from xfer.report.drawing import draw_prediction
 from xfer.report.mask_tiles import GAP, SIDE, legend_tile, pair_tile
-from xfer.report.masks import BLEND, COLOURS, blend, mask_colour, overlay, save_palette, voc_palette
 from xfer.report.plots import plot_run
 from xfer.types import MaskPrediction
 
@@ -92,11 +100,11 @@ def test_colours_of_neighbouring_classes_differ() -> None:
 def test_a_prediction_is_drawn_with_its_palette_png(tmp_path: Path) -> None:
     mask = make_mask((0, 1, 2), size=SIZE)
     said = MaskPrediction("a.jpg", mask, SIZE)
-    draw_prediction(picture(), said, CLASSES, tmp_path / "a.png")
+    kinds.get("segment").draw_prediction(picture(), said, CLASSES, tmp_path / "a.png")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "a_mask.png"]
     assert np.array_equal(read_mask_file(tmp_path / "a_mask.png").values, mask)
     with pytest.raises(XferError, match="--min-score is for boxes"):
-        draw_prediction(picture(), said, CLASSES, tmp_path / "b.png", 0.5)
+        kinds.get("segment").draw_prediction(picture(), said, CLASSES, tmp_path / "b.png", 0.5)
 
 
 def test_shares_are_rows_of_csv() -> None:
@@ -118,6 +126,8 @@ def test_predictions_of_masks_are_written_as_csv_table_and_pictures(tmp_path: Pa
     from xfer.types import Sample
 
     class Task:
+        kind = kinds.get("segment")
+
         class info:
             classes = CLASSES
 
@@ -178,7 +188,7 @@ def test_plots_of_a_segmentation(tmp_path: Path) -> None:
 
 
 def test_counts_are_short() -> None:
-    from xfer.report.canvas import short
+    from xfer.drawing.canvas import short
 
     told = [short(n) for n in (0, 9999, 10_000, 54_321, 999_999, 1_590_000, 3_000_000_000)]
     assert told == ["0", "9999", "10k", "54.3k", "1000k", "1.59M", "3G"]

@@ -173,7 +173,6 @@ def test_convolutions_without_fc_weights_get_a_small_fresh_layer() -> None:
     ("timm:resnet10t", {"dilate": 8}, "can't be dilated"),
     ("alexnet", {"dilate": 3}, "no power of two"),
     ("timm:vit_tiny_patch16_224", {"head": "fcn16s"}, "no map of stride 8"),
-    ("timm:vit_tiny_patch16_224", {}, "pictures of 448 px don't reach blocks"),
     ("alexnet", {"normalise": False, "hard_pixels": 0.5}, "chooses among pixels for a mean"),
     ("alexnet", {"tail": "fresh"}, "the decoder reads maps"),
     ("alexnet", {"skip_scales": (0.1,)}, "for fcn16s and fcn8s"),

@@ -17,7 +17,7 @@ import torch
 import xfer
 from xfer.errors import XferError
 from xfer.inference import model as predict
-from xfer.inference.masks import KeptMasks
+from xfer.kinds.mask_rows import KeptMasks
 from xfer.recipe.tables import DataTable, EvalTable, OptimTable, Recipe, RunTable, ScheduleTable
 from xfer.runs import checkpoint
 from xfer.runs.folder import Run

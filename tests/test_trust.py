@@ -277,7 +277,7 @@ def test_the_task_is_found_in_the_module_that_the_data_name(there: Path) -> None
             XferError, match="several tasks for 'numbers' data: OwnClassify, Second"
         ):
             tasks.for_kind("numbers")
-    with pytest.raises(XferError, match="no task learns from 'numbers' data"):
+    with pytest.raises(XferError, match="unknown kind of data 'numbers'"):
         tasks.for_kind("numbers")
 
 

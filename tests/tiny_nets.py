@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from xfer.backbones.base import Backbone, SequentialBackbone
+from xfer.backbones.tail import Tail
 from xfer.types import Preprocess
 
 
@@ -19,3 +20,10 @@ def tiny(batch_norm: bool = True, leak: float = 0.0) -> Backbone:
     return SequentialBackbone(
         "tiny", Preprocess(size=32, resize=32), trunk, {"conv1": last - 2, "conv2": last}
     )
+
+
+def tailed() -> Backbone:
+    """The same with fc6 and fc7, which read 3 x 3 cells of the last map."""
+    net = tiny(batch_norm=False)
+    net.tail = Tail((16, 3, 3), (12, 12))
+    return net

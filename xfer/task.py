@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, fields, replace
 from types import ModuleType
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from torch import Tensor, nn
 
-from xfer import plugs
+from xfer import kinds, plugs
 from xfer.errors import DataError, XferError, nearest
 from xfer.recipe.option import When, checked
 from xfer.recipe.option import option as option  # public here, for tasks
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     import numpy as np
 
     from xfer.backbones.base import Backbone
-    from xfer.data.sources.base import Bundle, Source
+    from xfer.data.sources.base import Bundle
+    from xfer.kinds.base import Kind
     from xfer.recipe.tables import DataTable
+    from xfer.types import Source
 
 ALIASES = {
     "cls": "classify",
@@ -73,7 +75,7 @@ class Stage:
     role: str = "trunk"
 
 
-class Task(nn.Module):
+class Task(nn.Module, ABC):
     """A backbone, a head, and what turns samples into losses, predictions and scores.
 
     Args:
@@ -82,22 +84,36 @@ class Task(nn.Module):
         options: an instance of the class's `Options`.
         data: the recipe's [data] table: input size, augmentation.
 
-    Table of the contract
-        kinds             | kinds of data that the task can learn from
-        Options           | frozen dataclass, its fields made by `option`
+    What a task must have
+        kinds             | names of the kinds of data that it learns from
+        Options           | frozen dataclass; each field made by `option`, with its help text
+        transform(train)  | (Sample, generator) -> item; runs in the loader's threads
+        collate(items)    | items -> Batch
+        forward(batch)    | dict of named losses, scalars; summed by the loop
+        predict(batch)    | one prediction per picture, in the batch's order, each with `id`
+        metric()          | a new Metric
+        stages()          | every trainable part once, shallow to deep, the head last
+    What it may have
         counts_when       | keys of the recipe's tables that count only sometimes, as `option`'s
                           | when, or never: a text that says what counts instead
         recipe            | keys of a recipe and their values, where a task has no recipe T/default
         views             | what eval.tta may be, in words
-        transform(train)  | Sample, generator -> item; runs in the loader's threads
-        collate(items)    | items -> Batch
-        forward(batch)    | dict of named losses, scalars; summed by the loop
-        predict(batch)    | a prediction an image, in the batch's order
-        metric()          | a new Metric
-        stages()          | every trainable part once, shallow to deep, the head last
+        decides           | backbone.KEY -> task.KEY: options of the backbone that its own replace
+        any_shape         | whether the net is shown pictures that are not square
+        size_words        | what happens to pictures for a net that sees one size alone
+        picture_side      | side of the pictures that training shows, pixels
+        short_side        | pictures are decoded no larger than this, pixels; 0: in full
+        describe(p)       | a prediction as plain values; its kind's by default
+        fit_labels(labels), fit_data(bundle) | a look at the training data before the first step
+        prepare(source)   | told of a source before its pictures are read
+        view_protocol(tta), chance_loss(), resolved_options() | what a run writes down
+    What it may be as well: DeviceCrops, CachedFeatures, ManySides, Proposes (below).
+    Given: preprocess, kind, freeze(modules), check_views(...).
     """
 
     kinds: ClassVar[tuple[str, ...]]
+    # backbone.KEY -> task.KEY
+    decides: ClassVar[dict[str, str]] = {}
     # the views that eval.tta may ask for, in words
     views: ClassVar[dict[str, str]] = {
         "none": "single centre crop",
@@ -109,6 +125,9 @@ class Task(nn.Module):
     # {"optim.lr": 1e-3}: what differs from a recipe's own defaults
     recipe: ClassVar[Mapping[str, Any]] = {}
     counts_when: ClassVar[Mapping[str, When | str]] = {}
+    any_shape: ClassVar[bool] = False  # whether the net is shown pictures that are not square
+    # what happens to pictures for a net that sees one size alone
+    size_words: ClassVar[str] = "pictures are scaled to it, whatever data.size is"
 
     def __init__(self, backbone: Backbone, info: DataInfo, options: Any, data: DataTable) -> None:
         super().__init__()
@@ -117,12 +136,26 @@ class Task(nn.Module):
         self.options = options
         self.data = data
         self._frozen: list[nn.Module] = []
+        backbone.adapt(self.picture_side)
+
+    @property
+    def picture_side(self) -> int:
+        """Side of the pictures that training shows, as asked for, pixels; 0: the backbone's own."""
+        return self.data.size
 
     @property
     def preprocess(self) -> Preprocess:
-        """The backbone's, at the input size that the recipe asks for."""
-        own = self.backbone.preprocess
-        return own.at(self.data.size) if self.data.size else own
+        """The backbone's, at the input size that the recipe asks for, where the net can see it."""
+        return self.backbone.preprocess.at(self.backbone.side_for(self.picture_side))
+
+    @property
+    def size_note(self) -> str:
+        """What is done for a net that sees one size alone, in words; empty: nothing."""
+        net, asked = self.backbone, self.picture_side
+        fits = not self.any_shape and asked in (0, net.preprocess.size)
+        if fits or not net.fixed_side:
+            return ""
+        return f"{net.name} sees squares of {net.fixed_side} px alone: {self.size_words}"
 
     @property
     def short_side(self) -> int:
@@ -149,67 +182,20 @@ class Task(nn.Module):
     @abstractmethod
     def stages(self) -> list[Stage]: ...
 
-    def propose(self, batch: Batch, most: int) -> list[Tensor]:
-        """Regions worth a look, N tensors (R, 4), R <= most, best first, xyxy in the pictures' own
-        pixels. Raises XferError for tasks that look at no regions."""
-        raise XferError(f"{type(self).__name__.lower()}: this task proposes no regions")
+    @property
+    def kind(self) -> Kind:
+        """The kind of data that it learns from."""
+        return kinds.get(self.info.kind)
 
-    @abstractmethod
     def describe(self, prediction: Any) -> dict[str, Any]:
-        """A prediction as a flat row of plain values, for tables, csv and json."""
-
-    @property
-    def head_width(self) -> int:
-        """Numbers that the head reads of a picture, (N, D) by `head_input` from `pixels`; with
-        batch.targets["features"] (N, V, D) forward and predict then need no picture.
-
-        0: the task offers no such vector, and a head on a frozen backbone trains from pictures.
-        """
-        return 0
-
-    @property
-    def head_reads(self) -> str:
-        """Text that changes with what `head_input` takes from the backbone, and with what options
-        of the task change in `pixels`: part of the key that its vectors are kept under."""
-        return str(sorted(self.resolved_options().items()))
-
-    def pixels(self, train: bool, tta: str = "none") -> Callable[..., Any]:
-        """(uint8 (H, W, 3), generator) -> what `transform` cuts from a picture, without labels."""
-        raise NotImplementedError
-
-    def head_input(self, images: Tensor) -> Tensor:
-        """What the head reads of uint8 images (N, 3, H, W): (N, head_width)."""
-        raise NotImplementedError
-
-    @property
-    def sides(self) -> tuple[int, ...]:
-        """Sides of training pictures, each for an equal share of the run; empty: always one."""
-        return ()
-
-    def transform_at(self, side: int) -> Callable[[Sample, np.random.Generator], Any]:
-        """`transform` for training on pictures of this side; for tasks that have `sides`."""
-        raise NotImplementedError
+        """A prediction as a row of plain values, "id" first; as its kind has it."""
+        return self.kind.describe(prediction, self.info.classes)
 
     def fit_labels(self, labels: np.ndarray) -> None:
         """Looks at the training labels once, before training; most tasks have no need to."""
 
     def fit_data(self, bundle: Bundle) -> None:
         """Looks at the training data once, before training; most tasks have no need to."""
-
-    def choose_crops(self, train: Source, gpu: bool, frozen: bool = False) -> str:
-        """host or device: who cuts training crops from now on, as data.crop_on has it.
-
-        Args: train: the training pictures; gpu: whether the device is one; frozen: whether each
-            picture's views will be seen once, so that auto is the host.
-        Raises: XferError where the device can't do what the recipe asks for.
-        """
-        for key in ("crop_on", "decode"):
-            if getattr(self.data, key) == "device":
-                raise XferError(
-                    f"data.{key}=device: this task cuts its pictures on the host",
-                    f"data.{key}=host",
-                )
-        return "host"
 
     def prepare(self, source: Source, say: Callable[[str], None] | None = None) -> None:
         """Told of a source before its pictures are read by `transform`; says what takes long."""
@@ -252,6 +238,67 @@ class Task(nn.Module):
         for module in self._frozen:
             module.eval()
         return self
+
+
+class DeviceCrops(ABC):
+    """For a task whose training crops the device may cut (data.crop_on, data.decode)."""
+
+    @abstractmethod
+    def choose_crops(self, train: Source, gpu: bool, frozen: bool = False) -> str:
+        """host or device: who cuts training crops from now on, as data.crop_on has it.
+
+        Args: train: the training pictures; gpu: whether the device is one; frozen: whether each
+            picture's views will be seen once, so that auto is the host.
+        Raises: XferError where the device can't do what the recipe asks for.
+        """
+
+
+class CachedFeatures(ABC):
+    """For a task whose head reads one vector per picture: where the backbone is frozen the vectors
+    are computed once, and the head trains from them."""
+
+    @property
+    @abstractmethod
+    def head_width(self) -> int:
+        """Length D of that vector, made by `head_input` from `pixels`; with
+        batch.targets["features"] (N, V, D) forward and predict then need no picture. 0: with these
+        options the head needs the pictures."""
+
+    @property
+    @abstractmethod
+    def head_reads(self) -> str:
+        """Text that changes with what `head_input` takes from the backbone, and with what options
+        of the task change in `pixels`: part of the key that its vectors are kept under."""
+
+    @abstractmethod
+    def pixels(self, train: bool, tta: str = "none") -> Callable[..., Any]:
+        """(uint8 (H, W, 3), generator) -> what `transform` cuts from a picture, without labels."""
+
+    @abstractmethod
+    def head_input(self, images: Tensor) -> Tensor:
+        """What the head reads of uint8 images (N, 3, H, W): (N, head_width)."""
+
+
+class ManySides(ABC):
+    """For a task that can train on pictures of several sides in turn."""
+
+    @property
+    @abstractmethod
+    def sides(self) -> tuple[int, ...]:
+        """Sides of training pictures, pixels, each for an equal share of the run; empty: one."""
+
+    @abstractmethod
+    def transform_at(self, side: int) -> Callable[[Sample, np.random.Generator], Any]:
+        """`transform` for training on pictures of this side."""
+
+
+class Proposes(ABC):
+    """For a task that looks for regions: `xfer data proposals --method run:DIR` measures them."""
+
+    @abstractmethod
+    def propose(self, batch: Batch, most: int) -> list[Tensor]:
+        """Regions worth a look, N tensors (R, 4), R <= most, best first, xyxy in the pictures' own
+        pixels. Raises XferError where the options leave it without."""
 
 
 def _built_in() -> list[str]:
@@ -331,7 +378,7 @@ def for_kind(kind: str) -> str:
             )
         if fitting:
             return f"{module}:{fitting[0]}"
-    if kind == "images":
+    if not kinds.get(kind).labelled:
         raise DataError(
             "the pictures have no labels",
             "a folder of pictures for each class, or a csv: path,label",

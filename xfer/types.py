@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from numpy.typing import NDArray
 
-Kind = Literal["classify", "multilabel", "detect", "segment", "images"]
+    from xfer.boxes import Boxes
+
+UNLABELLED = -1
+IGNORE = 255  # of a mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,46 +66,19 @@ class Preprocess:
 class Sample:
     """One picture and what is known about it.
 
-    id         | str                | stable within the set: path relative to its root, or a number
-    image      | uint8 (H, W, 3)    | RGB, upright (EXIF orientation applied)
-    label      | int or (C,) int8   | class index; multi-label: 1 yes, 0 no, -1 not judged
-    boxes      | float32 (R, 4)     | xyxy, 0-based pixels, right and bottom exclusive
-    box_labels | int64 (R,)         | class index of each box
-    difficult  | bool (R,)          | VOC: neither rewarded nor punished
-    crowd      | bool (R,)          | COCO iscrowd
-    areas      | float64 (R,)       | COCO's `area` of the object, pixels; None: the boxes' own
-    mask       | uint8 (H, W)       | class index a pixel, 255 = ignore
+    id    | str              | stable within the set: path relative to its root, or a number
+    image | uint8 (H, W, 3)  | RGB, upright (EXIF orientation applied)
+    label | int or (C,) int8 | class index; multi-label: 1 yes, 0 no, -1 not judged;
+          |                  | or whatever a kind of your own knows of a picture
+    boxes | Boxes            | in the picture's pixels; None: not known, which is other than none
+    mask  | uint8 (H, W)     | class index a pixel, 255 = ignore
     """
 
     id: str
     image: NDArray[np.uint8]
-    label: int | NDArray[np.int8] | None = None
-    boxes: NDArray[np.float32] | None = None
-    box_labels: NDArray[np.int64] | None = None
-    difficult: NDArray[np.bool_] | None = None
-    crowd: NDArray[np.bool_] | None = None
-    areas: NDArray[np.float64] | None = None
+    label: Any = None
+    boxes: Boxes | None = None
     mask: NDArray[np.uint8] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Annotation:
-    """The boxes of one picture as its file has them; read without decoding the picture.
-
-    boxes     | float64 (R, 4) | xyxy, 0-based pixels, right and bottom exclusive
-    labels    | int64 (R,)     | class index of each box
-    difficult | bool (R,)      | VOC: neither rewarded nor punished
-    crowd     | bool (R,)      | COCO iscrowd
-    areas     | float64 (R,)   | COCO's `area` of the object, else the box's, square pixels
-    size      | (H, W)         | of the picture; (0, 0) where the file does not say
-    """
-
-    boxes: NDArray[np.float64]
-    labels: NDArray[np.int64]
-    difficult: NDArray[np.bool_]
-    crowd: NDArray[np.bool_]
-    areas: NDArray[np.float64]
-    size: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +86,51 @@ class DataInfo:
     """What a data source is about.
 
     name    | what the user called it
-    kind    | classify, multilabel, detect, segment, or images (no labels)
-    classes | class names; a label is an index into them
+    kind    | what is known of a picture, the name of an `xfer.kinds.Kind`: classify,
+            | multilabel, detect, segment, images (nothing), or one of your own
+    classes | class names; a label is an index into them; () where there are none
     split   | train, val, test, or all
     licence | as stated by the source, or ""
     """
 
     name: str
-    kind: Kind
+    kind: str
     classes: tuple[str, ...]
     split: str = "all"
     licence: str = ""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Pictures with labels, by index. Anything of this shape can be given as `data`.
+
+    info          | DataInfo: name, kind, classes, split
+    ids           | N names, unique and stable: what predictions and split.json speak of
+    len(source)   | N
+    source[i]     | Sample: decodes picture i; DataError where it can't be
+    labels()      | as its kind has them. classify: int64 (N,), -1 unlabelled; multilabel: int8
+                  | (N, C), 1 yes, 0 no, -1 not judged;
+                  | boxes and masks: int8 (N, C), 1 where the class occurs in the picture, -1 where
+                  | only reading the mask would tell; reads no picture
+    fingerprint() | hex text that changes with the ids, the labels or the files; cheap
+
+    A source can be pickled, and read from several threads at once. `xfer.testing.check_source`
+    checks all this. Six methods are optional: `read(i, short_side)`, source[i] decoded no larger
+    than that short side; `read_rows(i, short_side, rows)`, the same where only the first
+    rows(height, width) of its rows are looked at; `verify(i)`, called before training instead of
+    source[i] to raise DataError for a picture that can't be decoded; `stamp(i)`, text that changes
+    with its file; `stored()`, the indices in the order in which their pictures lie on disk; and
+    `annotation(i)`, the Boxes read without decoding the picture (sources with boxes).
+    """
+
+    @property
+    def info(self) -> DataInfo: ...
+    @property
+    def ids(self) -> Sequence[str]: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, i: int, /) -> Sample: ...
+    def labels(self) -> NDArray[np.int64] | NDArray[np.int8]: ...
+    def fingerprint(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)

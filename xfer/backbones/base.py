@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from xfer.backbones.geometry import ATTENDED, LOCAL, trace
 from xfer.backbones.report import WeightReport
+from xfer.backbones.sizes import ANY, WRONG_SIZE, Sizes, find_sizes, on_own_grid
 from xfer.backbones.tail import Tail
 from xfer.errors import XferError, nearest
 from xfer.nn.normalise import scale_and_shift
@@ -61,6 +62,9 @@ class Backbone(nn.Module):
         self.weight_report: WeightReport | None = None
         self._specs: dict[str, FeatureSpec] | None = None
         self._mixed: frozenset[str] = frozenset()
+        self._cells: dict[str, int] = {}  # rows of each map at the net's own size
+        # a subclass whose nets may not take every size says None: they are tried when it matters
+        self._sizes: Sizes | None = ANY
 
     def maps(self, images: Tensor, want: Collection[str]) -> dict[str, Tensor]:
         """The wanted spatial maps; computes nothing beyond the deepest of them."""
@@ -104,6 +108,7 @@ class Backbone(nn.Module):
             ident, shape = seen.outputs[name]
             view = seen.views[ident]
             window = view.larger
+            self._cells[name] = shape[2]
             # Attention sees the whole picture; a gate is left out, as usual
             field = max(window.size, side) if view.mixing == ATTENDED else window.size
             specs[name] = FeatureSpec(name, shape[1], window.step, field, window.centre)
@@ -111,35 +116,80 @@ class Backbone(nn.Module):
                 mixed.add(name)
         self._specs, self._mixed = specs, frozenset(mixed)
 
+    @property
+    def sizes(self) -> Sizes:
+        """The sizes of pictures that the net itself takes; `forward` takes every size."""
+        if self._sizes is None:
+            self._sizes = find_sizes(self)
+        return self._sizes
+
+    @property
+    def fixed_side(self) -> int:
+        """Side of the one square that the net can see, pixels; 0: it sees others."""
+        return self.sizes.fixed
+
+    def side_for(self, side: int) -> int:
+        """The side at which the net sees square pictures that are asked for at `side`, pixels.
+
+        That, but for nets of one size; 0 asks for the net's own.
+        """
+        own = self.preprocess.size
+        return own if side in (0, own) else self.fixed_side or side
+
+    @property
+    def mean_colour(self) -> list[float]:
+        """The mean that the net subtracts, RGB 0..255: padding of that colour is zero to it."""
+        own = self.preprocess
+        mean = [m / own.scale for m in own.mean]
+        return mean if own.channels == "rgb" else mean[::-1]
+
+    def adapt(self, side: int) -> None:
+        """Tells the net the side of the pictures to come, pixels, once its weights are loaded;
+        0: its own size.
+
+        A net of one size that can be made anew for another, its learnt positions interpolated, is:
+        `preprocess.size` then is the new one, a multiple of the deepest stride. All other nets
+        stay as they are.
+        """
+        if side in (0, self.preprocess.size) or not self.fixed_side:
+            return
+        step = max(spec.stride for spec in self.specs.values())
+        side = -(-side // step) * step
+        if side != self.preprocess.size and self._remake(side):
+            self.preprocess = self.preprocess.at(side)
+            self._specs, self._sizes = None, Sizes(fixed=side)
+
+    def _remake(self, side: int) -> bool:
+        """Makes the net, which takes one size alone, anew for another; False: that can't be."""
+        return False
+
     def check_side(self, side: int, layer: str) -> None:
         """Raises XferError unless pictures of this side, in pixels, reach a layer.
 
-        Small ones leave no cell of deep maps; some vision transformers have one size alone.
+        Small ones leave no cell of deep maps.
         """
-        own, wrong = self.preprocess.size, (RuntimeError, AssertionError, ValueError)
+        own = self.preprocess.size
         if side == own:
             return
-        with contextlib.suppress(*wrong):  # also what can't be run without data
+        with contextlib.suppress(*WRONG_SIZE):  # also what can't be run without data
             trace(self, (side, side), (layer,))
             return
         try:
             with torch.no_grad():
                 copy.deepcopy(self).eval()(torch.zeros(1, 3, side, side), want=(layer,))
-        except wrong as error:
+        except WRONG_SIZE as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            more = ""
-            if self.name.startswith("timm:"):
-                more = "; some of timm's see others with backbone.dynamic_img_size=true"
             raise XferError(
                 f"pictures of {side} px don't reach {layer} of {self.name}: {reason}",
-                f"the net's own size is {own} px{more}",
+                f"the net's own size is {own} px",
             ) from None
 
     def forward(self, images: Tensor, want: str | Sequence[str] | None = None) -> dict[str, Tensor]:
         """The wanted layers, computed no further than the deepest.
 
         Args:
-            images: (N, 3, H, W) floating, normalised (see `normalise`).
+            images: (N, 3, H, W) floating, normalised (see `normalise`); of sizes that the net
+                does not take, they are padded or scaled down (see xfer.backbones.sizes).
             want: names out of `layers`; default: conv5, or the last map where there is none.
 
         Returns: name -> (N, C, h, w) for maps, (N, D) after ReLU for layers of the tail.
@@ -154,11 +204,24 @@ class Backbone(nn.Module):
                 raise XferError(f"{self.name} has no layer {name!r}", listed)
         deep = [name for name in names if name not in self.map_names]
         below = {name for name in names if name in self.map_names}
-        found = self.maps(images, below | {self.last} if deep else below)
+        shown, filled = self._fit(images)
+        found = self.maps(shown, below | {self.last} if deep else below)
+        if shown is not images:
+            given = (images.shape[2], images.shape[3])
+            found = {
+                name: on_own_grid(x, self.specs[name], given, filled) for name, x in found.items()
+            }
         if deep:
             assert self.tail is not None
             found = {**found, **self.tail.hidden(found[self.last], deep)}
         return {name: found[name] for name in names}
+
+    def _fit(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """The pictures in a size that the net takes, and the height and width that they fill."""
+        height, width = images.shape[2:]
+        if height == width == self.preprocess.size:
+            return images, (height, width)
+        return self.sizes.fit(images)
 
     def logits(self, images: Tensor) -> Tensor:
         """Scores of the net's own classifier, (N, classes), before softmax.
@@ -170,7 +233,7 @@ class Backbone(nn.Module):
                 f"{self.name} was made without its classifier",
                 "create_backbone(..., classifier=True)",
             )
-        last = self.maps(images, {self.last})[self.last]
+        last = self.maps(self._fit(images)[0], {self.last})[self.last]
         return self.classifier(last if self.tail is None else self.tail(last))
 
     def stages(self) -> list[tuple[str, nn.Module]]:

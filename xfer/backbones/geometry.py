@@ -11,6 +11,7 @@ window as it is, that of the local path, and mark the result.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,6 +119,7 @@ class Watch(TorchDispatchMode):
         grid = (images.shape[2], images.shape[3])
         self.views: dict[int, View] = {id(images): View(Window(), Window(), grid)}
         self.steps: list[Step] = []
+        self.operations: set[str] = set()
         self._alive: list[Tensor] = [images]  # ids stay unique while the tensors live
 
     def __torch_dispatch__(
@@ -129,6 +131,7 @@ class Watch(TorchDispatchMode):
     ) -> Any:
         out = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
+        self.operations.add(name)
         tensors = [t for argument in args for t in _tensors(argument)]
         outputs = _tensors(out)
         work = 0
@@ -170,7 +173,7 @@ def _follow(name: str, args: Sequence[Any], known: list[View], output: Tensor) -
         columns = view.columns.through(1, 1, pads[0])
         return View(rows, columns, grid, view.mixing)
     if name.startswith("upsample") and output.dim() == 4:
-        times = output.shape[2] // args[0].shape[2]
+        times = max(1, output.shape[2] // args[0].shape[2])  # down again: as it was before
         rows, columns = view.rows.finer(times), view.columns.finer(times)
         return View(rows, columns, grid, max(view.mixing, GATED))
     if name == "slice":
@@ -233,16 +236,18 @@ def _multiply_adds(name: str, args: Sequence[Any], outputs: list[Tensor]) -> int
 class Trace:
     """What a data-free forward pass showed.
 
-    steps     | the operations, in order
-    views     | id of a tensor -> its view
-    outputs   | name of a layer -> (id, shape) of what the net returned for it
-    read      | id of a tensor -> name of the parameter that it stood for
+    steps      | the operations, in order
+    views      | id of a tensor -> its view
+    outputs    | name of a layer -> (id, shape) of what the net returned for it
+    read       | id of a tensor -> name of the parameter that it stood for
+    operations | names of all operations
     """
 
     steps: list[Step]
     views: dict[int, View]
     outputs: dict[str, tuple[int, tuple[int, ...]]]
     read: dict[int, str]
+    operations: frozenset[str]
 
     @property
     def multiply_adds(self) -> int:
@@ -263,20 +268,31 @@ def trace(net: nn.Module, size: tuple[int, int], want: Sequence[str]) -> Trace:
         size: H, W in pixels.
         want: the outputs to ask for.
     """
-    state = {**dict(net.named_parameters()), **dict(net.named_buffers())}
-    twins = {name: torch.empty_like(tensor, device="meta") for name, tensor in state.items()}
-    images = torch.empty(1, 3, *size, device="meta", dtype=_floating(state.values()))
-    modes = {module: module.training for module in net.modules()}
-    net.eval()
     try:
-        with torch.no_grad(), Watch(images, twins.values()) as watched:
-            out = torch.func.functional_call(net, twins, (images,), {"want": tuple(want)})
-    finally:
-        for module, training in modes.items():
-            module.training = training
+        return _watched(net, size, want, torch.device("meta"))
+    except (RuntimeError, NotImplementedError) as error:
+        if "meta" not in str(error):
+            raise
+    # a net that makes tensors of its own on the CPU
+    return _watched(net, size, want, torch.device("cpu"))
+
+
+def _watched(
+    net: nn.Module, size: tuple[int, int], want: Sequence[str], device: torch.device
+) -> Trace:
+    """`trace`, on tensors without data (meta) or with zeros for weights (cpu)."""
+    state = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+    # a copy that shares the weights: some nets keep tensors that they made in their first pass
+    net = copy.deepcopy(net, {id(tensor): tensor for tensor in state.values()}).eval()
+    twins = {name: torch.zeros_like(tensor, device=device) for name, tensor in state.items()}
+    images = torch.zeros(1, 3, *size, device=device, dtype=_floating(state.values()))
+    with torch.no_grad(), Watch(images, twins.values()) as watched:
+        out = torch.func.functional_call(net, twins, (images,), {"want": tuple(want)})
     outputs = {name: (id(t), tuple(t.shape)) for name, t in out.items()}
     read = {id(twin): name for name, twin in twins.items()}
-    return Trace(watched.steps, watched.views, outputs, read)
+    return Trace(
+        watched.steps, watched.views, outputs, read, frozenset(watched.operations)
+    )  # fmt: skip
 
 
 def _floating(tensors: Iterable[Tensor]) -> torch.dtype:

@@ -29,13 +29,29 @@ class ConvTail(nn.Module):
         return x
 
 
+class TailDropout(Dropout):
+    """Dropout between a tail's last hidden layer, as `Tail.hidden` gives it, and what reads it.
+
+    A tail that drops before its layers has done so already, as often as the net's authors do:
+    behind it nothing is dropped, unless it is frozen and so drops nothing itself.
+    """
+
+    def __init__(self, tail: Tail) -> None:
+        super().__init__(tail.dropout)
+        self._tail = (tail,)  # in a tuple: its weights are the backbone's
+
+    def forward(self, x: Tensor) -> Tensor:
+        (tail,) = self._tail
+        return x if tail.dropout_first and not tail.frozen else super().forward(x)
+
+
 class Tail(nn.Module):
     """Hidden fully connected layers, each with ReLU and dropout.
 
     Args:
         in_size: (C, h, w) of the map that fc6 reads.
         widths: units of fc6, fc7, ...
-        dropout: share of units dropped in training.
+        dropout: share of units dropped in training, by layers that are not frozen.
         dropout_first: dropout before each layer (torchvision's AlexNet) instead of after its
             ReLU (the paper, Caffe, VGG).
 
@@ -72,13 +88,13 @@ class Tail(nn.Module):
         x = x.flatten(1)
         for name, layer in self._layers():
             if self.dropout_first:
-                x = dropout(x, self.dropout, self.training)
+                x = dropout(x, self.dropout, layer.training)
             x = F.relu(layer(x))
             found[name] = x
             if name == until:
                 break
             if not self.dropout_first:
-                x = dropout(x, self.dropout, self.training)
+                x = dropout(x, self.dropout, layer.training)
         return x
 
     def forward(self, x: Tensor) -> Tensor:
@@ -89,6 +105,16 @@ class Tail(nn.Module):
         found: dict[str, Tensor] = {}
         self._run(x, found, max(want, key=self.names.index))
         return {name: found[name] for name in want}
+
+    def drop(self, share: float) -> TailDropout:
+        """Sets the dropout of every layer; returns that of a layer which reads `hidden`'s last."""
+        self.dropout = share
+        return TailDropout(self)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the last layer is in eval mode, as frozen ones are: it drops nothing then."""
+        return not getattr(self, self.names[-1]).training
 
     def stages(self) -> list[tuple[str, nn.Module]]:
         return list(self._layers())

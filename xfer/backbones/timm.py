@@ -7,16 +7,27 @@ pruned, so that every parameter gets a gradient.
 
 from __future__ import annotations
 
+import copy
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import timm
 from torch import Tensor, nn
 
 from xfer.backbones.base import Backbone
+from xfer.backbones.sizes import WRONG_SIZE, grids, takes
 from xfer.errors import XferError, nearest
 from xfer.types import FeatureSpec, Preprocess
+
+# what families call it to take pictures of any size: vision transformers with and without padding
+# to whole patches, windowed ones, all others
+_ANY_SIZE: tuple[dict[str, bool], ...] = (
+    {"dynamic_img_size": True, "dynamic_img_pad": True},
+    {"dynamic_img_size": True},
+    {"strict_img_size": False},
+    {},
+)
 
 
 def names(glob: str = "*") -> list[str]:
@@ -60,6 +71,7 @@ class TimmBackbone(Backbone):
         self.net = model
         self.reductions = dict(zip(map_names, reductions, strict=True))
         self.keep_head = keep_head
+        self._sizes = None
         # The head is a part of `net`; this attribute only says that it is there
         self.__dict__["classifier"] = model.get_classifier() if keep_head else None
 
@@ -78,31 +90,103 @@ class TimmBackbone(Backbone):
         super()._derive()
         assert self._specs is not None
         for name, spec in self._specs.items():
-            stride = self.reductions[name]
+            side, cells = self.preprocess.size, self._cells[name]
+            stride = min((self.reductions[name], spec.stride), key=lambda n: abs(n - side / cells))
+            if not 2 / 3 < stride * cells / side < 3 / 2:  # pixels are folded into channels first
+                stride = round(side / cells)
             if spec.stride != stride:
                 # The windows were lost in a reshape: patches are centred, attention sees it all
-                self._specs[name] = FeatureSpec(
-                    name, spec.channels, stride, self.preprocess.size, (stride - 1) / 2
-                )
+                self._specs[name] = FeatureSpec(name, spec.channels, stride, side, (stride - 1) / 2)
                 self._mixed |= {name}
 
     def logits(self, images: Tensor) -> Tensor:
         if not self.keep_head:
             return super().logits(images)
-        return self.net(images)
+        return self.net(self._fit(images)[0])
+
+    def _remake(self, side: int) -> bool:
+        if not hasattr(self.net, "set_input_size"):
+            return False
+        before, own = self.net, self.preprocess.size
+        grids_before = grids(self, own, own)
+        self.net = copy.deepcopy(before)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the interpolation of positions
+                self.net.set_input_size(img_size=(side, side))
+            made = grids_before is not None and takes(self, side, side, grids_before)
+        except (*WRONG_SIZE, TypeError):  # some of timm's scale windows or patches only
+            made = False
+        if not made:
+            self.net = before
+        elif self.keep_head:
+            self.__dict__["classifier"] = self.net.get_classifier()
+        return made
 
     def trunk_stages(self) -> list[tuple[str, nn.Module]]:
+        """The stem as one stage, under the name of its first layer, then a stage for each block."""
         head = {id(p) for p in self.classifier.parameters()} if self.classifier else set[int]()
-        stages: list[tuple[str, nn.Module]] = []
-        loose = list(self.net.parameters(recurse=False))
+        parts = _parts(self.net, self.map_names)
+        stem = _stem_length(parts, self.map_names)
+        kept = [[p for p in parts[:stem] if _weights(p[1], head)]]
+        kept += [[p] for p in parts[stem:] if _weights(p[1], head)]
+        loose = list(self.net.parameters(recurse=False))  # positions, class tokens
         if loose:
-            stages.append(("embed", nn.ParameterList(loose)))
-        for name, child in self.net.named_children():
-            blocks = isinstance(child, nn.Sequential | nn.ModuleList)
-            parts = list(child.named_children()) if blocks and name not in self.map_names else []
-            own = [(f"{name}.{key}", part) for key, part in parts] if parts else [(name, child)]
-            stages += [(n, m) for n, m in own if any(id(p) not in head for p in m.parameters())]
-        return stages
+            kept[0].append(("embed", nn.ParameterList(loose)))
+        return [
+            (run[0][0].split(".")[0] if len(run) > 1 else run[0][0],
+             run[0][1] if len(run) == 1 else nn.ModuleList(module for _, module in run))
+            for run in kept if run
+        ]  # fmt: skip
+
+
+def _weights(module: nn.Module, but: set[int]) -> bool:
+    return any(id(p) not in but for p in module.parameters())
+
+
+def _parts(net: nn.Module, map_names: Sequence[str]) -> list[tuple[str, nn.Module]]:
+    """A net's children, runs of blocks taken apart unless a run as a whole is a map."""
+    parts: list[tuple[str, nn.Module]] = []
+    for name, child in net.named_children():
+        run = isinstance(child, nn.Sequential | nn.ModuleList) and name not in map_names
+        inner = list(child.named_children()) if run else []
+        parts += [(f"{name}.{key}", part) for key, part in inner] or [(name, child)]
+    return parts
+
+
+def _stem_length(parts: Sequence[tuple[str, nn.Module]], map_names: Sequence[str]) -> int:
+    """How many parts come before the first block: convolutions and norms, patches and positions.
+
+    The stem ends with the first map; it holds at least one part with weights.
+    """
+    runs = {name.split(".")[0] for name in map_names}
+    start = parts[0][0].split(".")[0]
+    weights = False
+    for index, (name, module) in enumerate(parts):
+        run, dot, _ = name.partition(".")
+        inside = any(m == name or m.startswith(f"{name}.") for m in map_names)
+        block = any(True for m in module.children() if _weights(m, set())) and (
+            inside or (dot and (run in runs or run != start))
+        )
+        if block and weights:
+            return index
+        weights = weights or _weights(module, set())
+        if weights and inside:
+            after = parts[index + 1 : index + 2]
+            norm = [m for _, m in after if not list(m.children()) and _weights(m, set())]
+            return index + 1 + all(p.ndim == 1 for m in norm for p in m.parameters()) * len(norm)
+    return len(parts)
+
+
+def _create(model: str, options: dict[str, Any]) -> Any:
+    """timm's net, made for pictures of any size where its family has a word for that."""
+    for words in _ANY_SIZE:
+        try:
+            return timm.create_model(model, pretrained=False, **{**words, **options})
+        except TypeError as error:
+            if not any(word in str(error) for word in words if word not in options):
+                raise
+    raise AssertionError("the last of _ANY_SIZE has no words")
 
 
 def from_timm(name: str, model: str, classifier: bool, **options: Any) -> TimmBackbone:
@@ -112,7 +196,8 @@ def from_timm(name: str, model: str, classifier: bool, **options: Any) -> TimmBa
         name: the backbone's full name, for messages.
         model: timm's name, e.g. "resnet18" or "resnet18.a1_in1k".
         classifier: keep its classifier (`logits`).
-        options: for timm.create_model (img_size, drop_path_rate, ...).
+        options: for timm.create_model (img_size, drop_path_rate, ...). Where the net has a choice
+            it takes pictures of any size: timm then interpolates the learnt positions.
 
     Raises: XferError if timm has no such net, or the net gives no maps.
     """
@@ -122,7 +207,7 @@ def from_timm(name: str, model: str, classifier: bool, **options: Any) -> TimmBa
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # timm warns of renamed nets and of deprecations inside
         try:
-            net: Any = timm.create_model(model, pretrained=False, **options)
+            net = _create(model, options)
         except (TypeError, RuntimeError, ValueError) as error:
             raise XferError(f"timm:{model}: {str(error).splitlines()[0]}") from None
     if not hasattr(net, "forward_intermediates") or not getattr(net, "feature_info", None):
@@ -131,7 +216,7 @@ def from_timm(name: str, model: str, classifier: bool, **options: Any) -> TimmBa
     return TimmBackbone(
         name,
         net,
-        [str(entry["module"]) for entry in info],
+        [str(entry["module"]) or "stem" for entry in info],
         [int(entry["reduction"]) for entry in info],
         classifier,
     )

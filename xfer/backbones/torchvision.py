@@ -157,6 +157,8 @@ def from_torchvision(
         name, preprocess_of(model, version), trunk, _taps(links), classifier=head, aliases=aliases
     )
     chain.nhwc = isinstance(net, models.SwinTransformer)
+    if isinstance(net, models.SwinTransformer | models.MaxVit):
+        chain._sizes = None  # not every size: found out when it matters
     return chain
 
 

@@ -24,6 +24,7 @@ from xfer.cli import (
     train,
 )
 from xfer.cli.command import command
+from xfer.cli.flags import Debug, varied
 from xfer.exit_codes import complain, report
 
 app = typer.Typer(
@@ -49,9 +50,7 @@ def root(
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, help="print the version")
     ] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="the traceback of an error", show_default=False)
-    ] = False,
+    debug: Annotated[bool, varied(Debug, rich_help_panel=None)] = False,
 ) -> None:
     if version:
         from xfer import __version__

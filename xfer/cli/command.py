@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from xfer.cli.flags import Debug, Json, Quiet, Trust, Verbose
 from xfer.cli.output import Show
 from xfer.exit_codes import report
 from xfer.plugs import KEYS, naming
@@ -71,30 +72,12 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, kind, default=default, annotation=annotation)
 
 
-def _common() -> list[inspect.Parameter]:
-    """The flags of every command."""
-
-    def flag(name: str, help: str, *short: str) -> inspect.Parameter:
-        option = typer.Option(
-            f"--{name}", *short, help=help, rich_help_panel="Output", show_default=False
-        )
-        return _parameter(name, Annotated[bool, option], False)
-
-    return [
-        flag("json", "one JSON document on stdout, alone"),
-        flag("quiet", "what was asked for, no remarks", "-q"),
-        flag("verbose", "more: matched weights, what trains at what rate, what keys mean", "-v"),
-        flag("debug", "the traceback of an error"),
-    ]
+COMMON = tuple(
+    _parameter(name, alias, False)
+    for name, alias in (("json", Json), ("quiet", Quiet), ("verbose", Verbose), ("debug", Debug))
+)
 
 
-_TRUST = Annotated[
-    list[str],
-    typer.Option(
-        "--trust", metavar="MODULE", show_default=False,
-        help="a module of your own that the run or the recipe may import; as often as needed",
-    ),
-]  # fmt: skip
 # arguments whose values may name a module
 _NAMES = ("data", "spec", "task", "net", "name", "backbones")
 
@@ -137,9 +120,9 @@ def command(
             for p in inspect.signature(function).parameters.values()
             if p.name not in ("show", "given")
         ]
-        parameters = [*own, *(recipe_flag(flag) for flag in flags), *_common()]
+        parameters = [*own, *(recipe_flag(flag) for flag in flags), *COMMON]
         if trust:
-            parameters.append(_parameter("trust", _TRUST, []))
+            parameters.append(_parameter("trust", Trust, []))
 
         def run(**values: Any) -> int:
             debug = values.pop("debug") or "--debug" in sys.argv

@@ -72,6 +72,7 @@ def data_show(
 
     Of boxes, also sizes and shapes; of masks, each class's share of the pixels.
     """
+    from xfer import kinds
     from xfer.data.open import open_data
     from xfer.data.open import show as describe
     from xfer.data.sources.split_names import role_of
@@ -106,15 +107,10 @@ def data_show(
     for file, reason in bundle.skipped:
         show.note(f"left out: {file}: {reason}")
     splits: dict[str, dict[str, Any]] = found["splits"]
-    totals = {"class": "(pictures)", **{name: one["images"] for name, one in splits.items()}}
-    names = dict.fromkeys(c for one in splits.values() for c in one["classes"])
-    counts = [
-        {"class": c, **{name: one["classes"].get(c, 0) for name, one in splits.items()}}
-        for c in names
-    ]
-    show.table([totals, *counts])
-    _show_boxes(show, splits)
-    _show_pixels(show, splits)
+    for number, table in enumerate(kinds.get(bundle.kind).tables(splits)):
+        if number:
+            show.text("")
+        show.table(table)
     if list_items:
         show.text("")
         show.table(
@@ -124,42 +120,6 @@ def data_show(
                 for item in one["items"]
             ]
         )
-
-
-def _show_boxes(show: Show, splits: dict[str, dict[str, Any]]) -> None:
-    """Tables of the boxes' numbers, sizes and shapes, a column a split."""
-    own = {name: one["boxes"] for name, one in splits.items() if "boxes" in one}
-    if not own:
-        return
-    numbers = [key for key, value in next(iter(own.values())).items() if isinstance(value, int)]
-    show.text("")
-    show.table(
-        [{"boxes": key.replace("_", " "), **{n: one[key] for n, one in own.items()}}
-         for key in numbers]
-    )  # fmt: skip
-    rows = [
-        {"split": name, "of boxes": what, **one[key]}
-        for name, one in own.items()
-        for key, what in (("width", "width, px"), ("height", "height, px"),
-                          ("side", "side, share of the picture's"), ("aspect", "width / height"))
-        if one[key] is not None
-    ]  # fmt: skip
-    show.text("")
-    show.table(rows)
-
-
-def _show_pixels(show: Show, splits: dict[str, dict[str, Any]]) -> None:
-    """A table of each class's share of the pixels, a column a split."""
-    own = {name: one for name, one in splits.items() if "pixels" in one}
-    if not own:
-        return
-    names = next(iter(own.values()))["pixels"]
-    rows = [
-        {"pixels": c, **{n: f"{one['pixels'][c]:.2%}" for n, one in own.items()}} for c in names
-    ]
-    ignored = {"pixels": "(ignored, of all)", **{n: f"{o['ignored']:.2%}" for n, o in own.items()}}
-    show.text("")
-    show.table([*rows, ignored])
 
 
 command(app, "cache")(data_cache.cache)

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from xfer.cli.completion import runs
 from xfer.cli.flags import (
     Batch,
     Data,
     Device,
     Overwrite,
+    RunFolder,
     ScoredSplit,
     Tta,
     Workers,
@@ -28,12 +28,7 @@ AnyBatch = Annotated[int, varied(Batch, min=0, help="pictures at a time; 0: the 
 
 def evaluate(
     show: Show,
-    run: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[RUN]", show_default=False, autocompletion=runs, help="a run folder",
-        ),
-    ] = None,
+    run: Annotated[Path | None, varied(RunFolder, metavar="[RUN]")] = None,
     data: Data = "",
     detections: Annotated[
         Path | None,

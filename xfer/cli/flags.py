@@ -115,3 +115,26 @@ Batch = Annotated[
         "--batch", metavar="N", min=1, rich_help_panel="Machine", help="pictures at a time"
     ),
 ]  # fmt: skip
+
+
+def _switch(name: str, help: str, *short: str) -> Any:
+    return typer.Option(
+        f"--{name}", *short, help=help, rich_help_panel="Output", show_default=False
+    )
+
+
+# the flags of every command
+Json = Annotated[bool, _switch("json", "one JSON document on stdout, alone")]
+Quiet = Annotated[bool, _switch("quiet", "what was asked for, no remarks", "-q")]
+Verbose = Annotated[
+    bool,
+    _switch("verbose", "more: matched weights, what trains at what rate, what keys mean", "-v"),
+]
+Debug = Annotated[bool, _switch("debug", "the traceback of an error")]
+Trust = Annotated[
+    list[str],
+    typer.Option(
+        "--trust", metavar="MODULE", show_default=False,
+        help="a module of your own that the run or the recipe may import; as often as needed",
+    ),
+]  # fmt: skip

@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from xfer.data.inspect.box_stats import collect, has_boxes, per_class, summary
-from xfer.data.inspect.pixel_counts import occurring, pixel_counts
+from xfer import kinds
 from xfer.data.inspect.verify import bad_pictures, find_bad, looked_at
 from xfer.data.readers.base import Reading, ReadOptions
-from xfer.data.sources.base import Bundle, Source, subset
-from xfer.data.sources.class_names import listed, match_classes, used_classes
+from xfer.data.sources.base import Bundle, subset
+from xfer.data.sources.class_names import match_classes
 from xfer.data.sources.split import VAL_SHARE, stratified
 from xfer.data.sources.split_names import role_of
 from xfer.data.spec import open_spec
 from xfer.errors import DataError, XferError, nearest
+from xfer.types import Source
 
 NONE = "none"
 
@@ -72,27 +71,24 @@ def open_data(
     """
     names = {"train": train, "val": val, "test": test}
     given = tuple(name for name in names.values() if name and name != NONE)
-    kinds = (kind,) if isinstance(kind, str) and kind else tuple(kind)
-    opened = open_spec(spec, ReadOptions(given, skip_bad, images=images, ignore=ignore), kinds)
+    wanted_as = (kind,) if isinstance(kind, str) and kind else tuple(kind)
+    opened = open_spec(spec, ReadOptions(given, skip_bad, images=images, ignore=ignore), wanted_as)
     title, reading = opened.name, opened.reading
     notes = list(reading.notes)
     splits = _choose(title, reading, names, notes)
     splits = {role: _labelled(title, role, source, notes) for role, source in splits.items()}
-    found = next(iter(splits.values())).info.kind
-    own = classes is None
     first = next(iter(splits))
-    wanted = tuple(classes) if classes is not None else used_classes(splits[first])
-    if found != "images":
+    found = splits[first].info.kind
+    kind_of_data = kinds.get(found)
+    own = classes is None
+    wanted = tuple(classes) if classes is not None else kind_of_data.used_classes(splits[first])
+    if kind_of_data.labelled and kind_of_data.classes:
         for role, source in splits.items():
             theirs = first if own else "the model"
             splits[role], lines = match_classes(source, wanted, f"{title}, {role}", theirs)
             notes += lines
-    if own and found == "detect" and not has_boxes(splits[first]):
-        raise DataError(f"{title}: no boxes in {first}")
-    if own and cut and found == "classify" and len(wanted) < 2:
-        raise DataError(
-            f"{title}: one class only ({', '.join(wanted)})", "there must be two to tell apart"
-        )
+    if own:
+        kind_of_data.check_truth(title, first, splits[first], wanted, learn=cut)
     if cut and own and "train" in splits and "val" not in splits and val != NONE:
         _cut_val(title, splits, seed, notes)
     splits = {role: _called(source, role) for role, source in splits.items()}
@@ -104,8 +100,8 @@ def open_data(
         skipped += bad
     if check and not thorough:
         notes += _not_looked_at(splits)
-    if check and own and found == "segment":
-        notes += _absent(title, first, splits[first], cut)
+    if check and own:
+        notes += kind_of_data.check_pictures(title, first, splits[first], learn=cut)
     if skipped:
         notes.append(f"left out: {len(skipped)} that can't be used")
     return Bundle(title, opened.format, found, wanted, splits, tuple(notes), tuple(skipped))
@@ -135,16 +131,16 @@ def _choose(
     if len(parts) == 1 and not chosen and names["train"] != NONE:
         chosen["train"] = next(iter(parts))
     splits = {role: parts[chosen[role]] for role in ("train", "val", "test") if role in chosen}
-    labelled = "train" in splits and splits["train"].info.kind != "images"
+    labelled = "train" in splits and kinds.get(splits["train"].info.kind).labelled
     for role in [r for r in ("val", "test") if r in splits and labelled]:
-        if splits[role].info.kind == "images":
+        if not kinds.get(splits[role].info.kind).labelled:
             if names[role]:
                 raise DataError(f"{title}: the pictures of {chosen[role]} have no labels")
             notes.append(f"{chosen[role]}: no labels, so it is not scored")
             del splits[role]
-    kinds = {role: source.info.kind for role, source in splits.items()}
-    if len(set(kinds.values())) > 1:
-        told = ", ".join(f"{role} {kind}" for role, kind in kinds.items())
+    held = {role: source.info.kind for role, source in splits.items()}
+    if len(set(held.values())) > 1:
+        told = ", ".join(f"{role} {kind}" for role, kind in held.items())
         raise DataError(f"{title}: the splits hold different kinds of labels ({told})")
     if not splits:
         raise XferError(f"{title}: no split is left", f"it has {', '.join(parts)}")
@@ -155,9 +151,11 @@ def _choose(
 
 
 def _labelled(title: str, role: str, source: Source, notes: list[str]) -> Source:
-    """A split of one label a picture without those that have none."""
-    if source.info.kind != "classify" or not (without := source.labels() < 0).any():
+    """A split without the samples that have no label."""
+    known = kinds.get(source.info.kind).known(source.labels())
+    if known is None or known.all():
         return source
+    without = ~known
     if without.all():
         raise DataError(f"{title}: no picture of {role} has a label")
     notes.append(f"{role}: {int(without.sum())} pictures without a label are left out")
@@ -176,7 +174,8 @@ def find_part(title: str, parts: dict[str, Source], name: str) -> str:
 
 def _cut_val(title: str, splits: dict[str, Source], seed: int, notes: list[str]) -> None:
     whole = splits["train"]
-    train, val = stratified(whole.labels(), whole.ids, seed=seed)
+    strata = kinds.get(whole.info.kind).strata(whole)
+    train, val = stratified(strata, whole.ids, seed=seed)
     if len(val) == 0:
         raise DataError(f"{title}: too few pictures to cut a val split from", "--val none")
     splits["train"], splits["val"] = subset(whole, train, "train"), subset(whole, val, "val")
@@ -184,7 +183,7 @@ def _cut_val(title: str, splits: dict[str, Source], seed: int, notes: list[str])
     for role in ("train", "val", "test"):
         if role in splits:
             splits[role] = splits.pop(role)
-    how = "cut by class" if (whole.labels() >= 0).any() else "cut"
+    how = "cut by class" if (strata >= 0).any() else "cut"
     notes.append(
         f"val: {len(val)} of {len(whole)} training pictures, {how} with seed {seed} "
         f"({VAL_SHARE:.0%})"
@@ -192,28 +191,10 @@ def _cut_val(title: str, splits: dict[str, Source], seed: int, notes: list[str])
 
 
 def check_scored(bundle: Bundle) -> None:
-    """Raises DataError where a split is to be scored, after training, that has no box to score."""
-    for role in ("val", "test") if bundle.kind == "detect" else ():
-        if role in bundle.splits and not has_boxes(bundle.splits[role], scored=True):
-            raise DataError(
-                f"{bundle.name}: no box in {role} that counts: nothing could be scored",
-                f"--{role} none, or another --{role}",
-            )
-
-
-def _absent(title: str, role: str, source: Source, learnt: bool) -> list[str]:
-    """A line that names the classes that no mask of the first split holds. Raises DataError where
-    fewer than two are left to be learnt."""
-    classes = source.info.classes
-    absent = [name for name, n in zip(classes, occurring(source), strict=True) if not n]
-    if not absent:
-        return []
-    if learnt and len(classes) - len(absent) < 2:
-        held = ", ".join(set(classes) - set(absent)) or "nothing but pixels to ignore"
-        raise DataError(
-            f"{title}: the masks of {role} hold {held}", "there must be two classes to tell apart"
-        )
-    return [f"warning: no mask of {role} holds {listed(absent)}: nothing can be learnt of it"]
+    """Raises DataError where a split is to be scored, after training, that has nothing to score."""
+    for role in ("val", "test"):
+        if role in bundle.splits:
+            kinds.get(bundle.kind).check_scored(bundle.name, role, bundle.splits[role])
 
 
 def _called(source: Source, role: str) -> Source:
@@ -264,51 +245,13 @@ def _checked(
 def show(bundle: Bundle, items: bool = False) -> dict[str, Any]:
     """What is in a bundle, for `xfer data show`.
 
-    Returns: {"splits": {role: {"images": n, "classes": {name: count}}}}, pictures of a class, or
-    its boxes where there are any; these add "boxes", see `box_stats.summary`. Masks, which
-    are all read, add "pixels": {name: share of the labelled pixels} and "ignored": share of all.
-    `items` adds "items": [[id, class name], ...], a list of names where a picture may have several,
-    None where it has no label.
+    Returns: {"splits": {role: {"images": n, "classes": {name: count}}}}, and what the kind of data
+    adds, see `Kind.summary`. `items` adds "items": [[id, class name], ...], see `Kind.items`.
     """
-    names = bundle.classes
+    kind = kinds.get(bundle.kind)
     splits: dict[str, dict[str, Any]] = {}
     for role, source in bundle.splits.items():
-        masks = pixel_counts(source) if source.info.kind == "segment" else None
-        labels = source.labels() if masks is None else (masks[:, :-1] > 0).astype(np.int8)
-        several = labels.ndim == 2
-        counts = (labels == 1).sum(0) if several else np.bincount(
-            labels[labels >= 0], minlength=len(names)
-        )  # fmt: skip
-        one: dict[str, Any] = {
-            "images": len(source),
-            "classes": {name: int(n) for name, n in zip(names, counts, strict=True)},
-        }
-        if source.info.kind == "detect":
-            boxes = collect(source)
-            one["classes"] = per_class(boxes, names)
-            one["boxes"] = summary(boxes)
-        if masks is not None:
-            one |= _shares(masks, names)
+        splits[role] = kind.summary(source)
         if items:
-            one["items"] = [
-                [i, _named(row, names)] for i, row in zip(source.ids, labels, strict=True)
-            ]
-        splits[role] = one
+            splits[role]["items"] = kind.items(source)
     return {"splits": splits}
-
-
-def _shares(masks: NDArray[np.int64], names: tuple[str, ...]) -> dict[str, Any]:
-    """Each class's share of the labelled pixels, and the share of all that is to be ignored."""
-    pixels = masks.sum(0)
-    labelled = max(1, int(pixels[:-1].sum()))
-    shares = zip(names, pixels[:-1].tolist(), strict=True)
-    return {
-        "pixels": {name: round(n / labelled, 6) for name, n in shares},
-        "ignored": round(int(pixels[-1]) / max(1, int(pixels.sum())), 6),
-    }
-
-
-def _named(label: Any, names: tuple[str, ...]) -> str | list[str] | None:
-    if isinstance(label, np.ndarray):
-        return [names[i] for i in np.flatnonzero(label == 1)]
-    return names[label] if label >= 0 else None

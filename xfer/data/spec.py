@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from xfer import kinds as kinds_of_data
 from xfer import plugs
 from xfer.data.catalog import KNOWN, data_folder
 from xfer.data.readers.base import EMBEDDED, FORMATS, Format, Reading, ReadOptions, choose_kind
@@ -103,7 +104,7 @@ def _read(
     if not getattr(form, "takes_images", False):
         _refuse_images(f"the format {name}", options)
     kind = choose_kind(form.kinds, kinds) or ""
-    if options.ignore and kind != "segment":
+    if options.ignore and not (kind and kinds_of_data.get(kind).ignores):
         raise XferError(f"data.ignore={options.ignore}: {path} is read as {name}, without masks")
     return form.load(path, replace(options, kind=kind))
 
@@ -150,7 +151,7 @@ def _recognised(
     strong = {n: text for n, text in findings.items() if not getattr(seen[n], "weak", False)}
     findings = strong or findings
     # a file of boxes names its pictures: the folders around them are no classes
-    placed = {n: text for n, text in findings.items() if seen[n].kinds[0] in ("detect", "segment")}
+    placed = {n: text for n, text in findings.items() if kinds_of_data.get(seen[n].kinds[0]).placed}
     if "folder" in findings:
         findings = placed or findings
     if len(findings) > 1:

@@ -147,6 +147,11 @@ def extract(
         net = load_net(choice, say)
         drawn = choice.weights == "none"
         say("weights: none, drawn at random" if drawn else net.report.line())
+        if choice.size and net.side != choice.size:
+            say(
+                f"{choice.backbone} sees squares of {net.side} px alone: pictures are scaled to "
+                f"it, not to {choice.size} px"
+            )
         say(f"on {place.describe()}")
         where = cache_file() if cache else None
         known = FeatureCache(where, limit_bytes(), lambda text: say(f"warning: {text}"))

@@ -207,7 +207,8 @@ def load_net(choice: Choice, say: Callable[[str], None] | None = None) -> Featur
     digest = report.digest if report.digest and not report.missing else digest_of(net.state_dict())
     net.eval().requires_grad_(False)
     place.put(net)
-    own = net.preprocess.at(choice.size) if choice.size else net.preprocess
+    net.adapt(choice.size)
+    own = net.preprocess.at(net.side_for(choice.size))
     made = FeatureNet(net, choice, place, own, digest, report)
     if place.precision != "fp32":
         _lower(made)

@@ -18,9 +18,9 @@ from xfer.data.images.decode import DecodeError, decode
 from xfer.data.images.walk import readable
 from xfer.data.loading.loader import Loader, stack_images
 from xfer.data.loading.sample_rng import STREAM
-from xfer.data.sources.base import Source, Subset, read
+from xfer.data.sources.base import Subset, read
 from xfer.extraction.cache import FeatureCache
-from xfer.types import Batch, DataInfo, Sample
+from xfer.types import Batch, DataInfo, Sample, Source
 
 
 class Net(Protocol):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xfer import plugs
+from xfer import kinds, plugs
 from xfer import task as tasks
 from xfer.data.sources.boxes_as_labels import presence
 from xfer.device import Place, placed, usable_precision
@@ -19,8 +19,9 @@ from xfer.task import Task
 
 if TYPE_CHECKING:
     from xfer.data.loading.loader import Loader
-    from xfer.data.sources.base import Bundle, Source
+    from xfer.data.sources.base import Bundle
     from xfer.recipe.tables import Recipe
+    from xfer.types import Source
 
 
 @plugs.face("data")
@@ -81,7 +82,7 @@ def open_split(recipe: Recipe, task: Task, data: Any = "", split: str = "") -> t
             kind = getattr(task, "data_kind", task.info.kind)
             recipe = replace(recipe, task=tasks.for_kind(kind))
         bundle = open_recipe_data(recipe)
-    if bundle.kind == "detect" and task.info.kind == "multilabel":
+    if bundle.kind != task.info.kind and task.info.kind in kinds.get(bundle.kind).also:
         bundle = presence(bundle)
     role = split or next((s for s in ("val", "test", "train") if s in bundle.splits), "val")
     if role not in bundle.splits:
@@ -118,14 +119,17 @@ def open_other(data: Any, task: Task, seed: int) -> Any:
     from xfer.data.open import open_data
 
     # a probe on the classes of boxes is scored on boxes
-    kinds = dict.fromkeys((*task.kinds, getattr(task, "data_kind", task.kinds[0])))
+    wanted = dict.fromkeys((*task.kinds, getattr(task, "data_kind", task.kinds[0])))
     try:
-        bundle = open_data(data, seed=seed, classes=task.info.classes, cut=False, kind=tuple(kinds))
+        bundle = open_data(
+            data, seed=seed, classes=task.info.classes, cut=False, kind=tuple(wanted)
+        )
     except DataError as error:
         if "skip_bad" in (error.hint or ""):  # a key of training alone
             raise DataError(error.message, "take them out of the data") from error
         raise
-    if bundle.kind not in kinds:
-        what = "pictures without labels" if bundle.kind == "images" else f"{bundle.kind} data"
-        raise DataError(f"{bundle.name} holds {what}; the run needs {' or '.join(task.kinds)}")
+    if bundle.kind not in wanted:
+        needed = " or ".join(kinds.get(kind).holds for kind in task.kinds)
+        held = kinds.get(bundle.kind).holds
+        raise DataError(f"{bundle.name} holds {held}; the run needs {needed}")
     return bundle

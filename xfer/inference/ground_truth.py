@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer import kinds
+from xfer.boxes import Boxes
 from xfer.data.open import open_data
 from xfer.data.readers.coco.json import Id, plain_id, read_coco_json
-from xfer.data.sources.base import annotation
 from xfer.data.sources.boxes import category_ids, image_ids
 from xfer.errors import DataError
-from xfer.metrics.boxes import TrueBoxes, to_xywh
+from xfer.kinds.annotation import annotation
+from xfer.metrics.boxes import TrueBoxes
 
 ROLES = ("val", "test", "train")
 
@@ -61,23 +63,16 @@ def open_truth(data: str, split: str = "") -> GroundTruth:
             raise DataError(f"{path} is one file: it has no split {split!r}")
         return _from_json(path)
     bundle = open_data(data, kind="detect", cut=False, check=False)
-    if bundle.kind != "detect":
-        raise DataError(f"{data} holds {bundle.kind} data: no boxes to compare with")
+    kind = kinds.get(bundle.kind)
+    if not kind.boxes:
+        raise DataError(f"{data} holds {kind.holds}: no boxes to compare with")
     role = split or next((r for r in ROLES if r in bundle.splits), "")
     if role not in bundle.splits:
         raise DataError(f"{data}: no {role!r} split", f"it has {', '.join(bundle.splits)}")
     source = bundle.splits[role]
     found = [annotation(source, i) for i in range(len(source))]
-    counts = [len(a.labels) for a in found]
-    empty = np.zeros((0, 4))
-    boxes = TrueBoxes(
-        np.repeat(np.arange(len(found)), counts),
-        np.concatenate([np.zeros(0, np.int64), *(a.labels for a in found)]),
-        to_xywh(np.concatenate([empty, *(a.boxes for a in found)])),
-        np.concatenate([np.zeros(0), *(a.areas for a in found)]),
-        np.concatenate([np.zeros(0, bool), *(a.crowd for a in found)]),
-        np.concatenate([np.zeros(0, bool), *(a.difficult for a in found)]),
-    )
+    image = np.repeat(np.arange(len(found)), [len(boxes) for boxes in found])
+    boxes = TrueBoxes.of(image, Boxes.join(found))
     own = image_ids(source)
     names = dict(category_ids(source) or {})
     for other in bundle.splits.values():  # what the split's own file lacks, other files may tell
@@ -101,10 +96,9 @@ def _from_json(path: Path) -> GroundTruth:
     images: dict[Id, int] = {key: i for i, key in enumerate(table.image_ids)}
     misnamed = _misnamed(images, table.file_names)
     _add_names(images, table.file_names, numbers=False)
-    boxes = TrueBoxes(
-        table.picture, table.category, table.boxes_xywh, table.areas, table.crowd,
-        np.zeros(len(table.picture), bool),
-    )  # fmt: skip
+    boxes = TrueBoxes.of_xywh(
+        table.picture, table.boxes_xywh, table.category, area=table.areas, crowd=table.crowd
+    )
     return GroundTruth(
         str(path), "coco", path.stem, tuple(map(str, table.image_ids)), images, table.categories,
         {key: c for c, key in enumerate(table.category_ids)}, boxes, table.sizes, misnamed,

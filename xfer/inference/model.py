@@ -20,15 +20,14 @@ from xfer.data.images.walk import find_pictures
 from xfer.device import Place, find_device, find_precision, usable_precision
 from xfer.errors import DataError, XferError
 from xfer.files import check_folder
-from xfer.inference import masks as predict_masks
-from xfer.inference.boxes import COLUMNS, at_least, coco_results, csv_rows, table_row
+from xfer.kinds.base import Kind
 from xfer.nn.low_rank import replace_linear
 from xfer.recipe.tables import DataTable
 from xfer.runs import checkpoint
 from xfer.runs.folder import Run
 from xfer.runs.tables import rows_to_csv
 from xfer.task import Task
-from xfer.types import BoxPrediction, DataInfo, MaskPrediction, Sample
+from xfer.types import DataInfo, Sample
 
 HELD = 2**27  # bytes of pictures in a batch: four of 4000 x 3000
 
@@ -112,15 +111,12 @@ class Model:
         tta = tta or self.tta
         self.task.check_views(tta)
         samples = list(gather_samples(images))
-        found: Any = []
+        found = self.task.kind.collect()
         for items in self._items(samples, tta, batch):
             moved = self.task.collate(items).to(self.place.device)
             with self.place.autocast():
-                new = self.task.predict(moved, tta)
-            if not found and isinstance(new[0], MaskPrediction):
-                found = predict_masks.KeptMasks()
-            found.extend(new)
-        kept = found if isinstance(found, predict_masks.KeptMasks) else tuple(found)
+                found.extend(self.task.predict(moved, tta))
+        kept = tuple(found) if isinstance(found, list) else found
         return Predictions(self.task, kept, tuple(samples), self.category_ids)
 
     def _items(self, samples: Sequence[Sample | Path], tta: str, batch: int) -> Iterator[list[Any]]:
@@ -163,66 +159,39 @@ class Predictions(Sequence[Any]):
         return self.items[i]
 
     @property
-    def _boxes(self) -> bool:
-        return bool(self.items) and isinstance(self.items[0], BoxPrediction)
-
-    @property
-    def _masks(self) -> bool:
-        return bool(self.items) and isinstance(self.items[0], MaskPrediction)
+    def kind(self) -> Kind:
+        return self.task.kind
 
     def at_least(self, score: float) -> Predictions:
-        """Without boxes of a lower score. Raises XferError for predictions that are no boxes."""
-        if self.items and not self._boxes:
-            raise XferError("--min-score is for boxes; these predictions are none")
-        return replace(self, items=tuple(at_least(item, score) for item in self.items))
+        """Without boxes of a lower score. Raises XferError for predictions that aren't boxes."""
+        return replace(self, items=tuple(self.kind.at_least(item, score) for item in self.items))
 
     def rows(self) -> list[dict[str, Any]]:
-        """One dict a picture: id and scores by class name, or "boxes": label, score and corners."""
+        """A dict per picture: id and scores by class name, or "boxes": label, score, corners."""
         return [self.task.describe(item) for item in self.items]
 
     def to_json(self) -> list[dict[str, Any]]:
         return self.rows()
 
     def to_table(self, min_score: float | None = None) -> list[dict[str, Any]]:
-        """One flat dict a picture; of boxes their number by class, those of 0.5 or `min_score`; of
+        """A flat dict per picture; of boxes their number by class, those of 0.5 or `min_score`; of
         masks the share of each class."""
-        if self._masks:
-            return [predict_masks.table_row(item, self.task.info.classes) for item in self.items]
-        if self._boxes:
-            return [table_row(item, self.task.info.classes, min_score) for item in self.items]
-        return [{k: v for k, v in row.items() if not isinstance(v, dict)} for row in self.rows()]
+        classes = self.task.info.classes
+        return [self.kind.table_row(item, classes, min_score) for item in self.items]
 
     def to_csv(self) -> str:
-        """One line a picture; lists are joined by blanks, scores get a column a class. Of boxes,
-        one line a box; of masks, one line a class in a picture."""
+        """A line per picture; lists are joined by blanks, scores get a column per class. Of boxes a
+        line per box; of masks a line per class in a picture."""
         if not self.items:
             return ""
-        classes = self.task.info.classes
-        if self._masks:
-            items = self.items
-            return rows_to_csv([r for item in items for r in predict_masks.csv_rows(item, classes)])
-        if self._boxes:
-            lines = [line for item in self.items for line in csv_rows(item, classes)]
-            return rows_to_csv(lines) if lines else ",".join(COLUMNS) + "\n"
-        flat: list[dict[str, Any]] = []
-        for row in self.rows():
-            line: dict[str, Any] = {
-                k: " ".join(v) if isinstance(v, list) else v for k, v in row.items()
-            }
-            scores = line.pop("scores", None)
-            if scores is not None:
-                line.update({f"score:{name}": f"{scores[name]:.6f}" for name in classes})
-            flat.append(line)
-        return rows_to_csv(flat)
+        columns, lines = self.kind.csv_rows(self.items, self.task.info.classes)
+        return rows_to_csv(lines) if lines else ",".join(columns) + "\n"
 
     def to_coco(self) -> list[dict[str, Any]]:
         """COCO results, see `coco_results`; classes by the ids of the COCO file that the model was
-        trained on, else 1 is the first. Raises XferError for predictions that are no boxes."""
-        if self.items and not self._boxes:
-            raise XferError("COCO results are boxes; these predictions are none",
-                            "--format json or csv")  # fmt: skip
+        trained on, else 1 is the first. Raises XferError for predictions that aren't boxes."""
         ids = self.category_ids or range(1, len(self.task.info.classes) + 1)
-        return coco_results(self.items, ids)
+        return self.kind.coco_results(self.items, ids)
 
     def draw(self, folder: Path | str, min_score: float | None = None) -> list[Path]:
         """Writes <stem>.png for each picture into the folder; equal stems get a number. Of masks
@@ -231,26 +200,22 @@ class Predictions(Sequence[Any]):
         Args:
             min_score: the least score of boxes drawn; None: 0.5, or the best few if none has it.
         """
-        from xfer.report.drawing import draw_prediction
-
         folder = Path(folder)
         check_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
         written: list[Path] = []
         taken: set[str] = set()
-        masks = self._masks
+        classes, endings = self.task.info.classes, self.kind.files
         for item, sample in zip(self.items, self.samples, strict=True):
             image = sample.image if isinstance(sample, Sample) else decode(sample)
             stem = name = Path(item.id).stem
             number = 1
-            while name in taken or (masks and f"{name}_mask" in taken):
+            while taken & {name + ending for ending in endings}:
                 number += 1
                 name = f"{stem}-{number}"
-            taken.add(name)
-            if masks:
-                taken.add(f"{name}_mask")
+            taken |= {name + ending for ending in endings}
             written.append(folder / f"{name}.png")
-            draw_prediction(image, item, self.task.info.classes, written[-1], min_score)
+            self.kind.draw_prediction(image, item, classes, written[-1], min_score)
         return written
 
     def __str__(self) -> str:

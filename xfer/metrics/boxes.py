@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from xfer.boxes import Boxes, overlap_xyxy
 
 
 class _Columns:
@@ -20,49 +23,91 @@ class _Columns:
         names = [f.name for f in fields(self)]  # pyright: ignore[reportArgumentType]
         return type(self)(**{name: getattr(self, name)[rows] for name in names})
 
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """The boxes of all parts, of which there must be one, in order."""
+        columns: dict[str, Any] = {}
+        for field in fields(cls):  # pyright: ignore[reportArgumentType]
+            column = [getattr(part, field.name) for part in parts]
+            boxes = isinstance(column[0], Boxes)
+            columns[field.name] = Boxes.join(column) if boxes else np.concatenate(column)
+        return cls(**columns)
+
     @property
     def xyxy(self) -> NDArray[np.float64]:
         """float64 (N, 4): left, top, right, bottom, exclusive."""
-        xywh: NDArray[np.float64] = self.xywh  # pyright: ignore[reportAttributeAccessIssue]
-        return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
+        return _to_xyxy(self.xywh)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @dataclass(frozen=True, slots=True)
 class TrueBoxes(_Columns):
     """What there is.
 
-    image     | int64 (N,)     | which picture, an index
-    label     | int64 (N,)     | class index
-    xywh      | float64 (N, 4) | left, top, width, height, pixels
-    area      | float64 (N,)   | COCO's `area`: small, medium or large
-    crowd     | bool (N,)      | COCO iscrowd
-    difficult | bool (N,)      | VOC difficult
+    image | int64 (N,)     | which picture, an index
+    boxes | Boxes of N     | float64
+    sides | float64 (N, 2) | width and height as the file has them, to the bit: what pycocotools
+          |                | computes with, where right minus left may be off in the last one
     """
 
     image: NDArray[np.int64]
-    label: NDArray[np.int64]
-    xywh: NDArray[np.float64]
-    area: NDArray[np.float64]
-    crowd: NDArray[np.bool_]
-    difficult: NDArray[np.bool_]
+    boxes: Boxes
+    sides: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, image: NDArray[np.int64], boxes: Boxes) -> Self:
+        """The boxes of pictures, whose file gives corners, or whose widths aren't known better."""
+        boxes = boxes.astype(np.float64)
+        return cls(image, boxes, to_xywh(boxes.xyxy)[:, 2:])
+
+    @classmethod
+    def of_xywh(
+        cls, image: NDArray[np.int64], xywh: NDArray[np.float64], labels: NDArray[np.int64],
+        *, area: NDArray[np.float64] | None = None, crowd: NDArray[np.bool_] | None = None,
+        difficult: NDArray[np.bool_] | None = None,
+    ) -> Self:  # fmt: skip
+        """The boxes of a file that gives left, top, width, height, float64 (N, 4); what is left out
+        as in `Boxes.of`."""
+        sides = xywh[:, 2:]
+        boxes = Boxes.of(
+            _to_xyxy(xywh), labels, difficult=difficult, crowd=crowd,
+            area=sides.prod(1) if area is None else area,
+        )  # fmt: skip
+        return cls(image, boxes, sides)
+
+    @property
+    def label(self) -> NDArray[np.int64]:
+        """int64 (N,): class index."""
+        return self.boxes.labels
 
     @property
     def ignored(self) -> NDArray[np.bool_]:
         """bool (N,): neither rewarded nor punished."""
-        return self.crowd | self.difficult
+        return self.boxes.ignored
+
+    @property
+    def xywh(self) -> NDArray[np.float64]:
+        """float64 (N, 4): left, top, width, height, pixels."""
+        return np.concatenate([self.boxes.xyxy[:, :2], self.sides], axis=1)
 
 
 @dataclass(frozen=True, slots=True)
 class FoundBoxes(_Columns):
-    """What a detector says: `image`, `label` and `xywh` as in TrueBoxes.
+    """What a detector says.
 
-    score | float64 (N,) | the higher the surer; boxes with equal scores keep their order
+    image | int64 (N,)     | which picture, an index
+    label | int64 (N,)     | class index
+    xywh  | float64 (N, 4) | left, top, width, height, pixels
+    score | float64 (N,)   | the higher the surer; boxes with equal scores keep their order
     """
 
     image: NDArray[np.int64]
     label: NDArray[np.int64]
     xywh: NDArray[np.float64]
     score: NDArray[np.float64]
+
+
+def _to_xyxy(xywh: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
 
 
 def to_xywh(boxes_xyxy: NDArray[Any]) -> NDArray[np.float64]:
@@ -100,19 +145,9 @@ def overlaps(
     before = np.cumsum(count) - count
     place = np.arange(len(rows)) - np.repeat(before, count) + np.repeat(start, count)
     others = order[place]
-    return rows, others, _overlap(found.xywh[rows], truth.xywh[others], truth.crowd[others])
-
-
-def _overlap(
-    a: NDArray[np.float64], b: NDArray[np.float64], crowd: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Overlap of each row of `a` with the same row of `b`, float64 (N,) in 0..1."""
-    low = np.maximum(a[:, :2], b[:, :2])
-    high = np.minimum(a[:, :2] + a[:, 2:], b[:, :2] + b[:, 2:])
-    inside = np.clip(high - low, 0, None).prod(1)
-    own, other = a[:, 2:].prod(1), b[:, 2:].prod(1)
-    union = np.where(crowd, own, own + other - inside)
-    return np.divide(inside, union, out=np.zeros(len(a)), where=union > 0)
+    areas = found.xywh[:, 2:].prod(1)[rows], truth.sides.prod(1)[others]
+    crowd = truth.boxes.crowd[others]
+    return rows, others, overlap_xyxy(found.xyxy[rows], truth.xyxy[others], areas, of_one=crowd)
 
 
 def ranks(*keys: NDArray[Any]) -> NDArray[np.int64]:

@@ -22,7 +22,7 @@ def run(truth: TrueBoxes, found: FoundBoxes, images: int, classes: int) -> CocoS
         truth.label + 1,
         truth.xywh,
         ids=np.arange(1, len(truth) + 1),
-        area=truth.area,
+        area=truth.boxes.area,
         iscrowd=truth.ignored,
     )
     rows = np.column_stack([found.image + 1, found.xywh, found.score, found.label + 1])

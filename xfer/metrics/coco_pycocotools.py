@@ -20,7 +20,7 @@ def run(truth: TrueBoxes, found: FoundBoxes, images: int, classes: int) -> CocoS
     with contextlib.redirect_stdout(io.StringIO()):
         true: Any = COCO()
         columns = zip(truth.image.tolist(), truth.label.tolist(), truth.xywh.tolist(),
-                      truth.area.tolist(), truth.ignored.tolist(), strict=True)  # fmt: skip
+                      truth.boxes.area.tolist(), truth.ignored.tolist(), strict=True)  # fmt: skip
         true.dataset = {
             "images": [{"id": i + 1} for i in range(images)],
             "categories": [{"id": c + 1} for c in range(classes)],

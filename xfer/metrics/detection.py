@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer.boxes import Boxes
 from xfer.errors import DataError, DivergedError, XferError
 from xfer.metrics.boxes import FoundBoxes, TrueBoxes, to_xywh
 from xfer.metrics.coco_ap import Engine, coco_scores
@@ -16,9 +18,10 @@ from xfer.metrics.coco_figures import FIGURES, CocoScores
 from xfer.metrics.detection_errors import error_costs, match
 from xfer.metrics.example import Example, Mark, Role, natural_order, unique_names
 from xfer.metrics.voc_ap import voc_scores
-from xfer.types import Annotation, Batch, BoxPrediction
+from xfer.types import Batch, BoxPrediction
 
 SAID = 0.5
+Table = TypeVar("Table", TrueBoxes, FoundBoxes)
 PRIMARIES = (*FIGURES, "voc_ap50_11pt", "voc_ap50_area")
 
 
@@ -67,11 +70,11 @@ class DetectionAP:
     def update(self, predictions: Sequence[BoxPrediction], batch: Batch) -> None:
         """Takes a prediction a picture, in the order of `batch.ids`.
 
-        Shapes: batch.targets["annotations"] | N Annotations, in the pictures' own pixels.
+        Shapes: batch.targets["annotations"] | N Boxes, in the pictures' own pixels.
         Raises: DataError where the pictures have no annotations, DivergedError for boxes or scores
             that are not finite, XferError for labels that don't fit the classes.
         """
-        truths: Sequence[Annotation] | None = batch.targets.get("annotations")
+        truths: Sequence[Boxes] | None = batch.targets.get("annotations")
         if truths is None:
             raise DataError("nothing to compare with: these pictures have no boxes")
         if not len(predictions) == len(truths) == len(batch.ids):
@@ -84,18 +87,11 @@ class DetectionAP:
                 raise DivergedError(
                     f"the boxes of {name} are not finite", "a lower --lr, or --precision fp32"
                 )
-        true_image = np.repeat(np.arange(len(truths)), [len(t.labels) for t in truths])
+        true_image = np.repeat(np.arange(len(truths)), [len(t) for t in truths])
         found_image = np.repeat(np.arange(len(truths)), [len(p.labels) for p in predictions])
         self.add(
             batch.ids,
-            TrueBoxes(
-                true_image,
-                _joined([t.labels for t in truths], np.int64),
-                to_xywh(_joined([t.boxes for t in truths], np.float64, 4)),
-                _joined([t.areas for t in truths], np.float64),
-                _joined([t.crowd for t in truths], bool),
-                _joined([t.difficult for t in truths], bool),
-            ),
+            TrueBoxes.of(true_image, Boxes.join(truths)),
             FoundBoxes(
                 found_image,
                 _joined([p.labels for p in predictions], np.int64),
@@ -112,16 +108,15 @@ class DetectionAP:
                 raise XferError(f"labels must be 0..{len(self.classes) - 1}, got {label.max()}")
             if len(image) and not 0 <= image.min() <= image.max() < len(ids):
                 raise XferError(f"boxes of a picture that is not among the {len(ids)} given")
-        self._parts.append({"ids": list(ids), "truth": _plain(truth), "found": _plain(found)})
+        self._parts.append({"ids": list(ids), "truth": truth, "found": found})
         self._coco = None
 
     def state(self) -> dict[str, Any]:
-        """All that was collected, as plain arrays: can be sent to another process."""
+        """All that was collected, as tables of arrays: can be sent to another process."""
         if len(self._parts) != 1:
             ids = [name for part in self._parts for name in part["ids"]]
-            self._parts = [
-                {"ids": ids, "truth": self._column("truth"), "found": self._column("found")}
-            ]
+            truth, found = self._joined("truth", _NO_TRUTH), self._joined("found", _NO_FOUND)
+            self._parts = [{"ids": ids, "truth": truth, "found": found}]
         return self._parts[0]
 
     def load_states(self, states: Sequence[dict[str, Any]]) -> None:
@@ -129,16 +124,14 @@ class DetectionAP:
         self._parts = list(states)
         self._coco = None
 
-    def _column(self, kind: str) -> dict[str, NDArray[Any]]:
+    def _joined(self, kind: str, none: Table) -> Table:
         """The parts' boxes in one table, their pictures counted on from part to part."""
-        parts = [part[kind] for part in self._parts] or [_plain(_NO_TRUTH if kind == "truth"
-                                                                else _NO_FOUND)]  # fmt: skip
-        starts = np.cumsum([0, *(len(part["ids"]) for part in self._parts)])
-        moved = [
-            {**part, "image": part["image"] + start}
-            for part, start in zip(parts, starts, strict=False)
+        starts = np.cumsum([0, *(len(part["ids"]) for part in self._parts)]).tolist()
+        parts: list[Any] = [
+            replace(part[kind], image=part[kind].image + start)
+            for part, start in zip(self._parts, starts, strict=False)
         ]
-        return {key: np.concatenate([part[key] for part in moved]) for key in moved[0]}
+        return none.join(parts) if parts else none
 
     def tables(self) -> tuple[list[str], TrueBoxes, FoundBoxes]:
         """Ids in natural order and all boxes, each picture once."""
@@ -152,8 +145,8 @@ class DetectionAP:
         moved[[first[names[i]] for i in order]] = np.arange(len(order))
         return (
             [names[i] for i in order],
-            _sorted(TrueBoxes(**state["truth"]), moved),
-            _sorted(FoundBoxes(**state["found"]), moved),
+            _sorted(state["truth"], moved),
+            _sorted(state["found"], moved),
         )
 
     def coco(self) -> CocoScores:
@@ -269,10 +262,7 @@ def _example(name: str, total: int, marks: list[Mark], loss: float) -> Example:
     return Example(name, tuple(lines), good, loss, tuple(marks))
 
 
-_NO_TRUTH = TrueBoxes(
-    np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0),
-    np.zeros(0, bool), np.zeros(0, bool),
-)  # fmt: skip
+_NO_TRUTH = TrueBoxes.of(np.zeros(0, np.int64), Boxes.none())
 _NO_FOUND = FoundBoxes(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0))
 
 
@@ -282,17 +272,12 @@ def _joined(parts: Sequence[Any], dtype: Any, width: int = 0) -> NDArray[Any]:
                           ).reshape(shape)  # fmt: skip
 
 
-def _plain(boxes: TrueBoxes | FoundBoxes) -> dict[str, NDArray[Any]]:
-    return {name: getattr(boxes, name) for name in boxes.__dataclass_fields__}
-
-
-def _sorted(boxes: Any, moved: NDArray[np.int64]) -> Any:
+def _sorted(boxes: Table, moved: NDArray[np.int64]) -> Table:
     """Boxes under the pictures' new indices, in their order; -1: a picture seen before."""
     image = moved[boxes.image]
     order = np.argsort(image, kind="stable")
     order = order[image[order] >= 0]
-    columns = {**_plain(boxes), "image": image}
-    return type(boxes)(**{name: column[order] for name, column in columns.items()})
+    return replace(boxes.take(order), image=image[order])
 
 
 def _mean_of(precision: NDArray[np.float64]) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -59,8 +59,7 @@ def voc_matches(
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which found boxes are right, and which count at all: bool (N,) each."""
     # a crowd is an ordinary box here: VOC knows no overlap by the found box's own area
-    plain = TrueBoxes(truth.image, truth.label, truth.xywh, truth.area,
-                      np.zeros(len(truth), bool), truth.ignored)  # fmt: skip
+    plain = replace(truth, boxes=replace(truth.boxes, crowd=np.zeros(len(truth), bool)))
     rows, others, overlap = overlaps(found, plain, same_class=True)
     best = np.zeros(len(found))
     np.maximum.at(best, rows, overlap)
@@ -70,7 +69,7 @@ def voc_matches(
     which = np.full(len(found), -1)
     which[hit] = others[top][first]
     on_ignored = np.zeros(len(found), bool)
-    on_ignored[hit] = plain.difficult[which[hit]]
+    on_ignored[hit] = truth.ignored[which[hit]]
     order = np.argsort(-found.score, kind="stable")
     order = order[(which[order] >= 0) & ~on_ignored[order]]
     _, first = np.unique(which[order], return_index=True)

@@ -46,14 +46,33 @@ def fcn_levels(specs: Specs, skips: int, net: str) -> list[str]:
     return levels
 
 
+def named_levels(specs: Specs, names: Sequence[str], net: str) -> list[FeatureSpec]:
+    """The maps of these names, each once.
+
+    Args: names: the net's own; or stride8: the deepest map with a stride of at most 8 pixels, the
+        finest where there is none: so a recipe can name maps of whatever net.
+    Raises: XferError for a name that the net does not have.
+    """
+    found: dict[str, FeatureSpec] = {}
+    for name in names:
+        number = name.removeprefix("stride")
+        if name not in specs and number != name and number.isdecimal():
+            least = min(spec.stride for spec in specs.values())
+            fine = [s for s in specs.values() if s.stride <= max(least, int(number))]
+            found[fine[-1].name] = fine[-1]
+        elif name in specs:
+            found[name] = specs[name]
+        else:
+            raise XferError(
+                f"task.levels: {net} has no map {name!r}",
+                f"choose from {', '.join(specs)}, or by stride: stride8",
+            )
+    return list(found.values())
+
+
 def coarse_to_fine(specs: Specs, names: Sequence[str], net: str) -> list[FeatureSpec]:
     """The named maps, coarse to fine. Raises XferError for unknown ones and for two of a stride."""
-    for name in names:
-        if name not in specs:
-            raise XferError(
-                f"task.levels: {net} has no map {name!r}", f"choose from {', '.join(specs)}"
-            )
-    found = sorted((specs[name] for name in names), key=lambda spec: -spec.stride)
+    found = sorted(named_levels(specs, names, net), key=lambda spec: -spec.stride)
     if len({spec.stride for spec in found}) < len(found):
         listed = ", ".join(f"{spec.name} {spec.stride}" for spec in found)
         raise XferError("task.levels: one map a stride, please", f"strides: {listed}")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xfer import plugs
+from xfer import kinds, plugs
 from xfer import task as tasks
 from xfer.errors import DataError, XferError
 from xfer.extraction.extract import Form
@@ -20,7 +20,7 @@ from xfer.probing.fit import Probe
 from xfer.probing.store import load_probe
 from xfer.recipe.tables import DataTable
 from xfer.task import Stage, Task
-from xfer.types import Batch, ClassPrediction, DataInfo, Kind, Preprocess, Sample
+from xfer.types import Batch, ClassPrediction, DataInfo, Preprocess, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,12 @@ class ProbeTask(Task):
 
     def __init__(
         self, net: FeatureNet, form: Form, layer: str, probe: Probe, info: DataInfo,
-        data_kind: Kind | None = None,
+        data_kind: str | None = None,
     ) -> None:  # fmt: skip
         super().__init__(net.net, info, NoOptions(), DataTable(size=net.preprocess.size))
         self.net, self.form, self.layer, self.probe = net, form, layer, probe
         self.data_kind = data_kind or info.kind
-        self.multilabel = info.kind == "multilabel"
+        self.multilabel = kinds.get(info.kind).several
         self._like = tasks.get(tasks.for_kind(info.kind))
 
     @property
@@ -103,9 +103,6 @@ class ProbeTask(Task):
 
     def stages(self) -> list[Stage]:
         return []
-
-    def describe(self, prediction: ClassPrediction) -> dict[str, Any]:
-        return self._like.describe(self, prediction)
 
 
 def load_task(run: Path | str, device: str = "auto") -> ProbeTask:

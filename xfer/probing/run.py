@@ -252,7 +252,7 @@ def _draw(
     rows: list[dict[str, Any]], primary: str, score: float, train: Part, say: Say,
 ) -> None:  # fmt: skip
     """Pictures of the probe. One that can't be drawn costs a warning, never the run."""
-    from xfer.report.bars import per_class_bars
+    from xfer.drawing.bars import per_class_bars
     from xfer.report.confusion import confusion
     from xfer.report.plots import MOST_CLASSES
     from xfer.report.shots import choice_picture, shot_picture

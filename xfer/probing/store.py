@@ -7,6 +7,7 @@ from typing import Any
 
 from sklearn.pipeline import Pipeline
 
+from xfer import kinds
 from xfer.errors import DataError
 from xfer.extraction.store import Features
 from xfer.files import replacing
@@ -64,7 +65,7 @@ def load_probe(run: Path | str) -> tuple[Probe, dict[str, Any]]:
     pipeline = _read(file)
     if not isinstance(pipeline, Pipeline) or len(pipeline) != 2:
         raise DataError(f"{file}: not a probe of xfer's, but a {type(pipeline).__name__}")
-    several = about["kind"] == "multilabel"
+    several = kinds.get(about["kind"]).several
     return Probe(pipeline, len(about["classes"]), several, about["temperature"]), about
 
 

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xfer.data.sources.base import Source
+from xfer.errors import XferError
 from xfer.proposals.kept import KeptProposals
 from xfer.proposals.search import Tick
+from xfer.task import Proposes
+from xfer.types import Source
 
 if TYPE_CHECKING:
     from xfer.inference.model import Model
@@ -35,7 +37,10 @@ def propose_by_run(
     Raises: XferError where the model has no proposal network; DataError for a picture that can't
         be decoded.
     """
-    transform, unused = model.task.transform(False), np.random.default_rng(0)
+    task = model.task
+    if not isinstance(task, Proposes):
+        raise XferError(f"{method}: {type(task).__name__.lower()} proposes no regions")
+    transform, unused = task.transform(False), np.random.default_rng(0)
     boxes: list[NDArray[np.float32]] = []
     seconds: list[float] = []
     for i in range(len(source)):
@@ -43,7 +48,7 @@ def propose_by_run(
         start = time.process_time()
         with torch.inference_mode(), model.place.autocast():
             batch = model.task.collate([transform(sample, unused)]).to(model.place.device)
-            boxes.append(model.task.propose(batch, most)[0].float().cpu().numpy())
+            boxes.append(task.propose(batch, most)[0].float().cpu().numpy())
         seconds.append(time.process_time() - start)
         if tick is not None:
             tick(i + 1, len(source))

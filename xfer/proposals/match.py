@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
-from xfer.data.sources.base import Source
 from xfer.data.sources.boxes import image_ids
 from xfer.errors import DataError
+from xfer.types import Source
 
 NAMED = 3
 

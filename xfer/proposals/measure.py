@@ -12,19 +12,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer import kinds
 from xfer.data.inspect.verify import find_bad
 from xfer.data.open import find_part, limited
 from xfer.data.readers.base import ReadOptions
-from xfer.data.sources.base import Source, annotation, stamp, subset
+from xfer.data.sources.base import stamp, subset
 from xfer.data.spec import open_spec
 from xfer.errors import DataError
 from xfer.files import write_text
+from xfer.kinds.annotation import annotation
 from xfer.proposals.files import write_proposals
 from xfer.proposals.from_run import propose_by_run
 from xfer.proposals.kept import KeptProposals, Proposals
 from xfer.proposals.program import MOST, check_method, propose
 from xfer.proposals.recall import PROTOCOL, Recall, RecallMeter
 from xfer.proposals.search import Tick
+from xfer.types import Source
 
 if TYPE_CHECKING:
     from xfer.inference.model import Model
@@ -150,7 +153,7 @@ def measure(
             own, cost = _timed(found, i)
             truth = annotation(source, i)
             classes = [source.info.classes[label] for label in truth.labels.tolist()]
-            meter.add(own, truth.boxes, classes, truth.difficult | truth.crowd)
+            meter.add(own, truth.xyxy, classes, truth.ignored)
             ids.append(name)
             boxes.append(own)
             seconds += cost
@@ -169,7 +172,7 @@ def _each_once(title: str, parts: dict[str, Source], limit: int, seed: int) -> l
     seen: set[tuple[str, str]] = set()
     sources: list[Source] = []
     for name, part in parts.items():
-        if part.info.kind != "detect":
+        if not kinds.get(part.info.kind).boxes:
             continue
         keys = [(part.ids[i], stamp(part, i) or name) for i in range(len(part))]
         fresh = [i for i, key in enumerate(keys) if key not in seen]
@@ -177,8 +180,8 @@ def _each_once(title: str, parts: dict[str, Source], limit: int, seed: int) -> l
         source = subset(part, fresh)
         sources.append(limited(source, limit, seed) if limit else source)
     if not sources:
-        kinds = ", ".join(dict.fromkeys(part.info.kind for part in parts.values()))
-        raise DataError(f"{title} holds {kinds} data: no boxes to compare with")
+        held = ", ".join(dict.fromkeys(kinds.get(p.info.kind).holds for p in parts.values()))
+        raise DataError(f"{title} holds {held}: no boxes to compare with")
     return [source for source in sources if len(source)]
 
 

@@ -7,13 +7,16 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.sources.base import Source, annotation
+from xfer import kinds
+from xfer.boxes import clip_xyxy
 from xfer.errors import XferError, nearest
+from xfer.kinds.annotation import annotation
 from xfer.ops.grid import grid
 from xfer.proposals.files import read_proposals
 from xfer.proposals.kept import GridProposals, KeptProposals, Proposals
 from xfer.proposals.match import match_entries
 from xfer.proposals.search import Tick, search_all, search_one
+from xfer.types import Source
 
 MOST = 2000
 METHODS = ("selective_search", "grid", "file:PATH")
@@ -81,7 +84,7 @@ def check_method(method: str) -> None:
 
 def _size(source: Source, i: int) -> tuple[int, int]:
     """(H, W) of picture i; decodes it only where nothing else tells."""
-    size = annotation(source, i).size if source.info.kind == "detect" else (0, 0)
+    size = annotation(source, i).size if kinds.get(source.info.kind).boxes else (0, 0)
     if not all(size):
         height, width = source[i].image.shape[:2]
         return height, width
@@ -90,6 +93,5 @@ def _size(source: Source, i: int) -> tuple[int, int]:
 
 def _inside(boxes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
     """The boxes clipped to the picture; those outside of it are left out."""
-    height, width = size
-    clipped = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
+    clipped = clip_xyxy(boxes, size)
     return clipped[(clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])]

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer.boxes import overlap_xyxy
+
 PROTOCOL = {
     "recall": "share of the true boxes that a proposal of the same picture overlaps by 0.5 "
     "(0.7) or more, intersection over union, boxes exclusive at right and bottom",
@@ -106,17 +108,8 @@ def best_overlaps(
     """
     if not len(proposals_xyxy) or not len(boxes_xyxy):
         return np.zeros((len(boxes_xyxy), len(counts)))
-    best = np.maximum.accumulate(_overlaps(boxes_xyxy, proposals_xyxy), axis=1)
+    best = np.maximum.accumulate(overlap_xyxy(boxes_xyxy[:, None], proposals_xyxy[None]), axis=1)
     return best[:, np.minimum(counts, best.shape[1]) - 1]
-
-
-def _overlaps(one: NDArray[np.floating], two: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Intersection over union of every pair, xyxy: (G, 4), (R, 4) -> (G, R)."""
-    a, b = one.astype(np.float64)[:, None], two.astype(np.float64)[None]
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    inside = np.clip(sides, 0, None).prod(2)
-    union = (a[..., 2:] - a[..., :2]).prod(2) + (b[..., 2:] - b[..., :2]).prod(2) - inside
-    return np.divide(inside, union, out=np.zeros_like(inside), where=union > 0)
 
 
 def _of_class(best: NDArray[np.float64]) -> dict[str, Any]:

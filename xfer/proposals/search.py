@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from xfer.cache import Cache, cache_file, limit_bytes
 from xfer.data.images.threads import cores
-from xfer.data.sources.base import Source
 from xfer.errors import XferError
 from xfer.proposals.worker import Found, Worker, timed_search
+from xfer.types import Source
 
 SECONDS = 10.0
 

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.sources.base import Source
 from xfer.proposals.kept import Proposals
 from xfer.proposals.program import propose, propose_one
 from xfer.proposals.search import ticker
-from xfer.types import Sample
+from xfer.types import Sample, Source
 
 
 class Shelf:

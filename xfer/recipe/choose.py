@@ -88,9 +88,10 @@ def infer_task(data: str, settings: Mapping[str, Any], given: Any = None) -> tup
 
     Args: given: the data where they are in memory.
     """
+    from xfer import kinds
     from xfer import task as tasks
     from xfer.data.open import NONE, open_data
-    from xfer.data.readers.base import HOLDS, ReadOptions
+    from xfer.data.readers.base import ReadOptions
     from xfer.data.spec import kind_at_sight, open_spec
 
     kind, notes = kind_at_sight(data) if given is None else None, ()
@@ -110,7 +111,7 @@ def infer_task(data: str, settings: Mapping[str, Any], given: Any = None) -> tup
     except DataError as error:  # perhaps there is a table that could not be read
         beside = next((note for note in notes if "not read" in note), error.hint)
         raise DataError(f"{data}: {error.message}", beside) from None
-    return task, f"task {task}: {data} holds {HOLDS.get(kind, kind)}", given
+    return task, f"task {task}: {data} holds {kinds.get(kind).holds}", given
 
 
 def build_recipe(
@@ -172,11 +173,6 @@ def prepare(
     own = found.given | values.keys()
     if data:
         values["data.source"] = data
-    if "schedule.epochs" in values:  # a length that was asked for is not stretched or replaced
-        values.setdefault("schedule.min_steps", 0)
-        values.setdefault("schedule.steps", 0)
-    if "optim.lr" in values:  # a rate that was asked for is not scaled
-        values.setdefault("optim.lr_batch", 0)
     built = replace(check(override(found, values), recipe), given=own)
     if task and task != built.task:
         raise XferError(f"recipe {name} is for {built.task}, not for {task}", "leave out --task")

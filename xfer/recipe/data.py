@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from xfer import kinds
 from xfer import task as tasks
 from xfer.data.open import check_scored, open_data
-from xfer.data.readers.base import HOLDS
 from xfer.data.sources.base import Bundle
 from xfer.errors import DataError, XferError
 from xfer.recipe.tables import Recipe
-
-# kind -> what makes pictures such data
-_LABELS = {
-    "classify": "labels: a folder a class, or a csv of path,label",
-    "detect": "boxes: a COCO json, VOC's Annotations or a YOLO data.yaml",
-    "segment": "masks: a picture of classes beside each, as VOC, Cityscapes or masks/ have them",
-}
 
 
 def open_recipe_data(recipe: Recipe, given: Any = None) -> Bundle:
@@ -29,18 +22,18 @@ def open_recipe_data(recipe: Recipe, given: Any = None) -> Bundle:
     data = recipe.data
     if not data.source:
         raise XferError("no data given", "--data NAME, PATH or FORMAT:PATH")
-    kinds = tasks.get(recipe.task).kinds
+    wanted = tasks.get(recipe.task).kinds
     bundle = open_data(
         data.source if given is None else given, train=data.train, val=data.val, test=data.test,
-        seed=recipe.run.seed, limit=data.limit, skip_bad=data.skip_bad, kind=kinds,
+        seed=recipe.run.seed, limit=data.limit, skip_bad=data.skip_bad, kind=wanted,
         images=data.images, ignore=data.ignore, thorough=data.skip_bad,
     )  # fmt: skip
-    if bundle.kind not in kinds:
-        wanted = " or ".join(HOLDS.get(kind, kind) for kind in kinds)
-        held = HOLDS.get(bundle.kind, bundle.kind)
+    if bundle.kind not in wanted:
+        found = kinds.get(bundle.kind)
+        words = " or ".join(kinds.get(kind).holds for kind in wanted)
         raise DataError(
-            f"{data.source} holds {held}; {recipe.task} learns from {wanted}",
-            _LABELS.get(kinds[0]) if bundle.kind == "images" else None,
+            f"{data.source} holds {found.holds}; {recipe.task} learns from {words}",
+            None if found.labelled else kinds.get(wanted[0]).needs or None,
         )
     if "train" not in bundle.splits:
         raise DataError(f"{data.source}: no training split", "--train NAME says which it is")

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from xfer.task import Task
 
 
-def idle_settings(recipe: Recipe, model: Task | None = None) -> list[str]:
+def idle_settings(
+    recipe: Recipe, model: Task | None = None, processes: int | None = None
+) -> list[str]:
     """A line for each setting of the user's that counts for nothing, as the options say (`when`).
 
     Args:
@@ -21,13 +23,16 @@ def idle_settings(recipe: Recipe, model: Task | None = None) -> list[str]:
             own sets is never spoken of.
         model: the task that was built from it: it knows what `auto` came to and the kind of the
             data. Without it, an option that depends on either is taken to count.
+        processes: how many train together, where that is known.
     """
     kind = tasks.get(recipe.task)
     state = settled(recipe, model)
+    if processes is not None:
+        state["processes"] = processes
     lines: list[str] = []
     for key, value in state.items():
-        if key not in recipe.given:
-            continue
+        if key not in recipe.given or not value:
+            continue  # what is switched off (false, 0, empty) has no effect to wait for
         where = f"{key}={plain(value)} counts for nothing with"
         for when in conditions(kind, key):
             if isinstance(when, str):

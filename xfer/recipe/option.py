@@ -16,7 +16,8 @@ from xfer.errors import XferError
 
 @dataclass(frozen=True, slots=True)
 class Is:
-    """What the value of a key has to be: made by `one_of`, `none_of`, `above`, `several`, `empty`.
+    """What the value of a key has to be; `one_of`, `none_of`, `has_one_of`, `above`, `several` and
+    `unset` make one.
 
     holds | whether a value is so
     text  | the same in words, {key} for the key
@@ -56,9 +57,9 @@ def several() -> Is:
     return Is(lambda value: len(value) > 1, "several {key}")
 
 
-def empty() -> Is:
-    """The key is empty: a list without values, or no text."""
-    return Is(lambda value: not value, "{key} left empty")
+def unset() -> Is:
+    """The key is empty or 0."""
+    return Is(lambda value: not value, "no {key}")
 
 
 def _listed(values: tuple[Any, ...]) -> str:
@@ -107,8 +108,8 @@ def option(
         when: the option counts only where other keys are so: {"optim.name": one_of("sgd")}; all
             keys of a mapping have to be so, and one mapping of a tuple of them. Keys are the
             recipe's (data.augment), the task's own (task.head, where `auto` is what it came to),
-            or "kind", the kind of data. A setting of the user's that does not count is said when
-            the run starts; nothing else follows from it.
+            "kind", the kind of the data, and "processes", how many train. A setting of the user's
+            that does not count is said when the run starts; nothing else follows from it.
 
     Example:
         anchors: int = option(9, "anchors that are fitted", min=1,

@@ -1,7 +1,8 @@
 """A recipe: which backbone, task and data, and how to train. Dataclasses, then their rules.
 
-Layers, the last wins: the defaults here < the recipe (its parent first) < a file < flags <
-`key=value`. The flattened result is stored in the run folder and reruns it.
+Layers, the last wins: the defaults here < the recipe (its parent first) < a file < flags and
+`key=value`. A layer that asks for a length or a rate also sets back what lower layers would make of
+it: see REPLACES. The flattened result is stored in the run folder and reruns it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from xfer.recipe.option import (
     none_of,
     one_of,
     option,
+    unset,
 )
 
 AUGMENTED = {"data.augment": none_of("none")}
@@ -32,8 +34,9 @@ class DataTable:
     source: str = option("", "data spec: NAME, PATH or FORMAT:PATH")
     images: str = option("", "folder of the pictures of an annotation file (empty: found)")
     ignore: str = option(
-        "", "masks: classes left out, names or values; none; empty: found by name", number=True
-    )
+        "", "classes of masks that are left out, names or values; none; empty: found by name",
+        number=True, when={"kind": one_of("segment")},
+    )  # fmt: skip
     train: str = option("", "name of the training split (empty: found)")
     val: str = option("", "name of the validation split; none: keep the last weights")
     test: str = option("", "name of the test split, looked at once at the end; none: don't")
@@ -93,14 +96,20 @@ class OptimTable:
         1.0, "rate of each stage, times the one above it", above=0, max=1,
         when={"optim.freeze": none_of("all")},
     )  # fmt: skip
-    freeze: str = option("", "freeze the backbone up to and including this stage; all: the whole")
+    freeze: str = option(
+        "", "freeze the backbone up to and including this stage (`xfer models show` lists them); "
+        "first: its first stage, first:2: its first two, whatever their names; all: the whole",
+    )  # fmt: skip
     freeze_epochs: float = option(
-        0, "train the head alone for this long first, epochs", min=0,
+        0.0, "train the head alone for this long first, epochs; at most half of the run", min=0,
         when={"optim.freeze": none_of("all")},
     )  # fmt: skip
     clip: float = option(0.0, "clip the gradient's norm; 0: don't", min=0)
     accumulate: int = option(1, "split each batch into this many passes", min=1)
-    ema: float = option(0.0, "decay of the moving average of the weights; 0: none", min=0, below=1)
+    ema: float = option(
+        0.0, "decay of the moving average of the weights; step n keeps (1 + n) / (10 + n) at most, "
+        "so that a short run forgets its start as well; 0: none", min=0, below=1,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,19 +117,20 @@ class ScheduleTable:
     """[schedule]: how long, and the learning rate over time."""
 
     epochs: float = option(
-        20, "passes over the training pictures", above=0, when={"schedule.steps": one_of(0)}
+        20.0, "passes over the training pictures", above=0, when={"schedule.steps": unset()}
     )
     steps: int = option(0, "optimiser steps instead of epochs; 0: epochs count", min=0)
     min_steps: int = option(
-        0, "at least so many steps, however few pictures; not with --epochs", min=0,
-        when={"schedule.steps": one_of(0)},
+        0, "at least so many steps, however few pictures; set back to 0 by --epochs, and by a file "
+        "with a length of its own", min=0, when={"schedule.steps": unset()},
     )  # fmt: skip
     name: str = option(
         "cosine", "shape", choices=("cosine", "linear", "onecycle", "step", "plateau", "constant")
     )
     warmup: float = option(
-        0.0, "linear warm-up, epochs", min=0, when={"schedule.name": none_of("onecycle")}
-    )
+        0.0, "linear warm-up, epochs, at most half of the run", min=0,
+        when={"schedule.name": none_of("onecycle")},
+    )  # fmt: skip
     milestones: tuple[float, ...] = option(
         (), "shares of the run after which the rate drops, 0..1", above=0, max=1,
         when={"schedule.name": one_of("step")},
@@ -148,8 +158,9 @@ class EvalTable:
     """[eval]: when and how the model is scored."""
 
     every: float = option(
-        1, "epochs between two evaluations", above=0, when={"data.val": none_of("none")}
-    )
+        1.0, "epochs between two evaluations; the last step is one", above=0,
+        when={"data.val": none_of("none")},
+    )  # fmt: skip
     tta: str = option("none", "views averaged at test", choices=VIEWS)
     while_training: str = option(
         "", "views while training; empty: as tta", choices=("", *VIEWS),
@@ -165,12 +176,15 @@ class RunTable:
     seed: int = option(0, "seeds weights, order and augmentation", min=0, max=2**63 - 1)
     device: str = option("auto", "auto, cpu, cuda, cuda:N, mps")
     precision: str = option("auto", "arithmetic", choices=("auto", "fp32", "bf16", "fp16"))
-    sync_bn: bool = option(False, "batch norms see the pictures of all processes; on GPUs alone")
+    sync_bn: bool = option(
+        False, "batch norms see the pictures of all processes; on GPUs alone",
+        when={"processes": above(1)},
+    )  # fmt: skip
     compile: bool = option(False, "torch.compile the backbone; may pay on GPUs, does not on CPUs")
     chance_steps: int = option(
         1000, "warn when the loss is still at chance after so many", min=1000
     )
-    save_minutes: float = option(10, "save last/ at least this often, minutes", above=0)
+    save_minutes: float = option(10.0, "save last/ at least this often, minutes", above=0)
     plots: bool = option(True, "draw plots/ at the end")
 
 
@@ -218,14 +232,25 @@ FLAGS = {
 }  # fmt: skip
 
 
+# What a layer asks for -> inherited keys that would stretch, replace or scale it: unless the layer
+# gives them as well, they go back to their defaults
+REPLACES = {
+    "schedule.epochs": ("schedule.steps", "schedule.min_steps"),
+    "schedule.steps": ("schedule.min_steps",),
+    "optim.lr": ("optim.lr_batch",),
+}
+
+
 def meaning(key: str) -> str:
     """The help text of a key of the tables, with the values to choose from and when it counts."""
     return explain(FIELDS[key])
 
 
 def override(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
-    """The recipe with other values: {"optim.lr": 1e-3, "task.head": "avg", "backbone": "zfnet"}.
+    """The recipe under one more layer: {"optim.lr": 1e-3, "task.head": "avg", "backbone": "zfnet"}.
 
+    A file over its parent, or flags and `key=value` over a file. What the values replace in the
+    recipe (REPLACES) goes back to its default: two epochs that were asked for are two epochs.
     Another backbone (or task) starts without the options of the one that it replaces. Options of
     the task and of the backbone are checked by `xfer.recipe.toml.check`.
     Raises: XferError for an unknown key, naming the nearest, or a value against the rules.
@@ -233,7 +258,9 @@ def override(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     named: dict[str, str] = {}
     own: dict[str, dict[str, Any]] = {"task": {}, "backbone": {}}
     tables: dict[str, dict[str, Any]] = {}
-    for key, value in values.items():
+    replaced = (REPLACES[key] for key in REPLACES if values.get(key))  # steps = 0 asks for nothing
+    defaults = {key: FIELDS[key].default for keys in replaced for key in keys}
+    for key, value in {**defaults, **values}.items():
         table, _, name = key.partition(".")
         if key in ("task", "backbone", "weights") or (table in own and name == "name"):
             named[table] = check_value(key, value, "str", {})

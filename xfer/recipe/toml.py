@@ -7,6 +7,7 @@ the same way. `extends` names one parent, whose values come first.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import json
 import re
@@ -205,11 +206,14 @@ def dump(recipe: Recipe, explained: bool = False) -> str:
 
 
 def meanings(recipe: Recipe) -> dict[str, str]:
-    """The help text of every key of the tables and of the recipe's task."""
+    """The help text of every key of the tables, and of the recipe's task where it is known."""
     from xfer import task as tasks  # here: torch comes with it
 
-    options = tasks.options_of(tasks.get(recipe.task))
-    return {key: meaning(key) for key in FIELDS} | {k: explain(o) for k, o in options.items()}
+    texts = {key: meaning(key) for key in FIELDS}
+    with contextlib.suppress(XferError):
+        options = tasks.options_of(tasks.get(recipe.task))
+        texts |= {key: explain(option) for key, option in options.items()}
+    return texts
 
 
 def _toml_key(name: str) -> str:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from numpy.typing import NDArray
 
-from xfer.report.canvas import GREY, INK, class_labels, legible, new_figure, save, short
+from xfer.drawing.canvas import GREY, INK, class_labels, legible, new_figure, save, short
 
 WITH_NUMBERS = 20
 WITH_NAMES = 60

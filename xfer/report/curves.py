@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from xfer.report.canvas import BLUE, INK, ORANGE, PALE, SERIES, legible, new_figure, save
+from xfer.drawing.canvas import BLUE, INK, ORANGE, PALE, SERIES, legible, new_figure, save
 
 MOST_SCORES = 4
 SMOOTH_FROM = 60

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from xfer.report.canvas import BLUE, GREY, INK, PALE, new_figure, save
+from xfer.drawing.canvas import BLUE, GREY, INK, PALE, new_figure, save
 
 WORDS = {
     "cls": "wrong class",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from xfer.report.canvas import GREY, INK, PALE, SERIES, legible, new_figure, save
+from xfer.drawing.canvas import GREY, INK, PALE, SERIES, legible, new_figure, save
 
 
 def layer_picture(rows: Sequence[dict[str, Any]], path: Path, *, score: str) -> None:

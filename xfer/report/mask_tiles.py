@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from xfer.report.canvas import class_labels, font_for
-from xfer.report.masks import blend, is_background, mask_colour
+from xfer.drawing.canvas import class_labels, font_for
+from xfer.drawing.masks import blend, is_background, mask_colour
 
 SIDE = 380
 GAP = 8

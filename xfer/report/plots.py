@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer.drawing.bars import per_class_bars
+from xfer.drawing.mosaic import COLUMNS, Tile, mosaic
 from xfer.metrics.example import Example
-from xfer.report.bars import per_class_bars
 from xfer.report.confusion import confusion
 from xfer.report.curves import curves
 from xfer.report.error_bars import error_bars
 from xfer.report.mask_tiles import legend_tile, pair_tile
-from xfer.report.mosaic import COLUMNS, Tile, mosaic
 from xfer.report.precision_recall import precision_recall
 
 MOST_TILES = 24

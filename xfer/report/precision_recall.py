@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.report.canvas import GREY, INK, PALE, SERIES, class_labels, new_figure, save
+from xfer.drawing.canvas import GREY, INK, PALE, SERIES, class_labels, new_figure, save
 
 MOST_CURVES = 6
 FAINT = "#D0D0D0"

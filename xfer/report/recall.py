@@ -6,8 +6,8 @@ from pathlib import Path
 
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from xfer.drawing.canvas import BLUE, GREEN, GREY, ORANGE, PALE, legible, new_figure, save
 from xfer.proposals.recall import Recall
-from xfer.report.canvas import BLUE, GREEN, GREY, ORANGE, PALE, legible, new_figure, save
 
 
 def recall_curves(recall: Recall, path: Path, title: str) -> None:

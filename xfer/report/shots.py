@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from xfer.report.canvas import BLUE, GREY, INK, ORANGE, PALE, SERIES, new_figure, save
+from xfer.drawing.canvas import BLUE, GREY, INK, ORANGE, PALE, SERIES, new_figure, save
 
 
 def shot_picture(

@@ -7,9 +7,10 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.sources.base import annotation_of
+from xfer.boxes import Boxes
+from xfer.kinds.annotation import boxes_of
 from xfer.testing.source import COLOURS, SHAPES
-from xfer.types import Annotation, DataInfo, Sample
+from xfer.types import DataInfo, Sample
 
 
 class ShapeScenes:
@@ -57,19 +58,18 @@ class ShapeScenes:
         if self.crowds and i % 3 == 0:
             crowd[-1:] = True
         return Sample(
-            self.ids[i], image,
-            boxes=np.array(boxes, np.float32).reshape(-1, 4),
-            box_labels=np.array(labels, np.int64),
-            difficult=np.zeros(len(boxes), bool), crowd=crowd,
-        )  # fmt: skip
+            self.ids[i],
+            image,
+            boxes=Boxes.of(np.array(boxes, np.float32), labels, crowd=crowd, size=image.shape[:2]),
+        )
 
-    def annotation(self, i: int) -> Annotation:
-        return annotation_of(self[i])
+    def annotation(self, i: int) -> Boxes:
+        return boxes_of(self[i])
 
     def labels(self) -> NDArray[np.int8]:
         rows = np.zeros((len(self), len(self.info.classes)), np.int8)
         for i in range(len(self)):
-            rows[i, self[i].box_labels] = 1
+            rows[i, self.annotation(i).labels] = 1
         return rows
 
     def fingerprint(self) -> str:

@@ -11,10 +11,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.sources.base import Source, annotation, annotation_of, read
-from xfer.types import Annotation, DataInfo, Sample
-
-KINDS = ("classify", "multilabel", "detect", "segment", "images")
+from xfer import kinds
+from xfer.boxes import Boxes
+from xfer.data.sources.base import read
+from xfer.kinds.annotation import annotation, boxes_of
+from xfer.types import DataInfo, Sample, Source
 
 
 def check_source(source: Source, *, samples: int = 16) -> None:
@@ -27,7 +28,7 @@ def check_source(source: Source, *, samples: int = 16) -> None:
     | labels | int64 (N,) of -1 .. C-1, or for multilabel, detect and segment int8 (N, C) of |
     |  | -1, 0, 1: for detect the classes of which there is a box, 0 or 1 |
     | samples | id and label are those of ids and labels(); image is uint8 (H, W, 3), not empty |
-    | boxes | float32 (R, 4) xyxy, finite, inside the picture, as many labels, flags and areas |
+    | boxes | Boxes: finite, inside the picture, as many labels, flags and areas; its size |
     | annotation | where there is one: the sample's boxes, and its picture's size or (0, 0) |
     | read_rows | where there is one: the picture's size, and in the rows asked for its pixels |
     | mask | uint8 in the picture's size, a class index or 255 |
@@ -39,7 +40,7 @@ def check_source(source: Source, *, samples: int = 16) -> None:
     """
     count, info = len(source), source.info
     assert isinstance(info, DataInfo), f"info is a {type(info).__name__}, not a DataInfo"
-    assert info.kind in KINDS, f"unknown kind {info.kind!r}"
+    kind = kinds.get(info.kind)  # raises for one that nobody has registered
     assert all(isinstance(c, str) and c for c in info.classes), "a class name is no text, or empty"
     assert len(set(info.classes)) == len(info.classes), "two classes have the same name"
     assert count > 0, "the source is empty"
@@ -47,7 +48,7 @@ def check_source(source: Source, *, samples: int = 16) -> None:
     assert all(isinstance(i, str) and i for i in source.ids), "an id is no text, or empty"
     assert len(set(source.ids)) == count, "two samples have the same id"
     labels = source.labels()
-    _check_labels(labels, count, info)
+    kind.check_labels(labels, count, info)
     chosen = np.unique(np.linspace(0, count - 1, min(samples, count)).astype(int)).tolist()
     first = [source[i] for i in chosen]
     for i, sample in zip(chosen, first, strict=True):
@@ -59,20 +60,6 @@ def check_source(source: Source, *, samples: int = 16) -> None:
     for i, sample in zip(chosen, first, strict=True):
         _check_top(sample, i, source)
     _check_fingerprint(source, first[0], chosen[0])
-
-
-def _check_labels(labels: NDArray, count: int, info: DataInfo) -> None:
-    classes = len(info.classes)
-    if info.kind in ("multilabel", "detect", "segment"):
-        assert labels.dtype == np.int8, f"labels() are {labels.dtype}, not int8"
-        assert labels.shape == (count, classes), f"labels() are {labels.shape}, not (N, C)"
-        allowed = (0, 1) if info.kind == "detect" else (-1, 0, 1)
-        assert np.isin(labels, allowed).all(), f"a label is none of {allowed}"
-        return
-    assert labels.dtype == np.int64, f"labels() are {labels.dtype}, not int64"
-    assert labels.shape == (count,), f"labels() are {labels.shape}, not (N,)"
-    low, high = int(labels.min()), int(labels.max())
-    assert low >= -1 and high < classes, f"labels run from {low} to {high}, for {classes} classes"
 
 
 def _check_top(sample: Sample, i: int, source: Source) -> None:
@@ -90,37 +77,20 @@ def _check_sample(sample: Sample, i: int, source: Source, labels: NDArray) -> No
     assert image.dtype == np.uint8, f"{name}: the image is {image.dtype}, not uint8"
     assert image.ndim == 3 and image.shape[2] == 3, f"{name}: the image is {image.shape}"
     assert image.size, f"{name}: the image has no pixels"
-    if source.info.kind in ("detect", "segment"):
-        wanted = sample.boxes if source.info.kind == "detect" else sample.mask
-        what = "boxes" if source.info.kind == "detect" else "mask"
-        assert wanted is not None, f"{name}: no {what}"
-    elif labels.ndim == 2:
-        same = sample.label is not None and np.array_equal(np.asarray(sample.label), labels[i])
-        assert same, f"{name}: its label is not labels()[{i}]"
-    else:
-        own = -1 if sample.label is None else sample.label
-        assert own == labels[i], f"{name}: label {sample.label}, labels()[{i}] is {labels[i]}"
+    if sample.boxes is not None:
+        _check_columns(sample.boxes, sample)
+    kinds.get(source.info.kind).check_sample(sample, labels[i], source.info)
     height, width = image.shape[:2]
     classes = len(source.info.classes)
     if sample.boxes is not None:
-        boxes = sample.boxes
-        assert boxes.dtype == np.float32 and boxes.ndim == 2, f"{name}: boxes {boxes.dtype}"
-        assert boxes.shape[1] == 4, f"{name}: boxes are {boxes.shape}, not (R, 4)"
+        boxes = sample.boxes.xyxy
         assert np.isfinite(boxes).all(), f"{name}: a box is not finite"
         inside = (boxes >= 0).all() and (boxes <= [width, height, width, height]).all()
         assert inside, f"{name}: a box leaves the picture"
         assert (boxes[:, 2:] > boxes[:, :2]).all(), f"{name}: a box has no area"
-        assert sample.box_labels is not None, f"{name}: boxes without box_labels"
-        assert sample.box_labels.shape == (len(boxes),), f"{name}: not a label a box"
-        known = (sample.box_labels >= 0).all() and (sample.box_labels < classes).all()
+        box_labels = sample.boxes.labels
+        known = (box_labels >= 0).all() and (box_labels < classes).all()
         assert known, f"{name}: a box's label is no class"
-        for field in ("difficult", "crowd", "areas"):
-            value = getattr(sample, field)
-            assert value is None or value.shape == (len(boxes),), f"{name}: not a {field} a box"
-        if source.info.kind == "detect":
-            present = np.flatnonzero(labels[i] == 1)
-            same = np.array_equal(np.unique(sample.box_labels), present)
-            assert same, f"{name}: the classes of its boxes are not those of labels()[{i}]"
         if hasattr(source, "annotation"):
             _check_annotation(annotation(source, i), sample)
     if sample.mask is not None:
@@ -130,18 +100,30 @@ def _check_sample(sample: Sample, i: int, source: Source, labels: NDArray) -> No
         assert (known < classes).all(), f"{name}: the mask holds what is no class and not 255"
 
 
-def _check_annotation(found: Annotation, sample: Sample) -> None:
+def _check_columns(boxes: Boxes, sample: Sample) -> None:
     name = sample.id
-    assert found.boxes.dtype == np.float64, f"{name}: annotation's boxes are {found.boxes.dtype}"
-    own = annotation_of(sample)
-    same = np.array_equal(found.boxes.astype(np.float32), own.boxes.astype(np.float32))
+    assert isinstance(boxes, Boxes), f"{name}: boxes are a {type(boxes).__name__}, not Boxes"
+    kind, shape = boxes.xyxy.dtype, boxes.xyxy.shape
+    assert kind in (np.float32, np.float64), f"{name}: boxes {kind}, not float32 or float64"
+    assert len(shape) == 2 and shape[1] == 4, f"{name}: boxes are {shape}, not (R, 4)"
+    types = {"labels": np.int64, "difficult": np.bool_, "crowd": np.bool_, "area": np.float64}
+    for field, wanted in types.items():
+        column = getattr(boxes, field)
+        assert column.shape == (len(boxes),), f"{name}: not one {field} per box"
+        assert column.dtype == wanted, f"{name}: {field} are {column.dtype}, not {wanted.__name__}"
+    size = sample.image.shape[:2]
+    assert boxes.size in ((0, 0), size), f"{name}: boxes say {boxes.size}, the picture is {size}"
+
+
+def _check_annotation(found: Boxes, sample: Sample) -> None:
+    name, own = sample.id, boxes_of(sample)
+    _check_columns(found, sample)
+    same = np.array_equal(found.xyxy.astype(np.float32), own.xyxy.astype(np.float32))
     assert same, f"{name}: annotation({name}) has other boxes than the sample"
     for field in ("labels", "difficult", "crowd"):
         same = np.array_equal(getattr(found, field), getattr(own, field))
         assert same, f"{name}: annotation and sample disagree on {field}"
-    assert np.allclose(found.areas, own.areas, rtol=1e-4), f"{name}: other areas than the sample's"
-    said = found.size in ((0, 0), own.size)
-    assert said, f"{name}: annotation says {found.size}, the picture is {own.size}"
+    assert np.allclose(found.area, own.area, rtol=1e-4), f"{name}: other areas than the sample's"
 
 
 def _check_fingerprint(source: Source, sample: Sample, i: int) -> None:

@@ -13,9 +13,11 @@ from xfer import plugs
 from xfer import task as tasks
 from xfer.backbones.base import Backbone
 from xfer.data.loading.loader import Loader
-from xfer.data.sources.base import Bundle, Source
-from xfer.recipe.tables import DataTable
+from xfer.data.sources.base import Bundle
+from xfer.recipe.idle import conditions
+from xfer.recipe.tables import FIELDS, DataTable
 from xfer.task import Task
+from xfer.types import Source
 
 
 @plugs.face("task")
@@ -30,15 +32,17 @@ def check_task(
         backbone: a small one, freshly made: the task may take parts of it away.
         options: an instance of the task's Options; default: all defaults.
 
-    Checked: every option has a help text; items are the same for the same generator; losses are
-    finite scalars by name whose sum reaches the head with a gradient, in fp32 and in bf16; every
-    parameter that gets a gradient is in exactly one stage, the head last; frozen stages stay
-    in eval mode; one prediction a picture, with and without mirror images, described as a flat
-    row; scores of two halves merge to the scores of the whole; the resolved options rebuild it.
+    Checked: every option has a help text, and its conditions speak of keys that there are; items
+    are the same for the same generator; losses are finite scalars by name whose sum reaches the
+    head with a gradient, in fp32 and in bf16; every parameter that gets a gradient is in exactly
+    one stage, the head last; frozen stages stay in eval mode; one prediction a picture, with and
+    without mirror images, described as a flat row; scores of two halves merge to the scores of the
+    whole; the resolved options rebuild it.
     """
     kind = tasks.get(task) if isinstance(task, str) else task
     for field in fields(kind.Options):
         assert field.metadata.get("help"), f"{kind.__name__}.Options.{field.name} has no help text"
+    _check_conditions(kind)
     assert source.info.kind in kind.kinds, f"{kind.__name__} does not learn from {source.info.kind}"
     data = DataTable(size=backbone.preprocess.size)
     made = kind(backbone, source.info, options or kind.Options(), data)
@@ -53,6 +57,19 @@ def check_task(
     _check_predictions(made, source)
     assert set(made.resolved_options()) == {f.name for f in fields(kind.Options)}
     assert "auto" not in made.resolved_options().values(), "resolved options still say auto"
+
+
+def _check_conditions(kind: type[Task]) -> None:
+    options = tasks.options_of(kind)
+    known = {*FIELDS, *options, "kind", "processes"}
+    for key in kind.counts_when:
+        assert key in FIELDS, f"{kind.__name__}.counts_when: no table has {key}"
+    for key in options:
+        for when in conditions(kind, key):
+            for way in when if isinstance(when, tuple) else (when,):
+                names = () if isinstance(way, str) else tuple(way)
+                wrong = [name for name in names if name not in known]
+                assert not wrong, f"{key} counts when {wrong[0]} is so, and there is no such key"
 
 
 def _check_items(task: Task, source: Source) -> None:
@@ -126,6 +143,6 @@ def _check_predictions(task: Task, source: Source) -> None:
     assert got == expected, f"merged states score {got}, the whole {expected}"
     named = {row["id"] for row in whole.rows()}  # of boxes there may be several a picture, or none
     assert named <= set(source.ids), "a row names a picture that is not there"
-    if source.info.kind in ("classify", "multilabel"):
+    if not task.kind.placed:
         assert len(whole.rows()) == count, "one row a picture"
     assert all(task.view_protocol(view) for view in task.views), "a view is not put into words"

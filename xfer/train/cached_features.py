@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xfer.data.loading.feature_loader import FeatureLoader
-from xfer.data.sources.base import Source
 from xfer.device import gather
 from xfer.extraction.cache import FeatureCache, cache_file, limit_bytes
 from xfer.extraction.net import VERSION, digest_of
 from xfer.extraction.stream import parts
+from xfer.task import CachedFeatures, Task
+from xfer.types import Source
 
 if TYPE_CHECKING:
-    from xfer.task import Task
     from xfer.train.job import Job
 
 MOST_VIEWS = 8
@@ -46,6 +46,7 @@ class HeadInput:
     """
 
     task: Task
+    head: CachedFeatures
     job: Job
     train: bool
     tta: str
@@ -65,7 +66,7 @@ class HeadInput:
         return self.task.short_side
 
     def transform(self) -> Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]:
-        return self.task.pixels(self.train, self.tta)
+        return self.head.pixels(self.train, self.tta)
 
     def signature(self, layer: str) -> bytes:
         return hashlib.sha256(self.marks.encode()).digest()
@@ -76,9 +77,9 @@ class HeadInput:
         place = self.job.place
         images = images.to(place.device, non_blocking=True)
         with place.autocast():
-            found = self.task.head_input(images)
+            found = self.head.head_input(images)
             if self.tta == "flip" and not self.train:
-                found = torch.stack((found, self.task.head_input(images.flip(-1))), 1)
+                found = torch.stack((found, self.head.head_input(images.flip(-1))), 1)
         return {"head": found.float().reshape(len(images) // self.views, -1).cpu().numpy()}
 
 
@@ -88,15 +89,17 @@ def keep_features(job: Job, say: Callable[[str], None]) -> None:
     Args: say: told how many views are kept, or why none are.
     Raises: DataError for a picture that can't be read.
     """
-    width = job.task.head_width
-    if job.recipe.optim.freeze != "all" or not width or not job.recipe.data.cache_mb:
+    task = job.task
+    if job.recipe.optim.freeze != "all" or not job.recipe.data.cache_mb:
         return
-    if frozen_views(job, width)[0] < 1:
+    if not isinstance(task, CachedFeatures) or not task.head_width:
+        return
+    if frozen_views(job, task.head_width)[0] < 1:
         say("backbone frozen, but its features don't fit into data.cache_mb: they are computed "
             "each epoch")  # fmt: skip
         return
     start = time.perf_counter()
-    job.train, job.quick_val = frozen_loaders(job, say)
+    job.train, job.quick_val = frozen_loaders(job, task, say)
     job.preparing = time.perf_counter() - start
 
 
@@ -117,16 +120,16 @@ def frozen_views(job: Job, width: int) -> tuple[int, bool]:
 
 
 def frozen_loaders(
-    job: Job, say: Callable[[str], None]
+    job: Job, head: CachedFeatures, say: Callable[[str], None]
 ) -> tuple[FeatureLoader, FeatureLoader | None]:
     """Loaders for training and, where there is a val split that fits into data.cache_mb beside it,
     for the evaluations on the way.
 
     Raises: DataError for a picture that can't be read.
     """
-    digest = _marks_of_net(job)
+    digest = _marks_of_net(job, head)
     train = job.bundle.splits["train"]
-    views, keeps_val = frozen_views(job, job.task.head_width)
+    views, keeps_val = frozen_views(job, head.head_width)
     with_cache = FeatureCache(cache_file(), limit_bytes(), lambda text: say(f"warning: {text}"))
     try:
         rows: list[Tensor] = []
@@ -134,11 +137,11 @@ def frozen_loaders(
         for view in range(views):
             marks = f"{digest} {_cutting(job)} {view}"
             rows.append(torch.empty(0))
-            rows[view], new = _rows(job, train, marks, True, "", view, with_cache)
+            rows[view], new = _rows(job, head, train, marks, True, "", view, with_cache)
             computed += new
         say(
             f"backbone frozen: {views} view{'s' * (views != 1)} of each of {len(train)} pictures, "
-            f"{job.task.head_width} numbers each, are kept ({computed} computed, "
+            f"{head.head_width} numbers each, are kept ({computed} computed, "
             f"{views * len(train) - computed} known)"
         )
         made = FeatureLoader(job.loader("train", training=True), rows, _labels(train))
@@ -146,14 +149,14 @@ def frozen_loaders(
             return made, None
         val, tta = job.bundle.splits["val"], job.quick_tta
         kept, _ = _rows(
-            job, val, f"{digest} {job.recipe.data.size} {tta}", False, tta, 0, with_cache
+            job, head, val, f"{digest} {job.recipe.data.size} {tta}", False, tta, 0, with_cache
         )
     finally:
         with_cache.close()
     return made, FeatureLoader(job.loader("val", tta=tta), [kept], _labels(val))
 
 
-def _marks_of_net(job: Job) -> str:
+def _marks_of_net(job: Job, head: CachedFeatures) -> str:
     """Text that changes with the net, its weights, its options, and what the head reads of it.
 
     Weights alone do not tell: bvlc_alexnet runs those of caffenet in another order, and a head may
@@ -163,7 +166,7 @@ def _marks_of_net(job: Job) -> str:
     options = sorted(dict(recipe.backbone_options).items())
     return (
         f"{VERSION} {recipe.backbone} {options} {digest_of(task.backbone.state_dict())} "
-        f"{recipe.task} {task.head_reads} {task.preprocess} {task.short_side}"
+        f"{recipe.task} {head.head_reads} {task.preprocess} {task.short_side}"
     )
 
 
@@ -174,12 +177,15 @@ def _cutting(job: Job) -> str:
 
 
 def _rows(
-    job: Job, source: Source, marks: str, train: bool, tta: str, epoch: int, cache: FeatureCache
+    job: Job, head: CachedFeatures, source: Source, marks: str, train: bool, tta: str, epoch: int,
+    cache: FeatureCache,
 ) -> tuple[Tensor, int]:  # fmt: skip
     """(pictures, V, D) in the precision of the run, and how many the net has seen."""
     place = job.place
-    net = HeadInput(job.task, job, train, tta, f"{marks} {place.precision} {place.device.type}")
-    width = job.task.head_width
+    net = HeadInput(
+        job.task, head, job, train, tta, f"{marks} {place.precision} {place.device.type}"
+    )
+    width = head.head_width
     dtype = torch.bfloat16 if place.precision == "bf16" else torch.float32
     mine: list[tuple[NDArray[np.int64], Tensor]] = []
     computed = 0

@@ -6,24 +6,33 @@ import itertools
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 
 class MovingAverage(AveragedModel):
     """AveragedModel, buffers included, that touches only what training changes.
 
-    Args: model: what is trained; decay: share of the old average that each step keeps, 0..1.
+    Update number n + 1 keeps min(decay, (1 + n) / (10 + n)) of the average, so that it reaches
+    back over at most a ninth of the steps that were made: the random start of a short run is
+    forgotten as thoroughly as that of a long one.
+
+    Args: model: what is trained; decay: share of the old average that a step keeps at most, 0..1.
+    Source: the warm-up of TensorFlow's ExponentialMovingAverage(num_updates).
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        move = get_ema_multi_avg_fn(decay)
-        super().__init__(model, multi_avg_fn=move, use_buffers=True)
-        self._move = move
+        super().__init__(model, use_buffers=True)
+        self.decay = decay
         self._pairs: list[tuple[list[Tensor], list[Tensor]]] = []
 
     def forget(self) -> None:
         """To be called when other parts are frozen than before."""
         self._pairs = []
+
+    def kept(self) -> float:
+        """The share of the average that the next update keeps."""
+        count = int(self.n_averaged)  # a tensor on the CPU, saved with the average: no waiting
+        return min(self.decay, (1 + count) / (10 + count))
 
     def update(self, model: nn.Module) -> None:
         """Moves the average towards the present weights; frozen ones are equal already."""
@@ -32,9 +41,10 @@ class MovingAverage(AveragedModel):
             return
         if not self._pairs:
             self._pairs = self._moving(model)
+        kept = self.kept()
         with torch.no_grad():
             for averaged, current in self._pairs:
-                self._move(averaged, current, self.n_averaged)
+                _move(averaged, current, kept)
             self.n_averaged += 1
 
     def _moving(self, model: nn.Module) -> list[tuple[list[Tensor], list[Tensor]]]:
@@ -54,3 +64,11 @@ class MovingAverage(AveragedModel):
                 both[0].append(averaged)
                 both[1].append(current)
         return list(kinds.values())
+
+
+def _move(averaged: list[Tensor], current: list[Tensor], kept: float) -> None:
+    """Moves tensors of one type; whole numbers, which count batches, are copied."""
+    if averaged[0].is_floating_point():
+        torch._foreach_lerp_(averaged, current, 1 - kept)  # pyright: ignore[reportPrivateImportUsage]
+        return
+    torch._foreach_copy_(averaged, current)  # pyright: ignore[reportPrivateImportUsage]

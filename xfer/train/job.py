@@ -23,10 +23,17 @@ from xfer.data.sources.boxes import category_ids
 from xfer.device import Place, restore_random_states, seed_everything, sync_batch_norms
 from xfer.errors import DataError, XferError
 from xfer.recipe.tables import Recipe
-from xfer.task import Metric, Task
+from xfer.task import DeviceCrops, ManySides, Metric, Task
 from xfer.train.ema import MovingAverage
-from xfer.train.optim import Schedule, build_optimizer, frozen_stages, parameter_groups, set_rate
-from xfer.types import Batch
+from xfer.train.optim import (
+    Schedule,
+    build_optimizer,
+    frozen_stages,
+    opening_steps,
+    parameter_groups,
+    set_rate,
+)
+from xfer.types import Batch, Source
 
 
 def build_task(recipe: Recipe, bundle: Bundle) -> Task:
@@ -59,6 +66,18 @@ def _check_fits(recipe: Recipe, place: Place, bundle: Bundle) -> None:
         )
 
 
+def _choose_crops(task: Task, train: Source, gpu: bool, frozen: bool) -> str:
+    """host or device; as `DeviceCrops.choose_crops`, the host for other tasks."""
+    if isinstance(task, DeviceCrops):
+        return task.choose_crops(train, gpu, frozen)
+    for key in ("crop_on", "decode"):
+        if getattr(task.data, key) == "device":
+            raise XferError(
+                f"data.{key}=device: this task cuts its pictures on the host", f"data.{key}=host"
+            )
+    return "host"
+
+
 class Job:
     """A recipe made real on a place.
 
@@ -86,7 +105,7 @@ class Job:
         self.task.fit_data(bundle)
         self.task.check_views(recipe.eval.tta, self.quick_tta)
         gpu = place.device.type == "cuda"
-        self.crop_on = self.task.choose_crops(train, gpu, recipe.optim.freeze == "all")
+        self.crop_on = _choose_crops(self.task, train, gpu, recipe.optim.freeze == "all")
         place.put(self.task)
         if recipe.run.compile:
             self.task.backbone.compile()  # in place: the names of the weights stay
@@ -97,11 +116,14 @@ class Job:
         epochs = recipe.schedule.epochs
         by_epochs = max(1, recipe.schedule.min_steps, round(epochs * self.epoch_steps))
         self.steps = recipe.schedule.steps or by_epochs
-        # a set too small for its epochs is passed more often, and scored no more often for that
-        a_pass = self.epoch_steps if recipe.schedule.steps else by_epochs / epochs
-        self.eval_steps = max(1, round(recipe.eval.every * a_pass))
-        self.thaw_step = round(recipe.optim.freeze_epochs * self.epoch_steps)
-        self.schedule = Schedule(recipe.schedule, self.steps, self.epoch_steps)
+        # a set too small for its epochs is passed more often: what the recipe gives in epochs
+        # is stretched alike, so that it is scored no more often for that
+        self.pass_steps = self.epoch_steps if recipe.schedule.steps else by_epochs / epochs
+        self.eval_steps = max(1, round(recipe.eval.every * self.pass_steps))
+        # a backbone that is frozen for good does not thaw
+        early = 0.0 if recipe.optim.freeze == "all" else recipe.optim.freeze_epochs
+        self.thaw_step = opening_steps(early, self.pass_steps, self.steps)
+        self.schedule = Schedule(recipe.schedule, self.steps, self.pass_steps)
         self.scaler = place.scaler()
         self.step = 0
         self.best: dict[str, Any] = {"score": -math.inf, "step": 0}
@@ -192,15 +214,16 @@ class Job:
 
     def _epoch(self, epoch: int, start: int) -> Generator[Batch, None, None]:
         """An epoch's batches from number `start` on, at the sides that the task asks for."""
-        sides, first = self.task.sides, epoch * self.epoch_steps
-        if not sides or not isinstance(self.train, Loader):
+        task, first = self.task, epoch * self.epoch_steps
+        sides = task.sides if isinstance(task, ManySides) else ()
+        if not isinstance(task, ManySides) or not sides or not isinstance(self.train, Loader):
             yield from self.train.batches(epoch, start)
             return
         while start < self.epoch_steps:
             now = min(len(sides) - 1, (first + start) * len(sides) // self.steps)
             change = -(-self.steps * (now + 1) // len(sides)) - first  # the first step of the next
             stop = self.epoch_steps if now == len(sides) - 1 else min(self.epoch_steps, change)
-            self.train.show(self.task.transform_at(sides[now]))
+            self.train.show(task.transform_at(sides[now]))
             with contextlib.closing(self.train.batches(epoch, start)) as batches:
                 yield from itertools.islice(batches, stop - start)
             start = stop
@@ -242,6 +265,7 @@ class Job:
         """Everything that resuming needs, in plain types and tensors."""
         return {
             "step": self.step,
+            "thaw_step": self.thaw_step,
             "task": self.task.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -262,6 +286,9 @@ class Job:
         """
         self.check_data(state["fingerprint"])
         self.step = state["step"]
+        # states of before have none: their backbones thawed by the passes, however short the run
+        by_passes = round(self.recipe.optim.freeze_epochs * self.epoch_steps)
+        self.thaw_step = state.get("thaw_step", by_passes)
         if self.step > 0:
             # the optimiser of the phase in which the state was saved: step counts those done
             self.step -= 1

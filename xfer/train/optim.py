@@ -36,19 +36,35 @@ class Group:
 
 
 def frozen_stages(stages: Sequence[Stage], freeze: str) -> list[Stage]:
-    """The trunk stages up to and including `freeze`; "all": every one; "": none.
+    """The trunk stages that a word names, shallow to deep.
+
+    Args:
+        freeze: the name of a stage: up to and including that one; "first": the stem, whatever its
+            name; "first:3": the three shallowest stages; "all": every one; "": none.
 
     Raises XferError naming the stages there are.
     """
     trunk = [s for s in stages if s.role == "trunk"]
+    names = [s.name for s in trunk]
     if not freeze:
         return []
     if freeze == "all":
         return trunk
-    names = [s.name for s in trunk]
-    if freeze not in names:
-        raise XferError(f"optim.freeze: no stage {freeze!r}", nearest(freeze, [*names, "all"], 40))
-    return trunk[: names.index(freeze) + 1]
+    if freeze in names:
+        return trunk[: names.index(freeze) + 1]
+    word, colon, number = freeze.partition(":")
+    if word == "first" and (not colon or number.isdecimal()):
+        count = int(number) if colon else 1
+        if not 1 <= count <= len(trunk):
+            raise XferError(
+                f"optim.freeze={freeze}: the net has {len(trunk)} stages, {', '.join(names)}",
+                f"first:1 to first:{len(trunk)}, or all",
+            )
+        return trunk[:count]
+    if freeze.isdecimal():
+        raise XferError(f"optim.freeze: no stage {freeze!r}", f"a count of stages: first:{freeze}")
+    words = [*names, "first", "all"]
+    raise XferError(f"optim.freeze: no stage {freeze!r}", nearest(freeze, words, 40))
 
 
 def _is_plain(parameter: nn.Parameter, name: str) -> bool:
@@ -119,21 +135,36 @@ def build_optimizer(groups: Sequence[Group], table: OptimTable) -> torch.optim.O
     )
 
 
+OPENING = 0.5  # of a run: the most that a warm-up, or the head's time alone, may take
+
+
+def opening_steps(epochs: float, steps_per_epoch: float, steps: int) -> int:
+    """Steps of a phase at the start of a run that a recipe gives in epochs.
+
+    At most OPENING of the run: in a run shorter than the one that the recipe was made for, the
+    rate still reaches its peak and falls again, and the backbone still trains.
+
+    Args: epochs: as in the recipe; steps_per_epoch; steps: of the whole run.
+    """
+    return min(round(epochs * steps_per_epoch), int(OPENING * steps))
+
+
 class Schedule:
     """The learning rate over time, as a share of the peak.
 
     Args:
         table: the recipe's [schedule].
         steps: optimiser steps of the whole run.
-        steps_per_epoch: for the warm-up, which is given in epochs.
+        steps_per_epoch: for the warm-up, which is given in epochs and is at most OPENING of the
+            run.
 
     Only `plateau` has a state: how often the rate dropped, and since when nothing was gained.
     """
 
-    def __init__(self, table: ScheduleTable, steps: int, steps_per_epoch: int) -> None:
+    def __init__(self, table: ScheduleTable, steps: int, steps_per_epoch: float) -> None:
         self.table = table
         self.steps = max(1, steps)
-        self.warmup = min(round(table.warmup * steps_per_epoch), self.steps - 1)
+        self.warmup = opening_steps(table.warmup, steps_per_epoch, self.steps)
         self.drops = 0
         self.best = -math.inf
         self.stale = 0

@@ -86,15 +86,14 @@ class Progress:
         """Says which weights matched; with -v also what trains at what rate."""
         report = job.task.backbone.weight_report
         self.say("weights: none, drawn at random" if report is None else report.line())
-        for line in idle_settings(job.recipe, job.task):
+        for line in idle_settings(job.recipe, job.task, job.place.world):
             self.warn(line)
+        if job.task.size_note:
+            self.say(job.task.size_note)
         if job.crop_on == "device":
             self.say("training crops are cut on the device (data.crop_on=host: by the loader)")
-        if job.thaw_step >= job.steps:
-            self.warn(
-                f"optim.freeze_epochs={job.recipe.optim.freeze_epochs:g}: the run ends after "
-                f"{job.steps / job.epoch_steps:.4g} epochs, before the backbone thaws"
-            )
+        for line in [*_decided(job), *_too_long(job)]:
+            self.warn(line)
         if self.verbosity < 1:
             return
         if report is not None:
@@ -186,6 +185,48 @@ class Progress:
         best = "  (best so far)" if better else ""
         epoch = job.step / job.epoch_steps
         self.say(f"epoch {epoch:.4g}  step {job.step}  val {primary}: {shown}{best}")
+
+
+def _decided(job: Job) -> list[str]:
+    """Options of the backbone that an option of the task takes the place of, a line each."""
+    recipe, task = job.recipe, job.task
+    if ":" in recipe.backbone:  # options of other libraries' nets are their own
+        return []
+    return [
+        f"backbone.{key}={recipe.backbone_options[key]} counts for nothing: {recipe.task} has "
+        f"task.{own}={getattr(task.options, own)}"
+        for key, own in task.decides.items()
+        if key in recipe.backbone_options
+    ]
+
+
+def _too_long(job: Job) -> list[str]:
+    """What was asked for and does not fit into a run of this length, a line each."""
+    optim, schedule, lines = job.recipe.optim, job.recipe.schedule, list[str]()
+    length = f"the run has {job.steps / job.pass_steps:.4g} epochs"
+    if job.thaw_step < round(optim.freeze_epochs * job.pass_steps) and optim.freeze != "all":
+        lines.append(
+            f"optim.freeze_epochs={optim.freeze_epochs:g}: {length}, so the backbone thaws after "
+            "half of them; --freeze all trains the head alone"
+        )
+    rises = schedule.name != "onecycle"  # which has no warm-up
+    if rises and job.schedule.warmup < round(schedule.warmup * job.pass_steps):
+        lines.append(
+            f"schedule.warmup={schedule.warmup:g}: {length}, so the warm-up is shortened to half "
+            "of them"
+        )
+    count = math.ceil(job.steps / job.eval_steps)
+    waits = {"stop_after": schedule.stop_after}
+    if schedule.name == "plateau":
+        waits["patience"] = schedule.patience
+    for key, evaluations in waits.items():
+        if evaluations >= count:
+            lines.append(
+                f"schedule.{key}={evaluations} counts for nothing: the run is scored {count} "
+                f"time{'' if count == 1 else 's'}, every {job.recipe.eval.every:g} epochs and at "
+                "the end; a smaller eval.every scores it more often"
+            )
+    return lines
 
 
 def _duration(seconds: float) -> str:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from xfer.data.images.decode import DecodeError
 from xfer.data.images.threads import cores
-from xfer.data.sources.base import Source, stamp, verify
+from xfer.data.sources.base import stamp, verify
 from xfer.errors import DataError
+from xfer.types import Source
 
 NAMED = 10
 LONG = 20  # letters of a reason that is not repeated for each picture

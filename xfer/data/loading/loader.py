@@ -22,9 +22,9 @@ from xfer.data.loading.collate import empty_pictures, pinned, stack_images
 from xfer.data.loading.order import balanced, batch_count, repeats, shuffled, windowed
 from xfer.data.loading.picture_cache import cache_of
 from xfer.data.loading.sample_rng import draws_of
-from xfer.data.sources.base import Source, read, stored_order
+from xfer.data.sources.base import read, stored_order
 from xfer.errors import DataError, XferError
-from xfer.types import Batch
+from xfer.types import Batch, Source
 
 __all__ = ["Loader", "stack_images"]
 

@@ -6,8 +6,8 @@ import threading
 import weakref
 from dataclasses import replace
 
-from xfer.data.sources.base import Source, read
-from xfer.types import Sample
+from xfer.data.sources.base import read
+from xfer.types import Sample, Source
 
 _lock = threading.Lock()
 _caches: weakref.WeakKeyDictionary[Source, PictureCache] = weakref.WeakKeyDictionary()

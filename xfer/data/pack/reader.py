@@ -29,9 +29,9 @@ packing can go on. Every shard-*.npz, for n pictures:
     boxes      | float32 (R, 4)            | xyxy in pixels of the stored picture, all pictures'
     box_count  | int64 (n,)                | how many of the R are each picture's, -1: not known
     box_labels | int64 (R,)                | class of each box
-    difficult, crowd | bool (R,)           | absent where the source does not know
+    difficult, crowd | bool (R,)           | absent: none is
     areas      | float64 (R,)              | of the objects, in square pixels of the stored picture;
-               |                           | absent where they are the boxes'
+               |                           | absent: the boxes' own
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ import hashlib
 import json
 import zipfile
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +47,15 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from xfer import kinds
+from xfer.boxes import Boxes
 from xfer.data.images.decode import DecodeError, shrink
-from xfer.data.sources.base import annotation_of, sample_label
+from xfer.data.sources.base import sample_label
+from xfer.data.sources.boxes import BoxTable, box_table
 from xfer.data.sources.id_array import Names, choose
 from xfer.data.sources.split_names import role_of
 from xfer.errors import DataError
-from xfer.types import Annotation, DataInfo, Sample
+from xfer.types import DataInfo, Sample
 
 INDEX, STARTED = "index.json", "packing.json"
 NAME, VERSION = "xfer-pack", 1
@@ -62,33 +64,6 @@ _NONE = np.frombuffer(b"[]", np.uint8)
 # arrays of a shard that hold one entry a picture
 PER_PICTURE = ("order", "size", "original", "start", "length", "crc", "labels", "mask_length",
                "box_count")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Boxes:
-    """The boxes of one split: those of picture i are first[i] .. first[i] + count[i]."""
-
-    first: NDArray[np.int64]
-    count: NDArray[np.int64]
-    boxes: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    difficult: NDArray[np.bool_] | None
-    crowd: NDArray[np.bool_] | None
-    areas: NDArray[np.float64]
-
-    def of(self, i: int) -> dict[str, Any]:
-        """The fields of a Sample that speak of boxes."""
-        if self.count[i] < 0:
-            return {}
-        part = slice(int(self.first[i]), int(self.first[i] + self.count[i]))
-        found: dict[str, Any] = {
-            "boxes": self.boxes[part], "box_labels": self.labels[part], "areas": self.areas[part],
-        }  # fmt: skip
-        if self.difficult is not None:
-            found["difficult"] = self.difficult[part]
-        if self.crowd is not None:
-            found["crowd"] = self.crowd[part]
-        return found
 
 
 class PackSource:
@@ -116,7 +91,7 @@ class PackSource:
         called = [key for t in tables for key in json.loads(t.get("image_ids", _NONE).tobytes())]
         # place: where the picture lies, counted through the shards
         place = np.argsort(joined.pop("order"))
-        boxes = _boxes(tables, joined["box_count"], place)
+        boxes = _boxes(tables, joined["box_count"], place, joined["size"][place])
         joined = {key: joined.pop(key)[place] for key in list(joined)}
         self.ids = choose(names, place)
         self.image_ids = tuple(called[p] for p in place.tolist()) if called else ()
@@ -126,7 +101,7 @@ class PackSource:
         self._mask_length, self._crc = joined["mask_length"], joined["crc"]
         self.sizes, self.original_sizes = joined["size"], joined["original"]
         self._labels = joined["labels"]
-        self._boxes = boxes
+        self._boxes, self._has_boxes = boxes, joined["box_count"] >= 0
         self._fingerprint = _digest(index, split)
         self._maps: dict[int, NDArray[np.uint8]] = {}
 
@@ -147,21 +122,22 @@ class PackSource:
                 image = simplejpeg.decode_jpeg(data, "RGB")
             except ValueError as error:
                 raise self._damaged(i) from error
-        mask, boxes = self._mask(i), {} if self._boxes is None else self._boxes.of(i)
-        if mask is None and not boxes:
+        mask, boxes = self._mask(i), self._boxes_of(i)
+        if mask is None and boxes is None:
             image = shrink(image, short_side)
-        placed = self.info.kind in ("detect", "segment")  # there, boxes and masks are the labels
+        placed = kinds.get(self.info.kind).placed  # there, boxes and masks are the labels
         label = None if placed else sample_label(self._labels[i])
-        return Sample(self.ids[i], image, label, mask=mask, **boxes)
+        return Sample(self.ids[i], image, label, boxes=boxes, mask=mask)
 
     def labels(self) -> NDArray[np.int64] | NDArray[np.int8]:
         return self._labels
 
-    def annotation(self, i: int) -> Annotation:
-        """The boxes of picture i, without decoding it. Raises DataError where it has none."""
-        found = {} if self._boxes is None else self._boxes.of(i)
-        blank = np.broadcast_to(np.zeros(1, np.uint8), (*self.sizes[i].tolist(), 3))
-        return annotation_of(Sample(self.ids[i], blank, **found))
+    def annotation(self, i: int) -> Boxes:
+        """The boxes of picture i, without decoding it. Raises DataError where none are known."""
+        boxes = self._boxes_of(i)
+        if boxes is None:
+            raise DataError(f"{self.ids[i]}: no boxes are known for this picture")
+        return boxes.astype(np.float64)
 
     def stored(self) -> NDArray[np.int64]:
         """The indices in the order in which their pictures lie in the shards."""
@@ -200,6 +176,9 @@ class PackSource:
         if len(part) != length:
             raise self._damaged(i)
         return part
+
+    def _boxes_of(self, i: int) -> Boxes | None:
+        return self._boxes.of(i) if self._boxes is not None and self._has_boxes[i] else None
 
     def _mask(self, i: int) -> NDArray[np.uint8] | None:
         length = int(self._mask_length[i])
@@ -242,33 +221,21 @@ def _joined(
 
 
 def _boxes(
-    tables: list[dict[str, NDArray]], stored: NDArray[np.int64], place: NDArray[np.int64]
-) -> Boxes | None:
-    """The boxes of all shards; None where no picture has any.
+    tables: list[dict[str, NDArray]], stored: NDArray[np.int64], place: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+) -> BoxTable | None:  # fmt: skip
+    """The boxes of all shards by picture; None where no picture has any.
 
     Args: stored: how many each picture has, as they lie; place: where each picture lies.
     """
     if (stored < 0).all():
         return None
-    in_order = np.maximum(stored, 0)
-    first, count = (np.cumsum(in_order) - in_order)[place], stored[place]
-
-    def joined(key: str) -> NDArray | None:
-        if not any(key in t for t in tables):
-            return None
-        zeros = [t.get(key, np.zeros(len(t["boxes"]), bool)) for t in tables]
-        return np.concatenate(zeros)
-
-    boxes = np.concatenate([t["boxes"] for t in tables])
-    labels = np.concatenate([t["box_labels"] for t in tables])
-    areas = np.concatenate([t.get("areas", areas_of(t["boxes"])) for t in tables])
-    return Boxes(first, count, boxes, labels, joined("difficult"), joined("crowd"), areas)
-
-
-def areas_of(boxes: NDArray[np.float32]) -> NDArray[np.float64]:
-    """float64 (R,): the areas of boxes (R, 4), square pixels."""
-    sides = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64)
-    return sides[:, 0] * sides[:, 1]
+    boxes = Boxes.join([
+        Boxes.of(t["boxes"], t["box_labels"], difficult=t.get("difficult"), crowd=t.get("crowd"),
+                 area=t.get("areas"))
+        for t in tables
+    ])  # fmt: skip
+    return box_table(np.repeat(np.argsort(place), np.maximum(stored, 0)), boxes, sizes)
 
 
 def _digest(index: dict[str, Any], split: str) -> str:

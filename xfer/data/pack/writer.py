@@ -21,18 +21,18 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from xfer.boxes import Boxes
 from xfer.data.images.decode import shrink
 from xfer.data.images.threads import cores
 from xfer.data.inspect.verify import bad_pictures, find_bad
 from xfer.data.pack.folder_lock import alone
-from xfer.data.pack.reader import INDEX, NAME, STARTED, VERSION, areas_of, read_json
+from xfer.data.pack.reader import INDEX, NAME, STARTED, VERSION, read_json
 from xfer.data.readers.base import ReadOptions
-from xfer.data.sources.base import Source
 from xfer.data.sources.boxes import category_ids, image_ids
 from xfer.data.sources.split_names import role_of
 from xfer.data.spec import open_spec
 from xfer.errors import DataError, XferError
-from xfer.types import Sample
+from xfer.types import Sample, Source
 
 AT_ONCE = 64  # pictures encoded between two writes
 MIX = 0x9ACC
@@ -320,22 +320,12 @@ class _Shard:
         arrays["box_count"] = np.array(
             [-1 if s.boxes is None else len(s.boxes) for s in samples], np.int64
         )
-        arrays["boxes"] = _joined([s.boxes for s in samples], np.zeros((0, 4), np.float32))
-        arrays["box_labels"] = _joined([s.box_labels for s in samples], np.zeros(0, np.int64))
-        for key in ("difficult", "crowd"):
-            marks = [getattr(s, key) for s in samples]
-            if any(m is not None for m in marks):
-                full = [
-                    np.zeros(0 if s.boxes is None else len(s.boxes), bool) if m is None else m
-                    for s, m in zip(samples, marks, strict=True)
-                ]
-                arrays[key] = _joined(full, np.zeros(0, bool))
-        if any(s.areas is not None for s in samples):
-            own = [
-                areas_of(s.boxes) if s.areas is None else s.areas
-                for s in samples if s.boxes is not None
-            ]  # fmt: skip
-            arrays["areas"] = _joined([*own], np.zeros(0, np.float64))
+        known = [s.boxes for s in samples if s.boxes is not None]
+        boxes = Boxes.join(known)
+        arrays["boxes"], arrays["box_labels"] = boxes.xyxy.astype(np.float32), boxes.labels
+        if known:
+            arrays["difficult"], arrays["crowd"] = boxes.difficult, boxes.crowd
+            arrays["areas"] = boxes.area
         path = self.out / f"{self.name}.npz"
         temporary = path.with_name(f".{path.name}.tmp")
         try:
@@ -359,20 +349,14 @@ def scaled(sample: Sample, side: int) -> Sample:
     if image is sample.image:
         return sample
     height, width = image.shape[:2]
-    boxes, mask, areas = sample.boxes, sample.mask, sample.areas
+    boxes, mask = sample.boxes, sample.mask
     if boxes is not None:
-        x, y = width / sample.image.shape[1], height / sample.image.shape[0]
-        boxes = (boxes * np.array([x, y, x, y])).astype(np.float32)
-        areas = None if areas is None else areas * (x * y)
+        boxes = boxes.scaled(width / sample.image.shape[1], height / sample.image.shape[0])
     if mask is not None:
         mask = np.asarray(
             cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8
         )
-    return replace(sample, image=image, boxes=boxes, mask=mask, areas=areas)
-
-
-def _joined(arrays: list[NDArray | None], empty: NDArray) -> NDArray:
-    return np.concatenate([*(a for a in arrays if a is not None), empty])
+    return replace(sample, image=image, boxes=boxes, mask=mask)
 
 
 def _synced(file: Any) -> None:

@@ -22,7 +22,7 @@ from xfer.data.sources.box_rules import leave_out
 from xfer.data.sources.masks import MaskFiles
 from xfer.data.sources.split_names import role_of
 from xfer.errors import DataError
-from xfer.types import DataInfo, Kind
+from xfer.types import DataInfo
 
 CLASSES = 150
 TABLE = "objectInfo150.txt"
@@ -32,7 +32,7 @@ TABLE = "objectInfo150.txt"
 class Ade20k:
     """ADE20K's tree."""
 
-    kinds: ClassVar[tuple[Kind, ...]] = ("segment",)
+    kinds: ClassVar[tuple[str, ...]] = ("segment",)
     weak: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 

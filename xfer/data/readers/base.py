@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from xfer.data.sources.base import Source
+from xfer import kinds
 from xfer.registry import Registry
-from xfer.types import Kind
+from xfer.types import Source
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,11 @@ class Reading:
     parts: dict[str, Source]
     notes: list[str] = field(default_factory=list[str])
     skipped: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+
+    @property
+    def labelled(self) -> bool:
+        """Whether any part is more than pictures of which nothing is known."""
+        return any(kinds.get(source.info.kind).labelled for source in self.parts.values())
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class Format(Protocol):
                         | what this one finds amiss in it, or None
     """
 
-    kinds: ClassVar[tuple[Kind, ...]]
+    kinds: ClassVar[tuple[str, ...]]
     weak: ClassVar[bool]
     takes_images: ClassVar[bool]
 
@@ -74,19 +79,10 @@ class Format(Protocol):
 class Embedded(Protocol):
     """A set that comes with xfer: read as one of `kinds`, the first unless another is wanted."""
 
-    kinds: ClassVar[tuple[Kind, ...]]
+    kinds: ClassVar[tuple[str, ...]]
 
     def load(self, options: ReadOptions) -> Reading: ...
 
-
-# what data of a kind hold, in words
-HOLDS: dict[str, str] = {
-    "classify": "one label a picture",
-    "multilabel": "several labels a picture",
-    "detect": "boxes",
-    "segment": "masks",
-    "images": "pictures without labels",
-}
 
 FORMATS: Registry[type[Format]] = Registry("data format", "xfer.data.readers", "xfer.readers")
 EMBEDDED: Registry[type[Embedded]] = Registry("data set", "xfer.data.readers")

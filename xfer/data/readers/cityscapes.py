@@ -25,7 +25,7 @@ from xfer.data.sources.files import FileSource
 from xfer.data.sources.masks import MaskFiles
 from xfer.data.sources.split_names import role_of
 from xfer.errors import DataError
-from xfer.types import DataInfo, Kind
+from xfer.types import DataInfo
 
 CLASSES = {
     "road": 7, "sidewalk": 8, "building": 11, "wall": 12, "fence": 13, "pole": 17,
@@ -41,7 +41,7 @@ _ENDING = re.compile(r"_gt(?:Fine|Coarse)_(labelIds|labelTrainIds)$")
 class Cityscapes:
     """Cityscapes' tree."""
 
-    kinds: ClassVar[tuple[Kind, ...]] = ("segment",)
+    kinds: ClassVar[tuple[str, ...]] = ("segment",)
     weak: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 
@@ -92,7 +92,7 @@ class Cityscapes:
                 info, path, [str(p.relative_to(path)) for p, _ in both],
                 [str(m.relative_to(path)) for _, m in both], code,
             )  # fmt: skip
-        if not any(source.info.kind == "segment" for source in reading.parts.values()):
+        if not reading.labelled:
             raise DataError(f"{path}: no picture has a mask in {truth.name}",
                             "gtFine/SPLIT/CITY/*_gtFine_labelIds.png")  # fmt: skip
         return reading

@@ -29,11 +29,10 @@ from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.imagenet.trees import find_tree
 from xfer.data.readers.masks.layout import find_places
 from xfer.data.readers.table.reader import Csv, passed_by
-from xfer.data.sources.base import Source
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.split_names import WHOLE, is_plain, role_of, role_word, split_folders
 from xfer.errors import DataError, XferError
-from xfer.types import DataInfo, Kind
+from xfer.types import DataInfo, Source
 
 __all__ = ["Folder", "find_pictures"]
 
@@ -47,7 +46,7 @@ OTHER_LAYOUTS = frozenset(
 class Folder:
     """Pictures sorted into folders by class."""
 
-    kinds: ClassVar[tuple[Kind, ...]] = ("classify", "images")
+    kinds: ClassVar[tuple[str, ...]] = ("classify", "images")
     weak: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 

@@ -10,11 +10,10 @@ import numpy as np
 from xfer.data.images.walk import Found, has_picture, is_picture, listing, subfolders, walk
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.table.reader import passed_by
-from xfer.data.sources.base import Source
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.split_names import WHOLE, is_plain, role_of, split_folders
 from xfer.errors import DataError
-from xfer.types import DataInfo, Kind
+from xfer.types import DataInfo, Source
 
 # pictures to their owners, of kinds that are not read
 OTHERS = frozenset(
@@ -26,7 +25,7 @@ OTHERS = frozenset(
 class Images:
     """Pictures and nothing else. Gives way to every format that finds labels."""
 
-    kinds: ClassVar[tuple[Kind, ...]] = ("images",)
+    kinds: ClassVar[tuple[str, ...]] = ("images",)
     weak: ClassVar[bool] = True
     takes_images: ClassVar[bool] = False
 

@@ -7,16 +7,15 @@ from typing import ClassVar
 
 from xfer.data.pack.reader import AGAIN, INDEX, NAME, STARTED, PackSource, read_index
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
-from xfer.data.sources.base import Source
 from xfer.errors import DataError
-from xfer.types import Kind
+from xfer.types import Source
 
 
 @FORMATS.register("pack")
 class Pack:
     """What `xfer data pack` wrote."""
 
-    kinds: ClassVar[tuple[Kind, ...]] = ("classify", "multilabel", "detect", "segment", "images")
+    kinds: ClassVar[tuple[str, ...]] = ("classify", "multilabel", "detect", "segment", "images")
     weak: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 

@@ -28,13 +28,12 @@ from xfer.data.readers.masks.class_table import ClassRow, find_table
 from xfer.data.readers.masks.split_lists import find_all, stems
 from xfer.data.readers.masks.values import code_of, numbered
 from xfer.data.readers.table.locate import Locator
-from xfer.data.sources.base import IGNORE
 from xfer.data.sources.box_rules import leave_out
 from xfer.data.sources.mask_codes import colour_codes, runs_of
 from xfer.data.sources.masks import MaskFiles, MaskSource, file_stamp
 from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.errors import DataError
-from xfer.types import DataInfo, Kind
+from xfer.types import IGNORE, DataInfo
 
 PREFIX = "panoptic_"
 FOLDER = "annotations"
@@ -46,7 +45,7 @@ STUFF_CLASSES = 182
 class Panoptic:
     """COCO's panoptic json and PNGs, or stuff maps."""
 
-    kinds: ClassVar[tuple[Kind, ...]] = ("segment",)
+    kinds: ClassVar[tuple[str, ...]] = ("segment",)
     weak: ClassVar[bool] = False
     takes_images: ClassVar[bool] = True
 

@@ -26,7 +26,7 @@ from xfer.data.sources.index_file import Entries, Index, kept_index, state_of
 from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.data.sources.wordnet import numbered, same_names, with_wnids
 from xfer.errors import DataError, XferError
-from xfer.types import DataInfo, Kind, Sample
+from xfer.types import DataInfo, Sample
 
 KEPT_GROUPS = 4
 _OF = re.compile(r"(.+)-(\d+)-of-(\d+)\.parquet")
@@ -36,7 +36,7 @@ _OF = re.compile(r"(.+)-(\d+)-of-(\d+)\.parquet")
 class Parquet:
     """Tables with a column of pictures, a file or a folder of them."""
 
-    kinds: ClassVar[tuple[Kind, ...]] = ("classify", "images")
+    kinds: ClassVar[tuple[str, ...]] = ("classify", "images")
     weak: ClassVar[bool] = True
     takes_images: ClassVar[bool] = False
 

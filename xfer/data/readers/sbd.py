@@ -32,7 +32,7 @@ from xfer.data.readers.voc.masks import has_masks, voc_rows
 from xfer.data.sources.masks import MaskFiles
 from xfer.data.sources.split_names import role_of
 from xfer.errors import DataError
-from xfer.types import DataInfo, Kind
+from xfer.types import DataInfo
 
 AUGMENTED = "trainaug"
 OWN = ("train", "val", "train_noval")
@@ -42,7 +42,7 @@ OWN = ("train", "val", "train_noval")
 class Sbd:
     """SBD's tree."""
 
-    kinds: ClassVar[tuple[Kind, ...]] = ("segment",)
+    kinds: ClassVar[tuple[str, ...]] = ("segment",)
     weak: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 

@@ -23,7 +23,7 @@ from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.data.sources.tar_index import Member, members
 from xfer.data.sources.wordnet import numbered, same_names, with_wnids
 from xfer.errors import DataError
-from xfer.types import DataInfo, Kind
+from xfer.types import DataInfo
 
 INFO = ("_info.json", "info.json")
 CLASSES = "classes.txt"
@@ -36,7 +36,7 @@ AGAIN = "fetch it, or read the others as webdataset:FILE.tar one by one"
 class WebDataset:
     """Tars of numbered shards, or one tar."""
 
-    kinds: ClassVar[tuple[Kind, ...]] = ("classify", "images")
+    kinds: ClassVar[tuple[str, ...]] = ("classify", "images")
     weak: ClassVar[bool] = True
     takes_images: ClassVar[bool] = False
 

@@ -20,18 +20,18 @@ from typing import Any, ClassVar
 import numpy as np
 import yaml
 
+from xfer.boxes import Boxes
 from xfer.data.images.size import sizes_of
 from xfer.data.images.threads import cores
 from xfer.data.images.walk import find_pictures, is_junk, is_picture, listing, readable, subfolders
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.yolo_labels import YoloFile, read_yolo_text
-from xfer.data.sources.base import Source
 from xfer.data.sources.box_rules import clean_boxes, leave_out
 from xfer.data.sources.boxes import BoxSource, box_table
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.split_names import WHOLE, role_of, split_folders
 from xfer.errors import DataError
-from xfer.types import DataInfo, Kind
+from xfer.types import DataInfo, Source
 
 MAX_BYTES = 2**20
 SPLITS = ("train", "val", "valid", "test")
@@ -54,7 +54,7 @@ class Setup:
 class Yolo:
     """YOLO's txt files under a data.yaml."""
 
-    kinds: ClassVar[tuple[Kind, ...]] = ("detect",)
+    kinds: ClassVar[tuple[str, ...]] = ("detect",)
     weak: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 
@@ -83,7 +83,7 @@ class Yolo:
         reading = Reading({}, list(setup.notes))
         for split, places in setup.splits.items():
             reading.parts[split] = _source(setup, split, places, options, reading)
-        if all(source.info.kind == "images" for source in reading.parts.values()):
+        if not reading.labelled:
             raise DataError(f"{path}: no label files in labels/ beside images/")
         return reading
 
@@ -287,7 +287,7 @@ def _source(
     boxes = shares * sizes[picture][:, [1, 0, 1, 0]]
     boxes, keep, warnings = clean_boxes(boxes, picture, sizes, names)
     reading.notes.extend(f"{split}: {line}" for line in warnings)
-    table = box_table(picture[keep], boxes[keep], labels[keep], sizes)
+    table = box_table(picture[keep], Boxes.of(boxes[keep], labels[keep]), sizes)
     info = DataInfo(
         readable(setup.root.absolute().name), "detect", setup.classes, role_of(split) or split
     )

@@ -1,57 +1,26 @@
-"""The contract of a data source, views of one, and the bundle of splits that a run works on."""
+"""Views of a source, sources in memory, and the bundle of splits that a run works on."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer import kinds
+from xfer.boxes import Boxes
 from xfer.data.images.decode import shrink
 from xfer.data.images.jpeg_rows import Rows
 from xfer.data.sources.id_array import choose
-from xfer.errors import DataError
-from xfer.types import Annotation, DataInfo, Kind, Sample
+from xfer.kinds.annotation import annotation
+from xfer.kinds.base import Kind
+from xfer.kinds.pixel_counts import pixel_counts_of
+from xfer.types import DataInfo, Sample, Source
 
-UNLABELLED = -1
-UNJUDGED = -1
-IGNORE = 255
 LISTED = 200_000
-
-
-@runtime_checkable
-class Source(Protocol):
-    """Pictures with labels, by index. Anything of this shape can be given as `data`.
-
-    info          | DataInfo: name, kind, classes, split
-    ids           | N names, unique and stable: what predictions and split.json speak of
-    len(source)   | N
-    source[i]     | Sample: decodes picture i; DataError where it can't be
-    labels()      | int64 (N,), -1 unlabelled; multi-label: int8 (N, C), 1 yes, 0 no, -1 not judged;
-                  | boxes and masks: int8 (N, C), 1 where the class occurs in the picture, -1 where
-                  | only reading the mask would tell; reads no picture
-    fingerprint() | hex text that changes with the ids, the labels or the files; cheap
-
-    A source can be pickled, and read from several threads at once. `xfer.testing.check_source`
-    checks all this. Six methods are optional: `read(i, short_side)`, source[i] decoded no larger
-    than that short side; `read_rows(i, short_side, rows)`, the same where only the first
-    rows(height, width) of its rows are looked at; `verify(i)`, called before training instead of
-    source[i] to raise DataError for a picture that can't be decoded; `stamp(i)`, text that changes
-    with its file; `stored()`, the indices in the order in which their pictures lie on disk; and
-    `annotation(i)`, an Annotation read without decoding the picture (sources with boxes).
-    """
-
-    @property
-    def info(self) -> DataInfo: ...
-    @property
-    def ids(self) -> Sequence[str]: ...
-    def __len__(self) -> int: ...
-    def __getitem__(self, i: int, /) -> Sample: ...
-    def labels(self) -> NDArray[np.int64] | NDArray[np.int8]: ...
-    def fingerprint(self) -> str: ...
 
 
 class Subset:
@@ -94,10 +63,28 @@ class Subset:
     def read_rows(self, i: int, short_side: int, rows: Rows | None) -> Sample:
         """As `read`; rows that are not looked at may be black."""
         sample = read(self.source, int(self.indices[i]), short_side, rows)
-        return sample if self.table is None else self._relabelled(sample)
+        if self.table is None:
+            return sample
+        return self.kind.relabel(sample, self.table, len(self.info.classes))
 
     def labels(self) -> NDArray[np.int64] | NDArray[np.int8]:
-        return self._moved(self.source.labels()[self.indices])
+        labels = self.source.labels()[self.indices]
+        if self.table is None:
+            return labels
+        return self.kind.relabel_labels(labels, self.table, len(self.info.classes))
+
+    @property
+    def kind(self) -> Kind:
+        return kinds.get(self.info.kind)
+
+    def pixel_counts(self, i: int) -> NDArray[np.int64]:
+        """(C + 1,) pixels of each class in mask i, the last those to ignore."""
+        own = pixel_counts_of(self.source, int(self.indices[i]))
+        if self.table is None:
+            return own
+        found = np.zeros(len(self.info.classes) + 1, np.int64)
+        np.add.at(found, np.append(self.table, -1), own)
+        return found
 
     def verify(self, i: int) -> None:
         """Raises DataError where picture i can't be decoded."""
@@ -107,43 +94,16 @@ class Subset:
         """As `stamp`, of picture i."""
         return stamp(self.source, int(self.indices[i]))
 
-    def annotation(self, i: int) -> Annotation:
+    def annotation(self, i: int) -> Boxes:
         """The boxes of picture i, without decoding it where the source can."""
-        found = annotation(self.source, int(self.indices[i]))
-        return found if self.table is None else replace(found, labels=self.table[found.labels])
+        boxes = annotation(self.source, int(self.indices[i]))
+        return boxes if self.table is None else boxes.relabelled(self.table)
 
     def fingerprint(self) -> str:
         parts = [self.source.fingerprint(), self.info.split, *self.info.classes]
         digest = hashlib.sha256("\0".join(parts).encode())
         digest.update(self.indices.astype("<i8").tobytes())
         return digest.hexdigest()
-
-    def _moved(self, labels: NDArray) -> NDArray:
-        """Labels (N,) or (N, C) under the new class indices."""
-        if self.table is None:
-            return labels
-        if labels.ndim == 1:
-            return np.where(labels < 0, labels, self.table[labels])
-        # a class that the old source does not know: not judged, but no box is a class's absence
-        unknown = 0 if self.info.kind == "detect" else UNJUDGED
-        moved = np.full((len(labels), len(self.info.classes)), unknown, labels.dtype)
-        moved[:, self.table] = labels
-        return moved
-
-    def _relabelled(self, sample: Sample) -> Sample:
-        assert self.table is not None
-        label, box_labels, mask = sample.label, sample.box_labels, sample.mask
-        if isinstance(label, np.ndarray):
-            label = self._moved(label[None])[0]
-        elif label is not None and label >= 0:
-            label = int(self.table[label])
-        if box_labels is not None:
-            box_labels = self.table[box_labels]
-        if mask is not None:
-            lut = np.full(256, IGNORE, np.uint8)
-            lut[: len(self.table)] = self.table
-            mask = lut[mask]
-        return replace(sample, label=label, box_labels=box_labels, mask=mask)
 
 
 def subset(source: Source, indices: Sequence[int] | NDArray[np.int64], split: str = "") -> Subset:
@@ -192,33 +152,6 @@ def stored_order(source: Source) -> NDArray[np.int64]:
     return np.arange(len(source)) if stored is None else stored()
 
 
-def annotation(source: Source, i: int) -> Annotation:
-    """The boxes of sample i, without decoding its picture where the source can.
-
-    Raises: DataError for a sample without boxes.
-    """
-    reader = getattr(source, "annotation", None)
-    return annotation_of(source[i]) if reader is None else reader(i)
-
-
-def annotation_of(sample: Sample) -> Annotation:
-    """The boxes that a sample carries. Raises DataError where it has none (None, not empty)."""
-    if sample.boxes is None or sample.box_labels is None:
-        raise DataError(f"{sample.id}: no boxes are known for this picture")
-    boxes = sample.boxes.astype(np.float64)
-    none = np.zeros(len(boxes), bool)
-    own = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    height, width = sample.image.shape[:2]
-    return Annotation(
-        boxes,
-        sample.box_labels,
-        none if sample.difficult is None else sample.difficult,
-        none if sample.crowd is None else sample.crowd,
-        own if sample.areas is None else sample.areas,
-        (height, width),
-    )
-
-
 def stamp(source: Source, i: int) -> str | None:
     """Text that changes when the file of picture i does; None where the source has no files."""
     mark = getattr(source, "stamp", None)
@@ -262,10 +195,13 @@ class ArraySource:
         return digest.hexdigest()
 
 
-def sample_label(label: NDArray | np.integer) -> int | NDArray[np.int8] | None:
-    """A row of `labels()` as a Sample carries it: an int, a row of int8, None when unlabelled."""
+def sample_label(label: Any) -> Any:
+    """A row of `labels()` as a Sample carries it: an int, a row of int8, None when unlabelled; of
+    numbers a float, None for nan."""
     if isinstance(label, np.ndarray):
         return label
+    if isinstance(label, np.floating):
+        return None if np.isnan(label) else float(label)
     return None if label < 0 else int(label)
 
 
@@ -284,7 +220,7 @@ class Bundle:
 
     name: str
     format: str
-    kind: Kind
+    kind: str
     classes: tuple[str, ...]
     splits: dict[str, Source]
     notes: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer.boxes import clip_xyxy
 from xfer.errors import DataError
 
 NAMED = 10
@@ -35,8 +36,7 @@ def clean_boxes(
         names      | N       | what the pictures are called in warnings
     """
     size = sizes[picture]
-    limit = np.where(size > 0, size, np.inf)[:, [1, 0, 1, 0]]
-    clipped = np.clip(boxes_xyxy, 0, limit)
+    clipped = clip_xyxy(boxes_xyxy, size)
     empty = ~_has_area(boxes_xyxy)
     gone = ~empty & ~_has_area(clipped)
     over = ~empty & ~gone & (np.abs(clipped - boxes_xyxy) > SLACK).any(1)

@@ -4,77 +4,57 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer.boxes import Boxes
 from xfer.data.images.decode import DecodeError, decode
 from xfer.data.images.exif import laid
 from xfer.data.images.size import TURNED, header_of
 from xfer.data.images.walk import readable
-from xfer.data.sources.base import Source, Subset
+from xfer.data.sources.base import Subset
 from xfer.data.sources.files import PROBE_SIDE, FileSource
-from xfer.types import Annotation, DataInfo, Sample
+from xfer.types import DataInfo, Sample, Source
 
 
 @dataclass(frozen=True)
 class BoxTable:
     """The boxes of N pictures, end to end: those of picture i are first[i] .. first[i + 1].
 
-    first     | int64 (N + 1,)  | place of each picture's first box
-    boxes     | float64 (R, 4)  | xyxy, 0-based pixels, right and bottom exclusive
-    labels    | int64 (R,)      | class index
-    difficult | bool (R,)       | VOC
-    crowd     | bool (R,)       | COCO
-    areas     | float64 (R,)    | COCO's, else the box's, square pixels
-    sizes     | int64 (N, 2)    | height and width of each picture; (0, 0): not known
+    first | int64 (N + 1,) | place of each picture's first box
+    boxes | Boxes of R     | all of them
+    sizes | int64 (N, 2)   | height and width of each picture; (0, 0): not known
     """
 
     first: NDArray[np.int64]
-    boxes: NDArray[np.float64]
-    labels: NDArray[np.int64]
-    difficult: NDArray[np.bool_]
-    crowd: NDArray[np.bool_]
-    areas: NDArray[np.float64]
+    boxes: Boxes
     sizes: NDArray[np.int64]
+
+    def of(self, i: int) -> Boxes:
+        """The boxes of picture i."""
+        part = slice(int(self.first[i]), int(self.first[i + 1]))
+        return self.boxes[part].sized(self.sizes[i].tolist())
 
     def presence(self, classes: int) -> NDArray[np.int8]:
         """int8 (N, C): 1 where a class has a box in the picture, else 0."""
         found = np.zeros((len(self.sizes), classes), np.int8)
         picture = np.repeat(np.arange(len(self.sizes)), np.diff(self.first))
-        found[picture, self.labels] = 1
+        found[picture, self.boxes.labels] = 1
         return found
 
 
-def box_table(
-    picture: NDArray[np.int64],
-    boxes: NDArray[np.float64],
-    labels: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    difficult: NDArray[np.bool_] | None = None,
-    crowd: NDArray[np.bool_] | None = None,
-    areas: NDArray[np.float64] | None = None,
-) -> BoxTable:
+def box_table(picture: NDArray[np.int64], boxes: Boxes, sizes: NDArray[np.int64]) -> BoxTable:
     """A table of boxes that come in any order; within a picture they stay in theirs.
 
     Args:
-        picture: int64 (R,), the index of each box's picture; the rest as in BoxTable.
+        picture: int64 (R,), the index of each box's picture; sizes: as in BoxTable.
     """
     order = np.argsort(picture, kind="stable")
     first = np.concatenate([[0], np.cumsum(np.bincount(picture, minlength=len(sizes)))])
-    none = np.zeros(len(picture), bool)
-    own = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return BoxTable(
-        first.astype(np.int64),
-        boxes[order],
-        labels[order],
-        (none if difficult is None else difficult)[order],
-        (none if crowd is None else crowd)[order],
-        (own if areas is None else areas)[order],
-        sizes,
-    )
+    return BoxTable(first.astype(np.int64), boxes[order], sizes)
 
 
 class BoxSource(FileSource):
@@ -105,15 +85,9 @@ class BoxSource(FileSource):
         self.table = table
         self.image_ids, self.category_ids = tuple(image_ids), tuple(category_ids)
 
-    def annotation(self, i: int) -> Annotation:
+    def annotation(self, i: int) -> Boxes:
         """The boxes of picture i; its file is not opened."""
-        table = self.table
-        part = slice(int(table.first[i]), int(table.first[i + 1]))
-        height, width = table.sizes[i].tolist()
-        return Annotation(
-            table.boxes[part], table.labels[part], table.difficult[part], table.crowd[part],
-            table.areas[part], (height, width),
-        )  # fmt: skip
+        return self.table.of(i)
 
     def read(self, i: int, short_side: int = 0) -> Sample:
         """Sample i; the picture in full whatever `short_side` asks, since boxes are in its pixels.
@@ -127,12 +101,8 @@ class BoxSource(FileSource):
         if (height, width) not in ((0, 0), image.shape[:2]):
             orientation = self._checked_turn(i, path.read_bytes())
             image = laid(image, orientation)
-        found = self.annotation(i)
-        return Sample(
-            self.ids[i], image, None, boxes=found.boxes.astype(np.float32),
-            box_labels=found.labels, difficult=found.difficult, crowd=found.crowd,
-            areas=found.areas,
-        )  # fmt: skip
+        boxes = self.annotation(i).astype(np.float32).sized(image.shape[:2])
+        return Sample(self.ids[i], image, boxes=boxes)
 
     def verify(self, i: int) -> None:
         """Raises DecodeError where picture i can't be decoded, or has another size than said."""
@@ -162,8 +132,9 @@ class BoxSource(FileSource):
         """As FileSource's, and over the boxes."""
         if not self._fingerprint:
             digest = hashlib.sha256(super().fingerprint().encode())
-            for field in fields(self.table):
-                array = getattr(self.table, field.name)
+            boxes = self.table.boxes
+            for array in (self.table.first, boxes.xyxy, boxes.labels, boxes.difficult, boxes.crowd,
+                          boxes.area, self.table.sizes):  # fmt: skip
                 digest.update(np.ascontiguousarray(array).tobytes())
             self._fingerprint = digest.hexdigest()
         return self._fingerprint

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.data.images.decode import shrink
-from xfer.data.sources.base import Bundle, Source, read
-from xfer.types import Sample
+from xfer.data.sources.base import Bundle, read
+from xfer.types import Sample, Source
 
 
 class Presence:

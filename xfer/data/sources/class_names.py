@@ -8,10 +8,12 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer import kinds
 from xfer.data.images.walk import nfc
-from xfer.data.sources.base import Source, Subset
+from xfer.data.sources.base import Subset
 from xfer.data.sources.wordnet import leading_wnid
 from xfer.errors import DataError
+from xfer.types import Source
 
 
 def match_classes(
@@ -32,7 +34,7 @@ def match_classes(
     if own == classes:
         return source, []
     partners = _Partners(classes, where)
-    pairs = {name: partners.of(name) for name in used_classes(source)}
+    pairs = {name: partners.of(name) for name in kinds.get(source.info.kind).used_classes(source)}
     missing = [name for name, partner in pairs.items() if partner is None]
     if missing:
         raise DataError(
@@ -47,15 +49,6 @@ def match_classes(
     table: NDArray[np.int64] = np.array([places[found[n]] if n in found else -1 for n in own])
     everything = np.arange(len(source))
     return Subset(source, everything, classes=classes, table=table), notes
-
-
-def used_classes(source: Source) -> tuple[str, ...]:
-    """The classes of which a source has a picture; with several labels a picture, all of them."""
-    labels, classes = source.labels(), source.info.classes
-    if source.info.kind != "classify":
-        return classes
-    used = np.bincount(labels[labels >= 0], minlength=len(classes)) > 0
-    return classes if used.all() else tuple(np.array(classes, dtype=object)[used])
 
 
 class _Partners:

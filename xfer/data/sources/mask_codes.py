@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from xfer.data.images.decode import DecodeError
 from xfer.data.images.mask_file import RawMask
-from xfer.data.sources.base import IGNORE
+from xfer.types import IGNORE
 
 NAMED = 6
 UNKNOWN = -1

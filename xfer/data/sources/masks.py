@@ -15,9 +15,10 @@ from xfer.data.images.exif import upright
 from xfer.data.images.mask_file import RawMask, read_mask_file
 from xfer.data.images.size import header_of, upright_size
 from xfer.data.images.walk import readable
-from xfer.data.sources.base import IGNORE, UNJUDGED
 from xfer.data.sources.files import PROBE_SIDE, FileSource
 from xfer.data.sources.mask_codes import MaskCode
+from xfer.kinds.base import UNJUDGED
+from xfer.kinds.pixel_counts import count_pixels
 from xfer.types import DataInfo, Sample
 
 UNCOUNTED = -1
@@ -136,12 +137,6 @@ class MaskFiles(MaskSource):
 
     def mask_stamp(self, i: int) -> str:
         return f"{file_stamp(self.root / self.masks[i])} {self._code_mark}"
-
-
-def count_pixels(mask: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
-    """(classes + 1,) how many pixels of a mask each class has, and how many are to be ignored."""
-    counts = np.bincount(mask.ravel(), minlength=IGNORE + 1)
-    return np.append(counts[:classes], counts[IGNORE])
 
 
 def file_stamp(path: Path) -> str:

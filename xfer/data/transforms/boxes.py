@@ -10,18 +10,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.sources.base import Source, annotation, annotation_of
+from xfer.boxes import Boxes, area_xyxy, clip_xyxy
 from xfer.data.transforms.colour import jitter
 from xfer.data.transforms.crops import POLICIES, Image, resize
 from xfer.errors import XferError
-from xfer.types import Annotation, Sample
+from xfer.kinds.annotation import annotation, boxes_of
+from xfer.types import Sample, Source
 
 # boxes of which a cut leaves less than this are no longer objects to find, nor background
 LEAST_VISIBLE = 0.5
 STRONG_COLOUR = 0.4
 LOOKED_AT = 2000  # pictures that statistics of boxes are taken from, at most
 
-Boxes = NDArray[np.float32]
+Corners = NDArray[np.float32]  # (R, 4), xyxy
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +40,12 @@ class BoxItem:
 
     id: str
     image: Image
-    boxes: Boxes
+    boxes: Corners
     labels: NDArray[np.int64]
-    crowds: Boxes
+    crowds: Corners
     scale: tuple[float, float]
-    annotation: Annotation | None
-    proposals: Boxes | None
+    annotation: Boxes | None
+    proposals: Corners | None
     size: tuple[int, int]
 
 
@@ -66,8 +67,7 @@ def box_sizes(source: Source, short: int, long: int) -> NDArray[np.float64]:
     for i in chosen.tolist():
         known = annotation(source, i)
         height, width = known.size if all(known.size) else source[i].image.shape[:2]
-        boxes = known.boxes[~known.crowd]
-        found.append((boxes[:, 2:] - boxes[:, :2]) * scale_of(height, width, short, long))
+        found.append(known[~known.crowd].sides * scale_of(height, width, short, long))
     return np.concatenate(found)
 
 
@@ -97,7 +97,7 @@ class BoxTransform:
         augment: str = "standard",
         area: tuple[float, float] = (1.0, 1.0),
         scales: tuple[float, float] = (1.0, 1.0),
-        propose: Callable[[Sample], Boxes] | None = None,
+        propose: Callable[[Sample], Corners] | None = None,
     ) -> None:
         if augment not in POLICIES:
             raise XferError(f"unknown augmentation {augment!r}", f"one of {', '.join(POLICIES)}")
@@ -140,21 +140,21 @@ class BoxTransform:
         )
 
 
-def flip_boxes(boxes: Boxes, width: int) -> Boxes:
+def flip_boxes(boxes: Corners, width: int) -> Corners:
     """Boxes of the mirror image of a picture `width` pixels wide."""
     flipped = boxes.copy()
     flipped[:, 0], flipped[:, 2] = width - boxes[:, 2], width - boxes[:, 0]
     return flipped
 
 
-def _known(sample: Sample) -> tuple[Boxes, NDArray[np.int64], Boxes, Annotation | None]:
+def _known(sample: Sample) -> tuple[Corners, NDArray[np.int64], Corners, Boxes | None]:
     """Boxes to find, their labels, crowds, and all that is known."""
     if sample.boxes is None:
         none = np.zeros((0, 4), np.float32)
         return none, np.zeros(0, np.int64), none, None
-    known = annotation_of(sample)
+    known = boxes_of(sample)
     single = ~known.crowd
-    boxes = known.boxes.astype(np.float32)
+    boxes = known.xyxy.astype(np.float32)
     return boxes[single], known.labels[single], boxes[~single], known
 
 
@@ -167,25 +167,21 @@ def _part(
     return int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1)), w, h
 
 
-def _clipped(boxes: Boxes, part: tuple[int, int, int, int]) -> Boxes:
+def _clipped(boxes: Corners, part: tuple[int, int, int, int]) -> Corners:
     """What lies in the part, in the picture's pixels; boxes that don't are left out."""
     x, y, w, h = part
-    low, high = np.array([x, y], np.float32), np.array([x + w, y + h], np.float32)
-    inside = np.concatenate([np.maximum(boxes[:, :2], low), np.minimum(boxes[:, 2:], high)], 1)
+    inside = clip_xyxy(boxes, (h, w), (y, x))
     return inside[(inside[:, 2:] - inside[:, :2] >= 1).all(1)]
 
 
 def _cut(
-    boxes: Boxes, labels: NDArray[np.int64], part: tuple[int, int, int, int]
-) -> tuple[Boxes, NDArray[np.int64], Boxes]:
+    boxes: Corners, labels: NDArray[np.int64], part: tuple[int, int, int, int]
+) -> tuple[Corners, NDArray[np.int64], Corners]:
     """Boxes that a cut leaves, clipped, with their labels; and what is left of those that lost
     more than half."""
     x, y, w, h = part
-    low, high = np.array([x, y], np.float32), np.array([x + w, y + h], np.float32)
-    inside = np.concatenate([np.maximum(boxes[:, :2], low), np.minimum(boxes[:, 2:], high)], 1)
-    sides = np.maximum(inside[:, 2:] - inside[:, :2], 0)
-    whole = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    seen = sides.prod(1) / whole
+    inside = clip_xyxy(boxes, (h, w), (y, x))
+    seen = area_xyxy(inside) / area_xyxy(boxes)
     kept = seen >= LEAST_VISIBLE
-    hidden = (seen > 0) & ~kept & (sides >= 1).all(1)
+    hidden = (seen > 0) & ~kept & (inside[:, 2:] - inside[:, :2] >= 1).all(1)
     return inside[kept], labels[kept], inside[hidden]

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.data.pack.reader import PackSource
-from xfer.data.sources.base import Source, Subset
+from xfer.data.sources.base import Subset
 from xfer.data.transforms.crops import resize
 from xfer.data.transforms.device_decode import check_decode
 from xfer.errors import XferError
-from xfer.types import Sample
+from xfer.types import Sample, Source
 
 if TYPE_CHECKING:
     from xfer.recipe.tables import DataTable

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.data.pack.reader import PackSource
-from xfer.data.sources.base import Source, Subset, sample_label
+from xfer.data.sources.base import Subset, sample_label
 from xfer.errors import XferError
-from xfer.types import Sample
+from xfer.types import Sample, Source
 
 if TYPE_CHECKING:
     from xfer.recipe.tables import DataTable

@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.data.images.threads import cores
-from xfer.data.sources.base import IGNORE, Source
 from xfer.data.transforms.colour import jitter
 from xfer.data.transforms.crops import POLICIES, Image, resize
 from xfer.errors import XferError
-from xfer.types import Sample
+from xfer.types import IGNORE, Sample, Source
 
 STRONG_COLOUR = 0.4
 LOOKED_AT = 1000  # masks that statistics are taken from, at most

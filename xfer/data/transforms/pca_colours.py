@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.data.images.threads import cores
-from xfer.data.sources.base import Source, read
+from xfer.data.sources.base import read
+from xfer.types import Source
 
 LOOKED_AT = 1000
 SIDE = 64

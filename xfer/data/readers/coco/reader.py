@@ -21,6 +21,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from xfer import kinds
+from xfer.boxes import Boxes
 from xfer.data.images.size import sizes_of
 from xfer.data.images.walk import is_junk, listing, readable, subfolders
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
@@ -31,7 +33,7 @@ from xfer.data.sources.box_rules import NAMED, clean_boxes, leave_out, looks_lik
 from xfer.data.sources.boxes import BoxSource, box_table
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
 from xfer.errors import DataError
-from xfer.types import DataInfo, Kind
+from xfer.types import DataInfo
 
 PREFIX = "instances_"
 FOLDER = "annotations"
@@ -41,7 +43,7 @@ FOLDER = "annotations"
 class Coco:
     """One COCO json, or one a split."""
 
-    kinds: ClassVar[tuple[Kind, ...]] = ("detect", "segment")
+    kinds: ClassVar[tuple[str, ...]] = ("detect", "segment")
     weak: ClassVar[bool] = False
     takes_images: ClassVar[bool] = True
     one_kind: ClassVar[bool] = True  # a large json is not read twice
@@ -63,7 +65,7 @@ class Coco:
         reading = Reading({})
         root = path if path.is_dir() else path.parent
         for split, file in files.items():
-            masks = options.kind == "segment"
+            masks = bool(options.kind) and not kinds.get(options.kind).boxes
             table = read_coco_json(file, masks=masks, skip_bad=options.skip_bad)
             reading.skipped.extend(table.skipped)
             folders = _folders(root, file, split, options.images)
@@ -227,14 +229,13 @@ def coco_source(
     place_of = np.full(len(table.categories), -1)
     place_of[classes] = np.arange(len(classes))
     rows, picture, boxes = rows[keep], picture[keep], boxes[keep]
-    made = box_table(
-        picture, boxes, place_of[table.category[rows]], sizes,
-        crowd=table.crowd[rows], areas=table.areas[rows],
-    )  # fmt: skip
+    objects = Boxes.of(
+        boxes, place_of[table.category[rows]], crowd=table.crowd[rows], area=table.areas[rows]
+    )
     names = tuple(table.categories[c] for c in classes)
     info = DataInfo(readable(root.name), "detect", names, role_of(split) or split)
     return BoxSource(
-        info, root, files, made, ids,
+        info, root, files, box_table(picture, objects, sizes), ids,
         [table.image_ids[i] for i in kept], [table.category_ids[c] for c in classes],
     )  # fmt: skip
 

@@ -22,11 +22,10 @@ from xfer.data.readers.coco.json import CocoTable
 from xfer.data.readers.coco.polygons import render
 from xfer.data.readers.masks.class_table import ClassRow
 from xfer.data.readers.masks.values import numbered
-from xfer.data.sources.base import IGNORE
 from xfer.data.sources.masks import MaskSource, file_stamp
 from xfer.data.sources.split_names import role_of
 from xfer.errors import DataError
-from xfer.types import DataInfo
+from xfer.types import IGNORE, DataInfo
 
 BACKGROUND = "background"
 

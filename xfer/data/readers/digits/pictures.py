@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from xfer.data.readers.base import Reading
-from xfer.data.sources.base import ArraySource, Source, Subset
+from xfer.data.sources.base import ArraySource, Subset
 from xfer.data.sources.split import stratified
-from xfer.types import DataInfo
+from xfer.types import DataInfo, Source
 
 TRAIN, VAL = 1437, 360
 CLASSES = tuple("0123456789")

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from xfer import kinds
 from xfer.data.readers.base import EMBEDDED, Reading, ReadOptions
 from xfer.data.readers.digits.pictures import digits
-from xfer.types import Kind
 
 
 @EMBEDDED.register("digits")
 class Digits:
     """One digit per picture, or scenes of several with boxes or masks."""
 
-    kinds: ClassVar[tuple[Kind, ...]] = ("classify", "detect", "segment")
+    kinds: ClassVar[tuple[str, ...]] = ("classify", "detect", "segment")
 
     def load(self, options: ReadOptions) -> Reading:
-        if options.kind in ("detect", "segment"):
+        if options.kind and kinds.get(options.kind).placed:
             from xfer.data.readers.digits.scenes import scenes
 
             return scenes(options.kind)

@@ -18,11 +18,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer import kinds
+from xfer.boxes import Boxes
 from xfer.data.readers.base import Reading
 from xfer.data.readers.digits.pictures import CLASSES, digits
-from xfer.data.sources.base import Source
 from xfer.data.sources.boxes import BoxTable, box_table
-from xfer.types import Annotation, DataInfo, Sample
+from xfer.types import DataInfo, Sample, Source
 
 SIDE = 192
 SCENES = {"train": 600, "val": 150}
@@ -86,11 +87,9 @@ class SceneSource:
         count: int,
         kind: str = "detect",
     ) -> None:
-        masks = kind == "segment"
-        classes = (BACKGROUND, *CLASSES) if masks else CLASSES
-        self.info = DataInfo(
-            "digits", "segment" if masks else "detect", classes, split, licence="CC BY 4.0"
-        )
+        self.masks = not kinds.get(kind).boxes
+        classes = (BACKGROUND, *CLASSES) if self.masks else CLASSES
+        self.info = DataInfo("digits", kind, classes, split, licence="CC BY 4.0")
         self.ids = tuple(f"{split}-scene-{i:04d}" for i in range(count))
         self.ink, self.digit_labels = ink, labels
         self._seed = sum(split.encode())
@@ -103,27 +102,18 @@ class SceneSource:
 
     def __getitem__(self, i: int) -> Sample:
         image, owners = self._draw(i)
-        if self.info.kind == "segment":
+        if self.masks:
             digits = [self.digit_labels[p.digit] + 1 for p in self.placed[i]]
             return Sample(self.ids[i], image, mask=np.array([0, *digits], np.uint8)[owners])
-        found = self.annotation(i)
-        return Sample(
-            self.ids[i], image, boxes=found.boxes.astype(np.float32), box_labels=found.labels,
-            difficult=found.difficult, crowd=found.crowd, areas=found.areas,
-        )  # fmt: skip
+        return Sample(self.ids[i], image, boxes=self.annotation(i).astype(np.float32))
 
-    def annotation(self, i: int) -> Annotation:
+    def annotation(self, i: int) -> Boxes:
         """The boxes of scene i; areas are those of the ink that is seen."""
-        table = self.table
-        part = slice(int(table.first[i]), int(table.first[i + 1]))
-        return Annotation(
-            table.boxes[part], table.labels[part], table.difficult[part], table.crowd[part],
-            table.areas[part], (SIDE, SIDE),
-        )  # fmt: skip
+        return self.table.of(i)
 
     def labels(self) -> NDArray[np.int8]:
         found = self.table.presence(len(self.info.classes))
-        if self.info.kind == "segment":
+        if self.masks:
             found[:, 0] = 1
         return found
 
@@ -134,14 +124,14 @@ class SceneSource:
         return digest.hexdigest()
 
     def _table(self, boxes: list[list[tuple[float, ...]]]) -> BoxTable:
-        shift = 1 if self.info.kind == "segment" else 0
+        shift = 1 if self.masks else 0
         picture = np.repeat(np.arange(len(boxes)), [len(b) for b in boxes])
         rows = np.array([row for scene in boxes for row in scene], np.float64).reshape(-1, 5)
         labels = np.array(
             [self.digit_labels[p.digit] + shift for layout in self.placed for p in layout], np.int64
         )
         sizes = np.full((len(boxes), 2), SIDE, np.int64)
-        return box_table(picture, rows[:, :4], labels, sizes, areas=rows[:, 4])
+        return box_table(picture, Boxes.of(rows[:, :4], labels, area=rows[:, 4]), sizes)
 
     def _arrange(self, i: int) -> tuple[list[Placed], list[tuple[float, ...]]]:
         """Scene i's digits in the order in which they are drawn, and x1, y1, x2, y2, area of each

@@ -16,14 +16,13 @@ from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.imagenet.tars import find_tars, read_tars
 from xfer.data.readers.imagenet.trees import Tree, find_tree, read_tree, split_folders
 from xfer.errors import DataError
-from xfer.types import Kind
 
 
 @FORMATS.register("imagenet")
 class ImageNet:
     """Pictures by WordNet id, in tars or folders."""
 
-    kinds: ClassVar[tuple[Kind, ...]] = ("classify",)
+    kinds: ClassVar[tuple[str, ...]] = ("classify",)
     weak: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 

@@ -29,7 +29,7 @@ from xfer.data.sources.files import FileSource
 from xfer.data.sources.masks import MaskFiles
 from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.errors import DataError
-from xfer.types import DataInfo, Kind
+from xfer.types import DataInfo
 
 # what only VOC, Cityscapes and ADE20K have: they are formats of their own
 OTHERS = ("ImageSets", "leftImg8bit", "objectInfo150.txt")
@@ -39,7 +39,7 @@ OTHERS = ("ImageSets", "leftImg8bit", "objectInfo150.txt")
 class Masks:
     """Pictures and mask files."""
 
-    kinds: ClassVar[tuple[Kind, ...]] = ("segment",)
+    kinds: ClassVar[tuple[str, ...]] = ("segment",)
     weak: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 

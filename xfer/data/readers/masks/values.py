@@ -17,9 +17,9 @@ from xfer.data.images.mask_file import RawMask, read_mask_file
 from xfer.data.images.threads import cores
 from xfer.data.images.walk import readable
 from xfer.data.readers.masks.class_table import ClassRow, ignored_rows
-from xfer.data.sources.base import IGNORE
 from xfer.data.sources.mask_codes import MaskCode, colour_codes, make_code
 from xfer.errors import DataError
+from xfer.types import IGNORE
 
 LOOKED_AT = 32
 MOST_CLASSES = 254

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer import kinds
 from xfer.data.readers.table.text import Table
 from xfer.errors import DataError, XferError
-from xfer.types import Kind
 
 ONE = ("label", "class", "category", "class_name", "label_name", "class_id", "label_id")
 SEVERAL = ("labels", "classes", "tags", "categories", "targets")
@@ -30,7 +30,7 @@ class Labels:
     how     | how they were read, in words
     """
 
-    kind: Kind
+    kind: str
     classes: tuple[str, ...]
     values: NDArray[np.int64] | NDArray[np.int8]
     how: str
@@ -47,7 +47,7 @@ def read_labels(
         a label.
     """
     made = _read(table, columns, rows)
-    if not several or made.kind != "classify":
+    if not several or kinds.get(made.kind).several:
         return made
     table_of = np.eye(len(made.classes), dtype=np.int8)[made.values]
     return replace(made, kind="multilabel", values=table_of)

@@ -33,7 +33,7 @@ from xfer.data.sources.class_names import listed
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
 from xfer.errors import DataError, XferError
-from xfer.types import DataInfo, Kind
+from xfer.types import DataInfo
 
 SUFFIXES = (".csv", ".tsv")
 PATHS = (
@@ -54,7 +54,7 @@ NAMED = 10
 class Csv:
     """A table of pictures and labels, or one a split."""
 
-    kinds: ClassVar[tuple[Kind, ...]] = ("classify", "multilabel", "images")
+    kinds: ClassVar[tuple[str, ...]] = ("classify", "multilabel", "images")
     weak: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 

@@ -24,6 +24,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer import kinds
+from xfer.boxes import Boxes
 from xfer.data.images.size import sizes_of
 from xfer.data.images.threads import cores
 from xfer.data.images.walk import is_junk, is_picture, listing, readable, subfolders
@@ -31,13 +33,12 @@ from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.table.locate import Locator
 from xfer.data.readers.voc.masks import FOLDERS, has_masks, load_masks
 from xfer.data.readers.voc.xml import VocFile, read_voc_xml
-from xfer.data.sources.base import Source
 from xfer.data.sources.box_rules import clean_boxes, leave_out
 from xfer.data.sources.boxes import BoxSource, box_table
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.errors import DataError, XferError
-from xfer.types import DataInfo, Kind
+from xfer.types import DataInfo, Source
 
 ANNOTATIONS = ("Annotations", "annotations")
 PICTURES = ("JPEGImages", "images", "Images", "")
@@ -57,7 +58,7 @@ class Part:
 class Voc:
     """PASCAL VOC's tree, or a folder with one XML a picture."""
 
-    kinds: ClassVar[tuple[Kind, ...]] = ("detect", "segment")
+    kinds: ClassVar[tuple[str, ...]] = ("detect", "segment")
     weak: ClassVar[bool] = False
     takes_images: ClassVar[bool] = True
 
@@ -80,7 +81,8 @@ class Voc:
         if len(trees) > 1:
             which = " or ".join(f"voc:{tree}" for tree in trees)
             raise XferError(f"{path} holds several sets", f"say which: {which}")
-        if trees and (options.kind == "segment" or _xmls(trees[0]) is None):
+        masks = bool(options.kind) and not kinds.get(options.kind).boxes
+        if trees and (masks or _xmls(trees[0]) is None):
             given = Path(options.images).expanduser().absolute() if options.images else None
             folders = tuple(trees[0] / name for name in PICTURES) if given is None else (given,)
             return load_masks(trees[0], folders, options)
@@ -98,7 +100,7 @@ class Voc:
         from_one = _from_one([f for f in read.values() if f is not None], reading)
         for part in parts:
             reading.parts[part.name] = _source(root, part, read, from_one, options, reading)
-        if all(source.info.kind == "images" for source in reading.parts.values()):
+        if not reading.labelled:
             raise DataError(f"{root}: none of the listed pictures has an XML in Annotations/")
         return reading
 
@@ -254,7 +256,8 @@ def _source(
     written = np.array([box for file in about for box in file.boxes], np.float64).reshape(-1, 4)
     boxes, keep, warnings = clean_boxes(corners(written, from_one), picture, sizes, names)
     reading.notes.extend(f"{part.name}: {line}" for line in warnings)
-    table = box_table(picture[keep], boxes[keep], labels[keep], sizes, difficult[keep])
+    objects = Boxes.of(boxes[keep], labels[keep], difficult=difficult[keep])
+    table = box_table(picture[keep], objects, sizes)
     return BoxSource(DataInfo(title, "detect", classes, split), root, files, table, names)
 
 

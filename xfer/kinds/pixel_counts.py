@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.data.images.threads import cores
-from xfer.data.inspect.verify import REMEMBERED
-from xfer.data.sources.base import Source, Subset
-from xfer.data.sources.masks import count_pixels
 from xfer.errors import DataError
+from xfer.types import IGNORE, Source
+
+REMEMBERED = 2000  # smaller sets are counted anew each time: it takes a second
 
 
 def pixel_counts(source: Source) -> NDArray[np.int64]:
@@ -29,7 +29,7 @@ def pixel_counts(source: Source) -> NDArray[np.int64]:
         return known
 
     with ThreadPoolExecutor(cores()) as pool:
-        rows = list(pool.map(lambda i: _row(source, i), range(len(source))))
+        rows = list(pool.map(lambda i: pixel_counts_of(source, i), range(len(source))))
     counts = np.array(rows, np.int64).reshape(len(source), -1)
     if file is not None:
         _write(file, counts)
@@ -44,14 +44,8 @@ def occurring(source: Source) -> NDArray[np.int64]:
     return (pixel_counts(source)[:, :-1] > 0).sum(0)
 
 
-def _row(source: Source, i: int) -> NDArray[np.int64]:
-    if isinstance(source, Subset):
-        own = _row(source.source, int(source.indices[i]))
-        if source.table is None:
-            return own
-        moved = np.zeros(len(source.info.classes) + 1, np.int64)
-        np.add.at(moved, np.append(source.table, -1), own)
-        return moved
+def pixel_counts_of(source: Source, i: int) -> NDArray[np.int64]:
+    """(C + 1,) as `pixel_counts`, of one sample."""
     count = getattr(source, "pixel_counts", None)
     if count is not None:
         return count(i)
@@ -59,6 +53,12 @@ def _row(source: Source, i: int) -> NDArray[np.int64]:
     if mask is None:
         raise DataError(f"{source.ids[i]}: no mask is known for this picture")
     return count_pixels(mask, len(source.info.classes))
+
+
+def count_pixels(mask: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
+    """(classes + 1,) how many pixels of a mask each class has, and how many are to be ignored."""
+    counts = np.bincount(mask.ravel(), minlength=IGNORE + 1)
+    return np.append(counts[:classes], counts[IGNORE])
 
 
 def _file(source: Source) -> Path:

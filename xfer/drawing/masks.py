@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 
+from xfer.drawing.boxes import colour_of
+from xfer.drawing.canvas import class_labels, font_for
 from xfer.errors import DataError
 from xfer.files import replacing
-from xfer.report.boxes import colour_of
-from xfer.report.canvas import class_labels, font_for
 from xfer.types import MaskPrediction, Sample
 
 IGNORE = 255

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 
-from xfer.inference.boxes import SURE
-from xfer.report.canvas import SERIES, class_labels, font_for
+from xfer.drawing.canvas import SERIES, class_labels, font_for
+from xfer.kinds.box_rows import SURE
 from xfer.types import BoxPrediction
 
 FEW = 3

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from xfer.data.inspect.box_stats import Boxes
+from xfer.drawing.bars import MOST_BARS
+from xfer.drawing.boxes import boxes_on
+from xfer.drawing.canvas import BLUE, GREY, PALE, SERIES, class_labels, new_figure, save
 from xfer.files import replacing
-from xfer.report.bars import MOST_BARS
-from xfer.report.boxes import boxes_on
-from xfer.report.canvas import BLUE, GREY, PALE, SERIES, class_labels, new_figure, save
+from xfer.kinds.box_stats import BoxStats
 from xfer.types import BoxPrediction, Sample
 
 BINS = 30
@@ -20,17 +20,17 @@ BINS = 30
 
 def draw_boxes(sample: Sample, classes: tuple[str, ...], path: Path) -> None:
     """Writes a picture with its boxes and their classes. The sample must have boxes."""
-    assert sample.boxes is not None and sample.box_labels is not None
+    assert sample.boxes is not None
+    boxes = sample.boxes.astype(np.float32)
     found = BoxPrediction(
-        sample.id, sample.boxes, np.ones(len(sample.boxes), np.float32), sample.box_labels,
-        sample.image.shape[:2],
-    )  # fmt: skip
+        sample.id, boxes.xyxy, np.ones(len(boxes), np.float32), boxes.labels, sample.image.shape[:2]
+    )
     drawn = boxes_on(sample.image, found, classes, scores=False)
     with replacing(path) as temporary:
         drawn.save(temporary, format="png")
 
 
-def overview(splits: Mapping[str, Boxes], classes: tuple[str, ...], path: Path) -> None:
+def overview(splits: Mapping[str, BoxStats], classes: tuple[str, ...], path: Path) -> None:
     """Draws boxes a class (all splits; of many classes the most frequent), their sides in pixels,
     their shapes, and how many a picture has, a line a split.
 

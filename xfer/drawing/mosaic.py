@@ -12,8 +12,8 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 
+from xfer.drawing.canvas import BLUE, DPI, GREEN, GREY, INK, RED, legible, save
 from xfer.metrics.example import Mark
-from xfer.report.canvas import BLUE, DPI, GREEN, GREY, INK, RED, legible, save
 
 SIDE, GAP, LINE = 190, 12, 15
 COLUMNS = 6

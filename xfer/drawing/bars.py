@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from xfer.report.canvas import BLUE, GREY, ORANGE, PALE, class_labels, new_figure, save, short
+from xfer.drawing.canvas import BLUE, GREY, ORANGE, PALE, class_labels, new_figure, save, short
 
 MOST_BARS = 40
 

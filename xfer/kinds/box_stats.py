@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.sources.base import Source, annotation
+from xfer.boxes import Boxes
+from xfer.kinds.annotation import annotation
+from xfer.types import Source
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 # COCO's classes of size, by area in square pixels
@@ -16,8 +18,8 @@ SMALL, MEDIUM = 32**2, 96**2
 
 
 @dataclass(frozen=True)
-class Boxes:
-    """All boxes of a source, crowds left out.
+class BoxStats:
+    """Sizes and classes of all boxes of a source, crowds left out.
 
     labels     | int64 (R,)
     width, height | float64 (R,), pixels
@@ -35,16 +37,16 @@ class Boxes:
     crowds: int
 
 
-def collect(source: Source) -> Boxes:
+def collect(source: Source) -> BoxStats:
     """Reads the boxes of every picture; a source of files opens none of them."""
     found = [annotation(source, i) for i in range(len(source))]
-    sides = [f.boxes[~f.crowd, 2:] - f.boxes[~f.crowd, :2] for f in found]
-    per_image = np.array([len(s) for s in sides], np.int64)
-    joined = np.concatenate([*sides, np.zeros((0, 2))])
+    counted = [f[~f.crowd] for f in found]
+    per_image = np.array([len(boxes) for boxes in counted], np.int64)
+    boxes = Boxes.join(counted)
+    width, height = boxes.sides.T
     area = np.repeat([float(f.size[0] * f.size[1]) or np.nan for f in found], per_image)
-    return Boxes(
-        np.concatenate([*(f.labels[~f.crowd] for f in found), np.zeros(0, np.int64)]),
-        joined[:, 0], joined[:, 1], np.sqrt(joined[:, 0] * joined[:, 1] / area), per_image,
+    return BoxStats(
+        boxes.labels, width, height, np.sqrt(width * height / area), per_image,
         sum(int(f.difficult.sum()) for f in found), sum(int(f.crowd.sum()) for f in found),
     )  # fmt: skip
 
@@ -56,7 +58,7 @@ def has_boxes(source: Source, scored: bool = False) -> bool:
     return any(bool((~f.crowd & ~(scored & f.difficult)).any()) for f in found)
 
 
-def summary(boxes: Boxes) -> dict[str, Any]:
+def summary(boxes: BoxStats) -> dict[str, Any]:
     """The figures of `xfer data show`.
 
     Returns: "count", "difficult", "crowd", "empty_images", "most_in_an_image",
@@ -81,7 +83,7 @@ def summary(boxes: Boxes) -> dict[str, Any]:
     }
 
 
-def per_class(boxes: Boxes, classes: tuple[str, ...]) -> dict[str, int]:
+def per_class(boxes: BoxStats, classes: tuple[str, ...]) -> dict[str, int]:
     """Class name -> number of boxes."""
     counts = np.bincount(boxes.labels, minlength=len(classes))
     return {name: int(n) for name, n in zip(classes, counts, strict=True)}

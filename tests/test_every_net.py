@@ -1,0 +1,51 @@
+"""The default recipes run on nets of every family: one batch of training, one of evaluation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from xfer.cli.app import main
+
+TASKS = ("classify", "detect", "segment")
+# a vision transformer, a residual net, one that sees a single size of picture
+QUICK = ("timm:test_vit", "timm:test_resnet", "timm:levit_128s")
+FAMILIES = (
+    "alexnet_bn", "resnet18", "googlenet", "torchvision:swin_t", "torchvision:maxvit_t",
+    "torchvision:mobilenet_v3_small", "torchvision:squeezenet1_1", "timm:test_maxvit",
+    "timm:test_coatnet", "timm:test_convnext", "timm:test_byobnet", "timm:test_vit_relpos",
+    "timm:vit_tiny_patch16_224", "timm:swin_tiny_patch4_window7_224", "timm:mixer_s16_224",
+    "timm:xcit_nano_12_p16_224", "timm:pvt_v2_b0", "timm:mobilevit_xxs", "timm:ghostnet_050",
+)  # fmt: skip
+
+
+def run(task: str, net: str, capsys: Any, recipe: str = "default") -> None:
+    given = f"finetune --task {task} --data digits --recipe {task}/{recipe} --backbone {net}"
+    code = main([*given.split(), "--weights", "none", "--dry-run", "--limit", "4", "--batch", "2"])
+    out = capsys.readouterr()
+    assert not code, out.out + out.err
+    fixed = net == "timm:levit_128s" and (task != "classify" or recipe == "digits")
+    assert ("sees squares of 224 px alone" in out.out + out.err) == fixed
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("net", QUICK)
+def test_a_default_recipe_runs_on(net: str, task: str, capsys: Any) -> None:
+    run(task, net, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("net", FAMILIES)
+def test_a_default_recipe_runs_on_every_family(net: str, task: str, capsys: Any) -> None:
+    code = main(
+        f"finetune --task {task} --data digits --recipe {task}/default --backbone {net} "
+        "--weights none --dry-run --limit 4 --batch 2".split()
+    )
+    assert not code, capsys.readouterr()
+
+
+@pytest.mark.parametrize("task", ["detect", "segment"])
+def test_the_recipe_of_digits_runs_on_other_nets(task: str, capsys: Any) -> None:
+    run(task, "timm:test_resnet", capsys, "digits")

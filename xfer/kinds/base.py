@@ -1,0 +1,262 @@
+"""The contract of a kind of data: what is known of a picture, and all that depends on it.
+
+A kind of your own is a subclass under `@register`, in any file; `name` is what sources and tasks
+call it. Everything has a default but `name` and `holds`; xfer/kinds/labels.py is one to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.errors import XferError
+from xfer.registry import Registry
+from xfer.types import DataInfo, Sample, Source
+
+UNJUDGED = -1
+Table = list[dict[str, Any]]
+
+
+class Kind:
+    """One kind of data.
+
+    name      | what DataInfo.kind, packs and model files call it
+    holds     | what data of it hold, in words: "one label per picture"
+    needs     | what makes pictures such data, for an error about pictures without labels
+    labelled  | False: pictures alone, of which nothing is known
+    classes   | whether labels are indices into class names, matched by name between splits
+    several   | whether `labels()` is int8 (N, C): 1 yes, 0 no, -1 not judged
+    placed    | whether what is known lies in pixels of the picture: it is not shrunk when decoded
+    boxes     | whether each sample has boxes
+    ignores   | whether values can be left out by data.ignore
+    also      | kinds that the same data can be taken for: boxes also tell which classes occur
+    files     | endings of the names of the pictures that `draw_prediction` writes
+
+    Shapes: labels | what `Source.labels` returns, (N,) or (N, C) | table | int64 (old classes,)
+    """
+
+    name: ClassVar[str]
+    holds: ClassVar[str]
+    needs: ClassVar[str] = ""
+    labelled: ClassVar[bool] = True
+    classes: ClassVar[bool] = True
+    several: ClassVar[bool] = False
+    placed: ClassVar[bool] = False
+    boxes: ClassVar[bool] = False
+    ignores: ClassVar[bool] = False
+    also: ClassVar[tuple[str, ...]] = ()
+    files: ClassVar[tuple[str, ...]] = ("",)
+
+    # --- what a source must hold: `xfer.testing.check_source` calls these
+
+    def check_labels(self, labels: NDArray[Any], count: int, info: DataInfo) -> None:
+        """Raises AssertionError unless `labels` is what `labels()` of such a source returns."""
+        assert len(labels) == count, f"labels() holds {len(labels)} rows for {count} samples"
+
+    def check_sample(self, sample: Sample, label: Any, info: DataInfo) -> None:
+        """Raises AssertionError unless a sample holds what it must, and its row of `labels()`."""
+
+    # --- before training
+
+    def known(self, labels: NDArray[Any]) -> NDArray[np.bool_] | None:
+        """(N,) which samples have what this kind is about; None: all."""
+        return None
+
+    def used_classes(self, source: Source) -> tuple[str, ...]:
+        """The classes that a source's samples are of."""
+        return source.info.classes
+
+    def check_truth(
+        self, title: str, role: str, source: Source, classes: Sequence[str], learn: bool
+    ) -> None:
+        """Raises DataError where a split can't be learnt from; reads no picture.
+
+        Args: title: the data, role: the split, as messages name them; learn: whether a model is to
+            be trained, and not only scored.
+        """
+
+    def check_pictures(self, title: str, role: str, source: Source, learn: bool) -> list[str]:
+        """As `check_truth`, with a look at the pictures or masks. Returns: lines for people."""
+        return []
+
+    def check_scored(self, title: str, role: str, source: Source) -> None:
+        """Raises DataError where a split holds nothing that a prediction could be compared with."""
+
+    def strata(self, source: Source) -> NDArray[np.int64] | NDArray[np.int8]:
+        """Classes by which a val split is cut, so that each gives its share: (N,) or (N, C)."""
+        return np.full(len(source), UNJUDGED, np.int64)
+
+    # --- classes by name
+
+    def relabel(self, sample: Sample, table: NDArray[np.int64], classes: int) -> Sample:
+        """The sample under other class indices; table[old] is the new one."""
+        return sample
+
+    def relabel_labels(
+        self, labels: NDArray[Any], table: NDArray[np.int64], classes: int
+    ) -> NDArray[Any]:
+        """As `relabel`, of what `labels()` returns."""
+        return labels
+
+    # --- data shown to people
+
+    def summary(self, source: Source) -> dict[str, Any]:
+        """Of one split, for `xfer data show --json`: at least "images" and "classes"
+        {name: count}."""
+        return {"images": len(source), "classes": {}}
+
+    def items(self, source: Source) -> list[list[Any]]:
+        """[id, what is known in plain values] of each sample, for `xfer data show --list`."""
+        return [[i, _plain(row)] for i, row in zip(source.ids, source.labels(), strict=True)]
+
+    def tables(self, splits: Mapping[str, dict[str, Any]]) -> list[Table]:
+        """The summaries of all splits as tables, the first with the pictures' number."""
+        totals = {"class": "(pictures)", **{name: one["images"] for name, one in splits.items()}}
+        names = dict.fromkeys(c for one in splits.values() for c in one["classes"])
+        counts = [
+            {"class": c, **{name: one["classes"].get(c, 0) for name, one in splits.items()}}
+            for c in names
+        ]
+        return [[totals, *counts]]
+
+    def caption(self, sample: Sample, classes: Sequence[str]) -> str:
+        """What is known of a sample, in a few words under its picture."""
+        return "" if sample.label is None else str(sample.label)
+
+    def draw_split(
+        self, role: str, source: Source, indices: Sequence[int], folder: Path
+    ) -> list[Path]:
+        """Draws some samples of a split into a folder as they are labelled; returns the files."""
+        from xfer.drawing.mosaic import SIDE, Tile, mosaic
+
+        read = getattr(source, "read", None)
+        samples = [source[i] if self.placed or read is None else read(i, 2 * SIDE) for i in indices]
+        path = folder / f"{role}.png"
+        words = [(self.caption(s, source.info.classes), s.id) for s in samples]
+        mosaic([Tile(s.image, w) for s, w in zip(samples, words, strict=True)], path, role)
+        return [path]
+
+    def draw_all(
+        self, splits: Mapping[str, Source], classes: Sequence[str], folder: Path
+    ) -> list[Path]:
+        """Draws an overview of all splits, where there is one; returns the files."""
+        return []
+
+    # --- predictions
+
+    def collect(self) -> Any:
+        """An empty list for predictions, or a sequence with `extend` that takes less memory."""
+        return []
+
+    def describe(self, prediction: Any, classes: Sequence[str]) -> dict[str, Any]:
+        """A prediction as plain values, "id" first: a row of JSON."""
+        fields = getattr(prediction, "__dataclass_fields__", None) or vars(prediction)
+        return {name: _plain(getattr(prediction, name)) for name in fields}
+
+    def table_row(
+        self, prediction: Any, classes: Sequence[str], min_score: float | None = None
+    ) -> dict[str, Any]:
+        """A prediction as one line of a table: flat values."""
+        row = self.describe(prediction, classes)
+        return {key: value for key, value in row.items() if not isinstance(value, dict)}
+
+    def csv_rows(
+        self, predictions: Sequence[Any], classes: Sequence[str]
+    ) -> tuple[list[str], Table]:
+        """Columns and lines of a csv file. Lists are joined by blanks, dicts get a column per key:
+        scores become score:NAME."""
+        lines: Table = []
+        for row in (self.describe(one, classes) for one in predictions):
+            line: dict[str, Any] = {}
+            for key, value in row.items():
+                if isinstance(value, dict):
+                    names = [name for name in classes if name in value] or list(value)
+                    word = key.removesuffix("s")
+                    line |= {f"{word}:{name}": _digits(value[name]) for name in names}
+                else:
+                    line[key] = " ".join(map(str, value)) if isinstance(value, list) else value
+            lines.append(line)
+        return list(lines[0]) if lines else [], lines
+
+    def at_least(self, prediction: Any, score: float) -> Any:
+        """What of a prediction has at least this score. Raises XferError where parts of it have
+        none."""
+        raise XferError(f"--min-score is for boxes; these predictions are {self.holds}")
+
+    def coco_results(self, predictions: Sequence[Any], category_ids: Sequence[int | str]) -> Table:
+        """COCO's results format. Raises XferError for predictions that it has no form for."""
+        raise XferError(
+            f"COCO results are boxes; these predictions are {self.holds}", "--format json or csv"
+        )
+
+    def draw_prediction(
+        self,
+        image: NDArray[np.uint8],
+        prediction: Any,
+        classes: Sequence[str],
+        path: Path,
+        min_score: float | None = None,
+    ) -> None:
+        """Writes the picture, uint8 (H, W, 3), with its prediction, as PNG.
+
+        Raises: XferError for min_score where nothing in a prediction has a score of its own.
+        """
+        from xfer.drawing.mosaic import Tile, mosaic
+
+        if min_score is not None:
+            self.at_least(prediction, min_score)
+        row = self.table_row(prediction, classes)
+        words = [f"{key} {_short(value)}" for key, value in row.items() if key != "id"]
+        mosaic([Tile(image, (", ".join(words), str(prediction.id)))], path)
+
+
+def _plain(value: Any) -> Any:
+    """numpy's numbers and arrays as Python's own."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _digits(value: Any) -> Any:
+    return f"{value:.6f}" if isinstance(value, float) else value
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def moved(labels: NDArray[Any], table: NDArray[np.int64], classes: int, unknown: int) -> NDArray:
+    """Labels (N,) or (N, C) under the new class indices.
+
+    Args: unknown: of a class that the old source does not know, in labels (N, C).
+    """
+    if labels.ndim == 1:
+        return np.where(labels < 0, labels, table[labels])
+    found = np.full((len(labels), classes), unknown, labels.dtype)
+    found[:, table] = labels
+    return found
+
+
+def relabelled(sample: Sample, **changes: Any) -> Sample:
+    """The sample with other fields."""
+    return replace(sample, **changes)
+
+
+KINDS: Registry[Kind] = Registry("kind of data", "xfer.kinds", "xfer.kinds")
+
+
+def register(kind: type[Kind]) -> type[Kind]:
+    """Decorator: makes a kind known under its `name`."""
+    KINDS.register(kind.name)(kind())
+    return kind
+
+
+def get(name: str) -> Kind:
+    """The kind of that name. Raises XferError for one that nobody has registered."""
+    found: Any = KINDS.get(name)
+    return found() if isinstance(found, type) else found  # a package may offer the class

@@ -1,0 +1,166 @@
+"""Boxes: where the objects of a picture are, and what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.errors import DataError
+from xfer.kinds import box_rows
+from xfer.kinds.base import Kind, Table, moved, register, relabelled
+from xfer.kinds.box_stats import collect, has_boxes, per_class, summary
+from xfer.kinds.labels import check_several_labels, named
+from xfer.types import BoxPrediction, DataInfo, Sample, Source
+
+
+@register
+class BoxKind(Kind):
+    """Boxes with a class each; `labels()` say of which classes a picture has a box, 0 or 1."""
+
+    name: ClassVar[str] = "detect"
+    holds: ClassVar[str] = "boxes"
+    needs: ClassVar[str] = "boxes: a COCO json, VOC's Annotations or a YOLO data.yaml"
+    several: ClassVar[bool] = True
+    placed: ClassVar[bool] = True
+    boxes: ClassVar[bool] = True
+    also: ClassVar[tuple[str, ...]] = ("multilabel",)
+
+    def check_labels(self, labels: NDArray[Any], count: int, info: DataInfo) -> None:
+        check_several_labels(labels, count, len(info.classes), (0, 1))
+
+    def check_sample(self, sample: Sample, label: Any, info: DataInfo) -> None:
+        assert sample.boxes is not None, f"{sample.id}: no boxes"
+        same = np.array_equal(np.unique(sample.boxes.labels), np.flatnonzero(label == 1))
+        assert same, f"{sample.id}: the classes of its boxes are not those of its labels() row"
+
+    def check_truth(
+        self, title: str, role: str, source: Source, classes: Sequence[str], learn: bool
+    ) -> None:
+        if not has_boxes(source):
+            raise DataError(f"{title}: no boxes in {role}")
+
+    def check_scored(self, title: str, role: str, source: Source) -> None:
+        if not has_boxes(source, scored=True):
+            raise DataError(
+                f"{title}: no box in {role} that counts: nothing could be scored",
+                f"--{role} none, or another --{role}",
+            )
+
+    def strata(self, source: Source) -> NDArray[np.int64] | NDArray[np.int8]:
+        return source.labels()
+
+    def relabel(self, sample: Sample, table: NDArray[np.int64], classes: int) -> Sample:
+        if sample.boxes is None:
+            return sample
+        return relabelled(sample, boxes=sample.boxes.relabelled(table))
+
+    def relabel_labels(
+        self, labels: NDArray[Any], table: NDArray[np.int64], classes: int
+    ) -> NDArray[Any]:
+        # no box of a class that the file does not know: the class is absent
+        return moved(labels, table, classes, 0)
+
+    def summary(self, source: Source) -> dict[str, Any]:
+        """Counts are of boxes; adds "boxes", see `box_stats.summary`."""
+        found = collect(source)
+        return {
+            "images": len(source),
+            "classes": per_class(found, source.info.classes),
+            "boxes": summary(found),
+        }
+
+    def items(self, source: Source) -> list[list[Any]]:
+        names = source.info.classes
+        return [[i, named(row, names)] for i, row in zip(source.ids, source.labels(), strict=True)]
+
+    def tables(self, splits: Mapping[str, dict[str, Any]]) -> list[Table]:
+        """Adds the boxes' numbers, sizes and shapes, a column per split."""
+        own = {name: one["boxes"] for name, one in splits.items()}
+        numbers = [key for key, value in next(iter(own.values())).items() if isinstance(value, int)]
+        counts = [
+            {"boxes": key.replace("_", " "), **{n: one[key] for n, one in own.items()}}
+            for key in numbers
+        ]
+        sides = [
+            {"split": name, "of boxes": what, **one[key]}
+            for name, one in own.items()
+            for key, what in (("width", "width, px"), ("height", "height, px"),
+                              ("side", "side, share of the picture's"),
+                              ("aspect", "width / height"))
+            if one[key] is not None
+        ]  # fmt: skip
+        return [*super().tables(splits), counts, sides]
+
+    def draw_split(
+        self, role: str, source: Source, indices: Sequence[int], folder: Path
+    ) -> list[Path]:
+        from xfer.drawing.boxes_overview import draw_boxes
+
+        files = drawing_names(role, source, indices, folder)
+        for i, path in zip(indices, files, strict=True):
+            draw_boxes(source[i], source.info.classes, path)
+        return files
+
+    def draw_all(
+        self, splits: Mapping[str, Source], classes: Sequence[str], folder: Path
+    ) -> list[Path]:
+        from xfer.drawing.boxes_overview import overview
+
+        found = {role: collect(source) for role, source in splits.items()}
+        if not any(len(boxes.labels) for boxes in found.values()):
+            return []
+        overview(found, tuple(classes), folder / "boxes.png")
+        return [folder / "boxes.png"]
+
+    def describe(self, prediction: BoxPrediction, classes: Sequence[str]) -> dict[str, Any]:
+        """{"id", "boxes": [{"label", "score", "box": [x1, y1, x2, y2]}, ...]}."""
+        return prediction.row(classes)
+
+    def table_row(
+        self, prediction: BoxPrediction, classes: Sequence[str], min_score: float | None = None
+    ) -> dict[str, Any]:
+        """How many boxes of each class have at least `min_score` (0.5), and the best score."""
+        return box_rows.table_row(prediction, classes, min_score)
+
+    def csv_rows(
+        self, predictions: Sequence[BoxPrediction], classes: Sequence[str]
+    ) -> tuple[list[str], Table]:
+        """A line per box."""
+        lines = [line for one in predictions for line in box_rows.csv_rows(one, classes)]
+        return list(box_rows.COLUMNS), lines
+
+    def at_least(self, prediction: BoxPrediction, score: float) -> BoxPrediction:
+        return box_rows.at_least(prediction, score)
+
+    def coco_results(
+        self, predictions: Sequence[BoxPrediction], category_ids: Sequence[int | str]
+    ) -> Table:
+        return box_rows.coco_results(predictions, category_ids)
+
+    def draw_prediction(
+        self,
+        image: NDArray[np.uint8],
+        prediction: BoxPrediction,
+        classes: Sequence[str],
+        path: Path,
+        min_score: float | None = None,
+    ) -> None:
+        """Boxes of at least `min_score`; None: 0.5, or the best few where none has it."""
+        from xfer.drawing.boxes import boxes_on
+        from xfer.files import replacing
+
+        with replacing(path) as temporary:
+            boxes_on(image, prediction, classes, min_score).save(temporary, format="png")
+
+
+def drawing_names(role: str, source: Source, indices: Sequence[int], folder: Path) -> list[Path]:
+    """SPLIT-STEM.png for each sample; of pictures of one name in two folders also the number."""
+    files: list[Path] = []
+    for i in indices:
+        path = folder / f"{role}-{PurePath(str(source.ids[i])).stem}.png"
+        files.append(path if path not in files else path.with_stem(f"{path.stem}-{i}"))
+    return files

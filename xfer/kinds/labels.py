@@ -1,0 +1,181 @@
+"""Labels of whole pictures: one, several, or none at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.errors import DataError
+from xfer.kinds.base import UNJUDGED, Kind, moved, register, relabelled
+from xfer.types import ClassPrediction, DataInfo, Sample, Source
+
+
+class _Labels(Kind):
+    """What one label and several have in common."""
+
+    needs: ClassVar[str] = "labels: a folder per class, or a csv of path,label"
+
+    def strata(self, source: Source) -> NDArray[np.int64] | NDArray[np.int8]:
+        return source.labels()
+
+    def relabel_labels(
+        self, labels: NDArray[Any], table: NDArray[np.int64], classes: int
+    ) -> NDArray[Any]:
+        return moved(labels, table, classes, UNJUDGED)
+
+    def summary(self, source: Source) -> dict[str, Any]:
+        labels, names = source.labels(), source.info.classes
+        counts = (labels == 1).sum(0) if labels.ndim == 2 else np.bincount(
+            labels[labels >= 0], minlength=len(names)
+        )  # fmt: skip
+        return {
+            "images": len(source),
+            "classes": {name: int(n) for name, n in zip(names, counts, strict=True)},
+        }
+
+    def items(self, source: Source) -> list[list[Any]]:
+        names = source.info.classes
+        return [[i, named(row, names)] for i, row in zip(source.ids, source.labels(), strict=True)]
+
+    def draw_prediction(
+        self,
+        image: NDArray[np.uint8],
+        prediction: ClassPrediction,
+        classes: Sequence[str],
+        path: Path,
+        min_score: float | None = None,
+    ) -> None:
+        """With the five best classes and their probabilities under the picture."""
+        from xfer.drawing.predictions import draw_classes
+
+        if min_score is not None:
+            self.at_least(prediction, min_score)
+        draw_classes(image, prediction, classes, path)
+
+
+@register
+class OneLabel(_Labels):
+    """One class per picture; a picture without a label has -1."""
+
+    name: ClassVar[str] = "classify"
+    holds: ClassVar[str] = "one label per picture"
+
+    def check_labels(self, labels: NDArray[Any], count: int, info: DataInfo) -> None:
+        check_one_label(labels, count, len(info.classes))
+
+    def check_sample(self, sample: Sample, label: Any, info: DataInfo) -> None:
+        own = UNJUDGED if sample.label is None else sample.label
+        assert own == label, f"{sample.id}: label {sample.label}, its row of labels() is {label}"
+
+    def known(self, labels: NDArray[Any]) -> NDArray[np.bool_] | None:
+        return labels >= 0
+
+    def used_classes(self, source: Source) -> tuple[str, ...]:
+        labels, classes = source.labels(), source.info.classes
+        used = np.bincount(labels[labels >= 0], minlength=len(classes)) > 0
+        return classes if used.all() else tuple(np.array(classes, dtype=object)[used])
+
+    def check_truth(
+        self, title: str, role: str, source: Source, classes: Sequence[str], learn: bool
+    ) -> None:
+        if learn and len(classes) < 2:
+            raise DataError(
+                f"{title}: one class only ({', '.join(classes)})", "there must be two to tell apart"
+            )
+
+    def relabel(self, sample: Sample, table: NDArray[np.int64], classes: int) -> Sample:
+        if sample.label is None or sample.label < 0:
+            return sample
+        return relabelled(sample, label=int(table[sample.label]))
+
+    def caption(self, sample: Sample, classes: Sequence[str]) -> str:
+        return "" if sample.label is None else classes[int(sample.label)]
+
+    def describe(self, prediction: ClassPrediction, classes: Sequence[str]) -> dict[str, Any]:
+        """{"id", "label", "score", "scores": {class: probability}, falling}."""
+        scores = prediction.scores
+        best = int(scores.argmax())
+        return {
+            "id": prediction.id, "label": classes[best], "score": float(scores[best]),
+            "scores": falling(scores, classes),
+        }  # fmt: skip
+
+
+@register
+class SeveralLabels(_Labels):
+    """Any number of classes per picture."""
+
+    name: ClassVar[str] = "multilabel"
+    holds: ClassVar[str] = "several labels per picture"
+    several: ClassVar[bool] = True
+
+    def check_labels(self, labels: NDArray[Any], count: int, info: DataInfo) -> None:
+        check_several_labels(labels, count, len(info.classes), (-1, 0, 1))
+
+    def check_sample(self, sample: Sample, label: Any, info: DataInfo) -> None:
+        same = sample.label is not None and np.array_equal(np.asarray(sample.label), label)
+        assert same, f"{sample.id}: its label is not its row of labels()"
+
+    def relabel(self, sample: Sample, table: NDArray[np.int64], classes: int) -> Sample:
+        if sample.label is None:
+            return sample
+        row = np.asarray(sample.label)[None]
+        return relabelled(sample, label=self.relabel_labels(row, table, classes)[0])
+
+    def caption(self, sample: Sample, classes: Sequence[str]) -> str:
+        return ", ".join(named(np.asarray(sample.label), classes) or ())
+
+    def describe(self, prediction: ClassPrediction, classes: Sequence[str]) -> dict[str, Any]:
+        """{"id", "labels": those of at least 0.5, "scores": {class: probability}, falling}."""
+        scores = prediction.scores
+        return {
+            "id": prediction.id,
+            "labels": [classes[i] for i in np.flatnonzero(scores >= 0.5).tolist()],
+            "scores": falling(scores, classes),
+        }
+
+
+@register
+class NoLabels(_Labels):
+    """Pictures of which nothing is known."""
+
+    name: ClassVar[str] = "images"
+    holds: ClassVar[str] = "pictures without labels"
+    labelled: ClassVar[bool] = False
+
+    def check_labels(self, labels: NDArray[Any], count: int, info: DataInfo) -> None:
+        check_one_label(labels, count, len(info.classes))
+
+
+def named(label: Any, classes: Sequence[str]) -> Any:
+    """A row of `labels()` in words: a class, a list of classes, or None where there is none."""
+    if isinstance(label, np.ndarray):
+        return [classes[i] for i in np.flatnonzero(label == 1).tolist()] if label.ndim else None
+    return classes[label] if label >= 0 else None
+
+
+def falling(scores: NDArray[np.float32], classes: Sequence[str]) -> dict[str, float]:
+    """Class name -> probability, the most likely first."""
+    order: list[int] = np.argsort(-scores, kind="stable").tolist()
+    return {classes[i]: float(scores[i]) for i in order}
+
+
+def check_one_label(labels: NDArray[Any], count: int, classes: int) -> None:
+    """Raises AssertionError unless labels are int64 (N,) of -1 .. C-1."""
+    assert labels.dtype == np.int64, f"labels() are {labels.dtype}, not int64"
+    assert labels.shape == (count,), f"labels() are {labels.shape}, not (N,)"
+    low, high = int(labels.min()), int(labels.max())
+    assert low >= -1 and high < classes, f"labels run from {low} to {high}, for {classes} classes"
+
+
+def check_several_labels(
+    labels: NDArray[Any], count: int, classes: int, allowed: tuple[int, ...]
+) -> None:
+    """Raises AssertionError unless labels are int8 (N, C) of the allowed values."""
+    assert labels.dtype == np.int8, f"labels() are {labels.dtype}, not int8"
+    assert labels.shape == (count, classes), f"labels() are {labels.shape}, not (N, C)"
+    assert np.isin(labels, allowed).all(), f"a label is none of {allowed}"

@@ -1,0 +1,153 @@
+"""Masks: the class of each pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.errors import DataError, XferError
+from xfer.kinds import mask_rows
+from xfer.kinds.base import UNJUDGED, Kind, Table, moved, register, relabelled
+from xfer.kinds.boxes import drawing_names
+from xfer.kinds.labels import check_several_labels, named
+from xfer.kinds.pixel_counts import occurring, pixel_counts
+from xfer.types import IGNORE, DataInfo, MaskPrediction, Sample, Source
+
+MOST_LISTED = 10
+
+
+@register
+class MaskKind(Kind):
+    """A class per pixel; `labels()` say which classes a mask holds, -1 where only reading tells."""
+
+    name: ClassVar[str] = "segment"
+    holds: ClassVar[str] = "masks"
+    needs: ClassVar[str] = (
+        "masks: a picture of classes beside each, as VOC, Cityscapes or masks/ have them"
+    )
+    several: ClassVar[bool] = True
+    placed: ClassVar[bool] = True
+    ignores: ClassVar[bool] = True
+    files: ClassVar[tuple[str, ...]] = ("", "_mask")
+
+    def check_labels(self, labels: NDArray[Any], count: int, info: DataInfo) -> None:
+        check_several_labels(labels, count, len(info.classes), (-1, 0, 1))
+
+    def check_sample(self, sample: Sample, label: Any, info: DataInfo) -> None:
+        assert sample.mask is not None, f"{sample.id}: no mask"
+
+    def check_pictures(self, title: str, role: str, source: Source, learn: bool) -> list[str]:
+        """Names the classes that no mask holds; an error where fewer than two are to be learnt."""
+        classes = source.info.classes
+        absent = [name for name, n in zip(classes, occurring(source), strict=True) if not n]
+        if not absent:
+            return []
+        if learn and len(classes) - len(absent) < 2:
+            held = ", ".join(set(classes) - set(absent)) or "nothing but pixels to ignore"
+            raise DataError(
+                f"{title}: the masks of {role} hold {held}",
+                "there must be two classes to tell apart",
+            )
+        more = f" and {len(absent) - MOST_LISTED} more" if len(absent) > MOST_LISTED else ""
+        listed = ", ".join(absent[:MOST_LISTED]) + more
+        return [f"warning: no mask of {role} holds {listed}: nothing can be learnt of it"]
+
+    def strata(self, source: Source) -> NDArray[np.int64] | NDArray[np.int8]:
+        return source.labels()
+
+    def relabel(self, sample: Sample, table: NDArray[np.int64], classes: int) -> Sample:
+        if sample.mask is None:
+            return sample
+        lut = np.full(256, IGNORE, np.uint8)
+        lut[: len(table)] = table
+        return relabelled(sample, mask=lut[sample.mask])
+
+    def relabel_labels(
+        self, labels: NDArray[Any], table: NDArray[np.int64], classes: int
+    ) -> NDArray[Any]:
+        return moved(labels, table, classes, UNJUDGED)
+
+    def summary(self, source: Source) -> dict[str, Any]:
+        """Reads every mask. Counts are of pictures; adds "pixels" {class: share of the labelled
+        pixels} and "ignored", the share of all pixels."""
+        counts, names = pixel_counts(source), source.info.classes
+        pictures = (counts[:, :-1] > 0).sum(0).tolist()
+        pixels = counts.sum(0)
+        labelled, ignored = pixels[:-1].tolist(), int(pixels[-1])
+        total = max(1, sum(labelled))
+        return {
+            "images": len(source),
+            "classes": dict(zip(names, pictures, strict=True)),
+            "pixels": {n: round(p / total, 6) for n, p in zip(names, labelled, strict=True)},
+            "ignored": round(ignored / max(1, int(pixels.sum())), 6),
+        }
+
+    def items(self, source: Source) -> list[list[Any]]:
+        found = (pixel_counts(source)[:, :-1] > 0).astype(np.int8)
+        return [[i, named(row, source.info.classes)]
+                for i, row in zip(source.ids, found, strict=True)]  # fmt: skip
+
+    def tables(self, splits: Mapping[str, dict[str, Any]]) -> list[Table]:
+        """Adds each class's share of the labelled pixels, a column per split."""
+        names = dict.fromkeys(c for one in splits.values() for c in one["pixels"])
+        shares = [
+            {"pixels": c, **{n: f"{one['pixels'].get(c, 0):.2%}" for n, one in splits.items()}}
+            for c in names
+        ]
+        ignored = {n: f"{one['ignored']:.2%}" for n, one in splits.items()}
+        return [*super().tables(splits), [*shares, {"pixels": "(ignored, of all)", **ignored}]]
+
+    def draw_split(
+        self, role: str, source: Source, indices: Sequence[int], folder: Path
+    ) -> list[Path]:
+        from xfer.drawing.masks import draw_mask
+
+        files = drawing_names(role, source, indices, folder)
+        for i, path in zip(indices, files, strict=True):
+            draw_mask(source[i], source.info.classes, path)
+        return files
+
+    def collect(self) -> mask_rows.KeptMasks:
+        return mask_rows.KeptMasks()
+
+    def describe(self, prediction: MaskPrediction, classes: Sequence[str]) -> dict[str, Any]:
+        """{"id", "width", "height", "labels": classes that occur, the largest first, "shares"}."""
+        shares = prediction.shares(classes)
+        order = sorted((name for name in shares if shares[name]), key=lambda name: -shares[name])
+        height, width = prediction.size
+        return {
+            "id": prediction.id, "width": width, "height": height, "labels": order,
+            "shares": {name: round(share, 6) for name, share in shares.items()},
+        }  # fmt: skip
+
+    def table_row(
+        self, prediction: MaskPrediction, classes: Sequence[str], min_score: float | None = None
+    ) -> dict[str, Any]:
+        return mask_rows.table_row(prediction, classes)
+
+    def csv_rows(
+        self, predictions: Sequence[MaskPrediction], classes: Sequence[str]
+    ) -> tuple[list[str], Table]:
+        """A line per class in a picture, with its share."""
+        lines = [line for one in predictions for line in mask_rows.csv_rows(one, classes)]
+        return list(mask_rows.COLUMNS), lines
+
+    def draw_prediction(
+        self,
+        image: NDArray[np.uint8],
+        prediction: MaskPrediction,
+        classes: Sequence[str],
+        path: Path,
+        min_score: float | None = None,
+    ) -> None:
+        """An overlay, and <stem>_mask.png: a palette PNG of class indices, the picture's size."""
+        from xfer.drawing.masks import draw_mask_prediction, save_palette
+
+        if min_score is not None:
+            raise XferError("--min-score is for boxes; these predictions are masks")
+        draw_mask_prediction(image, prediction, classes, path)
+        save_palette(prediction.mask, path.with_name(f"{path.stem}_mask.png"))
