@@ -102,6 +102,14 @@ def naming(*specs: Any, trust: str | Iterable[str] = ()) -> Iterator[None]:
         _named.reset(token)
 
 
+def allow(spec: str) -> None:
+    """Allows the module of a plug that code names which a person has named itself, as a kind of
+    data names its task, for the rest of the call under way."""
+    plug = parse(spec)
+    if plug is not None:
+        _named.set(_named.get() | {plug.module})
+
+
 @contextlib.contextmanager
 def reading(file: Path | str) -> Iterator[None]:
     """While it lasts, names come from this file: for the error that refuses them."""

@@ -22,6 +22,7 @@ from xfer.errors import DataError, XferError
 from xfer.files import check_folder
 from xfer.kinds.base import Kind
 from xfer.nn.low_rank import replace_linear
+from xfer.recipe.code import check_code
 from xfer.recipe.tables import DataTable
 from xfer.runs import checkpoint
 from xfer.runs.folder import Run
@@ -49,10 +50,11 @@ def load(
         trusted; DataError where its files are damaged.
     """
     folder = Run.open(Path(run))
-    about = folder.read_json("model.json")
+    recipe, about = folder.recipe(), folder.read_json("model.json")
+    check_code(recipe, folder.path / "recipe.toml")
     if place is None:
         where = find_device(device)
-        own = usable_precision(folder.recipe().run.precision, str(where))
+        own = usable_precision(recipe.run.precision, str(where))
         place = Place(where, find_precision(own, where))
     if about["task"] == "probe":
         from xfer.probing.model import load_task
