@@ -21,6 +21,7 @@ from xfer import cli, plugs
 from xfer import task as tasks
 from xfer.errors import XferError
 from xfer.extraction.store import read_features
+from xfer.kinds import KINDS, Kind
 from xfer.recipe.tables import Recipe
 
 MODULES = ("safe_nets", "safe_tasks", "safe_data")
@@ -96,11 +97,46 @@ def test_what_a_file_names_is_not_imported(
 ) -> None:
     text = said(capsys, *words)
     assert "asks for code: module safe_tasks (task safe_tasks:OwnClassify)" in text
-    file = "recipe.toml" if words[0] in ("finetune", "recipes") else "model.json"
-    assert text.startswith(f"xfer: run/{file}")
+    assert text.startswith("xfer: run/recipe.toml")
     assert "--trust safe_tasks lets it run" in text
     assert len(text.splitlines()) == 2
     assert not set(MODULES) & set(sys.modules)
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        (
+            ["finetune", "--data", "digits", "--weights", "run:run", "--limit", "30", "--dry-run"],
+            [],
+        ),
+        (["models", "import", "run:run", "-o", "w.safetensors"], []),
+        (
+            [
+                "features",
+                "--weights",
+                "run:run",
+                "--layer",
+                "conv2",
+                "--data",
+                "digits",
+                "-o",
+                "g.npz",
+            ],
+            ["--backbone", "safe_nets:stripe_net", "--limit", "30"],
+        ),
+    ],
+    ids=["finetune", "import", "features"],
+)
+def test_weights_of_a_run_need_its_net_s_module_named(
+    there: Path, words: list[str], options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = said(capsys, *words)
+    assert "run/model.json asks for code: module safe_nets" in text
+    again = options or ["--trust", "safe_nets"]
+    if words[0] == "finetune":  # the weights fit their own net alone
+        again = ["--backbone", "safe_nets:stripe_net"]
+    assert cli.main([*words, *again]) == 0
 
 
 def test_a_resumed_run_and_a_called_one_are_no_exception(
@@ -133,12 +169,13 @@ def test_each_module_is_asked_for(there: Path, capsys: pytest.CaptureFixture[str
 
 def test_what_is_trusted_works(there: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trusted = ["--trust", "safe_tasks", "--trust", "safe_nets"]
-    assert cli.main(["predict", "run", "a.png", "--json", *trusted]) == 0
+    whole = [*trusted, "--trust", "safe_data"]
+    assert cli.main(["predict", "run", "a.png", "--json", *whole]) == 0
     assert len(json.loads(capsys.readouterr().out)) == 1
     # naming again is as good; the data are those of the recipe
     assert "recipe.toml asks for code: module safe_data" in said(capsys, "eval", "run", *trusted)
     assert cli.main(["eval", "run", "--data", "safe_data:Squares", *trusted]) == 0
-    assert cli.main(["eval", "run", *trusted, "--trust", "safe_data"]) == 0
+    assert cli.main(["eval", "run", *whole]) == 0
     assert xfer.load("run", trust=MODULES).predict(["a.png"]).rows()
     with pytest.raises(XferError, match="safe_tasks"):  # allowed in that call alone
         xfer.load("run")
@@ -166,7 +203,7 @@ def test_features_say_what_predicting_will_need(
     assert cli.main(["probe", "f.npz", "--out", "p"]) == 0
     assert "needs --trust safe_nets" in capsys.readouterr().err
     assert not set(MODULES) & set(sys.modules)
-    assert "p/model.json asks for code: module safe_nets" in said(capsys, "predict", "p", "a.png")
+    assert "p/recipe.toml asks for code: module safe_nets" in said(capsys, "predict", "p", "a.png")
     assert cli.main(["predict", "p", "a.png", "--trust", "safe_nets"]) == 0
     assert cli.main(["eval", "p", "--trust", "safe_nets"]) == 0
     capsys.readouterr()
@@ -180,7 +217,8 @@ def test_a_missing_module_is_told_with_the_way_to_give_it(
     (there / "safe_tasks.py").unlink()
     text = said(capsys, "predict", "run", "a.png")
     assert "asks for code: module safe_tasks" in text and "PYTHONPATH=FOLDER" in text
-    text = said(capsys, "predict", "run", "a.png", "--trust", "safe_tasks")
+    trusted = [word for name in MODULES for word in ("--trust", name)]
+    text = said(capsys, "predict", "run", "a.png", *trusted)
     assert "there is no module safe_tasks" in text and "PYTHONPATH=FOLDER" in text
     assert len(text.splitlines()) == 2
 
@@ -204,7 +242,7 @@ def test_installed_packages_count_as_named(
 ) -> None:
     entries = "[xfer.backbones]\nsafe = safe_nets:stripe_net\n[xfer.tasks]\nown = safe_tasks\n"
     install(tmp_path / "site", "safe-package", entries, monkeypatch)
-    assert xfer.load("run").predict(["a.png"]).rows()
+    assert xfer.load("run", trust="safe_data").predict(["a.png"]).rows()
     assert tasks.get("own").__name__ == "OwnClassify"
 
 
@@ -225,15 +263,28 @@ def test_a_thread_is_not_trusted_for_another(there: Path) -> None:
     assert isinstance(found[0], XferError)
 
 
-def test_the_task_is_found_in_the_module_that_the_data_name(there: Path) -> None:
+class Numbers(Kind):
+    name = "numbers"
+    task = ""
+
+
+def test_the_task_is_found_in_the_module_that_the_data_name(
+    there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (there / "safe_data.py").write_text(
         DATA.replace("24, split=split", "24, split=split)\n        self.info = replace(self.info, "
                      "kind='numbers'")
         + TASKS.replace('kinds = ("classify",)', 'kinds = ("numbers",)')
         + "\nfrom dataclasses import replace\n"
     )  # fmt: skip
+    monkeypatch.setattr(KINDS, "_things", {**KINDS._things, "numbers": Numbers()})
     with plugs.naming("safe_data:Squares"):
         assert tasks.for_kind("numbers") == "safe_data:OwnClassify"
+        monkeypatch.setattr(Numbers, "task", "safe_tasks:OwnClassify")
+        assert tasks.for_kind("numbers") == "safe_tasks:OwnClassify"  # the kind's own word
+        assert tasks.get("safe_tasks:OwnClassify").__name__ == "OwnClassify"
+        monkeypatch.setattr(Numbers, "task", "")
+        forget()
         with (there / "safe_data.py").open("a") as file:
             file.write("class Second(OwnClassify):\n    pass\n")
         forget()

@@ -75,18 +75,6 @@ _named: ContextVar[frozenset[str]] = ContextVar("named", default=frozenset())
 _file: ContextVar[str] = ContextVar("file", default="")
 
 
-# modules that code of a trusted module has asked for: it could as well have imported them itself
-_vouched: set[str] = set()
-
-
-def vouch(spec: str) -> None:
-    """Allows the module of a plug for the rest of the process. Called by code, never for a name
-    that was read from a file."""
-    plug = parse(spec)
-    if plug is not None:
-        _vouched.add(plug.module)
-
-
 def named() -> tuple[str, ...]:
     """The modules that the person has named, by this command line or in the calls under way."""
     return tuple(sorted(_named.get()))
@@ -112,6 +100,14 @@ def naming(*specs: Any, trust: str | Iterable[str] = ()) -> Iterator[None]:
         yield
     finally:
         _named.reset(token)
+
+
+def allow(spec: str) -> None:
+    """Allows the module of a plug that code names which a person has named itself, as a kind of
+    data names its task, for the rest of the call under way."""
+    plug = parse(spec)
+    if plug is not None:
+        _named.set(_named.get() | {plug.module})
 
 
 @contextlib.contextmanager
@@ -153,7 +149,7 @@ def face(*arguments: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 def is_named(plug: Plug) -> bool:
     """Whether the module may be imported: named by the person, or by an installed package."""
-    allowed = {*_named.get(), *_vouched, *_installed(tuple(sys.path))}
+    allowed = {*_named.get(), *_installed(tuple(sys.path))}
     return any(f"{plug.module}.".startswith(f"{module}.") for module in allowed)
 
 
@@ -165,7 +161,7 @@ def check_named(plug: Plug, noun: str) -> None:
     top = plug.module.partition(".")[0]
     folders = [str(Path.cwd()), *sys.path]
     found = top in sys.modules or importlib.machinery.PathFinder.find_spec(top, folders)
-    missing = "" if found else f"; {top} is not here: {where_to_put(plug.module)}"
+    missing = "" if found else f"; it is not there: {where_to_put(plug.module)}"
     file = _file.get()
     code = f"module {plug.module} ({noun} {plug.spec})"
     raise XferError(
@@ -234,7 +230,7 @@ def imported(plug: Plug, noun: str, others: str = "") -> ModuleType:
 def where_to_put(module: str) -> str:
     """The hint for a module that is missing."""
     top = module.partition(".")[0]
-    return f"a module of yours: PYTHONPATH=FOLDER, the one that {top} is in, or go there"
+    return f"{top} is looked for in the present folder and on Python's path: PYTHONPATH=FOLDER"
 
 
 def _broken(plug: Plug, noun: str, error: Exception) -> XferError:

@@ -363,11 +363,15 @@ def _tasks_in(module: ModuleType) -> dict[str, type[Task]]:
 
 def for_kind(kind: str) -> str:
     """The name of the task that learns from data of that kind: xfer's, else an installed package's,
-    else the one in a module that the person has named."""
+    else the one that the kind names, else the one in a module that the person has named."""
     ours = _built_in()
     for name in (*ours, *(name for name in names() if name not in ours)):
         if kind in get(name).kinds:
             return name
+    own = str(getattr(kinds.get(kind), "task", "") or "")
+    if own:
+        plugs.allow(own)
+        return canonical(own)
     for module in plugs.named():
         known = plugs.imported(plugs.Plug(module, ""), "task")
         fitting = [n for n, t in _tasks_in(known).items() if kind in getattr(t, "kinds", ())]
@@ -378,10 +382,7 @@ def for_kind(kind: str) -> str:
             )
         if fitting:
             return f"{module}:{fitting[0]}"
-    own = kinds.get(kind)
-    if own.task:
-        return own.task
-    if not own.labelled:
+    if not kinds.get(kind).labelled:
         raise DataError(
             "the pictures have no labels",
             "a folder of pictures for each class, or a csv: path,label",

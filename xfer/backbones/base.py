@@ -19,6 +19,8 @@ from xfer.nn.normalise import scale_and_shift
 from xfer.registry import Registry
 from xfer.types import FeatureSpec, Preprocess
 
+# what a backbone's name may begin with that is no module of the user's
+SCHEMES = ("timm", "torchvision")
 backbones: Registry[Callable[..., Backbone]] = Registry(
     "backbone", "xfer.backbones", "xfer.backbones"
 )

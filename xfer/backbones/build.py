@@ -11,11 +11,9 @@ from typing import Any
 import torch
 
 from xfer import plugs
-from xfer.backbones.base import Backbone, backbones
+from xfer.backbones.base import SCHEMES, Backbone, backbones
 from xfer.errors import XferError, nearest
 
-# what a name may begin with that is no module of the user's
-SCHEMES = ("timm", "torchvision")
 FORMS = "use a bare name, torchvision:NAME, timm:NAME or package.module:function"
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from xfer.backbones.base import Backbone
+from xfer import plugs
+from xfer.backbones.base import SCHEMES, Backbone
 from xfer.backbones.files import digest, read_weights
 from xfer.backbones.report import WeightReport
 from xfer.errors import DataError
@@ -28,7 +30,8 @@ def load_weights(
         net: the backbone's name, which decides what "imagenet" is.
         say: is called with lines about downloads.
 
-    Raises: DataError if the file is missing or broken, or nothing in it fits the net.
+    Raises: DataError if the file is missing or broken, or nothing in it fits the net; XferError for
+        a run whose net is code that nobody has named.
     """
     if spec == "none":
         return WeightReport("none", missing=list(backbone.state_dict()))
@@ -38,6 +41,7 @@ def load_weights(
         path = fetch(net, say)
         source = f"imagenet ({path.name})"
     elif spec.startswith("run:"):
+        check_run_net(Path(spec[4:]).expanduser())
         path = Path(spec[4:]).expanduser() / "best.safetensors"
         source = spec
         if not path.is_file():
@@ -50,6 +54,20 @@ def load_weights(
         own = {k: v for k, v in tensors.items() if k.startswith("backbone.")}
         tensors = own or tensors
     return fill(backbone, tensors, source, digest(path))
+
+
+def check_run_net(run: Path) -> None:
+    """Raises XferError for a run whose net is in a module that nobody has named: nothing is
+    imported for weights alone, but what they are the weights of is somebody's code."""
+    file = run / "model.json"
+    try:
+        name = json.loads(file.read_text(encoding="utf-8"))["backbone"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return  # the weights say themselves what they fit
+    plug = plugs.parse(name, SCHEMES) if isinstance(name, str) else None
+    if plug is not None:
+        with plugs.reading(file):
+            plugs.check_named(plug, "backbone")
 
 
 def _unwrapped(

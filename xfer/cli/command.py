@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from xfer.cli.flags import Debug, Json, Quiet, Verbose
+from xfer.cli.flags import Debug, Json, Quiet, Trust, Verbose
 from xfer.cli.output import Show
 from xfer.exit_codes import report
 from xfer.plugs import KEYS, naming
@@ -78,13 +78,6 @@ COMMON = tuple(
 )
 
 
-_TRUST = Annotated[
-    list[str],
-    typer.Option(
-        "--trust", metavar="MODULE", show_default=False,
-        help="a module of your own that the run or the recipe may import; as often as needed",
-    ),
-]  # fmt: skip
 # arguments whose values may name a module
 _NAMES = ("data", "spec", "task", "net", "name", "backbones")
 
@@ -129,7 +122,7 @@ def command(
         ]
         parameters = [*own, *(recipe_flag(flag) for flag in flags), *COMMON]
         if trust:
-            parameters.append(_parameter("trust", _TRUST, []))
+            parameters.append(_parameter("trust", Trust, []))
 
         def run(**values: Any) -> int:
             debug = values.pop("debug") or "--debug" in sys.argv

@@ -131,3 +131,10 @@ Verbose = Annotated[
     _switch("verbose", "more: matched weights, what trains at what rate, what keys mean", "-v"),
 ]
 Debug = Annotated[bool, _switch("debug", "the traceback of an error")]
+Trust = Annotated[
+    list[str],
+    typer.Option(
+        "--trust", metavar="MODULE", show_default=False,
+        help="a module of your own that the run or the recipe may import; as often as needed",
+    ),
+]  # fmt: skip

@@ -19,6 +19,7 @@ from xfer.device import Place, find_device, find_precision, usable_precision
 from xfer.errors import DataError, XferError
 from xfer.files import check_folder
 from xfer.kinds.base import Kind
+from xfer.recipe.code import check_code
 from xfer.runs import checkpoint
 from xfer.runs.folder import Run
 from xfer.runs.model_file import read_model, rebuild
@@ -46,10 +47,11 @@ def load(
         trusted; DataError where its files are damaged.
     """
     folder = Run.open(Path(run))
-    about = read_model(folder)
+    recipe, about = folder.recipe(), read_model(folder)
+    check_code(recipe, folder.path / "recipe.toml")
     if place is None:
         where = find_device(device)
-        own = usable_precision(folder.recipe().run.precision, str(where))
+        own = usable_precision(recipe.run.precision, str(where))
         place = Place(where, find_precision(own, where))
     if about["task"] == "probe":
         from xfer.probing.model import load_task

@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer import plugs
 from xfer.errors import XferError
 from xfer.registry import Registry
 from xfer.types import DataInfo, Sample, Source
@@ -262,7 +261,6 @@ def register(kind: type[Kind]) -> type[Kind]:
     if known is not None and _place(type(known)) == _place(kind):
         KINDS.forget(kind.name)  # its module was run again
     KINDS.register(kind.name)(kind())
-    plugs.vouch(kind.task)
     return kind
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from xfer import plugs
-from xfer.backbones.build import SCHEMES
+from xfer.backbones.base import SCHEMES
 from xfer.device import Place
 from xfer.extraction.store import Features, read_features
 from xfer.files import write_text

@@ -28,8 +28,8 @@ def check(recipe: Recipe, where: str = "") -> Recipe:
     import torch
 
     from xfer import task as tasks
-    from xfer.backbones.base import backbones
-    from xfer.backbones.build import SCHEMES, make_backbone, plug_maker
+    from xfer.backbones.base import SCHEMES, backbones
+    from xfer.backbones.build import make_backbone, plug_maker
     from xfer.recipe.code import check_code
 
     check_code(recipe, where)

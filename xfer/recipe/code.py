@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from xfer import plugs
-from xfer.backbones.build import SCHEMES
+from xfer.backbones.base import SCHEMES
 from xfer.data.readers.base import FORMATS
 from xfer.data.sources.from_python import SCHEME
 from xfer.plugs import Plug

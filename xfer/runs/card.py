@@ -19,11 +19,13 @@ def export_run(folder: Path, out: Path) -> str:
 
     Returns: a line that says what was written. Raises: DataError for a run that is not finished or
         whose own fc6 or fc7 are compressed, and where nothing can be written; XferError where a
-        card is there already.
+        card is there already, and for a net in a module that nobody has named.
     """
     from xfer.backbones.files import digest, read_weights
+    from xfer.backbones.weights import check_run_net
 
     run = Run.open(folder)
+    check_run_net(folder)
     if not run.finished:
         raise DataError(f"{folder}: the run is not finished", f"xfer finetune --resume {folder}")
     found = {

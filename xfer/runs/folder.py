@@ -225,9 +225,12 @@ def environment(**extra: Any) -> dict[str, Any]:
 def _git_state() -> dict[str, Any] | None:
     """Commit of the folder that the command was given in, and whether it was changed since."""
 
+    # the folder's own settings may name programs, which git would run
+    safe = ("-c", "core.fsmonitor=", "-c", "core.hooksPath=/dev/null")
+
     def git(*words: str) -> str:
         done = subprocess.run(
-            ["git", *words], capture_output=True, text=True, timeout=5, check=True
+            ["git", *safe, *words], capture_output=True, text=True, timeout=5, check=True
         )
         return done.stdout.strip()
 
