@@ -24,12 +24,14 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from xfer.errors import XferError, nearest
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 OURS = "xfer"
 GROUPS = ("xfer.backbones", "xfer.tasks", "xfer.readers", "xfer.kinds", "xfer.recipes")
@@ -270,6 +272,8 @@ def offers(group: str) -> dict[str, tuple[Offer, ...]]:
 
 @functools.lru_cache(maxsize=64)
 def _offers(group: str, path: tuple[str, ...]) -> dict[str, tuple[Offer, ...]]:
+    from importlib.metadata import entry_points  # not needed by `xfer --help`
+
     found: dict[str, tuple[Offer, ...]] = {}
     for entry in entry_points(group=group):
         package = entry.dist.name if entry.dist is not None else "(unknown)"
