@@ -95,6 +95,7 @@ def test_a_prediction_is_a_row_a_line_of_a_table_and_csv() -> None:
 def test_a_kind_registered_twice_under_one_name_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    kinds.KINDS.names()  # loads them
     monkeypatch.setattr(kinds.KINDS, "_things", {**kinds.KINDS._things})
 
     class Other(kinds.Kind):
