@@ -104,3 +104,9 @@ def test_a_kind_registered_twice_under_one_name_is_refused(
 
     with pytest.raises(XferError, match="registered twice"):
         kinds.register(Other)
+
+
+def test_data_of_another_kind_than_a_task_of_ones_own_learns_from_are_refused_in_words() -> None:
+    """The task's module alone is known, not the one that registers its kind."""
+    assert kinds.words("detect") == "boxes"
+    assert kinds.words("spectra") == "'spectra' data"
