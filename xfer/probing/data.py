@@ -44,8 +44,8 @@ def choose_layer(layers: Mapping[str, Any], asked: str, where: str) -> str:
 def split_parts(found: Features, layer: str, where: str) -> dict[str, Part]:
     """Split name -> its labelled pictures; only those that have some.
 
-    Raises: DataError where y is no class, train has no labels or holds one class only, or numbers that are not
-        finite.
+    Raises: DataError where y is no class, where train has no labels or holds one class only, and
+        for numbers that are not finite.
     """
     if np.issubdtype(found.y.dtype, np.floating):
         raise DataError(

@@ -8,7 +8,6 @@ from xfer import plugs
 from xfer.backbones.base import SCHEMES
 from xfer.data.readers.base import FORMATS
 from xfer.data.sources.from_python import SCHEME
-from xfer.errors import XferError
 from xfer.plugs import Plug
 from xfer.recipe.tables import Recipe
 
@@ -32,15 +31,5 @@ def check_code(recipe: Recipe, where: Path | str = "") -> None:
 
     Args: where: the file that the recipe is from.
     """
-    unnamed = [(noun, plug) for noun, plug in code_of(recipe) if not plugs.is_named(plug)]
-    modules = tuple(dict.fromkeys(plug.module for _, plug in unnamed))
-    if len(modules) > 1:
-        asked = ", ".join(f"{noun} {plug.spec}" for noun, plug in unnamed)
-        flags = " ".join(f"--trust {module}" for module in modules)
-        raise XferError(
-            f"{where or 'the recipe'} asks for code: modules {', '.join(modules)} ({asked})",
-            f"{flags} lets them run, in Python trust={modules!r}",
-        )
     with plugs.reading(where):
-        for noun, plug in unnamed:
-            plugs.check_named(plug, noun)
+        plugs.check_all_named(code_of(recipe))
