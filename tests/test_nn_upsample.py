@@ -13,7 +13,7 @@ from torch import nn
 from xfer.backbones.build import create_backbone
 from xfer.errors import XferError
 from xfer.nn.fcn import FCNHead, after_kernel, padding_for
-from xfer.nn.full_size import places_of, windows
+from xfer.nn.sliding_window import places_of, windows
 from xfer.nn.upsample import PIXELS, at_pixels, bilinear_kernel, crop_between, transposed_bilinear
 from xfer.types import FeatureSpec
 

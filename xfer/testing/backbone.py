@@ -152,7 +152,7 @@ def _check_geometry(net: Backbone, side: int) -> None:
     """The gradient of one cell, against the window that its spec states."""
     twin = _linear_twin(net)
     for name, spec in net.specs.items():
-        if name in net.mixed:
+        if name in net.non_local:
             continue  # attention and gates reach every pixel
         images = torch.rand(1, 3, side, side, dtype=torch.float64, requires_grad=True)
         cells = twin(images, want=(name,))[name]
