@@ -1,7 +1,7 @@
-"""Which settings the default classification recipe should have: variants x sets x seeds.
+"""Settings for the default classification recipe: variants x sets x seeds.
 
-Sets: hymenoptera as it is, and the two that cut_sets.py cuts from other data, so that no one set
-decides. All on AlexNet's convolutions; trained on train alone, the last weights scored once on val.
+Sets: hymenoptera, and the two that cut_sets.py cuts from other data, so that no decision depends
+on one set. All on AlexNet's convolutions; trained on train only, last weights scored once on val.
 
     python benchmarks/default_recipe.py --variants default sgd --seeds 3 --json out.json
 """
@@ -29,7 +29,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "crops from 0.2": {"data.crop_area": [0.2, 1.0]},
     "strong augmentation": {"data.augment": "strong"},
     "average head": {"task.head": "avg"},
-    "head alone": {"optim.freeze": "all"},
+    "head only": {"optim.freeze": "all"},
     "sgd": {"optim.name": "sgd", "optim.lr": 2e-3, "optim.weight_decay": 1e-3},
 }
 
