@@ -56,7 +56,7 @@ def test_a_kernel_of_another_size_than_two_strides_is_the_transposed_convolution
 
 
 def test_upsampling_by_nothing_is_refused() -> None:
-    with pytest.raises(XferError, match="stride of 0"):
+    with pytest.raises(XferError, match="stride 0"):
         transposed_bilinear(torch.zeros(1, 1, 2, 2), 0, 4)
 
 

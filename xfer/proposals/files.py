@@ -59,7 +59,7 @@ def read_proposals(path: Path | str) -> FileBoxes:
     if path.suffix.casefold() not in _READERS:
         raise DataError(f"{path}: unknown proposals format", f"one of {', '.join(_READERS)}")
     if not path.is_file():
-        raise DataError(f"{path}: no such proposals file")
+        raise DataError(f"{path}: no such file")
     content = _READERS[path.suffix.casefold()](path)
     every = np.concatenate([np.empty((0, 4), np.float32), *content.boxes])
     if not np.isfinite(every).all():
