@@ -44,9 +44,14 @@ def choose_layer(layers: Mapping[str, Any], requested: str, where: str) -> str:
 def split_parts(table: Features, layer: str, where: str) -> dict[str, Part]:
     """Split name -> its labelled pictures; only splits that have some.
 
-    Raises: DataError if train has no labels or only one class, or for numbers that are not
-        finite.
+    Raises: DataError if y holds numbers instead of classes, if train has no labels or only one
+        class, and for numbers that are not finite.
     """
+    if np.issubdtype(table.y.dtype, np.floating):
+        raise DataError(
+            f"{where}: y holds numbers, not classes, and a probe is a classifier",
+            "use numpy.load(FILE) to get X and y for a scikit-learn regressor",
+        )
     labelled = table.y >= 0 if table.y.ndim == 1 else (table.y >= 0).any(1)
     if not labelled.any():
         raise DataError(f"{where}: no picture has a label", "a probe needs labelled pictures")

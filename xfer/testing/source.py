@@ -40,7 +40,8 @@ def check_source(source: Source, *, samples: int = 16) -> None:
     """
     count, info = len(source), source.info
     assert isinstance(info, DataInfo), f"info is a {type(info).__name__}, not a DataInfo"
-    kind = kinds.get(info.kind)  # raises if it is not registered
+    assert info.kind in kinds.KINDS.names(), f"unknown kind {info.kind!r}: it is not registered"
+    kind = kinds.get(info.kind)
     assert all(isinstance(c, str) and c for c in info.classes), (
         "a class name is not a text, or empty"
     )
