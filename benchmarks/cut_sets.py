@@ -1,17 +1,17 @@
-"""More sets for every task, cut from other data, so that no one set decides anything.
+"""More sets for every task, cut from other data, so that no decision depends on one set.
 
-tiny10     10 classes of Tiny-ImageNet: 40 training pictures each, 50 to test, 64 px
+tiny10     10 classes of Tiny-ImageNet: 40 training and 50 test pictures each, 64 px
 cococrops  objects of coco-mini cut out by their boxes: 7 supercategories, unbalanced
-cocomasks  coco-mini with a class a pixel, person, animal, vehicle and the rest: 100 pictures to
-           train on, 100 in val, of at most 320 px
+cocomasks  coco-mini with one class per pixel, person, animal, vehicle and the rest: 100 pictures
+           in train, 100 in val, of at most 320 px
 shapes     hymenoptera with a patterned blob and thin curves drawn over each picture, two classes:
-           136 pictures to train on, 40 in val, 40 in test; short sides of 120 to 520 px
-vocboxes   voc-mini with its 20 classes taken together to 4 (person, animal, vehicle, indoor): 70
-           pictures to train on, 30 in val, as its ImageSets say
-cocoboxes  coco-mini's boxes of its 6 commonest supercategories, many of them small: 100 pictures to
-           train on, 100 in val
+           136 pictures in train, 40 in val, 40 in test; short sides of 120 to 520 px
+vocboxes   voc-mini with its 20 classes merged to 4 (person, animal, vehicle, indoor): 70 pictures
+           in train, 30 in val, by its ImageSets
+cocoboxes  coco-mini's boxes of its 6 most common supercategories, many of them small: 100 pictures
+           in train, 100 in val
 
-    python benchmarks/cut_sets.py OUT       writes them all below OUT
+    python benchmarks/cut_sets.py OUT       writes all of them to OUT
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from xml.etree import ElementTree
 
 
 def cut_tiny10(data: Path, out: Path) -> Path:
-    """10 classes of Tiny-ImageNet: 40 pictures each to train on, 50 to test."""
+    """10 classes of Tiny-ImageNet: 40 training and 50 test pictures each."""
     import numpy as np
 
     chosen = sorted(np.random.default_rng(0).choice(100, 10, replace=False).tolist())
-    for split, most in (("train", 40), ("val", 50)):
+    for split, count in (("train", 40), ("val", 50)):
         packed = np.load(data / "tiny-imagenet-100" / f"{split}.npz")
         header, bytes_, offsets = (
             bytes(packed["header"]),
@@ -41,14 +41,14 @@ def cut_tiny10(data: Path, out: Path) -> Path:
         for c in chosen:
             folder = out / split / f"class{c:03d}"
             folder.mkdir(parents=True)
-            for i in np.flatnonzero(packed["labels"] == c)[:most]:
+            for i in np.flatnonzero(packed["labels"] == c)[:count]:
                 jpeg = header + bytes_[offsets[i] : offsets[i + 1]]
                 (folder / f"{i}.jpg").write_bytes(jpeg)
     return out
 
 
 def cut_cococrops(data: Path, out: Path) -> Path:
-    """Objects of COCO of at least 40 px, with a tenth of their size around them."""
+    """COCO objects of at least 40 px, with a margin of a tenth of their size."""
     from PIL import Image
 
     root = data / "coco-mini"
@@ -79,8 +79,8 @@ def cut_cococrops(data: Path, out: Path) -> Path:
 
 
 def cut_cocomasks(data: Path, out: Path) -> Path:
-    """COCO's persons, animals and vehicles by pixel. Of two objects the smaller lies on top, those
-    of other kinds are background, crowds are ignored."""
+    """COCO's persons, animals and vehicles by pixel. The smaller of two objects is on top, other
+    objects are background, crowds are ignored."""
     import numpy as np
     from PIL import Image
     from pycocotools.coco import COCO
@@ -99,7 +99,7 @@ def cut_cocomasks(data: Path, out: Path) -> Path:
         for entry in coco.loadImgs(coco.getImgIds()):
             mask = np.zeros((entry["height"], entry["width"]), np.uint8)
             objects = coco.loadAnns(coco.getAnnIds(entry["id"]))
-            # crowds first, then from the largest to the smallest
+            # crowds first, then from largest to smallest
             for one in sorted(objects, key=lambda o: (not o["iscrowd"], -o["area"])):
                 name = above[one["category_id"]]
                 value = kinds.index(name) if name in kinds else 0
@@ -119,7 +119,7 @@ def cut_cocomasks(data: Path, out: Path) -> Path:
 
 
 def cut_shapes(data: Path, out: Path) -> Path:
-    """What is drawn covers 3.5 % of the pixels; curves are 1.5 % of the short side wide."""
+    """Shapes cover 3.5 % of the pixels; curves are as wide as 1.5 % of the short side."""
     import cv2
     import numpy as np
     from PIL import Image
@@ -166,7 +166,7 @@ VOC_KINDS = {
 
 
 def cut_vocboxes(data: Path, out: Path) -> Path:
-    """voc-mini in VOC's layout, with the names of the kinds in the place of the classes'."""
+    """voc-mini in VOC's layout, with class names replaced by those of their kinds."""
     root = data / "voc-mini"
     kinds = {name: kind for kind, names in VOC_KINDS.items() for name in names.split()}
     (out / "Annotations").mkdir(parents=True)
@@ -181,7 +181,7 @@ def cut_vocboxes(data: Path, out: Path) -> Path:
 
 
 def cut_cocoboxes(data: Path, out: Path) -> Path:
-    """coco-mini in COCO's layout; a class for each of 6 supercategories."""
+    """coco-mini in COCO's layout; one class for each of 6 supercategories."""
     root = data / "coco-mini"
     (out / "annotations").mkdir(parents=True)
     kept: list[str] = []
@@ -212,29 +212,29 @@ CUTS: dict[str, Callable[[Path, Path], Path]] = {
 
 
 def comparison(text: str, variants: Sequence[str], sets: Sequence[str]) -> argparse.ArgumentParser:
-    """The options of a table of variants x sets."""
-    made = argparse.ArgumentParser(
+    """The options for a table of variants x sets."""
+    parser = argparse.ArgumentParser(
         description=text, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     default = os.environ.get("XFER_TEST_DATA", "../shared/data")
-    made.add_argument("--data", type=Path, default=Path(default), help="the shared pictures")
-    made.add_argument("--variants", nargs="*", default=list(variants), choices=list(variants))
-    made.add_argument("--sets", nargs="*", default=list(sets), choices=list(sets))
-    made.add_argument("--json", type=Path, help="write the table here")
-    return made
+    parser.add_argument("--data", type=Path, default=Path(default), help="the shared pictures")
+    parser.add_argument("--variants", nargs="*", default=list(variants), choices=list(variants))
+    parser.add_argument("--sets", nargs="*", default=list(sets), choices=list(sets))
+    parser.add_argument("--json", type=Path, help="write the table to this file")
+    return parser
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     default = os.environ.get("XFER_TEST_DATA", "../shared/data")
     parser.add_argument("--data", type=Path, default=Path(default), help="the shared pictures")
-    parser.add_argument("--json", type=Path, help="write the folders there, as JSON")
+    parser.add_argument("--json", type=Path, help="write the folders to this file, as JSON")
     parser.add_argument("out", type=Path, nargs="?", default=Path(), help="where to")
     args = parser.parse_args()
-    made = {name: str(cut(args.data, args.out / name)) for name, cut in CUTS.items()}
-    print("\n".join(made.values()))
+    folders = {name: str(cut(args.data, args.out / name)) for name, cut in CUTS.items()}
+    print("\n".join(folders.values()))
     if args.json:
-        args.json.write_text(json.dumps(made, indent=1))
+        args.json.write_text(json.dumps(folders, indent=1))
 
 
 if __name__ == "__main__":

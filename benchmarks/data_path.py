@@ -1,17 +1,16 @@
-"""The data path of training: pictures a second and core, to a normalised float batch.
+"""The data path of training: pictures per second and core, to a normalised float batch.
 
-plain      PIL and torchvision as most scripts have them: Image.open, convert, RandomResizedCrop
+plain      PIL and torchvision as in most scripts: Image.open, convert, RandomResizedCrop
            (224), RandomHorizontalFlip, ToTensor, Normalize, torch.stack
 files      xfer's loader on the same files
 pack_jpeg  xfer's loader on a JPEG pack of them (`xfer data pack SPEC -o DIR`)
 pack_raw   xfer's loader on a raw pack of them (`--raw`)
 
 All read the pictures of coco-mini and voc-mini under $XFER_TEST_DATA, or ../shared/data beside
-the repository, in batches of 32, as the default recipe has them, with random parts of 0.08 to 1 of
-the picture, half of them mirrored. One core, one thread each; packing is not timed. Seconds are the
-process's own processor time: the files are in memory after the first pass, so nothing waits, and
-other jobs' turns on the core don't count. The ratio is plain's seconds over ours: the larger, the
-faster we are.
+the repository, in batches of 32, as in the default recipe, with random crops of 0.08 to 1 of the
+picture, half of them mirrored. One core, one thread each; packing is not timed. Seconds are the
+process's own CPU time: the files are in memory after the first pass, so nothing waits, and other
+jobs on the core don't count. The ratio is plain's seconds over ours: larger means we are faster.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ def pictures() -> tuple[Path, list[Path]]:
 
 
 def file_source(root: Path, files: list[Path]) -> Any:
-    """The files as xfer's source, without labels."""
+    """The files as an xfer source, without labels."""
     import numpy as np
 
     from xfer.data.sources.files import FileSource
@@ -91,7 +90,7 @@ class Pixels:
 
 
 def our_pass(source: Any) -> Callable[[], None]:
-    """One pass over a source by xfer's loader, in line: each picture once, as in training."""
+    """One pass over a source by xfer's loader, in this thread: each picture once."""
     import torch
 
     from xfer.data.loading.loader import Loader, stack_images
@@ -118,7 +117,7 @@ def our_pass(source: Any) -> Callable[[], None]:
 
 
 def work(options: argparse.Namespace) -> None:
-    """One variant, in this process, on one core; prints its seconds a picture."""
+    """One variant, in this process, on one core; prints its seconds per picture."""
     import cv2
     import torch
 
@@ -129,10 +128,10 @@ def work(options: argparse.Namespace) -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     root, files = pictures()
-    least, seconds = (1, 0.0) if options.quick else (3, 3.0)
+    min_calls, seconds = (1, 0.0) if options.quick else (3, 3.0)
     if variant == "plain":
         torch.set_num_threads(1)
-        taken = harness.seconds_per_call(plain_pass(files), lambda: None, least, seconds, CLOCK)
+        taken = harness.seconds_per_call(plain_pass(files), lambda: None, min_calls, seconds, CLOCK)
     else:
         with placed("cpu", "fp32"):
             torch.set_num_threads(1)
@@ -141,14 +140,16 @@ def work(options: argparse.Namespace) -> None:
             if variant != "files":
                 bundle = open_data(Path(packs) / variant, check=False, cut=False)
                 (source,) = bundle.splits.values()
-            taken = harness.seconds_per_call(our_pass(source), lambda: None, least, seconds, CLOCK)
+            taken = harness.seconds_per_call(
+                our_pass(source), lambda: None, min_calls, seconds, CLOCK
+            )
     print(json.dumps({"seconds": taken / len(files)}))
 
 
 def main() -> None:
-    made = harness.parser(__doc__ or "", rounds=5)
-    made.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
-    options = made.parse_args()
+    parser = harness.parser(__doc__ or "", rounds=5)
+    parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
     if options.worker:
         work(options)
         return
@@ -164,14 +165,14 @@ def main() -> None:
         seconds: dict[str, list[float]] = {name: [] for name in ("plain", *OURS)}
         for _ in range(rounds):
             for name, times in seconds.items():
-                words = [name, folder, *(["--quick"] if options.quick else [])]
-                times.append(harness.worker(__file__, words)["seconds"])
+                arguments = [name, folder, *(["--quick"] if options.quick else [])]
+                times.append(harness.worker(__file__, arguments)["seconds"])
             rates = ", ".join(f"{name} {1 / times[-1]:.0f}" for name, times in seconds.items())
             print(f"images/s/core: {rates}", flush=True)
     found: dict[str, float] = {}
     for name in OURS:
-        found[name], least, most = harness.median_ratio(seconds["plain"], seconds[name])
-        print(f"{name}: ratios {least:.2f} to {most:.2f} in {rounds} rounds")
+        found[name], lowest, highest = harness.median_ratio(seconds["plain"], seconds[name])
+        print(f"{name}: ratios {lowest:.2f} to {highest:.2f} in {rounds} rounds")
     harness.report(found, options.json)
 
 

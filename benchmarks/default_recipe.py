@@ -1,8 +1,8 @@
-"""Which settings the default classification recipe should have: variants x sets x seeds.
+"""Settings for the default classification recipe: variants x sets x seeds.
 
-Sets: hymenoptera as it is, the two that cut_sets.py cuts from other data, scene15 and orl-faces, so
-that no one set decides; on AlexNet's convolutions, or on the nets of --nets. Trained on train alone
-(of orl-faces four fifths, cut with the seed), the last weights scored once on val.
+Sets: hymenoptera, the two that cut_sets.py cuts from other data, scene15 and orl-faces, so that no
+decision depends on one set; on AlexNet's convolutions, or on the nets of --nets. Trained on train
+only (for orl-faces four fifths, split by the seed), the last weights scored once on val.
 
     python benchmarks/default_recipe.py --variants default sgd --seeds 3 --json out.json
     python benchmarks/default_recipe.py --nets alexnet lite0 --sets hymenoptera scene15 orl-faces
@@ -40,7 +40,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "crops from 0.2": {"data.crop_area": [0.2, 1.0]},
     "strong augmentation": {"data.augment": "strong"},
     "average head": {"task.head": "avg"},
-    "head alone": {"optim.freeze": "all"},
+    "head only": {"optim.freeze": "all"},
     "sgd": {"optim.name": "sgd", "optim.lr": 2e-3, "optim.weight_decay": 1e-3},
     "lr 5e-4": {"optim.lr": 5e-4},
     "lr 1e-3": {"optim.lr": 1e-3},

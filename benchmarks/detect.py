@@ -1,16 +1,16 @@
 """A detector's train step and inference: ours against torchvision's Faster R-CNN.
 
 torchvision  FasterRCNN on the features of its own AlexNet (stride 16), RoIAlign 7, TwoMLPHead;
-             fp32, torch.optim.SGD as it comes, the default allocator
+             fp32, torch.optim.SGD with its defaults, the default allocator
 ours         the task detect with the same map, pooling, head width, anchors, proposals and
-             regions; in fp32, and as `--precision auto` chooses (bf16 where the processor has it)
+             regions; in fp32, and as `--precision auto` chooses (bf16 if the processor has it)
 
-Both see the same pictures (480 x 640, 15 boxes each) and have conv1 frozen. A train step is:
-from uint8 pictures and boxes on the device to updated weights, two pictures a batch; inference:
-from four uint8 pictures to suppressed boxes, 300 regions each. Both have made some steps on the
-pictures before, so that scores are not all alike. Ratios are torchvision's seconds over ours: the
-larger, the faster we are. --accuracy also trains both to the end on BCCD (from XFER_TEST_DATA)
-and scores them.
+Both use the same pictures (480 x 640, 15 boxes each) and have conv1 frozen. A train step goes from
+uint8 pictures and boxes on the device to updated weights, two pictures per batch; inference goes
+from four uint8 pictures to suppressed boxes, 300 regions each. Both are trained for some steps on
+the pictures first, so that scores differ. Ratios are torchvision's seconds over ours: larger means
+we are faster. --accuracy also trains both to the end on BCCD (from XFER_TEST_DATA) and scores
+them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ OPTIONS: dict[str, Any] = {
     "levels": ["conv5"], "pool": "align", "head": "fc", "head_width": 1024, "regions": 128,
     "rpn_train": [2000, 1000], "rpn_test": [1000, 300], "rpn_width": 256, "rpn_batch": 256,
     "anchors": list(ANCHORS), "nms": 0.3, "least_score": 0.05,
-    # of overlapping proposals so many are left that both nets keep all 300
+    # enough overlapping proposals that both nets keep all 300
     "rpn_nms": 0.9,
 }  # fmt: skip
 WARM_STEPS = 12
@@ -45,7 +45,7 @@ def pictures(count: int, seed: int = 0) -> list[tuple[Any, Any, Any]]:
     import numpy as np
 
     rng = np.random.default_rng(seed)
-    made: list[tuple[Any, Any, Any]] = []
+    samples: list[tuple[Any, Any, Any]] = []
     for _ in range(count):
         image = rng.integers(60, 190, (HEIGHT, WIDTH, 3), np.uint8)
         side = rng.uniform(30, 220, (BOXES, 2))
@@ -54,12 +54,12 @@ def pictures(count: int, seed: int = 0) -> list[tuple[Any, Any, Any]]:
         labels = rng.integers(0, CLASSES, BOXES)
         for (x1, y1, x2, y2), label in zip(boxes.astype(int), labels, strict=True):
             image[y1:y2, x1:x2, label] = 230
-        made.append((image, boxes, labels))
-    return made
+        samples.append((image, boxes, labels))
+    return samples
 
 
 def torchvision_net(classes: int = CLASSES, weights: str = "") -> Any:
-    """torchvision's FasterRCNN with OPTIONS' numbers on its AlexNet, without the last pooling."""
+    """torchvision's FasterRCNN with OPTIONS on its own AlexNet, without the last pooling."""
     import numpy as np
     import torch
     from torch import nn
@@ -93,7 +93,7 @@ def torchvision_net(classes: int = CLASSES, weights: str = "") -> Any:
 
 
 def their_calls(device: str) -> tuple[Callable[[], Any], Callable[[], Any], Any]:
-    """(a train step, an inference, the place) of torchvision."""
+    """torchvision's (train step, inference, place)."""
     import torch
 
     from xfer.device import Place, find_device
@@ -129,7 +129,7 @@ def their_calls(device: str) -> tuple[Callable[[], Any], Callable[[], Any], Any]
 
 
 def our_calls(place: Any) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    """(a train step, an inference) of the task detect."""
+    """The task detect's (train step, inference)."""
     import numpy as np
     import torch
 
@@ -175,17 +175,17 @@ def our_calls(place: Any) -> tuple[Callable[[], Any], Callable[[], Any]]:
 
 
 def work(options: argparse.Namespace) -> None:
-    """One variant, in this process; prints its seconds a train step and an inference."""
+    """One variant, in this process; prints its seconds per train step and inference."""
     from xfer.device import placed
 
-    least, seconds = (1, 0.0) if options.quick else (4, 6.0)
+    min_calls, seconds = (1, 0.0) if options.quick else (4, 6.0)
 
     def timed(step: Callable[[], Any], infer: Callable[[], Any], place: Any) -> dict[str, Any]:
         for _ in range(2 if options.quick else WARM_STEPS):
             step()
         return {
-            "train_step": harness.seconds_per_call(step, place.synchronise, least, seconds),
-            "inference": harness.seconds_per_call(infer, place.synchronise, least, seconds),
+            "train_step": harness.seconds_per_call(step, place.synchronise, min_calls, seconds),
+            "inference": harness.seconds_per_call(infer, place.synchronise, min_calls, seconds),
             "precision": place.precision,
         }
 
@@ -199,7 +199,7 @@ def work(options: argparse.Namespace) -> None:
 
 
 def accuracy_of_torchvision(bccd: Path, weights: Path) -> dict[str, float]:
-    """torchvision's net trained plainly: 12 epochs, SGD 5e-3, one-cycle, mirror images, fp32."""
+    """torchvision's net, trained simply: 12 epochs, SGD 5e-3, one-cycle, mirror images, fp32."""
     import numpy as np
     import torch
 
@@ -244,11 +244,11 @@ def accuracy_of_torchvision(bccd: Path, weights: Path) -> dict[str, float]:
     with torch.inference_mode():
         for i in range(len(test)):
             sample = test[i]
-            said = net([torch.from_numpy(sample.image).permute(2, 0, 1) / 255])[0]
+            output = net([torch.from_numpy(sample.image).permute(2, 0, 1) / 255])[0]
             height, width = sample.image.shape[:2]
             found = BoxPrediction(
-                sample.id, said["boxes"].numpy(), said["scores"].numpy(),
-                said["labels"].numpy().astype(np.int64) - 1, (height, width),
+                sample.id, output["boxes"].numpy(), output["scores"].numpy(),
+                output["labels"].numpy().astype(np.int64) - 1, (height, width),
             )  # fmt: skip
             known = {"annotations": [boxes_of(sample)]}
             metric.update([found], Batch(torch.zeros(1, 3, 1, 1).byte(), (sample.id,), known))
@@ -256,7 +256,7 @@ def accuracy_of_torchvision(bccd: Path, weights: Path) -> dict[str, float]:
 
 
 def accuracy_of_ours(bccd: Path, weights: Path) -> dict[str, float]:
-    """The default recipe, as `xfer finetune --task detect` runs it."""
+    """The default recipe, as in `xfer finetune --task detect`."""
     from xfer.api import finetune
 
     with tempfile.TemporaryDirectory() as folder:
@@ -274,17 +274,17 @@ def measure_accuracy(variant: str) -> None:
     given = root / "bccd", root / "weights" / "alexnet_torchvision_features" / "features.npz"
     for path in given:
         if not path.exists():
-            raise SystemExit(f"{path}: not there; set XFER_TEST_DATA")
+            raise SystemExit(f"{path} is missing: set XFER_TEST_DATA")
     run = accuracy_of_torchvision if variant == "torchvision" else accuracy_of_ours
     print(json.dumps(run(*given)))
 
 
 def main() -> None:
-    made = harness.parser(__doc__ or "", rounds=5)
-    made.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (%(default)s)")
-    made.add_argument("--accuracy", action="store_true", help="train both on BCCD as well: slow")
-    made.add_argument("--worker", nargs=1, help=argparse.SUPPRESS)
-    options = made.parse_args()
+    parser = harness.parser(__doc__ or "", rounds=5)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (%(default)s)")
+    parser.add_argument("--accuracy", action="store_true", help="also train both on BCCD: slow")
+    parser.add_argument("--worker", nargs=1, help=argparse.SUPPRESS)
+    options = parser.parse_args()
     if options.worker:
         if options.accuracy:
             measure_accuracy(options.worker[0])
@@ -306,13 +306,13 @@ def main() -> None:
             if variant == "auto":
                 results["precision"] = found["precision"]
         for what, times in seconds.items():
-            told = ", ".join(f"{v} {1000 * t[-1]:.0f} ms" for v, t in times.items())
-            print(f"{what}: {told}", flush=True)
+            summary = ", ".join(f"{v} {1000 * t[-1]:.0f} ms" for v, t in times.items())
+            print(f"{what}: {summary}", flush=True)
     for what, times in seconds.items():
         for variant, key in (("auto", what), ("fp32", f"{what}_fp32")):
-            middle, least, most = harness.median_ratio(times["torchvision"], times[variant])
+            middle, lowest, highest = harness.median_ratio(times["torchvision"], times[variant])
             results[key] = middle
-            print(f"{key}: ratios {least:.2f} to {most:.2f} in {rounds} rounds")
+            print(f"{key}: ratios {lowest:.2f} to {highest:.2f} in {rounds} rounds")
     if options.accuracy:
         for variant in ("torchvision", "ours"):
             found = harness.worker(__file__, [variant, "--accuracy"])

@@ -1,8 +1,8 @@
-"""Which proposals, head and map the default detection recipe should have: variants x sets.
+"""Proposals, head and map for the default detection recipe: variants x sets.
 
 Sets: BCCD (trained on train, scored on val, so that its test split stays unseen), and the two that
 cut_sets.py cuts from voc-mini and coco-mini. All on AlexNet's convolutions, one seed, the last
-weights scored once; everything but what a variant names is detect/default's.
+weights scored once; everything that a variant doesn't name is as in detect/default.
 
     python benchmarks/detect_heads.py --sets vocboxes cocoboxes --json out.json
 
@@ -29,13 +29,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "selective search, max pooling": {**SEARCH, "task.pool": "max"},
     "conv2 and conv5 merged": {"task.levels": ["conv2", "conv5"]},
     "600 px": {"data.size": 600},
-    "head of 2048 units": {"task.head_width": 2048},
-    "epochs alone": {"schedule.min_steps": 0},
+    "head with 2048 units": {"task.head_width": 2048},
+    "epochs only": {"schedule.min_steps": 0},
 }
 SETS: dict[str, Callable[[Path, Path], str]] = {
     "bccd": lambda data, _: f"voc:{data / 'bccd'}",
     "vocboxes": lambda data, out: f"voc:{cut_vocboxes(data, out)}",
-    "cocoboxes": lambda data, out: str(cut_cocoboxes(data, out)),  # coco: would pick detect/coco
+    "cocoboxes": lambda data, out: str(cut_cocoboxes(data, out)),  # coco: would choose detect/coco
 }
 
 

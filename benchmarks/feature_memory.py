@@ -1,8 +1,8 @@
-"""Peak memory of `xfer features` at 1,000 and at 20,000 real pictures: it must not grow with them.
+"""Peak memory of `xfer features` for 1,000 and for 20,000 real pictures: it must not grow.
 
-Tiny-ImageNet's pictures are written out as a folder of JPEGs first, 20,000 to train and 5,000 to
-validate. Each extraction is a process of its own with an empty cache, and its peak is what the
-system says of it (ru_maxrss, the memory that was resident). Results: mb_1000, mb_20000, more_mb.
+Tiny-ImageNet's pictures are first written as a folder of JPEGs, 20,000 in train and 5,000 in val.
+Each extraction is a separate process with an empty cache; its peak is the system's figure
+(ru_maxrss, resident memory). Results: mb_1000, mb_20000, more_mb.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from features import data_folder
 COUNTS = (1000, 20000)
 
 
-def unpack(out: Path, split: str, most: int) -> int:
+def unpack(out: Path, split: str, max_pictures: int) -> int:
     """Writes a split of tiny-imagenet-100 as out/<class>/<name>; returns the number of pictures.
 
     Layout of the npz: a picture is `header` (shared by all) and data[offsets[i]:offsets[i + 1]].
@@ -36,7 +36,7 @@ def unpack(out: Path, split: str, most: int) -> int:
     with np.load(file, allow_pickle=False) as packed:
         header, data = packed["header"].tobytes(), packed["data"].tobytes()
         offsets, labels = packed["offsets"], packed["labels"]
-    order = np.random.default_rng(0).permutation(len(labels))[:most]
+    order = np.random.default_rng(0).permutation(len(labels))[:max_pictures]
     for c in np.unique(labels):
         (out / f"class{c:03d}").mkdir(parents=True, exist_ok=True)
     for i in order:
@@ -46,7 +46,7 @@ def unpack(out: Path, split: str, most: int) -> int:
 
 
 def extract(folder: Path, scratch: Path) -> dict[str, Any]:
-    """One extraction in this process; its peak in MB, its seconds, its pictures."""
+    """One extraction in this process; returns its peak in MB, seconds and pictures."""
     os.environ["XFER_CACHE"] = str(scratch / "cache")
     from xfer.extraction.extract import extract as run
     from xfer.extraction.net import Choice
@@ -54,16 +54,16 @@ def extract(folder: Path, scratch: Path) -> dict[str, Any]:
     file = data_folder() / "weights" / "alexnet_torchvision_features" / "features.npz"
     choice = Choice("alexnet", str(file) if file.is_file() else "none", ("conv5", "pool5"))
     start = time.perf_counter()
-    made = run(folder, scratch / "features.npz", choice=choice, cache=False)
+    extraction = run(folder, scratch / "features.npz", choice=choice, cache=False)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     mb = peak / 2**20 if sys.platform == "darwin" else peak / 2**10
-    return {"mb": mb, "seconds": time.perf_counter() - start, "images": made.computed}
+    return {"mb": mb, "seconds": time.perf_counter() - start, "images": extraction.computed}
 
 
 def main() -> None:
-    made = harness.parser(__doc__ or "", rounds=1)
-    made.add_argument("--worker", nargs=2, metavar=("FOLDER", "SCRATCH"))
-    options = made.parse_args()
+    parser = harness.parser(__doc__ or "", rounds=1)
+    parser.add_argument("--worker", nargs=2, metavar=("FOLDER", "SCRATCH"))
+    options = parser.parse_args()
     if options.worker:
         print(json.dumps(extract(*map(Path, options.worker))))
         return

@@ -1,16 +1,16 @@
-"""Frozen features of AlexNet's pool5: ours against plain torch, which is what most scripts have.
+"""Frozen features of AlexNet's pool5: ours against plain torch, as in most scripts.
 
 plain  torchvision's alexnet, fp32, NCHW, no_grad; files through PIL and torchvision's Resize(256),
        CenterCrop(224), ToTensor, Normalize in a DataLoader with two workers
-ours   what `xfer features` runs, without its cache: threads that decode to uint8, pictures
-       normalised by the batch, weights in the precision of `--precision auto`
+ours   `xfer features` without its cache: threads that decode to uint8, pictures normalised per
+       batch, weights in the precision of `--precision auto`
 
-files    the pictures of coco-mini and voc-mini as they are: from the path to the vector
-compute  the net alone on one batch: plain from normalised floats, ours from uint8 pixels
-cosine   the least over all pictures between ours and plain fp32, both nets seeing the same crops
+files    the pictures of coco-mini and voc-mini: from the path to the vector
+compute  only the net on one batch: plain from normalised floats, ours from uint8 pixels
+cosine   the minimum over all pictures between ours and plain fp32, with the same crops for both
 
-Each pass is timed after one that is not counted, so neither starting workers nor reading the disk
-for the first time is in it. The ratios are plain seconds over ours.
+Each pass is timed after an uncounted one, so starting workers and first reads of the disk are not
+included. The ratios are plain seconds over ours.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ def data_folder() -> Path:
 
 
 def pictures(quick: bool) -> list[Path]:
-    """The JPEGs of both sets. Ends the program where there are none."""
-    found = [p for name in SETS for p in sorted((data_folder() / name).rglob("*.jpg"))]
-    if not found:
+    """The JPEGs of both sets. Ends the program if there are none."""
+    files = [p for name in SETS for p in sorted((data_folder() / name).rglob("*.jpg"))]
+    if not files:
         raise SystemExit(f"no pictures in {data_folder()}: set XFER_TEST_DATA")
-    return found[:: 10 if quick else 1]
+    return files[:: 10 if quick else 1]
 
 
 def our_net(device: str, precision: str = "auto") -> Any:
-    """AlexNet, with the weights beside the pictures where they are, else drawn at random."""
+    """AlexNet, with the weights beside the pictures if they are there, else random ones."""
     from xfer.extraction.net import Choice, load_net
 
     file = data_folder() / "weights" / "alexnet_torchvision_features" / "features.npz"
@@ -67,7 +67,7 @@ def plain_net(device: str) -> Any:
 
 
 class Files:
-    """The pictures as torchvision's users read them."""
+    """The pictures as users of torchvision read them."""
 
     def __init__(self, paths: list[Path]) -> None:
         from torchvision import transforms
@@ -89,7 +89,7 @@ class Files:
 
 
 def plain_work(what: str, paths: list[Path], device: Any, seconds: float) -> float:
-    """Seconds a pass over the files, or a batch, of plain torch."""
+    """Seconds of plain torch per pass over the files, or per batch."""
     import torch
     from torch.utils.data import DataLoader
 
@@ -112,7 +112,7 @@ def plain_work(what: str, paths: list[Path], device: Any, seconds: float) -> flo
 
 
 def our_work(what: str, paths: list[Path], device: str, seconds: float) -> float:
-    """Seconds a pass over the files, or a batch, of ours."""
+    """Our seconds per pass over the files, or per batch."""
     import torch
 
     from xfer.extraction.cache import FeatureCache
@@ -132,7 +132,7 @@ def our_work(what: str, paths: list[Path], device: str, seconds: float) -> float
 
 
 def timed_pass(one_pass: Any, seconds: float) -> float:
-    """The least of several passes after one that is not counted: noise only adds."""
+    """The minimum of several passes after an uncounted one: noise only adds time."""
     one_pass()
     times: list[float] = []
     end = time.perf_counter() + seconds
@@ -144,7 +144,7 @@ def timed_pass(one_pass: Any, seconds: float) -> float:
 
 
 def least_cosine(paths: list[Path], device: str) -> float:
-    """The least cosine over the pictures between our features and plain fp32's."""
+    """The minimum cosine over the pictures between our features and plain fp32's."""
     import torch
     import torch.nn.functional as F
 
@@ -152,15 +152,15 @@ def least_cosine(paths: list[Path], device: str) -> float:
     from xfer.data.loading.collate import stack_images
 
     net, plain = our_net(device), plain_net(device)
-    cut, least = net.transform(), 1.0
+    cut, lowest = net.transform(), 1.0
     for start in range(0, len(paths), BATCH):
         images = stack_images([cut(decode(p, 256)) for p in paths[start : start + BATCH]])
         ours = torch.from_numpy(net(images)["pool5"]).double()
         with torch.no_grad():
             floats = net.net.normalise(images.contiguous()).to(device)
             theirs = plain(floats).flatten(1).cpu().double()
-        least = min(least, float(F.cosine_similarity(ours, theirs).min()))
-    return least
+        lowest = min(lowest, float(F.cosine_similarity(ours, theirs).min()))
+    return lowest
 
 
 def work(options: argparse.Namespace) -> None:
@@ -185,10 +185,10 @@ def work(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    made = harness.parser(__doc__ or "", rounds=3)
-    made.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (%(default)s)")
-    made.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
-    options = made.parse_args()
+    parser = harness.parser(__doc__ or "", rounds=3)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (%(default)s)")
+    parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
     if options.worker:
         work(options)
         return
@@ -207,13 +207,13 @@ def main() -> None:
             for variant, times in seconds.items():
                 times.append(value(variant, what))
             rates = {k: images / times[-1] for k, times in seconds.items()}
-            print(f"{what}: plain {rates['plain']:.0f}, ours {rates['ours']:.0f} pictures a second",
+            print(f"{what}: plain {rates['plain']:.0f}, ours {rates['ours']:.0f} images/s",
                   flush=True)  # fmt: skip
-        middle, least, most = harness.median_ratio(seconds["plain"], seconds["ours"])
-        print(f"{what}: ratios {least:.2f} to {most:.2f} in {rounds} rounds")
+        middle, lowest, highest = harness.median_ratio(seconds["plain"], seconds["ours"])
+        print(f"{what}: ratios {lowest:.2f} to {highest:.2f} in {rounds} rounds")
         found[what] = middle
     found["cosine"] = value("ours", "cosine")
-    print(f"least cosine to plain fp32 over {count} pictures: {found['cosine']:.6f}")
+    print(f"minimum cosine to plain fp32 over {count} pictures: {found['cosine']:.6f}")
     harness.report(found, options.json)
 
 

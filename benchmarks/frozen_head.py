@@ -1,13 +1,13 @@
-"""An epoch of training a new head on a frozen AlexNet: from kept features against plain torch.
+"""An epoch of training a new head on a frozen AlexNet: cached features against plain torch.
 
 plain  torchvision's alexnet convolutions in eval mode, fp32, NCHW, under no_grad, a linear layer on
        pool5 with AdamW; PIL and torchvision's random resized crop, flip, ToTensor, Normalize in a
        DataLoader with two workers
-ours   what `xfer finetune --freeze all` does once it has seen each view: the loop's own step
-       (head with layer norm and dropout, AdamW, moving average) on the kept features
+ours   `xfer finetune --freeze all` after the first pass over all views: the loop's own step
+       (head with layer norm and dropout, AdamW, moving average) on the cached features
 
-Pictures: those of coco-mini and voc-mini, in two classes by their set. The first pass, which
-computes the features, is reported beside the ratio; it is paid once, and cached.
+Pictures: those of coco-mini and voc-mini, with their set as the class. The first pass, which
+computes the features, is reported beside the ratio; it runs once, and is cached.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BATCH = 32
 
 
 class Labelled(Files):
-    """The pictures as torchvision's users augment them, with a label."""
+    """The pictures as users of torchvision augment them, with a label."""
 
     def __init__(self, paths: list[Path]) -> None:
         super().__init__(paths)
@@ -44,7 +44,7 @@ class Labelled(Files):
 
 
 def plain_epoch(paths: list[Path], device: Any, seconds: float) -> float:
-    """Seconds of an epoch of the plain loop, the least of several after one not counted."""
+    """Seconds of an epoch of the plain loop, the minimum of several after an uncounted one."""
     import torch
     import torch.nn.functional as F
     from torch.utils.data import DataLoader
@@ -67,7 +67,7 @@ def plain_epoch(paths: list[Path], device: Any, seconds: float) -> float:
 
 
 def our_epoch(paths: list[Path], device: str, seconds: float) -> tuple[float, float]:
-    """Seconds of an epoch of ours, and of the first pass that computes the features."""
+    """Seconds of our epoch, and of the first pass that computes the features."""
     from xfer.device import placed
     from xfer.recipe.data import open_recipe_data
     from xfer.recipe.tables import override
@@ -99,7 +99,7 @@ def our_epoch(paths: list[Path], device: str, seconds: float) -> tuple[float, fl
                     job.step = (job.step + 1) % job.steps
                 place.synchronise()
 
-            # ours leaves out the last partial batch; the plain loop does not
+            # our loop leaves out the last partial batch; the plain loop does not
             whole = len(paths) / (len(job.train) * BATCH)
             return timed(epoch, seconds) * max(1.0, whole), job.preparing
 
@@ -116,10 +116,10 @@ def timed(epoch: Any, seconds: float) -> float:
 
 
 def main() -> None:
-    made = harness.parser(__doc__ or "", rounds=3)
-    made.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (%(default)s)")
-    made.add_argument("--worker", nargs=1, help=argparse.SUPPRESS)
-    options = made.parse_args()
+    parser = harness.parser(__doc__ or "", rounds=3)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (%(default)s)")
+    parser.add_argument("--worker", nargs=1, help=argparse.SUPPRESS)
+    options = parser.parse_args()
     paths = pictures(options.quick)
     if options.worker:
         worker(options, paths)
@@ -134,8 +134,8 @@ def main() -> None:
             times.append(found["seconds"])
             first = f" (first pass {found['first']:.1f} s)" if "first" in found else ""
             print(f"{variant}: an epoch {times[-1]:.4f} s{first}", flush=True)
-    middle, least, most = harness.median_ratio(seconds["plain"], seconds["ours"])
-    print(f"ratios {least:.0f} to {most:.0f} in {rounds} rounds")
+    middle, lowest, highest = harness.median_ratio(seconds["plain"], seconds["ours"])
+    print(f"ratios {lowest:.0f} to {highest:.0f} in {rounds} rounds")
     harness.report({"head_epoch": middle}, options.json)
 
 

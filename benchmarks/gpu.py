@@ -1,17 +1,17 @@
-"""Images a second that one GPU trains on, and whether it can be fed: raw and JPEG packs.
+"""Training throughput of one GPU, images per second, and whether raw and JPEG packs can feed it.
 
-Needs torch, torchvision and timm alone, so that it runs on a bare machine; without a GPU it says so
+Needs only torch, torchvision and timm, so that it runs on a bare machine; without a GPU it says so
 and every figure is null.
 
-reference | torchvision's net as it comes: fp32, NCHW, torch.optim.SGD, batch already on the device
+reference | torchvision's net by default: fp32, NCHW, torch.optim.SGD, batch already on the device
 synthetic | xfer's net, bf16, channels_last, fused SGD, crops, mirror images and normalisation on
-          | the device, from uint8 pictures of 256 px that lie on it already
+          | the device, from uint8 pictures of 256 px that are already on it
 raw       | the same, fed from a raw pack: threads copy a square of each picture into pinned memory,
           | which is copied to the device while it computes
 jpeg      | the same from a JPEG pack, decoded on the device (nvJPEG through torchvision)
 
-The pack is written here, in the layout that xfer/data/pack/reader.py describes, from random smooth
-pictures. Each figure is the median of --rounds turns. roofline: floating-point operations of the
+The script writes the pack, in the layout of xfer/data/pack/reader.py, from random smooth pictures.
+Each figure is the median of --rounds turns. roofline: floating-point operations per second of the
 step (torch's counter) over those of a bf16 product of 8192 x 8192 matrices on the same card.
 """
 
@@ -42,7 +42,7 @@ AHEAD = 4
 
 
 class PackFiles:
-    """The pictures of a pack's only split, by number; xfer/data/pack/reader.py has the layout."""
+    """The pictures of a pack's only split, by index; xfer/data/pack/reader.py has the layout."""
 
     def __init__(self, root: Path) -> None:
         index = json.loads((root / "index.json").read_text(encoding="utf-8"))
@@ -101,7 +101,7 @@ def write_pack(root: Path, raw: bool, count: int) -> PackFiles:
 def fed_raw(
     pack: PackFiles, batch: int, device: torch.device, threads: int
 ) -> Iterator[torch.Tensor]:
-    """Batches (N, 3, 256, 256) uint8 on the device; copying overlaps with what runs there."""
+    """Batches (N, 3, 256, 256) uint8 on the device; copying overlaps with computation there."""
     cuda = device.type == "cuda"
     free: queue.Queue[torch.Tensor] = queue.Queue()
     full: queue.Queue[torch.Tensor | BaseException] = queue.Queue()
@@ -147,7 +147,7 @@ def fed_raw(
                     waiting.append((there, room, stream.record_event()))
             there, room, done = waiting.pop(0)
             if done is not None:
-                done.synchronize()  # the pinned memory is written to again: the copy must be over
+                done.synchronize()  # the pinned memory is reused: the copy must be complete
                 there.record_stream(torch.cuda.current_stream())
             free.put(room)
             yield there.permute(0, 3, 1, 2)
@@ -158,7 +158,7 @@ def fed_raw(
 
 
 def fed_jpeg(pack: PackFiles, batch: int, device: torch.device) -> Iterator[torch.Tensor]:
-    """Batches decoded on the device; the bytes of the next one are gathered meanwhile."""
+    """Batches decoded on the device, while the bytes of the next one are gathered."""
     from torchvision.io import ImageReadMode, decode_jpeg
 
     rng = np.random.default_rng(0)
@@ -205,7 +205,7 @@ def our_step(name: str, size: int, device: torch.device, compiled: bool) -> Call
 
 
 def reference_step(name: str, device: torch.device) -> Callable[[Any], None] | None:
-    """torchvision's net as most scripts have it; None for a net that it lacks."""
+    """torchvision's net as in most scripts; None for a net that it lacks."""
     import torchvision
 
     if name not in ("alexnet", "resnet18"):
@@ -226,7 +226,7 @@ def rate(
     step: Callable[[Any], None], batches: Iterator[torch.Tensor], device: torch.device,
     steps: int, rounds: int,
 ) -> float:  # fmt: skip
-    """Images a second, the median of rounds; a first round is not counted."""
+    """Images per second, the median of rounds after an uncounted first one."""
     found: list[float] = []
     for turn in range(rounds + 1):
         wait(device)
@@ -252,7 +252,7 @@ def same(images: torch.Tensor) -> Iterator[torch.Tensor]:
 
 
 def peak(device: torch.device, side: int) -> float:
-    """Floating-point operations a second of a bf16 matrix product."""
+    """Floating-point operations per second of a bf16 matrix product."""
     a = torch.randn(side, side, device=device, dtype=torch.bfloat16)
     for _ in range(3):
         torch.mm(a, a)
@@ -265,7 +265,7 @@ def peak(device: torch.device, side: int) -> float:
 
 
 def operations(step: Callable[[Any], None], images: torch.Tensor) -> float:
-    """Floating-point operations of a training step, a picture."""
+    """Floating-point operations of a training step per picture."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
@@ -274,8 +274,8 @@ def operations(step: Callable[[Any], None], images: torch.Tensor) -> float:
 
 
 def measure(name: str, size: int, options: argparse.Namespace, packs: dict[str, PackFiles],
-            device: torch.device, most: float) -> dict[str, float | None]:  # fmt: skip
-    """All inputs of one net at one size."""
+            device: torch.device, peak_flops: float) -> dict[str, float | None]:  # fmt: skip
+    """The figures of one net at one size, for all inputs."""
     batch, steps, rounds = options.batch, options.steps, options.rounds
     found: dict[str, float | None] = {}
     reference = reference_step(name, device)
@@ -295,7 +295,7 @@ def measure(name: str, size: int, options: argparse.Namespace, packs: dict[str, 
         if found["synthetic_compiled"] > found["synthetic"]:
             best = compiled
     top = max(v for k, v in found.items() if v and k.startswith("synthetic"))
-    found["roofline"] = top * work / most
+    found["roofline"] = top * work / peak_flops
     feeds: dict[str, Callable[[], Iterator[torch.Tensor]]] = {
         "raw": lambda: fed_raw(packs["raw"], batch, device, options.threads),
         "jpeg": lambda: fed_jpeg(packs["jpeg"], batch, device),
@@ -309,21 +309,25 @@ def measure(name: str, size: int, options: argparse.Namespace, packs: dict[str, 
 
 
 def main() -> None:
-    made = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("--json", metavar="FILE", type=Path, help="write the results there, as JSON")
-    made.add_argument("--rounds", type=int, default=5)
-    made.add_argument("--steps", type=int, default=30, help="of a round (%(default)s)")
-    made.add_argument("--batch", type=int, default=1024)
-    made.add_argument("--threads", type=int, default=12, help="that copy pictures (%(default)s)")
-    made.add_argument("--net", choices=NETS, action="append", help="this one only")
-    made.add_argument("--size", type=int, choices=SIZES, action="append", help="this one only")
-    made.add_argument("--device", default="cuda", help="cpu: shows that it runs, no figures")
-    made.add_argument("--eager", action="store_true", help="don't try torch.compile")
-    made.add_argument("--pack", type=int, default=8192, help="pictures in the pack (%(default)s)")
-    made.add_argument("--quick", action="store_true", help="one short round of few pictures")
-    options = made.parse_args()
+    parser.add_argument(
+        "--json", metavar="FILE", type=Path, help="write the results to this file, as JSON"
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=30, help="steps per round (%(default)s)")
+    parser.add_argument("--batch", type=int, default=1024)
+    parser.add_argument(
+        "--threads", type=int, default=12, help="threads that copy pictures (%(default)s)"
+    )
+    parser.add_argument("--net", choices=NETS, action="append", help="only this net")
+    parser.add_argument("--size", type=int, choices=SIZES, action="append", help="only this size")
+    parser.add_argument("--device", default="cuda", help="cpu: only a test run, without figures")
+    parser.add_argument("--eager", action="store_true", help="don't try torch.compile")
+    parser.add_argument("--pack", type=int, default=8192, help="pictures in the pack (%(default)s)")
+    parser.add_argument("--quick", action="store_true", help="one short round with few pictures")
+    options = parser.parse_args()
     if options.quick:
         options.rounds, options.steps = 1, 2
         options.batch, options.pack = min(options.batch, 16), min(options.pack, 64)
@@ -337,24 +341,24 @@ def main() -> None:
     cuda = device.type == "cuda"
     if cuda:
         torch.backends.cudnn.benchmark = True
-    what = torch.cuda.get_device_name(device) if cuda else "cpu: figures mean nothing"
-    most = peak(device, 8192 if cuda else 256)
+    what = torch.cuda.get_device_name(device) if cuda else "cpu: the figures are meaningless"
+    peak_flops = peak(device, 8192 if cuda else 256)
     print(f"{what}; torch {torch.__version__}; batch {options.batch}; "
-          f"bf16 products {most / 1e12:.3g} TFLOP/s", flush=True)  # fmt: skip
-    results: dict[str, Any] = {"device": what, "batch": options.batch, "flops": most}
+          f"bf16 products {peak_flops / 1e12:.3g} TFLOP/s", flush=True)  # fmt: skip
+    results: dict[str, Any] = {"device": what, "batch": options.batch, "flops": peak_flops}
     with tempfile.TemporaryDirectory() as scratch:
         packs = {kind: write_pack(Path(scratch) / kind, kind == "raw", options.pack)
                  for kind in ("raw", "jpeg")}  # fmt: skip
         for name in nets:
             for size in sizes:
-                found = measure(name, size, options, packs, device, most)
+                found = measure(name, size, options, packs, device, peak_flops)
                 results |= {f"{name} {size} {kind}": value for kind, value in found.items()}
-                told = ", ".join(
+                summary = ", ".join(
                     f"{kind} {v:,.0f}" if v and v > 10 else f"{kind} {v:.2f}"
                     for kind, v in found.items() if v is not None
                 )  # fmt: skip
-                print(f"{name} {size}: {told}", flush=True)
-                write(options.json, results)  # what there is, should a later net fail
+                print(f"{name} {size}: {summary}", flush=True)
+                write(options.json, results)  # results so far, in case a later net fails
 
 
 def write(file: Path | None, results: dict[str, Any]) -> None:

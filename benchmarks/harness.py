@@ -1,8 +1,8 @@
-"""What all benchmarks share: alternating processes, medians of ratios, and the machine in words.
+"""Shared by all benchmarks: alternating processes, medians of ratios, a line about the machine.
 
 Speed depends on settings of the whole process (allocator, threads), and a machine's speed drifts.
-So each variant is timed in a process of its own, the variants take turns (A B A B ...), and what
-is reported is the median over rounds of the ratio within a round.
+So each variant is timed in a separate process, the variants take turns (A B A B ...), and the
+reported figure is the median over rounds of the ratio within a round.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ from typing import Any
 
 def parser(text: str, rounds: int) -> argparse.ArgumentParser:
     """The options that every benchmark has."""
-    made = argparse.ArgumentParser(
+    arguments = argparse.ArgumentParser(
         description=text, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("--json", metavar="FILE", type=Path, help="write the results there, as JSON")
-    made.add_argument(
-        "--rounds", type=int, default=rounds, help="turns of all variants (%(default)s)"
+    arguments.add_argument(
+        "--json", metavar="FILE", type=Path, help="write the results to this file, as JSON"
     )
-    made.add_argument("--quick", action="store_true", help="one short round: shows that it runs")
-    return made
+    arguments.add_argument(
+        "--rounds", type=int, default=rounds, help="rounds over all variants (%(default)s)"
+    )
+    arguments.add_argument("--quick", action="store_true", help="one short round, as a test")
+    return arguments
 
 
 def machine(device: str) -> str:
@@ -56,24 +58,24 @@ def _cpu_name() -> str:
 def seconds_per_call(
     call: Callable[[], Any],
     wait: Callable[[], None],
-    least: int,
+    min_calls: int,
     seconds: float,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """Median time of a call, after two that are not counted.
+    """Median time of a call, after two uncounted ones.
 
     Args:
-        call: what is timed.
-        wait: returns when the device has done what it was given.
-        least: calls at least; more until `seconds` have passed.
-        clock: what a call's time is read from; time.process_time: other jobs' turns don't count.
+        call: the function to time.
+        wait: returns when the device has finished its work.
+        min_calls: minimum number of calls; more until `seconds` have passed.
+        clock: measures a call's time; with time.process_time, other jobs don't count.
     """
     for _ in range(2):
         call()
     wait()
     times: list[float] = []
     end = time.perf_counter() + seconds
-    while len(times) < least or time.perf_counter() < end:
+    while len(times) < min_calls or time.perf_counter() < end:
         start = clock()
         call()
         wait()
@@ -81,24 +83,26 @@ def seconds_per_call(
     return statistics.median(times)
 
 
-def worker(script: str, words: Sequence[str]) -> dict[str, Any]:
-    """Runs a benchmark's script in a new process with --worker; the JSON of its last line."""
+def worker(script: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """Runs a benchmark's script in a new process with --worker; returns its last line's JSON."""
     run = subprocess.run(
-        [sys.executable, script, "--worker", *words], stdout=subprocess.PIPE, text=True
+        [sys.executable, script, "--worker", *arguments], stdout=subprocess.PIPE, text=True
     )
     if run.returncode:
-        raise SystemExit(f"{Path(script).name} --worker {' '.join(words)}: exit {run.returncode}")
+        raise SystemExit(
+            f"{Path(script).name} --worker {' '.join(arguments)}: exit {run.returncode}"
+        )
     return json.loads(run.stdout.splitlines()[-1])
 
 
 def median_ratio(slow: Sequence[float], fast: Sequence[float]) -> tuple[float, float, float]:
-    """Median, least and largest over rounds of slow / fast."""
+    """Median, minimum and maximum over rounds of slow / fast."""
     ratios = [a / b for a, b in zip(slow, fast, strict=True)]
     return statistics.median(ratios), min(ratios), max(ratios)
 
 
 def report(results: dict[str, Any], file: Path | None) -> None:
-    """Prints the results last, and writes them where the user asked for it."""
+    """Prints the results, and writes them to the file if there is one."""
     for name, value in results.items():
         print(f"{name}: {value:.3f}" if isinstance(value, float) else f"{name}: {value}")
     if file is not None:

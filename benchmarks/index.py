@@ -1,14 +1,14 @@
-"""Opening a set of the size of ImageNet, and what a picture costs as sets grow.
+"""Opens a set of ImageNet's size, and measures the cost per picture as sets grow.
 
-A tar of a few hundred real JPEGs is the training set; its index has as many made-up entries as
-asked for, 1000 classes, names as ImageNet's, each pointing at one of the real pictures. It is
-kept where `imagenet:DIR` looks for it, so everything that follows is what a run does.
+The training set is a tar of a few hundred real JPEGs; its index has the requested number of
+synthetic entries, 1000 classes, ImageNet-like names, each pointing at one of the real pictures. It
+is stored where `imagenet:DIR` looks for it, so everything that follows is as in a run.
 
-seconds | open_data("imagenet:DIR") with both splits looked at, labels, fingerprint, the order of an
-        | epoch and its first batch's places; in a new process, the index being kept, imports apart
-mb      | what the process's peak of resident memory grew by meanwhile, mapped pages included
+seconds | open_data("imagenet:DIR") with both splits, labels, fingerprint, the order of an epoch and
+        | its first batch's positions; in a new process, with the index stored, without imports
+mb      | growth of the process's peak resident memory meanwhile, including mapped pages
 
---growth also draws seconds and bytes a picture for 10^3 to 10^6 entries.
+--growth also draws seconds and bytes per picture for 10^3 to 10^6 entries.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SIZES = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
 
 
 def write_tars(folder: Path) -> None:
-    """Tars of a few real JPEGs under ImageNet's names, and the devkit that labels val."""
+    """Tars of a few real JPEGs with ImageNet's names, and the devkit that labels val."""
     import cv2
     import numpy as np
     import scipy.io
@@ -63,17 +63,17 @@ def write_tars(folder: Path) -> None:
 
 
 def tarred(files: dict[str, bytes]) -> bytes:
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w") as tar:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name, payload in files.items():
             info = tarfile.TarInfo(name)
             info.size = len(payload)
             tar.addfile(info, io.BytesIO(payload))
-    return made.getvalue()
+    return buffer.getvalue()
 
 
 def write_index(folder: Path, count: int) -> float:
-    """Keeps the index of `count` entries for the training tar; the seconds that it took."""
+    """Stores an index of `count` entries for the training tar; returns the seconds it took."""
     from xfer.data.sources.index_file import Entries, kept_index, state_of
     from xfer.data.sources.tar_index import members_within
 
@@ -101,7 +101,7 @@ def work(folder: Path) -> dict[str, Any]:
     from xfer.data.open import open_data
     from xfer.data.readers.base import FORMATS
 
-    FORMATS.names()  # imports every format, as a run has by then
+    FORMATS.names()  # imports every format, as a run has at this point
     np.random.default_rng(0).permutation(8)
     before = peak_mb()
     start = time.perf_counter()
@@ -126,32 +126,32 @@ def work(folder: Path) -> dict[str, Any]:
 
 
 def peak_mb() -> float:
-    """The most memory that this process has held, MB. (ru_maxrss counts its parent's as well.)"""
+    """This process's peak memory, MB. (ru_maxrss would include its parent's.)"""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 2**10
 
 
 def i_label(name: str) -> int:
-    """The class that a made-up name tells."""
+    """The class in a synthetic name."""
     return int(name.split("/")[1][1:])
 
 
 def measure(count: int, rounds: int) -> dict[str, Any]:
-    """Medians over new processes for a set of so many pictures."""
+    """Medians over new processes for a set of `count` pictures."""
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["XFER_CACHE"] = str(Path(scratch) / "cache")
         folder = Path(scratch) / "imagenet"
         folder.mkdir()
         write_tars(folder)
         made = write_index(folder, count)
-        first = harness.worker(__file__, [str(folder)])  # decodes a sample, which is remembered
+        first = harness.worker(__file__, [str(folder)])  # decodes a sample, whose result is stored
         runs = [harness.worker(__file__, [str(folder)]) for _ in range(rounds)]
     found = {k: statistics.median(r[k] for r in runs) for k in runs[0]}
     return {**found, "made": made, "first": first["seconds"]}
 
 
 def draw(rows: list[dict[str, Any]], file: Path) -> None:
-    """Microseconds and bytes a picture against the size of the set."""
+    """Plots microseconds and bytes per picture against the size of the set."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -167,7 +167,7 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
         axis.plot(sizes, values, "o-", label=f"{label}, us", markersize=3)
     axis.plot(sizes, [r["mb"] * 2**20 / r["images"] for r in rows], "s--", label="memory, bytes",
               markersize=3)  # fmt: skip
-    axis.set(xscale="log", yscale="log", xlabel="pictures in the set", ylabel="a picture")
+    axis.set(xscale="log", yscale="log", xlabel="pictures in the set", ylabel="per picture")
     axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     axis.grid(True, alpha=0.3)
     figure.tight_layout()
@@ -175,11 +175,13 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
 
 
 def main() -> None:
-    made = harness.parser(__doc__ or "", rounds=5)
-    made.add_argument("--images", type=int, default=IMAGENET, help="(%(default)s)")
-    made.add_argument("--growth", metavar="FILE.png", type=Path, help="draw the growth there")
-    made.add_argument("--worker", metavar="DIR", type=Path, help=argparse.SUPPRESS)
-    options = made.parse_args()
+    parser = harness.parser(__doc__ or "", rounds=5)
+    parser.add_argument("--images", type=int, default=IMAGENET, help="(%(default)s)")
+    parser.add_argument(
+        "--growth", metavar="FILE.png", type=Path, help="draw the growth to this file"
+    )
+    parser.add_argument("--worker", metavar="DIR", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
     if options.worker:
         print(json.dumps(work(options.worker)))
         return
@@ -192,7 +194,7 @@ def main() -> None:
             n = row["images"]
             each = {k: row[k] / n * 1e6 for k in ("made", "seconds", "shuffle")}
             print(
-                f"{n:>9,.0f}: opened in {row['seconds']:.3f} s; a picture: "
+                f"{n:>9,.0f}: opened in {row['seconds']:.3f} s; per picture: "
                 f"made {each['made']:.1f} us, opened {each['seconds']:.2f} us, "
                 f"shuffled {each['shuffle']:.3f} us, "
                 f"read {row['read'] * 1e6:.0f} us, {row['mb'] * 2**20 / n:.0f} bytes",

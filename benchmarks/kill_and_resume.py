@@ -1,12 +1,11 @@
-"""Kills training again and again at random moments, resumes it, and compares with an unkilled run.
+"""Kills training repeatedly at random moments, resumes it, and compares with an unkilled run.
 
-One run goes through undisturbed. Then the same command is killed (SIGKILL, SIGTERM and SIGINT in
-turn) after a random while, every fifth time by SIGKILL in the moment when a file is being written,
-and resumed, until it ends; when it ends early, another is started, until so many kills are done.
-Every run that was killed must have the same bits as the first: each tensor of best.safetensors and
-each loss, rate and score in log.jsonl.
+One run is not disturbed. Then the same command is killed (SIGKILL, SIGTERM and SIGINT in turn)
+after a random time, every fifth time by SIGKILL while a file is being written, and resumed, until
+it ends; more runs are started until the number of kills is reached. Every killed run must equal the
+first bit for bit: each tensor of best.safetensors and each loss, rate and score in log.jsonl.
 
-Exit 1 where anything differs. Results: kills, runs, resumed (how often from a saved step), equal.
+Exits with 1 if anything differs. Results: kills, runs, resumed (from a saved step), equal.
 """
 
 from __future__ import annotations
@@ -30,38 +29,38 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 PATIENCE = 600.0
 
 
-def command(out: Path, words: Sequence[str]) -> list[str]:
-    """Starts the run, or goes on with it where it has begun."""
+def command(out: Path, arguments: Sequence[str]) -> list[str]:
+    """The command that starts the run, or resumes it if it exists."""
     xfer = [sys.executable, "-m", "xfer", "finetune"]
     if (out / "recipe.toml").is_file():
         return [*xfer, "--resume", str(out), "-q"]
     if out.exists():
-        shutil.rmtree(out)  # killed before there was a run: nothing to resume
-    return [*xfer, *words, "--out", str(out), "-q"]
+        shutil.rmtree(out)  # killed before the run existed: nothing to resume
+    return [*xfer, *arguments, "--out", str(out), "-q"]
 
 
-def run_whole(out: Path, words: Sequence[str]) -> float:
-    """Runs to the end undisturbed; the seconds it took."""
+def run_whole(out: Path, arguments: Sequence[str]) -> float:
+    """Runs to the end undisturbed; returns the seconds it took."""
     start = time.monotonic()
-    done = subprocess.run(command(out, words), timeout=PATIENCE)
+    done = subprocess.run(command(out, arguments), timeout=PATIENCE)
     if done.returncode:
-        raise SystemExit(f"the run ended with exit {done.returncode}")
+        raise SystemExit(f"the run ended with exit code {done.returncode}")
     return time.monotonic() - start
 
 
 def run_and_kill(
-    out: Path, words: Sequence[str], delay: float, how: signal.Signals, aimed: bool
+    out: Path, arguments: Sequence[str], delay: float, how: signal.Signals, aimed: bool
 ) -> int | None:
-    """Runs for `delay` seconds, then kills; the exit status, or None if it had ended by itself.
+    """Runs for `delay` seconds, then kills; returns the exit status, or None if it had ended.
 
-    A signal ends it by itself, or with 130 where it was caught: anything else is an error.
+    A signal ends it directly, or with 130 if it was caught: anything else is an error.
 
     Args:
-        aimed: wait on for the next temporary file in the run folder, and kill while it is there.
+        aimed: then wait for the next temporary file in the run folder, and kill while it exists.
     """
-    said = out.with_suffix(".txt")
-    with said.open("wb") as file:
-        process = subprocess.Popen(command(out, words), stderr=file)
+    output = out.with_suffix(".txt")
+    with output.open("wb") as file:
+        process = subprocess.Popen(command(out, arguments), stderr=file)
     try:
         process.wait(delay)
     except subprocess.TimeoutExpired:
@@ -73,19 +72,19 @@ def run_and_kill(
             process.wait(PATIENCE)
     status = process.returncode
     if status not in (0, 130, -how):
-        print(said.read_text(encoding="utf-8", errors="replace")[-2000:])
-        raise SystemExit(f"{out.name}: exit {status}, neither an end nor an interruption")
+        print(output.read_text(encoding="utf-8", errors="replace")[-2000:])
+        raise SystemExit(f"{out.name}: exit {status}, neither a normal end nor an interruption")
     return status or None
 
 
 def _writing(out: Path) -> bool:
-    with contextlib.suppress(OSError):  # folders come and go while they are listed
+    with contextlib.suppress(OSError):  # folders change while they are listed
         return any(out.glob("**/.*.tmp"))
     return False
 
 
 def differences(first: Path, other: Path) -> list[str]:
-    """What is not the same, bit for bit, in two finished runs."""
+    """The differences, bit for bit, between two finished runs."""
     from safetensors.numpy import load_file
 
     a, b = (load_file(run / "best.safetensors") for run in (first, other))
@@ -98,7 +97,7 @@ def differences(first: Path, other: Path) -> list[str]:
 
 
 def _course(run: Path) -> dict[tuple[str, int], Any]:
-    """What was learnt at each step; times and memory are left out, they may differ."""
+    """The training record at each step, without times and memory, which may differ."""
     keys = ("epoch", "losses", "loss", "lr", "metrics")
     return {
         (e["event"], e["step"]): {key: e[key] for key in keys if key in e}
@@ -113,23 +112,25 @@ def _events(run: Path) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    made = harness.parser(__doc__ or "", rounds=20)
-    made.add_argument("--seed", type=int, default=0, help="of the moments (%(default)s)")
-    made.add_argument("--aimed", type=int, default=5, help="every n-th kill hits a write; 0: none")
-    made.add_argument("--keep", type=Path, help="leave the runs in this folder")
-    made.add_argument(
+    parser = harness.parser(__doc__ or "", rounds=20)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments (%(default)s)")
+    parser.add_argument(
+        "--aimed", type=int, default=5, help="every n-th kill hits a write; 0: none"
+    )
+    parser.add_argument("--keep", type=Path, help="keep the runs in this folder")
+    parser.add_argument(
         "train", nargs="*", help="arguments of xfer finetune, after --; default: --data digits"
     )
-    options = made.parse_args()
+    options = parser.parse_args()
     kills = 2 if options.quick else options.rounds
     epochs = "2" if options.quick else "8"
-    words = options.train or ["--data", "digits", "--seed", "3", "--epochs", epochs]
+    arguments = options.train or ["--data", "digits", "--seed", "3", "--epochs", epochs]
     moments = random.Random(options.seed)
     work = options.keep or Path(tempfile.mkdtemp(prefix="kill-and-resume-"))
     work.mkdir(parents=True, exist_ok=True)
     print(harness.machine("auto"))
     try:
-        results = compare(work, words, kills, moments, options.aimed)
+        results = compare(work, arguments, kills, moments, options.aimed)
     finally:
         if options.keep is None:
             shutil.rmtree(work, ignore_errors=True)
@@ -138,11 +139,11 @@ def main() -> None:
 
 
 def compare(
-    work: Path, words: Sequence[str], kills: int, moments: random.Random, aimed: int
+    work: Path, arguments: Sequence[str], kills: int, moments: random.Random, aimed: int
 ) -> dict[str, Any]:
-    """The unkilled run, the killed ones, and what came of them."""
+    """Makes the unkilled run and the killed ones, and compares them."""
     whole = work / "whole"
-    seconds = run_whole(whole, words)
+    seconds = run_whole(whole, arguments)
     print(f"undisturbed: {seconds:.1f} s", flush=True)
     done = resumed = runs = 0
     bad: list[str] = []
@@ -153,14 +154,14 @@ def compare(
         while not ended and done < kills:
             aim = aimed > 0 and done % aimed == aimed - 1
             how = signal.SIGKILL if aim else SIGNALS[done % len(SIGNALS)]
-            status = run_and_kill(out, words, moments.uniform(0, 0.8 * seconds), how, aim)
+            status = run_and_kill(out, arguments, moments.uniform(0, 0.8 * seconds), how, aim)
             ended = status is None
             if not ended:
                 done += 1
                 where = " in a write" if aim else ""
                 print(f"kill {done}: {how.name}{where}, exit {status}", flush=True)
         if not ended:
-            run_whole(out, words)
+            run_whole(out, arguments)
         resumed += sum(e["event"] == "resume" and e["step"] > 0 for e in _events(out))
         found = differences(whole, out)
         bad += [f"{out.name}: {what}" for what in found]

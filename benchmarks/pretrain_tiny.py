@@ -1,14 +1,14 @@
-"""Training from nothing on Tiny-ImageNet: the recipe pretrain/tiny against plain torch, equal time.
+"""Training from scratch on Tiny-ImageNet: pretrain/tiny against plain torch, in equal time.
 
 plain  torchvision's alexnet at 128 px, fp32, batch 128, SGD (momentum .9, decay 5e-4) with
        OneCycleLR to .02, 15 epochs of random resized crops and mirror images, decoded by Pillow in
-       a DataLoader with a worker a core: what a script has
-ours   pretrain/tiny from a pack, its epochs chosen so that it ends within plain's time: the rate is
-       measured in a short run first, and packing and that measurement count as ours
+       a DataLoader with one worker per core: as in most scripts
+ours   pretrain/tiny from a pack, with as many epochs as end within plain's time: the rate is
+       measured in a short run first; packing and that run count as our time
 
-Both start from random weights, are trained on train alone (20,000 pictures of 64 px, 100 classes)
+Both start from random weights, are trained on train only (20,000 pictures of 64 px, 100 classes)
 and scored once on val (5,000), after the last step. top1 is ours; seconds_ratio is our seconds over
-plain's. An hour on two cores.
+plain's. Takes an hour on two cores.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ import numpy as np
 
 PLAIN_EPOCHS = 15
 BATCH = 128
-SPARE = 0.93  # of plain's time is planned: machines' speeds drift
+SPARE = 0.93  # fraction of plain's time to use: machines' speeds drift
 
 
 class Tiny:
     """A split of the shared npz: JPEGs with one header for all (SOURCE.md beside them).
 
-    A Source: xfer reads it as it is; plain's DataLoader reads `jpeg`.
+    A Source, which xfer reads directly; plain's DataLoader reads `jpeg`.
     """
 
     def __init__(self, folder: Path, split: str, limit: int = 0) -> None:
@@ -73,7 +73,7 @@ class Tiny:
 
 
 class PlainSet:
-    """What a script would write: Pillow, torchvision's transforms."""
+    """A data set as in most scripts: Pillow, torchvision's transforms."""
 
     def __init__(self, tiny: Tiny, train: bool) -> None:
         from torchvision import transforms as T
@@ -93,7 +93,7 @@ class PlainSet:
 
 
 def plain(folder: Path, epochs: int, limit: int) -> dict[str, float]:
-    """The whole plain training: seconds of training, and top-1 on val."""
+    """The whole plain training; returns its seconds and top-1 on val."""
     import torch
     import torch.nn.functional as F
     from torch.utils.data import DataLoader
@@ -106,7 +106,7 @@ def plain(folder: Path, epochs: int, limit: int) -> dict[str, float]:
     start = time.perf_counter()
     net = alexnet(num_classes=100)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.02, momentum=0.9, weight_decay=5e-4)
-    sets: Any = (train, val)  # of the shape that a DataLoader reads
+    sets: Any = (train, val)  # it has the methods that a DataLoader needs
     batches: Any = DataLoader(
         sets[0], BATCH, shuffle=True, num_workers=workers, drop_last=True, persistent_workers=True
     )
@@ -134,7 +134,7 @@ def harness_cores() -> int:
 
 def ours(folder: Path, seconds: float, limit: int, settings: dict[str, Any]) -> dict[str, float]:
     """Packs, measures the rate in the first steps of each size, and trains for the rest of the
-    seconds: the seconds of all that, and top-1 on val."""
+    seconds; returns the seconds of all that, and top-1 on val."""
     from dataclasses import replace
 
     from xfer.data.pack.writer import Packing, pack
@@ -146,7 +146,7 @@ def ours(folder: Path, seconds: float, limit: int, settings: dict[str, Any]) -> 
         place = Path(scratch)
         splits = {split: Tiny(folder, split, limit) for split in ("train", "val")}
         pack(splits, place / "pack", Packing(side=0, raw=True))
-        # val is looked at once, at the end
+        # val is scored once, at the end
         base: dict[str, Any] = {"test": "val", "val": "none", "run.plots": False, **settings}
 
         def run(name: str, **more: Any) -> Any:
@@ -159,7 +159,7 @@ def ours(folder: Path, seconds: float, limit: int, settings: dict[str, Any]) -> 
         tried = run("rate", **{"schedule.steps": 6 if limit else 90, "data.limit": 12 * BATCH})
         left = SPARE * seconds - (time.perf_counter() - start)
         epochs = max(1, int(left * tried["images_per_second"] / len(splits["train"])))
-        print(f"ours: {tried['images_per_second']:.0f} pictures a second, {epochs} epochs fit into "
+        print(f"ours: {tried['images_per_second']:.0f} images/s, {epochs} epochs fit into "
               f"{left:.0f} s", flush=True)  # fmt: skip
         result = run("run", epochs=epochs)
     return {
@@ -170,14 +170,14 @@ def ours(folder: Path, seconds: float, limit: int, settings: dict[str, Any]) -> 
 
 
 def main() -> None:
-    made = harness.parser(__doc__ or "", rounds=1)
+    parser = harness.parser(__doc__ or "", rounds=1)
     default = os.environ.get("XFER_TEST_DATA", "../shared/data")
-    made.add_argument("--data", type=Path, default=Path(default), help="the shared pictures")
-    made.add_argument("--seconds", type=float, help="plain is not run: this is its time")
-    made.add_argument("--plain-top1", type=float, default=float("nan"), help="with --seconds")
-    made.add_argument("--set", nargs="*", default=[], metavar="A.B=VALUE", help="of our recipe")
-    made.add_argument("--worker", nargs=1, help=argparse.SUPPRESS)
-    options = made.parse_args()
+    parser.add_argument("--data", type=Path, default=Path(default), help="the shared pictures")
+    parser.add_argument("--seconds", type=float, help="plain's time; plain is then not run")
+    parser.add_argument("--plain-top1", type=float, default=float("nan"), help="with --seconds")
+    parser.add_argument("--set", nargs="*", default=[], metavar="A.B=VALUE", help="of our recipe")
+    parser.add_argument("--worker", nargs=1, help=argparse.SUPPRESS)
+    options = parser.parse_args()
     folder = options.data / "tiny-imagenet-100"
     limit = 2 * BATCH if options.quick else 0
     if options.worker:

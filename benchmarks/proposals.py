@@ -1,9 +1,9 @@
-"""What proposals cover, and what they cost: selective search and a grid on voc-mini and BCCD.
+"""Recall and cost of proposals: selective search and a grid on voc-mini and BCCD.
 
 For each set and method: recall at IoU 0.5 and 0.7 and mean average best overlap (MABO) with the
-first 500, 1,000 and 2,000 boxes of each picture, over all pictures of the set, each once; the CPU
-seconds that the search of a picture takes, in one process a core. Difficult boxes are left out.
-Nothing is taken from the cache: every picture is searched.
+first 500, 1,000 and 2,000 boxes of each picture, over all pictures of the set, each once; CPU
+seconds of the search per picture, with one process per core. Difficult boxes are left out. The
+cache is not used: every picture is searched.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def data_folder() -> Path:
 
 
 def measured(name: str, method: str, limit: int) -> dict[str, Any]:
-    """One set and method, with the seconds that all of it took."""
+    """One set and method, with the seconds it took in total."""
     from xfer.proposals.measure import measure
 
     start = time.perf_counter()
@@ -56,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the results there")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the results to this file")
     parser.add_argument("--quick", action="store_true", help="ten pictures of each split")
     options = parser.parse_args()
     results: list[dict[str, Any]] = []

@@ -1,15 +1,15 @@
-"""CamVid from AlexNet's convolutions: a plain torch FCN head against segment/default, in one go.
+"""CamVid from AlexNet's convolutions: a plain torch FCN head against segment/default.
 
 plain  torchvision's AlexNet up to conv5 (stride 16) and torchvision's FCNHead on it, fp32, trained
        as in torchvision's references/segmentation: SGD 0.01, momentum 0.9, weight decay 1e-4, rate
-       falling to nothing by a power of 0.9; pictures scaled by 0.5 to 2, cut to 352 px, mirrored;
+       falling to zero by a power of 0.9; pictures scaled by 0.5 to 2, cut to 352 px, mirrored;
        batches of 8, 30 epochs, PIL and a DataLoader with two workers; scored whole, one view
-ours   xfer finetune --task segment --epochs 32: a picture costs it 0.83 of what it costs plain in
-       processor time (one core, no AMX); the scores on val and the mirrored views are paid as well
-full   with --full: the recipe as it is, 40 epochs; it takes longer, so it is not compared
+ours   xfer finetune --task segment --epochs 32: a picture takes 0.83 of plain's CPU time (one core,
+       no AMX); the time includes scoring on val and mirrored views
+full   with --full: the recipe unchanged, 40 epochs; it takes longer, so it is not compared
 
 All start from the same weights, train on the train split and are scored once on the test split, in
-the pictures' own size; seconds are those of the whole process. --quick: 16 pictures and one epoch.
+the pictures' own size; seconds are for the whole process. --quick: 16 pictures and one epoch.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from typing import Any
 import harness
 
 EPOCHS, BATCH, CROP, CLASSES = 30, 8, 352, 11
-OURS = 32  # epochs in which the default recipe takes no longer than plain
+OURS = 32  # epochs for which the default recipe takes no longer than plain
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Pairs:
-    """CamVid's pictures and masks, as torchvision's users read and augment them."""
+    """CamVid's pictures and masks, as users of torchvision read and augment them."""
 
     def __init__(self, root: Path, split: str, train: bool, limit: int) -> None:
         self.files = sorted((root / "images" / split).glob("*.jpg"))[: limit or None]
@@ -56,7 +56,7 @@ class Pairs:
                 image, mask = T.hflip(image), T.hflip(mask)
             right, below = max(0, CROP - image.width), max(0, CROP - image.height)
             image = T.pad(image, [0, 0, right, below])
-            mask = T.pad(mask, [0, 0, right, below], fill=CLASSES)  # 11 is not labelled
+            mask = T.pad(mask, [0, 0, right, below], fill=CLASSES)  # 11 means unlabelled
             top = random.randint(0, image.height - CROP)
             left = random.randint(0, image.width - CROP)
             image, mask = (T.crop(x, top, left, CROP, CROP) for x in (image, mask))
@@ -124,13 +124,13 @@ def ours(root: Path, weights: Path, limit: int, epochs: int) -> float:
 
 
 def main() -> None:
-    made = harness.parser(__doc__ or "", rounds=1)
+    parser = harness.parser(__doc__ or "", rounds=1)
     default = os.environ.get("XFER_TEST_DATA", "../shared/data")
-    made.add_argument("--data", type=Path, default=Path(default), help="the shared pictures")
-    made.add_argument("--epochs", type=int, default=OURS, help="of ours")
-    made.add_argument("--full", action="store_true", help="the recipe's own length as well")
-    made.add_argument("--worker", nargs=1, help=argparse.SUPPRESS)
-    options = made.parse_args()
+    parser.add_argument("--data", type=Path, default=Path(default), help="the shared pictures")
+    parser.add_argument("--epochs", type=int, default=OURS, help="of ours")
+    parser.add_argument("--full", action="store_true", help="also run the recipe's own length")
+    parser.add_argument("--worker", nargs=1, help=argparse.SUPPRESS)
+    options = parser.parse_args()
     root = options.data / "camvid"
     weights = options.data / "weights" / "alexnet_torchvision_features" / "features.npz"
     if not root.is_dir() or not weights.is_file():

@@ -1,9 +1,9 @@
-"""The segmentation heads on equal terms: variants x sets, AlexNet's convolutions, equal steps.
+"""Segmentation heads compared: variants x sets, AlexNet's convolutions, equal steps.
 
 Sets: CamVid, scored on its test split; cocomasks, which cut_sets.py cuts from coco-mini: persons,
-animals, vehicles and the rest; people: persons and the rest of the same pictures, uncut, 100 to
-train on and 100 to score as there; and shapes, also of cut_sets.py: two classes, thin curves, 136
-pictures to train on, scored on its test split. Each run keeps its last weights.
+animals, vehicles and the rest; people: persons and the rest in the same pictures, uncut, 100 in
+train and 100 in val; and shapes, also from cut_sets.py: two classes, thin curves, 136 pictures in
+train, scored on its test split. Each run keeps its last weights.
 
     python benchmarks/segment_heads.py --steps 460 --json out.json
 
@@ -28,7 +28,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "no class weights": {"task.class_balance": 0},
     "weaker class weights": {"task.class_balance": 0.25},
-    "weights not taken back": {"task.logit_adjust": 0},
+    "weights not undone": {"task.logit_adjust": 0},
     "loss at every pixel": {"task.loss_step": 1},
     "dice": {"task.dice": 0.5},
     "hard pixels": {"task.hard_pixels": 0.3},
@@ -74,7 +74,9 @@ SCORED = {"cocomasks": "val", "people": "val"}  # the others have a test split
 
 def main() -> None:
     parser = comparison(__doc__ or "", list(VARIANTS), list(SETS))
-    parser.add_argument("--steps", type=int, default=460, help="of 8 pictures; 10 epochs of CamVid")
+    parser.add_argument(
+        "--steps", type=int, default=460, help="steps of 8 pictures (default: 10 epochs of CamVid)"
+    )
     parser.add_argument("--quick", action="store_true", help="16 pictures, two steps")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

@@ -1,13 +1,13 @@
-"""A training step of AlexNet: ours against plain torch, which is what most scripts have.
+"""A training step of AlexNet: ours against plain torch, as in most scripts.
 
-plain  torchvision's alexnet, or the net of 2012 written down with torch's own layers; fp32, NCHW,
-       torch.optim.SGD as it comes (momentum .9, weight decay 5e-4), the default allocator
+plain  torchvision's alexnet, or the net of 2012 written with torch's own layers; fp32, NCHW,
+       torch.optim.SGD (momentum .9, weight decay 5e-4), the default allocator
 ours   xfer's backbone, precision, memory layout, allocator settings and optimiser, chosen by
        `--device auto --precision auto` as in a run
 
 A step is: zero gradients, forward, cross-entropy, backward, update, on one batch of normalised
-float pictures that lies on the device. Both see the same shapes. The ratio is plain seconds over
-ours: the larger, the faster we are.
+float pictures on the device. Both have the same shapes. The ratio is plain seconds over ours:
+larger means we are faster.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SIDE = {"alexnet": 224, "alexnet_2012": 227}
 
 
 def plain_2012() -> Any:
-    """Krizhevsky 2012, sec. 3.5, as one would write it: groups, LRN after the ReLU, 227 px."""
+    """Krizhevsky 2012, sec. 3.5, as most would write it: groups, LRN after the ReLU, 227 px."""
     from torch import nn
 
     def norm() -> nn.Module:
@@ -44,7 +44,7 @@ def plain_2012() -> Any:
 
 
 def plain_step(net_name: str, batch: int, device: str) -> tuple[Callable[[], Any], Any]:
-    """(a step, the place it runs on) of plain torch."""
+    """Plain torch's step, and the place it runs on."""
     import torch
     import torch.nn.functional as F
 
@@ -106,29 +106,29 @@ def _batch(net_name: str, batch: int, device: Any) -> tuple[Any, Any]:
 
 
 def work(options: argparse.Namespace) -> None:
-    """One variant of one net, in this process; prints its seconds a step."""
+    """One variant of one net, in this process; prints its seconds per step."""
     from xfer.device import placed
 
     variant, net_name = options.worker
     batch = options.batch or BATCH[net_name]
-    least, seconds = (1, 0.0) if options.quick else (5, 8.0)
+    min_calls, seconds = (1, 0.0) if options.quick else (5, 8.0)
     if variant == "plain":
         step, place = plain_step(net_name, batch, options.device)
-        taken = harness.seconds_per_call(step, place.synchronise, least, seconds)
+        taken = harness.seconds_per_call(step, place.synchronise, min_calls, seconds)
     else:
         with placed(options.device, "auto") as place:
             step = our_step(net_name, batch, place)
-            taken = harness.seconds_per_call(step, place.synchronise, least, seconds)
+            taken = harness.seconds_per_call(step, place.synchronise, min_calls, seconds)
     print(json.dumps({"seconds": taken, "precision": place.precision}))
 
 
 def main() -> None:
-    made = harness.parser(__doc__ or "", rounds=5)
-    made.add_argument("--batch", type=int, default=0, help="128 for alexnet, 64 for alexnet_2012")
-    made.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (%(default)s)")
-    made.add_argument("--net", choices=sorted(BATCH), action="append", help="this one only")
-    made.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
-    options = made.parse_args()
+    parser = harness.parser(__doc__ or "", rounds=5)
+    parser.add_argument("--batch", type=int, default=0, help="128 for alexnet, 64 for alexnet_2012")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (%(default)s)")
+    parser.add_argument("--net", choices=sorted(BATCH), action="append", help="only this net")
+    parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
     if options.worker:
         work(options)
         return
@@ -142,14 +142,14 @@ def main() -> None:
         precision = ""
         for _ in range(rounds):
             for variant, times in seconds.items():
-                words = [variant, net_name, "--batch", str(batch), *flags]
-                result = harness.worker(__file__, words)
+                arguments = [variant, net_name, "--batch", str(batch), *flags]
+                result = harness.worker(__file__, arguments)
                 times.append(result["seconds"])
                 precision = result["precision"]
             print(f"{net_name} b{batch}: plain {seconds['plain'][-1]:.4f} s, "
-                  f"ours ({precision}) {seconds['ours'][-1]:.4f} s a step", flush=True)  # fmt: skip
-        middle, least, most = harness.median_ratio(seconds["plain"], seconds["ours"])
-        print(f"{net_name}: ratios {least:.2f} to {most:.2f} in {rounds} rounds")
+                  f"ours ({precision}) {seconds['ours'][-1]:.4f} s/step", flush=True)  # fmt: skip
+        middle, lowest, highest = harness.median_ratio(seconds["plain"], seconds["ours"])
+        print(f"{net_name}: ratios {lowest:.2f} to {highest:.2f} in {rounds} rounds")
         found[net_name] = middle
     harness.report(found, options.json)
 

@@ -4,9 +4,9 @@ plain  nn.ConvTranspose2d(21, 21, 64, stride 32) without groups, filled with the
        in FCN-32s; its weights need no gradient
 ours   xfer.nn.upsample.transposed_bilinear
 
-Scores of 4 pictures of 500 x 375 pixels (16 x 12 cells), 21 classes, float32; the gradient of the
-result is given. Both run with the allocator that xfer sets for training. `difference` is the
-largest between outputs, and between gradients, as a share of the largest value.
+Scores of 4 pictures of 500 x 375 pixels (16 x 12 cells), 21 classes, float32, with a given gradient
+of the result. Both run with the allocator that xfer sets for training. `difference` is the largest
+between outputs, and between gradients, relative to the largest value.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ GRID = (12, 16)
 
 
 def steps(variant: str, device: Any) -> Any:
-    """A call that upsamples and brings a gradient back; returns both."""
+    """A call that upsamples and backpropagates; returns both results."""
     import torch
     from torch import nn
 
     from xfer.nn.upsample import bilinear_kernel, transposed_bilinear
 
-    made = torch.Generator().manual_seed(0)
-    scores = torch.randn(BATCH, CLASSES, *GRID, generator=made).to(device).requires_grad_()
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(BATCH, CLASSES, *GRID, generator=generator).to(device).requires_grad_()
     shape = (BATCH, CLASSES, *((n - 1) * STRIDE + KERNEL for n in GRID))
-    gradient = torch.randn(shape, generator=made).to(device)
+    gradient = torch.randn(shape, generator=generator).to(device)
     dense = nn.ConvTranspose2d(CLASSES, CLASSES, KERNEL, STRIDE, bias=False).requires_grad_(False)
     dense.weight.zero_()
     for c in range(CLASSES):
@@ -56,26 +56,26 @@ def steps(variant: str, device: Any) -> Any:
 
 
 def difference(device: Any) -> float:
-    """The largest between the variants' outputs or gradients, as a share of the largest value."""
+    """The largest difference of outputs or gradients, relative to the largest value."""
     both = zip(steps("plain", device)(), steps("ours", device)(), strict=True)
     return max(float((a - b).abs().max() / a.abs().max()) for a, b in both)
 
 
 def main() -> None:
-    made = harness.parser(__doc__ or "", rounds=5)
-    made.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (%(default)s)")
-    made.add_argument("--worker", nargs=1, help=argparse.SUPPRESS)
-    options = made.parse_args()
+    parser = harness.parser(__doc__ or "", rounds=5)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (%(default)s)")
+    parser.add_argument("--worker", nargs=1, help=argparse.SUPPRESS)
+    options = parser.parse_args()
     from xfer.device import find_device
 
     device = find_device(options.device)
     if options.worker:
         from xfer.device import placed
 
-        least, most = (1, 0.0) if options.quick else (5, 2.0)
+        lowest, highest = (1, 0.0) if options.quick else (5, 2.0)
         with placed(options.device) as place:
             step = steps(options.worker[0], device)
-            taken = harness.seconds_per_call(step, place.synchronise, least, most)
+            taken = harness.seconds_per_call(step, place.synchronise, lowest, highest)
         print(json.dumps({"seconds": taken}))
         return
     rounds = 1 if options.quick else options.rounds
@@ -86,8 +86,8 @@ def main() -> None:
         for variant, times in seconds.items():
             times.append(harness.worker(__file__, [variant, *flags])["seconds"])
             print(f"{variant}: {times[-1] * 1000:.1f} ms", flush=True)
-    middle, least, most = harness.median_ratio(seconds["plain"], seconds["ours"])
-    print(f"ratios {least:.1f} to {most:.1f} in {rounds} rounds")
+    middle, lowest, highest = harness.median_ratio(seconds["plain"], seconds["ours"])
+    print(f"ratios {lowest:.1f} to {highest:.1f} in {rounds} rounds")
     harness.report({"upsample": middle, "difference": difference(device)}, options.json)
 
 

@@ -9,7 +9,7 @@ The way of a training batch, step by step, and the file under xfer/ in which eac
     pictures padded to one size             | stack_padded             data/loading/collate.py
     normalised, through the backbone        | Backbone.forward         backbones/base.py
     several maps merged to one              | MergedMap                nn/merge.py
-    proposals from a file or the picture    | Shelf                    proposals/shelf.py
+    proposals from a file or the picture    | ProposalsBySource        proposals/by_source.py
       or learnt: scores, offsets of anchors | RegionProposalNet        nn/rpn.py
       its losses, on sampled anchors        | its losses()             nn/rpn.py
       its best boxes after suppression      | its propose(), nms       nn/rpn.py, ops/nms.py
@@ -48,8 +48,8 @@ from xfer.ops.anchors import fit_sizes, plain_sizes
 from xfer.ops.boxes import clip, decode, encode
 from xfer.ops.nms import best_boxes
 from xfer.ops.sampling import RegionRules, sample_batch
-from xfer.proposals.program import check_method
-from xfer.proposals.shelf import Shelf
+from xfer.proposals.by_source import ProposalsBySource
+from xfer.proposals.propose import check_method
 from xfer.recipe.option import none_of, one_of, several, unset
 from xfer.recipe.tables import AUGMENTED
 from xfer.task import NO_CHANCE, Proposes, Stage, Task, option
@@ -207,7 +207,7 @@ class Detect(Task, Proposes):
         self.register_buffer("box_std", torch.tensor(options.box_std), persistent=False)
         if options.proposals == "rpn":
             self._add_rpn(options.anchors)
-        self._shelf = Shelf(options.proposals, options.most_proposals)
+        self._proposals = ProposalsBySource(options.proposals, options.most_proposals)
 
     box_std: Tensor
 
@@ -266,13 +266,13 @@ class Detect(Task, Proposes):
     def prepare(self, source: Source, say: Callable[[str], None] | None = None) -> None:
         """Computes or reads the proposals of a source: `transform` is asked for next."""
         if self.options.proposals != "rpn":
-            self._shelf.prepare(source, say)
+            self._proposals.prepare(source, say)
 
     def transform(
         self, train: bool, tta: str = "none"
     ) -> Callable[[Sample, np.random.Generator], Any]:
         data, options, short = self.data, self.options, self.preprocess.size
-        given = None if options.proposals == "rpn" else self._shelf.giver()
+        given = None if options.proposals == "rpn" else self._proposals.lookup()
         if train:
             return BoxTransform(
                 short, self.long_side, train=True, flip=data.flip, augment=data.augment,

@@ -23,9 +23,9 @@ from xfer.metrics.miou import MeanIoU
 from xfer.nn.decoder import Decoder
 from xfer.nn.dilate import dilate_backbone
 from xfer.nn.fcn import FCNHead, FreshTail, after_kernel, padded, padding_for, start_from
-from xfer.nn.full_size import ScoreView, classes_of_pixels
 from xfer.nn.levels import coarse_to_fine, decoder_levels, fcn_levels, least_side
 from xfer.nn.pixel_loss import pixel_cross_entropy, soft_dice
+from xfer.nn.sliding_window import ScoreView, classes_of_pixels
 from xfer.nn.upsample import at_pixels
 from xfer.nn.views import View
 from xfer.recipe.option import When, above, one_of, unset

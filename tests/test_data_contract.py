@@ -63,19 +63,19 @@ def boxes(*rows: list[float], **columns: Any) -> dict[str, Boxes]:
         ("info", lambda info: replace(info, classes=("a", "a", "b")), "same name"),
         ("info", lambda info: replace(info, classes=("a", "b")), "labels run"),
         ("_labels", lambda labels: labels.astype(np.int32), "int32"),
-        ("sample", lambda s: {"id": "x"}, "called 'x'"),
+        ("sample", lambda s: {"id": "x"}, "has id 'x'"),
         ("sample", lambda s: {"label": 7}, "label 7"),
         ("sample", lambda s: {"image": s.image.astype(np.float32)}, "float32"),
         ("sample", lambda s: {"image": s.image[:, :, 0]}, "the image is"),
         ("sample", lambda s: {"boxes": np.zeros((1, 4))}, "a ndarray, not Boxes"),
-        ("sample", lambda s: boxes([0, 0, 99, 9]), "leaves the picture"),
+        ("sample", lambda s: boxes([0, 0, 99, 9]), "not inside the picture"),
         ("sample", lambda s: boxes([5, 5, 5, 9]), "no area"),
         ("sample", lambda s: boxes([1, 1, 5, 9], size=(5, 9)), r"boxes say \(5, 9\)"),
-        ("sample", lambda s: boxes([1, 1, 5, 9], labels=np.array([3])), "no class"),
+        ("sample", lambda s: boxes([1, 1, 5, 9], labels=np.array([3])), "not a class"),
         ("sample", lambda s: boxes([1, 1, 5, 9], labels=np.array([1.0])), "labels are float64"),
         ("sample", lambda s: boxes([1, 1, 5, 9], crowd=np.zeros(2, bool)), "one crowd per box"),
-        ("sample", lambda s: {"mask": np.zeros((3, 3), np.uint8)}, "another size"),
-        ("sample", lambda s: {"mask": np.full((32, 32), 9, np.uint8)}, "no class"),
+        ("sample", lambda s: {"mask": np.zeros((3, 3), np.uint8)}, "differs in size"),
+        ("sample", lambda s: {"mask": np.full((32, 32), 9, np.uint8)}, "other than classes"),
         ("fingerprint", lambda: str(np.random.default_rng().random()), "changes"),
     ],
 )
@@ -103,7 +103,7 @@ def test_first_rows_that_are_others_than_the_pictures_are_found() -> None:
             sample = self[i]
             return replace(sample, image=sample.image[::-1])
 
-    with pytest.raises(AssertionError, match="first rows that read_rows gives"):
+    with pytest.raises(AssertionError, match="read_rows returns different pixels"):
         check_source(Upside(8))
 
 

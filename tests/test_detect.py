@@ -17,7 +17,7 @@ from xfer.backbones.build import create_backbone
 from xfer.data.loading.loader import Loader
 from xfer.data.sources.base import Bundle
 from xfer.errors import XferError
-from xfer.proposals.program import propose_one
+from xfer.proposals.propose import propose_one
 from xfer.recipe.tables import DataTable
 from xfer.task import Proposes, Task
 from xfer.testing import check_task

@@ -66,7 +66,7 @@ def test_every_option_reaches_the_file(photos: Path, tmp_path: Path) -> None:
     [
         (["--layer", "conv7"], 2, "no layer 'conv7'"),
         (["--layer", "conv1", "--pool", "mean"], 2, "unknown pool"),
-        (["--layer", "conv1", "-o", "f.txt"], 2, "f.txt: unknown ending"),
+        (["--layer", "conv1", "-o", "f.txt"], 2, "f.txt: unknown file extension"),
         (["--layer", "conv1", "-d", "not/here"], 3, "not/here"),
     ],
 )

@@ -235,7 +235,7 @@ def test_wrong_words_are_named(photos: Path, what: dict[str, Any], said: str) ->
 
 
 def test_a_wrong_ending_is_said_before_anything_is_read(tmp_path: Path) -> None:
-    with pytest.raises(XferError, match=r"unknown ending"):
+    with pytest.raises(XferError, match=r"unknown file extension"):
         run(tmp_path / "nothing", tmp_path / "f.csv")
 
 
@@ -244,7 +244,7 @@ def test_layers_that_the_weights_lack_are_refused(tmp_path: Path, photos: Path) 
     part = {k: v.numpy() for k, v in net.state_dict().items() if not k.startswith("tail.")}
     np.savez(tmp_path / "w.npz", **part)
     choice = Choice("alexnet", str(tmp_path / "w.npz"), ("fc6",))
-    with pytest.raises(DataError, match=r"holds no fc6.*random"):
+    with pytest.raises(DataError, match=r"has no fc6.*random"):
         run(photos, choice=choice)
 
 

@@ -140,13 +140,13 @@ def test_joblib_workers_load_their_own_net(
 @pytest.mark.parametrize(
     ("pictures", "said"),
     [
-        ("one.jpg", "one picture is no list"),
-        (np.zeros((4, 3)), "holds no pictures"),
+        ("one.jpg", "a single picture is not a list"),
+        (np.zeros((4, 3)), "is not a list of pictures"),
         ([np.full((8, 8, 3), 7.0)], "picture 0 holds floats from 7 to 7, not within 0..1"),
         ([scene(), np.zeros((8, 8, 2), np.uint8)], r"picture 1 is an array \(8, 8, 2\)"),
         ([b"\xff\xd8 no picture"], "picture 0|is no picture"),
         ([3], "picture 0 is a int"),
-        (7, "no list of pictures"),
+        (7, "not a list of pictures"),
         (["."], "is a folder"),
         ([], "no pictures"),
         (["missing.jpg"], "missing.jpg: No such file"),
@@ -166,7 +166,7 @@ def test_a_broken_file_is_named(paths: list[str]) -> None:
     Path(paths[3]).write_bytes(b"\xff\xd8\xff broken")
     with pytest.raises(DataError, match=r"3\.png") as error:
         tiny().transform(paths)
-    assert error.value.hint == "leave it out"
+    assert error.value.hint == "leave this picture out"
 
 
 def test_options_may_hold_lists(paths: list[str]) -> None:

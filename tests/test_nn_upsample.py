@@ -13,7 +13,7 @@ from torch import nn
 from xfer.backbones.build import create_backbone
 from xfer.errors import XferError
 from xfer.nn.fcn import FCNHead, after_kernel, padding_for
-from xfer.nn.full_size import places_of, windows
+from xfer.nn.sliding_window import places_of, windows
 from xfer.nn.upsample import PIXELS, at_pixels, bilinear_kernel, crop_between, transposed_bilinear
 from xfer.types import FeatureSpec
 
@@ -56,7 +56,7 @@ def test_a_kernel_of_another_size_than_two_strides_is_the_transposed_convolution
 
 
 def test_upsampling_by_nothing_is_refused() -> None:
-    with pytest.raises(XferError, match="stride of 0"):
+    with pytest.raises(XferError, match="stride 0"):
         transposed_bilinear(torch.zeros(1, 1, 2, 2), 0, 4)
 
 

@@ -55,7 +55,7 @@ def test_a_probe_leaves_a_run_folder(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert printed == {"run": str(out), **result}
     assert result["task"] == "probe" and result["primary"] == "top1" and result["schema"] == 1
     assert result["metrics"]["top1"] > 0.9 and result["test_metrics"]["top1"] > 0.8
-    assert "5-fold cross-validation on train alone" in result["protocol"]["chosen_by"]
+    assert "5-fold cross-validation on train only" in result["protocol"]["chosen_by"]
     assert "Kornblith" in result["protocol"]["chosen_by"]
     assert result["protocol"]["scored_on"] == "val"
     one, eight = result["shots"]
@@ -102,7 +102,7 @@ def test_without_a_val_split_train_is_scored_by_folds(tmp_path: Path) -> None:
     assert "3-fold cross-validation" in result["protocol"]["scored_on"]
     assert sum(row["n"] for row in result["metrics"]["per_class"].values()) == 45
     assert result["metrics"]["top1"] > 0.7
-    assert "kept out of the draws" in result["protocol"]["shots"]
+    assert "left out of the draws" in result["protocol"]["shots"]
     again = probe(file, "ridge", out=tmp_path / "q", cv=3)
     assert again["metrics"] == result["metrics"]
 
@@ -122,7 +122,7 @@ def test_several_labels_are_scored_by_average_precision(tmp_path: Path) -> None:
     loaded, _ = load_probe(tmp_path / "p")
     with np.load(file) as raw:
         assert loaded.probabilities(raw["pool5"]).shape == (90, 3)
-    with pytest.raises(XferError, match="one label a picture"):
+    with pytest.raises(XferError, match="one label per picture"):
         probe(file, out=tmp_path / "q", shots=[1])
 
 

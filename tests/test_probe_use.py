@@ -144,7 +144,7 @@ def test_a_probe_whose_weights_have_changed_says_so(
     good = weights.read_bytes()
     try:
         save_file({k: v.contiguous() * 2 for k, v in tiny().state_dict().items()}, weights)
-        with pytest.raises(DataError, match="not what the probe's features were made with"):
+        with pytest.raises(DataError, match="not the file that the probe's features"):
             xfer.load(run, device="cpu")
         weights.unlink()
         assert main(["predict", str(run), str(pictures / "val" / "red" / "0.png")]) == 3
@@ -215,7 +215,7 @@ def test_wrong_comparisons_are_refused(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(XferError, match="choose from flatten"):
         compared(pool="mean")
     (tmp_path / "x.txt").write_text("mine")
-    with pytest.raises(XferError, match="not empty and no comparison"):
+    with pytest.raises(XferError, match="not empty and not a comparison"):
         compared(out=tmp_path, overwrite=True)
 
 

@@ -23,10 +23,10 @@ from xfer.ops.grid import grid
 from xfer.ops.selective_search import selective_search
 from xfer.proposals import search
 from xfer.proposals.files import write_proposals
-from xfer.proposals.kept import KeptProposals
 from xfer.proposals.measure import measure
-from xfer.proposals.program import propose, propose_one
+from xfer.proposals.propose import propose, propose_one
 from xfer.proposals.recall import RecallMeter, best_overlaps, counts_to
+from xfer.proposals.stored import StoredProposals
 from xfer.proposals.worker import Worker
 from xfer.types import DataInfo, Sample
 
@@ -55,7 +55,7 @@ class Blocks(ArraySource):
 
 
 def test_a_grid_of_a_source_is_each_pictures_own() -> None:
-    found = propose(Blocks(), "grid", most=100)
+    found = propose(Blocks(), "grid", max_boxes=100)
     assert found.ids == IDS
     for i, size in enumerate(SIZES):
         np.testing.assert_array_equal(found.of(i), grid(*size, 100))
@@ -81,7 +81,7 @@ def test_selective_search_of_a_source_is_each_pictures_own_and_progress_is_told(
             best_overlaps(found.of(i), source.annotation(i).xyxy[:1], counts_to(2000))[0, -1] == 1
         )
     assert told == [(1, 3), (2, 3), (3, 3)]
-    assert isinstance(found, KeptProposals) and found.seconds is not None
+    assert isinstance(found, StoredProposals) and found.seconds is not None
     assert (found.seconds > 0).all()
 
 
@@ -91,7 +91,7 @@ def test_a_picture_is_searched_once(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     first = propose(source, "selective_search", workers=0)
     one = propose_one(source[1].image, "selective_search")
 
-    def fail(image: NDArray[np.uint8], most: int) -> Any:
+    def fail(image: NDArray[np.uint8], max_boxes: int) -> Any:
         raise AssertionError("searched again")
 
     monkeypatch.setattr(search, "timed_search", fail)
@@ -100,16 +100,16 @@ def test_a_picture_is_searched_once(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     np.testing.assert_array_equal(one, propose_one(source[1].image, "selective_search"))
     for i in range(3):
         np.testing.assert_array_equal(first.of(i), again.of(i))
-    assert isinstance(first, KeptProposals) and isinstance(again, KeptProposals)
+    assert isinstance(first, StoredProposals) and isinstance(again, StoredProposals)
     assert first.seconds is not None and again.seconds is not None
     assert first.seconds.tolist() == again.seconds.tolist()
     with pytest.raises(AssertionError, match="searched again"):
-        propose(source, "selective_search", workers=0, most=5)
+        propose(source, "selective_search", workers=0, max_boxes=5)
 
 
 @pytest.mark.parametrize("method", ["grid", "selective_search"])
 def test_proposals_are_pickled_and_read_by_threads(method: str) -> None:
-    found = propose(Blocks(), method, workers=0, most=50)
+    found = propose(Blocks(), method, workers=0, max_boxes=50)
     copy = pickle.loads(pickle.dumps(found))
     with ThreadPoolExecutor(4) as pool:
         read: Sequence[Any] = list(pool.map(copy.of, [i % 3 for i in range(60)]))
@@ -121,7 +121,7 @@ def test_proposals_are_pickled_and_read_by_threads(method: str) -> None:
 
 
 def test_what_is_handed_out_may_be_written_into() -> None:
-    found = propose(Blocks(), "grid", most=50)
+    found = propose(Blocks(), "grid", max_boxes=50)
     before = found.of(0).copy()
     found.of(0)[:] = 0
     np.testing.assert_array_equal(found.of(0), before)
@@ -134,7 +134,7 @@ def test_boxes_of_a_file_are_cut_to_the_picture_and_to_their_number(tmp_path: Pa
     found = propose(Blocks(), f"file:{path}")
     assert found.of("a.jpg").tolist() == [[0, 0, 90, 60], [1.5, 2, 3, 4]]
     assert found.of("b.jpg").tolist() == [[1.5, 2, 3, 4]]
-    assert propose(Blocks(), f"file:{path}", most=1).of(0).tolist() == [[0, 0, 90, 60]]
+    assert propose(Blocks(), f"file:{path}", max_boxes=1).of(0).tolist() == [[0, 0, 90, 60]]
 
 
 def test_unknown_methods_and_files_for_new_pictures_are_errors(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_unknown_methods_and_files_for_new_pictures_are_errors(tmp_path: Path) -
             propose(Blocks(), method)
         with pytest.raises(XferError, match="unknown proposals"):
             propose_one(image, method)
-    with pytest.raises(XferError, match="outside its set"):
+    with pytest.raises(XferError, match="no boxes for this picture"):
         propose_one(image, "file:p.npz")
     assert propose_one(image, "grid", 10).shape == (len(grid(20, 20, 10)), 4)
 
@@ -174,13 +174,13 @@ def test_two_processes_begin_at_different_pictures(
 
 
 def test_a_searcher_that_dies_is_an_error() -> None:
-    worker = Worker(most=10)
+    worker = Worker(max_boxes=10)
     image = np.zeros((20, 20, 3), np.uint8)
     assert worker.search(image)[0].tolist() == [[0, 0, 20, 20]]
     process = worker._started()
     process.kill()
     process.wait()
-    with pytest.raises(XferError, match="stopped"):
+    with pytest.raises(XferError, match="killed"):
         worker.search(image)
 
 
@@ -253,7 +253,7 @@ def test_counts_rise_to_the_most() -> None:
 
 def test_all_pictures_of_all_splits_count_once() -> None:
     both = {"train": Blocks(4, "train"), "val": Blocks(4, "val"), "again": Blocks(4, "val")}
-    found = measure({"train": both["train"], "val": both["val"]}, "grid", most=300)
+    found = measure({"train": both["train"], "val": both["val"]}, "grid", max_boxes=300)
     assert len(found.ids) == 8
     document = found.document()
     assert document["boxes"] == 8 and document["left_out"] == 8

@@ -161,7 +161,7 @@ def test_the_same_picture_gives_the_same_boxes_and_fewer_are_the_first(
     boxes = selective_search(noisy)
     assert len(boxes) > 20
     np.testing.assert_array_equal(boxes, selective_search(noisy.copy()))
-    np.testing.assert_array_equal(boxes[:20], selective_search(noisy, most=20))
+    np.testing.assert_array_equal(boxes[:20], selective_search(noisy, max_boxes=20))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (3, 3), (7, 500), (64, 64)], ids=str)

@@ -26,7 +26,7 @@ CAFFE_NAMES = {f"{n}.": f"trunk.{n}." for n in ("conv1", "conv2", "conv3", "conv
     "fc7.": "tail.fc7.",
     "fc8.": "classifier.",
 }
-# What a picture of the training set deviates from its mean, in pixel values
+# Standard deviation of the training pictures' pixel values, 0..255
 PIXEL_STD = 58.0
 
 
@@ -181,7 +181,7 @@ def alexnet_2012(
 ) -> SequentialBackbone:
     """Krizhevsky's net of 2012: 227 px, groups in conv2, conv4 and conv5, LRN, overlapping pooling.
 
-    lrn="code", the default, is what reached the printed 37.5 %: alpha divided by n, sums within a
+    lrn="code", the default, is what reached the published 37.5 %: alpha divided by n, sums within a
     tower (48 or 128 channels), and in conv1 the normalisation before the ReLU, so conv1 and norm1
     name the same map. lrn="paper" is the formula as printed (sec. 3.3: k=2, n=5, alpha=1e-4 without
     the division, beta=0.75) over all channels, after the ReLU.
@@ -194,7 +194,7 @@ def alexnet_2012(
     if lrn not in ("code", "paper"):
         raise XferError(f"unknown lrn {lrn!r}", nearest(lrn, ("code", "paper")))
     if map_norm and lrn == "paper":
-        raise XferError("map_norm is of the authors' code, not of the paper", 'use lrn="code"')
+        raise XferError("map_norm is in the authors' code, not in the paper", 'use lrn="code"')
     order: Norm = "authors" if lrn == "code" else "relu-lrn-pool"
     constants = {"alpha": 1e-4 if lrn == "code" else 5e-4, "beta": 0.75, "k": 2.0}
     chain = _trunk(ROWS_2012, order, constants, conv1_padding, pool_padding, True, map_norm)
@@ -210,7 +210,7 @@ def bvlc_alexnet(
     pool_padding: int = 0,
     dropout: float = 0.5,
 ) -> SequentialBackbone:
-    """Caffe's AlexNet: as the paper, LRN(5, 1e-4, .75) with k = 1; BGR 0..255.
+    """Caffe's AlexNet: as in the paper, with LRN(5, 1e-4, .75) and k = 1; BGR 0..255.
 
     Source: BVLC/caffe, models/bvlc_alexnet.
     """
@@ -228,7 +228,7 @@ def caffenet(
     pool_padding: int = 0,
     dropout: float = 0.5,
 ) -> SequentialBackbone:
-    """Caffe's reference net, and the S of Fast R-CNN: AlexNet that pools before LRN; BGR 0..255.
+    """Caffe's reference net, model S of Fast R-CNN: AlexNet, but pooling before LRN; BGR 0..255.
 
     Source: BVLC/caffe, models/bvlc_reference_caffenet.
     """
@@ -246,7 +246,7 @@ def alexnet_bn(
     pool_padding: int = 0,
     dropout: float = 0.5,
 ) -> SequentialBackbone:
-    """The shape of 2012 with batch norm before each convolution's ReLU, no LRN and no groups.
+    """The 2012 net with batch norm before each convolution's ReLU, without LRN and groups.
 
     Source: the idea of NVIDIA/caffe, models/alexnet_bn.  Differs: no groups, RGB normalised.
     """

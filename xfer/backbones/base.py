@@ -19,7 +19,7 @@ from xfer.nn.normalise import scale_and_shift
 from xfer.registry import Registry
 from xfer.types import FeatureSpec, Preprocess
 
-# what a backbone's name may begin with that is no module of the user's
+# prefixes of a backbone's name that are not modules of the user's
 SCHEMES = ("timm", "torchvision")
 backbones: Registry[Callable[..., Backbone]] = Registry(
     "backbone", "xfer.backbones", "xfer.backbones"
@@ -27,18 +27,18 @@ backbones: Registry[Callable[..., Backbone]] = Registry(
 
 
 class Backbone(nn.Module):
-    """A net that yields feature maps by name. A subclass says how in `maps`.
+    """A net that returns feature maps by name. A subclass implements `maps`.
 
     Args:
-        name: what `create_backbone` was asked for.
-        preprocess: what the net expects of its input.
+        name: the name given to `create_backbone`.
+        preprocess: how the net expects its input.
         map_names: names of the spatial maps, shallow to deep.
         tail: the net's own fully connected layers up to its last hidden one, or None.
-        classifier: reads what the tail gives (without a tail: the last map, (N, C, h, w)) and
-            returns logits (N, classes); None where it was not asked for.
+        classifier: maps the tail's output (without a tail: the last map, (N, C, h, w)) to logits
+            (N, classes); None if it was not asked for.
 
     Attributes:
-        aliases: prefixes of names in published weight files -> prefixes of names here.
+        aliases: name prefixes in published weight files -> name prefixes here.
         weight_report: what was loaded, or None.
     """
 
@@ -61,13 +61,13 @@ class Backbone(nn.Module):
         self.aliases = aliases or {}
         self.weight_report: WeightReport | None = None
         self._specs: dict[str, FeatureSpec] | None = None
-        self._mixed: frozenset[str] = frozenset()
+        self._non_local: frozenset[str] = frozenset()
         self._cells: dict[str, int] = {}  # rows of each map at the net's own size
-        # a subclass whose nets may not take every size says None: they are tried when it matters
+        # None in a subclass whose nets may not take every size: sizes are tried when needed
         self._sizes: Sizes | None = ANY
 
     def maps(self, images: Tensor, want: Collection[str]) -> dict[str, Tensor]:
-        """The wanted spatial maps; computes nothing beyond the deepest of them."""
+        """Returns the wanted spatial maps; computes nothing beyond the deepest of them."""
         raise NotImplementedError
 
     def trunk_stages(self) -> list[tuple[str, nn.Module]]:
@@ -86,70 +86,70 @@ class Backbone(nn.Module):
 
     @property
     def specs(self) -> dict[str, FeatureSpec]:
-        """Geometry of each spatial map, shallow to deep; derived from the layers, then kept."""
+        """Geometry of each spatial map, shallow to deep; derived from the layers, then cached."""
         if self._specs is None:
             self._derive()
         assert self._specs is not None
         return self._specs
 
     @property
-    def mixed(self) -> frozenset[str]:
-        """Maps behind attention or gates of a global pooling: cells also depend on far pixels."""
+    def non_local(self) -> frozenset[str]:
+        """Maps after attention or global-pooling gates: cells also depend on distant pixels."""
         if self._specs is None:
             self._derive()
-        return self._mixed
+        return self._non_local
 
     def _derive(self) -> None:
         side = self.preprocess.size
         seen = trace(self, (side, side), self.map_names)
         specs: dict[str, FeatureSpec] = {}
-        mixed: set[str] = set()
+        non_local: set[str] = set()
         for name in self.map_names:
             ident, shape = seen.outputs[name]
             view = seen.views[ident]
             window = view.larger
             self._cells[name] = shape[2]
-            # Attention sees the whole picture; a gate is left out, as usual
+            # Attention sees the whole picture; gates are not counted, as is usual
             field = max(window.size, side) if view.mixing == ATTENDED else window.size
             specs[name] = FeatureSpec(name, shape[1], window.step, field, window.centre)
             if view.mixing != LOCAL:
-                mixed.add(name)
-        self._specs, self._mixed = specs, frozenset(mixed)
+                non_local.add(name)
+        self._specs, self._non_local = specs, frozenset(non_local)
 
     @property
     def sizes(self) -> Sizes:
-        """The sizes of pictures that the net itself takes; `forward` takes every size."""
+        """The picture sizes that the net itself takes; `forward` takes every size."""
         if self._sizes is None:
             self._sizes = find_sizes(self)
         return self._sizes
 
     @property
     def fixed_side(self) -> int:
-        """Side of the one square that the net can see, pixels; 0: it sees others."""
+        """Side of the only square size that the net takes, pixels; 0: it takes others too."""
         return self.sizes.fixed
 
     def side_for(self, side: int) -> int:
-        """The side at which the net sees square pictures that are asked for at `side`, pixels.
+        """The side at which the net sees square pictures requested at `side`, pixels.
 
-        That, but for nets of one size; 0 asks for the net's own.
+        It is `side` itself, except for nets of one size; 0 requests the net's own size.
         """
-        own = self.preprocess.size
-        return own if side in (0, own) else self.fixed_side or side
+        native = self.preprocess.size
+        return native if side in (0, native) else self.fixed_side or side
 
     @property
     def mean_colour(self) -> list[float]:
-        """The mean that the net subtracts, RGB 0..255: padding of that colour is zero to it."""
-        own = self.preprocess
-        mean = [m / own.scale for m in own.mean]
-        return mean if own.channels == "rgb" else mean[::-1]
+        """The mean that the net subtracts, RGB 0..255: padding of this colour becomes zero."""
+        preprocess = self.preprocess
+        mean = [m / preprocess.scale for m in preprocess.mean]
+        return mean if preprocess.channels == "rgb" else mean[::-1]
 
     def adapt(self, side: int) -> None:
-        """Tells the net the side of the pictures to come, pixels, once its weights are loaded;
+        """Prepares the net for pictures of this side, pixels, once its weights are loaded;
         0: its own size.
 
-        A net of one size that can be made anew for another, its learnt positions interpolated, is:
-        `preprocess.size` then is the new one, a multiple of the deepest stride. All other nets
-        stay as they are.
+        A net of one size is rebuilt for the new size if it can be, its learnt positions
+        interpolated: `preprocess.size` is then the new size, a multiple of the deepest stride.
+        All other nets stay as they are.
         """
         if side in (0, self.preprocess.size) or not self.fixed_side:
             return
@@ -160,18 +160,15 @@ class Backbone(nn.Module):
             self._specs, self._sizes = None, Sizes(fixed=side)
 
     def _remake(self, side: int) -> bool:
-        """Makes the net, which takes one size alone, anew for another; False: that can't be."""
+        """Rebuilds the net, which takes only one size, for another; False if it can't."""
         return False
 
     def check_side(self, side: int, layer: str) -> None:
-        """Raises XferError unless pictures of this side, in pixels, reach a layer.
-
-        Small ones leave no cell of deep maps.
-        """
-        own = self.preprocess.size
-        if side == own:
+        """Raises XferError if pictures of this side, in pixels, are too small to reach a layer."""
+        native = self.preprocess.size
+        if side == native:
             return
-        with contextlib.suppress(*WRONG_SIZE):  # also what can't be run without data
+        with contextlib.suppress(*WRONG_SIZE):  # also nets that can't run on meta tensors
             trace(self, (side, side), (layer,))
             return
         try:
@@ -181,19 +178,19 @@ class Backbone(nn.Module):
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise XferError(
                 f"pictures of {side} px don't reach {layer} of {self.name}: {reason}",
-                f"the net's own size is {own} px",
+                f"the net's own size is {native} px",
             ) from None
 
     def forward(self, images: Tensor, want: str | Sequence[str] | None = None) -> dict[str, Tensor]:
-        """The wanted layers, computed no further than the deepest.
+        """Returns the wanted layers; computes nothing beyond the deepest.
 
         Args:
-            images: (N, 3, H, W) floating, normalised (see `normalise`); of sizes that the net
-                does not take, they are padded or scaled down (see xfer.backbones.sizes).
-            want: names out of `layers`; default: conv5, or the last map where there is none.
+            images: (N, 3, H, W) floating, normalised (see `normalise`); padded or scaled down
+                if the net does not take their size (see xfer.backbones.sizes).
+            want: names from `layers`; default: conv5, or the last map if there is no conv5.
 
         Returns: name -> (N, C, h, w) for maps, (N, D) after ReLU for layers of the tail.
-        Raises: XferError for a name that the net does not have.
+        Raises: XferError for a name that is not in `layers`.
         """
         if want is None:
             want = ("conv5",) if "conv5" in self.map_names else (self.last,)
@@ -205,19 +202,20 @@ class Backbone(nn.Module):
         deep = [name for name in names if name not in self.map_names]
         below = {name for name in names if name in self.map_names}
         shown, filled = self._fit(images)
-        found = self.maps(shown, below | {self.last} if deep else below)
+        outputs = self.maps(shown, below | {self.last} if deep else below)
         if shown is not images:
-            given = (images.shape[2], images.shape[3])
-            found = {
-                name: on_own_grid(x, self.specs[name], given, filled) for name, x in found.items()
+            original = (images.shape[2], images.shape[3])
+            outputs = {
+                name: on_own_grid(x, self.specs[name], original, filled)
+                for name, x in outputs.items()
             }
         if deep:
             assert self.tail is not None
-            found = {**found, **self.tail.hidden(found[self.last], deep)}
-        return {name: found[name] for name in names}
+            outputs = {**outputs, **self.tail.hidden(outputs[self.last], deep)}
+        return {name: outputs[name] for name in names}
 
     def _fit(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """The pictures in a size that the net takes, and the height and width that they fill."""
+        """The pictures in a size that the net takes, and the height and width they fill."""
         height, width = images.shape[2:]
         if height == width == self.preprocess.size:
             return images, (height, width)
@@ -237,29 +235,29 @@ class Backbone(nn.Module):
         return self.classifier(last if self.tail is None else self.tail(last))
 
     def stages(self) -> list[tuple[str, nn.Module]]:
-        """(name, module) shallow to deep, tail layers included: what freezing speaks of.
+        """(name, module) shallow to deep, tail layers included: the names that freezing takes.
 
-        Every parameter of the backbone, its classifier apart, is in exactly one of them.
+        Every parameter of the backbone, except the classifier's, is in exactly one of them.
         """
         return self.trunk_stages() + (self.tail.stages() if self.tail is not None else [])
 
     def stages_to(self, layer: str) -> list[tuple[str, nn.Module]]:
-        """The stages that a map needs: those whose parameters a gradient from it reaches."""
+        """The stages that a map depends on: those whose parameters get a gradient from it."""
         side = self.preprocess.size
         was_training = self.training
         self.eval()
         self(torch.zeros(1, 3, side, side), want=(layer,))[layer].sum().backward()
         self.train(was_training)
-        kept = [
+        reached = [
             (name, module)
             for name, module in self.stages()
             if any(p.grad is not None for p in module.parameters())
         ]
         self.zero_grad(set_to_none=True)
-        return kept
+        return reached
 
     def normalise(self, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """(N, 3, H, W) uint8 RGB -> what the net reads, of `dtype`, in the same memory format."""
+        """(N, 3, H, W) uint8 RGB -> the net's input, of `dtype`, in the same memory format."""
         p = self.preprocess
         if p.channels == "bgr":
             images = images.flip(1)
@@ -272,7 +270,7 @@ class SequentialBackbone(Backbone):
     """A backbone whose trunk is one chain of modules.
 
     Args:
-        trunk: the chain; tap[name] is the index of the module whose output has that name.
+        trunk: the chain; taps[name] is the index of the module whose output has that name.
         taps: name -> index, shallow to deep; two names may share an index.
     """
 
@@ -289,20 +287,20 @@ class SequentialBackbone(Backbone):
         self.taps = taps
 
     def maps(self, images: Tensor, want: Collection[str]) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
+        outputs: dict[str, Tensor] = {}
         deepest = max(self.taps[name] for name in want)
         x = images
         for index, module in enumerate(self.trunk):
             x = module(x)
             for name in want:
                 if self.taps[name] == index:
-                    found[name] = x
+                    outputs[name] = x
             if index == deepest:
                 break
-        return found
+        return outputs
 
     def trunk_stages(self) -> list[tuple[str, nn.Module]]:
-        """One stage a module or run of modules with parameters, named after the next tap."""
+        """One stage per module, or run of modules, with parameters; named after the next tap."""
         stages: list[tuple[str, nn.Module]] = []
         pending: list[nn.Module] = []
         names = {index: name for name, index in reversed(self.taps.items())}

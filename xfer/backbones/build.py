@@ -33,12 +33,12 @@ def create_backbone(
             package.module:function, which is called with the options and returns a Backbone.
         weights: "imagenet" (the published ones), "none", a file, or run:DIR.
         classifier: also make, and load, the net's own classifier.
-        report: is called with lines about downloads and about what was loaded.
-        options: of the net: conv1_padding, pool_padding, init, lrn, dropout, ...
+        report: called with lines about downloads and about which tensors were loaded.
+        options: options of the net: conv1_padding, pool_padding, init, lrn, dropout, ...
 
     Raises:
-        XferError: unknown name or option; the nearest valid ones are named.
-        DataError: the weights are missing, broken or fit nowhere.
+        XferError: unknown name or option; the message names the nearest valid ones.
+        DataError: the weights are missing or broken, or none of them fit the net.
     """
     return make_backbone(name, weights, classifier=classifier, report=report, **options)
 
@@ -51,8 +51,8 @@ def make_backbone(
     report: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Backbone:
-    """As `create_backbone`, for a name that may have been read from a file: module:function is
-    refused unless the person has named the module, see `xfer.plugs`."""
+    """Like `create_backbone`, for a name that may come from a file: module:function is refused
+    unless the user has named the module, see `xfer.plugs`."""
     from xfer.backbones.weights import load_weights
 
     net = _build(name, classifier, options)
@@ -83,24 +83,24 @@ def _build(name: str, classifier: bool, options: dict[str, Any]) -> Backbone:
 
 
 def _own(make: Callable[..., Any], name: str, classifier: bool) -> dict[str, Any]:
-    """The name and the classifier as arguments, for the nets whose makers take them."""
-    known = inspect.signature(make).parameters
-    given = {"name": name, "classifier": classifier}
-    return {key: value for key, value in given.items() if key in known}
+    """The name and classifier arguments, if the function that makes the net takes them."""
+    parameters = inspect.signature(make).parameters
+    arguments = {"name": name, "classifier": classifier}
+    return {key: value for key, value in arguments.items() if key in parameters}
 
 
 def _check_options(name: str, make: Callable[..., Any], options: dict[str, Any]) -> None:
-    known = [key for key in inspect.signature(make).parameters if key not in ("name", "classifier")]
+    valid = [key for key in inspect.signature(make).parameters if key not in ("name", "classifier")]
     for key in options:
-        if key not in known:
-            hint = nearest(key, known) if known else "it has none"
+        if key not in valid:
+            hint = nearest(key, valid) if valid else "it has no options"
             raise XferError(f"backbone {name} has no option {key!r}", hint)
 
 
 def plug_maker(name: str) -> Callable[..., Any]:
     """The function or class that `module:function` names.
 
-    Raises: XferError for another spec, and for what can't be imported or called.
+    Raises: XferError for any other spec, and if it can't be imported or called.
     """
     plug = plugs.parse(name, SCHEMES)
     if plug is None or plug.path:
@@ -108,7 +108,7 @@ def plug_maker(name: str) -> Callable[..., Any]:
     make = plugs.resolve(plug, "backbone", FORMS)
     if not callable(make):
         raise XferError(
-            f"backbone {name}: a {type(make).__name__}, not a function that returns a Backbone"
+            f"backbone {name} is a {type(make).__name__}, not a function that returns a Backbone"
         )
     return make
 
@@ -116,7 +116,7 @@ def plug_maker(name: str) -> Callable[..., Any]:
 def _foreign(
     name: str, make: Callable[..., Any], classifier: bool, options: dict[str, Any]
 ) -> Backbone:
-    """The net of a function that is not ours."""
+    """The net that a user's or another package's function makes."""
     parameters = inspect.signature(make).parameters
     anything = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     if not anything:
@@ -130,7 +130,7 @@ def _foreign(
 
 
 def names(glob: str = "*") -> list[str]:
-    """Names that match a shell pattern: bare ones, or those of "torchvision:..." or "timm:..."."""
+    """Names that match a shell pattern: bare ones, "torchvision:..." or "timm:..."."""
     kind, colon, rest = glob.partition(":")
     if colon and kind == "torchvision":
         from xfer.backbones.torchvision import names as theirs
@@ -149,7 +149,7 @@ class BackboneInfo:
 
     name       | as create_backbone takes it
     summary    | one line
-    parameters | with the net's own classifier, or None where counting would take building it
+    parameters | with the net's own classifier; None if counting would require building the net
     origin     | xfer, torchvision, timm, or the installed package that offers it
     """
 
@@ -160,7 +160,7 @@ class BackboneInfo:
 
 
 def describe(name: str) -> BackboneInfo:
-    """What a net is, without allocating it. Raises XferError if there is none of that name."""
+    """Describes a net without allocating it. Raises XferError if there is no such net."""
     kind, colon, rest = name.partition(":")
     if colon:
         parameters = None
@@ -173,7 +173,7 @@ def describe(name: str) -> BackboneInfo:
     make = backbones.get(name)
     summary = (inspect.getdoc(make) or "").split("\n")[0]
     origin = backbones.origin(name)
-    if origin != plugs.OURS:  # whoever wrote it need not have built it for the meta device
+    if origin != plugs.OURS:  # a user's net may not work on the meta device
         return BackboneInfo(name, summary, None, origin)
     with torch.device("meta"):
         net = make(**_own(make, name, True))

@@ -1,7 +1,7 @@
-"""Reads .caffemodel files: the few parts of protobuf's wire format that weights need.
+"""Reads .caffemodel files: only the parts of protobuf's wire format that weights need.
 
-Field numbers: BVLC/caffe, src/caffe/proto/caffe.proto. The file is mapped, not read; floats are
-copied once, out of it. Solver states, mean files and text protobufs are not read.
+Field numbers: BVLC/caffe, src/caffe/proto/caffe.proto. The file is memory-mapped; floats are
+copied out of it once. Solver states, mean files and text protobufs are not read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Layer:
     """One layer with its weights.
 
     name  | as in the prototxt
-    blobs | float32 arrays: weights, then bias; old files pad shapes to 4 with ones in front
+    blobs | float32 arrays: weights, then bias; old files pad shapes with leading ones to 4-D
     """
 
     name: str
@@ -35,7 +35,7 @@ class Layer:
 
 
 def read_varint(data: memoryview, at: int) -> tuple[int, int]:
-    """An unsigned number of at most 64 bits, and the position after it."""
+    """An unsigned integer of at most 64 bits, and the position after it."""
     value = shift = 0
     while True:
         if at >= len(data):
@@ -111,7 +111,7 @@ def _floats(values: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def _blob(data: memoryview) -> NDArray[np.float32]:
-    """BlobProto -> an array of its own memory."""
+    """BlobProto -> an array that owns its memory."""
     old = {1: 1, 2: 1, 3: 1, 4: 1}
     shape: list[int] | None = None
     packed: list[NDArray[np.float32]] = []
@@ -169,7 +169,7 @@ def _v0(data: memoryview) -> Layer:
 
 
 def parse(data: memoryview) -> list[Layer]:
-    """Layers that have weights, in file order. Raises DataError if it is no NetParameter."""
+    """Layers that have weights, in file order. Raises DataError if `data` is no NetParameter."""
     layers: list[Layer] = []
     for number, wire, value in fields(data):
         if wire == BYTES and number in (_LAYER, _V1_LAYER):

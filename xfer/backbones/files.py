@@ -22,10 +22,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """All tensors of a weight file, on the CPU.
 
     Args:
-        path: .pth, .pt (tensors and plain containers alone), .safetensors, .npz or .caffemodel.
+        path: .pth, .pt (only tensors and plain containers), .safetensors, .npz or .caffemodel.
 
-    Raises: DataError, naming the file, if it is missing, empty, cut off, of another kind, holds no
-        tensors, or would run code when loaded.
+    Raises: DataError, naming the file, if it is missing, empty, truncated, of an unknown format,
+        without tensors, or would run code when loaded.
     """
     if path.is_dir():
         raise DataError(f"{path} is a folder, not a weight file", "a finished run: run:DIR")
@@ -35,7 +35,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise DataError(f"{path} is empty (0 bytes)", "download or copy the file again")
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise DataError(f"{path}: unknown kind of weight file", f"known: {' '.join(SUFFIXES)}")
+        raise DataError(f"{path}: unknown weight file format", f"known: {' '.join(SUFFIXES)}")
     if suffix == ".caffemodel":
         tensors = {name: torch.from_numpy(a) for name, a in read_caffemodel(path).items()}
     elif suffix == ".npz":
@@ -57,7 +57,7 @@ def digest(path: Path) -> str:
 
 def _broken(path: Path, error: BaseException) -> DataError:
     why = (str(error).splitlines() or [type(error).__name__])[0][:120]
-    return DataError(f"{path}: cut off or not a weight file ({why})", "download or copy it again")
+    return DataError(f"{path}: truncated or not a weight file ({why})", "download or copy it again")
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -95,13 +95,13 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
                 "save the net's state_dict() with torch.save, or as .safetensors",
             ) from None
         raise _broken(path, error) from None
-    except Exception as error:  # torch.load raises what its parsers raise: any of a dozen kinds
+    except Exception as error:  # torch.load passes on its parsers' exceptions, of a dozen types
         raise _broken(path, error) from None
     return _flatten(loaded)
 
 
 def _flatten(loaded: Any) -> dict[str, Tensor]:
-    """The state dict inside of what was saved: bare, or wrapped the way that trainers do."""
+    """The state dict in a saved object: bare, or wrapped as trainers do."""
     if not isinstance(loaded, Mapping):
         return {}
     for key in ("state_dict", "model", "model_state_dict", "state_dict_ema", "net", "params"):

@@ -1,12 +1,12 @@
-"""Where a cell of a feature map looks: derived from the operations that a forward pass runs.
+"""Which pixels a cell of a feature map sees: derived from the operations of a forward pass.
 
 A forward pass without data (meta tensors) is watched operation by operation. Each tensor that
 has the picture's rows and columns carries a `Window` per axis; convolutions, poolings, paddings
-and slices move it, everything else hands on the hull of its inputs' windows. So nothing is typed
-by hand, and padding options, ceil modes and branches are right by construction.
+and slices move it, every other operation passes on the hull of its inputs' windows. So nothing is
+entered by hand, and padding options, ceil modes and branches are right by construction.
 
-Operations that mix all positions (attention; the global pooling of squeeze-excitation) leave the
-window as it is, that of the local path, and mark the result.
+Operations that mix all positions (attention; the global pooling of squeeze-excitation) keep the
+window of the local path and mark the result.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-# What makes cells depend on more, or less evenly, than the window says: nothing; a gate from a
+# Why cells may depend on more pixels than their window, or less evenly: they don't; a gate from a
 # global pooling, or upsampling; attention
 LOCAL, GATED, ATTENDED = 0, 1, 2
 
@@ -34,13 +34,13 @@ class Window:
     last: int = 0
 
     def through(self, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> Window:
-        """After a convolution or pooling of that kernel, stride, padding and dilation, in cells."""
+        """After a convolution or pooling with this kernel, stride, padding, dilation, in cells."""
         first = self.first - padding * self.step
         last = self.last + ((kernel - 1) * dilation - padding) * self.step
         return Window(self.step * stride, first, last)
 
     def finer(self, times: int) -> Window:
-        """After repeating each cell: the hull over the places that a copy may have."""
+        """After repeating each cell: the hull over the positions of the copies."""
         step = max(1, self.step // times)
         return Window(step, self.first - (times - 1) * step, self.last)
 
@@ -60,7 +60,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Windows of a tensor along rows and columns, its grid, and what mixed its positions."""
+    """A tensor's windows along rows and columns, its grid, and what mixed its positions."""
 
     rows: Window
     columns: Window
@@ -74,7 +74,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One operation: what came out (by id), its shape, its work and the parameters it read."""
+    """One operation: its output (by id) and shape, its work and the parameters it read."""
 
     out: int
     shape: tuple[int, ...]
@@ -113,7 +113,7 @@ class Watch(TorchDispatchMode):
 
     def __init__(self, images: Tensor, parameters: Iterable[Tensor]) -> None:
         super().__init__()
-        # Parameters and what is made of them alone (transposed, standardised): real weights,
+        # Parameters and tensors computed only from them (transposed, standardised): real weights,
         # unlike the matrix of ones that a response normalisation convolves with
         self.weights = {id(p) for p in parameters}
         grid = (images.shape[2], images.shape[3])
@@ -139,20 +139,20 @@ class Watch(TorchDispatchMode):
             work = _multiply_adds(name, args, outputs)
         read = tuple(id(t) for t in tensors if id(t) not in self.views)
         self._alive += tensors + outputs
-        known = [self.views[id(t)] for t in tensors if id(t) in self.views]
-        if not known and any(id(t) in self.weights for t in tensors):
+        inputs = [self.views[id(t)] for t in tensors if id(t) in self.views]
+        if not inputs and any(id(t) in self.weights for t in tensors):
             self.weights |= {id(t) for t in outputs}
         for index, output in enumerate(outputs):
             once = work if index == 0 else 0
             self.steps.append(Step(id(output), tuple(output.shape), once, read))
-            if known and not (index and name.startswith("max_pool")):
-                self.views[id(output)] = _follow(name, args, known, output)
+            if inputs and not (index and name.startswith("max_pool")):
+                self.views[id(output)] = _follow(name, args, inputs, output)
         return out
 
 
-def _follow(name: str, args: Sequence[Any], known: list[View], output: Tensor) -> View:
-    """The view of an operation's output, from those of its inputs."""
-    view = known[0]
+def _follow(name: str, args: Sequence[Any], inputs: list[View], output: Tensor) -> View:
+    """The view of an operation's output, from its inputs' views."""
+    view = inputs[0]
     grid = _grid_of(output, view.grid)
     if name in ("convolution", "max_pool2d_with_indices", "avg_pool2d"):
         if name == "convolution":
@@ -173,7 +173,7 @@ def _follow(name: str, args: Sequence[Any], known: list[View], output: Tensor) -
         columns = view.columns.through(1, 1, pads[0])
         return View(rows, columns, grid, view.mixing)
     if name.startswith("upsample") and output.dim() == 4:
-        times = max(1, output.shape[2] // args[0].shape[2])  # down again: as it was before
+        times = max(1, output.shape[2] // args[0].shape[2])  # downsampling undoes it
         rows, columns = view.rows.finer(times), view.columns.finer(times)
         return View(rows, columns, grid, max(view.mixing, GATED))
     if name == "slice":
@@ -188,21 +188,21 @@ def _follow(name: str, args: Sequence[Any], known: list[View], output: Tensor) -
             windows[at] = windows[at].through(1, step, -start)
             grid = (output.shape[dims[0]], output.shape[dims[1]])
             return View(windows[0], windows[1], grid, view.mixing)
-    # A pooled summary that gates a map brings its own window along, which is the map's: the hull
-    # over inputs of the output's own grid keeps the local path.
-    same = [v for v in known if v.grid == grid] or known
+    # A pooled gate carries the window of the map that it came from: the hull over only the inputs
+    # on the output's grid keeps the local path.
+    same = [v for v in inputs if v.grid == grid] or inputs
     rows, columns = same[0].rows, same[0].columns
     for other in same[1:]:
         rows, columns = rows.hull(other.rows), columns.hull(other.columns)
-    mixing = max(_mixing(name, args), *(v.mixing for v in known))
+    mixing = max(_mixing(name, args), *(v.mixing for v in inputs))
     return View(rows, columns, grid, mixing)
 
 
 def _grid_of(output: Tensor, grid: tuple[int, int]) -> tuple[int, int]:
-    """The rows and columns of a tensor; of one in another layout, those that it came from."""
+    """The rows and columns of a tensor; in another layout, those of the tensor it came from."""
     if output.dim() != 4 or _grid_dims(output.shape, grid) is not None:
         return grid
-    # Only operations on NCHW maps change the grid, and a change leaves it square-like in 2, 3.
+    # Only operations on NCHW maps change the grid, and the result has it in dimensions 2 and 3.
     return (output.shape[2], output.shape[3])
 
 
@@ -234,12 +234,12 @@ def _multiply_adds(name: str, args: Sequence[Any], outputs: list[Tensor]) -> int
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What a data-free forward pass showed.
+    """The record of a forward pass without data.
 
     steps      | the operations, in order
     views      | id of a tensor -> its view
-    outputs    | name of a layer -> (id, shape) of what the net returned for it
-    read       | id of a tensor -> name of the parameter that it stood for
+    outputs    | name of a layer -> (id, shape) of the net's output for it
+    read       | id of a tensor -> name of the parameter that it stands for
     operations | names of all operations
     """
 
@@ -261,10 +261,10 @@ class Trace:
 
 
 def trace(net: nn.Module, size: tuple[int, int], want: Sequence[str]) -> Trace:
-    """Runs `net(images, want=want)` in evaluation mode on tensors without data, and watches it.
+    """Runs `net(images, want=want)` in evaluation mode on tensors without data, and records it.
 
     Args:
-        net: takes (1, 3, H, W) and returns a dict of tensors; is left as it was.
+        net: takes (1, 3, H, W) and returns a dict of tensors; left unchanged.
         size: H, W in pixels.
         want: the outputs to ask for.
     """
@@ -273,7 +273,7 @@ def trace(net: nn.Module, size: tuple[int, int], want: Sequence[str]) -> Trace:
     except (RuntimeError, NotImplementedError) as error:
         if "meta" not in str(error):
             raise
-    # a net that makes tensors of its own on the CPU
+    # a net that creates tensors on the CPU
     return _watched(net, size, want, torch.device("cpu"))
 
 
@@ -282,7 +282,7 @@ def _watched(
 ) -> Trace:
     """`trace`, on tensors without data (meta) or with zeros for weights (cpu)."""
     state = {**dict(net.named_parameters()), **dict(net.named_buffers())}
-    # a copy that shares the weights: some nets keep tensors that they made in their first pass
+    # a copy that shares the weights: some nets cache tensors in their first pass
     net = copy.deepcopy(net, {id(tensor): tensor for tensor in state.values()}).eval()
     twins = {name: torch.zeros_like(tensor, device=device) for name, tensor in state.items()}
     images = torch.zeros(1, 3, *size, device=device, dtype=_floating(state.values()))

@@ -1,4 +1,4 @@
-"""Where the published ImageNet weights of each net are, and getting them onto this machine."""
+"""Finds and downloads the published ImageNet weights of each net."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from xfer.errors import DataError, XferError
 from xfer.fetch import Progress, cache_folder, download
 
-# BVLC/caffe, models/*/readme.md: url and sha1; "unrestricted use" by both readmes
+# BVLC/caffe, models/*/readme.md: url and sha1; both readmes say "unrestricted use"
 CAFFE = {
     "caffenet": (
         "http://dl.caffe.berkeleyvision.org/bvlc_reference_caffenet.caffemodel",
@@ -31,11 +31,11 @@ def fetch(net: str, say: Callable[[str], None] | None = None) -> Path:
 
     Args:
         net: a backbone's name: bare, torchvision:NAME or timm:NAME.
-        say: is called with lines about the download.
+        say: called with lines about the download.
 
     Raises:
-        XferError: nobody has published weights for that net.
-        DataError: the file can't be fetched, or is not the published one.
+        XferError: there are no published weights for that net.
+        DataError: the file can't be downloaded, or is not the published one.
     """
     folder = cache_folder() / "weights"
     kind, colon, rest = net.partition(":")
@@ -56,12 +56,12 @@ def fetch(net: str, say: Callable[[str], None] | None = None) -> Path:
     name = url.rpartition("/")[2]
     hub = Path(torch.hub.get_dir()) / "checkpoints" / name
     if not (folder / name).is_file() and hub.is_file():
-        return download(url, hub, expected)  # torchvision's own cache: checked, not fetched
+        return download(url, hub, expected)  # torchvision's own cache: checked, never written
     return download(url, folder / name, expected, _teller(name, say))
 
 
 def _torchvision_url(model: str, version: str | None) -> str | None:
-    """Where torchvision has them; None for nets that it lacks, or has no weights for."""
+    """torchvision's URL; None for nets that it lacks, or has no weights for."""
     from xfer.backbones.torchvision import published
 
     try:
@@ -72,16 +72,16 @@ def _torchvision_url(model: str, version: str | None) -> str | None:
 
 
 def _teller(name: str, say: Callable[[str], None] | None) -> Progress | None:
-    """Says every tenth of a download."""
+    """Reports every tenth of a download."""
     if say is None:
         return None
-    said = -1
+    reported = -1
 
     def tell(have: int, total: int) -> None:
-        nonlocal said
+        nonlocal reported
         tenth = 10 * have // total if total else have // (50 << 20)
-        if tenth != said:
-            said = tenth
+        if tenth != reported:
+            reported = tenth
             share = f" of {total / 1e6:.0f}" if total else ""
             say(f"fetching {name}: {have / 1e6:.0f}{share} MB")
 
@@ -99,7 +99,7 @@ def _from_timm(model: str, folder: Path) -> Path:
     if config is None or not repo:
         url = getattr(config, "url", None)
         if not url:
-            raise XferError(f"timm has published no weights for {model}")
+            raise XferError(f"timm has no published weights for {model}")
         name = url.rpartition("/")[2]
         by_hand = f"fetch {url} yourself and put it at {folder / name}"
         if (folder / name).is_file():

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class WeightReport:
-    """What happened to each tensor of a weight file, and to each of the net.
+    """What happened to each tensor of a weight file, and to each tensor of the net.
 
-    source   | the file, as the user would name it
-    matched  | names in the net that were filled as they are
+    source   | the file, as the user named it
+    matched  | names in the net that were filled without reshaping
     reshaped | "name: from shape -> to shape", filled with the same numbers in another shape
     skipped  | "name in the file: why it was not used"
-    missing  | names in the net that the file does not fill
+    missing  | names in the net that the file did not fill
     has_tail | whether all of the tail's own weights were in the file
     digest   | sha256 of the file
     side     | of a run's weights: side of the pictures that it was trained on, pixels; 0: not known
@@ -39,7 +39,7 @@ class WeightReport:
         return f"weights {self.source}: {', '.join(parts)}"
 
     def table(self) -> str:
-        """All of it, one tensor a line."""
+        """The full report, one tensor per line."""
         lines = [f"weights {self.source}", f"sha256  {self.digest}"]
         for what in ("matched", "reshaped", "skipped", "missing"):
             lines += [f"{what:9}{name}" for name in getattr(self, what)]

@@ -1,10 +1,10 @@
-"""Which sizes of pictures a net takes, and how pictures of other sizes are shown to it.
+"""Which picture sizes a net takes, and how pictures of other sizes are fitted to it.
 
-Convolutions take any size. Attention in windows takes multiples of a window: pictures are padded,
-right and below. A net that mixes all positions by learnt weights (MLP-Mixer, LeViT) takes one
-square alone: larger pictures are scaled down to it, and all are padded. Either way its maps come
-back on the grid that they would have had, so that whoever reads them by their geometry (boxes,
-masks) needs to know nothing of it.
+Convolutions take any size. Windowed attention takes multiples of a window: pictures are padded on
+the right and at the bottom. A net that mixes all positions by learnt weights (MLP-Mixer, LeViT)
+takes a single square size: larger pictures are scaled down to it, and all are padded. Either way
+the maps are returned on the grid that the original size would give, so code that uses their
+geometry (boxes, masks) needs no special case.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from xfer.types import FeatureSpec
 
 Net = Any  # a Backbone, whose module imports this one
 
-# what nets raise for a size that they don't take
+# exceptions that nets raise for a size they don't take
 WRONG_SIZE = (RuntimeError, AssertionError, ValueError, IndexError)
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """The sizes of pictures that a net takes.
+    """The picture sizes that a net takes.
 
-    multiple | height and width are padded to multiples of it, pixels
-    fixed    | the side of the one square that it takes, pixels; 0: there are others
+    multiple | height and width are padded to multiples of this, pixels
+    fixed    | side of the only square size that it takes, pixels; 0: it takes others too
     """
 
     multiple: int = 1
     fixed: int = 0
 
     def fit(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Pictures (N, 3, H, W) in a size that the net takes, and the rows and columns that they
-        fill of it: the rest, right and below, is zero."""
+        """Pictures (N, 3, H, W) in a size that the net takes, and the rows and columns they fill;
+        the rest, on the right and at the bottom, is zero."""
         height, width = images.shape[-2:]
         if self.fixed and max(height, width) > self.fixed:
             scale = self.fixed / max(height, width)
@@ -61,22 +61,22 @@ ANY = Sizes()
 
 
 def on_own_grid(
-    maps: Tensor, spec: FeatureSpec, given: tuple[int, int], filled: tuple[int, int]
+    maps: Tensor, spec: FeatureSpec, original: tuple[int, int], filled: tuple[int, int]
 ) -> Tensor:
-    """A map on the grid of the pictures as they were given.
+    """A map on the grid of the original pictures.
 
     Args:
         maps: (N, C, h, w), of pictures that `Sizes.fit` brought to another size.
-        given: height and width of the pictures, pixels; filled: the same once they were scaled.
+        original: height and width of the pictures, pixels; filled: the same after scaling.
 
-    Returns: (N, C, ceil(H / stride), ceil(W / stride)); read bilinearly where pictures were scaled.
+    Returns: (N, C, ceil(H / stride), ceil(W / stride)); interpolated bilinearly if scaled.
     """
-    rows, columns = (-(-side // spec.stride) for side in given)
-    if filled == given:
+    rows, columns = (-(-side // spec.stride) for side in original)
+    if filled == original:
         return maps[:, :, :rows, :columns]
     across: list[Tensor] = []
     for cells, have, side, shown in zip(
-        (rows, columns), maps.shape[-2:], given, filled, strict=True
+        (rows, columns), maps.shape[-2:], original, filled, strict=True
     ):
         places = torch.arange(cells, device=maps.device) * spec.stride + spec.offset
         across.append(reading(spec, have, (places + 0.5) * (shown / side) - 0.5, shown))
@@ -84,7 +84,7 @@ def on_own_grid(
 
 
 class _AsIs(nn.Module):
-    """A net's maps of pictures that nobody brings to another size."""
+    """A net's maps of pictures as they are, not fitted to another size."""
 
     def __init__(self, net: Net) -> None:
         super().__init__()
@@ -110,10 +110,10 @@ Grids = Mapping[str, tuple[int, int]]
 
 
 def grids(net: Net, height: int, width: int) -> dict[str, tuple[int, int]] | None:
-    """Rows and columns of all maps of pictures of that size; None: the net does not take it.
+    """Rows and columns of all maps for pictures of this size; None: the net does not take it.
 
-    Computes on no data, unless the net looks things up in tables: only then does it show whether
-    they are large enough.
+    Computed without data, unless the net looks values up in tables: only a run with data shows
+    whether these are large enough.
     """
     try:
         seen = trace(_AsIs(net), (height, width), net.map_names)
@@ -124,34 +124,34 @@ def grids(net: Net, height: int, width: int) -> dict[str, tuple[int, int]] | Non
     return {name: (shape[-2], shape[-1]) for name, (_, shape) in seen.outputs.items()}
 
 
-def takes(net: Net, height: int, width: int, own: Grids) -> bool:
-    """Whether a net makes all its maps of pictures of that size, as much larger as they are.
+def takes(net: Net, height: int, width: int, native: Grids) -> bool:
+    """Whether a net computes all its maps for this size, in proportion to the size.
 
-    Args: own: grids of the maps at the net's own size.
+    Args: native: grids of the maps at the net's own size.
     """
     got, side = grids(net, height, width), net.preprocess.size
     if got is None:
         return False
     for name, cells in got.items():
         stride = net.specs[name].stride
-        for have, before, given in zip(cells, own[name], (height, width), strict=True):
-            if abs(have - before - (given - side) / stride) > 1.5:
+        for have, before, length in zip(cells, native[name], (height, width), strict=True):
+            if abs(have - before - (length - side) / stride) > 1.5:
                 return False
     return True
 
 
 def find_sizes(net: Net) -> Sizes:
-    """What sizes a net takes, found by trying some that are not square."""
+    """The sizes that a net takes, found by trying some that are not square."""
     side = net.preprocess.size
-    own = grids(net, side, side)
-    if own is None:
+    native = grids(net, side, side)
+    if native is None:
         return Sizes(fixed=side)
-    if takes(net, side + 45, side + 83, own):
+    if takes(net, side + 45, side + 83, native):
         return ANY
     for multiple in (32, 64):
         base = -(-side // multiple) * multiple
-        if takes(net, base + multiple, base + 3 * multiple, own):
+        if takes(net, base + multiple, base + 3 * multiple, native):
             return Sizes(multiple)
-    if takes(net, 2 * side, 3 * side, own):  # windows are a share of the net's own size
+    if takes(net, 2 * side, 3 * side, native):  # the window is a fraction of the net's own size
         return Sizes(side)
     return Sizes(fixed=side)

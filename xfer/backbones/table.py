@@ -1,4 +1,4 @@
-"""The layers of a net as a table: sizes, geometry, work, and the name that freezing knows."""
+"""The layers of a net as a table: sizes, geometry, work, and the name that freezing takes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from xfer.backbones.geometry import ATTENDED, trace
 
 @dataclass(frozen=True, slots=True)
 class LayerRow:
-    """One named layer: all that is computed after the row above it.
+    """One named layer: everything that is computed after the row above it.
 
     layer           | as `forward` takes it
     output          | (C, h, w), or (D,) for a layer of the tail
-    stride          | input pixels between neighbouring cells; None in the tail, as the next two
+    stride          | input pixels between neighbouring cells; None in the tail, like the next two
     receptive_field | input pixels along a side
-    offset          | input pixel under the centre of cell (0, 0)
-    parameters      | numbers that are trained
-    multiply_adds   | for one picture
-    stage           | the name that freezing takes: this stage and all above it in the table
+    offset          | input pixel at the centre of cell (0, 0)
+    parameters      | number of trainable values
+    multiply_adds   | per picture
+    stage           | the name for freezing this stage and all above it in the table
     """
 
     layer: str
@@ -33,10 +33,10 @@ class LayerRow:
 
 
 def layer_table(backbone: Backbone, size: int | None = None) -> list[LayerRow]:
-    """A row for each of `backbone.layers`, shallow to deep; computes on no data.
+    """One row for each of `backbone.layers`, shallow to deep; computed without data.
 
     Args:
-        size: side of the input in pixels; None: what the weights were trained with.
+        size: side of the input in pixels; None: the size the weights were trained with.
 
     Raises: XferError for a size that leaves no cell of the deepest map.
     """
@@ -48,7 +48,7 @@ def layer_table(backbone: Backbone, size: int | None = None) -> list[LayerRow]:
     counted: set[str] = set()
     done, stage = 0, ""
     for name in backbone.layers:
-        # A run of its own, to this layer: nets may hand out all maps together at the end
+        # A separate pass up to this layer: nets may return all maps together at the end
         seen = trace(backbone, (side, side), (name,))
         new = [p for p in seen.parameters if p in numbers and p not in counted]
         counted.update(new)

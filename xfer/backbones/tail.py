@@ -1,6 +1,6 @@
 """The fully connected layers of a net up to its last hidden one: fc6 and fc7 of AlexNet and VGG.
 
-The head of Fast R-CNN is this tail on pooled RoIs, FCN is this tail as convolutions.
+The head of Fast R-CNN is this tail on pooled RoIs; FCN is this tail as convolutions.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ class ConvTail(nn.Module):
 
 
 class TailDropout(Dropout):
-    """Dropout between a tail's last hidden layer, as `Tail.hidden` gives it, and what reads it.
+    """Dropout after a tail's last hidden layer, as `Tail.hidden` returns it.
 
-    A tail that drops before its layers has done so already, as often as the net's authors do:
-    behind it nothing is dropped, unless it is frozen and so drops nothing itself.
+    A tail that has dropout before its layers already drops as often as the net's authors do:
+    nothing more is dropped after it, unless it is frozen and therefore drops nothing itself.
     """
 
     def __init__(self, tail: Tail) -> None:
         super().__init__(tail.dropout)
-        self._tail = (tail,)  # in a tuple: its weights are the backbone's
+        self._tail = (tail,)  # in a tuple, so not registered: its weights are the backbone's
 
     def forward(self, x: Tensor) -> Tensor:
         (tail,) = self._tail
@@ -49,9 +49,9 @@ class Tail(nn.Module):
     """Hidden fully connected layers, each with ReLU and dropout.
 
     Args:
-        in_size: (C, h, w) of the map that fc6 reads.
+        in_size: (C, h, w) of the map that fc6 takes.
         widths: units of fc6, fc7, ...
-        dropout: share of units dropped in training, by layers that are not frozen.
+        dropout: fraction of units dropped in training, in layers that are not frozen.
         dropout_first: dropout before each layer (torchvision's AlexNet) instead of after its
             ReLU (the paper, Caffe, VGG).
 
@@ -82,7 +82,7 @@ class Tail(nn.Module):
             layer = getattr(self, name)
             yield name, layer
 
-    def _run(self, x: Tensor, found: dict[str, Tensor], until: str | None) -> Tensor:
+    def _run(self, x: Tensor, outputs: dict[str, Tensor], until: str | None) -> Tensor:
         if tuple(x.shape[-2:]) != self.in_size[1:]:
             x = F.adaptive_avg_pool2d(x, self.in_size[1:])
         x = x.flatten(1)
@@ -90,7 +90,7 @@ class Tail(nn.Module):
             if self.dropout_first:
                 x = dropout(x, self.dropout, layer.training)
             x = F.relu(layer(x))
-            found[name] = x
+            outputs[name] = x
             if name == until:
                 break
             if not self.dropout_first:
@@ -102,18 +102,18 @@ class Tail(nn.Module):
 
     def hidden(self, x: Tensor, want: Collection[str]) -> dict[str, Tensor]:
         """The named layers after their ReLU and before their dropout, (R, D) each."""
-        found: dict[str, Tensor] = {}
-        self._run(x, found, max(want, key=self.names.index))
-        return {name: found[name] for name in want}
+        outputs: dict[str, Tensor] = {}
+        self._run(x, outputs, max(want, key=self.names.index))
+        return {name: outputs[name] for name in want}
 
     def drop(self, share: float) -> TailDropout:
-        """Sets the dropout of every layer; returns that of a layer which reads `hidden`'s last."""
+        """Sets every layer's dropout; returns the rate for the layer after `hidden`'s last."""
         self.dropout = share
         return TailDropout(self)
 
     @property
     def frozen(self) -> bool:
-        """Whether the last layer is in eval mode, as frozen ones are: it drops nothing then."""
+        """Whether the last layer is in eval mode, as frozen layers are, and so drops nothing."""
         return not getattr(self, self.names[-1]).training
 
     def stages(self) -> list[tuple[str, nn.Module]]:
@@ -122,7 +122,7 @@ class Tail(nn.Module):
     def as_conv(self) -> ConvTail:
         """The same weights, copied, as an h x w and 1x1 convolutions; same mode, same dropout.
 
-        On an (R, C, h, w) map it gives (R, D, 1, 1), equal to this tail; on a larger one it
+        On an (R, C, h, w) map it returns (R, D, 1, 1), equal to this tail; on a larger map it
         slides (Long et al. 2015, sec. 3.1).
         """
         channels, height, width = self.in_size

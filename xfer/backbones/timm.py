@@ -1,7 +1,7 @@
 """timm's nets as backbones: timm:NAME, with or without .TAG of the published weights.
 
-Maps come from timm's own `forward_intermediates`, under the names of its feature_info; vision
-transformers give their tokens as maps of stride 14 or 16. Layers beyond the deepest map are
+Maps come from timm's own `forward_intermediates`, with the names of its feature_info; vision
+transformers return their tokens as maps of stride 14 or 16. Layers after the deepest map are
 pruned, so that every parameter gets a gradient.
 """
 
@@ -20,8 +20,8 @@ from xfer.backbones.sizes import WRONG_SIZE, grids, takes
 from xfer.errors import XferError, nearest
 from xfer.types import FeatureSpec, Preprocess
 
-# what families call it to take pictures of any size: vision transformers with and without padding
-# to whole patches, windowed ones, all others
+# each family's options for pictures of any size: vision transformers with and without padding to
+# whole patches, windowed transformers, all others
 _ANY_SIZE: tuple[dict[str, bool], ...] = (
     {"dynamic_img_size": True, "dynamic_img_pad": True},
     {"dynamic_img_size": True},
@@ -31,12 +31,12 @@ _ANY_SIZE: tuple[dict[str, bool], ...] = (
 
 
 def names(glob: str = "*") -> list[str]:
-    """timm's nets that match a shell pattern."""
+    """Names of timm's nets that match a shell pattern."""
     return timm.list_models(glob)
 
 
 def preprocess_of(config: dict[str, Any]) -> Preprocess:
-    """timm's pretrained_cfg in our terms."""
+    """timm's pretrained_cfg as a Preprocess."""
     side = config["input_size"][-1]
     share = config.get("crop_pct") or 0.875
     mean, std = tuple(config["mean"]), tuple(config["std"])
@@ -44,13 +44,13 @@ def preprocess_of(config: dict[str, Any]) -> Preprocess:
 
 
 class TimmBackbone(Backbone):
-    """A net of timm behind our interface.
+    """A timm net as a Backbone.
 
     Args:
         name: the backbone's full name.
-        model: timm's net; it is pruned unless `keep_head`.
-        map_names: a name for each of its intermediates, shallow to deep.
-        reductions: input pixels a cell, from timm's feature_info.
+        model: timm's net; pruned unless `keep_head`.
+        map_names: one name per intermediate, shallow to deep.
+        reductions: input pixels per cell, from timm's feature_info.
         keep_head: keep the classifier.
     """
 
@@ -64,7 +64,7 @@ class TimmBackbone(Backbone):
     ) -> None:
         super().__init__(name, preprocess_of(model.pretrained_cfg), map_names, aliases={"": "net."})
         if not keep_head:
-            # Norms and heads behind the last map would never get a gradient
+            # Norms and heads after the last map would never get a gradient
             model.prune_intermediate_layers(
                 list(range(len(map_names))), prune_norm=True, prune_head=True
             )
@@ -72,7 +72,7 @@ class TimmBackbone(Backbone):
         self.reductions = dict(zip(map_names, reductions, strict=True))
         self.keep_head = keep_head
         self._sizes = None
-        # The head is a part of `net`; this attribute only says that it is there
+        # The head is part of `net`; this attribute only shows that it exists
         self.__dict__["classifier"] = model.get_classifier() if keep_head else None
 
     def maps(self, images: Tensor, want: Collection[str]) -> dict[str, Tensor]:
@@ -95,9 +95,9 @@ class TimmBackbone(Backbone):
             if not 2 / 3 < stride * cells / side < 3 / 2:  # pixels are folded into channels first
                 stride = round(side / cells)
             if spec.stride != stride:
-                # The windows were lost in a reshape: patches are centred, attention sees it all
+                # A reshape lost the windows: patches are centred, attention sees everything
                 self._specs[name] = FeatureSpec(name, spec.channels, stride, side, (stride - 1) / 2)
-                self._mixed |= {name}
+                self._non_local |= {name}
 
     def logits(self, images: Tensor) -> Tensor:
         if not self.keep_head:
@@ -107,24 +107,24 @@ class TimmBackbone(Backbone):
     def _remake(self, side: int) -> bool:
         if not hasattr(self.net, "set_input_size"):
             return False
-        before, own = self.net, self.preprocess.size
-        grids_before = grids(self, own, own)
+        before, native = self.net, self.preprocess.size
+        grids_before = grids(self, native, native)
         self.net = copy.deepcopy(before)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of the interpolation of positions
+                warnings.simplefilter("ignore")  # timm's message about interpolated positions
                 self.net.set_input_size(img_size=(side, side))
-            made = grids_before is not None and takes(self, side, side, grids_before)
-        except (*WRONG_SIZE, TypeError):  # some of timm's scale windows or patches only
-            made = False
-        if not made:
+            works = grids_before is not None and takes(self, side, side, grids_before)
+        except (*WRONG_SIZE, TypeError):  # some of timm's nets scale only windows or patches
+            works = False
+        if not works:
             self.net = before
         elif self.keep_head:
             self.__dict__["classifier"] = self.net.get_classifier()
-        return made
+        return works
 
     def trunk_stages(self) -> list[tuple[str, nn.Module]]:
-        """The stem as one stage, under the name of its first layer, then a stage for each block."""
+        """The stem as one stage, named after its first layer, then one stage per block."""
         head = {id(p) for p in self.classifier.parameters()} if self.classifier else set[int]()
         parts = _parts(self.net, self.map_names)
         stem = _stem_length(parts, self.map_names)
@@ -145,7 +145,7 @@ def _weights(module: nn.Module, but: set[int]) -> bool:
 
 
 def _parts(net: nn.Module, map_names: Sequence[str]) -> list[tuple[str, nn.Module]]:
-    """A net's children, runs of blocks taken apart unless a run as a whole is a map."""
+    """A net's children; sequences of blocks are split unless the whole sequence is a map."""
     parts: list[tuple[str, nn.Module]] = []
     for name, child in net.named_children():
         run = isinstance(child, nn.Sequential | nn.ModuleList) and name not in map_names
@@ -155,7 +155,7 @@ def _parts(net: nn.Module, map_names: Sequence[str]) -> list[tuple[str, nn.Modul
 
 
 def _stem_length(parts: Sequence[tuple[str, nn.Module]], map_names: Sequence[str]) -> int:
-    """How many parts come before the first block: convolutions and norms, patches and positions.
+    """Number of parts before the first block: convolutions and norms, patches and positions.
 
     The stem ends with the first map; it holds at least one part with weights.
     """
@@ -179,39 +179,39 @@ def _stem_length(parts: Sequence[tuple[str, nn.Module]], map_names: Sequence[str
 
 
 def _create(model: str, options: dict[str, Any]) -> Any:
-    """timm's net, made for pictures of any size where its family has a word for that."""
-    for words in _ANY_SIZE:
+    """Creates timm's net, for pictures of any size if its family has an option for that."""
+    for size_options in _ANY_SIZE:
         try:
-            return timm.create_model(model, pretrained=False, **{**words, **options})
+            return timm.create_model(model, pretrained=False, **{**size_options, **options})
         except TypeError as error:
-            if not any(word in str(error) for word in words if word not in options):
+            if not any(word in str(error) for word in size_options if word not in options):
                 raise
-    raise AssertionError("the last of _ANY_SIZE has no words")
+    raise AssertionError("the last of _ANY_SIZE has no options")
 
 
 def from_timm(name: str, model: str, classifier: bool, **options: Any) -> TimmBackbone:
-    """A net of timm that has feature maps.
+    """A timm net with feature maps, as a Backbone.
 
     Args:
         name: the backbone's full name, for messages.
         model: timm's name, e.g. "resnet18" or "resnet18.a1_in1k".
         classifier: keep its classifier (`logits`).
-        options: for timm.create_model (img_size, drop_path_rate, ...). Where the net has a choice
-            it takes pictures of any size: timm then interpolates the learnt positions.
+        options: for timm.create_model (img_size, drop_path_rate, ...). If the net can, it takes
+            pictures of any size: timm then interpolates the learnt positions.
 
-    Raises: XferError if timm has no such net, or the net gives no maps.
+    Raises: XferError if timm has no such net, or the net has no maps.
     """
     if not timm.is_model(model):
         bare = model.partition(".")[0]
         raise XferError(f"timm has no net {model!r}", nearest(bare, timm.list_models()))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # timm warns of renamed nets and of deprecations inside
+        warnings.simplefilter("ignore")  # timm warns of renamed nets and of its own deprecations
         try:
             net = _create(model, options)
         except (TypeError, RuntimeError, ValueError) as error:
             raise XferError(f"timm:{model}: {str(error).splitlines()[0]}") from None
     if not hasattr(net, "forward_intermediates") or not getattr(net, "feature_info", None):
-        raise XferError(f"timm's {model} gives no feature maps", "xfer models ls 'timm:*resnet*'")
+        raise XferError(f"timm's {model} has no feature maps", "xfer models ls 'timm:*resnet*'")
     info = list(net.feature_info)
     return TimmBackbone(
         name,

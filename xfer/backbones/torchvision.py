@@ -1,7 +1,7 @@
 """torchvision's nets: VGG, GoogLeNet and ResNet under bare names, any other as torchvision:NAME.
 
-Every classification net there is a chain of modules, then a pooling and a head; the chain is cut
-out and its links keep their names. Vision transformers have no maps there: timm's have.
+Each of its classification nets is a chain of modules, then a pooling and a head; the chain is
+taken out and its links keep their names. Its vision transformers have no maps; timm's do.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from xfer.backbones.tail import Tail
 from xfer.errors import XferError, nearest
 from xfer.types import Preprocess
 
-# Children that are not part of the chain of maps
+# Children outside the chain of maps
 _HEADS = ("avgpool", "classifier", "fc", "dropout", "flatten", "head", "norm", "permute")
 _AUX = ("aux1", "aux2", "AuxLogits")
 
@@ -41,14 +41,14 @@ def names() -> list[str]:
 
 
 def preprocess_of(name: str, version: str | None) -> Preprocess:
-    """What the published weights were trained with; ImageNet's usual where none are published."""
+    """The preprocessing of the published weights; ImageNet's usual one if there are none."""
     entry = published(name, version)
     if entry is None:
         return Preprocess()
     t = entry.transforms()
     mean, std = tuple(t.mean), tuple(t.std)
     if name in ("googlenet", "inception_v3"):
-        # Weights from TensorFlow: torchvision maps its usual normalisation to this inside the net
+        # Weights from TensorFlow: torchvision converts its usual normalisation inside the net
         mean = std = (0.5, 0.5, 0.5)
     return Preprocess(mean, std, "rgb", 1 / 255, t.crop_size[0], t.resize_size[0])
 
@@ -76,12 +76,12 @@ def _links(net: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def _head(net: nn.Module) -> tuple[nn.Sequential, list[str]]:
-    """From the last map to logits, and the names of torchvision's modules inside."""
+    """The layers from the last map to logits, and the names of torchvision's modules in it."""
     parts = {name: child for name, child in net.named_children() if name in _HEADS}
     last = next(name for name in ("classifier", "fc", "head") if name in parts)
     head: OrderedDict[str, nn.Module] = OrderedDict()
     if isinstance(net, models.DenseNet):
-        head["relu"] = nn.ReLU()  # inside forward there
+        head["relu"] = nn.ReLU()  # torchvision has it in forward
     if isinstance(net, models.SwinTransformer):
         head["nhwc"] = Permute([0, 2, 3, 1])
         head["norm"] = parts["norm"]
@@ -100,17 +100,17 @@ def _head(net: nn.Module) -> tuple[nn.Sequential, list[str]]:
 
 
 class _Chain(SequentialBackbone):
-    """A chain whose links may hand on (N, h, w, C), as Swin's do; its maps are NCHW."""
+    """A chain whose links may pass on (N, h, w, C), as Swin's do; its maps are NCHW."""
 
     nhwc = False
 
     def maps(self, images: Tensor, want: Collection[str]) -> dict[str, Tensor]:
-        found = super().maps(images, want)
-        return {k: v.permute(0, 3, 1, 2) for k, v in found.items()} if self.nhwc else found
+        outputs = super().maps(images, want)
+        return {k: v.permute(0, 3, 1, 2) for k, v in outputs.items()} if self.nhwc else outputs
 
 
 def _taps(links: list[tuple[str, nn.Module]]) -> dict[str, int]:
-    """Links whose output is worth having: with weights, and after the norm and ReLU that follow."""
+    """Links whose output is a map: those with weights, after the norm and ReLU that follow."""
     taps: dict[str, int] = {}
     pending: str | None = None
     for index, (name, module) in enumerate(links):
@@ -128,12 +128,12 @@ def _taps(links: list[tuple[str, nn.Module]]) -> dict[str, int]:
 def from_torchvision(
     name: str, model: str, version: str | None, classifier: bool, **options: Any
 ) -> Backbone:
-    """Any chain-shaped net of torchvision, its maps under torchvision's own names.
+    """Any chain-shaped net of torchvision, with torchvision's own names for its maps.
 
     Args:
         name: the backbone's full name, for messages.
         model: torchvision's name.
-        version: which published weights the preprocessing is of.
+        version: the published weights whose preprocessing is used.
         classifier: keep the net's own classifier.
         options: for torchvision's constructor.
 
@@ -143,7 +143,7 @@ def from_torchvision(
         raise XferError(f"torchvision has no net {model!r}", nearest(model, names()))
     if model.startswith("vit_"):
         raise XferError(
-            f"torchvision's {model} has no feature maps", "timm's have: timm:vit_base_patch16_224"
+            f"torchvision's {model} has no feature maps", "timm's do: timm:vit_base_patch16_224"
         )
     net = _build(model, options)
     links = _links(net)
@@ -151,14 +151,14 @@ def from_torchvision(
     aliases = {f"{n}.": f"trunk.{n.replace('.', '_')}." for n, _ in links}
     head = None
     if classifier:
-        head, kept = _head(net)
-        aliases |= {f"{part}.": f"classifier.{part}." for part in kept}
+        head, parts = _head(net)
+        aliases |= {f"{part}.": f"classifier.{part}." for part in parts}
     chain = _Chain(
         name, preprocess_of(model, version), trunk, _taps(links), classifier=head, aliases=aliases
     )
     chain.nhwc = isinstance(net, models.SwinTransformer)
     if isinstance(net, models.SwinTransformer | models.MaxVit):
-        chain._sizes = None  # not every size: found out when it matters
+        chain._sizes = None  # not every size: sizes are tried when needed
     return chain
 
 
@@ -174,21 +174,21 @@ def _vgg(name: str, classifier: bool, dropout: float, conv1_padding: int) -> Bac
         if isinstance(module, nn.Conv2d):
             conv += 1
         kind = {"Conv2d": "conv", "BatchNorm2d": "bn", "ReLU": "relu"}.get(type(module).__name__)
-        own = f"{kind}{block}_{conv}" if kind else f"pool{block}"
-        if own == "conv1_1":
+        layer_name = f"{kind}{block}_{conv}" if kind else f"pool{block}"
+        if layer_name == "conv1_1":
             assert isinstance(module, nn.Conv2d)
             module.padding = (conv1_padding, conv1_padding)
-        trunk[own] = module
-        aliases[f"features.{index}."] = f"trunk.{own}."
+        trunk[layer_name] = module
+        aliases[f"features.{index}."] = f"trunk.{layer_name}."
         if kind == "relu":
             taps[f"conv{block}_{conv}"] = index
         elif kind is None:
-            taps[own] = index
+            taps[layer_name] = index
             block, conv = block + 1, 0
     tail = Tail((512, 7, 7), dropout=dropout)
     for layer in (tail.fc6, tail.fc7):
         assert isinstance(layer, nn.Linear)
-        nn.init.normal_(layer.weight, 0, 0.01)  # as torchvision, whose own layers we replace
+        nn.init.normal_(layer.weight, 0, 0.01)  # as in torchvision, whose layers these replace
         nn.init.zeros_(layer.bias)
     aliases |= {"classifier.0.": "tail.fc6.", "classifier.3.": "tail.fc7."}
     aliases |= {"classifier.6.": "classifier."}
@@ -204,9 +204,9 @@ def _vgg(name: str, classifier: bool, dropout: float, conv1_padding: int) -> Bac
 def vgg(
     name: str, classifier: bool = False, dropout: float = 0.5, conv1_padding: int = 1
 ) -> Backbone:
-    """VGG by its paper's names: conv1_1 ... conv5_3 (after ReLU), pool1 ... pool5, fc6, fc7.
+    """VGG with its paper's names: conv1_1 ... conv5_3 (after ReLU), pool1 ... pool5, fc6, fc7.
 
-    conv1_padding=100 is that of the FCN nets (Long et al. 2015).
+    conv1_padding=100 is the padding of the FCN nets (Long et al. 2015).
 
     Source: Simonyan and Zisserman 2015, Table 1; torchvision.models.vgg.
     """
@@ -215,7 +215,7 @@ def vgg(
 
 @backbones.register("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 def resnet(name: str, classifier: bool = False) -> Backbone:
-    """ResNet by torchvision's names: conv1 (after its ReLU), layer1 ... layer4.
+    """ResNet with torchvision's names: conv1 (after its ReLU), layer1 ... layer4.
 
     Source: He et al. 2016, Table 1 (conv2_x is layer1); torchvision.models.resnet, whose
     bottlenecks stride in their 3x3 convolution.

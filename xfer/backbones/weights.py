@@ -1,4 +1,4 @@
-"""Puts weights into a backbone, and reports what of them went where."""
+"""Loads weights into a backbone, and reports what happened to each tensor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from xfer.backbones.files import digest, read_weights
 from xfer.backbones.report import WeightReport
 from xfer.errors import DataError
 
-WORDS = ("imagenet", "none")  # what `weights` may be beside files and runs
+WORDS = ("imagenet", "none")  # values of `weights` other than files and runs
 _WRAPPERS = ("module.", "backbone.", "model.", "_orig_mod.")
 
 
@@ -28,11 +28,11 @@ def load_weights(
     Args:
         backbone: the net; parameters that the file lacks stay as they are.
         spec: "imagenet", "none", a file (.pth .pt .safetensors .npz .caffemodel) or run:DIR.
-        net: the backbone's name, which decides what "imagenet" is.
-        say: is called with lines about downloads.
+        net: the backbone's name, which decides what "imagenet" means.
+        say: called with lines about downloads.
 
     Raises: DataError if the file is missing or broken, or nothing in it fits the net; XferError for
-        a run whose net is code that nobody has named.
+        a run whose net is code from a module that the user has not named.
     """
     if spec == "none":
         return WeightReport("none", missing=list(backbone.state_dict()))
@@ -52,8 +52,8 @@ def load_weights(
         source = spec
     tensors = read_weights(path)
     if spec.startswith("run:"):
-        own = {k: v for k, v in tensors.items() if k.startswith("backbone.")}
-        tensors = own or tensors
+        in_backbone = {k: v for k, v in tensors.items() if k.startswith("backbone.")}
+        tensors = in_backbone or tensors
     report = fill(backbone, tensors, source, digest(path))
     return replace(report, side=_trained_side(path.parent)) if spec.startswith("run:") else report
 
@@ -68,13 +68,13 @@ def _trained_side(run: Path) -> int:
 
 
 def check_run_net(run: Path) -> None:
-    """Raises XferError for a run whose net is in a module that nobody has named: nothing is
-    imported for weights alone, but what they are the weights of is somebody's code."""
+    """Raises XferError for a run whose net is in a module that the user has not named: weights
+    alone import nothing, but they belong to somebody's code."""
     file = run / "model.json"
     try:
         name = json.loads(file.read_text(encoding="utf-8"))["backbone"]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return  # the weights say themselves what they fit
+        return  # the tensors' names decide what they fit
     plug = plugs.parse(name, SCHEMES) if isinstance(name, str) else None
     if plug is not None:
         with plugs.reading(file):
@@ -82,24 +82,24 @@ def check_run_net(run: Path) -> None:
 
 
 def _unwrapped(
-    tensors: dict[str, Tensor], own: set[str], aliases: dict[str, str]
+    tensors: dict[str, Tensor], net_names: set[str], aliases: dict[str, str]
 ) -> dict[str, str]:
-    """Names in the file -> names in the net (or what is left of the file's own)."""
+    """Names in the file -> names in the net (or, without a match, without known prefixes)."""
 
     def translate(name: str) -> str:
-        if name in own:
+        if name in net_names:
             return name
         for theirs in sorted(aliases, key=len, reverse=True):
             if name.startswith(theirs):
                 candidate = aliases[theirs] + name[len(theirs) :]
-                if candidate in own:
+                if candidate in net_names:
                     return candidate
         return name
 
     names: dict[str, str] = {}
     for name in tensors:
         bare, best = name, translate(name)
-        while best not in own and (
+        while best not in net_names and (
             prefix := next((p for p in _WRAPPERS if bare.startswith(p)), "")
         ):
             bare = bare[len(prefix) :]
@@ -109,7 +109,7 @@ def _unwrapped(
 
 
 def _same_numbers(theirs: Tensor, ours: Tensor) -> bool:
-    """Whether a tensor is ours but for ones in its shape, or for C, h, w being flattened."""
+    """Whether two tensors differ only by ones in the shape, or by C, h, w being flattened."""
     if theirs.numel() != ours.numel():
         return False
     first = [next((d for d in t.shape if d != 1), 1) for t in (theirs, ours)]
@@ -146,7 +146,7 @@ def fill(
             else:
                 shapes = f"{tuple(tensor.shape)} in the file, {tuple(state[ours].shape)} in the net"
                 report.skipped.append(f"{theirs}: {shapes}")
-    # Batch counters of norms are not weights: old files lack them
+    # Norms' batch counters are not weights; old files lack them
     report.missing.extend(
         n for n in state if n not in filled and not n.endswith("num_batches_tracked")
     )
@@ -155,7 +155,7 @@ def fill(
         theirs = ", ".join(list(tensors)[:3])
         ours = ", ".join(list(state)[:3])
         raise DataError(
-            f"nothing in {source} fits {backbone.name}",
+            f"no tensor in {source} fits {backbone.name}",
             f"the file has {theirs}, ...; the net has {ours}, ...",
         )
     tail = {name for name in state if name.startswith("tail.")}

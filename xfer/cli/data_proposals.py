@@ -56,7 +56,7 @@ def proposals(
 
         model = load(method.removeprefix("run:"))
     found = measure(
-        spec, method, model=model, split=split, most=most, skip_bad=skip_bad, say=show.note,
+        spec, method, model=model, split=split, max_boxes=most, skip_bad=skip_bad, say=show.note,
         tick=ticker(show.note), **{key.rpartition(".")[2]: value for key, value in given.items()},
     )  # fmt: skip
     for path in files:

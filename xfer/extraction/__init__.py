@@ -1,4 +1,4 @@
-"""Frozen features: what a pretrained net sees in pictures, as arrays, files and a transformer."""
+"""Extracts features from a frozen backbone, as arrays, files and a scikit-learn transformer."""
 
 from xfer.extraction.store import Features, read_features, write_features
 

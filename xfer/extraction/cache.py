@@ -1,4 +1,4 @@
-"""The cache of features: vectors of what a net sees, kept by content."""
+"""The feature cache: a net's vectors, stored by the picture's content."""
 
 from xfer.cache import Cache as FeatureCache
 from xfer.cache import CacheState, cache_file, limit_bytes, packed, unpacked

@@ -28,7 +28,7 @@ from xfer.extraction.stream import Part, parts
 
 SAY_SECONDS = 10.0
 NORMS = {
-    "none": "as the net gives them",
+    "none": "as the net returns them",
     "l2": "each vector divided by its length",
     "power": "sign(x) sqrt(|x|) of each number (Perronnin et al. 2010, sec. 3.1)",
     "power-l2": "power, then l2",
@@ -39,11 +39,11 @@ ENDS = (".npz", ".parquet")
 
 @dataclass(frozen=True)
 class Extraction:
-    """What an extraction did.
+    """The result of an extraction.
 
-    computed | pictures that the net has seen; cached: those whose vectors were known
-    seconds  | from the first picture to the last, start-up left out
-    features | the rows, where they were not written to a file
+    computed | pictures run through the net; cached: those whose vectors were in the cache
+    seconds  | from the first picture to the last, without start-up
+    features | the rows, if they were not written to a file
     path     | the file, or None
     """
 
@@ -58,7 +58,7 @@ class Extraction:
         return (self.computed + self.cached) / max(self.seconds, 1e-9)
 
     def counts(self) -> dict[str, Any]:
-        """{"computed", "cached", "seconds", "images_per_second"}: what `--json` prints."""
+        """{"computed", "cached", "seconds", "images_per_second"}, which `--json` prints."""
         return {
             "computed": self.computed,
             "cached": self.cached,
@@ -69,20 +69,20 @@ class Extraction:
 
 @dataclass(frozen=True)
 class Form:
-    """How the numbers are written. dtype: float32 or float16; normalise: a word of NORMS."""
+    """How the numbers are written. dtype: float32 or float16; normalise: a key of NORMS."""
 
     dtype: str = "float32"
     normalise: str = "none"
 
     def check(self) -> None:
-        """Raises XferError for a word that is not there."""
+        """Raises XferError for an unknown dtype or normalisation."""
         if self.dtype not in DTYPES:
             raise XferError(f"unknown dtype {self.dtype!r}", nearest(self.dtype, DTYPES))
         if self.normalise not in NORMS:
             raise XferError(f"unknown normalise {self.normalise!r}", nearest(self.normalise, NORMS))
 
     def __call__(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """float32 (n, D) -> (n, D) normalised row by row, of `dtype`; an all-zero row stays so."""
+        """float32 (n, D) -> (n, D) normalised by row, of `dtype`; an all-zero row stays zero."""
         if "power" in self.normalise:
             rows = np.sign(rows) * np.sqrt(np.abs(rows))
         if "l2" in self.normalise:
@@ -112,23 +112,23 @@ def extract(
 ) -> Extraction:
     """Runs a frozen net over every picture of a data set.
 
-    Rows are in the order train, val, test, within each in the source's. No val split is cut:
-    where the data have none, everything is train. With `out`, memory stays flat; rows lie in a
-    folder beside it until the file is written. What is cached is not computed again, so a stopped
-    extraction goes on where it was. Under torchrun the processes share the pictures, each once,
-    and the first writes; they must see the same disk.
+    Rows are in the order train, val, test, and within each in the source's order. No val split is
+    made: if the data have none, everything is train. With `out`, memory stays constant; rows are
+    in a folder beside the file until it is written. Cached vectors are not computed again, so a
+    stopped extraction continues where it was. Under torchrun the processes share the pictures,
+    and the first process writes; they need a shared disk.
 
     Args:
         data: a spec, or data in memory, see `xfer.data.sources.from_python`.
-        out: FILE.npz, or FILE.parquet (for other programs, needs pyarrow); None: in memory, all of
-            it in every process.
+        out: FILE.npz, or FILE.parquet (for other programs, needs pyarrow); None: rows in memory,
+            in every process.
         choice: net, layers, pool, crops; form: dtype and normalisation.
-        batch: pictures that the net sees at a time.
-        cache: look up and keep vectors under $XFER_CACHE.
+        batch: pictures per pass of the net.
+        cache: look up and store vectors under $XFER_CACHE.
         train, val, test, limit, seed, skip_bad: as in `open_data`.
-        say: told what was found, downloads, warnings.
+        say: called with notes on the data, downloads and warnings.
 
-    Raises: XferError for a wrong word, DataError for data, weights or a folder that can't be used.
+    Raises: XferError for an unknown name, DataError for unusable data, weights or folders.
     """
     choice, form = choice or Choice(), form or Form()
     choice.check()
@@ -146,42 +146,42 @@ def extract(
             place = replace(place, rank=0, world=1)
         net = load_net(choice, say)
         drawn = choice.weights == "none"
-        say("weights: none, drawn at random" if drawn else net.report.line())
+        say("weights: none, random" if drawn else net.report.line())
         if choice.size and net.side != choice.size:
             say(
-                f"{choice.backbone} sees squares of {net.side} px alone: pictures are scaled to "
-                f"it, not to {choice.size} px"
+                f"{choice.backbone} only takes squares of {net.side} px: pictures are scaled to "
+                f"that, not to {choice.size} px"
             )
         say(f"on {place.describe()}")
         where = cache_file() if cache else None
-        known = FeatureCache(where, limit_bytes(), lambda text: say(f"warning: {text}"))
+        feature_cache = FeatureCache(where, limit_bytes(), lambda text: say(f"warning: {text}"))
         sink = _Memory(_count(bundle)) if target is None else _spool(target, _count(bundle), place)
         try:
             start = time.perf_counter()
-            made = _fill(bundle, net, known, sink, form, place, batch, workers, say)
+            counts = _fill(bundle, net, feature_cache, sink, form, place, batch, workers, say)
             sink.close()
-            computed, cached = (sum(part) for part in zip(*gather(made, place), strict=True))
+            computed, cached = (sum(part) for part in zip(*gather(counts, place), strict=True))
             seconds = time.perf_counter() - start
             layers = sink.arrays(choice.layers)
             meta = describe(bundle, net, form, layers)
-            meta["data"] |= {  # as it was asked for: a probe is scored on the same pictures later
+            meta["data"] |= {  # as requested: a probe is scored on the same pictures later
                 "spec": str(data) if isinstance(data, (str, Path)) else python_name(data),
                 "train": train,
                 "val": val, "test": test, "limit": limit, "seed": seed, "skip_bad": skip_bad,
             }  # fmt: skip
-            found = _features(bundle, layers, meta)
+            table = _features(bundle, layers, meta)
             if target is not None and place.main:
-                _write(target, found, sink)
-            gather(None, place)  # nobody returns before the file is there
+                _write(target, table, sink)
+            gather(None, place)  # no process returns before the file exists
         finally:
-            known.close()
+            feature_cache.close()
             try:
                 sink.close()
             finally:
                 if place.main:
                     sink.remove()
-    kept = found if target is None else None
-    return Extraction(computed, cached, seconds, kept, target)
+    in_memory = table if target is None else None
+    return Extraction(computed, cached, seconds, in_memory, target)
 
 
 @plugs.face("data", "backbone")
@@ -207,36 +207,36 @@ def features(
     """Features of a data set in memory: `X, y = xfer.features("photos/", layer="fc7")`.
 
     Args:
-        data: a spec, or data in memory: [(picture, label), ...], pictures alone, (images, labels),
-            a data set of torchvision's kind, a Source, or a dict of these by split.
+        data: a spec, or data in memory: [(picture, label), ...], only pictures, (images, labels),
+            a torchvision-style data set, a Source, or a dict of these by split.
         layer: a name, or several: "pool5,fc7".
-        split: train, val or test alone; empty: all of them, in that order.
-        trust: modules that may be imported beside those that data and backbone name.
+        split: only train, val or test; empty: all of them, in that order.
+        trust: modules that may be imported besides those that data and backbone name.
         options: of the backbone; settings: batch, workers, cache, limit, ... of `extract`.
 
-    Returns: X (N, D), for several layers a dict of them by name; y int64 (N,), -1 unlabelled, or
+    Returns: X (N, D), for several layers a dict by name; y int64 (N,), -1 unlabelled, or
         int8 (N, C) for multi-label data.
-    Raises: XferError for a wrong word, DataError for data or weights that can't be used.
+    Raises: XferError for an unknown name, DataError for data or weights that can't be used.
     """
     choice = Choice(
         backbone, weights, layer_names(layer), pool, crops, views, size, device, precision,
         fixed_options(options),
     )  # fmt: skip
-    found = extract(data, choice=choice, form=Form(dtype, normalise), **settings).features
-    assert found is not None
-    roles = dict.fromkeys(found.splits.tolist())
+    table = extract(data, choice=choice, form=Form(dtype, normalise), **settings).features
+    assert table is not None
+    roles = dict.fromkeys(table.splits.tolist())
     if split and split not in roles:
         name = data if isinstance(data, (str, Path)) else python_name(data)
         raise XferError(f"{name}: no split {split!r}", f"it has {', '.join(roles)}")
-    rows = np.flatnonzero(found.splits == split) if split else slice(None)
-    layers = {name: array[rows] for name, array in found.layers.items()}
-    return (layers if len(layers) > 1 else next(iter(layers.values()))), found.y[rows]
+    rows = np.flatnonzero(table.splits == split) if split else slice(None)
+    layers = {name: array[rows] for name, array in table.layers.items()}
+    return (layers if len(layers) > 1 else next(iter(layers.values()))), table.y[rows]
 
 
 def describe(
     bundle: Bundle, net: FeatureNet, form: Form, layers: Mapping[str, NDArray[Any]]
 ) -> dict[str, Any]:
-    """How features were made, in JSON's types: the `meta` of a features file."""
+    """How features were made, as JSON types: the `meta` of a features file."""
     choice = net.choice
     return {
         "backbone": choice.backbone,
@@ -266,7 +266,7 @@ def describe(
 
 
 class _Memory:
-    """Rows in memory, under the names of a Spool's methods."""
+    """Rows in memory, with the methods of a Spool."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -282,17 +282,19 @@ class _Memory:
         return {name: self._layers[name] for name in layers}
 
     def close(self) -> None:
-        """Nothing is open."""
+        """No file is open."""
 
     def remove(self) -> None:
-        """Nothing lies anywhere."""
+        """No folder exists."""
 
 
 def _spool(target: Path, count: int, place: Place) -> Spool:
-    """One spool for all processes, in a folder that the first one makes."""
+    """One spool for all processes, in a folder that the first process makes."""
     folder = share(spool_folder(target) if place.main else None, place)
     if not folder.is_dir():
-        raise DataError(f"{folder}: not seen by process {place.rank}", "-o on a shared disk")
+        raise DataError(
+            f"{folder}: process {place.rank} can't see it", "choose -o on a shared disk"
+        )
     return Spool(target, folder, count)
 
 
@@ -301,42 +303,48 @@ def _count(bundle: Bundle) -> int:
 
 
 def _fill(
-    bundle: Bundle, net: FeatureNet, known: FeatureCache, sink: Spool | _Memory, form: Form,
+    bundle: Bundle, net: FeatureNet, feature_cache: FeatureCache, sink: Spool | _Memory, form: Form,
     place: Place, batch: int, workers: int, say: Callable[[str], None],
 ) -> tuple[int, int]:  # fmt: skip
-    """Writes this process's rows; returns how many were computed and how many were known."""
+    """Writes this process's rows; returns how many were computed and how many were cached."""
     computed = cached = first = 0
     count, begin = _count(bundle), time.monotonic()
-    told = begin
+    last_said = begin
     for source in bundle.splits.values():
         stream = parts(
-            source, net, known, batch=batch, workers=workers, rank=place.rank, world=place.world
+            source,
+            net,
+            feature_cache,
+            batch=batch,
+            workers=workers,
+            rank=place.rank,
+            world=place.world,
         )
         for part in _hinted(stream):
             sink.write(first + part.rows, {name: form(v) for name, v in part.layers.items()})
             computed += part.computed
             cached += len(part.rows) - part.computed
             done, now = (computed + cached) * place.world, time.monotonic()
-            if now - told > SAY_SECONDS:
-                told = now
+            if now - last_said > SAY_SECONDS:
+                last_said = now
                 speed = done / (now - begin)
-                say(f"{done} of {count} pictures, {speed:.0f} a second, "
+                say(f"{done} of {count} pictures, {speed:.0f} per second, "
                     f"{(count - done) / speed:.0f} s left")  # fmt: skip
         first += len(source)
     return computed, cached
 
 
 def _hinted(stream: Iterator[Part]) -> Iterator[Part]:
-    """The parts; a picture that can't be read is reported with the words of this command."""
+    """The parts; the error for a picture that can't be read gets this command's hint."""
     try:
         yield from stream
     except DecodeError as error:
-        hint = "remove it, or --skip-bad; what was computed so far is kept in the cache"
+        hint = "remove it, or --skip-bad; finished vectors stay in the cache"
         raise DataError(error.message, hint) from error
 
 
 def _features(bundle: Bundle, layers: Mapping[str, NDArray[Any]], meta: dict[str, Any]) -> Features:
-    """The layers with what the data say of their rows."""
+    """The layers with labels, ids and splits from the data."""
     splits = bundle.splits
     y = np.concatenate([source.labels() for source in splits.values()])
     ids = [name for source in splits.values() for name in source.ids]
@@ -348,9 +356,9 @@ def _features(bundle: Bundle, layers: Mapping[str, NDArray[Any]], meta: dict[str
 
 
 def _checked_target(out: Path) -> Path:
-    """The file to write. Raises XferError for a name that says no known form."""
+    """The file to write. Raises XferError for a name without a known extension."""
     if out.suffix not in ENDS:
-        raise XferError(f"{out}: unknown ending", f"-o FILE{' or FILE'.join(ENDS)}")
+        raise XferError(f"{out}: unknown file extension", f"-o FILE{' or FILE'.join(ENDS)}")
     if out.is_dir():
         raise XferError(f"{out} is a folder", "-o FILE.npz")
     if out.suffix == ".parquet":
@@ -358,8 +366,8 @@ def _checked_target(out: Path) -> Path:
     return out
 
 
-def _write(target: Path, found: Features, sink: Spool | _Memory) -> None:
+def _write(target: Path, table: Features, sink: Spool | _Memory) -> None:
     if target.suffix == ".parquet":
-        write_parquet(target, found)
+        write_parquet(target, table)
     elif isinstance(sink, Spool):
-        sink.finish(list(found.layers), replace(found, layers={}))
+        sink.finish(list(table.layers), replace(table, layers={}))

@@ -1,4 +1,4 @@
-"""Frozen features as a transformer of scikit-learn: pictures in, one row of numbers each out."""
+"""Frozen features as a scikit-learn transformer: pictures in, one row of numbers each out."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from xfer.extraction.stream import parts
 
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):
-    """What a frozen net sees in pictures.
+    """Extracts the features of pictures from a frozen backbone.
 
         make_pipeline(FeatureExtractor("alexnet", layer="pool5"), LinearSVC()).fit(paths, labels)
 
-    Nothing is learnt: `fit` looks at nothing, `transform` works without it. The net is loaded once
-    a process and shared by all extractors that ask for the same; a pickle holds the parameters
-    alone. Vectors are kept under $XFER_CACHE, so that folds and grids compute each picture once.
+    Nothing is learnt: `fit` reads no picture, `transform` works without it. The net is loaded once
+    per process and shared by all extractors with the same parameters; a pickle holds only the
+    parameters. Vectors are cached under $XFER_CACHE, so folds and grids compute each picture once.
 
     Args:
-        backbone, weights: as `create_backbone` takes them.
-        layer: a name, or several ("pool5,fc7"): their rows are put side by side.
-        pool: flatten, avg, max or grid2: what becomes of a map.
+        backbone, weights: as in `create_backbone`.
+        layer: a name, or several ("pool5,fc7"), whose rows are concatenated.
+        pool: flatten, avg, max or grid2: how a map becomes a vector.
         crops: centre, flip or 10crop; views: mean or concat.
         size: input side in pixels; 0: the net's own.
-        batch: pictures that the net sees at a time.
+        batch: pictures per pass of the net.
         device, precision: auto, or as on the command line.
-        options: of the backbone; cache: look up and keep vectors.
-        workers: threads that read pictures; -1: one a core.
+        options: of the backbone; cache: look up and store vectors.
+        workers: threads that read pictures; -1: one per core.
 
     Shapes: transform: N pictures -> float32 (N, D); pictures are paths, PIL images, encoded bytes,
         arrays (H, W, 3), (H, W) or (H, W, 4) or tensors (3, H, W), of uint8 or of floats in 0..1
-    Raises: XferError for unknown words or what is no picture, DataError for files that can't be
-        read.
+    Raises: XferError for unknown names or inputs that are no pictures, DataError for files that
+        can't be read.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         self.workers = workers
 
     def fit(self, X: Any, y: Any = None) -> FeatureExtractor:
-        """Checks the parameters; looks at no picture."""
+        """Checks the parameters; reads no picture."""
         self._choice().check()
         return self
 
@@ -93,14 +93,14 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
                     rows = np.empty((len(source), values.shape[1]), np.float32)
                 rows[part.rows] = values
         except DecodeError as error:
-            raise DataError(error.message, "leave it out") from error
+            raise DataError(error.message, "leave this picture out") from error
         finally:
             cache.close()
         assert rows is not None
         return rows
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
-        """D names, pool5_0 ... pool5_9215: the layer and the place in its vector."""
+        """D names, pool5_0 ... pool5_9215: the layer and the index in its vector."""
         net = self._net()
         names = [f"{layer}_{i}" for layer, width in widths(net).items() for i in range(width)]
         return np.array(names, object)
@@ -131,7 +131,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
 
 
 def widths(net: FeatureNet) -> dict[str, int]:
-    """Layer -> D, found by showing the net one blank picture."""
+    """Layer -> D, from one pass over a blank picture."""
     import torch
 
     side = net.preprocess.size

@@ -1,4 +1,4 @@
-"""A frozen net as a function: uint8 pictures in, one vector a layer out."""
+"""A frozen net as a function: uint8 pictures in, one vector per layer out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from xfer.types import Preprocess
 POOLS = {
     "flatten": "every cell of the map, channel by channel",
     "avg": "the mean of each channel",
-    "max": "the largest value of each channel",
+    "max": "the maximum of each channel",
     "grid2": "the means of each channel's four quarters",
 }
 CROPS = {
@@ -36,22 +36,22 @@ CROPS = {
     "10crop": "corners and middle, with mirror images (Krizhevsky et al. 2012, sec. 4.1)",
 }
 VIEWS = {
-    "mean": "several views of a picture are averaged",
-    "concat": "their vectors are put one after the other",
+    "mean": "the vectors of a picture's views are averaged",
+    "concat": "the vectors are concatenated",
 }
 COUNT = {"centre": 1, "flip": 2, "10crop": 10}
-# entered in every cache key: raise it where pictures are decoded or cut in another way
+# part of every cache key: raise it when decoding or cutting of pictures changes
 VERSION = 2
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which features: everything that their values depend on, but the pictures.
+    """Which features: everything that their values depend on, except the pictures.
 
-    backbone  | a name as create_backbone takes it; options: of it
+    backbone  | a name as in create_backbone; options: of the backbone
     weights   | imagenet, none, a file or run:DIR
-    layers    | names, as `xfer models show` lists them
-    pool      | flatten, avg, max, grid2: what becomes of a map; layers of the tail are vectors
+    layers    | names, as in `xfer models show`
+    pool      | flatten, avg, max, grid2: how a map becomes a vector; tail layers are vectors
     crops     | centre, flip, 10crop; views: mean or concat
     size      | input side in pixels; 0: the net's own
     precision | auto, fp32, bf16, fp16
@@ -69,25 +69,25 @@ class Choice:
     options: tuple[tuple[str, Any], ...] = ()
 
     def check(self) -> None:
-        """Raises XferError for a word that is not there."""
-        for name, value, known in (
+        """Raises XferError for an unknown value."""
+        for name, value, valid in (
             ("pool", self.pool, POOLS), ("crops", self.crops, CROPS), ("views", self.views, VIEWS),
             ("precision", self.precision, ("auto", "fp32", "bf16", "fp16")),
         ):  # fmt: skip
-            if value not in known:
-                raise XferError(f"unknown {name} {value!r}", nearest(str(value), known))
+            if value not in valid:
+                raise XferError(f"unknown {name} {value!r}", nearest(str(value), valid))
         if not self.layers:
             raise XferError("no layer given", "--layer pool5, or several: --layer pool5,fc7")
         if self.size < 0:
-            raise XferError(f"a size of {self.size} pixels", "0 is the net's own")
+            raise XferError(f"size {self.size} is below 0 pixels", "0: the net's own size")
 
 
 @dataclass
 class FeatureNet:
-    """A net with its weights on a device, asked for the same layers again and again.
+    """A net with its weights on a device, which computes the same layers for every batch.
 
     preprocess | at the size in use; place: device and precision
-    digest     | of the weights: the file's sha256, or the tensors' where a file filled only some
+    digest     | of the weights: the file's sha256, or the tensors' if a file filled only some
     report     | which weights matched
     """
 
@@ -110,13 +110,13 @@ class FeatureNet:
 
     @property
     def short_side(self) -> int:
-        """As the task classify: what is left to shrink is left to the antialiased `resize`, which
-        takes a third of the time of averaging areas, and is what torchvision does."""
+        """As in the task classify: the decoder shrinks, the antialiased `resize` does the rest,
+        in a third of the time of area averaging, and as torchvision does."""
         return 2 * self.preprocess.resize
 
     @property
     def views(self) -> int:
-        """Pictures that the net sees for one picture of the data, but for mirror images."""
+        """Crops per picture, mirror images not counted."""
         return 10 if self.choice.crops == "10crop" else 1
 
     def transform(self) -> EvalTransform:
@@ -125,7 +125,7 @@ class FeatureNet:
         return EvalTransform(self.preprocess.size, self.preprocess.resize, crops)
 
     def signature(self, layer: str) -> bytes:
-        """32 bytes that change with anything that a picture's vector of that layer depends on."""
+        """32 bytes that change with anything that a picture's vector of this layer depends on."""
         c = self.choice
         parts = [
             VERSION, c.backbone, sorted(dict(c.options).items()), self.digest, layer,
@@ -138,16 +138,16 @@ class FeatureNet:
     def __call__(self, images: Tensor) -> dict[str, NDArray[np.float32]]:
         """Layer name -> float32 (N, D).
 
-        Shapes: images uint8 (N * views, 3, size, size), the views of a picture side by side.
+        Shapes: images uint8 (N * views, 3, size, size), the views of a picture in a row.
         """
         images = images.to(self.place.device, non_blocking=True)
         images = images.contiguous(memory_format=torch.channels_last)
-        found = self._pooled(images)
+        pooled = self._pooled(images)
         if self.choice.crops == "flip":
             mirrored = self._pooled(images.flip(3))
-            found = {k: torch.stack((v, mirrored[k]), 1).flatten(0, 1) for k, v in found.items()}
+            pooled = {k: torch.stack((v, mirrored[k]), 1).flatten(0, 1) for k, v in pooled.items()}
         many = COUNT[self.choice.crops]
-        rows = {k: v.unflatten(0, (-1, many)) for k, v in found.items()}
+        rows = {k: v.unflatten(0, (-1, many)) for k, v in pooled.items()}
         if self.choice.views == "mean":
             rows = {k: v.mean(1) for k, v in rows.items()}
         return {k: v.flatten(1).cpu().numpy() for k, v in rows.items()}
@@ -167,7 +167,7 @@ class FeatureNet:
 
 
 def pooled(values: Tensor, pool: str) -> Tensor:
-    """A map (N, C, h, w) as float32 (N, D): C * h * w, C, C or C * 4; (N, D) stays as it is."""
+    """A map (N, C, h, w) as float32 (N, D): C * h * w, C, C or C * 4; (N, D) is unchanged."""
     if values.ndim == 2 or pool == "flatten":
         return values.float().flatten(1)
     if pool == "avg":
@@ -178,18 +178,18 @@ def pooled(values: Tensor, pool: str) -> Tensor:
 
 
 def load_net(choice: Choice, say: Callable[[str], None] | None = None) -> FeatureNet:
-    """The net of a choice, ready to run.
+    """Loads the net of a choice, ready to run.
 
-    Args: say: told about downloads.
+    Args: say: called with lines about downloads.
 
-    Raises: XferError for an unknown name, DataError for weights that are missing, or that lack a
-        layer that was asked for.
+    Raises: XferError for an unknown name, DataError for weights that are missing or lack a
+        requested layer.
     """
     choice.check()
     device = find_device(choice.device)
     place = Place(device, find_precision(choice.precision, device))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # what a weight file does not fill is the same each time
+        torch.manual_seed(0)  # parameters that a weight file does not fill are the same each time
         net = make_backbone(choice.backbone, weights="none", **dict(choice.options))
     for layer in choice.layers:
         if layer not in net.layers:
@@ -201,22 +201,22 @@ def load_net(choice: Choice, say: Callable[[str], None] | None = None) -> Featur
     report = load_weights(net, choice.weights, net=choice.backbone, say=say)
     _check_filled(net, choice, report)
     if all(layer in net.map_names for layer in choice.layers):
-        net.tail = None  # not asked for: AlexNet's is 94 % of its weights
+        net.tail = None  # not needed: AlexNet's is 94 % of its weights
         unused = [name for name in report.missing if name.startswith("tail.")]
         report = replace(report, missing=[n for n in report.missing if n not in unused])
     digest = report.digest if report.digest and not report.missing else digest_of(net.state_dict())
     net.eval().requires_grad_(False)
     place.put(net)
     net.adapt(choice.size)
-    own = net.preprocess.at(net.side_for(choice.size))
-    made = FeatureNet(net, choice, place, own, digest, report)
+    preprocess = net.preprocess.at(net.side_for(choice.size))
+    net_on_device = FeatureNet(net, choice, place, preprocess, digest, report)
     if place.precision != "fp32":
-        _lower(made)
-    return made
+        _lower(net_on_device)
+    return net_on_device
 
 
 def _check_filled(net: Backbone, choice: Choice, report: WeightReport) -> None:
-    """Raises DataError where a layer of the tail was asked for that the weights do not hold."""
+    """Raises DataError if a requested layer of the tail is missing from the weights."""
     wanted = [layer for layer in choice.layers if layer not in net.map_names]
     if choice.weights == "none" or not wanted or net.tail is None:
         return
@@ -225,31 +225,31 @@ def _check_filled(net: Backbone, choice: Choice, report: WeightReport) -> None:
     lacks = [n for n in needed if any(m.startswith(f"tail.{n}.") for m in report.missing)]
     if lacks:
         raise DataError(
-            f"{report.source} holds no {', '.join(lacks)}: {wanted[-1]} would be random numbers",
-            f"choose from {', '.join(net.map_names)}, or other --weights",
+            f"{report.source} has no {', '.join(lacks)}: {wanted[-1]} would be random numbers",
+            f"choose from {', '.join(net.map_names)}, or use other --weights",
         )
 
 
-def _lower(made: FeatureNet) -> None:
-    """Puts the weights of convolutions and products into the precision, where the net runs so.
+def _lower(feature_net: FeatureNet) -> None:
+    """Casts the weights of convolutions and linear layers to the precision, if the net runs then.
 
-    That spares autocast's casts, a third of the time of AlexNet on a CPU; norms keep fp32. A net
-    whose own code mixes dtypes runs under autocast, as it does in training.
+    This saves autocast's casts, a third of AlexNet's time on a CPU; norms keep fp32. A net whose
+    own code mixes dtypes runs under autocast, as in training.
     """
-    dtype = torch.bfloat16 if made.place.precision == "bf16" else torch.float16
-    heavy = [m for m in made.net.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    dtype = torch.bfloat16 if feature_net.place.precision == "bf16" else torch.float16
+    heavy = [m for m in feature_net.net.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
     for module in heavy:
         module.to(dtype)
-    made.dtype = dtype
-    side = made.preprocess.size
-    blank = torch.zeros((1, 3, side, side), dtype=torch.uint8, device=made.place.device)
+    feature_net.dtype = dtype
+    side = feature_net.preprocess.size
+    blank = torch.zeros((1, 3, side, side), dtype=torch.uint8, device=feature_net.place.device)
     try:
         with torch.inference_mode():
-            made._pooled(blank)
+            feature_net._pooled(blank)
     except RuntimeError:
         for module in heavy:
             module.to(torch.float32)
-        made.dtype, made.autocast = torch.float32, True
+        feature_net.dtype, feature_net.autocast = torch.float32, True
 
 
 def digest_of(state: Mapping[str, Tensor]) -> str:
@@ -264,9 +264,9 @@ def digest_of(state: Mapping[str, Tensor]) -> str:
 
 
 def fixed_options(options: Mapping[str, Any] | None) -> tuple[tuple[str, Any], ...]:
-    """Options of a backbone as `Choice` holds them, in order; lists as tuples, to be hashed."""
-    known = sorted((options or {}).items())
-    return tuple((key, tuple(v) if isinstance(v, list) else v) for key, v in known)
+    """Options of a backbone in the form of `Choice`: sorted, lists as tuples, hashable."""
+    ordered = sorted((options or {}).items())
+    return tuple((key, tuple(v) if isinstance(v, list) else v) for key, v in ordered)
 
 
 _loaded: dict[Choice, FeatureNet] = {}
@@ -275,13 +275,13 @@ _KEPT = 3
 
 
 def shared_net(choice: Choice) -> FeatureNet:
-    """As `load_net`, but loaded once a process; the nets used last are kept."""
+    """Like `load_net`, but loads each net once per process; keeps the last ones used."""
     with _loading:
-        made = _loaded.pop(choice, None) or load_net(choice)
-        _loaded[choice] = made
+        net = _loaded.pop(choice, None) or load_net(choice)
+        _loaded[choice] = net
         while len(_loaded) > _KEPT:
             _loaded.pop(next(iter(_loaded)))
-        return made
+        return net
 
 
 def layer_names(layers: str | Sequence[str]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ id      | string                | the picture's name
 split   | string                | train, val or test
 label   | int64, or list<int8>  | as `y` of a features file
 class   | string                | the label's name, null where unlabelled; not in multi-label data
-<layer> | list<float or half>, of one length | one column a layer
+<layer> | list<float or half>, of one length | one column per layer
 
 The schema's metadata has "xfer": the JSON text of `meta`, with "classes".
 """
@@ -28,16 +28,16 @@ _ROWS = 1024
 
 
 def check_parquet() -> None:
-    """Raises XferError where pyarrow is not installed."""
+    """Raises XferError if pyarrow is not installed."""
     if importlib.util.find_spec("pyarrow") is None:
         raise XferError(
-            "a .parquet needs pyarrow, which is not installed",
-            "pip install 'xfer[parquet]', or -o FILE.npz",
+            "writing .parquet needs pyarrow, which is not installed",
+            "pip install 'xfer[parquet]', or use -o FILE.npz",
         )
 
 
 def write_parquet(path: Path, features: Features) -> None:
-    """Writes features in row groups of 1,024, whole or not at all. Raises XferError."""
+    """Writes features in row groups of 1,024, atomically. Raises XferError."""
     check_parquet()
     import pyarrow as pa  # pyright: ignore[reportMissingImports]
     import pyarrow.parquet as pq  # pyright: ignore[reportMissingImports]
@@ -56,8 +56,8 @@ def write_parquet(path: Path, features: Features) -> None:
         if single:
             columns["class"] = pa.array(names[y].tolist(), pa.string())
         columns |= {name: _lists(pa, array[rows]) for name, array in features.layers.items()}
-        made = pa.table(columns)
-        return made.replace_schema_metadata({"xfer": json.dumps(meta, ensure_ascii=False)})
+        block = pa.table(columns)
+        return block.replace_schema_metadata({"xfer": json.dumps(meta, ensure_ascii=False)})
 
     with replacing(path) as temporary:
         schema = table(slice(0, 1)).schema

@@ -3,10 +3,10 @@
 A .npz, readable by numpy alone (`numpy.load(path, allow_pickle=False)`):
 
 name    | dtype              | shape            | meaning
-<layer> | float32 or float16 | (N, D)           | one array a layer, under the layer's name
+<layer> | float32 or float16 | (N, D)           | one array per layer, named after it
 y       | int64, or int8     | (N,), or (N, C)  | class index, -1 unlabelled; multi-label: 1, 0, -1
-ids     | text               | (N,)             | the pictures' names, as the data source has them
-classes | text               | (C,)             | names of the classes; none for unlabelled pictures
+ids     | text               | (N,)             | the pictures' names, as in the data source
+classes | text               | (C,)             | class names; empty for unlabelled pictures
 splits  | text               | (N,)             | train, val or test
 meta    | text               | ()               | JSON: see `xfer.extraction.extract.describe`
 """
@@ -39,10 +39,10 @@ _BLOCK = 1 << 22
 
 @dataclass(frozen=True)
 class Features:
-    """What a net sees in N pictures. `layers` of a file are mapped: read when they are used.
+    """The features of N pictures. `layers` of a file are memory-mapped: read when used.
 
     layers  | layer name -> float32 or float16 (N, D)
-    y       | int64 (N,), -1 unlabelled; multi-label int8 (N, C): 1 yes, 0 no, -1 not judged
+    y       | int64 (N,), -1 unlabelled; multi-label int8 (N, C): 1 yes, 0 no, -1 unknown
     ids     | (N,) text
     classes | (C,) text
     splits  | (N,) text: train, val, test
@@ -61,7 +61,7 @@ class Features:
 
 
 class LayerArrays(Mapping[str, NDArray[Any]]):
-    """The layers of a features file, each mapped from the disk, read-only, when it is asked for."""
+    """The layers of a features file, each memory-mapped, read-only, on first use."""
 
     def __init__(self, path: Path, places: dict[str, int]) -> None:
         self.path = path
@@ -85,9 +85,9 @@ class LayerArrays(Mapping[str, NDArray[Any]]):
 
 
 def read_features(path: Path | str) -> Features:
-    """Reads a features file; the layers' numbers stay on the disk until they are used.
+    """Reads a features file; the layers stay on disk until they are used.
 
-    Raises: DataError for a file that is missing, cut off, damaged, or not written by
+    Raises: DataError for a file that is missing, truncated, damaged, or not written by
         `xfer features`.
     """
     path = Path(path)
@@ -95,9 +95,11 @@ def read_features(path: Path | str) -> Features:
     if not path.is_file():
         raise DataError(f"{path}: no such features file", again.replace("it again", "one"))
     if path.suffix == ".parquet":
-        raise DataError(f"{path}: a .parquet is for other programs", "-o FILE.npz is read here")
+        raise DataError(
+            f"{path}: .parquet files are for other programs", "extract with -o FILE.npz"
+        )
     if not zipfile.is_zipfile(path):
-        reason = "cut off" if _starts_as_zip(path) else "no .npz file"
+        reason = "cut off" if _starts_as_zip(path) else "not an .npz file"
         raise DataError(f"{path}: {reason}", again)
     try:
         with zipfile.ZipFile(path) as file:
@@ -115,25 +117,25 @@ def read_features(path: Path | str) -> Features:
         if not isinstance(meta, dict) or meta.get("format") != FORMAT:
             raise DataError(f"{path}: not written by `xfer features`", again)
         layers = LayerArrays(path, {n: at for n, at in places.items() if n not in COLUMNS})
-        found = Features(layers, meta=meta, **columns)
-        _check(path, found)
+        table = Features(layers, meta=meta, **columns)
+        _check(path, table)
     except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError) as error:
         raise DataError(f"{path}: damaged ({str(error).splitlines()[0]})", again) from error
     if meta.get("schema", 0) > SCHEMA:
         raise DataError(f"{path}: written by a newer xfer", "update xfer, or extract again")
-    return found
+    return table
 
 
-def _check(path: Path, found: Features) -> None:
-    """Raises DataError where the arrays don't belong together."""
-    counts = {name: len(found.layers[name]) for name in found.layers}
-    counts |= {"y": len(found.y), "splits": len(found.splits)}
+def _check(path: Path, table: Features) -> None:
+    """Raises DataError if the arrays don't belong together."""
+    counts = {name: len(table.layers[name]) for name in table.layers}
+    counts |= {"y": len(table.y), "splits": len(table.splits)}
     for name, count in counts.items():
-        if count != len(found.ids):
-            raise DataError(f"{path}: {name} has {count} rows, ids has {len(found.ids)}")
-    if not found.layers:
-        raise DataError(f"{path}: holds no layer")
-    for name, array in found.layers.items():
+        if count != len(table.ids):
+            raise DataError(f"{path}: {name} has {count} rows, ids has {len(table.ids)}")
+    if not table.layers:
+        raise DataError(f"{path}: has no layer")
+    for name, array in table.layers.items():
         if array.ndim != 2 or array.dtype not in (np.float32, np.float16):
             raise DataError(f"{path}: {name} is {array.dtype} {array.shape}, not float (N, D)")
 
@@ -144,7 +146,7 @@ def _starts_as_zip(path: Path) -> bool:
 
 
 def _content_start(path: Path, info: zipfile.ZipInfo) -> int:
-    """Where a stored member's bytes begin: after its local header of 30 bytes, name and extra."""
+    """Offset of a stored member's data: after its local header of 30 bytes, name and extra."""
     with path.open("rb") as file:
         file.seek(info.header_offset)
         header = file.read(30)
@@ -166,14 +168,14 @@ def _read_array(file: zipfile.ZipFile, name: str) -> NDArray[Any]:
 
 
 class Spool:
-    """Rows on their way into a features file: one .npy a layer, in a folder beside it.
+    """Rows on their way into a features file: one .npy per layer, in a folder beside it.
 
-    Rows are written as they come, at their own places, so memory stays flat and several processes
-    can write into one spool. `finish` puts all into the file, which appears whole or not at all.
+    Rows are written at their own positions as they arrive, so memory stays constant and several
+    processes can write into one spool. `finish` writes the file atomically.
 
     Args:
-        out: the features file; folder: where the rows lie, made by `spool_folder`.
-        count: rows in all.
+        out: the features file; folder: holds the rows, made by `spool_folder`.
+        count: total number of rows.
     """
 
     def __init__(self, out: Path, folder: Path, count: int) -> None:
@@ -183,13 +185,13 @@ class Spool:
     def write(
         self, rows: Sequence[int] | NDArray[np.int64], layers: Mapping[str, NDArray[Any]]
     ) -> None:
-        """Puts layer name -> (n, D) at the given n rows; the same D and dtype in every call."""
+        """Writes layer name -> (n, D) to the given n rows; D and dtype must stay the same."""
         for name, values in layers.items():
             if name not in self._files:
                 self._files[name] = self._open(name, values)
             file, start = self._files[name]
             width = values[:1].nbytes
-            # neighbours are written in one go
+            # adjacent rows are written at once
             cuts = np.flatnonzero(np.diff(rows) != 1) + 1
             for run in np.split(np.arange(len(rows)), cuts):
                 if len(run):
@@ -207,17 +209,17 @@ class Spool:
         return file, file.tell()
 
     def close(self) -> None:
-        """Writes out what is buffered."""
+        """Writes buffered data to disk."""
         for file, _ in self._files.values():
             file.close()
         self._files.clear()
 
     def remove(self) -> None:
-        """Removes the folder and what is in it."""
+        """Removes the folder and its content."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def arrays(self, layers: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """The layers, mapped read-only; all rows must have been written and closed."""
+        """The layers, memory-mapped read-only; all rows must have been written and closed."""
         files = {name: self.folder / f"{name.replace(os.sep, '_')}.npy" for name in layers}
         return {name: np.load(file, mmap_mode="r") for name, file in files.items()}
 
@@ -228,9 +230,9 @@ class Spool:
 
 
 def spool_folder(out: Path) -> Path:
-    """A new folder beside `out` for its rows; those of processes that have died are removed.
+    """A new folder beside `out` for its rows; removes the folders of dead processes.
 
-    Raises: DataError where the folder can't be written.
+    Raises: DataError if the folder can't be written.
     """
     here = socket.gethostname()
     try:
@@ -243,13 +245,15 @@ def spool_folder(out: Path) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
     except OSError as error:
-        raise DataError(f"{out}: can't be written ({error.strerror})", "-o elsewhere") from error
+        raise DataError(
+            f"{out}: can't be written ({error.strerror})", "choose another -o"
+        ) from error
     return folder
 
 
 def _alive(process: int) -> bool:
     if sys.platform == "win32":
-        return True  # there, signal 0 is Ctrl-C
+        return True  # on Windows, signal 0 is Ctrl-C
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -260,7 +264,7 @@ def _alive(process: int) -> bool:
 
 
 def write_features(path: Path | str, features: Features) -> None:
-    """Writes features that are in memory, whole or not at all."""
+    """Writes features that are in memory, atomically."""
     _write(Path(path), features, {})
 
 

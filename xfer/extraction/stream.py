@@ -1,5 +1,5 @@
-"""Pictures to vectors: threads read, hash and cut, what is known is taken from the cache, and the
-net sees full batches of the rest."""
+"""Pictures to vectors: threads read, hash and cut pictures, cached vectors come from the cache, and
+the net computes the rest in full batches."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from xfer.types import Batch, DataInfo, Sample, Source
 
 
 class Net(Protocol):
-    """What sees the pictures: `xfer.extraction.net.FeatureNet`, or a task below its head.
+    """What computes the vectors: `xfer.extraction.net.FeatureNet`, or a task without its head.
 
-    layers      | names of what it gives; views: pictures that it sees for one of the data
-    side        | of what it sees, pixels; short_side: decode pictures no larger, pixels
-    transform() | (uint8 (H, W, 3), generator) -> what it sees: (side, side, 3), several views
-                | on top of each other
-    signature   | bytes that change with all that a layer's vector depends on but the picture
+    layers      | names of its outputs; views: crops per picture
+    side        | of its input, pixels; short_side: decode pictures no larger, pixels
+    transform() | (uint8 (H, W, 3), generator) -> its input: (side, side, 3), several views
+                | stacked as (views, side, side, 3)
+    signature   | bytes that change with all that a layer's vector depends on, except the picture
     call        | uint8 (N * views, 3, side, side) -> layer -> float32 (N, D)
     """
 
@@ -49,16 +49,16 @@ class Net(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Seen(Sample):
-    """A picture that was looked up.
+    """A picture that was looked up in the cache.
 
-    row   | its index in the source
-    keys  | layer -> key in the cache
-    known | layer -> vector, for all layers or none; then `image` is empty
+    row    | its index in the source
+    keys   | layer -> key in the cache
+    cached | layer -> vector, for all layers or none; if present, `image` is empty
     """
 
     row: int = 0
     keys: dict[str, bytes] | None = None
-    known: dict[str, NDArray[np.float32]] | None = None
+    cached: dict[str, NDArray[np.float32]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Part:
 
     rows     | int64 (n,), indices into the source
     layers   | layer -> float32 (n, D)
-    computed | how many of them the net has seen, the others were known
+    computed | how many of them the net computed; the others were cached
     """
 
     rows: NDArray[np.int64]
@@ -76,11 +76,11 @@ class Part:
 
 
 class LookedUp:
-    """A source whose pictures are looked up before they are decoded: what the loader reads.
+    """A source for the loader that looks pictures up in the cache before it decodes them.
 
     Args:
-        source: the pictures; net: what they are for; cache: what is known.
-        seed: of random views, which depend on the picture's place in the source as well;
+        source: the pictures; net: computes their vectors; cache: holds known vectors.
+        seed: of random views, which also depend on the picture's index in the source;
             None: views are not random.
     """
 
@@ -105,7 +105,7 @@ class LookedUp:
         return self.source.fingerprint()
 
     def read(self, i: int, short_side: int = 0) -> Seen:
-        """Picture i, decoded no larger than `short_side`, or its vectors where they are known."""
+        """Picture i, decoded no larger than `short_side`, or its vectors if they are cached."""
         path = picture_path(self.source, i)
         data, image = b"", None
         if path is not None:
@@ -122,10 +122,10 @@ class LookedUp:
             layer: hashlib.sha256(digest + signature).digest()
             for layer, signature in self.signatures.items()
         }
-        found = self.cache.find(list(keys.values()))
-        if len(found) == len(keys):
-            known = {layer: found[key] for layer, key in keys.items()}
-            return Seen(self.ids[i], np.empty((0, 0, 3), np.uint8), row=i, keys=keys, known=known)
+        vectors = self.cache.find(list(keys.values()))
+        if len(vectors) == len(keys):
+            cached = {layer: vectors[key] for layer, key in keys.items()}
+            return Seen(self.ids[i], np.empty((0, 0, 3), np.uint8), row=i, keys=keys, cached=cached)
         if image is None:
             assert path is not None
             try:
@@ -136,7 +136,7 @@ class LookedUp:
 
 
 def picture_path(source: Source, i: int) -> Path | None:
-    """The file of picture i; None where the source has no files."""
+    """The file of picture i; None if the source has no files."""
     while isinstance(source, Subset):
         source, i = source.source, int(source.indices[i])
     find: Any = getattr(source, "path", None)
@@ -153,19 +153,19 @@ def _bytes_of(path: Path) -> bytes:
 
 
 class _Cut:
-    """The loader's transform: cuts what the net must see."""
+    """The loader's transform: cuts the pictures that the net must compute."""
 
     def __init__(self, net: Net) -> None:
         self.transform = net.transform()
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         assert isinstance(sample, Seen)
-        return sample if sample.known else replace(sample, image=self.transform(sample.image, rng))
+        return sample if sample.cached else replace(sample, image=self.transform(sample.image, rng))
 
 
 def _collate(size: int) -> Any:
     def collate(items: list[Seen]) -> Batch:
-        views = [v for s in items if not s.known for v in _views(s.image)]
+        views = [v for s in items if not s.cached for v in _views(s.image)]
         images = stack_images(views) if views else torch.empty((0, 3, size, size)).byte()
         return Batch(images, tuple(s.id for s in items), {"seen": items})
 
@@ -188,12 +188,12 @@ def parts(
     seed: int | None = None,
     epoch: int = 0,
 ) -> Iterator[Part]:
-    """This process's share of a source's rows, each once; known ones as they come, the others
-    when a batch of them is full.
+    """This process's share of a source's rows, each once; cached ones immediately, the others
+    when a batch is full.
 
     Args:
-        batch: pictures that the net sees at a time; workers: threads, as in Loader.
-        seed, epoch: random views are those that a training of this seed draws in this epoch.
+        batch: pictures per pass of the net; workers: threads, as in Loader.
+        seed, epoch: random views are those that training with this seed draws in this epoch.
 
     Raises: DataError for a picture that can't be read.
     """
@@ -206,10 +206,10 @@ def parts(
     images: list[Tensor] = []
     for loaded in loader.batches(epoch):
         seen: list[Seen] = loaded.targets["seen"]
-        known = [s for s in seen if s.known]
-        if known:
-            yield _known(known)
-        waiting += [s for s in seen if not s.known]
+        cached = [s for s in seen if s.cached]
+        if cached:
+            yield _from_cache(cached)
+        waiting += [s for s in seen if not s.cached]
         if len(loaded.images):
             images.append(loaded.images)
         while len(waiting) >= batch:
@@ -218,8 +218,8 @@ def parts(
         yield _computed(waiting, images, len(waiting), net, cache)
 
 
-def _known(seen: list[Seen]) -> Part:
-    rows = [s.known for s in seen if s.known]
+def _from_cache(seen: list[Seen]) -> Part:
+    rows = [s.cached for s in seen if s.cached]
     layers = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     return Part(_rows(seen), layers, 0)
 
@@ -227,7 +227,7 @@ def _known(seen: list[Seen]) -> Part:
 def _computed(
     waiting: list[Seen], images: list[Tensor], count: int, net: Net, cache: FeatureCache
 ) -> Part:
-    """The first `count` waiting pictures, taken off both lists and run through the net."""
+    """Takes the first `count` waiting pictures off both lists and runs them through the net."""
     seen = waiting[:count]
     del waiting[:count]
     whole = images[0] if len(images) == 1 else torch.cat(images)

@@ -1,1 +1,1 @@
-"""Layers that the nets of 2012 to 2016 need and torch lacks, or has slow."""
+"""Layers of the nets of 2012 to 2016 that torch lacks or runs slowly."""

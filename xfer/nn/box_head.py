@@ -1,4 +1,4 @@
-"""Classes and boxes from pooled regions: hidden layers for nets without any, the two outputs."""
+"""Classes and boxes from pooled regions: hidden layers for nets without them, two outputs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from xfer.nn.precision import exact
 class HiddenLayers(nn.Module):
     """Two fully connected layers with ReLU on a flattened region: fc6, fc7 for nets without them.
 
-    Shapes: (R, C, s, s) -> (R, width). fc6 reads a region cell by cell, all channels of one after
-    the other, which is how pooling leaves them in memory.
+    Shapes: (R, C, s, s) -> (R, width). fc6 reads a region cell by cell, all channels of a cell
+    together, which is the memory order after pooling.
     """
 
     def __init__(self, channels: int, size: int, width: int) -> None:
@@ -32,7 +32,7 @@ class BoxOutputs(nn.Module):
     """Sibling outputs: scores of C classes and the background (last), and box offsets.
 
     Args:
-        width: of what is read; classes: C; agnostic: one box a region instead of one a class.
+        width: of the input; classes: C; agnostic: one box per region, not one per class.
 
     Shapes: (R, width) -> float32 (R, C + 1), float32 (R, C or 1, 4).
     Source: Girshick 2015, sec. 2.1; N(0, .01) and N(0, .001): sec. 2.3.
@@ -48,7 +48,7 @@ class BoxOutputs(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        with exact(hidden):  # scores rank boxes: bf16 has too few of them
+        with exact(hidden):  # scores rank boxes: bf16 has too few distinct values
             hidden = hidden.float()
             return self.cls_score(hidden), self.bbox_pred(hidden).view(-1, self.boxes, 4)
 
@@ -56,14 +56,16 @@ class BoxOutputs(nn.Module):
 def box_losses(
     logits: Tensor, offsets: Tensor, labels: Tensor, goals: Tensor, beta: float
 ) -> dict[str, Tensor]:
-    """Cross-entropy over regions, and smooth L1 of the foreground's boxes over as many.
+    """Cross-entropy, and smooth L1 of the foreground's boxes, both averaged over all regions.
 
     Shapes: logits (R, C + 1), offsets (R, C or 1, 4); labels int64 (R,), C for background;
         goals (R, 4), normalised offsets, read where labels < C.
-    Source: Girshick 2015, sec. 2.3, lambda = 1: both are means over all regions.
+    Source: Girshick 2015, sec. 2.3, lambda = 1.
     """
     count = max(1, len(labels))
-    found = torch.nonzero(labels < logits.shape[1] - 1).flatten()
-    which = labels[found] if offsets.shape[1] > 1 else torch.zeros_like(found)
-    box = F.smooth_l1_loss(offsets[found, which], goals[found], reduction="sum", beta=beta)
+    foreground = torch.nonzero(labels < logits.shape[1] - 1).flatten()
+    which = labels[foreground] if offsets.shape[1] > 1 else torch.zeros_like(foreground)
+    box = F.smooth_l1_loss(
+        offsets[foreground, which], goals[foreground], reduction="sum", beta=beta
+    )
     return {"cls": F.cross_entropy(logits, labels, reduction="sum") / count, "box": box / count}

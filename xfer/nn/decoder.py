@@ -1,4 +1,4 @@
-"""A light decoder: the deepest map with a glance at all of the picture, then finer ones joined."""
+"""A light decoder: the deepest map with whole-picture context, then finer maps merged in."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Layer(nn.Sequential):
         x = conv(input)
         if not (norm.training and x.numel() == x.shape[1]):
             return relu(norm(x))
-        # one cell of one picture has no deviation: it is normalised as in evaluation
+        # a single cell has no deviation: it is normalised as in evaluation
         norm.eval()
         try:
             return relu(norm(x))
@@ -37,9 +37,9 @@ class Layer(nn.Sequential):
 
 
 class Context(nn.Module):
-    """Adds to each cell what the picture's mean cell says (Liu et al. 2016, ParseNet).
+    """The picture's mean cell, to be added to each cell (Liu et al. 2016, ParseNet).
 
-    Shapes: (N, C, h, w), inside (N, h, w) 0..1 -> (N, width, h, w), to be added.
+    Shapes: (N, C, h, w), inside (N, h, w) 0..1 -> (N, width, h, w).
     """
 
     def __init__(self, channels: int, width: int) -> None:
@@ -59,12 +59,12 @@ class Decoder(nn.Module):
 
     Args:
         specs: geometry of the maps, deepest first.
-        classes: how many; width: channels of the two deepest levels; each finer one has half.
-        dropout: share of channels dropped before the scores, in training.
+        classes: number; width: channels of the two deepest levels; each finer one has half.
+        dropout: fraction of channels dropped before the scores, in training.
 
     Shapes: {name: (N, C, h, w)} -> float32 (N, classes, h, w) on the grid of the last of `specs`.
-    Source: in the manner of DeepLab v3+'s decoder (Chen et al. 2018, sec. 3) and U-Net's skips
-        (Ronneberger et al. 2015).  Differs: maps meet by where their cells look.
+    Source: after DeepLab v3+'s decoder (Chen et al. 2018, sec. 3) and U-Net's skips
+        (Ronneberger et al. 2015).  Differs: maps are aligned by what their cells see.
     """
 
     def __init__(
@@ -86,8 +86,8 @@ class Decoder(nn.Module):
         )
         self.drop = nn.Dropout2d(dropout)
         self.score = nn.Conv2d(widths[-1], classes, 1)
-        # torch's own draw: from N(0, 0.01) a net without weights learns for hundreds of steps where
-        # things are before it begins to tell them apart
+        # torch's default initialisation: from N(0, 0.01) a net without weights learns where things
+        # are for hundreds of steps before it begins to tell them apart
         assert self.score.bias is not None
         nn.init.zeros_(self.score.bias)
 
@@ -97,7 +97,7 @@ class Decoder(nn.Module):
         return self.specs[-1]
 
     def forward(self, maps: Mapping[str, Tensor], sizes: Tensor | None = None) -> Tensor:
-        """Args: sizes: int64 (N, 2), H and W of the pictures in the batch; None: all of it."""
+        """Args: sizes: int64 (N, 2), H and W of the pictures in the batch; None: no padding."""
         deep = maps[self.specs[0].name]
         inside = _inside(deep, self.specs[0], sizes)
         x = self.near(deep) + self.wide(deep) + self.context(deep, inside)
@@ -112,13 +112,13 @@ class Decoder(nn.Module):
 
 
 def _inside(maps: Tensor, spec: FeatureSpec, sizes: Tensor | None) -> Tensor:
-    """(N, h, w): 1 for cells that look into their picture, 0 for those in the padding."""
+    """(N, h, w): 1 for cells whose centre is in their picture, 0 for those in the padding."""
     count, _, height, width = maps.shape
     if sizes is None:
         return maps.new_ones((count, height, width), dtype=torch.float32)
     axes: list[Tensor] = []
     for cells, side in zip((height, width), sizes.unbind(1), strict=True):
         centres = torch.arange(cells, device=maps.device) * spec.stride + spec.offset
-        reach = side[:, None].clamp(min=spec.offset + 1)  # the first cell of any picture is its own
+        reach = side[:, None].clamp(min=spec.offset + 1)  # the first cell is always inside
         axes.append((centres < reach).float())
     return axes[0][:, :, None] * axes[1][:, None]

@@ -1,4 +1,4 @@
-"""What a detector adds to a backbone: the map of regions, their layers, outputs and proposals."""
+"""What a detector adds to a backbone: the pooled map, hidden layers, outputs and proposals."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class DetectorHead(nn.Module):
     """Fast R-CNN's new layers, and Faster R-CNN's.
 
     Args:
-        specs: maps that regions are pooled from, finest first; width: channels where there are
-            several, which are merged.
-        pool, pool_size: how regions are pooled, and the side of what comes out, cells.
+        specs: maps that regions are pooled from, finest first; width: channels of the merged map
+            if there are several.
+        pool, pool_size: how regions are pooled, and the side of the pooled grid, cells.
 
-    merge   | one map of several, or None
-    hidden  | fresh fc6 and fc7, or None where the backbone's own are used
+    merge   | merges several maps into one, or None
+    hidden  | fresh fc6 and fc7, or None if the backbone's own are used
     outputs | classes and boxes
     rpn     | the proposal network, or None
     spec    | geometry of the map that regions are pooled from
@@ -39,7 +39,7 @@ class DetectorHead(nn.Module):
         self.rpn: RegionProposalNet | None = None
 
     def add_outputs(self, hidden: int, fresh: bool, classes: int, agnostic: bool) -> None:
-        """Outputs on vectors of `hidden` units; `fresh`: with the layers that make them."""
+        """Outputs on vectors of `hidden` units; `fresh`: with new layers that produce them."""
         if fresh:
             self.hidden = HiddenLayers(self.spec.channels, self.pool_size, hidden)
         self.outputs = BoxOutputs(hidden, classes, agnostic)
@@ -49,7 +49,7 @@ class DetectorHead(nn.Module):
         self.rpn = RegionProposalNet(self.spec, width, sizes, rules, step)
 
     def map_of(self, maps: Mapping[str, Tensor]) -> Tensor:
-        """The map that regions are pooled from, of the backbone's."""
+        """The map that regions are pooled from, made from the backbone's maps."""
         return maps[self.names[0]] if self.merge is None else self.merge(maps)
 
     def forward(
@@ -57,7 +57,7 @@ class DetectorHead(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Scores (R, C + 1) and box offsets (R, C or 1, 4) of all pictures' regions.
 
-        Args: regions: N tensors (R_n, 4); tail: the backbone's fc6 and fc7 where they are used.
+        Args: regions: N tensors (R_n, 4); tail: the backbone's fc6 and fc7 if they are used.
         """
         pooled = pool_regions(maps, regions, self.spec, self.pool_size, self.pool)
         layers = self.hidden or tail

@@ -1,7 +1,7 @@
 """Training crops on the device: a random part of each picture, scaled, mirrored, recoloured.
 
-The processor then only copies bytes, which is what keeps a fast GPU fed. What is random comes in as
-uniform numbers, DRAWS a picture, so that the same numbers cut the same parts wherever it runs.
+The CPU then only copies bytes, which keeps a fast GPU fed. All randomness comes in as uniform
+numbers, DRAWS per picture, so the same numbers give the same crops on every device.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from torch import Tensor
 from xfer.nn.precision import exact
 
 TRIES = 10
-# numbers 0..1 a picture: TRIES areas, TRIES shapes, then by these places
+# numbers 0..1 per picture: TRIES areas, TRIES shapes, then at these indices
 X, Y, MIRROR, COLOUR = 2 * TRIES, 2 * TRIES + 1, 2 * TRIES + 2, 2 * TRIES + 3
 DRAWS = COLOUR + 3
-# up to here bilinear sampling needs no averaging, as in xfer.data.transforms.crops
+# bilinear sampling needs no averaging up to this scale, as in xfer.data.transforms.crops
 MILD = 1.25
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 @dataclass(frozen=True)
 class DeviceCrop:
-    """What training shows of a picture, as xfer.data.transforms.crops.TrainTransform has it.
+    """How training crops a picture, as in xfer.data.transforms.crops.TrainTransform.
 
-    area, ratio | of the random part; window | share of the short side, 0..1: the part is a random
-    square of it instead; 0: area and ratio count
+    area, ratio | of the random part; window | fraction of the short side, 0..1: the part is a
+    random square of that side instead; 0: use area and ratio
     flip        | mirror half of the pictures
     strength    | of the change of brightness, contrast and saturation; 0: none
 
@@ -62,8 +62,8 @@ def parts(
 ) -> Tensor:
     """A part of each picture: float32 (N, 4), x, y, width, height in whole pixels.
 
-    Distributed as those of `crops.random_part`: the first of TRIES that fits, else
-    the largest in the middle whose shape is allowed.
+    Distributed like `crops.random_part`: the first of TRIES that fits, else the largest centred
+    part with an allowed shape.
     Source: Szegedy et al. 2015, sec. 6, drawn as torchvision draws it.
     """
     pixels = height * width * (area[0] + (area[1] - area[0]) * draws[:, :TRIES])
@@ -75,16 +75,16 @@ def parts(
     some = fits.any(1)
     w, h = w.gather(1, first)[:, 0], h.gather(1, first)[:, 0]
     x, y = _place(draws[:, X], width - w), _place(draws[:, Y], height - h)
-    own = (
+    largest = (
         min(width, max(1, round(height * ratio[1]))),
         min(height, max(1, round(width / ratio[0]))),
     )
-    middle = draws.new_tensor([(width - own[0]) // 2, (height - own[1]) // 2, *own])
+    middle = draws.new_tensor([(width - largest[0]) // 2, (height - largest[1]) // 2, *largest])
     return torch.where(some[:, None], torch.stack([x, y, w, h], 1), middle)
 
 
 def windows(draws: Tensor, height: int, width: int, share: float) -> Tensor:
-    """A random square of each picture, its side a share of the short side: as `parts`."""
+    """A random square of each picture, its side a fraction of the short one; as `parts`."""
     short = min(height, width)
     side = draws.new_full((len(draws),), min(short, max(1, round(short * share))))
     x, y = _place(draws[:, X], width - side), _place(draws[:, Y], height - side)
@@ -92,15 +92,15 @@ def windows(draws: Tensor, height: int, width: int, share: float) -> Tensor:
 
 
 def _place(draw: Tensor, room: Tensor) -> Tensor:
-    """A whole number from 0 to `room`."""
+    """An integer from 0 to `room`, as a float."""
     return torch.minimum((draw * (room + 1)).floor(), room)
 
 
 def cut(images: Tensor, boxes: Tensor, mirror: Tensor | None, size: int) -> Tensor:
-    """The parts of pictures (N, 3, H, W) that `boxes` tell, scaled to a square: channels_last.
+    """The parts of pictures (N, 3, H, W) in `boxes`, scaled to a square: channels_last.
 
-    In float32: in bfloat16, places in a picture of 256 px would be off by up to half a pixel.
-    Args: mirror: bool (N,), those that are mirrored.
+    In float32: in bfloat16, positions in a picture of 256 px would be off by up to half a pixel.
+    Args: mirror: bool (N,), which pictures to mirror.
     """
     count, _, height, width = images.shape
     finer = max(1, math.ceil(max(height, width) / (MILD * size)))
@@ -121,7 +121,7 @@ def cut(images: Tensor, boxes: Tensor, mirror: Tensor | None, size: int) -> Tens
 
 
 def alter(images: Tensor, draws: Tensor, strength: float) -> Tensor:
-    """Brightness, contrast and saturation altered as xfer.data.transforms.colour.jitter does.
+    """Changes brightness, contrast and saturation like xfer.data.transforms.colour.jitter.
 
     Shapes: images float32 (N, 3, H, W), values 0..255, draws (N, 3) -> the same shape.
     """
@@ -143,7 +143,7 @@ def _grey(images: Tensor) -> Tensor:
 def random_crops(
     images: Tensor, size: int, how: DeviceCrop | None = None, draws: Tensor | None = None
 ) -> Tensor:
-    """Crops of pictures on a device; without `draws` torch's own generator there draws them."""
+    """Crops of pictures on a device; without `draws`, that device's torch generator draws."""
     if draws is None:
         draws = torch.rand(len(images), DRAWS, device=images.device)
     return (how or DeviceCrop())(images, draws, size)

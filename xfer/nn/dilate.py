@@ -23,21 +23,21 @@ def dilate(
 ) -> None:
     """Changes a net in place so that no map is coarser than `stride`.
 
-    Layers that would go beyond it stop striding; whatever is computed after them reads cells as far
-    apart as before, by dilation. At every second (fourth) cell the maps are what they were, but
-    for the padding at the picture's edge.
+    Layers that would exceed it no longer stride; the layers after them are dilated to read cells as
+    far apart as before. At every second (fourth) cell the maps are unchanged, except for the
+    padding at the picture's edge.
 
     Args:
-        net: what is changed; run: passes images (1, 3, side, side) through all of it.
-        stride: input pixels a cell at most, a power of two; name: for messages.
+        net: changed in place; run: passes images (1, 3, side, side) through all of it.
+        stride: maximum of input pixels per cell, a power of two; name: for messages.
 
-    Raises: XferError where a layer can't be dilated.
+    Raises: XferError if a layer can't be dilated.
     """
-    found: dict[nn.Module, int] = {}
+    strides: dict[nn.Module, int] = {}
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         # strides are powers of two, but maps lose or gain a cell at their edges
-        found[module] = 2 ** max(0, math.floor(math.log2(side / inputs[0].shape[-1]) + 0.25))
+        strides[module] = 2 ** max(0, math.floor(math.log2(side / inputs[0].shape[-1]) + 0.25))
 
     layers = [m for m in net.modules() if isinstance(m, STRIDED)]
     hooks = [layer.register_forward_pre_hook(note) for layer in layers]
@@ -50,22 +50,22 @@ def dilate(
         for hook in hooks:
             hook.remove()
         net.train(was_training)
-    for layer, before in found.items():
+    for layer, before in strides.items():
         _change(layer, before, stride, name)
 
 
 def dilate_backbone(backbone: Any, stride: int) -> None:
-    """`dilate` for a Backbone. Raises XferError as well where a map stays coarser,
-    and for a stride that is no power of two."""
+    """`dilate` for a Backbone. Also raises XferError if a map stays coarser, and for a stride
+    that is not a power of two."""
     if stride & (stride - 1):
-        raise XferError(f"task.dilate={stride} is no power of two", "task.dilate=8 or 16")
+        raise XferError(f"task.dilate={stride} is not a power of two", "task.dilate=8 or 16")
     last, side = (backbone.last,), backbone.preprocess.size
     dilate(backbone, lambda images: backbone(images, want=last), side, stride, backbone.name)
     coarsest = max(spec.stride for spec in backbone.specs.values())
     if coarsest > stride:
         raise XferError(
             f"task.dilate={stride}: {backbone.name} still has maps of stride {coarsest}",
-            "timm's nets have an option of their own: backbone.output_stride",
+            "for timm's nets set backbone.output_stride instead",
         )
 
 
@@ -73,15 +73,15 @@ def _change(layer: Any, before: int, stride: int, name: str) -> None:
     steps = _pair(layer.stride)
     if before * max(steps) <= stride:
         return
-    own = max(1, before // stride)  # how far apart this layer's cells have come to lie
+    dilation = max(1, before // stride)  # how far apart this layer's cells are now
     layer.stride = tuple(max(1, min(step, stride // before)) for step in steps)
     kernel = _pair(layer.kernel_size)
-    if own == 1 or max(kernel) == 1:
+    if dilation == 1 or max(kernel) == 1:
         return
     if not hasattr(layer, "dilation") or isinstance(layer.padding, str):
         raise XferError(f"{name} has a layer that can't be dilated: {layer}", "task.dilate=0")
-    layer.dilation = tuple(own * d for d in _pair(layer.dilation))
-    layer.padding = tuple(own * p for p in _pair(layer.padding))
+    layer.dilation = tuple(dilation * d for d in _pair(layer.dilation))
+    layer.padding = tuple(dilation * p for p in _pair(layer.padding))
     if hasattr(layer, "_reversed_padding_repeated_twice"):
         rows, columns = layer.padding
         layer._reversed_padding_repeated_twice = [columns, columns, rows, rows]

@@ -10,10 +10,10 @@ _PARTS = 2**16
 
 
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:
-    """As torch's dropout; on a CPU four elements share one random 64-bit number.
+    """Like torch's dropout, but on a CPU four elements share one random 64-bit number.
 
-    There torch draws one number for each element, which takes longer than a linear layer on the
-    same 9,216 features. p is rounded to a 65,536th, and what is kept is scaled by just that.
+    torch draws one number per element there, which takes longer than a linear layer on the same
+    9,216 features. p is rounded to a multiple of 1/65,536, and kept elements are scaled to match.
 
     Shapes: any -> the same, of the same dtype.
     Source: Srivastava et al. 2014, with the scale applied in training.

@@ -1,4 +1,4 @@
-"""Fully connected layers and the convolutions that they are (Long et al. 2015, sec. 3.1)."""
+"""Fully connected layers and their equivalent convolutions (Long et al. 2015, sec. 3.1)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def linear_to_conv(linear: nn.Linear, channels: int, height: int, width: int) ->
     """The convolution without padding that equals `linear` on a flattened (C, h, w) map.
 
     Args:
-        linear: reads channels * height * width features in C, h, w order.
+        linear: takes channels * height * width features in C, h, w order.
         channels, height, width: the map that was flattened; (C, 1, 1) for a vector.
 
     Returns: a convolution with a copy of the weights, height x width kernel.
@@ -20,7 +20,7 @@ def linear_to_conv(linear: nn.Linear, channels: int, height: int, width: int) ->
     """
     if linear.in_features != channels * height * width:
         raise XferError(
-            f"a layer of {linear.in_features} inputs can't read a {channels}x{height}x{width} map"
+            f"a layer with {linear.in_features} inputs can't take a {channels}x{height}x{width} map"
         )
     conv = nn.Conv2d(
         channels,
@@ -44,7 +44,7 @@ def conv_to_linear(conv: nn.Conv2d) -> nn.Linear:
     Raises: XferError if the convolution is padded or grouped.
     """
     if conv.groups != 1 or any(p != 0 for p in conv.padding):
-        raise XferError("only a convolution without padding and groups is a linear layer")
+        raise XferError("only a convolution without padding and groups equals a linear layer")
     linear = nn.Linear(
         conv.weight[0].numel(),
         conv.out_channels,

@@ -1,4 +1,4 @@
-"""Fully convolutional heads: scores on named maps, the coarse ones brought onto the finer grids."""
+"""Fully convolutional heads: scores on named maps, coarse ones resampled to finer grids."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from xfer.types import FeatureSpec
 
 
 def after_kernel(spec: FeatureSpec, kernel: int, padding: int, channels: int) -> FeatureSpec:
-    """The geometry behind a convolution of stride 1 on a map."""
+    """The geometry after a convolution of stride 1 on a map."""
     return replace(
         spec,
         channels=channels,
@@ -27,9 +27,9 @@ def after_kernel(spec: FeatureSpec, kernel: int, padding: int, channels: int) ->
 
 
 def padding_for(spec: FeatureSpec, kernel: int) -> int:
-    """The least padding of a map with which a convolution on it reaches the picture's corner: its
-    first cell lies at most half a stride inside. None is needed where the net's input is padded
-    by 100 pixels, as in Long et al. 2015.
+    """The smallest padding of a map with which a convolution on it reaches the picture's corner:
+    its first cell is at most half a stride inside. It is 0 if the net's input is padded by 100
+    pixels, as in Long et al. 2015.
     """
     padding = 0
     while after_kernel(spec, kernel, padding, 1).offset > spec.stride / 2:
@@ -53,25 +53,25 @@ class FCNHead(nn.Module):
     """FCN-32s, 16s and 8s: a score layer on the deepest map and one on each skip.
 
     Args:
-        specs: maps that scores are made from, deepest first; strides fall.
-        classes: how many.
-        scales: factors on the skips' maps before they are scored, one each; FCN-8s at once has
-            .01 and .0001.
+        specs: maps that scores are made from, deepest first; strides decrease.
+        classes: number of classes.
+        scales: factors on the skips' maps before they are scored, one per skip; FCN-8s trained
+            at once has .01 and .0001.
 
     hidden | a layer between the deepest map and its scores, or None
 
     Shapes: {name: (N, C, h, w)} -> float32 (N, classes, h, w) on the grid of the last of `specs`.
-    Raises: XferError for strides that don't fall, or not a scale a skip.
+    Raises: XferError if the strides don't decrease, or there isn't one scale per skip.
     Source: Long et al. 2015, sec. 4.2, Fig. 3; score layers start at zero (sec. 4.3).  Differs:
-        sums are made on the skip's own grid, not on a cut of it; the upsampled scores don't fade
-        at the picture's edge (the largest stays the largest).
+        sums are computed on the skip's own grid, not on a crop of it; the upsampled scores don't
+        fade at the picture's edge (the highest stays the highest).
     """
 
     def __init__(self, specs: Sequence[FeatureSpec], classes: int, scales: Sequence[float]) -> None:
         super().__init__()
         strides = [spec.stride for spec in specs]
         if strides != sorted(set(strides), reverse=True):
-            raise XferError(f"scores go from coarse to fine maps, not over strides {strides}")
+            raise XferError(f"maps must go from coarse to fine; their strides are {strides}")
         if len(scales) != len(specs) - 1:
             raise XferError(f"{len(scales)} scales for {len(specs) - 1} skips")
         self.specs, self.scales = tuple(specs), (1.0, *scales)
@@ -96,13 +96,13 @@ class FCNHead(nn.Module):
             x = maps[spec.name]
             if total is None and self.hidden is not None:
                 x = self.hidden(x)
-            own = layer(x if scale == 1 else x * scale)
-            with exact(own):
-                own = own.float()
+            scores = layer(x if scale == 1 else x * scale)
+            with exact(scores):
+                scores = scores.float()
                 if total is not None:
-                    grid = (own.shape[2], own.shape[3])
-                    own = own + resample(total, before, spec, grid)
-            total, before = own, spec
+                    grid = (scores.shape[2], scores.shape[3])
+                    scores = scores + resample(total, before, spec, grid)
+            total, before = scores, spec
         assert total is not None
         return total
 
@@ -113,7 +113,7 @@ def padded(maps: Tensor, padding: int) -> Tensor:
 
 
 def start_from(head: nn.Module, tensors: Mapping[str, Tensor]) -> list[str]:
-    """Fills what fits of a module by name and shape; returns the names that were filled."""
+    """Loads the tensors that fit a module by name and shape; returns their names."""
     state = head.state_dict()
     fitting = [
         name for name, t in tensors.items() if name in state and state[name].shape == t.shape

@@ -1,6 +1,6 @@
-"""Initial weights of the AlexNet family: of the paper, of the two Caffe nets, and a modern one.
+"""Initial weights of the AlexNet family: the paper's, the two Caffe nets', and a modern rule.
 
-Each takes a net whose layers are named conv1 ... conv5, fc6, fc7, fc8 by their last name.
+Each takes a net in which the last part of layer names is conv1 ... conv5, fc6, fc7, fc8.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def paper(net: nn.Module, input_std: float = 1.0) -> None:
     """N(0, .01) everywhere; biases 1 in conv2, conv4, conv5 and the hidden layers, else 0.
 
     Source: Krizhevsky et al. 2012, sec. 5.  Differs: none; the authors' code has .03 in conv3-5.
-    Can stay on a flat loss: warm up, or take "bvlc".
+    Training may stay on a flat loss: use warm-up, or "bvlc".
     """
     _gaussian(net, {}, _biased(1.0))
 
@@ -50,7 +50,7 @@ def code(net: nn.Module, input_std: float = 1.0) -> None:
 
 
 def bvlc(net: nn.Module, input_std: float = 1.0) -> None:
-    """N(0, .01), .005 in fc6 and fc7; biases .1 where the paper has 1.
+    """N(0, .01), .005 in fc6 and fc7; biases .1 where the paper's are 1.
 
     Source: BVLC/caffe, models/bvlc_alexnet/train_val.prototxt.
     """
@@ -69,8 +69,8 @@ def modern(net: nn.Module, input_std: float = 1.0) -> None:
     """Variance-preserving for ReLU: N(0, 2 / fan-in), biases 0, N(0, .01) in the classifier.
 
     Args:
-        input_std: deviation of the net's input; conv1 is divided by it, so that a net which reads
-            0..255 starts as quietly as one that reads normalised pixels.
+        input_std: standard deviation of the net's input; conv1 is divided by it, so that a net
+            for 0..255 starts with the same activations as one for normalised pixels.
 
     Source: He et al. 2015, sec. 2.2.
     """
@@ -96,9 +96,9 @@ INITS: dict[str, Callable[[nn.Module, float], None]] = {
 
 
 def initialise(net: nn.Module, name: str, input_std: float = 1.0) -> None:
-    """Draws all convolutions and linear layers of `net` anew, by the named rule, in place.
+    """Initialises all convolutions and linear layers of `net` in place, by the named rule.
 
-    Raises: XferError if the name is none of INITS.
+    Raises: XferError if the name is not in INITS.
     """
     if name not in INITS:
         raise XferError(f"unknown init {name!r}", nearest(name, INITS))

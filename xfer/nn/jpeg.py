@@ -17,16 +17,17 @@ def decode_squares(
     files: Sequence[Any], ids: Sequence[str], places: Any, shape: tuple[int, int],
     device: torch.device,
 ) -> Tensor:  # fmt: skip
-    """Pictures of `shape`, (height, width); of others the square of their short side that `places`
-    tell, float (N, 2), 0..1, scaled: uint8 (N, 3, height, width), channels_last.
+    """Decodes pictures to uint8 (N, 3, height, width), channels_last. Pictures of another size
+    than `shape`, (height, width), are cut to a square of their short side, at `places`, and scaled.
 
-    Args: files: arrays uint8 (bytes,), a JPEG each; ids: of the pictures, for errors.
-    Raises: DataError for a file that is none.
+    Args: files: arrays uint8 (bytes,), one JPEG each; ids: of the pictures, for errors; places:
+        float (N, 2), 0..1, the position of the square.
+    Raises: DataError for a file that is not a valid JPEG.
     """
-    # copied: what lies in a pack can't be written to, which torch warns of
-    given = [torch.tensor(file) for file in files]
+    # copied: a pack's memory is read-only, which torch warns about
+    encoded = [torch.tensor(file) for file in files]
     rows = [_square(image, place, shape) for image, place in
-            zip(_decoded(given, ids, device), places, strict=True)]  # fmt: skip
+            zip(_decoded(encoded, ids, device), places, strict=True)]  # fmt: skip
     return torch.stack(rows).contiguous(memory_format=torch.channels_last)
 
 
@@ -34,7 +35,7 @@ def _decoded(files: list[Tensor], ids: Sequence[str], device: torch.device) -> l
     from torchvision.io import ImageReadMode, decode_jpeg
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # torchvision 0.29: to be moved
+        warnings.simplefilter("ignore", DeprecationWarning)  # torchvision 0.29: will be moved
         try:
             return list(decode_jpeg(files, ImageReadMode.RGB, device))
         except RuntimeError:

@@ -1,4 +1,4 @@
-"""Which maps of a net a segmentation head reads, by their strides."""
+"""Chooses the maps that a segmentation head reads, by their strides."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FINEST, COARSEST = 4, 32
 
 
 def decoder_levels(specs: Specs) -> list[str]:
-    """The deepest map of each stride from 4 to 32, without what is only pooled of another one."""
+    """The deepest map of each stride from 4 to 32, except maps that only pool another one."""
     chosen: dict[int, str] = {}
     for name, spec in specs.items():
         if FINEST <= spec.stride <= COARSEST and not name.startswith("pool"):
@@ -26,10 +26,10 @@ def decoder_levels(specs: Specs) -> list[str]:
 
 
 def fcn_levels(specs: Specs, skips: int, net: str) -> list[str]:
-    """The last map, and for each skip one of half the stride: the paper's pool4 and pool3, where
-    the net has them at that stride, else the deepest.
+    """The last map, and for each skip one of half the stride: the paper's pool4 and pool3 if the
+    net has them at that stride, else the deepest.
 
-    Raises: XferError where there is none; `net` is its name.
+    Raises: XferError if there is no such map; `net` is the net's name.
     """
     last = list(specs)[-1]
     levels = [last]
@@ -47,48 +47,48 @@ def fcn_levels(specs: Specs, skips: int, net: str) -> list[str]:
 
 
 def named_levels(specs: Specs, names: Sequence[str], net: str) -> list[FeatureSpec]:
-    """The maps of these names, each once.
+    """The maps with these names, each once.
 
-    Args: names: the net's own; or stride8: the deepest map with a stride of at most 8 pixels, the
-        finest where there is none: so a recipe can name maps of whatever net.
+    Args: names: the net's own names; or stride8: the deepest map with a stride of at most 8 pixels,
+        or the finest if there is none, so that a recipe can name maps of any net.
     Raises: XferError for a name that the net does not have.
     """
-    found: dict[str, FeatureSpec] = {}
+    chosen: dict[str, FeatureSpec] = {}
     for name in names:
         number = name.removeprefix("stride")
         if name not in specs and number != name and number.isdecimal():
-            least = min(spec.stride for spec in specs.values())
-            fine = [s for s in specs.values() if s.stride <= max(least, int(number))]
-            found[fine[-1].name] = fine[-1]
+            finest = min(spec.stride for spec in specs.values())
+            fine = [s for s in specs.values() if s.stride <= max(finest, int(number))]
+            chosen[fine[-1].name] = fine[-1]
         elif name in specs:
-            found[name] = specs[name]
+            chosen[name] = specs[name]
         else:
             raise XferError(
                 f"task.levels: {net} has no map {name!r}",
                 f"choose from {', '.join(specs)}, or by stride: stride8",
             )
-    return list(found.values())
+    return list(chosen.values())
 
 
 def coarse_to_fine(specs: Specs, names: Sequence[str], net: str) -> list[FeatureSpec]:
-    """The named maps, coarse to fine. Raises XferError for unknown ones and for two of a stride."""
-    found = sorted(named_levels(specs, names, net), key=lambda spec: -spec.stride)
-    if len({spec.stride for spec in found}) < len(found):
-        listed = ", ".join(f"{spec.name} {spec.stride}" for spec in found)
-        raise XferError("task.levels: one map a stride, please", f"strides: {listed}")
-    return found
+    """The named maps, coarse to fine. Raises XferError for unknown names and equal strides."""
+    levels = sorted(named_levels(specs, names, net), key=lambda spec: -spec.stride)
+    if len({spec.stride for spec in levels}) < len(levels):
+        listed = ", ".join(f"{spec.name} {spec.stride}" for spec in levels)
+        raise XferError("task.levels: choose one map per stride", f"strides: {listed}")
+    return levels
 
 
-def least_side(look: Callable[[Tensor], Any]) -> int:
-    """The least side, a multiple of 32 pixels, of which a net makes maps with a cell at least.
+def least_side(run: Callable[[Tensor], Any]) -> int:
+    """The smallest side, a multiple of 32 pixels, for which all maps of a net have a cell.
 
-    Args: look: passes pictures (1, 3, side, side) through all of it.
+    Args: run: passes pictures (1, 3, side, side) through the whole net.
     """
     for side in range(32, 257, 32):
         try:
             with torch.no_grad():
-                look(torch.zeros(1, 3, side, side))
+                run(torch.zeros(1, 3, side, side))
             return side
         except (RuntimeError, ValueError, AssertionError):
-            continue  # a kernel larger than its map, or a net of one size
+            continue  # a kernel larger than its map, or a net with a fixed size
     return 32

@@ -1,8 +1,8 @@
 """Local response normalisation, across channels and within a map, quick enough to train with.
 
 Across channels (Krizhevsky 2012, sec. 3.3) the sum over n neighbouring channels is a product with
-a banded C x C matrix of ones: a 1x1 convolution, which the matrix units of a CPU or GPU do at
-full speed and in bf16, where torch's own average pooling over channels is slow or refuses.
+a banded C x C matrix of ones: a 1x1 convolution, which the matrix units of a CPU or GPU run at
+full speed and in bf16, where torch's own average pooling over channels is slow or fails.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def band_matrix(channels: int, size: int, groups: int = 1) -> Tensor:
 
 
 def _inverse_power(s: Tensor, beta: float) -> Tensor:
-    """`s ** -beta`; for the 3/4 of every published net by square roots, which vectorise."""
+    """`s ** -beta`; for 3/4, as in every published net, by square roots, which vectorise."""
     if beta == 0.75:
         root = s.rsqrt()
         return root.sqrt().mul_(root)
@@ -46,12 +46,12 @@ def _slices(x: Tensor) -> list[slice]:
 
 
 def _plain(x: Tensor) -> torch.autocast:
-    """No autocast: the arithmetic is that of the input's dtype."""
+    """No autocast: computes in the input's dtype."""
     return torch.autocast("cpu" if x.device.type == "meta" else x.device.type, enabled=False)
 
 
 def _forward(x: Tensor, band: Tensor, a: float, beta: float, k: float) -> tuple[Tensor, ...]:
-    """y, s and s ** -beta of a batch."""
+    """y, s and s ** -beta for a batch."""
     scaled = x * a**0.5  # before the square: fp16 would overflow at 256
     s = F.conv2d(scaled * scaled, band).add_(k)
     f = _inverse_power(s, beta)
@@ -59,14 +59,14 @@ def _forward(x: Tensor, band: Tensor, a: float, beta: float, k: float) -> tuple[
 
 
 def _backward(tensors: tuple[Tensor, ...], band: Tensor, scale: float) -> tuple[Tensor]:
-    """The input's gradient from g and what forward kept: x, y, s and s ** -beta."""
+    """The input's gradient from g and the tensors saved by forward: x, y, s and s ** -beta."""
     g, x, y, s, f = tensors
     spread = F.conv2d((g * y).div_(s), band).mul_(x)
     return ((g * f).sub_(spread, alpha=scale),)
 
 
 def _by_slices(run: Callable[..., tuple[Tensor, ...]], *batches: Tensor) -> tuple[Tensor, ...]:
-    """`run` on slices of the batches, its results joined; quicker where temporaries fit a cache."""
+    """`run` on slices of the batches, results joined; faster when temporaries fit a cache."""
     parts = _slices(batches[0])
     if len(parts) == 1:
         return run(*batches)
@@ -83,7 +83,7 @@ class _AcrossChannels(torch.autograd.Function):
     """y = x * s ** -beta with s = k + a * band(x ** 2).
 
     Backward: dx = g * s ** -beta - 2 a beta x * band(g * y / s), the band being symmetric.
-    Written out because autograd's chain of element-wise steps reads memory three times as often.
+    Written by hand because autograd's element-wise steps read memory three times as often.
     """
 
     @staticmethod
@@ -106,13 +106,13 @@ class _AcrossChannels(torch.autograd.Function):
 class LocalResponseNorm(nn.Module):
     """y_i = x_i / (k + alpha / n * sum of x_j ** 2 over the n channels around i) ** beta.
 
-    The division of alpha by n is that of Caffe, of torch and of the code behind the 2012 paper;
-    the formula printed there has no division, so as printed it is alpha = n * 1e-4 here.
+    Caffe, torch and the code of the 2012 paper divide alpha by n; the formula printed in the paper
+    does not, so as printed it is alpha = n * 1e-4 here.
 
     Args:
         channels: C of the input.
         size: n, odd, in channels.
-        alpha, beta, k: the constants, alpha before the division by n.
+        alpha, beta, k: the constants; alpha before the division by n.
         groups: towers; a sum does not reach from one into the next.
 
     Shapes: input and output (N, C, H, W), floating, any memory format; differentiable once.
@@ -136,7 +136,7 @@ class LocalResponseNorm(nn.Module):
         self._bands: dict[tuple[torch.dtype, torch.device], Tensor] = {}
 
     def _band(self, x: Tensor) -> Tensor:
-        """The matrix as a 1x1 kernel in the input's dtype; zeros and ones are exact in any."""
+        """The matrix as a 1x1 kernel in the input's dtype; 0 and 1 are exact in all of them."""
         key = (x.dtype, x.device)
         if key not in self._bands:
             matrix = band_matrix(self.channels, self.size, self.groups)

@@ -1,4 +1,4 @@
-"""Several maps of one net as one: brought to the finest grid by their geometry, and added."""
+"""Merges several maps of a net: resampled to the finest grid by their geometry, and added."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xfer.types import FeatureSpec
 
 
 def resample(maps: Tensor, spec: FeatureSpec, onto: FeatureSpec, grid: tuple[int, int]) -> Tensor:
-    """A map read bilinearly at the places where the cells of another look.
+    """A map interpolated bilinearly at the centres of another map's cells.
 
     Shapes: maps (N, C, h, w) -> (N, C, *grid).
     """
@@ -30,14 +30,14 @@ def resample(maps: Tensor, spec: FeatureSpec, onto: FeatureSpec, grid: tuple[int
 
 
 class MergedMap(nn.Module):
-    """A 1 x 1 convolution a map, the sum on the finest grid, and a ReLU.
+    """A 1 x 1 convolution per map, the sum on the finest grid, and a ReLU.
 
     Args:
         specs: geometry of the maps, finest first; width: channels of the result.
 
     Shapes: {name: (N, C, h, w)} -> (N, width, h, w) on the grid of the first.
     Source: the sum of a feature pyramid (Lin et al. 2017, sec. 3), as one map, as HyperNet's is
-        (Kong et al. 2016).  Differs: the maps are taken as they are, not normalised.
+        (Kong et al. 2016).  Differs: the maps are not normalised.
     """
 
     def __init__(self, specs: Sequence[FeatureSpec], width: int) -> None:

@@ -1,4 +1,4 @@
-"""uint8 pictures to what a net reads: one multiply-add a pixel, in blocks that stay in cache."""
+"""uint8 pictures to a net's input: one multiply-add per pixel, in blocks that fit the cache."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _CACHE_BYTES = 1 << 18
 def scale_and_shift(
     images: Tensor, scale: Sequence[float], shift: Sequence[float], dtype: torch.dtype
 ) -> Tensor:
-    """images * scale + shift, a pair for each channel.
+    """images * scale + shift, with one pair per channel.
 
-    Computed in float32 whatever `dtype`: the pixels are exact in bf16, scale and shift are not.
+    Computed in float32 for every `dtype`: pixels are exact in bf16, scale and shift are not.
     On a CPU in channels_last the blocks are whole rows, since torch's broadcasting over three
     channels is twice as slow as over a row of them.
 
@@ -34,7 +34,7 @@ def scale_and_shift(
     step = max(1, _CACHE_BYTES * torch.get_num_threads() // (4 * width * channels))
     for start in range(0, len(pixels), step):
         part = results[start : start + step]
-        # in place where the results are float32: a third less to write
+        # in place if the result is float32: a third less to write
         block = part if dtype == torch.float32 else torch.empty_like(part, dtype=torch.float32)
         block.copy_(pixels[start : start + step])
         torch.addcmul(b, block, a, out=block)

@@ -23,14 +23,14 @@ def pixel_cross_entropy(
     """Cross-entropy over the labelled pixels.
 
     Args:
-        logits: float (N, C, H, W); labels: int64 (N, H, W), 255 counts for nothing.
-        weight: (C,), a class's weight; the mean is a weighted one.
-        hard: share of the labelled pixels that count, those of the largest loss (Shrivastava et al.
+        logits: float (N, C, H, W); labels: int64 (N, H, W), 255 is ignored.
+        weight: (C,), per class; the mean is weighted.
+        hard: fraction of labelled pixels used, those with the highest loss (Shrivastava et al.
             2016, OHEM); 1: all.
-        summed: the sum over a picture's pixels, averaged over pictures (Long et al. 2015, code),
+        summed: use the sum over pixels, averaged over pictures (Long et al. 2015, code),
             instead of the mean over the batch's pixels.
 
-    Returns: a scalar; 0 where no pixel is labelled.
+    Returns: a scalar; 0 if no pixel is labelled.
     """
     with exact(logits):
         logits = logits.float()
@@ -45,7 +45,7 @@ def pixel_cross_entropy(
 
 
 def _share(labels: Tensor, weight: Tensor | None) -> Tensor:
-    """What the labelled pixels weigh together, at least a bit."""
+    """Total weight of the labelled pixels, never 0."""
     if weight is None:
         return (labels != IGNORE).sum().clamp(min=1)
     counts = torch.bincount(labels.flatten(), minlength=IGNORE + 1)[: len(weight)]
@@ -58,32 +58,32 @@ def _hardest(logits: Tensor, labels: Tensor, weight: Tensor | None, share: float
     losses, classes = losses[labelled], labels.flatten()[labelled]
     if not len(losses):
         return logits.sum() * 0
-    kept = max(1, math.ceil(share * len(losses)))
-    # the loss above which a pixel counts, of one pixel in so many where there are very many
+    count = max(1, math.ceil(share * len(losses)))
+    # the loss from which a pixel counts, estimated from every `step`-th pixel if there are many
     step = max(1, len(losses) // 100_000)
     seen = losses.detach()[::step]
-    bound = seen.kthvalue(max(1, len(seen) - math.ceil(kept / step) + 1)).values
+    bound = seen.kthvalue(max(1, len(seen) - math.ceil(count / step) + 1)).values
     hard = losses.detach() >= bound
     losses = losses[hard]
     if weight is None:
         return losses.mean()
-    own = weight[classes[hard]]
-    return (losses * own).sum() / own.sum()
+    class_weights = weight[classes[hard]]
+    return (losses * class_weights).sum() / class_weights.sum()
 
 
 def soft_dice(logits: Tensor, labels: Tensor) -> Tensor:
-    """1 - the mean Dice of the classes that occur in the batch: 2 |A B| / (|A| + |B|), softly.
+    """1 - the mean soft Dice of the classes that occur in the batch: 2 |A B| / (|A| + |B|).
 
-    Shapes: logits (N, C, H, W); labels int64 (N, H, W), 255 counts for nothing. Returns a scalar.
+    Shapes: logits (N, C, H, W); labels int64 (N, H, W), 255 is ignored. Returns a scalar.
     Source: Milletari et al. 2016 (V-Net), with |A| + |B| unsquared, over the batch's pixels.
     """
     with exact(logits):
         labelled = labels != IGNORE
-        said = logits.float().softmax(1) * labelled[:, None]
+        predicted = logits.float().softmax(1) * labelled[:, None]
         there = torch.where(labelled, labels, 0)[:, None]
-        right = torch.zeros_like(said).scatter_(1, there, labelled[:, None].to(said.dtype))
-        both = (said * right).sum((0, 2, 3))
-        truth = right.sum((0, 2, 3))
-        dice = (2 * both + 1) / (said.sum((0, 2, 3)) + truth + 1)
+        true = torch.zeros_like(predicted).scatter_(1, there, labelled[:, None].to(predicted.dtype))
+        both = (predicted * true).sum((0, 2, 3))
+        truth = true.sum((0, 2, 3))
+        dice = (2 * both + 1) / (predicted.sum((0, 2, 3)) + truth + 1)
         occurs = truth > 0
         return 1 - (dice * occurs).sum() / occurs.sum().clamp(min=1)

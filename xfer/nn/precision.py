@@ -1,4 +1,4 @@
-"""Arithmetic in the dtype that tensors have, inside a pass of lower precision."""
+"""Computes in the tensors' own dtype inside a pass of lower precision."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Regions of a map as small grids of one size: maxima with Caffe's rounding, or bilinear means.
+"""Pools regions of a map to small grids: maxima with Caffe's rounding, or bilinear means.
 
-Both read the map's geometry from its FeatureSpec, so that a box in pixels lands on the cells that
-look at it, whatever the paddings below.
+Both read the map's geometry from its FeatureSpec, so that a box in pixels maps to the cells that
+see it, whatever the paddings of the layers below.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def pool_regions(
 
 
 def roi_max_pool(maps: Tensor, regions: Sequence[Tensor], spec: FeatureSpec, size: int) -> Tensor:
-    """The maximum of each of size x size parts of a region, its edges rounded to cells.
+    """The maximum of each of size x size parts of a region, with edges rounded to cells.
 
     Source: Girshick 2015, sec. 2.1; Caffe's roi_pooling_layer, whose boxes include their last
         pixel and whose map starts at pixel 0: with the paddings of its nets (conv1 5, pools 1)
@@ -48,7 +48,7 @@ def roi_max_pool(maps: Tensor, regions: Sequence[Tensor], spec: FeatureSpec, siz
     """
     shift = torch.tensor([0.0, 0.0, -1.0, -1.0], device=maps.device) - spec.offset
     rois = [(boxes + shift).to(torch.float32) for boxes in regions]
-    # the kernel wants maps and regions of one dtype, and bf16 has no digits for coordinates
+    # the kernel needs one dtype for maps and regions, and bf16 is too coarse for coordinates
     pooled = roi_pool(maps.float(), rois, size, 1 / spec.stride)
     return pooled.to(maps.dtype)
 
@@ -62,13 +62,13 @@ def roi_align(
 ) -> Tensor:
     """The mean of samples x samples bilinear readings in each of size x size parts of a region.
 
-    Equal to torchvision's roi_align(aligned=True) to rounding, and that itself on a GPU. On a CPU a
+    Equal to torchvision's roi_align(aligned=True) up to rounding; on a GPU it is used. On a CPU a
     part is a weighted sum of at most 4 * samples ** 2 cells: rows of a table that embedding_bag
     adds up with vector instructions, forward 5x as fast as torchvision's kernel, backward 10x.
 
     Source: He et al. 2017 (Mask R-CNN), sec. 3.
     """
-    # torchvision takes the first cell to be centred on pixel (stride - 1) / 2
+    # torchvision assumes that the first cell is centred on pixel (stride - 1) / 2
     shift = spec.stride / 2 - spec.offset - 0.5
     if maps.device.type != "cpu":
         moved = [boxes.to(torch.float32) + shift for boxes in regions]
@@ -88,8 +88,8 @@ def roi_align(
     index = row[:, :, None, :, None] * width + column[:, None, :, None, :]
     weight = row_weight[:, :, None, :, None] * column_weight[:, None, :, None, :]
     taps = row.shape[2] * column.shape[2]
-    found = WeightedRows.apply(table, index.view(-1, taps), weight.view(-1, taps).to(table.dtype))
-    return found.view(-1, size, size, channels).permute(0, 3, 1, 2)  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
+    sums = WeightedRows.apply(table, index.view(-1, taps), weight.view(-1, taps).to(table.dtype))
+    return sums.view(-1, size, size, channels).permute(0, 3, 1, 2)  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
 
 
 def _taps(start: Tensor, end: Tensor, cells: int, size: int, samples: int) -> tuple[Tensor, Tensor]:
@@ -99,7 +99,7 @@ def _taps(start: Tensor, end: Tensor, cells: int, size: int, samples: int) -> tu
     """
     steps = (torch.arange(size * samples) + 0.5) / (size * samples)
     places = start[:, None] + steps * (end - start)[:, None]
-    inside = (places >= -1) & (places <= cells)  # as torchvision: beyond one cell outside, zero
+    inside = (places >= -1) & (places <= cells)  # as in torchvision: zero beyond one cell outside
     places = places.clamp(0, cells - 1)
     low = places.floor()
     share = places - low
@@ -112,9 +112,9 @@ def _taps(start: Tensor, end: Tensor, cells: int, size: int, samples: int) -> tu
 class WeightedRows(torch.autograd.Function):
     """Weighted sums of the rows of a table: a sparse matrix times a dense one.
 
-    Shapes: table (K, C), index int32 (B, T), weight (B, T) -> (B, C). The gradient of the table is
-    the transposed matrix times that of the sums, by the same kernel, in an order that depends on
-    the indices alone.
+    Shapes: table (K, C), index int32 (B, T), weight (B, T) -> (B, C). The table's gradient is
+    the transposed matrix times the sums' gradient, by the same kernel, in an order that depends on
+    the indices only.
     """
 
     @staticmethod
@@ -140,9 +140,9 @@ class WeightedRows(torch.autograd.Function):
 
 
 def _sorting(values: NDArray[np.int32], limit: int) -> NDArray[np.int64]:
-    """The order that sorts numbers from 0 below `limit`; equal ones stay in theirs.
+    """The stable order that sorts integers from 0 to `limit` - 1.
 
-    numpy sorts 16-bit numbers by radix, in a tenth of the time: first by the low halves, then by
+    numpy radix-sorts 16-bit numbers, in a tenth of the time: first by the low halves, then by
     the high ones.
     """
     order = np.argsort(values.astype(np.uint16), kind="stable")

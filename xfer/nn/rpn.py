@@ -20,11 +20,11 @@ from xfer.types import FeatureSpec
 
 @dataclass(frozen=True, slots=True)
 class RPNRules:
-    """How proposals are learnt and chosen.
+    """How proposals are trained and chosen.
 
-    batch, share | anchors drawn a picture, and the most of them that are objects
-    low, high    | IoU under which an anchor is background, and from which it is an object
-    nms          | IoU above which the lower-scored of two proposals goes
+    batch, share | anchors drawn per picture, and the maximum fraction of objects among them
+    low, high    | IoU below which an anchor is background, and from which it is an object
+    nms          | IoU above which the lower-scored of two proposals is removed
     """
 
     batch: int = 256
@@ -34,8 +34,8 @@ class RPNRules:
     nms: float = 0.7
 
 
-class Said(NamedTuple):
-    """What the net says of a batch: logits (N, A), offsets (N, A, 4), of anchors (A, 4)."""
+class RPNOutput(NamedTuple):
+    """The net's output for a batch: logits (N, A), offsets (N, A, 4), anchors (A, 4)."""
 
     logits: Tensor
     offsets: Tensor
@@ -46,14 +46,14 @@ class RegionProposalNet(nn.Module):
     """A 3 x 3 convolution, then for every cell and anchor a score and four offsets.
 
     Args:
-        spec: the map that is read; width: channels of the convolution.
+        spec: the map that it reads; width: channels of the convolution.
         sizes: (K, 2) width and height of the anchors, pixels of the net's input.
         step: the convolution's stride, in cells.
 
-    Shapes: maps (N, C, h, w) -> Said.
+    Shapes: maps (N, C, h, w) -> RPNOutput.
     Source: Ren et al. 2015, sec. 3.1; layers N(0, .01) as in py-faster-rcnn.
-    Differs: one score an anchor (sigmoid) for their two (softmax); anchors whose centre is outside
-        the picture are left out rather than those that cross its border.
+    Differs: one score per anchor (sigmoid), not two (softmax); anchors whose centre is outside
+        the picture are ignored, not all that cross its border.
     """
 
     def __init__(
@@ -78,19 +78,19 @@ class RegionProposalNet(nn.Module):
     sizes: Tensor
     std: Tensor
 
-    def forward(self, maps: Tensor) -> Said:
+    def forward(self, maps: Tensor) -> RPNOutput:
         hidden = F.relu(self.conv(maps), inplace=True)
         with exact(hidden):  # bf16 would give many proposals one score
             cells = hidden.permute(0, 2, 3, 1).float()
             logits = self.score(cells).flatten(1)
             offsets = self.offset(cells).view(len(maps), -1, 4)
         grid = (hidden.shape[2], hidden.shape[3])
-        return Said(logits, offsets, grid_anchors(self.spec, grid, self.sizes))
+        return RPNOutput(logits, offsets, grid_anchors(self.spec, grid, self.sizes))
 
     @torch.no_grad()
     def propose(
         self,
-        said: Said,
+        output: RPNOutput,
         sizes: Tensor,
         before: int,
         after: int,
@@ -99,49 +99,49 @@ class RegionProposalNet(nn.Module):
 
         Args:
             sizes: (N, 2) H, W of the pictures without padding.
-            before, after: the most boxes a picture before and after suppression.
+            before, after: maximum number of boxes per picture before and after suppression.
 
-        Returns: N tensors (P, 4), scores falling.
+        Returns: N tensors (P, 4), by falling score.
         """
-        logits, offsets, anchors = said
+        logits, offsets, anchors = output
         seen = _inside(anchors, sizes)
         scores = logits.masked_fill(~seen, -torch.inf)
         scores, index = scores.topk(min(before, scores.shape[1]), 1)
         picked = offsets.gather(1, index[..., None].expand(-1, -1, 4))
         boxes = decode(picked, anchors[index], self.std)
-        found: list[Tensor] = []
+        proposals: list[Tensor] = []
         for n, size in enumerate(sizes):
-            own = clip(boxes[n], size)
-            good = ((own[:, 2:] - own[:, :2]) >= 1).all(1) & scores[n].isfinite()
-            own, score = own[good], scores[n][good]
-            found.append(own[nms(own, score, self.rules.nms, after)])
-        return found
+            kept = clip(boxes[n], size)
+            good = ((kept[:, 2:] - kept[:, :2]) >= 1).all(1) & scores[n].isfinite()
+            kept, score = kept[good], scores[n][good]
+            proposals.append(kept[nms(kept, score, self.rules.nms, after)])
+        return proposals
 
     def losses(
         self,
-        said: Said,
+        output: RPNOutput,
         sizes: Tensor,
         truth: Sequence[Tensor],
         crowds: Sequence[Tensor],
     ) -> dict[str, Tensor]:
-        """Binary cross-entropy and smooth L1 (sigma 3) over the anchors that are drawn.
+        """Binary cross-entropy and smooth L1 (sigma 3) over the drawn anchors.
 
-        Args: truth, crowds: each picture's true boxes, and the regions that count for nothing.
+        Args: truth, crowds: each picture's true boxes, and the regions that are ignored.
         """
         rules = self.rules
-        logits, offsets, anchors = said
+        logits, offsets, anchors = output
         seen = _inside(anchors, sizes)
         places: list[Tensor] = []
         wanted: list[Tensor] = []
         targets: list[Tensor] = []
         objects: list[Tensor] = []
         for n, boxes in enumerate(truth):
-            # a box's best anchor is sought among those of its picture, not in the padding
+            # a box's best anchor is chosen among those in its picture, not in the padding
             here = torch.nonzero(seen[n]).flatten()
-            own = anchors[here]
-            matches = match(own, boxes)
+            visible = anchors[here]
+            matches = match(visible, boxes)
             object_ = (matches.iou >= rules.high) | matches.best
-            other = (matches.iou < rules.low) & ~object_ & ~ignored(own, crowds[n])
+            other = (matches.iou < rules.low) & ~object_ & ~ignored(visible, crowds[n])
             positive, negative = draw(object_, other, rules.batch, rules.share)
             start = n * len(anchors)
             places.append(here[torch.cat([positive, negative])] + start)
@@ -149,7 +149,7 @@ class RegionProposalNet(nn.Module):
             objects.append(here[positive] + start)
             if len(boxes):
                 goal = boxes[matches.index[positive]]
-                targets.append(encode(goal, own[positive], self.std))
+                targets.append(encode(goal, visible[positive], self.std))
         drawn = torch.cat(places)
         count = max(1, len(drawn))
         score = F.binary_cross_entropy_with_logits(

@@ -1,9 +1,9 @@
-"""Bilinear upsampling as two small matrix products, a matrix an axis, placed by geometry.
+"""Bilinear upsampling as two small matrix products, one per axis, placed by geometry.
 
 FCN upsamples its scores by a transposed convolution with a fixed bilinear kernel. That kernel is a
 product of two triangles, so each axis is a small matrix: equal to 1e-6 and ten times as fast.
-Where cells look is known (FeatureSpec), so no crop is ever typed: the matrices are written down at
-the pixels that are asked for.
+FeatureSpec tells where cells look, so crops need no constants: the matrices are computed for the
+requested pixels.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ PIXELS = FeatureSpec("pixels", 3, 1, 1, 0.0)
 
 
 def triangle(places: Tensor, centres: Tensor, reach: float) -> Tensor:
-    """(P, n): 1 where a place is at a centre, falling evenly to 0 at a distance of `reach`."""
+    """(P, n): 1 where a place is at a centre, falling linearly to 0 at a distance of `reach`."""
     return (1 - (places[:, None] - centres).abs() / reach).clamp_(min=0)
 
 
 def reading(spec: FeatureSpec, cells: int, pixels: Tensor, side: int = 0) -> Tensor:
-    """How much each cell of a map counts at places along one axis of the picture.
+    """The weight of each cell of a map at positions along one axis of the picture.
 
-    Beyond the centres of the outermost cells, these are read in full.
+    Beyond the centres of the outermost cells, these have full weight.
 
     Args:
         spec: geometry of the map; cells: its length along the axis.
-        pixels: (P,) floating, places in pixels of the net's input.
-        side: pixels of the picture along the axis where padding follows: cells that lie wholly in
-            there are not read; 0: there is none.
+        pixels: (P,) floating, positions in pixels of the net's input.
+        side: length of the picture along the axis, pixels, if padding follows: cells wholly in the
+            padding are not read; 0: there is no padding.
 
     Returns: (P, cells), rows sum to 1.
     """
     read = cells
-    if side:  # a cell is as wide as the stride; the first is read wherever it looks
+    if side:  # a cell is as wide as the stride; the first is always read
         reach = side + (spec.stride - 1) / 2 - spec.offset
         read = min(cells, max(1, math.ceil(reach / spec.stride)))
     places = ((pixels - spec.offset) / spec.stride).clamp(0, read - 1)
@@ -49,8 +49,8 @@ def reading(spec: FeatureSpec, cells: int, pixels: Tensor, side: int = 0) -> Ten
 def interpolate(maps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Two products: (N, C, h, w), (H, h), (W, w) -> float32 (N, C, H, W), also under autocast.
 
-    Columns go first: backward, the long product then is one for each map, twice as fast as one with
-    a matrix of many short rows.
+    Columns go first: the long product of the backward pass is then one per map, twice as fast as
+    one with a matrix of many short rows.
     """
     with exact(maps):
         wide = maps.float() @ columns.float().T
@@ -58,7 +58,7 @@ def interpolate(maps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def at_pixels(maps: Tensor, spec: FeatureSpec, height: int, width: int, step: int = 1) -> Tensor:
-    """A map read at every `step`-th pixel of a net's input, from the first on.
+    """A map interpolated at every `step`-th pixel of a net's input, starting at the first.
 
     Shapes: (N, C, h, w) -> float32 (N, C, height, width).
     """
@@ -70,7 +70,7 @@ def at_pixels(maps: Tensor, spec: FeatureSpec, height: int, width: int, step: in
 
 
 def bilinear_kernel(size: int) -> Tensor:
-    """(size, size): the kernel that FCN's transposed convolutions are filled with.
+    """(size, size): the fixed kernel of FCN's transposed convolutions.
 
     Source: shelhamer/fcn.berkeleyvision.org, surgery.py, upsample_filt.
     """
@@ -81,18 +81,18 @@ def bilinear_kernel(size: int) -> Tensor:
 
 
 def transposed_bilinear(maps: Tensor, stride: int, kernel: int) -> Tensor:
-    """FCN's transposed convolution with the fixed bilinear kernel, class by class.
+    """FCN's transposed convolution with the fixed bilinear kernel, per class.
 
     Args:
         maps: (N, C, h, w).
         stride, kernel: of the transposed convolution, pixels: 32 and 64 in FCN-32s.
 
-    Returns: float32 (N, C, (h - 1) * stride + kernel, (w - 1) * stride + kernel), faded to zero
-        around the outermost cells as there.
-    Raises: XferError for a stride or kernel under 1.
+    Returns: float32 (N, C, (h - 1) * stride + kernel, (w - 1) * stride + kernel), fading to zero
+        around the outermost cells, as in FCN.
+    Raises: XferError for a stride or kernel below 1.
     """
     if stride < 1 or kernel < 1:
-        raise XferError(f"a stride of {stride} and a kernel of {kernel} upsample nothing")
+        raise XferError(f"can't upsample with stride {stride} and kernel {kernel}")
     reach = (kernel + 1) // 2
     matrices: list[Tensor] = []
     for cells in maps.shape[2:]:
@@ -103,8 +103,8 @@ def transposed_bilinear(maps: Tensor, stride: int, kernel: int) -> Tensor:
 
 
 def crop_between(coarse: FeatureSpec, fine: FeatureSpec, kernel: int) -> float:
-    """By how many cells of `fine` it must be cut, at the top and left, to lie under `coarse` once
-    that is upsampled by a transposed convolution of this kernel and no padding; where negative,
-    the upsampled one is cut by so many. What Caffe's FCN nets have as `offset` of their Crops.
+    """How many cells to crop from `fine`, at the top and left, to align it with `coarse` after a
+    transposed convolution with this kernel and no padding; if negative, crop the upsampled map
+    instead. This is the `offset` of the Crop layers in Caffe's FCN nets.
     """
     return (coarse.offset - fine.offset) / fine.stride - (kernel - 1) / 2

@@ -1,4 +1,4 @@
-"""Scaled and mirrored versions of a batch, and the way of boxes to them and back."""
+"""Scaled and mirrored versions of a batch, and conversion of boxes to them and back."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class View:
-    """A batch as one view of test-time augmentation shows it: how boxes go there and back.
+    """One view of a batch in test-time augmentation, with conversion of boxes there and back.
 
-    images (N, 3, H, W), normalised; sizes (N, 2) of the pictures in there; factor (2,): x, y.
+    images (N, 3, H, W), normalised; sizes (N, 2) of the pictures in it; factor (2,): x, y.
     """
 
     images: Tensor
@@ -34,7 +34,7 @@ class View:
         return View(images, sizes, factor)
 
     def mirrored(self) -> View:
-        """Each picture within its own width: the padding stays at the right."""
+        """Mirrors each picture within its own width: the padding stays on the right."""
         images = self.images.clone()
         for n, width in enumerate(self.sizes[:, 1].tolist()):
             images[n, :, :, :width] = images[n, :, :, :width].flip(-1)

@@ -1,4 +1,4 @@
-"""Boxes that a proposal network starts from: their sizes fitted to data, their places from a map's
+"""Boxes that a proposal network starts from: sizes fitted to data, positions from a map's
 geometry."""
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ def fit_sizes(sizes: NDArray[np.float64], count: int, seed: int = 0) -> NDArray[
 
     Args:
         sizes: (R, 2) width, height in the pixels that the net sees.
-        count: how many; fewer come back where there are fewer different sizes.
+        count: number of anchors; fewer are returned if there are fewer different sizes.
 
-    Returns: (K, 2), by rising area.
+    Returns: (K, 2), by increasing area.
     Source: Redmon and Farhadi 2017 (YOLO9000), sec. 2, distance 1 - IoU of boxes with a common
-        centre.  Differs: means are taken of logs, as the net's offsets are; starts are spread
-        evenly over the logs of areas instead of drawn.
+        centre.  Differs: means are of logs, like the net's offsets; starts are spread evenly over
+        the logs of areas instead of drawn.
     """
     sizes = np.maximum(np.asarray(sizes, np.float64), 1.0)
     count = min(count, len(np.unique(np.round(sizes, 1), axis=0)))
     if count == 0:
         return np.zeros((0, 2))
     areas = np.log(sizes.prod(1))
-    # a few odd boxes (a pixel, the whole picture) get no anchor of their own
+    # outliers (one pixel, the whole picture) get no anchor of their own
     low, high = np.quantile(areas, (0.01, 0.99))
     wanted = np.linspace(low, high, count)
     means = sizes[np.abs(areas[:, None] - wanted).argmin(0)]
@@ -42,16 +42,18 @@ def fit_sizes(sizes: NDArray[np.float64], count: int, seed: int = 0) -> NDArray[
             break
         before = nearest
         for k in range(count):
-            own = sizes[nearest == k]
-            # a mean that lost all its boxes starts again at one of them
-            means[k] = np.exp(np.log(own).mean(0)) if len(own) else sizes[rng.integers(len(sizes))]
+            group = sizes[nearest == k]
+            # a mean without boxes restarts at a random box
+            means[k] = (
+                np.exp(np.log(group).mean(0)) if len(group) else sizes[rng.integers(len(sizes))]
+            )
     return means[np.argsort(means.prod(1), kind="stable")]
 
 
 def plain_sizes(short: int, count: int) -> NDArray[np.float64]:
-    """Anchors for data that nobody has looked at: squares, and twice as tall or wide, (count, 2).
+    """Anchors without data: squares, and boxes twice as tall or wide, (count, 2).
 
-    Args: short: side of the picture; areas go from an eighth of it to all of it.
+    Args: short: side of the picture; anchors go from an eighth of it to all of it.
     """
     areas = np.geomspace(short / 8, short, max(1, -(-count // 3))) ** 2
     shapes = [[(a * r) ** 0.5, (a / r) ** 0.5] for a in areas for r in (1.0, 0.5, 2.0)]
@@ -65,7 +67,7 @@ def _overlap(sizes: NDArray[np.float64], means: NDArray[np.float64]) -> NDArray[
 
 
 def best_overlap(sizes: NDArray[np.float64], means: NDArray[np.float64]) -> float:
-    """Mean over boxes of the IoU with the anchor that suits them best, 0..1."""
+    """Mean over boxes of the IoU with their best anchor, 0..1."""
     return float(_overlap(sizes, means).max(1).mean()) if len(sizes) and len(means) else 0.0
 
 
@@ -79,7 +81,7 @@ def grid_anchors(spec: FeatureSpec, grid: tuple[int, int], sizes: Tensor) -> Ten
         prediction.
     """
     half = torch.cat([-sizes, sizes], 1) / 2
-    # the centre of pixel p is at p + 1/2 where boxes are measured by their edges
+    # boxes are measured by their edges, so the centre of pixel p is at p + 1/2
     rows, columns = (
         torch.arange(n, device=sizes.device) * spec.stride + spec.offset + 0.5 for n in grid
     )

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-# the largest factor by which a predicted box may exceed the box it starts from: exp() stays finite
+# maximum factor from a start box to the predicted box, so that exp() stays finite
 MAX_LOG_SCALE = math.log(1000 / 16)
 
 
@@ -25,10 +25,10 @@ def iou_xyxy(one: Tensor, two: Tensor) -> Tensor:
 
 
 def intersection_xyxy(one: Tensor, two: Tensor) -> Tensor:
-    """Square pixels that every pair has in common: (R, 4), (G, 4) -> (R, G).
+    """Intersection area of every pair, square pixels: (R, 4), (G, 4) -> (R, G).
 
-    Computed a coordinate at a time, R innermost: where R is thousands of anchors and G a few true
-    boxes, whole vectors are read, 6x the speed of the same on (R, G, 2).
+    Computed one coordinate at a time, R innermost: with thousands of anchors (R) and a few true
+    boxes (G) it reads whole vectors, 6x as fast as the same on (R, G, 2).
     """
     x1, y1, x2, y2 = one.T.contiguous().unbind(0)
     u1, v1, u2, v2 = (edge[:, None] for edge in two.unbind(1))
@@ -38,12 +38,12 @@ def intersection_xyxy(one: Tensor, two: Tensor) -> Tensor:
 
 
 def area(boxes: Tensor) -> Tensor:
-    """Square pixels: (..., 4) -> (...)."""
+    """Areas in square pixels: (..., 4) -> (...)."""
     return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
 def encode(boxes: Tensor, start: Tensor, std: Tensor) -> Tensor:
-    """How far boxes are from those where the net starts, in units of `std`.
+    """The offsets of boxes from the boxes that the net starts from, in units of `std`.
 
     Shapes: boxes, start (..., 4); std (4,) -> (..., 4): dx, dy in widths and heights of `start`,
         then the logs of the ratios of width and height.
@@ -56,7 +56,7 @@ def encode(boxes: Tensor, start: Tensor, std: Tensor) -> Tensor:
 
 
 def decode(offsets: Tensor, start: Tensor, std: Tensor) -> Tensor:
-    """The boxes that `encode` came from; sizes are bounded, so that no box is infinite.
+    """The inverse of `encode`; sizes are bounded, so that no box is infinite.
 
     Shapes: offsets (..., 4) and start (..., 4), broadcast -> (..., 4).
     """

@@ -1,6 +1,6 @@
-"""Which regions a detector learns from: matched to the true boxes, then drawn by quota.
+"""Chooses the regions a detector learns from: matched to true boxes, then drawn by quota.
 
-Draws come from torch's generator, whose state a run stores: resuming draws the same.
+Draws come from torch's generator, whose state a run stores, so a resumed run draws the same.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from xfer.ops.boxes import area, intersection_xyxy, iou_xyxy
 class Matches:
     """The true box that each region overlaps most.
 
-    index | int64 (R,)   | which true box; 0 where there is none
-    iou   | float32 (R,) | how much, 0..1
-    best  | bool (R,)    | among all regions, it overlaps some true box most
+    index | int64 (R,)   | which true box; 0 if there is none
+    iou   | float32 (R,) | their IoU, 0..1
+    best  | bool (R,)    | the region has the highest IoU of all with some true box
     """
 
     index: Tensor
@@ -36,14 +36,14 @@ def match(regions: Tensor, truth: Tensor) -> Matches:
     overlap = iou_xyxy(regions, truth).T  # (G, R): rows are contiguous
     iou, index = overlap.max(0)
     most = overlap.amax(1) if len(regions) else overlap.new_zeros(len(truth))
-    # a true box that nothing touches has no best region: 2 is no overlap
-    # the largest of bytes is `any`, in a tenth of the time
+    # a true box that nothing touches has no best region: no overlap equals 2
+    # `amax` of bytes is `any`, in a tenth of the time
     best = (overlap == most.where(most > 0, 2.0)[:, None]).view(torch.uint8).amax(0).bool()
     return Matches(index, iou, best)
 
 
 def ignored(regions: Tensor, crowds: Tensor) -> Tensor:
-    """Regions (R, 4) half or more of which lie in a crowd (M, 4): neither object nor background."""
+    """Regions (R, 4) at least half inside a crowd (M, 4): neither object nor background."""
     if len(crowds) == 0:
         return torch.zeros(len(regions), dtype=torch.bool, device=regions.device)
     inside = intersection_xyxy(regions, crowds)
@@ -60,21 +60,21 @@ def draw(foreground: Tensor, background: Tensor, count: int, share: float) -> tu
     return positive, _some(background, count - len(positive))
 
 
-def _some(chosen: Tensor, most: int) -> Tensor:
-    """At most `most` of the marked indices, drawn evenly, in order."""
-    found = torch.nonzero(chosen).flatten()
-    if len(found) <= most:
-        return found
-    drawn = torch.randperm(len(found), device=found.device)[:most]
-    return found[drawn.sort().values]
+def _some(chosen: Tensor, count: int) -> Tensor:
+    """At most `count` of the marked indices, drawn uniformly, in order."""
+    indices = torch.nonzero(chosen).flatten()
+    if len(indices) <= count:
+        return indices
+    drawn = torch.randperm(len(indices), device=indices.device)[:count]
+    return indices[drawn.sort().values]
 
 
 @dataclass(frozen=True, slots=True)
 class RegionRules:
-    """Which regions the classes are learnt from.
+    """Which regions the classifier is trained on.
 
-    count      | regions a picture
-    share      | the most of them that are objects
+    count      | regions per picture
+    share      | maximum fraction of objects among them
     foreground | IoU with a true box from which a region is an object
     background | IoU between which (low included) it is background
     """
@@ -89,7 +89,7 @@ class RegionRules:
 def sample_regions(
     proposals: Tensor, truth: Tensor, labels: Tensor, crowds: Tensor, rules: RegionRules, other: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Draws one picture's regions to learn from; the true boxes are among the candidates.
+    """Draws one picture's regions for training; the true boxes are among the candidates.
 
     Args:
         proposals (P, 4), truth (G, 4), labels int64 (G,), crowds (M, 4).
@@ -97,8 +97,8 @@ def sample_regions(
 
     Returns: regions (R, 4), labels int64 (R,), and the true box of each (R, 4), which for
         background is the region itself.
-    Source: Girshick 2015, sec. 2.3.  Differs: a picture without objects gives background of any
-        overlap, which in the paper no region would be.
+    Source: Girshick 2015, sec. 2.3.  Differs: in a picture without objects every region may be
+        background; in the paper none could.
     """
     regions = torch.cat([truth, proposals])
     matches = match(regions, truth)
@@ -109,12 +109,12 @@ def sample_regions(
         rest &= matches.iou >= low
     positive, negative = draw(object_, rest, rules.count, rules.share)
     drawn = torch.cat([positive, negative])
-    said = torch.full((len(drawn),), other, dtype=torch.int64, device=regions.device)
+    drawn_labels = torch.full((len(drawn),), other, dtype=torch.int64, device=regions.device)
     goals = regions[drawn].clone()
     if len(positive):
-        said[: len(positive)] = labels[matches.index[positive]]
+        drawn_labels[: len(positive)] = labels[matches.index[positive]]
         goals[: len(positive)] = truth[matches.index[positive]]
-    return regions[drawn], said, goals
+    return regions[drawn], drawn_labels, goals
 
 
 def sample_batch(
@@ -125,8 +125,8 @@ def sample_batch(
     rules: RegionRules,
     other: int,
 ) -> tuple[list[Tensor], Tensor, Tensor]:
-    """`sample_regions` of each picture: N tensors (R_n, 4), all labels (R,), all goals (R, 4)."""
+    """`sample_regions` for each picture: N tensors (R_n, 4), all labels (R,), all goals (R, 4)."""
     each = zip(proposals, truth, labels, crowds, strict=True)
     drawn = [sample_regions(*one, rules, other) for one in each]
-    regions, said, goals = zip(*drawn, strict=True)
-    return list(regions), torch.cat(said), torch.cat(goals)
+    regions, drawn_labels, goals = zip(*drawn, strict=True)
+    return list(regions), torch.cat(drawn_labels), torch.cat(goals)

@@ -1,4 +1,4 @@
-"""Hierarchical grouping: the two most similar neighbours become one, until one is left."""
+"""Hierarchical grouping: merges the two most similar neighbours until one region is left."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from xfer.ops.selective_search_regions import Regions
 
 @dataclass(frozen=True, slots=True)
 class Hierarchy:
-    """Every region that was there at some time: R at the start, then one a merge.
+    """Every region that existed at some step: R at the start, then one per merge.
 
     boxes   | float64 (2 R - 1, 4) | xyxy; the last is the whole picture
-    parents | int64 (R - 1, 2)     | the two regions that became region R + i
+    parents | int64 (R - 1, 2)     | the two regions that were merged into region R + i
     """
 
     boxes: NDArray[np.float64]
@@ -24,16 +24,16 @@ class Hierarchy:
 
 
 def group(regions: Regions, colour: bool) -> Hierarchy:
-    """Merges the most similar pair of neighbours again and again.
+    """Merges the most similar pair of neighbours repeatedly.
 
     The similarity of two regions is the sum of four, each 0..1: colour and texture are the
-    intersections of their histograms, size is 1 - the share of the picture that both take, and
-    fill is 1 - the share of the picture that their common box has beside them. A merged region's
-    histogram is the mean of the two, by size, so that no pixel is looked at again.
+    intersections of their histograms, size is 1 - the fraction of the picture that both cover, and
+    fill is 1 - the fraction of the picture that their common box adds to them. A merged region's
+    histogram is the mean of the two, weighted by size, so no pixel is read again.
 
     Args:
-        regions: that touch each other so that one is left in the end, as a segmentation's do.
-        colour: False leaves the similarity by colour out.
+        regions: connected regions that cover the picture, as of a segmentation.
+        colour: False leaves out the similarity by colour.
 
     Source: Uijlings 2013, sec. 3.1 and 3.2, algorithm 1.
     """

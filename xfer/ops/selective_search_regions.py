@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-COLOUR_BINS = 25  # a channel
-TEXTURE_BINS = 10  # a direction and channel
+COLOUR_BINS = 25  # per channel
+TEXTURE_BINS = 10  # per direction and channel
 DIRECTIONS = 8
 TEXTURE_SIGMA = 1.0
 
@@ -18,12 +18,12 @@ TEXTURE_SIGMA = 1.0
 class Regions:
     """The R regions that a picture starts with.
 
-    colour  | float32 (R, 75)  | 25 bins a channel, each row's sum 1
+    colour  | float32 (R, 75)  | 25 bins per channel, each row's sum 1
     texture | float32 (R, 240) | 10 bins for 8 directions of 3 channels, each row's sum 1
     sizes   | float64 (R,)     | pixels
     boxes   | float64 (R, 4)   | xyxy, right and bottom exclusive
     pairs   | int64 (P, 2)     | regions that touch, the smaller number first, each pair once
-    pixels  | of the whole picture
+    pixels  | number in the whole picture
     """
 
     colour: NDArray[np.float32]
@@ -65,8 +65,8 @@ def texture_bins(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Gaussian derivatives in 8 directions, in 10 bins: uint8 (H, W, 3) -> (H, W, 24).
 
     A derivative in any direction is a sum of those along x and y, and the one in the opposite
-    direction its negative: of each pair, one is positive and counted, and the other is in bin 0.
-    The bins reach to the largest derivative of the channel.
+    direction is its negative: one of each pair is positive and counted, the other is in bin 0.
+    The bins extend to the largest derivative of the channel.
     """
     values = image.astype(np.float32)
     smooth_y, smooth_x = (ndimage.gaussian_filter1d(values, TEXTURE_SIGMA, a) for a in (0, 1))
@@ -92,8 +92,8 @@ def touching(labels: NDArray[np.int64]) -> NDArray[np.int64]:
         differ = one != two
         a, b = one[differ], two[differ]
         codes.append(np.minimum(a, b) * count + np.maximum(a, b))
-    found = np.unique(np.concatenate(codes))
-    return np.stack([found // count, found % count], 1)
+    pairs = np.unique(np.concatenate(codes))
+    return np.stack([pairs // count, pairs % count], 1)
 
 
 def _boxes(labels: NDArray[np.int64]) -> NDArray[np.float64]:

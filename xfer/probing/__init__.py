@@ -1,1 +1,1 @@
-"""Probes: a classifier on frozen features, chosen on the training pictures alone."""
+"""Probes: classifiers on frozen features, tuned only on the training pictures."""

@@ -1,4 +1,4 @@
-"""Scaling and strength of a probe, chosen by cross-validation on the training pictures alone."""
+"""Chooses a probe's scaling and strength by cross-validation on the training pictures only."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from xfer.probing.scores import best_temperature, logits, mean_loss
 from xfer.probing.space import SCALINGS, Space, make_scaler, threads_for
 
 FOLDS = 5
-# of more pictures than these, so many choose: C is a prior's variance, which hardly depends on N
+# at most this many pictures are used to choose: C is a prior's variance, which hardly depends on N
 MANY = 5_000
-# from so many on, one held-out fifth tells as much as five folds of a small set
+# from this size on, one held-out fifth is as reliable as five folds of a small set
 ONE_FOLD = 2_000
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What cross-validation settled on.
+    """The result of cross-validation.
 
-    scaling     | of `space.SCALINGS`
+    scaling     | a key of `space.SCALINGS`
     value       | the classifier's C, alpha, k or shrinkage
-    temperature | that decision values are divided by
-    score, loss | over the held-out pictures: top1 or map in 0..1, nats; None: nothing was held out
-    folds       | how many; 1: a fifth was held out once; 0: nothing to hold out
-    pictures    | how many they were, those trained on and those held out
-    trials      | what was tried, this one among them
+    temperature | divisor of decision values
+    score, loss | over the held-out pictures: top1 or map in 0..1, nats; None: none were held out
+    folds       | number; 1: one fifth was held out once; 0: nothing to hold out
+    pictures    | number used, trained on and held out
+    trials      | all that were tried, including this one
     """
 
     scaling: str
@@ -48,10 +48,10 @@ class Choice:
 
 
 def make_folds(labels: NDArray[Any], count: int, seed: int) -> list[Fold]:
-    """(train, held out) indices of each fold, shuffled; the classes are spread evenly.
+    """(train, held out) indices of each fold, shuffled and stratified by class.
 
     Args:
-        labels: int (N,), or (N, C) of several labels a picture, which are shuffled only.
+        labels: int (N,), or (N, C) for several labels per picture, which are only shuffled.
         count: 2 or more.
     """
     rng = np.random.default_rng(seed)
@@ -64,8 +64,8 @@ def make_folds(labels: NDArray[Any], count: int, seed: int) -> list[Fold]:
 
 
 def choosing_folds(labels: NDArray[Any], seed: int) -> list[Fold]:
-    """The folds to choose by, as many as fit, up to 5; [] where there are too few pictures to hold
-    any out."""
+    """The folds to choose by, up to 5, as many as possible; [] if there are too few pictures to
+    hold any out."""
     if labels.ndim == 1:
         largest = int(np.bincount(labels).max())
     else:
@@ -78,13 +78,13 @@ def choosing_folds(labels: NDArray[Any], seed: int) -> list[Fold]:
 
 
 def _some(labels: NDArray[Any], count: int, seed: int) -> NDArray[np.int64]:
-    """So many pictures, in order, the classes in their shares."""
+    """Indices of `count` pictures, in order, stratified by class."""
     parts = make_folds(labels, -(-len(labels) // count), seed)
     return parts[0][1]
 
 
 def check_folds(labels: NDArray[Any], folds: int) -> None:
-    """Raises DataError where a class, or the whole, has fewer pictures than folds."""
+    """Raises DataError if a class, or the whole set, has fewer pictures than folds."""
     few = len(labels)
     if labels.ndim == 1:
         counts = np.bincount(labels)
@@ -109,30 +109,32 @@ def choose(
     scalings: Sequence[str] = tuple(SCALINGS),
     fine: bool = True,
 ) -> Choice:
-    """The scaling and value that are best on held-out training pictures.
+    """The best scaling and value on held-out training pictures.
 
     Of all whose score is within one standard error of the best, the one with the lowest loss.
-    The scaler is fitted to all training features; labels are seen by the folds alone. Of more than
-    5,000 pictures 5,000 are drawn, class by class, and do it all; from 2,000 on one fifth is held
-    out once unless `cv` says otherwise.
+    The scaler is fitted to all training features; labels are used only in the folds. From more than
+    5,000 pictures, 5,000 are drawn, stratified by class; with 2,000 or more, one fifth is held out
+    once unless `cv` is given.
 
     Args:
         name: of the classifier; features: float (N, D); labels: int (N,) or (N, C).
         classes: C. cv: folds, 0: up to 5.
-        fine: look at the values between the coarse ones as well.
+        fine: also try the values between the coarse ones.
 
     Raises: DataError for fewer pictures than folds.
     """
     kind = classifiers.get(name)
     if cv:
-        check_folds(labels, cv)  # before some are drawn: of a rare class fewer than folds may be
+        check_folds(
+            labels, cv
+        )  # before the draw, which may leave fewer pictures of a rare class than folds
     if len(labels) > MANY:
         some = _some(labels, MANY, seed)
         features, labels = features[some], labels[some]
     folds = make_folds(labels, cv, seed) if cv else choosing_folds(labels, seed)
     if not folds:
         return Choice(scalings[0], kind.default)
-    found: list[Choice] = []
+    trials: list[Choice] = []
     for scaling in scalings:
         space = Space(make_scaler(scaling).fit_transform(features))
         seen: dict[int, Choice] = {}
@@ -149,15 +151,15 @@ def choose(
                 middle = list(seen)[best]
                 for at in range(middle - kind.coarse + 1, middle + kind.coarse):
                     look(at)
-        found += seen.values()
-    best = _best(found, len(labels))
-    return replace(best, folds=len(folds), pictures=len(labels), trials=tuple(found))
+        trials += seen.values()
+    best = _best(trials, len(labels))
+    return replace(best, folds=len(folds), pictures=len(labels), trials=tuple(trials))
 
 
-def _best(found: Sequence[Choice], count: int) -> Choice:
-    top = max(_score(c) for c in found)
+def _best(trials: Sequence[Choice], count: int) -> Choice:
+    top = max(_score(c) for c in trials)
     error = math.sqrt(max(top * (1 - top), 0.0) / count)
-    near = [c for c in found if _score(c) >= top - error]
+    near = [c for c in trials if _score(c) >= top - error]
     return min(near, key=lambda c: (math.inf if c.loss is None else c.loss, -_score(c)))
 
 
@@ -169,7 +171,7 @@ def _try(
     name: str, value: float, scaling: str, rows: NDArray[Any], labels: NDArray[Any], classes: int,
     folds: Sequence[Fold],
 ) -> Choice:  # fmt: skip
-    """One scaling and value over all folds."""
+    """Tries one scaling and value on all folds."""
     truths: list[NDArray[Any]] = []
     parts: list[NDArray[np.float64]] = []
     for train, held in folds:
@@ -185,12 +187,12 @@ def _try(
 
 
 def score_of(scores: NDArray[np.float64], labels: NDArray[Any]) -> float:
-    """top1 of scores (N, C) for labels (N,); for labels (N, C) the mean average precision."""
+    """top1 of scores (N, C) for labels (N,); mean average precision for labels (N, C)."""
     if labels.ndim == 1:
         return float((scores.argmax(1) == labels).mean())
-    found = [
+    precisions = [
         average_precision(column[column >= 0], values[column >= 0])
         for column, values in zip(labels.T, scores.T, strict=True)
     ]
-    known = [value for value in found if value is not None]
-    return float(np.mean(known)) if known else 0.0
+    defined = [value for value in precisions if value is not None]
+    return float(np.mean(defined)) if defined else 0.0

@@ -1,4 +1,4 @@
-"""The classifiers that a probe may be: scikit-learn's, with the values that are tried for each."""
+"""The classifiers for probes: scikit-learn's, with the values to try for each."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Classifier:
     """One kind of probe.
 
     make    | value -> an unfitted scikit-learn classifier
-    symbol  | what the value is called: C, alpha, k, shrinkage
-    values  | what is tried, rising
-    coarse  | every so many of `values` are tried first, then the others around the best
-    source  | where the values are from, or why these
-    linear  | its decision is coef_ @ x + intercept_, found in the span of the training rows
-    decides | its scores are decision values, made into probabilities by one temperature;
+    symbol  | the value's name: C, alpha, k, shrinkage
+    values  | the values to try, increasing
+    coarse  | every `coarse`-th value is tried first, then those around the best
+    source  | the origin of the values, or the reason for them
+    linear  | its decision is coef_ @ x + intercept_, solved in the span of the training rows
+    decides | its scores are decision values, converted to probabilities by one temperature;
             | otherwise it has probabilities of its own
-    default | the value taken where nothing can be cross-validated
+    default | the value used if cross-validation is impossible
     """
 
     make: Callable[[float], Any]
@@ -90,7 +90,7 @@ CLASSIFIERS: dict[str, Classifier] = {
 
 
 def get(name: str) -> Classifier:
-    """The kind of that name. Raises XferError naming the nearest ones."""
+    """The kind with that name. Raises XferError that lists the choices."""
     if name not in CLASSIFIERS:
         raise XferError(f"--clf {name}: unknown", f"choose from {', '.join(CLASSIFIERS)}")
     return CLASSIFIERS[name]
@@ -100,17 +100,17 @@ def fit(name: str, value: float, rows: NDArray[Any], labels: NDArray[Any]) -> li
     """Fits one kind of probe with one value.
 
     Args:
-        rows: float (N, r); labels: int (N,), or (N, C) with 1, 0 and -1 (not judged) a class.
+        rows: float (N, r); labels: int (N,), or (N, C) with 1, 0 and -1 (unknown) per class.
 
-    Returns: one classifier, or C of them, one against the rest each. A class whose labels are all
-        alike gets one that says so.
+    Returns: one classifier, or C of them, each one against the rest. A class whose labels are all
+        equal gets a constant one.
     """
     if labels.ndim == 1:
         return [_fit_one(name, value, rows, labels)]
     judged = [column >= 0 for column in labels.T]
     return [
-        _fit_one(name, value, rows[known], column[known])
-        for column, known in zip(labels.T, judged, strict=True)
+        _fit_one(name, value, rows[judged_column], column[judged_column])
+        for column, judged_column in zip(labels.T, judged, strict=True)
     ]
 
 
@@ -125,6 +125,6 @@ def _fit_one(name: str, value: float, rows: NDArray[Any], labels: NDArray[Any]) 
     if name == "rbf-svm":
         model.gamma = 1 / max(float(rows.var(0, dtype=np.float64).sum()), 1e-30)
     with warnings.catch_warnings():
-        # the loosest models of a grid stop at max_iter: they are scored as they are
+        # the least regularised models stop at max_iter: they are scored as they are
         warnings.simplefilter("ignore", ConvergenceWarning)
         return model.fit(rows, labels)

@@ -1,7 +1,7 @@
-"""`xfer probe --compare`: what transfers, net by net and layer by layer.
+"""`xfer probe --compare`: what transfers, by net and layer.
 
 After Yosinski et al. 2014 and Razavian et al. 2014: the same classifier on every layer of every
-net, each net run once over the pictures.
+net; each net is run once over the pictures.
 """
 
 from __future__ import annotations
@@ -46,26 +46,26 @@ def compare_nets(
     overwrite: bool = False,
     say: Say = lambda _: None,
 ) -> dict[str, Any]:
-    """Probes every layer of every net, and names the command that uses the best.
+    """Probes every layer of every net, and names the commands for the best one.
 
     Args:
         data: a spec; backbones: names as `create_backbone` takes them.
         layers: names that every net must have; None: all that a net has weights for.
-        weights: one spec for all nets, or one for each.
-        pool: what becomes of a map; grid2 keeps rows short enough for the first layers.
-        clf, cv, seed: of the probes, as in `program.probe`.
+        weights: one spec for all nets, or one per net.
+        pool: how a map becomes a vector; grid2 keeps the first layers' vectors short enough.
+        clf, cv, seed: of the probes, as in `xfer.probing.run.probe`.
         out: a folder for result.json, layers.csv and layers.png.
 
     Returns: result.json's content: {"rows": [{"backbone", "layer", "width", score, "loss",
-        "scaling", "value", "seconds"}], "best": its row, "commands": what to type, ...}.
-    Raises: XferError for unknown names, for weights that don't pair with the nets, or a folder
-        that holds another result; DataError for data or weights that can't be used.
+        "scaling", "value", "seconds"}], "best": its row, "commands": the commands to run, ...}.
+    Raises: XferError for unknown names, a wrong number of weights, or a folder
+        with another result; DataError for data or weights that can't be used.
     """
     kind = classifiers.get(clf)
-    given = list(weights) * len(backbones) if len(weights) == 1 else list(weights)
-    if len(given) != len(backbones):
+    specs = list(weights) * len(backbones) if len(weights) == 1 else list(weights)
+    if len(specs) != len(backbones):
         raise XferError(
-            f"{len(given)} weights for {len(backbones)} nets", "--weights W for all, or one each"
+            f"{len(specs)} weights for {len(backbones)} nets", "--weights W for all, or one per net"
         )
     if pool not in POOLS:
         raise XferError(f"--pool {pool}: unknown", f"choose from {', '.join(POOLS)}")
@@ -73,16 +73,16 @@ def compare_nets(
     started = time.perf_counter()
     rows: list[dict[str, Any]] = []
     primary, scored_on = "", "val"
-    for backbone, spec in zip(backbones, given, strict=True):
+    for backbone, spec in zip(backbones, specs, strict=True):
         names = tuple(layers) if layers is not None else usable_layers(backbone, spec, pool)
         choice = Choice(backbone, spec, names, pool, device=device)
-        made = extract(data, choice=choice, seed=seed, say=say)
-        assert made.features is not None
+        extraction = extract(data, choice=choice, seed=seed, say=say)
+        assert extraction.features is not None
         for layer in names:
             began = time.perf_counter()
-            parts = split_parts(made.features, layer, data)
+            parts = split_parts(extraction.features, layer, data)
             train, val = parts["train"], parts.get("val")
-            classes = [str(name) for name in made.features.classes]
+            classes = [str(name) for name in extraction.features.classes]
             fitted, chosen = fit_probe(
                 clf, train.features, train.labels, len(classes), cv=cv, seed=seed
             )
@@ -90,8 +90,8 @@ def compare_nets(
             if val is not None:
                 metric = new_metric(val.labels, classes)
                 metric.add(fitted.probabilities(val.features), val.labels, val.ids)
-                found = metric.compute()
-                score, loss = found[primary], found["loss"]
+                scores = metric.compute()
+                score, loss = scores[primary], scores["loss"]
             else:
                 scored_on, score, loss = "train", chosen.score, chosen.loss
                 if score is None:
@@ -117,7 +117,7 @@ def compare_nets(
 
 
 def usable_layers(backbone: str, weights: str, pool: str) -> tuple[str, ...]:
-    """Every map of a net, and the layers of its tail where the weights fill them."""
+    """Every map of a net, and the layers of its tail if the weights fill them."""
     with torch.device("meta"):
         net = make_backbone(backbone)
     if net.tail is None:
@@ -125,12 +125,12 @@ def usable_layers(backbone: str, weights: str, pool: str) -> tuple[str, ...]:
     try:
         load_net(Choice(backbone, weights, net.layers, pool))
     except DataError:
-        return net.map_names  # extracting these says what else may be wrong
+        return net.map_names  # extracting these reports any other error
     return net.layers
 
 
 def commands(best: dict[str, Any], data: str, pool: str, clf: str) -> list[str]:
-    """What to type to get the probe of that row as a run: its features, then the probe."""
+    """The commands to get the probe of a row as a run: its features, then the probe."""
     net = ["--backbone", best["backbone"], "--weights", best["weights"]]
     file, out = "best.npz", f"runs/probe-{best['layer']}"
     return [
@@ -144,26 +144,26 @@ def commands(best: dict[str, Any], data: str, pool: str, clf: str) -> list[str]:
 
 def _protocol(scored_on: str, kind: classifiers.Classifier, pool: str) -> dict[str, str]:
     where = {
-        "val": "val; the best of many rows is picked by the same pictures that score it, so it is "
-        "slightly flattered",
-        "train": "the held-out folds of train that scaling and strength were chosen by, so each "
-        "row is slightly flattered",
+        "val": "val; the same pictures choose and score the best of many rows, so its score is "
+        "slightly optimistic",
+        "train": "the held-out folds of train that also chose scaling and strength, so each score "
+        "is slightly optimistic",
     }
     return {
         "scored_on": where[scored_on],
-        "features": f"maps pooled: {pool}, {POOLS[pool]}; layers of the tail as they are",
-        "chosen_by": f"cross-validation on train alone, {kind.symbol} of {kind.source}",
+        "features": f"maps pooled: {pool}, {POOLS[pool]}; layers of the tail unchanged",
+        "chosen_by": f"cross-validation on train only, {kind.symbol} of {kind.source}",
     }
 
 
 def _free(folder: Path, overwrite: bool) -> Path:
-    """Raises XferError where the folder holds something else than an older comparison, DataError
-    where it can't be written into."""
+    """Raises XferError if the folder holds anything but an older comparison, DataError if it can't
+    be written to."""
     if folder.exists() and not folder.is_dir():
         raise XferError(f"{folder} is a file, not a folder", "choose another --out")
     if folder.is_dir() and any(folder.iterdir()):
         if not (folder / RESULT).is_file() or (folder / "recipe.toml").is_file():
-            raise XferError(f"{folder} is not empty and no comparison", "choose another --out")
+            raise XferError(f"{folder} is not empty and not a comparison", "choose another --out")
         if not overwrite:
             raise XferError(f"{folder} holds a comparison", "--overwrite, or choose another --out")
     check_folder(folder)

@@ -1,4 +1,4 @@
-"""A fitted probe: scaler and classifiers on features as they come out of the net."""
+"""A fitted probe: scaler and classifiers on the net's features."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from xfer.probing.space import Space, make_scaler, threads_for
 class Probe:
     """A classifier on features.
 
-    pipeline    | scikit-learn's: the scaler, then the classifier; of several labels a picture a
+    pipeline    | scikit-learn's: the scaler, then the classifier; for several labels per picture, a
                 | MultiOutputClassifier
     classes     | C
-    several     | several labels a picture
-    temperature | that decision values are divided by
+    several     | several labels per picture
+    temperature | divisor of decision values
     """
 
     pipeline: Pipeline
@@ -58,14 +58,14 @@ def fit_probe(
     cv: int = 0,
     seed: int = 0,
 ) -> tuple[Probe, Choice]:
-    """Chooses scaling and strength, unless `choice` says them, then fits on all pictures.
+    """Chooses scaling and strength, unless `choice` has them, then fits on all pictures.
 
-    Linear models are found in the span of the training rows and lifted back: the same coefficients
-    as a fit on all D numbers gives, to rounding (of an LDA: with its shrinkage read in the span).
+    Linear models are solved in the span of the training rows and lifted back: the same
+    coefficients as a fit on all D numbers, up to rounding (for LDA, with shrinkage in the span).
 
     Args:
         name: of `classifiers.CLASSIFIERS`; features: float (N, D).
-        labels: int (N,) class indices, or (N, C) of 1, 0 and -1 (not judged).
+        labels: int (N,) class indices, or (N, C) of 1, 0 and -1 (unknown).
         classes: C.
 
     Raises: DataError for fewer pictures than folds.
@@ -80,20 +80,20 @@ def fit_probe(
         models = classifiers.fit(name, choice.value, space.rows, labels)
     several = labels.ndim == 2
     for column, model in enumerate(models):
-        known = np.flatnonzero(labels[:, column] >= 0) if several else np.arange(len(labels))
-        _lift(model, space, scaled[known])
+        judged = np.flatnonzero(labels[:, column] >= 0) if several else np.arange(len(labels))
+        _lift(model, space, scaled[judged])
     last = _side_by_side(models) if several else models[0]
     return Probe(make_pipeline(scaler, last), classes, several, choice.temperature), choice
 
 
 def _lift(model: Any, space: Space, scaled: NDArray[Any]) -> None:
-    """Makes a model that was fitted to `space.rows` one of the scaled features themselves."""
+    """Converts a model fitted to `space.rows` to one for the scaled features."""
     width = scaled.shape[1]
     if isinstance(model, DummyClassifier) or space.rows.shape[1] == width:
         return
     if hasattr(model, "coef_") and not hasattr(model, "support_"):
         model.coef_ = space.lift(model.coef_)
-        for name in ("means_", "covariance_"):  # an LDA's, which would speak of other numbers
+        for name in ("means_", "covariance_"):  # attributes of an LDA that refer to `space.rows`
             if hasattr(model, name):
                 delattr(model, name)
     elif hasattr(model, "support_"):
@@ -107,7 +107,7 @@ def _lift(model: Any, space: Space, scaled: NDArray[Any]) -> None:
 
 
 def _side_by_side(models: list[Any]) -> MultiOutputClassifier:
-    """One model a class as one model."""
+    """Combines one model per class into one model."""
     joined = MultiOutputClassifier(models[0])
     joined.estimators_ = models
     joined.classes_ = [model.classes_ for model in models]

@@ -1,4 +1,4 @@
-"""A fitted probe on its net, as a task: what `xfer predict`, `xfer eval` and `xfer.load` use."""
+"""A fitted probe on its net, as a task for `xfer predict`, `xfer eval` and `xfer.load`."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from xfer.types import Batch, ClassPrediction, DataInfo, Preprocess, Sample
 
 @dataclass(frozen=True, slots=True)
 class NoOptions:
-    """A probe has nothing to set: it is fitted already."""
+    """A probe has no options: it is already fitted."""
 
 
 class ProbeTask(Task):
     """Pictures to probabilities: the net's features, in the form that the probe was fitted to.
 
-    Reads, counts and describes pictures as the task classify does; it can't be trained by steps.
+    Reads, scores and describes pictures like the task classify; it can't be trained by steps.
 
     Args:
-        net: gives the features; form: their normalisation and dtype; layer: which.
+        net: computes the features; form: their normalisation and dtype; layer: which one.
         probe: scaler and classifiers; info: kind and classes.
-        data_kind: of the data that the features are of: of boxes, detect, the classes are labels.
+        data_kind: kind of the data of the features; if detect, the boxes' classes are labels.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("classify", "multilabel")
@@ -62,11 +62,11 @@ class ProbeTask(Task):
 
     @property
     def view_words(self) -> str:
-        """How pictures are cut, for the protocol."""
-        own = self.preprocess
+        """The way pictures are cut, for the protocol."""
+        preprocess, choice = self.preprocess, self.net.choice
         return (
-            f"features of {self.net.choice.crops} crops ({self.net.choice.views}), {own.size} px "
-            f"from short side {own.resize} px"
+            f"features of {choice.crops} crops ({choice.views}), {preprocess.size} px "
+            f"from short side {preprocess.resize} px"
         )
 
     def transform(
@@ -74,8 +74,8 @@ class ProbeTask(Task):
     ) -> Callable[[Sample, np.random.Generator], Any]:
         if tta != "none":
             raise XferError(
-                f"--tta {tta}: a probe reads the crops that its features were made with",
-                "xfer features --crops flip, then a probe on these",
+                f"--tta {tta}: a probe needs the crops that its features were made with",
+                "xfer features --crops flip, then fit a probe on these",
             )
         cut = self.net.transform()
 
@@ -91,8 +91,8 @@ class ProbeTask(Task):
         raise XferError("a probe is fitted to features, not trained by steps", "xfer probe FILE")
 
     def predict(self, batch: Batch, tta: str = "none") -> list[ClassPrediction]:
-        """Probabilities a picture."""
-        # the net has its own precision, the one that the probe's features were made in
+        """Probabilities per picture."""
+        # the net has its own precision, that of the probe's features
         with torch.autocast(batch.images.device.type, enabled=False):
             rows = self.form(self.net(batch.images)[self.layer])
         scores = self.probe.probabilities(rows)
@@ -106,27 +106,27 @@ class ProbeTask(Task):
 
 
 def load_task(run: Path | str, device: str = "auto") -> ProbeTask:
-    """The probe of a run folder on its net, in eval mode.
+    """Loads the probe of a run folder on its net, in eval mode.
 
-    Raises: XferError where the folder holds no probe; DataError where its files are damaged, or
+    Raises: XferError if the folder has no probe; DataError if its files are damaged, or
         the net's weights are missing or have changed.
     """
     probe, about = load_probe(run)
-    made: dict[str, Any] = about["features"]
+    meta: dict[str, Any] = about["features"]
     choice = Choice(
-        made["backbone"], about["weights"], (about["layer"],), made["pool"], made["crops"],
-        made["views"], made["preprocess"]["size"], device, made["precision"],
-        fixed_options(made["options"]),
+        meta["backbone"], about["weights"], (about["layer"],), meta["pool"], meta["crops"],
+        meta["views"], meta["preprocess"]["size"], device, meta["precision"],
+        fixed_options(meta["options"]),
     )  # fmt: skip
     with plugs.reading(Path(run) / "model.json"):
         net = load_net(choice)
-    wanted = made["weights"]["file_sha256"]
+    wanted = meta["weights"]["file_sha256"]
     if net.report.digest != wanted:
         raise DataError(
-            f"{about['weights']} is not what the probe's features were made with",
+            f"{about['weights']} is not the file that the probe's features were made with",
             f"put the file with sha256 {wanted[:16]}... there",
         )
     info = DataInfo("", about["kind"], tuple(about["classes"]))
-    form = Form(made["dtype"], made["normalise"])
-    task = ProbeTask(net, form, about["layer"], probe, info, made["data"]["kind"])
+    form = Form(meta["dtype"], meta["normalise"])
+    task = ProbeTask(net, form, about["layer"], probe, info, meta["data"]["kind"])
     return task.eval()

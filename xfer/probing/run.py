@@ -32,7 +32,7 @@ Say = Callable[[str], None]
 
 
 def _quiet(_: str) -> None:
-    """Says nothing."""
+    """Prints nothing."""
 
 
 @plugs.face()
@@ -52,43 +52,43 @@ def probe(
 ) -> dict[str, Any]:
     """Fits a classifier to the features of train, scores it on val, and writes a run folder.
 
-    Scaling and strength are chosen by cross-validation on train alone. Where there is no val,
-    train is scored by cross-validation in which that choice is made anew in each fold, and the
-    probe that is kept is fitted to all of it. A test split is scored once, at the end.
+    Scaling and strength are chosen by cross-validation on train only. Without a val split, train
+    is scored by cross-validation that repeats this choice in each fold, and the saved probe is
+    fitted to all of train. A test split is scored once, at the end.
 
     Args:
-        file: what `xfer features` wrote; clf: of `classifiers.CLASSIFIERS`.
-        out: the run folder; runs/probe-<backbone>-<data>-<n> when left out.
-        layer: which one, where the file holds several.
-        shots: pictures a class for the curve over few pictures; repeats: draws for each.
+        file: written by `xfer features`; clf: a key of `classifiers.CLASSIFIERS`.
+        out: the run folder; default: runs/probe-<backbone>-<data>-<n>.
+        layer: which one, if the file has several.
+        shots: pictures per class for the curve over few pictures; repeats: draws for each.
         cv: folds; 0: up to 5. seed: of folds and draws.
-        trust: modules of one's own that the features' net is in; nothing is imported here, but a
-            probe whose net is in others says that they are needed to predict.
-        say: told lines about what was found and chosen.
+        trust: the user's modules with the features' net; none is imported here, but a note says
+            which are needed to predict with the probe.
+        say: called with lines about the data and the choice.
 
     Returns: result.json's content and "run", the folder.
     Raises: DataError for a file that is damaged, has one class, or fewer pictures than folds;
-        XferError for an unknown classifier or layer, and for a folder that is taken.
+        XferError for an unknown classifier or layer, and for a folder in use.
     """
     started = time.perf_counter()
     kind = classifiers.get(clf)
-    found = read_features(file)
-    layer = choose_layer(found.layers, layer, str(file))
-    parts = split_parts(found, layer, str(file))
+    table = read_features(file)
+    layer = choose_layer(table.layers, layer, str(file))
+    parts = split_parts(table, layer, str(file))
     train = parts["train"]
-    classes = [str(name) for name in found.classes]
+    classes = [str(name) for name in table.classes]
     if shots:
         shot_curves.check_shots(train.labels, shots)
     if cv or "val" not in parts:
         check_folds(train.labels, cv or FOLDS)
-    recipe = _recipe(found, clf, layer, Path(file), cv, shots, seed)
+    recipe = _recipe(table, clf, layer, Path(file), cv, shots, seed)
     if out is not None:
         Run.check_free(Path(out), overwrite)
     counts = ", ".join(f"{name} {len(part)}" for name, part in parts.items())
-    net = plugs.parse(str(found.meta["backbone"]), SCHEMES)
+    net = plugs.parse(str(table.meta["backbone"]), SCHEMES)
     if net is not None and not plugs.is_named(net):
-        say(f"the features are of {net.spec}: to predict, this probe needs --trust {net.module}")
-    say(f"features {file}: {layer}, {train.features.shape[1]} numbers a picture; {counts}")
+        say(f"the features are from {net.spec}: to predict, this probe needs --trust {net.module}")
+    say(f"features {file}: {layer}, {train.features.shape[1]} numbers per picture; {counts}")
     fitted, choice = fit_probe(clf, train.features, train.labels, len(classes), cv=cv, seed=seed)
     say(f"{clf}: {_chosen(kind, choice)}")
     metrics: dict[str, Any] = {}
@@ -104,11 +104,11 @@ def probe(
         rows = _shots(clf, parts, classes, shots, repeats, choice, seed, say)
     run = Run.create(recipe, Path(out) if out is not None else None, overwrite)
     run.write_json(
-        "env.json", environment(seed=seed, fingerprint=found.meta["data"]["fingerprint"])
+        "env.json", environment(seed=seed, fingerprint=table.meta["data"]["fingerprint"])
     )
     write_text(run.path / "classes.txt", "".join(f"{name}\n" for name in classes))
     run.write_json("split.json", {name: part.ids for name, part in parts.items()})
-    save_probe(run, fitted, model_json(found, recipe.weights, layer, clf, fitted, choice))
+    save_probe(run, fitted, model_json(table, recipe.weights, layer, clf, fitted, choice))
     for split, metric in metrics.items():
         write_rows(run.path / "predictions" / f"{split}.csv", metric.rows())
     scores = metrics["val"].compute()
@@ -136,7 +136,7 @@ def probe(
     result |= {
         "protocol": {
             **metrics["val"].protocol(),
-            **_protocol(kind, choice, layer, found, cv, "val" in parts, seed, bool(rows), repeats),
+            **_protocol(kind, choice, layer, table, cv, "val" in parts, seed, bool(rows), repeats),
         },
         "best_step": 0,
         "steps": 0,
@@ -150,19 +150,19 @@ def probe(
 
 
 def _recipe(
-    found: Features, clf: str, layer: str, file: Path, cv: int, shots: Sequence[int], seed: int
+    table: Features, clf: str, layer: str, file: Path, cv: int, shots: Sequence[int], seed: int
 ) -> Recipe:
-    """What the probe was given, as a recipe: what `xfer runs` lists and `xfer eval` scores on."""
-    meta = found.meta
+    """The probe's settings as a recipe, for `xfer runs` and `xfer eval`."""
+    meta = table.meta
     options = {
         "features": str(file.absolute()), "clf": clf, "layer": layer, "cv": cv,
         "shots": list(shots),
     }  # fmt: skip
-    # no val split is cut from what the probe has learnt from
-    val = "" if (found.splits == "val").any() else "none"
+    # no val split is cut from the probe's training pictures
+    val = "" if (table.splits == "val").any() else "none"
     about = meta["data"]
     read = {k: about[k] for k in ("train", "val", "test", "limit", "skip_bad") if about.get(k)}
-    drawn = about["seed"] if about.get("limit") else seed  # of the pictures that `limit` left
+    drawn = about["seed"] if about.get("limit") else seed  # of the pictures left by `limit`
     recipe = Recipe(
         name="probe", task="probe", backbone=meta["backbone"], weights=meta["weights"]["spec"],
         task_options=options, backbone_options=meta["options"],
@@ -178,7 +178,7 @@ def _scored(fitted: Probe, part: Part, classes: list[str]) -> Any:
 
 
 def _cross_validated(clf: str, train: Part, classes: list[str], folds: int, seed: int) -> Any:
-    """Every training picture scored by a probe that has not seen it, nor chosen by it."""
+    """Scores every training picture by a probe neither fitted nor chosen on it."""
     metric = new_metric(train.labels, classes)
     for fit, held in make_folds(train.labels, folds, seed):
         fitted, _ = fit_probe(
@@ -208,50 +208,50 @@ def _shots(
 
 
 def _chosen(kind: classifiers.Classifier, choice: Choice) -> str:
-    words = f"scaling {choice.scaling}, {kind.symbol} {choice.value:.3g}"
+    text = f"scaling {choice.scaling}, {kind.symbol} {choice.value:.3g}"
     if choice.score is None:
-        return f"{words}, by default: too few pictures to choose by"
-    return f"{words}, held-out score {choice.score:.4f} in train"
+        return f"{text}, the default: too few pictures for cross-validation"
+    return f"{text}, held-out score {choice.score:.4f} in train"
 
 
 def _protocol(
-    kind: classifiers.Classifier, choice: Choice, layer: str, found: Features, cv: int,
+    kind: classifiers.Classifier, choice: Choice, layer: str, table: Features, cv: int,
     has_val: bool, seed: int, has_shots: bool, repeats: int,
 ) -> dict[str, str]:  # fmt: skip
     folds = "default: too few pictures to hold any out"
     if choice.folds:
         how = f"{choice.folds}-fold" if choice.folds > 1 else "one fifth held out:"
-        folds = f"{how} cross-validation on train alone ({choice.pictures} pictures, seed {seed})"
-    words = {
-        "features": f"{layer} of {found.meta['backbone']}, pool {found.meta['pool']}, "
-        f"crops {found.meta['crops']}, normalise {found.meta['normalise']}",
+        folds = f"{how} cross-validation on train only ({choice.pictures} pictures, seed {seed})"
+    entries = {
+        "features": f"{layer} of {table.meta['backbone']}, pool {table.meta['pool']}, "
+        f"crops {table.meta['crops']}, normalise {table.meta['normalise']}",
         "chosen_by": f"{folds}: of the scalings {', '.join(SCALINGS)} "
         f"and {kind.symbol} of {kind.source}, those within one standard error of the best score, "
-        "of them the lowest loss",
+        "the one with the lowest loss",
         "scored_on": "val"
         if has_val
-        else f"train, {cv or FOLDS}-fold cross-validation, scaling and {kind.symbol} chosen anew "
+        else f"train, {cv or FOLDS}-fold cross-validation, with scaling and {kind.symbol} chosen "
         "within each fold",
     }
     if kind.decides:
-        words["probabilities"] = (
+        entries["probabilities"] = (
             f"decision values / {choice.temperature:.4g}, a temperature fitted to held-out "
             "training pictures"
         )
     if has_shots:
-        words["shots"] = (
+        entries["shots"] = (
             f"mean of {repeats} draws of training pictures, scaling as above, {kind.symbol} chosen "
             "by cross-validation in the draw; low..high is Student's 95 % interval of the mean; "
-            + ("scored on val" if has_val else "scored on a fifth of train kept out of the draws")
+            + ("scored on val" if has_val else "scored on a fifth of train left out of the draws")
         )
-    return words
+    return entries
 
 
 def _draw(
     run: Run, metric: Any, classes: list[str], kind: classifiers.Classifier, choice: Choice,
     rows: list[dict[str, Any]], primary: str, score: float, train: Part, say: Say,
 ) -> None:  # fmt: skip
-    """Pictures of the probe. One that can't be drawn costs a warning, never the run."""
+    """Draws the probe's plots. A plot that fails gives a warning, never an error."""
     from xfer.drawing.bars import per_class_bars
     from xfer.report.confusion import confusion
     from xfer.report.plots import MOST_CLASSES
@@ -274,4 +274,4 @@ def _draw(
             full = (int(np.bincount(train.labels).min()), score)
             shot_picture(rows, plots / "shots.png", score=primary, full=full)
     except Exception as error:
-        say(f"warning: plots/ is not complete: {type(error).__name__}: {error}")
+        say(f"warning: plots/ is incomplete: {type(error).__name__}: {error}")

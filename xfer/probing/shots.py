@@ -1,4 +1,4 @@
-"""How good a probe is from a few pictures a class: repeated draws, with an interval."""
+"""Scores of a probe trained on a few pictures per class: repeated draws, with an interval."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ def shot_curve(
     seed: int = 0,
     tick: Callable[[str], None] = lambda _: None,
 ) -> list[dict[str, Any]]:
-    """Probes on k training pictures a class, drawn `repeats` times.
+    """Probes on k training pictures per class, drawn `repeats` times.
 
-    Within a repeat the draws grow: 4 pictures hold the 2 drawn before. Strength is chosen anew in
-    each draw by cross-validation on the drawn pictures alone; on one picture a class, where
-    nothing can be held out, it is the classifier's default.
+    Within a repeat the draws grow: 4 pictures include the 2 drawn before. Strength is chosen in
+    each draw by cross-validation on the drawn pictures only; with one picture per class, where
+    none can be held out, it is the classifier's default.
 
     Args:
         name: of the classifier; features: float (N, D) to draw from, labels: int (N,).
-        others, truth: float (M, D), int (M,): what is scored.
-        shots: pictures a class, each at least 1.
-        scaling: of `space.SCALINGS`; classes: C.
-        tick: told a line as each is done.
+        others, truth: float (M, D), int (M,): the rows to score on.
+        shots: pictures per class, each at least 1.
+        scaling: a key of `space.SCALINGS`; classes: C.
+        tick: called with a line as each is done.
 
-    Returns: a row for each k: {"shots", "top1", "low", "high", "std", "repeats", "values"}; low
-        and high are Student's interval of the mean over the draws, confidence 0.95, cut to 0..1.
-    Raises: DataError where a class has fewer than k pictures.
+    Returns: one row per k: {"shots", "top1", "low", "high", "std", "repeats", "values"}; low
+        and high are Student's interval of the mean over the draws, confidence 0.95, within 0..1.
+    Raises: DataError if a class has fewer than k pictures.
     """
     check_shots(labels, shots)
     present = np.unique(labels)
@@ -55,7 +55,7 @@ def shot_curve(
     for repeat in range(repeats):
         rng = np.random.default_rng((seed, repeat))
         orders.append([rng.permutation(np.flatnonzero(labels == c)) for c in present])
-    found: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for count in sorted(set(shots)):
         values: list[float] = []
         for repeat, order in enumerate(orders):
@@ -66,18 +66,18 @@ def shot_curve(
             )  # fmt: skip
             probe, _ = fit_probe(name, features[drawn], labels[drawn], classes, choice=choice)
             values.append(float((probe.scores(others).argmax(1) == truth).mean()))
-        found.append({"shots": count, **_summary(values)})
-        row = found[-1]
-        tick(f"{count} a class: top1 {row['top1']:.4f} ({row['low']:.4f}..{row['high']:.4f})")
-    return found
+        rows.append({"shots": count, **_summary(values)})
+        row = rows[-1]
+        tick(f"{count} per class: top1 {row['top1']:.4f} ({row['low']:.4f}..{row['high']:.4f})")
+    return rows
 
 
 def check_shots(labels: NDArray[Any], shots: Sequence[int]) -> None:
     """Raises XferError for shots below 1, DataError for more than the smallest class has."""
     if labels.ndim > 1:
-        raise XferError("--shots needs one label a picture", "leave it out")
+        raise XferError("--shots needs one label per picture", "leave out --shots")
     if min(shots) < 1:
-        raise XferError(f"--shots {min(shots)}: at least one picture a class")
+        raise XferError(f"--shots {min(shots)}: at least one picture per class")
     counts = np.bincount(labels)
     few = int(counts[counts > 0].min())
     if max(shots) > few:

@@ -1,4 +1,4 @@
-"""A fitted probe on the disk: probe.skops beside model.json; reading them runs no code."""
+"""A fitted probe on disk: probe.skops beside model.json; reading them runs no code."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ MODEL = "probe.skops"
 
 
 def model_json(
-    found: Features, weights: str, layer: str, clf: str, fitted: Probe, choice: Choice
+    table: Features, weights: str, layer: str, clf: str, fitted: Probe, choice: Choice
 ) -> dict[str, Any]:
-    """What rebuilds a probe, and the net below it, beside probe.skops.
+    """The model.json that, with probe.skops, rebuilds a probe and its net.
 
-    "features" is the features file's own account of how they were made; `weights` is the spec of
-    the net's weights as it can be read from any folder.
+    "features" is the `meta` of the features file; `weights` is the spec of the net's weights,
+    valid from any folder.
     """
     return {
         "schema": 1,
         "task": "probe",
-        "backbone": found.meta["backbone"],
+        "backbone": table.meta["backbone"],
         "weights": weights,
         "kind": "multilabel" if fitted.several else "classify",
-        "classes": [str(name) for name in found.classes],
+        "classes": [str(name) for name in table.classes],
         "layer": layer,
         "clf": clf,
         "scaling": choice.scaling,
         "value": choice.value,
         "temperature": fitted.temperature,
-        "features": found.meta,
+        "features": table.meta,
     }
 
 
@@ -53,9 +53,9 @@ def save_probe(run: Run, fitted: Probe, about: dict[str, Any]) -> None:
 
 
 def load_probe(run: Path | str) -> tuple[Probe, dict[str, Any]]:
-    """The probe of a run folder, and its model.json.
+    """Loads the probe of a run folder, and its model.json.
 
-    Raises: XferError where the folder holds no probe; DataError where its files are damaged or
+    Raises: XferError if the folder has no probe; DataError if its files are damaged or
         hold anything but numbers and scikit-learn's own types.
     """
     folder = Run.open(Path(run))
@@ -65,7 +65,7 @@ def load_probe(run: Path | str) -> tuple[Probe, dict[str, Any]]:
         raise DataError(f"{file}: no such file", "fit the probe again with `xfer probe`")
     pipeline = _read(file)
     if not isinstance(pipeline, Pipeline) or len(pipeline) != 2:
-        raise DataError(f"{file}: not a probe of xfer's, but a {type(pipeline).__name__}")
+        raise DataError(f"{file}: not a probe from xfer, but a {type(pipeline).__name__}")
     several = kinds.get(about["kind"]).several
     return Probe(pipeline, len(about["classes"]), several, about["temperature"]), about
 
@@ -78,7 +78,7 @@ def _read(file: Path) -> Any:
         return io.load(file, trusted=[])
     except UntrustedTypesFoundException as error:
         raise DataError(
-            f"{file}: holds what could run code ({error})", "it was not loaded"
+            f"{file}: has content that could run code ({error})", "it was not loaded"
         ) from None
     except Exception as error:
         raise DataError(f"{file}: damaged ({str(error) or type(error).__name__})") from error

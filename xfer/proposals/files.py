@@ -1,16 +1,16 @@
 """Proposals from files: xfer's own npz, COCO results, Girshick's .mat, Detectron's .pkl.
 
-.npz, written by `xfer data proposals -o` or by anybody's numpy.savez:
+.npz, written by `xfer data proposals -o` or by numpy.savez:
 
 name    | dtype             | shape    | meaning
-ids     | text              | (N,)     | the pictures, by id, file name, stem or number
+ids     | text              | (N,)     | the pictures: id, file name, stem or number
 boxes   | float32 or uint16 | (R, 4)   | xyxy in each picture's pixels, 0-based, right and bottom
         |                   |          | exclusive; picture by picture, best first
 offsets | int64             | (N + 1,) | boxes of picture i: offsets[i] to offsets[i + 1]
-meta    | text              | ()       | JSON, may be absent: how they were made
+meta    | text              | ()       | JSON, optional: how they were made
 
 .json: `[{"image_id", "category_id", "bbox": [x, y, w, h], "score"}, ...]`, sorted here by score.
-.mat: `boxes` and `images`, cells, as for Fast R-CNN: y1 x1 y2 x2, 1-based, inclusive.
+.mat: cells `boxes` and `images`, as for Fast R-CNN: y1 x1 y2 x2, 1-based, inclusive.
 .pkl: `{"boxes": [(R, 4) xyxy ...], "ids" or "indexes": [...], "scores" or "objectness_logits"}`.
 """
 
@@ -37,9 +37,9 @@ _XYXY, _XYWH = 0, 1  # detectron2's BoxMode
 
 @dataclass(frozen=True)
 class FileBoxes:
-    """What a file says.
+    """The content of a proposals file.
 
-    ids   | N numbers or texts, as the file has them
+    ids   | N numbers or texts, as in the file
     boxes | N arrays float32 (R, 4), xyxy, best first
     coco  | whether the ids are those of a COCO json
     """
@@ -50,32 +50,34 @@ class FileBoxes:
 
 
 def read_proposals(path: Path | str) -> FileBoxes:
-    """Reads a file of proposals, by its ending. Boxes without area are left out.
+    """Reads a proposals file; its extension decides the format. Boxes without area are left out.
 
-    Raises: DataError for a file that is missing, broken, of no known form, or with boxes that are
-        no numbers, or mostly without area.
+    Raises: DataError for a file that is missing, broken, of an unknown format, or with boxes that
+        are not finite, or mostly without area.
     """
     path = Path(path).expanduser()
     if path.suffix.casefold() not in _READERS:
-        raise DataError(f"{path}: no known form of proposals", f"one of {', '.join(_READERS)}")
+        raise DataError(f"{path}: unknown proposals format", f"one of {', '.join(_READERS)}")
     if not path.is_file():
-        raise DataError(f"{path}: no such file of proposals")
-    found = _READERS[path.suffix.casefold()](path)
-    every = np.concatenate([np.empty((0, 4), np.float32), *found.boxes])
+        raise DataError(f"{path}: no such file")
+    content = _READERS[path.suffix.casefold()](path)
+    every = np.concatenate([np.empty((0, 4), np.float32), *content.boxes])
     if not np.isfinite(every).all():
-        raise DataError(f"{path}: {int((~np.isfinite(every)).any(1).sum())} boxes are no numbers")
+        raise DataError(f"{path}: {int((~np.isfinite(every)).any(1).sum())} boxes are not finite")
     if len(every) and 2 * _with_area(every).sum() < len(every):
         raise DataError(
             f"{path}: most of its boxes have no area",
-            "the form is x1, y1, x2, y2; are they x, y, width, height?",
+            "boxes must be x1, y1, x2, y2; are they x, y, width, height?",
         )
-    return FileBoxes(found.ids, tuple(one[_with_area(one)] for one in found.boxes), found.coco)
+    return FileBoxes(
+        content.ids, tuple(one[_with_area(one)] for one in content.boxes), content.coco
+    )
 
 
 def write_proposals(
     path: Path, ids: Sequence[str], boxes: Sequence[NDArray[np.float32]], meta: dict[str, Any]
 ) -> None:
-    """Writes the npz of this module. `meta`: how they were made, in JSON's types."""
+    """Writes the npz described above. `meta`: how they were made, as JSON types."""
     every = np.concatenate([np.empty((0, 4), np.float32), *boxes])
     offsets = np.cumsum([0, *map(len, boxes)]).astype(np.int64)
     text = json.dumps({"format": FORMAT, **meta})
@@ -92,7 +94,9 @@ def _read_npz(path: Path) -> FileBoxes:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             lacks = [name for name in ("ids", "boxes", "offsets") if name not in file]
             if lacks:
-                raise DataError(f"{path}: it lacks {', '.join(lacks)}", "ids, boxes and offsets")
+                raise DataError(
+                    f"{path}: it lacks {', '.join(lacks)}", "needed: ids, boxes and offsets"
+                )
             ids, boxes, offsets = file["ids"], file["boxes"], file["offsets"]
     except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError) as error:
         raise DataError(f"{path}: damaged ({str(error).splitlines()[0][:80]})") from None
@@ -105,19 +109,19 @@ def _read_npz(path: Path) -> FileBoxes:
     if not good:
         raise DataError(
             f"{path}: ids {ids.shape}, boxes {boxes.shape} and offsets {offsets.shape} don't fit",
-            "N ids, boxes (R, 4), and N + 1 rising offsets from 0 to R",
+            "needed: N ids, boxes (R, 4), and N + 1 rising offsets from 0 to R",
         )
     parts = np.split(boxes.astype(np.float32), offsets[1:-1]) if len(ids) else []
     return FileBoxes(tuple(ids.tolist()), tuple(parts))
 
 
 def _read_coco(path: Path) -> FileBoxes:
-    found = read_coco_results(path)
-    corners = found.boxes_xywh.copy()
+    results = read_coco_results(path)
+    corners = results.boxes_xywh.copy()
     corners[:, 2:] += corners[:, :2]
-    names = {name: i for i, name in enumerate(dict.fromkeys(found.image_ids))}
-    picture = np.array([names[name] for name in found.image_ids], np.int64)
-    order = np.lexsort((-found.scores, picture))  # a stable sort: equal scores stay in place
+    names = {name: i for i, name in enumerate(dict.fromkeys(results.image_ids))}
+    picture = np.array([names[name] for name in results.image_ids], np.int64)
+    order = np.lexsort((-results.scores, picture))  # a stable sort: equal scores stay in place
     ends = np.cumsum(np.bincount(picture, minlength=len(names)))[:-1]
     parts = np.split(corners[order].astype(np.float32), ends) if names else []
     return FileBoxes(tuple(names), tuple(parts), coco=True)
@@ -130,10 +134,10 @@ def _read_mat(path: Path) -> FileBoxes:
     try:
         content = loadmat(path, variable_names=("boxes", "images"))
     except NotImplementedError:
-        raise DataError(f"{path}: a .mat of MATLAB 7.3", "save it with -v7") from None
-    # scipy has an own error for each way in which a file can be damaged, or none
+        raise DataError(f"{path}: a MATLAB 7.3 file can't be read", "save it with -v7") from None
+    # scipy raises many types of errors for damaged files
     except Exception as error:
-        raise DataError(f"{path}: not read as .mat ({str(error)[:80]})", form) from None
+        raise DataError(f"{path}: can't be read as .mat ({str(error)[:80]})", form) from None
     if "boxes" not in content or "images" not in content:
         raise DataError(f"{path}: it lacks boxes or images", form)
     names, cells = content["images"].ravel(), content["boxes"].ravel()
@@ -148,7 +152,7 @@ def _read_mat(path: Path) -> FileBoxes:
 def _cell_text(path: Path, cell: Any) -> int | str:
     value = np.asarray(cell).ravel()
     if value.size != 1 or value.dtype.kind not in "Uiu":
-        raise DataError(f"{path}: an entry of images is no name")
+        raise DataError(f"{path}: an entry of images is not a name")
     return value.tolist()[0]
 
 
@@ -166,18 +170,18 @@ def _read_pickle(path: Path) -> FileBoxes:
     boxes, ids = column("boxes"), column("ids", "indexes")
     scores = column("scores", "objectness_logits")
     if boxes is None or ids is None or len(boxes) != len(ids):
-        raise DataError(f"{path}: it lacks boxes or ids, or they differ in number", form)
+        raise DataError(f"{path}: boxes or ids are missing, or differ in number", form)
     if any(not isinstance(name, (int, str)) for name in ids):
         raise DataError(f"{path}: an id is neither a number nor a text", form)
     mode = content.get("bbox_mode", _XYXY)
     if mode not in (_XYXY, _XYWH):
-        raise DataError(f"{path}: bbox_mode {mode} is not known", "0: xyxy, 1: xywh")
+        raise DataError(f"{path}: unknown bbox_mode {mode}", "0: xyxy, 1: xywh")
     parts = [_rows(path, one) for one in boxes]
     if mode == _XYWH:
         parts = [np.concatenate([one[:, :2], one[:, :2] + one[:, 2:]], 1) for one in parts]
     if scores is not None:
         if len(scores) != len(parts):
-            raise DataError(f"{path}: {len(parts)} pictures but {len(scores)} of scores", form)
+            raise DataError(f"{path}: {len(parts)} pictures but scores for {len(scores)}", form)
         parts = [_by_score(path, *both) for both in zip(parts, scores, strict=True)]
     return FileBoxes(tuple(ids), tuple(parts), coco=True)
 
@@ -185,24 +189,24 @@ def _read_pickle(path: Path) -> FileBoxes:
 def _rows(path: Path, value: Any) -> NDArray[np.float32]:
     """Boxes of a picture as float32 (R, 4)."""
     try:
-        found = np.asarray(plain(value))
-        if found.size == 0:
+        boxes = np.asarray(plain(value))
+        if boxes.size == 0:
             return np.empty((0, 4), np.float32)
-        if found.ndim == 2 and found.shape[1] == 4 and found.dtype.kind in "fiu":
-            return found.astype(np.float32)
+        if boxes.ndim == 2 and boxes.shape[1] == 4 and boxes.dtype.kind in "fiu":
+            return boxes.astype(np.float32)
     except ValueError:  # rows of different lengths
         pass
-    raise DataError(f"{path}: a picture's boxes are no numbers (R, 4)")
+    raise DataError(f"{path}: a picture's boxes are not numbers of shape (R, 4)")
 
 
 def _by_score(path: Path, boxes: NDArray[np.float32], scores: Any) -> NDArray[np.float32]:
     try:
-        found = np.asarray(plain(scores), np.float64).reshape(-1)
+        values = np.asarray(plain(scores), np.float64).reshape(-1)
     except (ValueError, TypeError):
-        found = np.empty(0)
-    if len(found) != len(boxes) or not np.isfinite(found).all():
-        raise DataError(f"{path}: a picture's {len(boxes)} boxes have not as many finite scores")
-    return boxes[np.argsort(-found, kind="stable")]
+        values = np.empty(0)
+    if len(values) != len(boxes) or not np.isfinite(values).all():
+        raise DataError(f"{path}: a picture has {len(boxes)} boxes but not as many finite scores")
+    return boxes[np.argsort(-values, kind="stable")]
 
 
 _READERS: dict[str, Callable[[Path], FileBoxes]] = {

@@ -1,6 +1,6 @@
-"""The proposals of a trained detector's own proposal network: --method run:DIR.
+"""Proposals from a trained detector's own proposal network: --method run:DIR.
 
-Written to a file they train another detector (task.proposals=file:PATH), as in the first two steps
+Saved to a file, they train another detector (task.proposals=file:PATH), as in the first two steps
 of Faster R-CNN's alternating training (Ren et al. 2015, sec. 3.2).
 """
 
@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from xfer.errors import XferError
-from xfer.proposals.kept import KeptProposals
 from xfer.proposals.search import Tick
+from xfer.proposals.stored import StoredProposals
 from xfer.task import Proposes
 from xfer.types import Source
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 
 def propose_by_run(
-    model: Model, source: Source, method: str, most: int, tick: Tick | None = None
-) -> KeptProposals:
-    """Proposals for all pictures of a source, a picture at a time, one view of each.
+    model: Model, source: Source, method: str, max_boxes: int, tick: Tick | None = None
+) -> StoredProposals:
+    """Proposals for all pictures of a source, one picture at a time, one view of each.
 
     Args:
-        model: of a run of a task that proposes regions.
-        method: what the proposals are called, run:DIR.
-        most: boxes a picture, at most; best first.
-        tick: called with (pictures done, pictures in all).
+        model: of a run whose task proposes regions.
+        method: the proposals' name, run:DIR.
+        max_boxes: maximum number of boxes per picture; best first.
+        tick: called with (pictures done, pictures in total).
 
-    Raises: XferError where the model has no proposal network; DataError for a picture that can't
+    Raises: XferError if the model has no proposal network; DataError for a picture that can't
         be decoded.
     """
     task = model.task
@@ -48,8 +48,8 @@ def propose_by_run(
         start = time.process_time()
         with torch.inference_mode(), model.place.autocast():
             batch = model.task.collate([transform(sample, unused)]).to(model.place.device)
-            boxes.append(task.propose(batch, most)[0].float().cpu().numpy())
+            boxes.append(task.propose(batch, max_boxes)[0].float().cpu().numpy())
         seconds.append(time.process_time() - start)
         if tick is not None:
             tick(i + 1, len(source))
-    return KeptProposals(method, source.ids, boxes, np.array(seconds, np.float32))
+    return StoredProposals(method, source.ids, boxes, np.array(seconds, np.float32))

@@ -1,4 +1,4 @@
-"""Which entry of a proposals file is which picture."""
+"""Matches the entries of a proposals file to pictures."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ def match_entries(
 ) -> list[int]:
     """The entry of each picture of a source.
 
-    A picture is found by what a COCO json calls it, by its id, by its file's name, by the name
-    without its ending, or by the number at the end of that (COCO_val2014_000000000042 is 42): the
-    first of these that one entry and one picture alone have.
+    A picture is matched by its id in a COCO json, by its id, by its file's name, by the name
+    without extension, or by the number at the end of that (COCO_val2014_000000000042 is 42): the
+    first of these that exactly one entry and one picture have.
 
     Args:
-        names: of the entries, as the file has them; path: the file, for messages.
-        coco: the names may be a COCO json's: these are tried first.
+        names: of the entries, as in the file; path: the file, for messages.
+        coco: the names may be ids of a COCO json: these are tried first.
 
-    Raises: DataError for pictures without an entry; the first ones are named.
+    Raises: DataError for pictures without an entry; the message names the first ones.
     """
-    own = image_ids(source) if coco else None
+    coco_ids = image_ids(source) if coco else None
     place = dict[int, int]()
-    if own is not None:
-        _add(place, map(str, own), map(str, names))
+    if coco_ids is not None:
+        _add(place, map(str, coco_ids), map(str, names))
     for form in (str, _name, _stem, _number):
         _add(place, map(form, source.ids), map(form, names))
     lacking = [source.ids[i] for i in range(len(source)) if i not in place]
@@ -49,22 +49,22 @@ def match_entries(
 
 
 def _add(place: dict[int, int], pictures: Iterable[Key], entries: Iterable[Key]) -> None:
-    """Adds the pictures that are not found yet and whose key one picture and one entry have."""
-    where = _alone(entries)
-    for key, picture in _alone(pictures).items():
+    """Adds pictures not yet matched whose key exactly one picture and one entry have."""
+    where = _unique(entries)
+    for key, picture in _unique(pictures).items():
         if key in where:
             place.setdefault(picture, where[key])
 
 
-def _alone(keys: Iterable[Key]) -> dict[Key, int]:
-    """Key -> place, of the keys that occur once."""
-    found: dict[Key, int] = {}
+def _unique(keys: Iterable[Key]) -> dict[Key, int]:
+    """Key -> index, for keys that occur once."""
+    places: dict[Key, int] = {}
     twice: set[Key] = {None}
     for i, key in enumerate(keys):
-        if key in found:
+        if key in places:
             twice.add(key)
-        found[key] = i
-    return {key: i for key, i in found.items() if key not in twice}
+        places[key] = i
+    return {key: i for key, i in places.items() if key not in twice}
 
 
 def _name(name: int | str) -> Key:
@@ -73,7 +73,7 @@ def _name(name: int | str) -> Key:
 
 def _stem(name: int | str) -> Key:
     text = str(_name(name))
-    # a folder with dots or an id without an ending keeps them: only a short ending of letters goes
+    # only a short extension is removed: folders and ids may contain dots
     return re.sub(r"\.[A-Za-z][A-Za-z0-9]{1,4}$", "", text)
 
 

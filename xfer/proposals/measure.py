@@ -23,10 +23,10 @@ from xfer.files import write_text
 from xfer.kinds.annotation import annotation
 from xfer.proposals.files import write_proposals
 from xfer.proposals.from_run import propose_by_run
-from xfer.proposals.kept import KeptProposals, Proposals
-from xfer.proposals.program import MOST, check_method, propose
+from xfer.proposals.propose import MAX_BOXES, check_method, propose
 from xfer.proposals.recall import PROTOCOL, Recall, RecallMeter
 from xfer.proposals.search import Tick
+from xfer.proposals.stored import Proposals, StoredProposals
 from xfer.types import Source
 
 if TYPE_CHECKING:
@@ -35,26 +35,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measured:
-    """Proposals of a set, and what they cover.
+    """Proposals of a set, and how well they cover its boxes.
 
-    data, method, split, most | as asked for; split "": all pictures of the set, each once
+    data, method, split, max_boxes | as requested; split "": all pictures of the set, each once
     ids     | N names
     boxes   | N arrays float32 (R, 4), best first
     recall  | against the number of boxes
-    seconds | CPU time a picture, mean; None for a file
+    seconds | mean CPU time per picture; None for a file
     """
 
     data: str
     method: str
     split: str
-    most: int
+    max_boxes: int
     ids: tuple[str, ...]
     boxes: tuple[NDArray[np.float32], ...]
     recall: Recall
     seconds: float | None
 
     def document(self) -> dict[str, Any]:
-        """What `--json` prints."""
+        """The document that `--json` prints."""
         counts = [len(one) for one in self.boxes]
         rows = self.recall.rows()
         return {
@@ -72,14 +72,19 @@ class Measured:
             "per_class": self.recall.per_class,
             "protocol": {
                 **PROTOCOL,
-                "seconds": "CPU time of the search of a picture, measured when it was searched, or "
-                "of a run's net; reading and decoding it are left out",
+                "seconds": "CPU time per picture of the search, measured when it ran, or of a "
+                "run's net; without reading and decoding",
             },
         }
 
     def write(self, path: Path) -> None:
         """Writes the boxes as the npz that file:PATH reads."""
-        meta = {"method": self.method, "most": self.most, "data": self.data, "split": self.split}
+        meta = {
+            "method": self.method,
+            "most": self.max_boxes,
+            "data": self.data,
+            "split": self.split,
+        }
         write_proposals(path, self.ids, self.boxes, meta)
 
     def write_report(self, folder: Path) -> None:
@@ -100,25 +105,25 @@ def measure(
     split: str = "",
     limit: int = 0,
     seed: int = 0,
-    most: int = MOST,
+    max_boxes: int = MAX_BOXES,
     workers: int = -1,
     skip_bad: bool = False,
     tick: Tick | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Measured:
-    """Makes proposals for the pictures of a data set and measures what they cover.
+    """Makes proposals for the pictures of a data set and measures how well they cover its boxes.
 
     Args:
-        spec: a spec of data with boxes.
-        method: selective_search, grid or file:PATH; with `model`, what its proposals are called.
-        model: a trained detector, whose own proposals they are.
-        split: the name of one, or of its role; "": all of them, each picture once.
-        limit: the first N of a shuffle of each split by `seed`; 0: all.
-        most, workers, tick: as in `propose`.
-        skip_bad: leave out boxes that are none and pictures that can't be decoded.
-        say: told what was found and left out, a line each.
+        spec: data with boxes.
+        method: selective_search, grid or file:PATH; with `model`, the name for its proposals.
+        model: a trained detector; if given, its proposals are measured.
+        split: a split's name or role; "": all splits, each picture once.
+        limit: the first N of each split, shuffled by `seed`; 0: all.
+        max_boxes, workers, tick: as in `propose`.
+        skip_bad: leave out invalid boxes and pictures that can't be decoded.
+        say: called with one line per note or file left out.
 
-    Raises: as `propose`; XferError for a run that is no detector with a proposal network;
+    Raises: as `propose`; XferError for a run without a proposal network;
         DataError for data without boxes.
     """
     if model is None:
@@ -138,24 +143,28 @@ def measure(
     if skip_bad:
         sources = [_decodable(source, say) for source in sources]
     total = sum(map(len, sources))
-    meter = RecallMeter(most)
+    meter = RecallMeter(max_boxes)
     ids: list[str] = []
     boxes: list[NDArray[np.float32]] = []
     seconds: list[float] = []
     for source in sources:
         before = len(ids)
-        told = tick and (lambda done, _, before=before, tick=tick: tick(before + done, total))
+        source_tick = tick and (
+            lambda done, _, before=before, tick=tick: tick(before + done, total)
+        )
         if model is None:
-            found = propose(source, method, most=most, workers=workers, warn=say, tick=told)
+            proposals = propose(
+                source, method, max_boxes=max_boxes, workers=workers, warn=say, tick=source_tick
+            )
         else:
-            found = propose_by_run(model, source, method, most, told)
+            proposals = propose_by_run(model, source, method, max_boxes, source_tick)
         for i, name in enumerate(source.ids):
-            own, cost = _timed(found, i)
+            picture_boxes, cost = _timed(proposals, i)
             truth = annotation(source, i)
             classes = [source.info.classes[label] for label in truth.labels.tolist()]
-            meter.add(own, truth.xyxy, classes, truth.ignored)
+            meter.add(picture_boxes, truth.xyxy, classes, truth.ignored)
             ids.append(name)
-            boxes.append(own)
+            boxes.append(picture_boxes)
             seconds += cost
     try:
         recall = meter.compute()
@@ -163,12 +172,12 @@ def measure(
         raise DataError(f"{opened.name}: no boxes to compare with in {total} pictures") from None
     mean = float(np.mean(seconds)) if seconds else None
     return Measured(
-        str(spec), method, split, most, tuple(ids), tuple(boxes), recall, mean
+        str(spec), method, split, max_boxes, tuple(ids), tuple(boxes), recall, mean
     )  # fmt: skip
 
 
 def _each_once(title: str, parts: dict[str, Source], limit: int, seed: int) -> list[Source]:
-    """The parts with boxes, each without the pictures that an earlier one has."""
+    """The parts with boxes, each without the pictures of earlier parts."""
     seen: set[tuple[str, str]] = set()
     sources: list[Source] = []
     for name, part in parts.items():
@@ -192,11 +201,11 @@ def _decodable(source: Source, say: Callable[[str], None]) -> Source:
     return subset(source, [i for i in range(len(source)) if i not in bad])
 
 
-def _timed(found: Proposals, i: int) -> tuple[NDArray[np.float32], list[float]]:
-    """The boxes of picture i and, but for files, the seconds that making them took."""
+def _timed(proposals: Proposals, i: int) -> tuple[NDArray[np.float32], list[float]]:
+    """The boxes of picture i and, except for files, the seconds it took to make them."""
     start = time.thread_time()
-    boxes = found.of(i)
+    boxes = proposals.of(i)
     spent = time.thread_time() - start
-    if not isinstance(found, KeptProposals):
+    if not isinstance(proposals, StoredProposals):
         return boxes, [spent]
-    return boxes, [] if found.seconds is None else [float(found.seconds[i])]
+    return boxes, [] if proposals.seconds is None else [float(proposals.seconds[i])]

@@ -1,7 +1,7 @@
-"""Pickles that hold numbers: read without running anything that they say.
+"""Reads pickles of numbers without running any code in them.
 
-A pickle names functions that loading calls. Here a name is either one of the few that numpy's
-arrays are pickled by, for which a plain class of this file stands in, or an error.
+A pickle names functions that loading calls. Here each name is either one of the few that pickled
+numpy arrays use, replaced by a plain class of this file, or an error.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from xfer.errors import DataError
 
 
 class _Dtype:
-    """Stands in for numpy.dtype: numbers and truth values only; "O" for a list of things."""
+    """Stands in for numpy.dtype: only numbers and booleans; "O" for a list of objects."""
 
     def __init__(self, code: Any, *_: Any) -> None:
         self.code = str(code)
         self.order: Literal["<", ">"] = "<"
         if self.code[:1] not in ("f", "i", "u", "b", "O"):
-            raise pickle.UnpicklingError(f"an array of {self.code[:20]!r}")
+            raise pickle.UnpicklingError(f"an array of type {self.code[:20]!r}")
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.order = ">" if state[1] == ">" else "<"
@@ -34,7 +34,7 @@ class _Dtype:
 
 
 class _Array:
-    """Stands in for numpy.ndarray; `value` is what it becomes."""
+    """Stands in for numpy.ndarray; `value` is the loaded array."""
 
     value: Any = None
 
@@ -53,11 +53,11 @@ def _empty_array(*_: Any) -> _Array:
 
 
 def _from_buffer(content: Any, dtype: _Dtype, shape: Any, order: str) -> _Array:
-    made = _Array()
-    made.value = np.frombuffer(content, dtype.numpy()).reshape(
+    array = _Array()
+    array.value = np.frombuffer(content, dtype.numpy()).reshape(
         shape, order="F" if order == "F" else "C"
     )
-    return made
+    return array
 
 
 def _scalar(dtype: _Dtype, content: Any = b"") -> Any:
@@ -66,14 +66,14 @@ def _scalar(dtype: _Dtype, content: Any = b"") -> Any:
 
 
 def _encode(text: Any, how: Any = "latin1") -> bytes:
-    """How Python 3 writes bytes for Python 2."""
+    """Stands in for the function by which Python 3 pickles bytes for Python 2."""
     if not isinstance(text, str) or how != "latin1":
-        raise pickle.UnpicklingError("a text in another code than latin1")
+        raise pickle.UnpicklingError("a text not encoded in latin1")
     return text.encode("latin1")
 
 
 def _no_bytes() -> bytes:
-    """How Python 3 writes b"" for Python 2."""
+    """Stands in for the function by which Python 3 pickles b"" for Python 2."""
     return b""
 
 
@@ -89,23 +89,23 @@ class _NumbersOnly(pickle.Unpickler):
         head, _, tail = module.rpartition(".")
         if head in ("numpy.core", "numpy._core") and (tail, name) in _ARRAY_NAMES:
             return _ARRAY_NAMES[tail, name]
-        known = {
+        allowed = {
             ("numpy", "dtype"): _Dtype,
             ("numpy", "ndarray"): _Array,
             ("_codecs", "encode"): _encode,
             ("__builtin__", "bytes"): _no_bytes,
             ("collections", "OrderedDict"): dict,
         }
-        if (module, name) in known:
-            return known[module, name]
+        if (module, name) in allowed:
+            return allowed[module, name]
         raise pickle.UnpicklingError(f"{module}.{name}")
 
 
 def read_numbers(path: Path) -> Any:
-    """What a pickle of numbers, texts, lists, dicts and numpy arrays holds; an array is still
-    wrapped: `plain` gives it.
+    """The content of a pickle of numbers, texts, lists, dicts and numpy arrays; arrays are still
+    wrapped, `plain` unwraps them.
 
-    Raises: DataError for a file that is no pickle, is cut off, or names anything else.
+    Raises: DataError for a file that is not a pickle, is truncated, or names anything else.
     """
     try:
         return _NumbersOnly(io.BytesIO(path.read_bytes()), encoding="latin1").load()
@@ -113,14 +113,14 @@ def read_numbers(path: Path) -> Any:
         raise DataError(f"{path}: {error.strerror}") from None
     except pickle.UnpicklingError as error:
         raise DataError(
-            f"{path}: not read, it holds more than numbers: {error}",
-            "a pickle may run code; here only numpy arrays, lists, dicts and texts are taken",
+            f"{path}: refused, it holds more than numbers: {error}",
+            "a pickle may run code; only numpy arrays, lists, dicts and texts are accepted",
         ) from None
-    # a pickle is a small program: a broken one fails in any way a program can
+    # a pickle is a small program: a broken one can raise any exception
     except Exception as error:
-        raise DataError(f"{path}: no pickle, or cut off ({type(error).__name__})") from None
+        raise DataError(f"{path}: not a pickle, or truncated ({type(error).__name__})") from None
 
 
 def plain(value: Any) -> Any | NDArray:
-    """An array in place of its wrapping; anything else as it is."""
+    """Unwraps an array; returns anything else as it is."""
     return value.value if isinstance(value, _Array) else value

@@ -11,25 +11,25 @@ from numpy.typing import NDArray
 from xfer.boxes import overlap_xyxy
 
 PROTOCOL = {
-    "recall": "share of the true boxes that a proposal of the same picture overlaps by 0.5 "
-    "(0.7) or more, intersection over union, boxes exclusive at right and bottom",
+    "recall": "share of the true boxes that a proposal of the same picture overlaps with an "
+    "intersection over union of at least 0.5 (0.7); right and bottom exclusive",
     "mabo": "mean over classes of the average best overlap (Uijlings 2013, sec. 5): each true "
     "box's best overlap, averaged over the boxes of its class",
     "left out": "true boxes that are difficult (VOC) or crowds (COCO)",
-    "boxes": "the first n proposals of each picture, or all where there are fewer",
+    "boxes": "the first n proposals of each picture, or all if there are fewer",
 }
 
 
 @dataclass(frozen=True)
 class Recall:
-    """What the first n proposals of each picture cover, for several n.
+    """How well the first n proposals of each picture cover the true boxes, for several n.
 
-    counts    | int64 (K,), rising: n
+    counts    | int64 (K,), increasing: n
     recall_50 | float64 (K,), share of true boxes covered with IoU >= 0.5
     recall_70 | float64 (K,), with IoU >= 0.7
     mabo      | float64 (K,), mean average best overlap
     per_class | class -> {"boxes", "recall_50", "recall_70", "abo"} with all proposals
-    boxes     | true boxes counted; left_out: those that are difficult or crowds
+    boxes     | true boxes counted; left_out: difficult boxes and crowds
     """
 
     counts: NDArray[np.int64]
@@ -41,7 +41,7 @@ class Recall:
     left_out: int
 
     def rows(self) -> list[dict[str, Any]]:
-        """The table: one row a number of boxes."""
+        """The table: one row per number of boxes."""
         columns = (self.counts, self.recall_50, self.recall_70, self.mabo)
         names = ("boxes", "recall_50", "recall_70", "mabo")
         listed = zip(*(column.tolist() for column in columns), strict=True)
@@ -49,13 +49,13 @@ class Recall:
 
 
 class RecallMeter:
-    """Collects pictures; `compute` gives the Recall.
+    """Collects pictures; `compute` returns the Recall.
 
-    Args: most: the largest number of proposals that is looked at.
+    Args: max_boxes: the largest number of proposals considered.
     """
 
-    def __init__(self, most: int) -> None:
-        self.counts = counts_to(most)
+    def __init__(self, max_boxes: int) -> None:
+        self.counts = counts_to(max_boxes)
         self._best: dict[str, list[NDArray[np.float64]]] = {}
         self._left_out = 0
 
@@ -66,8 +66,8 @@ class RecallMeter:
         classes: list[str],
         ignored: NDArray[np.bool_],
     ) -> None:
-        """A picture: proposals (R, 4), best first; true boxes (G, 4), the class of each, and
-        whether it is left out, bool (G,)."""
+        """Adds a picture: proposals (R, 4), best first; true boxes (G, 4), the class of each, and
+        whether to leave it out, bool (G,)."""
         self._left_out += int(ignored.sum())
         best = best_overlaps(proposals_xyxy, boxes_xyxy, self.counts)
         for name, row, skip in zip(classes, best, ignored.tolist(), strict=True):
@@ -75,7 +75,7 @@ class RecallMeter:
                 self._best.setdefault(name, []).append(row)
 
     def compute(self) -> Recall:
-        """Raises ValueError where no true box was counted."""
+        """Raises ValueError if no true box was counted."""
         if not self._best:
             raise ValueError("no true boxes")
         by_class = {name: np.stack(rows) for name, rows in sorted(self._best.items())}
@@ -91,10 +91,10 @@ class RecallMeter:
         )
 
 
-def counts_to(most: int) -> NDArray[np.int64]:
-    """1, 2, 5, 10, 20, 50, ... up to `most`, and `most`."""
-    steps = [m * 10**e for e in range(9) for m in (1, 2, 5) if m * 10**e < most]
-    return np.array([*steps, most], np.int64)
+def counts_to(largest: int) -> NDArray[np.int64]:
+    """1, 2, 5, 10, 20, 50, ... up to `largest`, and `largest`."""
+    steps = [m * 10**e for e in range(9) for m in (1, 2, 5) if m * 10**e < largest]
+    return np.array([*steps, largest], np.int64)
 
 
 def best_overlaps(

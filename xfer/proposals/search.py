@@ -1,4 +1,4 @@
-"""Selective search over a set of pictures: on all cores, and never twice for the same picture."""
+"""Selective search over a set of pictures: on all cores, and only once per picture."""
 
 from __future__ import annotations
 
@@ -17,56 +17,56 @@ from numpy.typing import NDArray
 from xfer.cache import Cache, cache_file, limit_bytes
 from xfer.data.images.threads import cores
 from xfer.errors import XferError
-from xfer.proposals.worker import Found, Worker, timed_search
+from xfer.proposals.worker import TimedBoxes, Worker, timed_search
 from xfer.types import Source
 
 SECONDS = 10.0
 
 Tick = Callable[[int, int], None]
-Search = Callable[[NDArray[np.uint8]], Found]
+Search = Callable[[NDArray[np.uint8]], TimedBoxes]
 
 
 def search_all(
     source: Source,
-    most: int,
+    max_boxes: int,
     tick: Tick | None = None,
     workers: int = -1,
     warn: Callable[[str], None] | None = None,
-) -> list[Found]:
-    """selective_search's boxes of every picture, each with the CPU seconds that they took.
+) -> list[TimedBoxes]:
+    """selective_search's boxes of every picture, with the CPU seconds they took.
 
-    What was found for a picture's pixels is kept under $XFER_CACHE/proposals, with the seconds.
+    The boxes and seconds are cached under $XFER_CACHE/proposals, by the picture's pixels.
 
-    Args: as in `xfer.proposals.program.propose`; warn: told when nothing is kept any more.
+    Args: as in `xfer.proposals.propose.propose`; warn: called when the cache can't store more.
 
-    Raises: DataError for a picture that can't be decoded, XferError where a process failed; the
-        picture is named.
+    Raises: DataError for a picture that can't be decoded, XferError if a process failed; the
+        message names the picture.
     """
     count = cores() if workers < 0 else workers
     count = min(count, len(source))
-    found: list[Found | None] = [None] * len(source)
+    results: list[TimedBoxes | None] = [None] * len(source)
     pool = ThreadPoolExecutor(max(1, count))
-    with _cache(warn) as cache, _searchers(count, most) as searchers, pool:
+    with _cache(warn) as cache, _searchers(count, max_boxes) as searchers, pool:
 
-        def one(i: int) -> Found:
+        def one(i: int) -> TimedBoxes:
             search = searchers.get()
             try:
-                return _search(source, i, most, search, cache)
+                return _search(source, i, max_boxes, search, cache)
             finally:
                 searchers.put(search)
 
-        waiting: dict[Future[Found], int] = {}
+        waiting: dict[Future[TimedBoxes], int] = {}
         left = _order(len(source))
         done = 0
         try:
             while done < len(source):
-                # no more are handed out than are soon needed, so that an error ends it soon
+                # only a few are submitted ahead, so that an error ends the search soon
                 for i in left:
                     waiting[pool.submit(one, i)] = i
                     if len(waiting) > max(1, count):
                         break
                 for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    found[waiting.pop(future)] = future.result()
+                    results[waiting.pop(future)] = future.result()
                     done += 1
                     if tick is not None:
                         tick(done, len(source))
@@ -74,12 +74,12 @@ def search_all(
             pool.shutdown(wait=False, cancel_futures=True)
             searchers.stop()
             raise
-    return [one for one in found if one is not None]
+    return [one for one in results if one is not None]
 
 
 def ticker(say: Callable[[str], None], what: str = "") -> Tick:
-    """A tick that says how many pictures are done, and how long the rest will take, every ten
-    seconds."""
+    """A tick that reports, every ten seconds, how many pictures are done and how long the rest
+    will take."""
     start = last = time.monotonic()
 
     def tick(done: int, total: int) -> None:
@@ -93,30 +93,30 @@ def ticker(say: Callable[[str], None], what: str = "") -> Tick:
     return tick
 
 
-def search_one(image: NDArray[np.uint8], most: int) -> NDArray[np.float32]:
-    """selective_search's boxes of one picture, in this process, kept as those of a set."""
+def search_one(image: NDArray[np.uint8], max_boxes: int) -> NDArray[np.float32]:
+    """selective_search's boxes of one picture, in this process; cached like those of a set."""
     with _cache(None) as cache:
-        return _kept(image, most, lambda one: timed_search(one, most), cache)[0]
+        return _cached(image, max_boxes, lambda one: timed_search(one, max_boxes), cache)[0]
 
 
 def _order(count: int) -> Iterator[int]:
-    """All pictures. Processes that torchrun has started here begin at different ones, so that each
-    finds kept what the others have searched."""
+    """All indices. Processes started by torchrun on this machine begin at different pictures, so
+    that each finds in the cache what the others have searched."""
     processes = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
     first = count * int(os.environ.get("LOCAL_RANK") or 0) // processes
     return itertools.chain(range(first, count), range(first))
 
 
 class _Searchers:
-    """As many searchers as pictures are searched at once, handed out and taken back."""
+    """A pool of searchers, one per picture searched at the same time."""
 
-    def __init__(self, count: int, most: int) -> None:
-        self._workers = [Worker(most) for _ in range(count)]
+    def __init__(self, count: int, max_boxes: int) -> None:
+        self._workers = [Worker(max_boxes) for _ in range(count)]
         self._free: SimpleQueue[Search] = SimpleQueue()
         for worker in self._workers:
             self.put(worker.search)
         if not count:
-            self.put(lambda image: timed_search(image, most))
+            self.put(lambda image: timed_search(image, max_boxes))
 
     def get(self) -> Search:
         return self._free.get()
@@ -130,8 +130,8 @@ class _Searchers:
 
 
 @contextlib.contextmanager
-def _searchers(count: int, most: int) -> Iterator[_Searchers]:
-    searchers = _Searchers(count, most)
+def _searchers(count: int, max_boxes: int) -> Iterator[_Searchers]:
+    searchers = _Searchers(count, max_boxes)
     try:
         yield searchers
     finally:
@@ -147,17 +147,17 @@ def _cache(warn: Callable[[str], None] | None) -> Iterator[Cache]:
         cache.close()
 
 
-def _search(source: Source, i: int, most: int, search: Search, cache: Cache) -> Found:
+def _search(source: Source, i: int, max_boxes: int, search: Search, cache: Cache) -> TimedBoxes:
     image = source[i].image
     try:
-        return _kept(image, most, search, cache)
+        return _cached(image, max_boxes, search, cache)
     except XferError as error:
         raise type(error)(f"{source.ids[i]}: {error.message}", error.hint) from error
 
 
-def _kept(image: NDArray[np.uint8], most: int, search: Search, cache: Cache) -> Found:
-    """What the cache has for these pixels, else what the search finds, which is then kept."""
-    key = _key(image, most)
+def _cached(image: NDArray[np.uint8], max_boxes: int, search: Search, cache: Cache) -> TimedBoxes:
+    """The cached boxes for these pixels, or the search's result, which is then cached."""
+    key = _key(image, max_boxes)
     row = cache.find([key]).get(key)
     if row is None:
         boxes, seconds = search(image)
@@ -166,9 +166,9 @@ def _kept(image: NDArray[np.uint8], most: int, search: Search, cache: Cache) -> 
     return row[1:].reshape(-1, 4), float(row[0])
 
 
-def _key(image: NDArray[np.uint8], most: int) -> bytes:
+def _key(image: NDArray[np.uint8], max_boxes: int) -> bytes:
     from xfer.ops.selective_search import VERSION
 
-    digest = hashlib.sha256(f"selective_search {VERSION} {most} {image.shape}".encode())
+    digest = hashlib.sha256(f"selective_search {VERSION} {max_boxes} {image.shape}".encode())
     digest.update(np.ascontiguousarray(image).data)
     return digest.digest()

@@ -1,11 +1,11 @@
-"""A process that searches pictures for proposals: pictures come in by stdin, boxes go to stdout.
+"""A process that searches pictures for proposals: pictures arrive on stdin, boxes go to stdout.
 
-`python -m xfer.proposals.worker MOST`. It is a program of its own, and not multiprocessing's,
-because that imports the caller's main module again, which fails where a notebook or a script
-without a `__main__` guard calls.
+`python -m xfer.proposals.worker MAX_BOXES`. It is a separate program instead of a multiprocessing
+worker, which would import the caller's main module again and so fail in a notebook or in a script
+without a `__main__` guard.
 
-to it   | uint32 H, W; then uint8 (H, W, 3)
-from it | int32 R, float32 CPU seconds; then float32 (R, 4), or where R < 0 a text of -R bytes
+stdin  | uint32 H, W; then uint8 (H, W, 3)
+stdout | int32 R, float32 CPU seconds; then float32 (R, 4), or if R < 0 an error text of -R bytes
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ from xfer.errors import XferError
 _PICTURE = struct.Struct("<II")
 _ANSWER = struct.Struct("<if")
 
-Found = tuple[NDArray[np.float32], float]
+TimedBoxes = tuple[NDArray[np.float32], float]
 
 
-def timed_search(image: NDArray[np.uint8], most: int) -> Found:
-    """selective_search's boxes, float32 (R, 4), and the seconds of CPU that they took."""
+def timed_search(image: NDArray[np.uint8], max_boxes: int) -> TimedBoxes:
+    """selective_search's boxes, float32 (R, 4), and the CPU seconds they took."""
     from xfer.ops.selective_search import selective_search
 
     start = time.thread_time()
-    boxes = selective_search(image, most)
+    boxes = selective_search(image, max_boxes)
     return boxes, time.thread_time() - start
 
 
 class Worker:
-    """One process, started with the first picture. Used by one thread; `stop` by any."""
+    """One process, started for the first picture. For one thread; any thread may call `stop`."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, max_boxes: int) -> None:
+        self.max_boxes = max_boxes
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._stopped = False
 
-    def search(self, image: NDArray[np.uint8]) -> Found:
-        """The boxes of a picture, uint8 (H, W, 3) -> float32 (R, 4), and the seconds of CPU.
+    def search(self, image: NDArray[np.uint8]) -> TimedBoxes:
+        """The boxes of a picture, uint8 (H, W, 3) -> float32 (R, 4), and the CPU seconds.
 
-        Raises: XferError where the process failed or was killed.
+        Raises: XferError if the process failed or was killed.
         """
         process = self._started()
         assert process.stdin is not None and process.stdout is not None
@@ -68,7 +68,7 @@ class Worker:
         except (OSError, ValueError, EOFError):
             self.stop()
             raise XferError(
-                "selective search: its process was stopped", "is there enough memory?"
+                "selective search: its process was killed", "is there enough memory?"
             ) from None
         return np.frombuffer(content, np.float32).reshape(count, 4), seconds
 
@@ -78,7 +78,7 @@ class Worker:
                 here = str(Path(xfer.__file__).parent.parent)
                 paths = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "xfer.proposals.worker", str(self.most)],
+                    [sys.executable, "-m", "xfer.proposals.worker", str(self.max_boxes)],
                     stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                     env={
                         **os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1",
@@ -89,7 +89,7 @@ class Worker:
             return self._process
 
     def stop(self) -> None:
-        """Ends the process, whatever it is doing."""
+        """Kills the process, whatever it is doing."""
         with self._lock:
             self._stopped = True
             process, self._process = self._process, None
@@ -101,33 +101,35 @@ class Worker:
             try:
                 if pipe is not None:
                     pipe.close()
-            except OSError:  # what was not sent yet finds nobody
+            except OSError:  # unsent data has no reader any longer
                 pass
 
 
 def _exactly(stream: IO[bytes], count: int) -> bytes:
-    found = stream.read(count)
-    if len(found) < count:
+    data = stream.read(count)
+    if len(data) < count:
         raise EOFError
-    return found
+    return data
 
 
-def main(most: int) -> None:
-    """Answers until stdin ends."""
+def main(max_boxes: int) -> None:
+    """Answers requests until stdin ends."""
     import cv2
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller ends this process
     cv2.setNumThreads(1)
     incoming = sys.stdin.buffer
     outgoing = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library that prints disturbs nothing
+    os.dup2(
+        sys.stderr.fileno(), sys.stdout.fileno()
+    )  # so that a library's prints can't mix with answers
     while len(head := incoming.read(_PICTURE.size)) == _PICTURE.size:
         height, width = _PICTURE.unpack(head)
         image = np.frombuffer(_exactly(incoming, height * width * 3), np.uint8)
         try:
-            boxes, seconds = timed_search(image.reshape(height, width, 3), most)
+            boxes, seconds = timed_search(image.reshape(height, width, 3), max_boxes)
             outgoing.write(_ANSWER.pack(len(boxes), seconds) + boxes.tobytes())
-        # whatever went wrong belongs to this picture: the caller names it
+        # any failure concerns this picture: the caller names it
         except Exception as error:
             text = f"selective search: {type(error).__name__}: {error}".encode()
             outgoing.write(_ANSWER.pack(-len(text), 0.0) + text)

@@ -1,6 +1,6 @@
-"""Contracts that a plug must keep, as functions: call them in your own tests.
+"""Contract checks for plug-ins, as functions: call them in your own tests.
 
-`check_backbone`, `check_source` and `check_task` raise AssertionError, naming what does not hold.
+`check_backbone`, `check_source` and `check_task` raise AssertionError, which names the failure.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The contract of a backbone, as a function."""
+"""Checks the contract of a backbone."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from xfer.errors import XferError
 
 
 def check_backbone(backbone: str | Backbone, *, size: int | None = None, **options: Any) -> None:
-    """Raises AssertionError, saying what does not hold, unless a backbone keeps the contract.
+    """Raises AssertionError, naming the failure, unless a backbone keeps the contract.
 
     | what | must hold |
     |--|--|
-    | forward | every name gives a finite (N, C, h, w) or (N, D); an unknown one XferError |
+    | forward | every name returns a finite (N, C, h, w) or (N, D); an unknown one XferError |
     | early stop | asking for the first map runs fewer modules than asking for the last |
-    | specs | one a map; the gradient of one cell reaches exactly the stated pixels |
-    | tail | reads the last map or RoIs; as_conv() gives the same numbers in the same mode |
-    | stages | each parameter but the classifier's is in exactly one |
-    | modes | evaluation repeats itself; forward and backward work under bf16 autocast |
-    | state | state_dict() into a second instance gives equal outputs |
+    | specs | one per map; the gradient of one cell reaches exactly the stated pixels |
+    | tail | takes the last map or RoIs; as_conv() gives the same numbers in the same mode |
+    | stages | each parameter, except the classifier's, is in exactly one |
+    | modes | evaluation is repeatable; forward and backward work under bf16 autocast |
+    | state | state_dict() loaded into a second instance gives equal outputs |
 
     Args:
         backbone: a name, or an instance (which is left in evaluation mode).
-        size: side of the input in pixels; default: the preprocessing's. Take a small one for speed.
-        options: for create_backbone, with a name.
+        size: side of the input in pixels; default: the preprocessing's. A small one is faster.
+        options: for create_backbone, if `backbone` is a name.
     """
     net = create_backbone(backbone, **options) if isinstance(backbone, str) else backbone
     net.eval()
@@ -53,12 +53,12 @@ def _check_forward(net: Backbone, images: Tensor) -> None:
         f"last is {net.last}, specs end in {list(net.specs)[-1]}"
     )
     with torch.no_grad():
-        found = net(images, want=net.layers)
+        outputs = net(images, want=net.layers)
         again = net(images, want=net.layers)
-    assert tuple(found) == net.layers, f"asked for {net.layers}, got {tuple(found)}"
-    for name, value in found.items():
+    assert tuple(outputs) == net.layers, f"requested {net.layers}, got {tuple(outputs)}"
+    for name, value in outputs.items():
         assert torch.isfinite(value).all(), f"{name} is not finite"
-        assert torch.equal(value, again[name]), f"{name} differs between two runs of eval mode"
+        assert torch.equal(value, again[name]), f"{name} differs between two runs in eval mode"
         if name in net.specs:
             channels = net.specs[name].channels
             assert value.dim() == 4 and value.shape[:2] == (len(images), channels), (
@@ -98,12 +98,12 @@ def _check_early_stop(net: Backbone, images: Tensor) -> None:
 
 
 def _linear_twin(net: Backbone) -> Backbone:
-    """The net with all that could hide a path taken away: every gradient is then positive.
+    """A copy of the net without anything that could hide a path: every gradient is positive.
 
-    Weights become positive, norms the identity, activations the identity, and max-pooling
-    averages, so that the support of a gradient is the window itself.
+    Weights become positive, norms and activations the identity, and max-pooling becomes averaging,
+    so that the support of a gradient is the window itself.
     """
-    tail, net.tail = net.tail, None  # not on the way to a map, and most of the weights
+    tail, net.tail = net.tail, None  # maps don't need it, and it has most of the weights
     try:
         twin = copy.deepcopy(net).eval().double()
     finally:
@@ -123,7 +123,7 @@ def _linear_twin(net: Backbone) -> Backbone:
 
 
 def _is_norm(kind: str, module: nn.Module) -> bool:
-    """A plain norm: not one across positions, not a block that has one inside."""
+    """Whether it is a plain norm: not one across positions, not a block that contains one."""
     within = any(isinstance(m, nn.Conv2d | nn.Linear) for m in module.modules())
     return "norm" in kind and "response" not in kind and not within
 
@@ -135,7 +135,7 @@ def _is_activation(module: nn.Module) -> bool:
 
 
 class _AveragePool(nn.Module):
-    """The average over a max-pooling's windows, so that all of a window has a gradient."""
+    """Averages over a max-pooling's windows, so that all of a window gets a gradient."""
 
     def __init__(self, pool: nn.MaxPool2d) -> None:
         super().__init__()
@@ -149,10 +149,10 @@ class _AveragePool(nn.Module):
 
 
 def _check_geometry(net: Backbone, side: int) -> None:
-    """The gradient of one cell, against the window that its spec states."""
+    """Compares the gradient of one cell with the window in its spec."""
     twin = _linear_twin(net)
     for name, spec in net.specs.items():
-        if name in net.mixed:
+        if name in net.non_local:
             continue  # attention and gates reach every pixel
         images = torch.rand(1, 3, side, side, dtype=torch.float64, requires_grad=True)
         cells = twin(images, want=(name,))[name]
@@ -179,8 +179,8 @@ def _check_tail(net: Backbone) -> None:
         vectors = tail(rois)
         conv = tail.as_conv()
         maps = conv(rois)
-    assert vectors.shape == (3, tail.out_features), f"the tail gives {tuple(vectors.shape)}"
-    assert maps.shape == (3, tail.out_features, 1, 1), f"as_conv() gives {tuple(maps.shape)}"
+    assert vectors.shape == (3, tail.out_features), f"the tail returns {tuple(vectors.shape)}"
+    assert maps.shape == (3, tail.out_features, 1, 1), f"as_conv() returns {tuple(maps.shape)}"
     worst = float((maps.flatten(1) - vectors).abs().max())
     scale = float(vectors.abs().max())
     assert worst <= 1e-4 * max(1.0, scale), f"as_conv() differs from the tail by {worst:g}"
@@ -229,8 +229,10 @@ def _check_normalise(net: Backbone) -> None:
     order = [2, 1, 0] if p.channels == "bgr" else [0, 1, 2]
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (p.mean, p.std))
     wanted = (images[:, order].float() * p.scale - mean) / std
-    assert torch.allclose(got, wanted, atol=1e-4 * float(wanted.abs().max())), "normalise is off"
-    assert got.is_contiguous(memory_format=torch.channels_last), "normalise loses channels_last"
+    assert torch.allclose(got, wanted, atol=1e-4 * float(wanted.abs().max())), (
+        "normalise() gives wrong values"
+    )
+    assert got.is_contiguous(memory_format=torch.channels_last), "normalise() loses channels_last"
 
 
 def _check_state(net: Backbone, images: Tensor) -> None:
@@ -243,7 +245,7 @@ def _check_state(net: Backbone, images: Tensor) -> None:
     twin.eval()
     with torch.no_grad():
         ours, theirs = net(images)[_default(net)], twin(images)[_default(net)]
-    assert torch.equal(ours, theirs), "state_dict() does not carry all that decides the output"
+    assert torch.equal(ours, theirs), "state_dict() lacks something that the output depends on"
 
 
 def _default(net: Backbone) -> str:

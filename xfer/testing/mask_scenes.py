@@ -14,10 +14,10 @@ COLOURS = ((110, 110, 110), (220, 60, 50), (60, 80, 220))
 
 
 class MaskScenes:
-    """A red and a blue disc on grey noise, with their masks; the same seed, the same scenes.
+    """A red and a blue disc on grey noise, with masks; the same scenes for the same seed.
 
     size, step | (H, W) of picture i is size + (i % 3) * step
-    ignored    | a stripe at the left of every mask is 255
+    ignored    | a stripe on the left of every mask is 255
     """
 
     def __init__(

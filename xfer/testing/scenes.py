@@ -1,4 +1,4 @@
-"""Small pictures with boxes, drawn when asked for, that a detector learns in seconds."""
+"""Small pictures with boxes, drawn on demand, that a detector learns in seconds."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from xfer.types import DataInfo, Sample
 
 
 class ShapeScenes:
-    """One to three coloured shapes on grey noise, with their boxes; the same seed, the same scenes.
+    """One to three coloured shapes on grey noise, with boxes; the same scenes for the same seed.
 
-    count, seed, split | as SyntheticSource; size: (H, W) of picture i is size + (i % 3) * step
-    empty              | every so many pictures have no shape; 0: none
+    count, seed, split | as in SyntheticSource; size: (H, W) of picture i is size + (i % 3) * step
+    empty              | every `empty`-th picture has no shape; 0: none
     crowds             | the last box of every third picture is a crowd
     """
 

@@ -1,4 +1,4 @@
-"""The contract of a data source as a function, and small pictures that a net can learn."""
+"""Checks the contract of a data source; also small pictures that a net can learn."""
 
 from __future__ import annotations
 
@@ -19,34 +19,36 @@ from xfer.types import DataInfo, Sample, Source
 
 
 def check_source(source: Source, *, samples: int = 16) -> None:
-    """Raises AssertionError, saying what does not hold, unless a source keeps the contract.
+    """Raises AssertionError, naming the failure, unless a source keeps the contract.
 
     | what | must hold |
     |--|--|
     | info | a DataInfo of a known kind; classes are distinct, non-empty texts |
     | ids | len(source) distinct, non-empty texts |
     | labels | int64 (N,) of -1 .. C-1, or for multilabel, detect and segment int8 (N, C) of |
-    |  | -1, 0, 1: for detect the classes of which there is a box, 0 or 1 |
-    | samples | id and label are those of ids and labels(); image is uint8 (H, W, 3), not empty |
-    | boxes | Boxes: finite, inside the picture, as many labels, flags and areas; its size |
-    | annotation | where there is one: the sample's boxes, and its picture's size or (0, 0) |
-    | read_rows | where there is one: the picture's size, and in the rows asked for its pixels |
+    |  | -1, 0, 1: for detect 0 or 1, whether the picture has a box of the class |
+    | samples | id and label match ids and labels(); image is uint8 (H, W, 3), not empty |
+    | boxes | Boxes: finite, inside the picture, one label, flag and area per box; its size |
+    | annotation | optional: the sample's boxes, and its picture's size or (0, 0) |
+    | read_rows | optional: the picture's size, and its pixels in the requested rows |
     | mask | uint8 in the picture's size, a class index or 255 |
     | again | reading a sample twice, or in two threads at once, gives equal pixels |
     | fingerprint | the same text each time, and after pickling |
 
     Args:
-        samples: how many are read, spread over the source.
+        samples: number to read, spread over the source.
     """
     count, info = len(source), source.info
     assert isinstance(info, DataInfo), f"info is a {type(info).__name__}, not a DataInfo"
-    assert info.kind in kinds.KINDS.names(), f"unknown kind {info.kind!r}: nobody has registered it"
+    assert info.kind in kinds.KINDS.names(), f"unknown kind {info.kind!r}: it is not registered"
     kind = kinds.get(info.kind)
-    assert all(isinstance(c, str) and c for c in info.classes), "a class name is no text, or empty"
+    assert all(isinstance(c, str) and c for c in info.classes), (
+        "a class name is not a text, or empty"
+    )
     assert len(set(info.classes)) == len(info.classes), "two classes have the same name"
     assert count > 0, "the source is empty"
     assert len(source.ids) == count, f"{len(source.ids)} ids for {count} samples"
-    assert all(isinstance(i, str) and i for i in source.ids), "an id is no text, or empty"
+    assert all(isinstance(i, str) and i for i in source.ids), "an id is not a text, or empty"
     assert len(set(source.ids)) == count, "two samples have the same id"
     labels = source.labels()
     kind.check_labels(labels, count, info)
@@ -57,7 +59,7 @@ def check_source(source: Source, *, samples: int = 16) -> None:
     with ThreadPoolExecutor(2) as pool:
         for sample, again in zip(first, pool.map(source.__getitem__, chosen), strict=True):
             same = np.array_equal(sample.image, again.image)
-            assert same, f"{sample.id}: reading it again gives another picture"
+            assert same, f"{sample.id}: reading it again gives a different picture"
     for i, sample in zip(chosen, first, strict=True):
         _check_top(sample, i, source)
     _check_fingerprint(source, first[0], chosen[0])
@@ -66,15 +68,15 @@ def check_source(source: Source, *, samples: int = 16) -> None:
 def _check_top(sample: Sample, i: int, source: Source) -> None:
     image, half = sample.image, len(sample.image) // 2
     top = read(source, i, 0, lambda height, width: half).image
-    assert top.shape == image.shape, f"{sample.id}: read_rows gives a picture of another size"
+    assert top.shape == image.shape, f"{sample.id}: read_rows returns a picture of a different size"
     same = np.array_equal(top[:half], image[:half])
-    assert same, f"{sample.id}: the first rows that read_rows gives are others"
+    assert same, f"{sample.id}: read_rows returns different pixels in the first rows"
 
 
 def _check_sample(sample: Sample, i: int, source: Source, labels: NDArray) -> None:
     assert isinstance(sample, Sample), f"sample {i} is a {type(sample).__name__}"
     name, image = sample.id, sample.image
-    assert name == source.ids[i], f"sample {i} is called {name!r}, ids[{i}] is {source.ids[i]!r}"
+    assert name == source.ids[i], f"sample {i} has id {name!r}, ids[{i}] is {source.ids[i]!r}"
     assert image.dtype == np.uint8, f"{name}: the image is {image.dtype}, not uint8"
     assert image.ndim == 3 and image.shape[2] == 3, f"{name}: the image is {image.shape}"
     assert image.size, f"{name}: the image has no pixels"
@@ -87,25 +89,27 @@ def _check_sample(sample: Sample, i: int, source: Source, labels: NDArray) -> No
         boxes = sample.boxes.xyxy
         assert np.isfinite(boxes).all(), f"{name}: a box is not finite"
         inside = (boxes >= 0).all() and (boxes <= [width, height, width, height]).all()
-        assert inside, f"{name}: a box leaves the picture"
+        assert inside, f"{name}: a box is not inside the picture"
         assert (boxes[:, 2:] > boxes[:, :2]).all(), f"{name}: a box has no area"
         box_labels = sample.boxes.labels
-        known = (box_labels >= 0).all() and (box_labels < classes).all()
-        assert known, f"{name}: a box's label is no class"
+        valid = (box_labels >= 0).all() and (box_labels < classes).all()
+        assert valid, f"{name}: a box's label is not a class"
         if hasattr(source, "annotation"):
             _check_annotation(annotation(source, i), sample)
     if sample.mask is not None:
-        assert sample.mask.dtype == np.uint8, f"{name}: the mask is {sample.mask.dtype}"
-        assert sample.mask.shape == (height, width), f"{name}: the mask has another size"
-        known = sample.mask[sample.mask != 255]
-        assert (known < classes).all(), f"{name}: the mask holds what is no class and not 255"
+        assert sample.mask.dtype == np.uint8, f"{name}: the mask is {sample.mask.dtype}, not uint8"
+        assert sample.mask.shape == (height, width), (
+            f"{name}: the mask differs in size from the picture"
+        )
+        valid = sample.mask[sample.mask != 255]
+        assert (valid < classes).all(), f"{name}: the mask has values other than classes and 255"
 
 
 def _check_columns(boxes: Boxes, sample: Sample) -> None:
     name = sample.id
     assert isinstance(boxes, Boxes), f"{name}: boxes are a {type(boxes).__name__}, not Boxes"
     kind, shape = boxes.xyxy.dtype, boxes.xyxy.shape
-    assert kind in (np.float32, np.float64), f"{name}: boxes {kind}, not float32 or float64"
+    assert kind in (np.float32, np.float64), f"{name}: boxes are {kind}, not float32 or float64"
     assert len(shape) == 2 and shape[1] == 4, f"{name}: boxes are {shape}, not (R, 4)"
     types = {"labels": np.int64, "difficult": np.bool_, "crowd": np.bool_, "area": np.float64}
     for field, wanted in types.items():
@@ -116,24 +120,26 @@ def _check_columns(boxes: Boxes, sample: Sample) -> None:
     assert boxes.size in ((0, 0), size), f"{name}: boxes say {boxes.size}, the picture is {size}"
 
 
-def _check_annotation(found: Boxes, sample: Sample) -> None:
-    name, own = sample.id, boxes_of(sample)
-    _check_columns(found, sample)
-    same = np.array_equal(found.xyxy.astype(np.float32), own.xyxy.astype(np.float32))
-    assert same, f"{name}: annotation({name}) has other boxes than the sample"
+def _check_annotation(annotated: Boxes, sample: Sample) -> None:
+    name, expected = sample.id, boxes_of(sample)
+    _check_columns(annotated, sample)
+    same = np.array_equal(annotated.xyxy.astype(np.float32), expected.xyxy.astype(np.float32))
+    assert same, f"{name}: annotation({name}) has different boxes from the sample"
     for field in ("labels", "difficult", "crowd"):
-        same = np.array_equal(getattr(found, field), getattr(own, field))
+        same = np.array_equal(getattr(annotated, field), getattr(expected, field))
         assert same, f"{name}: annotation and sample disagree on {field}"
-    assert np.allclose(found.area, own.area, rtol=1e-4), f"{name}: other areas than the sample's"
+    assert np.allclose(annotated.area, expected.area, rtol=1e-4), (
+        f"{name}: the areas differ from the sample's"
+    )
 
 
 def _check_fingerprint(source: Source, sample: Sample, i: int) -> None:
     mark = source.fingerprint()
-    assert isinstance(mark, str) and mark, "fingerprint() is no text, or empty"
+    assert isinstance(mark, str) and mark, "fingerprint() is not a text, or empty"
     assert mark == source.fingerprint(), "fingerprint() changes from call to call"
     copy = pickle.loads(pickle.dumps(source))
-    assert mark == copy.fingerprint(), "fingerprint() is another one after pickling"
-    assert np.array_equal(copy[i].image, sample.image), "after pickling it reads other pictures"
+    assert mark == copy.fingerprint(), "fingerprint() changes after pickling"
+    assert np.array_equal(copy[i].image, sample.image), "after pickling it reads different pictures"
 
 
 def _disc(image: NDArray[np.uint8], x: int, y: int, r: int, colour: tuple[int, ...]) -> None:
@@ -156,17 +162,17 @@ def _cross(image: NDArray[np.uint8], x: int, y: int, r: int, colour: tuple[int, 
 SHAPES: dict[str, Callable[..., None]] = {
     "disc": _disc, "square": _square, "triangle": _triangle, "cross": _cross,
 }  # fmt: skip
-# each shape's own hue, so that a net learns them within a few steps
+# one hue per shape, so that a net learns them within a few steps
 COLOURS = ((220, 60, 50), (60, 180, 70), (60, 80, 220), (230, 200, 60))
 
 
 class SyntheticSource:
-    """Coloured shapes on grey noise, drawn when asked for: the same seed, the same pictures.
+    """Coloured shapes on grey noise, drawn on demand; the same pictures for the same seed.
 
     Args:
-        count: how many pictures; classes: how many of disc, square, triangle, cross, 2 to 4.
+        count: number of pictures; classes: how many of disc, square, triangle, cross, 2 to 4.
         size: side of a picture, pixels; seed: of everything; split: the name of the split.
-        multilabel: one or more shapes a picture, labels int8 (N, C); else one, int64 (N,).
+        multilabel: one or more shapes per picture, labels int8 (N, C); else one, int64 (N,).
     """
 
     def __init__(

@@ -13,7 +13,7 @@ from tiny_nets import tiny
 from torch import Tensor
 
 from xfer import task as tasks
-from xfer.nn import full_size
+from xfer.nn import sliding_window
 from xfer.recipe.tables import DataTable
 from xfer.types import DataInfo, FeatureSpec, Sample
 
@@ -89,7 +89,7 @@ def test_a_few_pictures_are_looked_at_in_one_pass(monkeypatch: pytest.MonkeyPatc
     items = [task.transform(False)(Sample(str(n), ramp(64, 96, 30 + n, 1)), rng) for n in range(7)]
     batch = task.collate(items)
     whole = task.predict(batch)
-    monkeypatch.setattr(full_size, "LOOK", 2 * 64 * 96)
+    monkeypatch.setattr(sliding_window, "MAX_PIXELS", 2 * 64 * 96)
     parts = task.predict(batch)
     assert seen == [7 * 64 * 96, *[2 * 64 * 96] * 3, 64 * 96]
     assert all(np.array_equal(a.mask, b.mask) for a, b in zip(whole, parts, strict=True))

@@ -1,4 +1,4 @@
-"""The proposals of one source of pictures: what a detector's training and evaluation ask."""
+"""The proposals of one source of pictures, as a detector's training and evaluation use them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from xfer.ops.grid import grid
 
 
 class Proposals(Protocol):
-    """Boxes a picture, best first. Can be pickled, and read from several threads at once.
+    """Boxes per picture, best first. Can be pickled, and read from several threads at once.
 
     method    | selective_search, grid or file:PATH
-    ids       | the pictures' ids, as the source has them
+    ids       | the pictures' ids, as in the source
     of(which) | float32 (R, 4), xyxy in the picture's own pixels; `which`: an index or an id.
-              | DataError for an id that it does not know
+              | DataError for an unknown id
     """
 
     method: str
@@ -27,17 +27,17 @@ class Proposals(Protocol):
     def of(self, which: int | str) -> NDArray[np.float32]: ...
 
 
-class KeptProposals:
-    """Boxes that were computed or read before.
+class StoredProposals:
+    """Boxes that are already computed or read.
 
-    Whole numbers below 65,536, which is what selective search gives, are kept in two bytes each:
+    Whole numbers below 65,536, such as selective search returns, are stored in two bytes each:
     2,000 boxes for each of COCO's 118,287 training pictures take 1.9 GB.
 
     Args:
-        method: what they are from.
+        method: how they were made.
         ids: N names.
         boxes: N arrays (R, 4), xyxy, best first.
-        seconds: float32 (N,), CPU time that each picture took; None where they were read.
+        seconds: float32 (N,), CPU time per picture; None if they were read from a file.
     """
 
     def __init__(
@@ -57,27 +57,27 @@ class KeptProposals:
 
 
 class GridProposals:
-    """The same grid for all pictures of a size; made when asked for.
+    """The same grid for all pictures of one size; computed when needed.
 
     Args:
         ids: N names.
         sizes: int (N, 2), (H, W) of each picture.
-        most: boxes a picture, at most.
+        max_boxes: maximum number of boxes per picture.
     """
 
     method = "grid"
 
-    def __init__(self, ids: Sequence[str], sizes: NDArray[np.int64], most: int) -> None:
-        self.ids, self.sizes, self.most = tuple(ids), sizes, most
+    def __init__(self, ids: Sequence[str], sizes: NDArray[np.int64], max_boxes: int) -> None:
+        self.ids, self.sizes, self.max_boxes = tuple(ids), sizes, max_boxes
         self._index = {name: i for i, name in enumerate(self.ids)}
-        self._made: dict[tuple[int, int], NDArray[np.float32]] = {}
+        self._by_size: dict[tuple[int, int], NDArray[np.float32]] = {}
 
     def of(self, which: int | str) -> NDArray[np.float32]:
         """Boxes of picture `which`, float32 (R, 4). Raises DataError for an unknown id."""
         height, width = self.sizes[_number(self._index, which)].tolist()
-        if (height, width) not in self._made:
-            self._made[height, width] = grid(height, width, self.most)
-        return self._made[height, width].copy()
+        if (height, width) not in self._by_size:
+            self._by_size[height, width] = grid(height, width, self.max_boxes)
+        return self._by_size[height, width].copy()
 
 
 def _number(index: dict[str, int], which: int | str) -> int:
@@ -89,7 +89,7 @@ def _number(index: dict[str, int], which: int | str) -> int:
 
 
 def _narrow(boxes: NDArray[np.floating]) -> NDArray:
-    """The boxes in two bytes a number where that loses nothing, else float32."""
-    found = np.ascontiguousarray(boxes, np.float32).reshape(-1, 4)
-    whole = (found == np.rint(found)) & (found >= 0) & (found < 65536)
-    return found.astype(np.uint16) if whole.all() else found
+    """The boxes as uint16 if that loses nothing, else float32."""
+    compact = np.ascontiguousarray(boxes, np.float32).reshape(-1, 4)
+    whole = (compact == np.rint(compact)) & (compact >= 0) & (compact < 65536)
+    return compact.astype(np.uint16) if whole.all() else compact

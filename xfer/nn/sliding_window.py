@@ -1,4 +1,4 @@
-"""From maps of scores to the class of every pixel of a picture, in pieces that fit into memory."""
+"""The class of every pixel of a picture from score maps, in pieces that fit into memory."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from xfer.nn.upsample import interpolate, reading
 from xfer.nn.views import View
 from xfer.types import FeatureSpec
 
-PIECE = 2**24  # scores that are held at a time
-LOOK = 2**22  # pixels that the net looks at in one pass: four windows of 1024
-MULTIPLE = 32  # windows start at multiples of it: where cells of the coarsest maps lie
+MAX_SCORES = 2**24  # held at a time
+MAX_PIXELS = 2**22  # that the net sees in one pass: four windows of 1024
+MULTIPLE = 32  # windows start at its multiples, where cells of the coarsest maps lie
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreView:
-    """Scores of a batch as one view shows it.
+    """Scores of one view of a batch.
 
     scores | float (N, C, h, w)
-    view   | the pictures that they are of
+    view   | the pictures they were computed from
     """
 
     scores: Tensor
     view: View
 
     def rows(self, spec: FeatureSpec, places: Tensor, n: int) -> Tensor:
-        """(P, h): how the view's cells are read at these rows of picture n."""
+        """(P, h): the weights of the view's cells at these rows of picture n."""
         there = (places + 0.5) * self.view.factor[1] - 0.5
         return reading(spec, self.scores.shape[2], there, int(self.view.sizes[n, 0]))
 
     def columns(self, spec: FeatureSpec, places: Tensor, n: int) -> Tensor:
-        """(P, w): the same of its columns; it is mirrored within its own width."""
+        """(P, w): the same for its columns; it is mirrored within its own width."""
         width = int(self.view.sizes[n, 1])
         there = (places + 0.5) * self.view.factor[0] - 0.5
         if self.view.flipped:
@@ -45,19 +45,19 @@ class ScoreView:
 
 
 def places_of(pixels: int, shown: int) -> Tensor:
-    """float64 (pixels,): where a picture's rows (or columns) lie in its scaled version of `shown`
-    rows: pixel centres at whole numbers, edges on edges."""
+    """float64 (pixels,): where a picture's rows (or columns) are in its version scaled to `shown`
+    rows; pixel centres are at integers, edges on edges."""
     return (torch.arange(pixels, dtype=torch.float64) + 0.5) * (shown / pixels) - 0.5
 
 
 def best_classes(
     views: Sequence[ScoreView], spec: FeatureSpec, n: int, rows: Tensor, columns: Tensor
 ) -> NDArray[np.uint8]:
-    """The class of each pixel of picture n: of several views the mean probability decides.
+    """The class of each pixel of picture n; with several views by mean probability.
 
     Args:
         views: of one batch; spec: geometry of their scores.
-        rows, columns: places in pixels of the batch, (H,) and (W,).
+        rows, columns: positions in pixels of the batch, (H,) and (W,).
 
     Returns: uint8 (H, W).
     """
@@ -66,8 +66,8 @@ def best_classes(
     across = [view.columns(spec, columns, n) for view in views]
     down = [view.rows(spec, rows, n) for view in views]
     classes = views[0].scores.shape[1]
-    step = max(1, PIECE // (classes * len(columns)))
-    found = np.empty((len(rows), len(columns)), np.uint8)
+    step = max(1, MAX_SCORES // (classes * len(columns)))
+    class_map = np.empty((len(rows), len(columns)), np.uint8)
     for start in range(0, len(rows), step):
         total: Tensor | None = None
         for view, y, x in zip(views, down, across, strict=True):
@@ -75,13 +75,13 @@ def best_classes(
             own = own.softmax(0) if len(views) > 1 else own
             total = own if total is None else total.add_(own)
         assert total is not None
-        found[start : start + step] = total.max(0)[1].to(torch.uint8).cpu().numpy()
-    return found
+        class_map[start : start + step] = total.max(0)[1].to(torch.uint8).cpu().numpy()
+    return class_map
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A part of a picture's side: what is looked at, and the part of it whose result is kept."""
+    """A part of a picture's side that the net sees, and the part of it whose result is kept."""
 
     start: int
     stop: int
@@ -90,71 +90,71 @@ class Window:
 
 
 def windows(side: int, window: int, margin: int, multiple: int) -> list[Window]:
-    """Overlapping windows that cover a side; what is kept of them covers it once.
+    """Overlapping windows that cover a side; their kept parts cover it once.
 
     Args:
-        side, window: pixels; margin: pixels at a window's edge whose result is not used, but at
-            the picture's own edge; multiple: windows start at multiples of it, so that a net's
-            cells lie where they would lie in the whole.
+        side, window: pixels; margin: pixels at a window's edge whose result is used only at the
+            picture's own edge; multiple: windows start at its multiples, so that a net's cells
+            are where they would be in the whole picture.
     """
     if side <= window:
         return [Window(0, side, 0, side)]
     step = max(multiple, (window - 2 * margin) // multiple * multiple)
-    found: list[Window] = []
-    start = kept = 0
-    while kept < side:
+    covering: list[Window] = []
+    start = kept_up_to = 0
+    while kept_up_to < side:
         stop = min(side, start + window)
         keep_stop = side if stop == side else stop - margin
-        found.append(Window(start, stop, kept, keep_stop))
-        kept = keep_stop
+        covering.append(Window(start, stop, kept_up_to, keep_stop))
+        kept_up_to = keep_stop
         start += step
-    return found
+    return covering
 
 
 def classes_of_pixels(
     images: Tensor,
     sizes: Tensor,
     originals: Tensor,
-    look: Callable[[Tensor, Tensor], Sequence[ScoreView]],
+    score: Callable[[Tensor, Tensor], Sequence[ScoreView]],
     spec: FeatureSpec,
     window: int,
 ) -> list[NDArray[np.uint8]]:
-    """The class of every pixel in the pictures' own sizes; of large ones window by window.
+    """The class of every pixel in the pictures' own sizes; window by window for large ones.
 
     Args:
-        images: (N, 3, H, W), padded right and below; sizes: (N, 2), what of it the pictures fill.
+        images: (N, 3, H, W), padded right and below; sizes: (N, 2), H, W without padding.
         originals: (N, 2), H and W of the pictures themselves.
-        look: (a part of the images, the sizes inside of it) -> its views.
+        score: (a part of the images, the sizes within it) -> its views.
         spec: geometry of their scores; window: side, pixels of the batch.
     """
     window = window // MULTIPLE * MULTIPLE
-    held, own = sizes.tolist(), originals.tolist()
+    shown_sizes, original_sizes = sizes.tolist(), originals.tolist()
     places = [
         [places_of(size[axis], shown[axis]) for axis in (0, 1)]
-        for size, shown in zip(own, held, strict=True)
+        for size, shown in zip(original_sizes, shown_sizes, strict=True)
     ]
-    found = [np.empty(size, np.uint8) for size in own]
+    masks = [np.empty(size, np.uint8) for size in original_sizes]
     for y in windows(images.shape[2], window, window // 8, MULTIPLE):
         for x in windows(images.shape[3], window, window // 8, MULTIPLE):
             kept = [(_kept(rows, y), _kept(columns, x)) for rows, columns in places]
-            # pictures of a batch differ in size: a window may hold nothing of some
+            # pictures in a batch differ in size: a window may lie outside some
             there = [n for n, (down, across) in enumerate(kept) if _any(down) and _any(across)]
-            few = max(1, LOOK // ((y.stop - y.start) * (x.stop - x.start)))
-            for start in range(0, len(there), few):
-                chosen = torch.tensor(there[start : start + few], device=images.device)
+            per_pass = max(1, MAX_PIXELS // ((y.stop - y.start) * (x.stop - x.start)))
+            for start in range(0, len(there), per_pass):
+                chosen = torch.tensor(there[start : start + per_pass], device=images.device)
                 part = images[chosen, :, y.start : y.stop, x.start : x.stop]
                 inside = sizes[chosen] - sizes.new_tensor([y.start, x.start])
-                views = look(part, inside.minimum(inside.new_tensor(part.shape[2:])))
+                views = score(part, inside.minimum(inside.new_tensor(part.shape[2:])))
                 for k, n in enumerate(chosen.tolist()):
                     (rows, columns), (down, across) = places[n], kept[n]
-                    found[n][down, across] = best_classes(
+                    masks[n][down, across] = best_classes(
                         views, spec, k, rows[down] - y.start, columns[across] - x.start
                     )
-    return found
+    return masks
 
 
 def _kept(places: Tensor, window: Window) -> slice:
-    """Which of a picture's rows or columns lie in the kept part of a window of the batch."""
+    """The picture's rows or columns in the kept part of a window of the batch."""
     ends = [window.keep_start - 0.5, window.keep_stop - 0.5]
     first, last = np.searchsorted(places.numpy(), ends)
     return slice(int(first), int(last))
