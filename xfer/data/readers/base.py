@@ -57,19 +57,19 @@ class ReadOptions:
 class Format(Protocol):
     """How data lie on disk.
 
-    kinds               | what it can be read as; the first unless another is wanted
-    weak                | True: gives way where another format recognises the same path
-    takes_images        | True: its pictures may lie in another folder, `options.images`
-    one_kind            | may be left out; True: unless another is wanted, whatever it reads is of
-                        | the first of `kinds`, so that nothing need be read to tell
-    recognise(path)     | what was found, in words, or None; quick: reads no more than it must
+    kinds               | the kinds it can be read as; the first by default
+    low_priority        | True: used only if no other format recognises the same path
+    takes_images        | True: its pictures may be in another folder, `options.images`
+    fixed_kind          | optional; True: the default kind is always the first of `kinds`, so it is
+                        | known without reading the data
+    recognise(path)     | what was found, in words, or None; quick: reads as little as possible
     load(path, options) | Reading; raises DataError for what can't be used
-    almost(path)        | may be left out; for a path that no format recognises: the error that says
-                        | what this one finds amiss in it, or None
+    explain(path)       | optional; for a path that no format recognises: the error that says why
+                        | this one does not, or None
     """
 
     kinds: ClassVar[tuple[str, ...]]
-    weak: ClassVar[bool]
+    low_priority: ClassVar[bool]
     takes_images: ClassVar[bool]
 
     def recognise(self, path: Path) -> str | None: ...

@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 
 from xfer.data.images.walk import (
-    Found,
+    WalkResult,
     find_pictures,
     has_picture,
     is_junk,
@@ -47,7 +47,7 @@ class Folder:
     """Pictures sorted into folders by class."""
 
     kinds: ClassVar[tuple[str, ...]] = ("classify", "images")
-    weak: ClassVar[bool] = False
+    low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 
     def recognise(self, path: Path) -> str | None:
@@ -73,7 +73,7 @@ class Folder:
             return None  # it holds the pictures of a table
         return "class folders"
 
-    def almost(self, path: Path) -> XferError | None:
+    def explain(self, path: Path) -> XferError | None:
         folders = subfolders(path)
         if any(f.name.casefold() in OTHER_LAYOUTS for f in folders):
             return None
@@ -92,7 +92,7 @@ class Folder:
     def load(self, path: Path, options: ReadOptions) -> Reading:
         folders = subfolders(path)
         splits = _splits(path, options.named, folders)
-        found = Found()
+        found = WalkResult()
         notes: list[str] = []
         parts: dict[str, Source] = {}
         for top in splits or [path]:
@@ -164,7 +164,7 @@ def _unwrapped(split: Path) -> Path:
     return split
 
 
-def _read(root: Path, top: Path, name: str, found: Found, notes: list[str]) -> Source | None:
+def _read(root: Path, top: Path, name: str, found: WalkResult, notes: list[str]) -> Source | None:
     """The pictures of one split; None where there are none."""
     files: list[Path] = []
     labels: list[int] = []
@@ -173,7 +173,7 @@ def _read(root: Path, top: Path, name: str, found: Found, notes: list[str]) -> S
     where = top.name if name != WHOLE else root.name
     top = top if name == WHOLE else _unwrapped(top)
     for folder in subfolders(top):
-        inside = walk(folder, Found(junk=found.junk, others=found.others)).pictures
+        inside = walk(folder, WalkResult(junk=found.junk, others=found.others)).pictures
         if not inside:
             empty.append(folder.name)
             continue

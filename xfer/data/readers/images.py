@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from xfer.data.images.walk import Found, has_picture, is_picture, listing, subfolders, walk
+from xfer.data.images.walk import WalkResult, has_picture, is_picture, listing, subfolders, walk
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.table.reader import passed_by
 from xfer.data.sources.files import FileSource
@@ -26,7 +26,7 @@ class Images:
     """Pictures and nothing else. Gives way to every format that finds labels."""
 
     kinds: ClassVar[tuple[str, ...]] = ("images",)
-    weak: ClassVar[bool] = True
+    low_priority: ClassVar[bool] = True
     takes_images: ClassVar[bool] = False
 
     def recognise(self, path: Path) -> str | None:
@@ -39,7 +39,7 @@ class Images:
             return "pictures without labels"
         return None
 
-    def almost(self, path: Path) -> DataError | None:
+    def explain(self, path: Path) -> DataError | None:
         entries = [e for f in (path, *subfolders(path)) for e in listing(f)]
         kinds = {Path(e.name).suffix.casefold() for e in entries} & OTHERS
         if not kinds:
@@ -50,12 +50,12 @@ class Images:
     def load(self, path: Path, options: ReadOptions) -> Reading:
         root = path if path.is_dir() else path.parent
         splits = split_folders(path, options.named, subfolders(path)) if path.is_dir() else []
-        found = Found()
+        found = WalkResult()
         parts: dict[str, Source] = {}
         for top in splits or [path]:
             pictures = [path]
             if top.is_dir():
-                pictures = walk(top, Found(junk=found.junk, others=found.others)).pictures
+                pictures = walk(top, WalkResult(junk=found.junk, others=found.others)).pictures
             if not pictures:
                 continue
             name = top.name if splits else WHOLE

@@ -16,7 +16,7 @@ class Pack:
     """What `xfer data pack` wrote."""
 
     kinds: ClassVar[tuple[str, ...]] = ("classify", "multilabel", "detect", "segment", "images")
-    weak: ClassVar[bool] = False
+    low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 
     def recognise(self, path: Path) -> str | None:

@@ -46,7 +46,7 @@ class Panoptic:
     """COCO's panoptic json and PNGs, or stuff maps."""
 
     kinds: ClassVar[tuple[str, ...]] = ("segment",)
-    weak: ClassVar[bool] = False
+    low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = True
 
     def recognise(self, path: Path) -> str | None:

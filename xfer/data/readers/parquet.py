@@ -37,7 +37,7 @@ class Parquet:
     """Tables with a column of pictures, a file or a folder of them."""
 
     kinds: ClassVar[tuple[str, ...]] = ("classify", "images")
-    weak: ClassVar[bool] = True
+    low_priority: ClassVar[bool] = True
     takes_images: ClassVar[bool] = False
 
     def recognise(self, path: Path) -> str | None:

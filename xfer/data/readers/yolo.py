@@ -55,7 +55,7 @@ class Yolo:
     """YOLO's txt files under a data.yaml."""
 
     kinds: ClassVar[tuple[str, ...]] = ("detect",)
-    weak: ClassVar[bool] = False
+    low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 
     def recognise(self, path: Path) -> str | None:

@@ -44,9 +44,9 @@ class Coco:
     """One COCO json, or one a split."""
 
     kinds: ClassVar[tuple[str, ...]] = ("detect", "segment")
-    weak: ClassVar[bool] = False
+    low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = True
-    one_kind: ClassVar[bool] = True  # a large json is not read twice
+    fixed_kind: ClassVar[bool] = True  # a large json is not read twice
 
     def recognise(self, path: Path) -> str | None:
         if path.is_file():

@@ -23,7 +23,7 @@ class ImageNet:
     """Pictures by WordNet id, in tars or folders."""
 
     kinds: ClassVar[tuple[str, ...]] = ("classify",)
-    weak: ClassVar[bool] = False
+    low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 
     def recognise(self, path: Path) -> str | None:

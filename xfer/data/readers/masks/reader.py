@@ -40,7 +40,7 @@ class Masks:
     """Pictures and mask files."""
 
     kinds: ClassVar[tuple[str, ...]] = ("segment",)
-    weak: ClassVar[bool] = False
+    low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 
     def recognise(self, path: Path) -> str | None:
@@ -52,7 +52,7 @@ class Masks:
         masks = readable(os.path.relpath(mates[1], path))
         return f"pictures and masks, {readable(os.path.relpath(mates[0], path))} with {masks}"
 
-    def almost(self, path: Path) -> DataError | None:
+    def explain(self, path: Path) -> DataError | None:
         amiss = near_miss(path)
         return None if amiss is None else DataError(f"{path}: {amiss}", "images/x.jpg, masks/x.png")
 
@@ -60,7 +60,7 @@ class Masks:
         places = find_places(path, options.named)
         if not places:
             none = DataError(f"{path}: no pictures with masks in it", "images/ and masks/")
-            raise self.almost(path) or none
+            raise self.explain(path) or none
         reading = Reading({})
         parts = [pair(place) for place in places]
         for part in parts:
@@ -70,7 +70,7 @@ class Masks:
             none = DataError(
                 f"{path}: no mask has the name of a picture", "images/x.jpg, masks/x.png"
             )
-            raise self.almost(path) or none
+            raise self.explain(path) or none
         above = [f for place in places if place.masks for f in (place.masks, place.masks.parent)]
         found = find_table([path, *above, *subfolders(path)])
         classes, code, lines = meaning(path, masks, found, options.ignore)

@@ -55,7 +55,7 @@ class Csv:
     """A table of pictures and labels, or one a split."""
 
     kinds: ClassVar[tuple[str, ...]] = ("classify", "multilabel", "images")
-    weak: ClassVar[bool] = False
+    low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 
     def recognise(self, path: Path) -> str | None:

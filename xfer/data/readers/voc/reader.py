@@ -59,7 +59,7 @@ class Voc:
     """PASCAL VOC's tree, or a folder with one XML a picture."""
 
     kinds: ClassVar[tuple[str, ...]] = ("detect", "segment")
-    weak: ClassVar[bool] = False
+    low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = True
 
     def recognise(self, path: Path) -> str | None:
