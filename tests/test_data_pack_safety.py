@@ -16,7 +16,7 @@ from pictures import write_folder
 import xfer.data.pack.writer as packing
 from xfer.cli.app import main
 from xfer.data.open import open_data
-from xfer.data.pack.folder_lock import alone
+from xfer.data.pack.folder_lock import folder_lock
 from xfer.data.pack.writer import Packing, pack
 from xfer.errors import DataError
 from xfer.testing.source import SyntheticSource
@@ -142,7 +142,7 @@ def test_another_set_or_other_options_do_not_go_on_in_the_same_folder(tmp_path: 
 
 
 def test_two_do_not_write_into_one_folder(tmp_path: Path) -> None:
-    with alone(tmp_path):
+    with folder_lock(tmp_path):
         with pytest.raises(DataError, match="another process is writing"):
             pack(Stopping(20), tmp_path, SMALL)
         assert not list(tmp_path.iterdir())
