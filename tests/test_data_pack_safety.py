@@ -136,7 +136,7 @@ def test_another_set_or_other_options_do_not_go_on_in_the_same_folder(tmp_path: 
         pack(Stopping(20), tmp_path / "p", Packing(side=0))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("dear")
-    with pytest.raises(DataError, match="no pack"):
+    with pytest.raises(DataError, match="not a pack"):
         pack(Stopping(20), tmp_path / "full", SMALL)
     assert (tmp_path / "full" / "letter.txt").read_text() == "dear"
 
@@ -162,7 +162,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         patch.setattr(packing, "_synced", fails)
         with pytest.raises(DataError, match="No space left") as caught:
             pack(Stopping(60), tmp_path / "p", SMALL)
-    assert "goes on" in str(caught.value)
+    assert "to continue" in str(caught.value)
     assert not [p for p in (tmp_path / "p").iterdir() if p.name.endswith(".tmp")]
     assert pack(Stopping(60), tmp_path / "p", SMALL).kept == 2
 

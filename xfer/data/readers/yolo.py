@@ -3,11 +3,11 @@
 The labels of images/a/x.jpg are in labels/a/x.txt (the last `images` in the path is replaced), or
 next to the picture. A split is a folder, a list of folders, or a txt with a path per line. Paths
 are relative to `path` or to the yaml's folder, and are also tried without leading ../, for
-Roboflow's exports. A missing test split is left out, since Roboflow may name one that does not exist; a
-split without any label file has only pictures. Without a yaml: images/, labels/ and classes.txt
-(perhaps in labels/), with or without split folders in both; or classes.txt and a txt next to each
-picture, as written by labelImg and Label Studio; or the same from Roboflow, with _darknet.labels in
-each split's folder.
+Roboflow's exports. A missing test split is left out, since Roboflow may name one that does not
+exist; a split without any label file has only pictures. Without a yaml: images/, labels/ and
+classes.txt (perhaps in labels/), with or without split folders in both; or classes.txt and a txt
+next to each picture, as written by labelImg and Label Studio; or the same from Roboflow, with
+_darknet.labels in each split's folder.
 """
 
 from __future__ import annotations

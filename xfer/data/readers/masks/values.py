@@ -119,7 +119,8 @@ def _numbers_objects(numbers: Sequence[int]) -> bool:
 
 def _objects(largest: int) -> tuple[tuple[str, ...], MaskCode, list[str]]:
     """Background and object, whatever the number of an object."""
-    return ("background", "object"), make_code("value", {v: int(v > 0) for v in range(largest + 1)}), [
+    code = make_code("value", {v: int(v > 0) for v in range(largest + 1)})
+    return ("background", "object"), code, [
         "no class table: in each mask the values are 1 to n, like object numbers: read as two "
         f"classes, background and object; if they are classes: {TABLE}",
         "ignored: nothing",
