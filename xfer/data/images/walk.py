@@ -20,7 +20,7 @@ JUNK = frozenset({"thumbs.db", "desktop.ini", "@eadir", "__macosx", "$recycle.bi
 
 
 def is_junk(name: str) -> bool:
-    """Whether a system left it beside the pictures: dot-files, ._x.jpg, Thumbs.db, __MACOSX."""
+    """Whether a system left it among the pictures: dot-files, ._x.jpg, Thumbs.db, __MACOSX."""
     return name.startswith(".") or name.casefold() in JUNK
 
 

@@ -1,4 +1,4 @@
-"""`pack`: pictures of a few sizes laid end to end in large files, as `xfer data pack` writes them.
+"""`pack`: pictures stored end to end in a few large files, as `xfer data pack` writes them.
 
 A pack is a folder that numpy and Python's own modules can read; only the pixels of a JPEG pack
 need a JPEG decoder.

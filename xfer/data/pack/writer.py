@@ -194,8 +194,8 @@ def _intact(out: Path, about: dict[str, Any]) -> bool:
 
 def _all_bad(name: str, parts: dict[str, Source], known: list[tuple[str, str]]) -> DataError:
     """The error that names what can't be decoded: the known pictures and the rest of the set."""
-    found = [(s.ids[i], why) for s in parts.values() for i, why in find_bad(s)]
-    bad = list({**dict(known), **dict(found)}.items())
+    others = [(s.ids[i], why) for s in parts.values() for i, why in find_bad(s)]
+    bad = list({**dict(known), **dict(others)}.items())
     error = bad_pictures(name, sum(map(len, parts.values())), bad)
     return DataError(error.message, "--skip-bad leaves them out")
 

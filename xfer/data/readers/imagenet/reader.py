@@ -38,7 +38,7 @@ class ImageNet:
     def load(self, path: Path, options: ReadOptions) -> Reading:
         tree, notes = find_tree(path), list[str]()
         parts = read_tars(path)
-        if tree is None and parts:  # a flat val/ and the devkit beside the tar of train
+        if tree is None and parts:  # a flat val/ and the devkit next to the tar of train
             tree = Tree("folders", path, split_folders(path))
         if tree is not None:  # splits without a tar may be unpacked
             rest = {split: folder for split, folder in tree.splits.items() if split not in parts}
