@@ -268,8 +268,19 @@ def _place(kind: type[Kind]) -> tuple[str, str]:
     return kind.__module__, kind.__qualname__
 
 
+def words(name: str) -> str:
+    """What data of that kind hold, in words; the name of an unknown kind."""
+    return get(name).holds if name in KINDS.names() else f"{name!r} data"
+
+
 def get(name: str) -> Kind:
     """The kind of that name. Raises XferError if it is not registered."""
+    if name not in KINDS.names():
+        raise XferError(
+            f"unknown kind of data {name!r}",
+            f"xfer knows {', '.join(KINDS.names())}; your own kind is known once the module that "
+            "registers it is imported, see docs/extending.md",
+        )
     kind: Any = KINDS.get(name)
     if isinstance(kind, type):  # an installed package's entry point: its module registers it
         kind = KINDS.known(name) or kind()

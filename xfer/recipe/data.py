@@ -30,10 +30,11 @@ def open_recipe_data(recipe: Recipe, given: Any = None) -> Bundle:
     )  # fmt: skip
     if bundle.kind not in wanted:
         found = kinds.get(bundle.kind)
-        words = " or ".join(kinds.get(kind).holds for kind in wanted)
+        hint = not found.labelled and wanted[0] in kinds.KINDS.names()
+        learns = " or ".join(kinds.words(kind) for kind in wanted)
         raise DataError(
-            f"{data.source} holds {found.holds}; {recipe.task} learns from {words}",
-            None if found.labelled else kinds.get(wanted[0]).needs or None,
+            f"{data.source} holds {found.holds}; {recipe.task} learns from {learns}",
+            (kinds.get(wanted[0]).needs or None) if hint else None,
         )
     if "train" not in bundle.splits:
         raise DataError(f"{data.source}: no training split", "--train NAME says which it is")
