@@ -290,7 +290,7 @@ class Segment(Task):
             return MaskTransform(short)
         return MaskTransform(
             short, crop=self.crop, scales=options.scales, flip=data.flip, augment=data.augment,
-            colour=self.backbone.mean_colour, most=options.most_of_one,
+            colour=self.backbone.mean_colour, max_share=options.most_of_one,
         )  # fmt: skip
 
     def collate(self, items: list[MaskItem]) -> Batch:

@@ -148,7 +148,7 @@ def test_a_disk_that_is_full_while_packing_is_named_and_what_is_whole_stays(
     with monkeypatch.context() as patch:
         patch.setattr(packing, "_synced", full)
         text = said(words, capsys)
-    assert "p/shard-00001.bin: No space left on device" in text and "goes on" in text
+    assert "p/shard-00001.bin: No space left on device" in text and "to continue" in text
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["kept"] == 1
     for file in (tmp_path / "whole").iterdir():
@@ -167,9 +167,9 @@ def test_a_disk_that_is_full_while_an_index_is_kept_costs_only_the_index(
         patch.setattr(kept_index, "_synced", full)
         bundle = open_data(str(folder))
     assert len(bundle.splits["train"]) == 15
-    assert any("can't be kept" in note and "No space left" in note for note in bundle.notes)
+    assert any("can't be stored" in note and "No space left" in note for note in bundle.notes)
     assert not [p for p in index_folder().iterdir() if p.is_dir()]
-    assert not any("can't be kept" in note for note in open_data(str(folder)).notes)
+    assert not any("can't be stored" in note for note in open_data(str(folder)).notes)
 
 
 def test_what_only_val_needs_does_not_stop_train(tmp_path: Path) -> None:

@@ -157,8 +157,8 @@ def test_ids_as_they_are_compared(value: Any, key: Any) -> None:
         (lambda d: d["categories"][1].update(name="dog"), "several categories are called dog"),
         (lambda d: d["annotations"][0].update(category_id=1), "no category has the id 1"),
         (lambda d: d["annotations"][0].update(image_id=1), "no image has the id 1"),
-        (lambda d: d["annotations"][0].update(bbox=[1, 2, "3", 4]), "no list of four numbers"),
-        (lambda d: d["annotations"][0].update(bbox=[1, 2, 3]), "no list of four numbers"),
+        (lambda d: d["annotations"][0].update(bbox=[1, 2, "3", 4]), "not a list of four numbers"),
+        (lambda d: d["annotations"][0].update(bbox=[1, 2, 3]), "not a list of four numbers"),
         (lambda d: d["annotations"][0].update(bbox=[1, math.nan, 3, 4]), "not finite"),
         (lambda d: d["annotations"][0].update(bbox=[1, 10**400, 3, 4]), "not finite"),
         (lambda d: d["annotations"][0].update(bbox=None, segmentation=[]), "110 .no bbox"),
@@ -323,7 +323,7 @@ def test_a_picture_listed_twice_keeps_both_entries(tmp_path: Path) -> None:
     write_json(write_coco(tmp_path), document)
     bundle = open_data(str(tmp_path), val="none")
     assert bundle.splits["train"].ids[-1] == "0002.jpg#1000"
-    assert any("listed again" in note for note in bundle.notes)
+    assert any("listed more than once" in note for note in bundle.notes)
 
 
 def test_a_val_split_is_cut_by_presence(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def test_train_and_val_that_disagree_on_names_stop_the_run(tmp_path: Path) -> No
     write_coco(tmp_path)
     other = [{"id": 90, "name": "hound"}, {"id": 5, "name": "cat"}]
     write_coco(tmp_path, split="val2017", categories=other)
-    with pytest.raises(DataError, match="classes that train has not: hound"):
+    with pytest.raises(DataError, match="classes that train does not have: hound"):
         open_data(str(tmp_path))
 
 
@@ -59,9 +59,9 @@ def test_pictures_that_train_and_val_share_are_told(tmp_path: Path) -> None:
     """Here val's folder is not there, and train has pictures of the same names."""
     write_coco(tmp_path)
     write_coco(tmp_path, split="val2017")
-    assert not [n for n in open_data(str(tmp_path)).notes if "both in" in n]
+    assert not [n for n in open_data(str(tmp_path)).notes if "are in both" in n]
     shutil.rmtree(tmp_path / "val2017")
-    told = "warning: 4 pictures are both in train2017 and in val2017: 0000.jpg, 0001.jpg"
+    told = "warning: 4 pictures are in both train2017 and val2017: 0000.jpg, 0001.jpg"
     assert any(n.startswith(told) for n in open_data(str(tmp_path)).notes)
 
 
@@ -94,7 +94,7 @@ def test_a_val_split_without_a_box_that_counts_is_told_before_training(
 ) -> None:
     write_coco(tmp_path)
     write_coco(tmp_path, split="val2017", annotations=rows)
-    with pytest.raises(DataError, match="no box in val that counts") as caught:
+    with pytest.raises(DataError, match="no box in val counts") as caught:
         check_scored(open_data(str(tmp_path)))
     assert caught.value.hint == "--val none, or another --val"
     check_scored(open_data(str(tmp_path), val="none"))

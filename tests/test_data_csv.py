@@ -137,7 +137,7 @@ def test_a_column_of_splits(tmp_path: Path) -> None:
     other = table(tmp_path, text.replace("valid", "fold2").replace("train", "fold1"))
     assert open_data(str(other), train="fold1", val="fold2").split_json()["val"] == ["c.jpg"]
     strange = table(tmp_path, text.replace("d.jpg,x", "d.jpg,new"))
-    with pytest.raises(DataError, match="has not: new"):
+    with pytest.raises(DataError, match="does not have: new"):
         open_data(str(strange))
 
 

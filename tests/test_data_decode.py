@@ -165,7 +165,8 @@ HTML = b"\n<!DOCTYPE html><html><body>404</body></html>"
     ("data", "reason"),
     [
         (b"", "zero bytes"), (HTML, "is HTML, not a picture"), (b"\0" * 99, "only zeros"),
-        (b"version https://git-lfs.github.com/spec/v1\noid 1", "Git LFS"), (b"hello", "no picture"),
+        (b"version https://git-lfs.github.com/spec/v1\noid 1", "Git LFS"),
+        (b"hello", "not a picture"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
     ],
 )  # fmt: skip

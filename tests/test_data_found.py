@@ -75,7 +75,7 @@ def test_pictures_beside_an_empty_folder_are_pictures(tmp_path: Path) -> None:
 def test_a_folder_around_the_data_is_named(tmp_path: Path, outer: str) -> None:
     write_folder(tmp_path, {f"{outer}/{s}/{c}": 2 for s in ("train", "val") for c in "ab"})
     (tmp_path / "readme.txt").write_text("x")
-    with pytest.raises(DataError, match=f"lie in {outer}/") as caught:
+    with pytest.raises(DataError, match=f"data are in {outer}/") as caught:
         open_data(tmp_path)
     assert str(tmp_path / outer) in str(caught.value)
     assert open_data(tmp_path / outer).classes == ("a", "b")
@@ -137,12 +137,12 @@ def test_masks_in_class_folders_are_masks_and_told_where_classes_are_wanted(
             write_picture(tmp_path / "set" / name / f"{name} ({k}).png", seed=k)
             write_picture(tmp_path / "set" / name / f"{name} ({k})_mask.png", seed=k)
     found = open_data(tmp_path / "set", kind="classify", cut=False)
-    assert any("masks beside their pictures" in note for note in found.notes)
+    assert any("masks next to their pictures" in note for note in found.notes)
     with pytest.raises(DataError, match="coloured"):  # read as masks, which these are not
         open_data(tmp_path / "set")
     write_folder(tmp_path / "plain", {"a": 2, "b": 2})
     plain = open_data(tmp_path / "plain", cut=False)
-    assert not any("masks beside" in note for note in plain.notes)
+    assert not any("masks next to" in note for note in plain.notes)
 
 
 def test_two_eyes_are_no_picture_and_mask(tmp_path: Path) -> None:
@@ -168,9 +168,9 @@ def test_test_pictures_that_are_not_there_and_have_no_labels_are_left_out(tmp_pa
     write_table(tmp_path / "test.csv", "id", {"t0": "", "t1": ""})
     bundle = open_data(tmp_path)
     assert sizes(bundle) == {"train": 8, "val": 2}
-    assert any("test.csv: ids alone" in note for note in bundle.notes)
+    assert any("test.csv: only ids" in note for note in bundle.notes)
     (tmp_path / "train.csv").unlink()
-    with pytest.raises(DataError, match="no table of pictures that are there"):
+    with pytest.raises(DataError, match="no table names pictures that exist"):
         open_data(f"csv:{tmp_path}")
 
 

@@ -144,15 +144,15 @@ def test_a_dict_is_splits_matched_by_class_name() -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (3, "a int is no data source"),
+        (3, "a int is not data"),
         ([], "an empty list"),
-        ((IMAGES, LABELS[:5]), "12 pictures and 5 labels"),
-        (np.zeros((4, 64)), r"an array \(4, 64\) is no set of pictures"),
-        ((np.zeros((4, 64)), LABELS[:4]), r"an array \(4, 64\) is no set of pictures"),
+        ((IMAGES, LABELS[:5]), "12 pictures but 5 labels"),
+        (np.zeros((4, 64)), r"an array \(4, 64\) is not a set of pictures"),
+        ((np.zeros((4, 64)), LABELS[:4]), r"an array \(4, 64\) is not a set of pictures"),
         ((np.zeros((4, 8, 8, 7)), LABELS[:4]), r"picture 0 is an array \(8, 8, 7\)"),
-        ((IMAGES.astype(int), LABELS), "picture 0 is of int64"),
+        ((IMAGES.astype(int), LABELS), "picture 0 holds int64"),
         ((IMAGES * 2.5, LABELS), "picture 0 holds floats from .*not within 0..1"),
-        ([(IMAGES[0], 1), IMAGES[1]], "item 1 of the data is no pair"),
+        ([(IMAGES[0], 1), IMAGES[1]], "item 1 of the data is not a pair"),
         ([(IMAGES[0], 1), (IMAGES[1], "a")], "some labels are texts, others numbers"),
         ([(IMAGES[0], 0.5)], "label 0 is a float"),
         ([(IMAGES[0], [1, 2])], "label 0 is a list"),
@@ -160,11 +160,11 @@ def test_a_dict_is_splits_matched_by_class_name() -> None:
         ([(IMAGES[0], "")], "label 0 is empty"),
         ([(3, "a")], "picture 0 is a int"),
         ((IMAGES, np.full((12, 2), 7)), "not all are 1, 0 or -1"),
-        (Toy(targets=LABELS + 1), "label 3: there are 3 classes"),
-        ({"train": 3}, "a int is no data source"),
-        ({}, "a dict is no data source"),
-        ({"image": "a.jpg", "label": "x"}, "'a.jpg' is one path"),
-        (iter(PAIRS), "a list_iterator is no data source"),
+        (Toy(targets=LABELS + 1), "label 3 is out of range: classes are 0 to 2"),
+        ({"train": 3}, "a int is not data"),
+        ({}, "a dict is not data"),
+        ({"image": "a.jpg", "label": "x"}, "'a.jpg' is a single path"),
+        (iter(PAIRS), "a list_iterator is not data"),
         (type("Odd", (Toy,), {"__getitem__": lambda s, i: {"image": 1}})(), "is a dict, not"),
         (type("Odd", (Toy,), {"__getitem__": lambda s, i: 1 / 0})(), "ZeroDivisionError"),
     ],
@@ -211,7 +211,7 @@ def test_a_run_trains_resumes_and_is_scored_on_them(tmp_path: Path) -> None:
     assert run.result["data"] == "python:arrays" and run.result["task"] == "classify"
     found = xfer.evaluate(run.path, data=data)
     assert found["images"] == 40 and found["data"] == "python:arrays"
-    with pytest.raises(XferError, match="handed over in Python") as caught:
+    with pytest.raises(XferError, match="passed from Python") as caught:
         xfer.evaluate(run.path)
     assert "data=" in (caught.value.hint or "") and caught.value.code == 2
     assert cli.main(["eval", str(run.path)]) == 2

@@ -34,7 +34,7 @@ def test_arrays_and_images_come_as_pixels() -> None:
         (GOOD.transpose(2, 0, 1), r"picture 7 is an array \(3, 10, 20\)"),
         (torch.from_numpy(GOOD), r"picture 7 is a tensor \(10, 20, 3\), not \(3, H, W\)"),
         (GOOD[:0], r"picture 7 is an array \(0, 20, 3\)"),
-        (GOOD.astype(int), "picture 7 is of int64"),
+        (GOOD.astype(int), "picture 7 holds int64"),
         (GOOD / 25.5, "picture 7 holds floats from .* to 8.24, not within 0..1"),
         (np.full((4, 4), np.nan), "picture 7 holds floats from nan to nan"),
         (b"GIF8 no more", "picture 7: cut off"),

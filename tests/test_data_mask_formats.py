@@ -391,5 +391,5 @@ def test_masks_of_another_set_are_matched_by_name(tmp_path: Path) -> None:
     assert all(np.array_equal(mask_of(source, i), each) for i, each in enumerate(expected))
     counted = np.bincount(np.stack(expected).ravel(), minlength=256)[[0, 1, 2, 3, 255]]
     assert np.array_equal(pixel_counts(source).sum(0), counted)
-    with pytest.raises(DataError, match="classes that the model has not: sky"):
+    with pytest.raises(DataError, match="classes that the model does not have: sky"):
         open_data(tmp_path, classes=("car", "road"), cut=False)

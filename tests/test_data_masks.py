@@ -311,7 +311,7 @@ def bad_cases(root: Path) -> dict[str, str]:
     return {
         "size": r"images/b\.png \(the mask is 8 x 6, the picture 16 x 12\)",
         "value": r"masks/b\.png: the mask holds value 7 that no class has",
-        "colour": r"masks/b\.png: the mask is coloured",
+        "colour": r"masks/b\.png: the mask holds colours",
         "jpeg": r"masks/b\.png: is JPEG, which blurs",
         "cut": r"masks/b\.png: cut off",
         "html": r"masks/b\.png: is HTML",
@@ -401,8 +401,8 @@ def test_two_masks_for_a_picture_are_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("masks", "words"), [
-    ("", r"masks/ beside images/ holds no pictures\n"),
-    ("masks/{}.npy", r"masks/ beside images/ holds no pictures, but \.npy files"),
+    ("", r"masks/ next to images/ holds no pictures\n"),
+    ("masks/{}.npy", r"masks/ next to images/ holds no pictures, but \.npy files"),
     ("masks/m{}.png", r"no mask has the name of a picture \(images/0\.jpg, masks/m0\.png\)"),
 ])  # fmt: skip
 @pytest.mark.parametrize("form", ["", "masks:"])
@@ -429,8 +429,8 @@ def test_masks_alone_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("classes.txt", "a\na\n", "class a is there twice"),
-        ("classes.txt", "a 1 2 3\nb 1 2 3\n", "colour .* is there twice"),
+        ("classes.txt", "a\na\n", "class a occurs twice"),
+        ("classes.txt", "a 1 2 3\nb 1 2 3\n", "colour .* occurs twice"),
         ("classes.txt", "a 1 2 3\nb\n", "'b' has no colour"),
         ("classes.txt", "a 1 2 300\n", "0 to 255"),
         ("classes.csv", "name,r,g,b\na,x,2,3\n", "line 2: no numbers"),
@@ -544,7 +544,7 @@ def test_a_decode_error_can_be_pickled() -> None:
     assert pickle.loads(pickle.dumps(error)).reason == error.reason
 
 
-@pytest.mark.parametrize(("values", "held"), [((0,), "sky"), ((255,), "nothing but pixels")])
+@pytest.mark.parametrize(("values", "held"), [((0,), "sky"), ((255,), "only ignored pixels")])
 def test_masks_of_one_class_alone_stop_a_run(
     tmp_path: Path, values: tuple[int, ...], held: str
 ) -> None:

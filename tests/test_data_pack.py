@@ -238,7 +238,7 @@ def test_options_out_of_range_are_refused(name: str, value: int) -> None:
 
 
 def test_a_folder_that_is_no_pack_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no pack"):
+    with pytest.raises(DataError, match="not a pack"):
         open_data(f"pack:{tmp_path}")
     (tmp_path / "index.json").write_text('{"format": "other"}')
     with pytest.raises(DataError, match="not the index of a pack"):

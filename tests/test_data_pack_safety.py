@@ -16,7 +16,7 @@ from pictures import write_folder
 import xfer.data.pack.writer as packing
 from xfer.cli.app import main
 from xfer.data.open import open_data
-from xfer.data.pack.folder_lock import alone
+from xfer.data.pack.folder_lock import folder_lock
 from xfer.data.pack.writer import Packing, pack
 from xfer.errors import DataError
 from xfer.testing.source import SyntheticSource
@@ -136,13 +136,13 @@ def test_another_set_or_other_options_do_not_go_on_in_the_same_folder(tmp_path: 
         pack(Stopping(20), tmp_path / "p", Packing(side=0))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("dear")
-    with pytest.raises(DataError, match="no pack"):
+    with pytest.raises(DataError, match="not a pack"):
         pack(Stopping(20), tmp_path / "full", SMALL)
     assert (tmp_path / "full" / "letter.txt").read_text() == "dear"
 
 
 def test_two_do_not_write_into_one_folder(tmp_path: Path) -> None:
-    with alone(tmp_path):
+    with folder_lock(tmp_path):
         with pytest.raises(DataError, match="another process is writing"):
             pack(Stopping(20), tmp_path, SMALL)
         assert not list(tmp_path.iterdir())
@@ -162,7 +162,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         patch.setattr(packing, "_synced", fails)
         with pytest.raises(DataError, match="No space left") as caught:
             pack(Stopping(60), tmp_path / "p", SMALL)
-    assert "goes on" in str(caught.value)
+    assert "to continue" in str(caught.value)
     assert not [p for p in (tmp_path / "p").iterdir() if p.name.endswith(".tmp")]
     assert pack(Stopping(60), tmp_path / "p", SMALL).kept == 2
 

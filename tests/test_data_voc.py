@@ -207,7 +207,7 @@ def test_a_test_split_without_annotations_is_not_scored(tmp_path: Path) -> None:
 def test_a_class_that_train_has_not_stops_the_run(tmp_path: Path) -> None:
     files = {**FOUR, "odd": voc_xml([("fox", (1, 1, 5, 5))])}
     write_voc(tmp_path, files, {"train": IDS, "val": ["odd"]})
-    with pytest.raises(DataError, match="classes that train has not: fox"):
+    with pytest.raises(DataError, match="classes that train does not have: fox"):
         open_data(str(tmp_path))
 
 

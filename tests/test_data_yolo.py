@@ -170,7 +170,7 @@ def test_a_picture_turned_by_exif_is_upright(tmp_path: Path) -> None:
         ("2 .5 .5 .1 .1", "unknown class 2"),
         ("-1 .5 .5 .1 .1", "unknown class -1"),
         ("0.5 .5 .5 .1 .1", "unknown class 0.5"),
-        ("cat .5 .5 .1 .1", "no numbers"),
+        ("cat .5 .5 .1 .1", "are not numbers"),
         ("0 .5 .5 .1", "4 columns"),
         ("0 .5 .5 .1 .1 .9", "6 columns"),
         ("0 nan .5 .1 .1", "not finite"),

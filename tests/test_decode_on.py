@@ -43,7 +43,7 @@ def test_without_a_gpu_it_is_refused(tmp_path: Path) -> None:
     ("raw", "data", "named"),
     [
         (True, {}, "reads JPEG packs"),
-        (False, {"crop_on": "host"}, "cuts crops there too"),
+        (False, {"crop_on": "host"}, "also cuts crops on the device"),
         (False, {"augment": "strong"}, "light and standard, not strong"),
     ],
 )

@@ -27,7 +27,7 @@ def test_numbered_objects_are_one_class_and_said(tmp_path: Path) -> None:
     write_numbered(tmp_path, COUNTS)
     found = open_data(tmp_path, cut=False)
     assert found.classes == ("background", "object")
-    assert any("as objects are numbered" in note for note in found.notes)
+    assert any("like object numbers" in note for note in found.notes)
     source = found.splits["train"]
     for i in range(len(source)):
         mask = source[i].mask

@@ -97,7 +97,7 @@ def test_cuts_of_one_class_alone_are_drawn_again() -> None:
     sample = Sample("s", np.zeros((64, 640, 3), np.uint8), mask=mask)
 
     def share(most: float) -> float:
-        transform = MaskTransform(0, crop=64, augment="light", most=most)
+        transform = MaskTransform(0, crop=64, augment="light", max_share=most)
         cuts = [transform(sample, np.random.default_rng(s)).mask for s in range(60)]
         return sum(bool((cut == 1).any()) for cut in cuts if cut is not None) / 60
 

@@ -242,7 +242,7 @@ def test_examples_and_rows_tell_of_each_picture() -> None:
 def test_protocol_says_which_classes_count() -> None:
     metric = counted([(np.zeros((2, 2), np.uint8), np.ones((2, 2), np.uint8))])
     assert "the 1 of 4 classes that occur" in metric.protocol()["miou"]
-    assert "background among them" in metric.protocol()["miou"]
+    assert "including background" in metric.protocol()["miou"]
     assert "Csurka" in metric.protocol()["boundary_f"]
 
 

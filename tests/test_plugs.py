@@ -171,10 +171,10 @@ def test_a_source_may_be_given_a_path(mine: Path, named: None) -> None:
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("own_readers:Listed", "a reader reads a path"),
+        ("own_readers:Listed", "a reader needs a path"),
         ("own_readers:Listed:gone.numbers", "gone.numbers: no such file"),
         ("own_readers:FromPath", r"FromPath\(split='train'\): missing a required argument: 'path'"),
-        ("own_nets:number", "a int is no data source"),
+        ("own_nets:number", "a int is not data"),
         ("own_nets:missing", "module own_nets has no 'missing'"),
         ("not_there:X", "there is no module not_there"),
         ("broken:X", "module broken can't be imported: SyntaxError"),

@@ -132,7 +132,7 @@ def test_confusion_of_few_and_many_classes(count: int, tmp_path: Path) -> None:
 def test_confused_pairs_come_worst_first() -> None:
     matrix = np.array([[9, 2, 0], [0, 9, 5], [1, 0, 9]])
     assert confused_pairs(matrix) == [(1, 2, 5), (0, 1, 2), (2, 0, 1)]
-    assert confused_pairs(matrix, most=1) == [(1, 2, 5)]
+    assert confused_pairs(matrix, max_pairs=1) == [(1, 2, 5)]
     assert confused_pairs(np.eye(3, dtype=np.int64)) == []
 
 

@@ -124,8 +124,8 @@ def test_annotations_with_scores_are_results(score: Eval) -> None:
     ("results", "told"),
     [
         ("[{", "not valid JSON"),
-        ("{}", "no COCO results"),
-        ("7", "no COCO results"),
+        ("{}", "not COCO results"),
+        ("7", "not COCO results"),
         ([[1, 2]], "entry 0 of 1 is a list"),
         ([entry(), {"image_id": 1}], "entry 1 of 2 has no category_id, bbox, score"),
         ([entry(score=None)], "its score is None, not a finite number"),

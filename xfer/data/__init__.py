@@ -1,1 +1,1 @@
-"""Pictures from where people have them: sources, decoding, transforms, loaders."""
+"""Reading pictures from any place: sources, decoding, transforms, loaders."""

@@ -1,8 +1,8 @@
-"""Sets that people know by name: the tree that is expected in their folder, and where it is from.
+"""Data sets known by name: the tree expected in their folder, and where to get them.
 
 Sizes in bytes and hashes are those of the archives as published (torchvision's and TensorFlow
-Datasets' lists of checksums). COCO publishes no hash of its pictures: their size is compared, and
-each file in a zip has a checksum of its own.
+Datasets' lists of checksums). COCO publishes no hashes of its pictures: their size is compared, and
+each file in a zip has its folder checksum.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 class Archive:
     """A file to fetch.
 
-    urls | where it is, the official place first
+    urls | where to get it, the official place first
     size | bytes
     hash | "md5:HEX", "sha256:HEX", or "" where none is published
     """
@@ -34,8 +34,8 @@ class Archive:
 class KnownSet:
     """A set at $XFER_DATA/NAME.
 
-    tree     | what must lie in that folder, in words
-    source   | the page or file that it comes from, where xfer does not fetch it
+    tree     | what that folder must hold, in words
+    source   | the page or file to get it from, if xfer does not fetch it
     archives | what `xfer data get NAME` fetches and unpacks there
     """
 
@@ -101,6 +101,6 @@ KNOWN: dict[str, KnownSet] = {
 
 
 def data_folder(name: str = "") -> Path:
-    """Where a known set lies: $XFER_DATA/NAME, or ~/.local/share/xfer/NAME."""
-    own = os.environ.get("XFER_DATA")
-    return (Path(own) if own else Path.home() / ".local" / "share" / "xfer") / name
+    """The folder of a known set: $XFER_DATA/NAME, or ~/.local/share/xfer/NAME."""
+    folder = os.environ.get("XFER_DATA")
+    return (Path(folder) if folder else Path.home() / ".local" / "share" / "xfer") / name

@@ -1,7 +1,8 @@
-"""`xfer data get`: a known set fetched from its own place, checked, and unpacked where it belongs.
+"""`xfer data get`: fetch a known set from its publisher, check it, and unpack it.
 
-Archives lie in $XFER_DATA/.fetched/NAME while they come. What is cut off goes on at the next call;
-what is whole is checked and not fetched again. The set's folder appears when all is unpacked.
+Archives are fetched into $XFER_DATA/.fetched/NAME. An interrupted download continues with the next
+call; complete archives are checked and not fetched again. The set's folder appears once everything
+is unpacked.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ from xfer.errors import DataError, XferError, nearest
 from xfer.fetch import fetch
 
 TIMEOUT = 30.0  # seconds without a byte
-# what a set's archives and its files take together, times the archives
+# disk space for a set's archives and files together, as a multiple of the archives
 ROOM = 2.1
 
 Tick = Callable[[int, int], None]
-# shows how far something is: what it is called -> a context that gives a callback (done, in all)
+# shows progress: a name -> a context that yields a callback (done, total)
 Bar = Callable[[str], AbstractContextManager[Tick | None]]
 
 
 @dataclass(frozen=True)
 class Got:
-    """What was done: the set's folder, its archives, and how many files were unpacked (0: it was
-    there already)."""
+    """The result: the set's folder, its archives, and how many files were unpacked (0 if the set
+    was there already)."""
 
     path: Path
     archives: tuple[Archive, ...]
@@ -40,15 +41,15 @@ class Got:
 
 
 def known_set(name: str) -> KnownSet:
-    """A set that can be fetched. Raises XferError for another name, DataError for one that has to
-    be fetched by hand."""
+    """Look up a set that can be fetched. Raises XferError for an unknown name, DataError for a set
+    that has to be fetched by hand."""
     if name not in KNOWN:
         raise XferError(f"unknown data set {name!r}", nearest(name, KNOWN))
     known = KNOWN[name]
     if not known.archives:
         place = data_folder(name)
         raise DataError(
-            f"{name} is not fetched by xfer", f"put {known.tree} at {place}, from {known.source}"
+            f"xfer can't fetch {name}", f"put {known.tree} at {place}, from {known.source}"
         )
     return known
 
@@ -60,15 +61,15 @@ def get(
     say: Callable[[str], None] = lambda text: None,
     bar: Bar = lambda text: nullcontext(None),
 ) -> Got:
-    """Fetches a known set.
+    """Fetch a known set.
 
     Args:
         name: voc07, voc12, coco.
-        keep: keep the archives, too.
-        say: told what is going on; bar: shows progress.
+        keep: also keep the archives.
+        say: called with status lines; bar: shows progress.
 
-    Raises: DataError where a server can't be reached, an archive is not the published one, or the
-        disk is full; the message says where to put a file by hand.
+    Raises: DataError if a server can't be reached, an archive is not the published one, or the disk
+        is full; the message says where to put a file by hand.
     """
     known = known_set(name)
     place = data_folder(name)
@@ -82,7 +83,7 @@ def get(
     _check_room(known, archives)
     files = [_archive(archive, archives, say, bar) for archive in known.archives]
     unpacked, count = archives / "unpacked", 0
-    shutil.rmtree(unpacked, ignore_errors=True)  # of a call that was stopped
+    shutil.rmtree(unpacked, ignore_errors=True)  # left by an interrupted call
     for file in files:
         say(f"unpacking {file.name}")
         with bar(f"unpacking {file.name}") as tick:
@@ -96,20 +97,20 @@ def get(
 
 
 def _check_room(known: KnownSet, folder: Path) -> None:
-    wanted = sum(archive.size for archive in known.archives)
-    have = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    total = sum(archive.size for archive in known.archives)
+    fetched = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
     free = shutil.disk_usage(folder).free
-    if free < ROOM * wanted - have:
+    if free < ROOM * total - fetched:
         raise DataError(
-            f"{folder}: {free / 1e9:.1f} GB are free, and fetching and unpacking takes "
-            f"{(ROOM * wanted - have) / 1e9:.1f} GB",
-            "XFER_DATA=DIR names another place",
+            f"{folder}: {free / 1e9:.1f} GB are free, but fetching and unpacking needs "
+            f"{(ROOM * total - fetched) / 1e9:.1f} GB",
+            "set XFER_DATA=DIR to use another disk",
         )
 
 
 class _Downloader:
-    """What pooch calls to fetch a file: goes on behind the bytes of NAME.part, which stays until
-    it is whole."""
+    """What pooch calls to fetch a file: continues after the bytes already in NAME.part, which stays
+    until the file is complete."""
 
     def __init__(self, part: Path, tick: Tick | None) -> None:
         self.part, self.tick = part, tick
@@ -120,7 +121,7 @@ class _Downloader:
 
 
 def _archive(archive: Archive, folder: Path, say: Callable[[str], None], bar: Bar) -> Path:
-    """The archive's file, whole and checked, from the first of its places that has it."""
+    """Fetch an archive, complete and checked, from the first of its URLs that works."""
     import pooch
 
     pooch.get_logger().setLevel(logging.ERROR)
@@ -129,16 +130,16 @@ def _archive(archive: Archive, folder: Path, say: Callable[[str], None], bar: Ba
     if path.is_file() and (size := path.stat().st_size) != archive.size:  # put there by hand
         if size > archive.size or part.exists():
             raise DataError(
-                f"{path}: {size:,} bytes, the published file has {archive.size:,}",
-                "put the whole file there, or remove it",
+                f"{path}: has {size:,} bytes, the published file {archive.size:,}",
+                "put the complete file there, or remove it",
             )
-        path.replace(part)  # it is gone on with
+        path.replace(part)  # the download continues from it
     failures: list[str] = []
     for url in archive.urls:
         say(f"fetching {url} ({archive.size / 1e6:,.0f} MB)")
         try:
             with bar(archive.name) as tick:
-                # pooch's own stubs describe another protocol than the one that it calls
+                # pooch's stubs describe a protocol other than the one it calls
                 downloader: Any = _Downloader(part, tick)
                 pooch.retrieve(
                     url, archive.hash or None, archive.name, folder,
@@ -146,21 +147,21 @@ def _archive(archive: Archive, folder: Path, say: Callable[[str], None], bar: Ba
                 )  # fmt: skip
         except urllib.error.HTTPError as error:
             error.close()
-            failures.append(f"{url}: the server says {error.code} {error.reason}")
+            failures.append(f"{url}: the server answered {error.code} {error.reason}")
             continue
         except OSError as error:
             failures.append(f"{url}: {getattr(error, 'reason', None) or error}")
             continue
         except ValueError:
-            failures.append(f"{url}: what came is not the published file (another hash)")
+            failures.append(f"{url}: the file received is not the published one (different hash)")
             path.unlink(missing_ok=True)
             continue
         size = path.stat().st_size
         if size == archive.size:
             return path
         path.unlink()
-        failures.append(f"{url}: {size:,} bytes came, the published file has {archive.size:,}")
+        failures.append(f"{url}: received {size:,} bytes, the published file has {archive.size:,}")
     raise DataError(
         f"can't fetch {archive.name}: {'; '.join(failures)}",
-        f"the same command goes on from here; or put the file at {path}",
+        f"run the same command again to continue, or put the file at {path}",
     )

@@ -1,4 +1,4 @@
-"""Opening data: a spec becomes splits with one set of classes, looked at before anything trains."""
+"""Open data: a spec becomes splits with one set of classes, checked before training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xfer import kinds
-from xfer.data.inspect.verify import bad_pictures, find_bad, looked_at
+from xfer.data.inspect.verify import bad_pictures, checked_indices, find_bad
 from xfer.data.readers.base import Reading, ReadOptions
 from xfer.data.sources.base import Bundle, subset
 from xfer.data.sources.class_names import match_classes
@@ -38,48 +38,48 @@ def open_data(
     classes: Sequence[str] | None = None,
     cut: bool = True,
 ) -> Bundle:
-    """Opens data and makes it ready to train on or to score.
+    """Open data and make it ready to train on or to score.
 
-    The split called train, training trains; val, valid, validation chooses the best step; test,
-    testing is scored once. Without a val split a fifth of train is cut off, seeded and by class.
-    A split that was named for one role is not taken for another unless that is named as well.
-    The classes are those of train; the other splits' are matched by name.
+    The split called train or training is trained on; val, valid or validation chooses the best
+    step; test or testing is scored once. Without a val split a fifth of train is split off, seeded
+    and by class. A split that is named for one role is not used for another unless it is named for
+    that one too. The classes are those of train; those of the other splits are matched by name.
 
     Args:
         spec: NAME, PATH, FORMAT:PATH, package.module:Class, a Source, a Bundle, or a mapping of
             split names to Sources.
-        train, val, test: names of splits; "none": there is none; empty: found.
-        seed: of the cut and of `limit`.
-        limit: the first N of a seeded shuffle of each split, after splitting; 0: all.
-        skip_bad: leave out what can't be decoded, and boxes that are none, and record them in
+        train, val, test: names of splits; "none": use none; empty: found by name.
+        seed: for splitting off val and for `limit`.
+        limit: use the first N of a seeded shuffle of each split, after splitting; 0: all.
+        skip_bad: leave out pictures that can't be decoded and invalid boxes, and record them in
             `skipped`, instead of raising.
-        kind: what the data are wanted as, one kind or several (a task's `kinds`): decides where
-            they can be read in several ways; empty: as they are read by default.
-        images: the folder that the pictures of an annotation file lie in; empty: found.
-        ignore: masks: classes whose pixels are left out, names or the masks' values, parted by
+        kind: the kind or kinds to read the data as (a task's `kinds`), if they can be read in
+            several ways; empty: the default.
+        images: the folder that holds the pictures of an annotation file; empty: found.
+        ignore: for masks: classes whose pixels are ignored, names or mask values, separated by
             commas; none: no class; empty: those whose names say so (void, unlabelled, ignore).
-        check: decode the pictures of the splits once, now; of a split of more than 100,000 a
-            sample, unless `thorough`.
+        check: decode the pictures of the splits once, now; for a split of more than 100,000 only
+            a sample, unless `thorough`.
         thorough: decode all of them, however many.
-        classes: those of a trained model. Labels become indices into them, and one class alone is
-            enough; nothing is cut from train.
-        cut: whether the data are to be trained on: a val split is cut from train where there is
-            none, and one class is not enough.
+        classes: those of a trained model. Labels become indices into them, a single class is
+            enough, and nothing is split off from train.
+        cut: whether the data are for training: a val split is split off from train if there is
+            none, and a single class is not enough.
 
     Raises: DataError for data that are missing or can't be used, XferError for a wrong spec or
         split name.
     """
     names = {"train": train, "val": val, "test": test}
-    given = tuple(name for name in names.values() if name and name != NONE)
+    named = tuple(name for name in names.values() if name and name != NONE)
     wanted_as = (kind,) if isinstance(kind, str) and kind else tuple(kind)
-    opened = open_spec(spec, ReadOptions(given, skip_bad, images=images, ignore=ignore), wanted_as)
+    opened = open_spec(spec, ReadOptions(named, skip_bad, images=images, ignore=ignore), wanted_as)
     title, reading = opened.name, opened.reading
     notes = list(reading.notes)
     splits = _choose(title, reading, names, notes)
     splits = {role: _labelled(title, role, source, notes) for role, source in splits.items()}
     first = next(iter(splits))
-    found = splits[first].info.kind
-    kind_of_data = kinds.get(found)
+    kind_name = splits[first].info.kind
+    kind_of_data = kinds.get(kind_name)
     own = classes is None
     wanted = tuple(classes) if classes is not None else kind_of_data.used_classes(splits[first])
     if kind_of_data.labelled and kind_of_data.classes:
@@ -91,7 +91,7 @@ def open_data(
         kind_of_data.check_truth(title, first, splits[first], wanted, learn=cut)
     if cut and own and "train" in splits and "val" not in splits and val != NONE:
         _cut_val(title, splits, seed, notes)
-    splits = {role: _called(source, role) for role, source in splits.items()}
+    splits = {role: _with_role(source, role) for role, source in splits.items()}
     if limit:
         splits = {role: limited(source, limit, seed) for role, source in splits.items()}
     skipped = list(reading.skipped)
@@ -104,13 +104,13 @@ def open_data(
         notes += kind_of_data.check_pictures(title, first, splits[first], learn=cut)
     if skipped:
         notes.append(f"left out: {len(skipped)} that can't be used")
-    return Bundle(title, opened.format, found, wanted, splits, tuple(notes), tuple(skipped))
+    return Bundle(title, opened.format, kind_name, wanted, splits, tuple(notes), tuple(skipped))
 
 
 def _choose(
     title: str, reading: Reading, names: dict[str, str], notes: list[str]
 ) -> dict[str, Source]:
-    """Role -> source: those that the user named, then those that are called like the role."""
+    """Role -> source: the splits that the user named, then those whose names match a role."""
     parts = reading.parts
     chosen: dict[str, str] = {}
     for role, name in names.items():
@@ -119,15 +119,13 @@ def _choose(
     for role, name in names.items():
         if name:
             continue
-        called = [p for p in parts if role_of(p) == role and p not in chosen.values()]
-        if len(called) > 1:
-            raise XferError(
-                f"{title} has {' and '.join(called)}", f"say which is meant: --{role} NAME"
-            )
-        if role == "train" and not called:  # a name of VOC's: train and val together
-            called = [p for p in parts if p == "trainval" and p not in chosen.values()]
-        if called:
-            chosen[role] = called[0]
+        matching = [p for p in parts if role_of(p) == role and p not in chosen.values()]
+        if len(matching) > 1:
+            raise XferError(f"{title} has {' and '.join(matching)}", f"choose one: --{role} NAME")
+        if role == "train" and not matching:  # VOC's name for train and val together
+            matching = [p for p in parts if p == "trainval" and p not in chosen.values()]
+        if matching:
+            chosen[role] = matching[0]
     if len(parts) == 1 and not chosen and names["train"] != NONE:
         chosen["train"] = next(iter(parts))
     splits = {role: parts[chosen[role]] for role in ("train", "val", "test") if role in chosen}
@@ -138,10 +136,10 @@ def _choose(
                 raise DataError(f"{title}: the pictures of {chosen[role]} have no labels")
             notes.append(f"{chosen[role]}: no labels, so it is not scored")
             del splits[role]
-    held = {role: source.info.kind for role, source in splits.items()}
-    if len(set(held.values())) > 1:
-        told = ", ".join(f"{role} {kind}" for role, kind in held.items())
-        raise DataError(f"{title}: the splits hold different kinds of labels ({told})")
+    found_kinds = {role: source.info.kind for role, source in splits.items()}
+    if len(set(found_kinds.values())) > 1:
+        listed = ", ".join(f"{role} {kind}" for role, kind in found_kinds.items())
+        raise DataError(f"{title}: the splits hold different kinds of labels ({listed})")
     if not splits:
         raise XferError(f"{title}: no split is left", f"it has {', '.join(parts)}")
     twice = [r for r in splits if list(chosen.values()).count(chosen[r]) > 1]
@@ -163,7 +161,7 @@ def _labelled(title: str, role: str, source: Source, notes: list[str]) -> Source
 
 
 def find_part(title: str, parts: dict[str, Source], name: str) -> str:
-    """Which part is meant by the name that the user gave: its own, or one for the same role."""
+    """The name of the part that the user means: the same name, or one for the same role."""
     if name in parts:
         return name
     same = [p for p in parts if role_of(name) and role_of(p) == role_of(name)]
@@ -177,13 +175,13 @@ def _cut_val(title: str, splits: dict[str, Source], seed: int, notes: list[str])
     strata = kinds.get(whole.info.kind).strata(whole)
     train, val = stratified(strata, whole.ids, seed=seed)
     if len(val) == 0:
-        raise DataError(f"{title}: too few pictures to cut a val split from", "--val none")
+        raise DataError(f"{title}: too few pictures to split off a val split", "--val none")
     splits["train"], splits["val"] = subset(whole, train, "train"), subset(whole, val, "val")
-    # the roles' order is part of what is shown and stored
+    # keep the roles in order, since they are shown and stored in it
     for role in ("train", "val", "test"):
         if role in splits:
             splits[role] = splits.pop(role)
-    how = "cut by class" if (strata >= 0).any() else "cut"
+    how = "split off by class" if (strata >= 0).any() else "split off"
     notes.append(
         f"val: {len(val)} of {len(whole)} training pictures, {how} with seed {seed} "
         f"({VAL_SHARE:.0%})"
@@ -191,14 +189,14 @@ def _cut_val(title: str, splits: dict[str, Source], seed: int, notes: list[str])
 
 
 def check_scored(bundle: Bundle) -> None:
-    """Raises DataError where a split is to be scored, after training, that has nothing to score."""
+    """Raises DataError if val or test, which are scored in training, has nothing to score."""
     for role in ("val", "test"):
         if role in bundle.splits:
             kinds.get(bundle.kind).check_scored(bundle.name, role, bundle.splits[role])
 
 
-def _called(source: Source, role: str) -> Source:
-    """The source under the role's name; itself where it is called so."""
+def _with_role(source: Source, role: str) -> Source:
+    """The source with the role as its split name."""
     if source.info.split == role:
         return source
     return subset(source, np.arange(len(source)), role)
@@ -212,11 +210,11 @@ def limited(source: Source, limit: int, seed: int) -> Source:
 
 
 def _not_looked_at(splits: dict[str, Source]) -> list[str]:
-    """Lines on splits that are too large to be decoded before training."""
-    counts = {role: (len(looked_at(len(s))), len(s)) for role, s in splits.items()}
+    """Lines about splits that are too large to be decoded in full before training."""
+    counts = {role: (len(checked_indices(len(s))), len(s)) for role, s in splits.items()}
     return [
         f"{role}: {some:,} of {total:,} pictures were decoded to look for bad ones; "
-        "data.skip_bad=true looks at all, once"
+        "data.skip_bad=true decodes all, once"
         for role, (some, total) in counts.items() if some < total
     ]  # fmt: skip
 
@@ -224,14 +222,14 @@ def _not_looked_at(splits: dict[str, Source]) -> list[str]:
 def _checked(
     title: str, splits: dict[str, Source], skip_bad: bool, thorough: bool
 ) -> tuple[dict[str, Source], list[tuple[str, str]]]:
-    """The splits without the pictures that can't be decoded, and those. Raises DataError unless
-    they may be left out, or where nothing is left."""
+    """The splits without the pictures that can't be decoded, and a list of these. Raises DataError
+    unless they may be left out, or if nothing is left."""
     good: dict[str, Source] = {}
     bad: list[tuple[str, str]] = []
     for role, source in splits.items():
-        found = find_bad(source, thorough)
-        bad += [(source.ids[i], reason) for i, reason in found]
-        broken = {i for i, _ in found}
+        undecodable = find_bad(source, thorough)
+        bad += [(source.ids[i], reason) for i, reason in undecodable]
+        broken = {i for i, _ in undecodable}
         good[role] = source
         if broken:
             good[role] = subset(source, [i for i in range(len(source)) if i not in broken])
@@ -243,7 +241,7 @@ def _checked(
 
 
 def show(bundle: Bundle, items: bool = False) -> dict[str, Any]:
-    """What is in a bundle, for `xfer data show`.
+    """Summarise a bundle, for `xfer data show`.
 
     Returns: {"splits": {role: {"images": n, "classes": {name: count}}}}, and what the kind of data
     adds, see `Kind.summary`. `items` adds "items": [[id, class name], ...], see `Kind.items`.

@@ -18,16 +18,16 @@ from xfer.data.sources.from_python import SCHEME, as_source, python_name
 from xfer.data.sources.split_names import WHOLE
 from xfer.errors import DataError, XferError, nearest
 
-# what data come in that is not read in place; a .tar is
+# archives, which are not read in place; a .tar is
 ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A spec made real: what the user called it, how it was read, and what was found.
+    """An opened spec: its name for the user, the format it was read as, and what was read.
 
-    kinds   | what it could be read as; empty: as it is
-    spec    | what was opened; options: how it was read, `kind` chosen among `kinds`
+    kinds   | the kinds it can be read as; empty: there is no choice
+    spec    | what was opened; options: how it was read, with `kind` chosen from `kinds`
     """
 
     name: str
@@ -39,23 +39,23 @@ class Opened:
 
 
 def open_spec(spec: Any, options: ReadOptions | None = None, kinds: Sequence[str] = ()) -> Opened:
-    """Reads what a spec names.
+    """Read what a spec names.
 
     Args:
         spec: NAME, PATH, FORMAT:PATH, package.module:Class, package.module:Class:PATH, or data in
             memory, see `xfer.data.sources.from_python`. The Class is a reader, see `Format`, which
-            needs the PATH; or it makes a Source, called as Class(), Class(PATH) or, where it has
-            `splits`, with each as `split`. Or what this function has returned: read again only
-            where the options would make a difference.
+            needs the PATH; or it makes a Source, called as Class(), Class(PATH) or, if it has
+            `splits`, once per split with `split=`. Or what this function returned: read again only
+            if the options make a difference.
         options: split names that the user gave, and whether to leave out what can't be used.
-        kinds: what the data are wanted as: what can be read in several ways is read as the first
-            of its own kinds that is among these; it is not an error where none is.
+        kinds: the kinds to read the data as: data that can be read in several ways are read as the
+            first of their own kinds that is among these; it is not an error if none is.
 
-    Raises: DataError for what is not there or can't be used, XferError for an unknown format or
-        class and for a path that may be read in several ways.
+    Raises: DataError for data that are missing or can't be used, XferError for an unknown format or
+        class and for a path that can be read in several ways.
     """
     options = options or ReadOptions()
-    if isinstance(spec, Opened):  # read before: it is read again where that would differ
+    if isinstance(spec, Opened):  # read before: read again only if the result would differ
         kind = choose_kind(spec.kinds, kinds) or ""
         same = spec.options == replace(options, kind=kind)
         return spec if same else open_spec(spec.spec, options, kinds)
@@ -84,8 +84,8 @@ def _open(spec: Any, options: ReadOptions, kinds: Sequence[str]) -> Opened:
     head, colon, rest = spec.partition(":")
     if colon and head == SCHEME:
         raise XferError(
-            f"{spec}: these data were handed over in Python",
-            "give them again: data=..., in Python, or other data: --data SPEC",
+            f"{spec}: these data were passed from Python",
+            "pass them again from Python (data=...), or give other data: --data SPEC",
         )
     if colon and rest and len(head) > 1:
         if "." in head or head not in FORMATS.names():
@@ -111,12 +111,12 @@ def _read(
 
 def _refuse_images(what: str, options: ReadOptions) -> None:
     if options.images:
-        raise XferError(f"data.images={options.images}: {what} finds its pictures itself")
+        raise XferError(f"data.images={options.images}: {what} finds its own pictures")
 
 
 def kind_at_sight(spec: str) -> str | None:
-    """The kind that a spec's data are read as by default, where a look at the names of its files is
-    enough to tell; None where only reading tells. Raises: as `open_spec`, for what it looks at."""
+    """The kind that a spec's data are read as by default, if the names of its files are enough to
+    tell, else None. Raises the errors of `open_spec`, for what it looks at."""
     path = Path(spec).expanduser()
     head, colon, rest = spec.partition(":")
     if spec and path.exists():
@@ -129,7 +129,7 @@ def kind_at_sight(spec: str) -> str | None:
         form = _recognised(spec, _known(spec, path), ReadOptions(), ())[1]
     else:
         return None
-    return form.kinds[0] if getattr(form, "one_kind", False) else None
+    return form.kinds[0] if getattr(form, "fixed_kind", False) else None
 
 
 def _path(spec: str, path: Path, options: ReadOptions, kinds: Sequence[str]) -> Opened:
@@ -142,22 +142,24 @@ def _path(spec: str, path: Path, options: ReadOptions, kinds: Sequence[str]) -> 
 def _recognised(
     spec: str, path: Path, options: ReadOptions, kinds: Sequence[str]
 ) -> tuple[str, Format, str]:
-    """Asks every format what it sees in the path: the name of the one that sees something (of
-    several, of one that gives what is wanted), the format, and what it sees in words."""
+    """Ask every format whether it recognises the path: returns the name of the one that does (if
+    several do, of one that gives a wanted kind), the format, and what it found in words."""
     seen = {name: FORMATS.get(name)() for name in FORMATS.names()}
     findings = {name: text for name, f in seen.items() if (text := f.recognise(path)) is not None}
     fitting = {n: text for n, text in findings.items() if choose_kind(seen[n].kinds, kinds)}
     findings = fitting or findings
-    strong = {n: text for n, text in findings.items() if not getattr(seen[n], "weak", False)}
+    strong = {
+        n: text for n, text in findings.items() if not getattr(seen[n], "low_priority", False)
+    }
     findings = strong or findings
-    # a file of boxes names its pictures: the folders around them are no classes
+    # a file of boxes names its pictures: the folders around them are not classes
     placed = {n: text for n, text in findings.items() if kinds_of_data.get(seen[n].kinds[0]).placed}
     if "folder" in findings:
         findings = placed or findings
     if len(findings) > 1:
         readings = "; ".join(f"{name} ({text})" for name, text in findings.items())
         choices = " or ".join(f"{name}:{spec}" for name in findings)
-        raise XferError(f"{spec} can be read in several ways: {readings}", f"say which: {choices}")
+        raise XferError(f"{spec} can be read in several ways: {readings}", f"choose: {choices}")
     if not findings and options.named and path.is_dir():
         findings = {"folder": "folders named by the user"}
     if not findings:
@@ -168,20 +170,22 @@ def _recognised(
 
 def _nothing_in(spec: str, path: Path) -> XferError:
     if path.is_dir() and not any(path.iterdir()):
-        return DataError(f"{spec}: the folder is empty", "one folder of pictures a class, or a csv")
+        return DataError(
+            f"{spec}: the folder is empty", "one folder of pictures per class, or a csv"
+        )
     for name in FORMATS.names() if path.is_dir() else ():
-        almost = getattr(FORMATS.get(name)(), "almost", None)
-        if almost is not None and (amiss := almost(path)) is not None:
-            return amiss
+        explain = getattr(FORMATS.get(name)(), "explain", None)
+        if explain is not None and (error := explain(path)) is not None:
+            return error
     if path.suffix.casefold() in ARCHIVES:
-        return DataError(f"{spec}: an archive", "unpack it, and give the folder")
-    what = "not recognised as a data set" if path.is_dir() else "no known data format"
+        return DataError(f"{spec}: is an archive", "unpack it, and give the folder")
+    what = "not recognised as a data set" if path.is_dir() else "not in a known data format"
     formats = ", ".join(FORMATS.names())
     return DataError(f"{spec}: {what}", f"FORMAT:PATH says how to read it; formats: {formats}")
 
 
 def _known(spec: str, path: Path) -> Path:
-    """The folder of a set that is called by its name. Raises DataError where there is none."""
+    """The folder of a set given by its name. Raises DataError if there is none."""
     bare = spec and Path(spec).name == spec
     if bare:
         place = data_folder(spec)
@@ -195,10 +199,10 @@ def _known(spec: str, path: Path) -> Path:
 
 
 def missing(path: Path, names: list[str] | None = None) -> DataError:
-    """The error for a path that does not exist, with the nearest name beside it."""
+    """The error for a path that does not exist, with the nearest existing name."""
     place = path
     while not place.parent.is_dir() and place.parent != place:
-        place = place.parent  # the first folder on the way that is not there
+        place = place.parent  # the first folder on the path that does not exist
     folder = place.parent
     near = [p.name for p in folder.iterdir()] if os.access(folder, os.R_OK) else []
     choices = [*(names or []), *near]
@@ -209,52 +213,52 @@ def missing(path: Path, names: list[str] | None = None) -> DataError:
 
 
 def _class(spec: str, options: ReadOptions, kinds: Sequence[str]) -> Opened:
-    """A user's own reader or source, by its dotted name."""
+    """Open a user's own reader or source, by its dotted name."""
     plug = plugs.parse(spec)
     forms = f"formats: {', '.join(FORMATS.names())}; or package.module:Class"
     if plug is None:
-        raise XferError(f"data {spec!r}: {spec.partition(':')[0]!r} is no format", forms)
+        raise XferError(f"data {spec!r}: unknown format {spec.partition(':')[0]!r}", forms)
     make = plugs.resolve(plug, "data", forms)
     if hasattr(make, "load") and hasattr(make, "recognise"):
         if not plug.path:
-            raise XferError(f"data {spec}: a reader reads a path", f"--data {spec}:PATH")
+            raise XferError(f"data {spec}: a reader needs a path", f"--data {spec}:PATH")
         path = Path(plug.path).expanduser()
         if not path.exists():
             raise missing(path)
-        form = _made(spec, make) if isinstance(make, type) else make
+        form = _call(spec, make) if isinstance(make, type) else make
         reading = _read(plug.spec, form, path, options, kinds)
         return Opened(plug.path, plug.spec, reading, tuple(form.kinds))
     _refuse_images(spec, options)
-    given = (plug.path,) if plug.path else ()
+    args = (plug.path,) if plug.path else ()
     splits = getattr(make, "splits", None)
     name = Path(plug.path).name if plug.path else plug.name
     if splits is not None and callable(make):
-        return _object({split: _made(spec, make, *given, split=split) for split in splits}, name)
+        return _object({split: _call(spec, make, *args, split=split) for split in splits}, name)
     if plug.path and not callable(make):
         raise XferError(f"data {spec}: {plug.spec} takes no path", f"--data {plug.spec}")
-    return _object(_made(spec, make, *given) if callable(make) else make, name)
+    return _object(_call(spec, make, *args) if callable(make) else make, name)
 
 
-def _made(spec: str, make: Any, *given: Any, **named: Any) -> Any:
-    """What a user's own class makes. Raises XferError for arguments that it does not take."""
+def _call(spec: str, make: Any, *args: Any, **named: Any) -> Any:
+    """Call a user's own class. Raises XferError for arguments that it does not take."""
     try:
-        inspect.signature(make).bind(*given, **named)
+        inspect.signature(make).bind(*args, **named)
     except TypeError as error:
-        call = ", ".join([*map(repr, given), *(f"{k}={v!r}" for k, v in named.items())])
+        call = ", ".join([*map(repr, args), *(f"{k}={v!r}" for k, v in named.items())])
         plain = f"{spec.partition(':')[2].partition(':')[0]}({call})"
         raise XferError(f"data {spec}: {plain}: {error}") from None
-    except ValueError:  # no signature is known, as of some builtins
+    except ValueError:  # the signature is not known, e.g. of some builtins
         pass
-    return make(*given, **named)
+    return make(*args, **named)
 
 
-def _object(found: Any, name: str) -> Opened:
-    """Data that are in memory, or by split: see `xfer.data.sources.from_python`."""
-    if isinstance(found, Bundle):
-        reading = Reading(dict(found.splits), list(found.notes), list(found.skipped))
-        return Opened(found.name, found.format, reading)
-    if isinstance(found, Mapping) and found:
-        parts = {str(split): as_source(part, name) for split, part in found.items()}
+def _object(data: Any, name: str) -> Opened:
+    """Data in memory, perhaps by split: see `xfer.data.sources.from_python`."""
+    if isinstance(data, Bundle):
+        reading = Reading(dict(data.splits), list(data.notes), list(data.skipped))
+        return Opened(data.name, data.format, reading)
+    if isinstance(data, Mapping) and data:
+        parts = {str(split): as_source(part, name) for split, part in data.items()}
         return Opened(name, "source", Reading(parts))
-    source = as_source(found, name)
+    source = as_source(data, name)
     return Opened(name, "source", Reading({source.info.split or WHOLE: source}))

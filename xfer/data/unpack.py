@@ -1,4 +1,4 @@
-"""Unpacking archives: nothing is written outside the folder, whatever an archive says."""
+"""Unpack archives safely: nothing is written outside the folder, whatever an archive says."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _CHUNK = 1 << 20
 
 
 def unpack(archive: Path, folder: Path, progress: Progress | None = None) -> int:
-    """Unpacks a zip or tar (plain, gz, bz2, xz: told by content) into `folder`.
+    """Unpack a zip or tar (plain, gz, bz2, xz: recognised by content) into `folder`.
 
-    A zip's names are all looked at before anything is written. Tars are unpacked under Python's
-    `data` filter: no absolute names, no `..`, no links that lead out, no devices.
+    All names in a zip are checked before anything is written. Tars are unpacked with Python's
+    `data` filter: no absolute names, no `..`, no links that lead outside, no devices.
 
     Args:
-        progress: called with (files done, files in all or 0).
+        progress: called with (files done, total number of files or 0).
 
     Returns: the number of files.
-    Raises: DataError for what is no archive, is damaged, or names a place outside the folder.
+    Raises: DataError if it is not an archive, is damaged, or names a place outside the folder.
     """
     try:
         if zipfile.is_zipfile(archive):
@@ -35,13 +35,13 @@ def unpack(archive: Path, folder: Path, progress: Progress | None = None) -> int
         raise DataError(f"{archive}: refused: {error}") from None
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
         raise DataError(f"{archive}: damaged: {error}") from None
-    except RuntimeError as error:  # a compression that zipfile does not know, or a password
+    except RuntimeError as error:  # a compression that zipfile does not support, or a password
         raise DataError(f"{archive}: {error}") from None
     except OSError as error:
         raise DataError(f"{archive}: can't be unpacked: {error.strerror or error}") from None
     with archive.open("rb") as file:
         start = file.read(200).lstrip().lower()
-    what = "a page of HTML" if start.startswith((b"<!doctype html", b"<html")) else "no archive"
+    what = "a page of HTML" if start.startswith((b"<!doctype html", b"<html")) else "not an archive"
     raise DataError(f"{archive}: {what}, neither zip nor tar")
 
 
@@ -65,7 +65,7 @@ def _zip(archive: Path, folder: Path, progress: Progress | None) -> int:
 def _tar(archive: Path, folder: Path, progress: Progress | None) -> int:
     if not hasattr(tarfile, "data_filter"):
         raise DataError(
-            f"{archive}: this Python can't unpack tars safely", "Python 3.11.4 or later does"
+            f"{archive}: this Python can't unpack tars safely", "use Python 3.11.4 or later"
         )
     count = 0
     with tarfile.open(archive) as opened:

@@ -1,1 +1,1 @@
-"""Pictures with what is known or predicted of them drawn on."""
+"""Draw labels and predictions on pictures."""

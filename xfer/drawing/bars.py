@@ -1,4 +1,4 @@
-"""One bar a class."""
+"""One bar per class."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from xfer.drawing.canvas import BLUE, GREY, ORANGE, PALE, class_labels, new_figure, save, short
 
-MOST_BARS = 40
+MAX_BARS = 40
 
 
 def per_class_bars(
@@ -17,22 +17,22 @@ def per_class_bars(
     label: str,
     unit: str = "pictures",
 ) -> None:
-    """Draws a score a class, the worst on top; of many classes the 20 worst and the 20 best.
+    """Draw a score per class, the worst on top; for many classes the 20 worst and the 20 best.
 
     Args:
-        values: class name -> score in 0..1, or None where there was nothing to score.
-        counts: class name -> pictures behind it, or whatever `unit` says.
+        values: class name -> score in 0..1, or None if there was nothing to score.
+        counts: class name -> number of pictures, or of whatever `unit` is.
         path: the PNG to write.
-        label: what the score is.
+        label: the name of the score.
     """
     known = {name: value for name, value in values.items() if value is not None}
     if not known:
         raise ValueError("no class has a score")
     order = sorted(known, key=lambda name: known[name])
     mean = sum(known.values()) / len(known)
-    hidden = len(order) - MOST_BARS
+    hidden = len(order) - MAX_BARS
     if hidden > 0:
-        order = order[: MOST_BARS // 2] + order[-MOST_BARS // 2 :]
+        order = order[: MAX_BARS // 2] + order[-MAX_BARS // 2 :]
     figure = new_figure(7, 1.3 + 0.24 * len(order))
     ax = figure.subplots()
     places = range(len(order))
@@ -44,9 +44,9 @@ def per_class_bars(
     ax.set_yticks(places, [labels[name] for name in order], fontsize=8)
     ax.set_ylim(len(order) - 0.5, -0.5)
     if hidden > 0:
-        ax.axhline(MOST_BARS / 2 - 0.5, color=GREY, ls=":")
+        ax.axhline(MAX_BARS / 2 - 0.5, color=GREY, ls=":")
     ax.axvline(mean, color=ORANGE, label=f"mean {mean:.3f}")
-    ax.set_xlim(0, 1.2)  # the numbers stand right of 1
+    ax.set_xlim(0, 1.2)  # the numbers are to the right of 1
     ax.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
     ax.grid(axis="x", color=PALE)
     ax.set_axisbelow(True)

@@ -1,4 +1,4 @@
-"""A picture with boxes on it, each with its class and score on a tag that stays in the picture."""
+"""Draw boxes on a picture, each with a tag of its class and score that stays in the picture."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from xfer.kinds.box_rows import SURE
 from xfer.types import BoxPrediction
 
 FEW = 3
-HIDDEN = 0.05  # share of a tag that another may hide
+HIDDEN = 0.05  # share of a tag that another tag may hide
 SMALLEST, LARGEST = 320, 1600
-# the golden ratio: hues that follow each other are far apart, however many there are
+# the golden ratio: successive hues are far apart, however many there are
 _TURN = 0.618034
 
 Rect = tuple[float, float, float, float]
 
 
 def choose(prediction: BoxPrediction, min_score: float | None = None) -> NDArray[np.int64]:
-    """Rows of the boxes to draw, the best last, so that it lies on top.
+    """Rows of the boxes to draw, the best last, so that it is on top.
 
     Args:
-        min_score: those with at least this score; None: 0.5, or the best 3 where none has it.
+        min_score: those with at least this score; None: 0.5, or the best 3 if none reaches it.
     """
     order = np.argsort(prediction.scores, kind="stable")
     chosen = order[prediction.scores[order] >= (SURE if min_score is None else min_score)]
@@ -41,15 +41,15 @@ def boxes_on(
     *,
     scores: bool = True,
 ) -> Image.Image:
-    """The picture with its boxes, as an RGB image.
+    """Draw a picture with its boxes, as an RGB image.
 
-    Its own size, but enlarged by a whole number where it is so small (long side below 320) that
-    tags would hide it, and shrunk to 1600.
+    It keeps its size, but is enlarged by a whole number if it is so small (long side below 320)
+    that tags would hide it, and shrunk to a long side of 1600.
 
     Args:
         image: uint8 (H, W, 3); prediction: boxes in its pixels; classes: names.
         min_score: as in `choose`. Boxes below 0.5 get a thinner line.
-        scores: whether tags tell the score beside the class.
+        scores: whether tags show the score after the class.
     """
     height, width = image.shape[:2]
     longest = max(height, width)
@@ -57,8 +57,8 @@ def boxes_on(
     size = max(1, round(width * scale)), max(1, round(height * scale))
     canvas = Image.fromarray(image)
     if size != (width, height):
-        how = Image.Resampling.NEAREST if scale > 4 else Image.Resampling.BICUBIC
-        canvas = canvas.resize(size, how)
+        method = Image.Resampling.NEAREST if scale > 4 else Image.Resampling.BICUBIC
+        canvas = canvas.resize(size, method)
     draw = ImageDraw.Draw(canvas)
     line = max(2, round(max(size) / 320))
     letters = min(28.0, max(11.0, max(size) / 42))
@@ -67,18 +67,18 @@ def boxes_on(
     rects: list[Rect] = []
     for row in chosen.tolist():
         x1, y1, x2, y2 = (prediction.boxes[row].astype(float) * scale).tolist()
-        # right and bottom are exclusive; a box of no width is still seen
+        # right and bottom are exclusive; a box of no width is still visible
         rect = _inside((x1, y1, max(x2 - 1, x1), max(y2 - 1, y1)), size)
         rects.append(rect)
         thick = line if prediction.scores[row] >= SURE else max(1, line // 2)
         draw.rectangle(_grown(rect, 1), outline="white", width=thick + 2)
         draw.rectangle(rect, outline=colour_of(int(prediction.labels[row])), width=thick)
     taken: list[Rect] = []
-    # the best box chooses the place of its tag first
+    # the best box places its tag first
     for row, rect in reversed(list(zip(chosen.tolist(), rects, strict=True))):
         c, score = int(prediction.labels[row]), float(prediction.scores[row])
         name = labels[c].replace(r"\$", "$")
-        # in a crowd a box is left with its score alone, then with its colour alone
+        # in a crowd a box has only its score, or only its colour
         for text in (f"{name} {score:.2f}", f"{score:.2f}") if scores else (name,):
             spot = _tag(draw, text, rect, taken, size, letters, colour_of(c))
             if spot is not None:
@@ -88,7 +88,7 @@ def boxes_on(
 
 
 def colour_of(c: int) -> str:
-    """The colour of class c: six that are told apart with every colour vision, then by hue."""
+    """The colour of class c: six that are distinct for every colour vision, then by hue."""
     if c < len(SERIES):
         return SERIES[c]
     red, green, blue = colorsys.hsv_to_rgb(c * _TURN % 1, 0.75, (0.95, 0.65)[c % 2])
@@ -104,7 +104,7 @@ def _tag(
     letters: float,
     colour: str,
 ) -> Rect | None:
-    """Writes a tag at its box, where it hides no other; returns where it is, None: nowhere."""
+    """Draw a tag at its box where it hides no other; returns its place, or None without one."""
     font = font_for(text, letters)
     ascent, descent = font.getmetrics()
     pad = max(2, round(letters / 6))
@@ -137,7 +137,7 @@ def _inside(rect: Rect, size: tuple[int, int]) -> Rect:
 
 
 def _moved_in(rect: Rect, size: tuple[int, int]) -> Rect:
-    """A tag moved until it is in the picture; where it is wider than that, its beginning is."""
+    """A tag moved into the picture; if it is wider than that, at least its beginning."""
     x = max(0.0, min(rect[0], size[0] - 1 - (rect[2] - rect[0])))
     y = max(0.0, min(rect[1], size[1] - 1 - (rect[3] - rect[1])))
     return x, y, x + rect[2] - rect[0], y + rect[3] - rect[1]

@@ -1,4 +1,4 @@
-"""What boxes a data set has: sizes, shapes and classes as one picture, and some pictures drawn."""
+"""Draw the boxes of a data set: sizes, shapes and classes in one figure, and some pictures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from xfer.drawing.bars import MOST_BARS
+from xfer.drawing.bars import MAX_BARS
 from xfer.drawing.boxes import boxes_on
 from xfer.drawing.canvas import BLUE, GREY, PALE, SERIES, class_labels, new_figure, save
 from xfer.files import replacing
@@ -19,27 +19,27 @@ BINS = 30
 
 
 def draw_boxes(sample: Sample, classes: tuple[str, ...], path: Path) -> None:
-    """Writes a picture with its boxes and their classes. The sample must have boxes."""
+    """Write a picture with its boxes and their classes. The sample must have boxes."""
     assert sample.boxes is not None
     boxes = sample.boxes.astype(np.float32)
-    found = BoxPrediction(
+    annotated = BoxPrediction(
         sample.id, boxes.xyxy, np.ones(len(boxes), np.float32), boxes.labels, sample.image.shape[:2]
     )
-    drawn = boxes_on(sample.image, found, classes, scores=False)
+    drawn = boxes_on(sample.image, annotated, classes, scores=False)
     with replacing(path) as temporary:
         drawn.save(temporary, format="png")
 
 
 def overview(splits: Mapping[str, BoxStats], classes: tuple[str, ...], path: Path) -> None:
-    """Draws boxes a class (all splits; of many classes the most frequent), their sides in pixels,
-    their shapes, and how many a picture has, a line a split.
+    """Draw the boxes per class (all splits; for many classes the most frequent), their sides in
+    pixels, their shapes, and their number per picture, with one line per split.
 
-    Raises: ValueError where there is no box at all.
+    Raises: ValueError if there are no boxes.
     """
     total = sum(np.bincount(b.labels, minlength=len(classes)) for b in splits.values())
     if not np.sum(total):
         raise ValueError("no boxes to draw")
-    order = np.argsort(-np.asarray(total), kind="stable")[:MOST_BARS]
+    order = np.argsort(-np.asarray(total), kind="stable")[:MAX_BARS]
     figure = new_figure(10, max(5.0, 1.2 + 0.22 * len(order)))
     grid = figure.add_gridspec(3, 2, width_ratios=(1.2, 1))
     _classes(figure.add_subplot(grid[:, 0]), np.asarray(total), order, classes)
@@ -49,7 +49,7 @@ def overview(splits: Mapping[str, BoxStats], classes: tuple[str, ...], path: Pat
     axes = figure.add_subplot(grid[1, 1])
     _steps(axes, aspects, "width / height", 2)
     counts = {name: b.per_image.astype(float) for name, b in splits.items()}
-    _steps(figure.add_subplot(grid[2, 1]), counts, "boxes in a picture", 0)
+    _steps(figure.add_subplot(grid[2, 1]), counts, "boxes per picture", 0)
     if len(splits) > 1:
         figure.axes[1].legend(frameon=False, fontsize=8)
     save(figure, path)
@@ -65,12 +65,12 @@ def _classes(ax: Axes, total: np.ndarray, order: np.ndarray, classes: tuple[str,
         ax.annotate(f" {n:,}", (n, place), va="center", fontsize=8, color=GREY)
     ax.set_xlim(0, 1.15 * max(1, int(total.max())))
     hidden = len(classes) - len(order)
-    ax.set_xlabel(f"boxes of a class{f' ({hidden} rarer classes left out)' if hidden else ''}")
+    ax.set_xlabel(f"boxes per class{f' ({hidden} rarer classes left out)' if hidden else ''}")
     ax.spines[["top", "right", "left"]].set_visible(False)
 
 
 def _steps(ax: Axes, values: Mapping[str, np.ndarray], label: str, base: int) -> None:
-    """Histograms as shares of each split's boxes; `base`: of the logarithmic axis, 0: linear."""
+    """Draw histograms as shares of each split; `base`: of the logarithmic axis, 0: linear."""
     known = np.concatenate([v for v in values.values() if len(v)])
     low, high = float(known.min()), float(known.max())
     if base:
@@ -79,7 +79,7 @@ def _steps(ax: Axes, values: Mapping[str, np.ndarray], label: str, base: int) ->
         ax.xaxis.set_major_formatter("{x:g}")
     else:
         step = max(1, round((high - low) / BINS))
-        bins = np.arange(low - 0.5, high + 0.5 + step, step)  # up to beyond the largest
+        bins = np.arange(low - 0.5, high + 0.5 + step, step)  # to beyond the largest
     for (name, own), colour in zip(values.items(), SERIES, strict=False):
         if len(own):
             weights = np.full(len(own), 100 / len(own))

@@ -1,4 +1,4 @@
-"""What all drawings share: colours, text that any font can show, and files written whole."""
+"""Shared by all drawings: colours, text that the fonts can show, and files written atomically."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import ImageFont
 
 from xfer.files import replacing
 
-# told apart with every kind of colour vision: Okabe and Ito, "Color Universal Design", 2008
+# distinct for every kind of colour vision: Okabe and Ito, "Color Universal Design", 2008
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9",
 )  # fmt: skip
@@ -22,7 +22,7 @@ INK, GREY, PALE = "#222222", "#777777", "#E8E8E8"
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
 DPI = 110
 
-# matplotlib brings DejaVu; for scripts that it lacks, the first of these that the system has
+# matplotlib brings DejaVu; for scripts that it lacks, the first of these on the system
 FALLBACKS = (
     "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC",
     "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Microsoft YaHei", "PingFang SC",
@@ -32,12 +32,12 @@ FALLBACKS = (
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, inches; no state outside of it, so that threads may draw."""
+    """An empty figure, in inches; it has no global state, so threads may draw."""
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes a figure as PNG, whole or not at all."""
+    """Write a figure as PNG, completely or not at all."""
     families = [name for name, _ in _fonts()]
     if len(families) > 1:
         for text in figure.findobj(Text):
@@ -48,15 +48,15 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def legible(text: str, limit: int = 24) -> str:
-    """Text as matplotlib can show it, in at most `limit` columns (a CJK character takes two).
+    """Text that matplotlib can show, in at most `limit` columns (a CJK character takes two).
 
-    Signs that no font here has become ?, dollars are not read as formulas, a long text loses its
-    middle, which tells fewer names apart than their ends do.
+    Characters that no font has become ?, dollars are escaped, and a long text loses its middle,
+    which distinguishes fewer names than their ends do.
     """
     known = [charmap for _, charmap in _fonts()]
     shown = [
-        sign if any(ord(sign) in charmap for charmap in known) else "?"
-        for sign in unicodedata.normalize("NFC", " ".join(text.split()))
+        char if any(ord(char) in charmap for charmap in known) else "?"
+        for char in unicodedata.normalize("NFC", " ".join(text.split()))
     ]
     if _columns(shown) > limit:
         cut = len(shown) // 2
@@ -71,7 +71,7 @@ def legible(text: str, limit: int = 24) -> str:
 
 
 def short(count: int) -> str:
-    """A count in five signs or so: 8123, 54.1k, 1.6M."""
+    """A count in about five characters: 8123, 54.1k, 1.6M."""
     if count < 10_000:
         return str(count)
     value, unit = next(
@@ -81,9 +81,9 @@ def short(count: int) -> str:
 
 
 def font_for(text: str, size: float) -> ImageFont.FreeTypeFont:
-    """A font for drawing on pictures: the first that has all signs of the text, size in dots."""
+    """A font for drawing on pictures: the one with most characters of the text; size in px."""
     fonts = _fonts()
-    best = max(fonts, key=lambda font: sum(ord(sign) in font[1] for sign in text))
+    best = max(fonts, key=lambda font: sum(ord(char) in font[1] for char in text))
     return _pillow_font(best[0], size)
 
 
@@ -93,7 +93,7 @@ def _pillow_font(family: str, size: float) -> ImageFont.FreeTypeFont:
 
 
 def class_labels(classes: Sequence[str], limit: int = 24) -> list[str]:
-    """Class names as labels; names that come out with holes, or alike, get their index."""
+    """Class names as labels; names with missing characters, or equal labels, get their index."""
     short = [legible(name, limit) for name in classes]
     return [
         label
@@ -103,17 +103,17 @@ def class_labels(classes: Sequence[str], limit: int = 24) -> list[str]:
     ]
 
 
-def _columns(signs: Sequence[str]) -> int:
-    return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in signs)
+def _columns(chars: Sequence[str]) -> int:
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in chars)
 
 
 @functools.cache
 def _fonts() -> list[tuple[str, dict[int, int]]]:
-    """Families in the order in which they are tried, each with the signs that it has."""
-    found: list[tuple[str, dict[int, int]]] = []
+    """Font families in the order in which they are tried, each with its characters."""
+    families: list[tuple[str, dict[int, int]]] = []
     installed = {entry.name for entry in font_manager.fontManager.ttflist}
     for name in ("DejaVu Sans", *FALLBACKS):
         if name in installed:
             font = font_manager.get_font(font_manager.findfont(name))
-            found.append((name, dict(font.get_charmap())))
-    return found
+            families.append((name, dict(font.get_charmap())))
+    return families

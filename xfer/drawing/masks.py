@@ -1,4 +1,4 @@
-"""A picture with its mask over it, and masks as palette PNGs."""
+"""Draw masks over their pictures, and write masks as palette PNGs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from xfer.types import MaskPrediction, Sample
 
 IGNORE = 255
 SMALLEST, LARGEST = 320, 1600
-BLEND = 0.55  # of the class's colour; the rest is the picture
-DIM = 90  # of 255: how light ignored pixels are
-MOST_NAMED = 40
-# told apart over a large area and under a picture: Trubetskoy, "List of 20 simple, distinct
-# colors", 2017, without its lightest; then by hue
+BLEND = 0.55  # share of the class colour; the rest is the picture
+DIM = 90  # brightness of ignored pixels in the legend, of 255
+MAX_NAMED = 40
+# distinct over large areas and on pictures: Trubetskoy, "List of 20 simple, distinct colors",
+# 2017, without its lightest; then by hue
 COLOURS = (
     "#4363d8", "#ffe119", "#e6194b", "#3cb44b", "#f58231", "#42d4f4", "#911eb4", "#bfef45",
     "#f032e6", "#469990", "#9a6324", "#dcbeff", "#800000", "#808000", "#fabed4", "#000075",
@@ -30,7 +30,7 @@ COLOURS = (
 
 
 def voc_palette() -> NDArray[np.uint8]:
-    """PASCAL VOC's colours for 256 indices, uint8 (256, 3): 0 black, 255 nearly white.
+    """PASCAL VOC's colours for 256 indices, uint8 (256, 3): 0 is black, 255 nearly white.
 
     Bits 0, 1, 2 of the index are bit 7 of red, green and blue, the next three bits bit 6, ...
     Source: VOCdevkit, VOClabelcolormap.m.
@@ -45,7 +45,7 @@ def voc_palette() -> NDArray[np.uint8]:
 
 
 def save_palette(mask: NDArray[np.uint8], path: Path) -> None:
-    """Writes a mask, uint8 (H, W), as a palette PNG: its indices, shown in VOC's colours."""
+    """Write a mask, uint8 (H, W), as a palette PNG: its indices, displayed in VOC's colours."""
     image = Image.fromarray(np.ascontiguousarray(mask))
     image.putpalette(voc_palette().tobytes())
     with replacing(path) as temporary:
@@ -55,7 +55,7 @@ def save_palette(mask: NDArray[np.uint8], path: Path) -> None:
 def draw_mask_prediction(
     image: NDArray[np.uint8], prediction: MaskPrediction, classes: Sequence[str], path: Path
 ) -> None:
-    """Writes the picture with the predicted classes over it, and under it what they are.
+    """Write the picture with the predicted classes over it and a legend below.
 
     Args:
         image: uint8 (H, W, 3), of the prediction's size; classes: names.
@@ -65,7 +65,7 @@ def draw_mask_prediction(
 
 
 def draw_mask(sample: Sample, classes: Sequence[str], path: Path) -> None:
-    """Writes a sample's picture with its mask over it. Raises DataError where it has none."""
+    """Write a sample's picture with its mask over it. Raises DataError if it has none."""
     if sample.mask is None:
         raise DataError(f"{sample.id}: no mask is known for this picture")
     with replacing(path) as temporary:
@@ -75,16 +75,16 @@ def draw_mask(sample: Sample, classes: Sequence[str], path: Path) -> None:
 def overlay(
     image: NDArray[np.uint8], mask: NDArray[np.uint8], classes: Sequence[str]
 ) -> Image.Image:
-    """The picture under its mask, with a legend of the classes in it and their shares.
+    """Draw the picture under its mask, with a legend of its classes and their shares.
 
-    Enlarged by a whole number where it is small (long side below 320), shrunk to 1600.
+    It is enlarged by a whole number if it is small (long side below 320), and shrunk to 1600.
     """
     height, width = image.shape[:2]
     longest = max(height, width)
     scale = min(1.0, LARGEST / longest) if longest > SMALLEST else float(-(-SMALLEST // longest))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    how = Image.Resampling.NEAREST if scale > 4 else Image.Resampling.BICUBIC
-    resized = np.asarray(Image.fromarray(image).resize(size, how))
+    method = Image.Resampling.NEAREST if scale > 4 else Image.Resampling.BICUBIC
+    resized = np.asarray(Image.fromarray(image).resize(size, method))
     small = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
     blended = Image.fromarray(blend(resized, small, classes))
     shares = np.bincount(mask.ravel(), minlength=IGNORE + 1) / max(1, mask.size)
@@ -98,9 +98,9 @@ def overlay(
 def blend(
     image: NDArray[np.uint8], mask: NDArray[np.uint8], classes: Sequence[str]
 ) -> NDArray[np.uint8]:
-    """The picture (H, W, 3) tinted by class, uint8, with outlines where classes meet.
+    """Tint the picture (H, W, 3) by class, uint8, with outlines where classes meet.
 
-    A class called background is not tinted, ignored pixels are dark.
+    A class named background is not tinted, ignored pixels are dark.
     """
     colours = np.zeros((256, 3), np.float32)
     strength = np.zeros((256, 1), np.float32)
@@ -109,16 +109,16 @@ def blend(
         strength[c] = 0 if is_background(name) else BLEND
     colours[IGNORE], strength[IGNORE] = DIM / 2, 0.8
     tint = (colours * strength)[mask]
-    found = image * (1 - strength[mask]) + tint
+    tinted = image * (1 - strength[mask]) + tint
     edge = np.zeros(mask.shape, bool)
     edge[1:] |= mask[1:] != mask[:-1]
     edge[:, 1:] |= mask[:, 1:] != mask[:, :-1]
-    found[edge] = 255
-    return np.clip(np.rint(found), 0, 255).astype(np.uint8)
+    tinted[edge] = 255
+    return np.clip(np.rint(tinted), 0, 255).astype(np.uint8)
 
 
 def is_background(name: str) -> bool:
-    """Whether a class is what lies behind all others."""
+    """Whether a class is the background."""
     return name.casefold() in ("background", "_background_", "bg")
 
 
@@ -130,8 +130,8 @@ def mask_colour(c: int) -> str:
 def legend_of(
     shares: Sequence[float] | NDArray[np.float64], classes: Sequence[str], width: int
 ) -> Image.Image:
-    """A strip of the given width: a swatch, name and share for each class that has one, the largest
-    first, in as many columns as there is room for.
+    """Draw a strip of the given width: a swatch, name and share for each class with a share, the
+    largest first, in as many columns as fit.
 
     Args:
         shares: (256,) of the picture's area, by class index.
@@ -141,7 +141,7 @@ def legend_of(
     labels = class_labels(classes)
     entries = [
         (c, "ignored" if c == IGNORE else labels[c].replace(r"\$", "$"), values[c])
-        for c in order[:MOST_NAMED]
+        for c in order[:MAX_NAMED]
     ]
     letters = min(26.0, max(11.0, width / 46))
     fonts = [font_for(name, letters) for _, name, _ in entries]

@@ -1,4 +1,4 @@
-"""Pictures side by side, each with its words and a mark that says whether they are right."""
+"""Draw pictures side by side, each with lines of text and a mark for right or wrong."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from xfer.metrics.example import Mark
 SIDE, GAP, LINE = 190, 12, 15
 COLUMNS = 6
 LETTERS = 28
-# colour and line of a box by its role; three kinds of line, so that colour is not needed
+# colour and line style of a box by its role; three styles, so that colour is not needed
 MARKS = {"right": (GREEN, "-"), "wrong": (RED, "--"), "missed": (BLUE, ":")}
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """image uint8 (H, W, 3); lines of text under it; good: right, wrong, or None for neither;
-    marks: boxes on it, in its own pixels."""
+    """image: uint8 (H, W, 3); lines: the text below it; good: right, wrong, or None for neither;
+    marks: boxes in pixels of the image."""
 
     image: NDArray[np.uint8]
     lines: tuple[str, ...]
@@ -34,9 +34,9 @@ class Tile:
 
 
 def mosaic(tiles: Sequence[Tile], path: Path, title: str = "") -> None:
-    """Draws a grid of pictures, each fitted into a square without being stretched.
+    """Draw a grid of pictures, each fitted into a square without distortion.
 
-    Raises: ValueError for no tiles at all.
+    Raises: ValueError if there are no tiles.
     """
     if not tiles:
         raise ValueError("no pictures to draw")
@@ -59,16 +59,16 @@ def mosaic(tiles: Sequence[Tile], path: Path, title: str = "") -> None:
         for mark in tile.marks:
             (x1, y1, x2, y2), (line, style) = mark.box_xyxy, MARKS[mark.role]
             corner = left + x1 * scale, top + y1 * scale
-            # a light line under it keeps a thin box visible on any picture
-            for width_, ink, how in ((2.6, "white", "-"), (1.3, line, style)):
+            # a light line underneath keeps a thin box visible on any picture
+            for line_width, ink, line_style in ((2.6, "white", "-"), (1.3, line, style)):
                 ax.add_patch(Rectangle(corner, (x2 - x1) * scale, (y2 - y1) * scale, fill=False,
-                                       ec=ink, lw=width_, ls=how))  # fmt: skip
+                                       ec=ink, lw=line_width, ls=line_style))  # fmt: skip
         ax.add_patch(Rectangle((x, y), SIDE, SIDE, fill=False, ec=colour, lw=2.5))
         mark = "" if tile.good is None else "✓ " if tile.good else "✗ "
         for number, line in enumerate(tile.lines):
             first = number == 0
-            words = (mark if first else "") + legible(line, LETTERS - len(mark) * first)
-            ax.text(x, y + SIDE + 4 + LINE * number, words, va="top", fontsize=7.5,
+            text_line = (mark if first else "") + legible(line, LETTERS - len(mark) * first)
+            ax.text(x, y + SIDE + 4 + LINE * number, text_line, va="top", fontsize=7.5,
                     color=colour if first else INK)  # fmt: skip
     if title:
         ax.text(GAP, head / 2 + 4, legible(title, 120), va="center", fontsize=10, color=INK)
@@ -79,13 +79,13 @@ def mosaic(tiles: Sequence[Tile], path: Path, title: str = "") -> None:
 def _paste(
     canvas: NDArray[np.uint8], image: NDArray[np.uint8], x: int, y: int
 ) -> tuple[int, int, float]:
-    """Puts a picture into the middle of a square of `SIDE` dots; its left, its top, its scale."""
+    """Paste a picture into the middle of a square of SIDE px; returns its left, top and scale."""
     height, width = image.shape[:2]
     scale = SIDE / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    # tiny pictures (digits) keep their dots visible instead of being blurred
-    how = Image.Resampling.NEAREST if scale > 4 else Image.Resampling.BICUBIC
-    small = np.asarray(Image.fromarray(image).resize(size, how))
+    # tiny pictures (digits) keep sharp pixels instead of being blurred
+    method = Image.Resampling.NEAREST if scale > 4 else Image.Resampling.BICUBIC
+    small = np.asarray(Image.fromarray(image).resize(size, method))
     canvas[y : y + SIDE, x : x + SIDE] = 238
     top, left = y + (SIDE - size[1]) // 2, x + (SIDE - size[0]) // 2
     canvas[top : top + size[1], left : left + size[0]] = small

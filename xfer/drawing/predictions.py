@@ -1,4 +1,4 @@
-"""A picture with the classes that were predicted of it."""
+"""Draw a picture with its predicted classes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 from xfer.drawing.canvas import BLUE, DPI, GREY, INK, PALE, legible, save
 from xfer.types import ClassPrediction
 
-MOST = 5
+MAX_CLASSES = 5
 ROW = 24
 NARROWEST, LARGEST = 360, 1200
 
@@ -22,18 +22,18 @@ NARROWEST, LARGEST = 360, 1200
 def draw_classes(
     image: NDArray[np.uint8], prediction: ClassPrediction, classes: Sequence[str], path: Path
 ) -> None:
-    """Writes the picture with the five best classes and their probabilities under it."""
+    """Write the picture with the five best classes and their probabilities below it."""
     scale = min(1.0, LARGEST / max(image.shape[:2]))
     size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
     if scale < 1:
         image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
-    order: list[int] = np.argsort(-prediction.scores, kind="stable")[:MOST].tolist()
+    order: list[int] = np.argsort(-prediction.scores, kind="stable")[:MAX_CLASSES].tolist()
     width, height = max(NARROWEST, size[0]), size[1] + ROW * len(order) + 8
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
     ax = figure.add_axes((0, 0, 1, 1))
     ax.axis("off")
     left = (width - size[0]) / 2
-    # drawn dot for dot: the axes' limits are set to pixels
+    # drawn pixel for pixel: the axes' limits are in pixels
     ax.imshow(image, extent=(left, left + size[0], size[1], 0), interpolation="none")
     ax.set_xlim(0, width)
     ax.set_ylim(height, 0)

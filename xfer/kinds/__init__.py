@@ -1,4 +1,4 @@
-"""Kinds of data: what is known of a picture, and all that depends on it."""
+"""Kinds of data: what is known about a picture, and everything that depends on it."""
 
 from xfer.kinds.base import KINDS, Kind, get, register, words
 

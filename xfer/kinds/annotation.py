@@ -1,4 +1,4 @@
-"""The boxes of a sample, read without its picture where the source can."""
+"""Read the boxes of a sample, without its picture if the source can."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from xfer.types import Sample, Source
 
 
 def annotation(source: Source, i: int) -> Boxes:
-    """The boxes of sample i, without decoding its picture where the source can.
+    """The boxes of sample i, without decoding its picture if the source can.
 
     Raises: DataError for a sample without boxes.
     """
@@ -21,7 +21,7 @@ def annotation(source: Source, i: int) -> Boxes:
 def boxes_of(sample: Sample) -> Boxes:
     """The boxes that a sample carries, in float64 and with the picture's size.
 
-    Raises: DataError where none are known: None, not empty.
+    Raises: DataError if none are known (None, not empty).
     """
     if sample.boxes is None:
         raise DataError(f"{sample.id}: no boxes are known for this picture")

@@ -1,7 +1,7 @@
-"""The contract of a kind of data: what is known of a picture, and all that depends on it.
+"""The contract of a kind of data: what is known about a picture, and everything that depends on it.
 
-A kind of your own is a subclass under `@register`, in any file; `name` is what sources and tasks
-call it. Everything has a default but `name` and `holds`; xfer/kinds/labels.py is one to read.
+Your own kind is a subclass under `@register`, in any file; sources and tasks refer to it by `name`.
+Everything but `name` and `holds` has a default; xfer/kinds/labels.py is an example.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ Table = list[dict[str, Any]]
 class Kind:
     """One kind of data.
 
-    name      | what DataInfo.kind, packs and model files call it
-    holds     | what data of it hold, in words: "one label per picture"
-    needs     | what makes pictures such data, for an error about pictures without labels
-    labelled  | False: pictures alone, of which nothing is known
+    name      | its name in DataInfo.kind, packs and model files
+    holds     | what such data hold, in words: "one label per picture"
+    needs     | what such data need, for an error about pictures without labels
+    labelled  | False: only pictures, nothing is known about them
     classes   | whether labels are indices into class names, matched by name between splits
-    several   | whether `labels()` is int8 (N, C): 1 yes, 0 no, -1 not judged
-    placed    | whether what is known lies in pixels of the picture: it is not shrunk when decoded
+    several   | whether `labels()` is int8 (N, C): 1 yes, 0 no, -1 unknown
+    placed    | whether labels are in pixels of the picture, so it is not shrunk when decoded
     boxes     | whether each sample has boxes
-    ignores   | whether values can be left out by data.ignore
-    task      | module:Class of the task that learns from such data, where it is not xfer's own
-    also      | kinds that the same data can be taken for: boxes also tell which classes occur
-    files     | endings of the names of the pictures that `draw_prediction` writes
+    ignores   | whether data.ignore can leave out values
+    task      | module:Class of the task that learns from such data, if it is not xfer's own
+    also      | kinds that the same data can be used as: boxes also say which classes occur
+    files     | suffixes of the names of the pictures that `draw_prediction` writes
 
     Shapes: labels | what `Source.labels` returns, (N,) or (N, C) | table | int64 (old classes,)
     """
@@ -61,63 +61,63 @@ class Kind:
         assert len(labels) == count, f"labels() holds {len(labels)} rows for {count} samples"
 
     def check_sample(self, sample: Sample, label: Any, info: DataInfo) -> None:
-        """Raises AssertionError unless a sample holds what it must, and its row of `labels()`."""
+        """Raises AssertionError unless a sample holds what it must, matching its `labels()` row."""
 
     # --- before training
 
     def known(self, labels: NDArray[Any]) -> NDArray[np.bool_] | None:
-        """(N,) which samples have what this kind is about; None: all."""
+        """bool (N,): which samples are labelled; None: all."""
         return None
 
     def used_classes(self, source: Source) -> tuple[str, ...]:
-        """The classes that a source's samples are of."""
+        """The classes that occur among a source's samples."""
         return source.info.classes
 
     def check_truth(
         self, title: str, role: str, source: Source, classes: Sequence[str], learn: bool
     ) -> None:
-        """Raises DataError where a split can't be learnt from; reads no picture.
+        """Raises DataError if a split can't be learnt from; reads no picture.
 
-        Args: title: the data, role: the split, as messages name them; learn: whether a model is to
-            be trained, and not only scored.
+        Args: title: name of the data, role: name of the split, for messages; learn: whether a model
+            is to be trained, not only scored.
         """
 
     def check_pictures(self, title: str, role: str, source: Source, learn: bool) -> list[str]:
-        """As `check_truth`, with a look at the pictures or masks. Returns: lines for people."""
+        """Like `check_truth`, but may read the pictures or masks. Returns: lines for people."""
         return []
 
     def check_scored(self, title: str, role: str, source: Source) -> None:
-        """Raises DataError where a split holds nothing that a prediction could be compared with."""
+        """Raises DataError if a split holds nothing to compare predictions with."""
 
     def strata(self, source: Source) -> NDArray[np.int64] | NDArray[np.int8]:
-        """Classes by which a val split is cut, so that each gives its share: (N,) or (N, C)."""
+        """Classes by which a val split is stratified: (N,) or (N, C)."""
         return np.full(len(source), UNJUDGED, np.int64)
 
     # --- classes by name
 
     def relabel(self, sample: Sample, table: NDArray[np.int64], classes: int) -> Sample:
-        """The sample under other class indices; table[old] is the new one."""
+        """The sample with other class indices; table[old] is the new one."""
         return sample
 
     def relabel_labels(
         self, labels: NDArray[Any], table: NDArray[np.int64], classes: int
     ) -> NDArray[Any]:
-        """As `relabel`, of what `labels()` returns."""
+        """Like `relabel`, for what `labels()` returns."""
         return labels
 
     # --- data shown to people
 
     def summary(self, source: Source) -> dict[str, Any]:
-        """Of one split, for `xfer data show --json`: at least "images" and "classes"
+        """Summary of a split, for `xfer data show --json`: at least "images" and "classes"
         {name: count}."""
         return {"images": len(source), "classes": {}}
 
     def items(self, source: Source) -> list[list[Any]]:
-        """[id, what is known in plain values] of each sample, for `xfer data show --list`."""
+        """[id, label in plain values] of each sample, for `xfer data show --list`."""
         return [[i, _plain(row)] for i, row in zip(source.ids, source.labels(), strict=True)]
 
     def tables(self, splits: Mapping[str, dict[str, Any]]) -> list[Table]:
-        """The summaries of all splits as tables, the first with the pictures' number."""
+        """The summaries of all splits as tables, the first with the number of pictures."""
         totals = {"class": "(pictures)", **{name: one["images"] for name, one in splits.items()}}
         names = dict.fromkeys(c for one in splits.values() for c in one["classes"])
         counts = [
@@ -127,26 +127,26 @@ class Kind:
         return [[totals, *counts]]
 
     def caption(self, sample: Sample, classes: Sequence[str]) -> str:
-        """What is known of a sample, in a few words under its picture."""
+        """The label of a sample, in a few words below its picture."""
         return "" if sample.label is None else str(sample.label)
 
     def draw_split(
         self, role: str, source: Source, indices: Sequence[int], folder: Path
     ) -> list[Path]:
-        """Draws some samples of a split into a folder as they are labelled; returns the files."""
+        """Draw some samples of a split with their labels into a folder; returns the files."""
         from xfer.drawing.mosaic import SIDE, Tile, mosaic
 
         read = getattr(source, "read", None)
         samples = [source[i] if self.placed or read is None else read(i, 2 * SIDE) for i in indices]
         path = folder / f"{role}.png"
-        words = [(self.caption(s, source.info.classes), s.id) for s in samples]
-        mosaic([Tile(s.image, w) for s, w in zip(samples, words, strict=True)], path, role)
+        lines = [(self.caption(s, source.info.classes), s.id) for s in samples]
+        mosaic([Tile(s.image, text) for s, text in zip(samples, lines, strict=True)], path, role)
         return [path]
 
     def draw_all(
         self, splits: Mapping[str, Source], classes: Sequence[str], folder: Path
     ) -> list[Path]:
-        """Draws an overview of all splits, where there is one; returns the files."""
+        """Draw an overview of all splits, if there is one; returns the files."""
         return []
 
     # --- predictions
@@ -163,14 +163,14 @@ class Kind:
     def table_row(
         self, prediction: Any, classes: Sequence[str], min_score: float | None = None
     ) -> dict[str, Any]:
-        """A prediction as one line of a table: flat values."""
+        """A prediction as one line of a table, with flat values."""
         row = self.describe(prediction, classes)
         return {key: value for key, value in row.items() if not isinstance(value, dict)}
 
     def csv_rows(
         self, predictions: Sequence[Any], classes: Sequence[str]
     ) -> tuple[list[str], Table]:
-        """Columns and lines of a csv file. Lists are joined by blanks, dicts get a column per key:
+        """Columns and lines of a csv file. Lists are joined by blanks; dicts get a column per key:
         scores become score:NAME."""
         lines: Table = []
         for row in (self.describe(one, classes) for one in predictions):
@@ -178,20 +178,20 @@ class Kind:
             for key, value in row.items():
                 if isinstance(value, dict):
                     names = [name for name in classes if name in value] or list(value)
-                    word = key.removesuffix("s")
-                    line |= {f"{word}:{name}": _digits(value[name]) for name in names}
+                    prefix = key.removesuffix("s")
+                    line |= {f"{prefix}:{name}": _digits(value[name]) for name in names}
                 else:
                     line[key] = " ".join(map(str, value)) if isinstance(value, list) else value
             lines.append(line)
         return list(lines[0]) if lines else [], lines
 
     def at_least(self, prediction: Any, score: float) -> Any:
-        """What of a prediction has at least this score. Raises XferError where parts of it have
-        none."""
+        """The parts of a prediction with at least this score. Raises XferError if they have no
+        scores."""
         raise XferError(f"--min-score is for boxes; these predictions are {self.holds}")
 
     def coco_results(self, predictions: Sequence[Any], category_ids: Sequence[int | str]) -> Table:
-        """COCO's results format. Raises XferError for predictions that it has no form for."""
+        """COCO's results format. Raises XferError for predictions that it can't hold."""
         raise XferError(
             f"COCO results are boxes; these predictions are {self.holds}", "--format json or csv"
         )
@@ -204,21 +204,21 @@ class Kind:
         path: Path,
         min_score: float | None = None,
     ) -> None:
-        """Writes the picture, uint8 (H, W, 3), with its prediction, as PNG.
+        """Write the picture, uint8 (H, W, 3), with its prediction, as PNG.
 
-        Raises: XferError for min_score where nothing in a prediction has a score of its own.
+        Raises: XferError for min_score if the parts of a prediction have no scores.
         """
         from xfer.drawing.mosaic import Tile, mosaic
 
         if min_score is not None:
             self.at_least(prediction, min_score)
         row = self.table_row(prediction, classes)
-        words = [f"{key} {_short(value)}" for key, value in row.items() if key != "id"]
-        mosaic([Tile(image, (", ".join(words), str(prediction.id)))], path)
+        parts = [f"{key} {_short(value)}" for key, value in row.items() if key != "id"]
+        mosaic([Tile(image, (", ".join(parts), str(prediction.id)))], path)
 
 
 def _plain(value: Any) -> Any:
-    """numpy's numbers and arrays as Python's own."""
+    """numpy's numbers and arrays as plain Python values."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     return list(value) if isinstance(value, tuple) else value
@@ -233,19 +233,19 @@ def _short(value: Any) -> str:
 
 
 def moved(labels: NDArray[Any], table: NDArray[np.int64], classes: int, unknown: int) -> NDArray:
-    """Labels (N,) or (N, C) under the new class indices.
+    """Labels (N,) or (N, C) with the new class indices.
 
-    Args: unknown: of a class that the old source does not know, in labels (N, C).
+    Args: unknown: the value in labels (N, C) for a class that the source does not have.
     """
     if labels.ndim == 1:
         return np.where(labels < 0, labels, table[labels])
-    found = np.full((len(labels), classes), unknown, labels.dtype)
-    found[:, table] = labels
-    return found
+    moved_labels = np.full((len(labels), classes), unknown, labels.dtype)
+    moved_labels[:, table] = labels
+    return moved_labels
 
 
 def relabelled(sample: Sample, **changes: Any) -> Sample:
-    """The sample with other fields."""
+    """The sample with some fields replaced."""
     return replace(sample, **changes)
 
 
@@ -253,9 +253,9 @@ KINDS: Registry[Kind] = Registry("kind of data", "xfer.kinds", "xfer.kinds")
 
 
 def register(kind: type[Kind]) -> type[Kind]:
-    """Decorator: makes a kind known under its `name`.
+    """Decorator: register a kind under its `name`.
 
-    Raises: XferError where another kind has the name; the same class may be registered again.
+    Raises: XferError if another kind has the name; the same class may be registered again.
     """
     known = KINDS.known(kind.name)
     if known is not None and _place(type(known)) == _place(kind):
@@ -269,19 +269,19 @@ def _place(kind: type[Kind]) -> tuple[str, str]:
 
 
 def words(name: str) -> str:
-    """What data of that kind hold, in words; of an unknown kind its name."""
+    """What data of that kind hold, in words; the name of an unknown kind."""
     return get(name).holds if name in KINDS.names() else f"{name!r} data"
 
 
 def get(name: str) -> Kind:
-    """The kind of that name. Raises XferError for one that nobody has registered."""
+    """The kind of that name. Raises XferError if it is not registered."""
     if name not in KINDS.names():
         raise XferError(
             f"unknown kind of data {name!r}",
-            f"xfer knows {', '.join(KINDS.names())}; one of your own is known once the module that "
+            f"xfer knows {', '.join(KINDS.names())}; your own kind is known once the module that "
             "registers it is imported, see docs/extending.md",
         )
-    found: Any = KINDS.get(name)
-    if isinstance(found, type):  # an installed package's entry point: its module registers it
-        found = KINDS.known(name) or found()
-    return found
+    kind: Any = KINDS.get(name)
+    if isinstance(kind, type):  # an installed package's entry point: its module registers it
+        kind = KINDS.known(name) or kind()
+    return kind

@@ -10,7 +10,7 @@ from typing import Any
 
 from xfer.types import BoxPrediction
 
-# boxes less sure than this are not counted in tables nor drawn, unless the user says otherwise
+# boxes below this score are neither counted in tables nor drawn, unless the user asks for them
 SURE = 0.5
 COLUMNS = ("id", "label", "score", "x1", "y1", "x2", "y2")
 
@@ -29,7 +29,7 @@ def at_least(prediction: BoxPrediction, score: float) -> BoxPrediction:
 def table_row(
     prediction: BoxPrediction, classes: Sequence[str], min_score: float | None
 ) -> dict[str, Any]:
-    """One line a picture: how many boxes of each class are sure enough, and the best score."""
+    """One line per picture: how many boxes of each class reach the score, and the best score."""
     kept = at_least(prediction, SURE if min_score is None else min_score)
     counts = Counter(classes[c] for c in kept.labels.tolist())
     return {
@@ -41,7 +41,7 @@ def table_row(
 
 
 def csv_rows(prediction: BoxPrediction, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """One dict a box, with the keys of COLUMNS."""
+    """One dict per box, with the keys of COLUMNS."""
     row = prediction.row(classes)
     return [
         dict(zip(COLUMNS, (row["id"], box["label"], box["score"], *box["box"]), strict=True))
@@ -52,21 +52,21 @@ def csv_rows(prediction: BoxPrediction, classes: Sequence[str]) -> list[dict[str
 def coco_results(
     predictions: Sequence[BoxPrediction], category_ids: Sequence[int | str]
 ) -> list[dict[str, Any]]:
-    """COCO results: what `xfer eval --detections` and pycocotools' loadRes read.
+    """COCO results, as read by `xfer eval --detections` and pycocotools' loadRes.
 
-    image_id is the number that the file's stem is, where it is one (000000000139.jpg: 139), else
-    the file's name. Pixels are rounded to thousandths; scores are not, so that none become equal.
+    image_id is the file's stem if it is a number (000000000139.jpg: 139), else the file's name.
+    Pixels are rounded to thousandths; scores are not, so that none become equal.
 
     Args:
-        category_ids: what the annotation file calls each class.
+        category_ids: the annotation file's id of each class.
     """
-    found: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for prediction in predictions:
         file = Path(prediction.id)
         image_id = int(file.stem) if file.stem.isdecimal() else file.name
         columns = zip(prediction.boxes.tolist(), prediction.scores.tolist(),
                       prediction.labels.tolist(), strict=True)  # fmt: skip
-        found += [
+        rows += [
             {
                 "image_id": image_id,
                 "category_id": category_ids[label],
@@ -75,4 +75,4 @@ def coco_results(
             }
             for (x1, y1, x2, y2), score, label in columns
         ]
-    return found
+    return rows

@@ -1,4 +1,4 @@
-"""What a look at boxes should tell before training: how many, how large, what shape."""
+"""Statistics of boxes to look at before training: number, sizes and shapes."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from xfer.kinds.annotation import annotation
 from xfer.types import Source
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
-# COCO's classes of size, by area in square pixels
+# COCO's size classes, by area in square pixels
 SMALL, MEDIUM = 32**2, 96**2
 
 
 @dataclass(frozen=True)
 class BoxStats:
-    """Sizes and classes of all boxes of a source, crowds left out.
+    """Sizes and classes of all boxes of a source, without crowds.
 
     labels     | int64 (R,)
     width, height | float64 (R,), pixels
-    share      | float64 (R,), side of the box's area as a share of the picture's; nan: not known
-    per_image  | int64 (N,), boxes of each picture
-    difficult, crowds | how many of VOC's and COCO's marks
+    share      | float64 (R,), square root of the box's area over the picture's; nan: not known
+    per_image  | int64 (N,), number of boxes in each picture
+    difficult, crowds | number of boxes marked so by VOC and COCO
     """
 
     labels: NDArray[np.int64]
@@ -38,24 +38,25 @@ class BoxStats:
 
 
 def collect(source: Source) -> BoxStats:
-    """Reads the boxes of every picture; a source of files opens none of them."""
-    found = [annotation(source, i) for i in range(len(source))]
-    counted = [f[~f.crowd] for f in found]
+    """Collect the boxes of every picture; a source of files opens none of them."""
+    annotations = [annotation(source, i) for i in range(len(source))]
+    counted = [a[~a.crowd] for a in annotations]
     per_image = np.array([len(boxes) for boxes in counted], np.int64)
     boxes = Boxes.join(counted)
     width, height = boxes.sides.T
-    area = np.repeat([float(f.size[0] * f.size[1]) or np.nan for f in found], per_image)
+    area = np.repeat([float(a.size[0] * a.size[1]) or np.nan for a in annotations], per_image)
     return BoxStats(
         boxes.labels, width, height, np.sqrt(width * height / area), per_image,
-        sum(int(f.difficult.sum()) for f in found), sum(int(f.crowd.sum()) for f in found),
+        sum(int(a.difficult.sum()) for a in annotations),
+        sum(int(a.crowd.sum()) for a in annotations),
     )  # fmt: skip
 
 
 def has_boxes(source: Source, scored: bool = False) -> bool:
-    """Whether any picture has a box to learn from, or to be scored by: crowds are neither, and
-    difficult ones are not scored."""
-    found = (annotation(source, i) for i in range(len(source)))
-    return any(bool((~f.crowd & ~(scored & f.difficult)).any()) for f in found)
+    """Whether any picture has a box to learn from, or to score: crowds are neither, and difficult
+    boxes are not scored."""
+    annotations = (annotation(source, i) for i in range(len(source)))
+    return any(bool((~a.crowd & ~(scored & a.difficult)).any()) for a in annotations)
 
 
 def summary(boxes: BoxStats) -> dict[str, Any]:
@@ -90,8 +91,8 @@ def per_class(boxes: BoxStats, classes: tuple[str, ...]) -> dict[str, int]:
 
 
 def _quantiles(values: NDArray[np.float64]) -> dict[str, float] | None:
-    """Percent -> value; None where there are no values."""
+    """Percent -> value; None if there are no values."""
     if not len(values):
         return None
-    found = np.quantile(values, QUANTILES)
-    return {f"{q:.0%}": round(float(v), 4) for q, v in zip(QUANTILES, found, strict=True)}
+    quantiles = np.quantile(values, QUANTILES)
+    return {f"{q:.0%}": round(float(v), 4) for q, v in zip(QUANTILES, quantiles, strict=True)}

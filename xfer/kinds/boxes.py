@@ -1,4 +1,4 @@
-"""Boxes: where the objects of a picture are, and what they are."""
+"""Boxes: the places and classes of the objects in a picture."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from xfer.types import BoxPrediction, DataInfo, Sample, Source
 
 @register
 class BoxKind(Kind):
-    """Boxes with a class each; `labels()` say of which classes a picture has a box, 0 or 1."""
+    """Boxes with a class each; `labels()` says which classes have a box in a picture, 0 or 1."""
 
     name: ClassVar[str] = "detect"
     holds: ClassVar[str] = "boxes"
@@ -46,8 +46,8 @@ class BoxKind(Kind):
     def check_scored(self, title: str, role: str, source: Source) -> None:
         if not has_boxes(source, scored=True):
             raise DataError(
-                f"{title}: no box in {role} that counts: nothing could be scored",
-                f"--{role} none, or another --{role}",
+                f"{title}: no box in {role} counts, so nothing could be scored",
+                f"give --{role} none, or another --{role}",
             )
 
     def strata(self, source: Source) -> NDArray[np.int64] | NDArray[np.int8]:
@@ -61,16 +61,16 @@ class BoxKind(Kind):
     def relabel_labels(
         self, labels: NDArray[Any], table: NDArray[np.int64], classes: int
     ) -> NDArray[Any]:
-        # no box of a class that the file does not know: the class is absent
+        # a class that the file does not know has no box: it is absent
         return moved(labels, table, classes, 0)
 
     def summary(self, source: Source) -> dict[str, Any]:
         """Counts are of boxes; adds "boxes", see `box_stats.summary`."""
-        found = collect(source)
+        stats = collect(source)
         return {
             "images": len(source),
-            "classes": per_class(found, source.info.classes),
-            "boxes": summary(found),
+            "classes": per_class(stats, source.info.classes),
+            "boxes": summary(stats),
         }
 
     def items(self, source: Source) -> list[list[Any]]:
@@ -78,7 +78,7 @@ class BoxKind(Kind):
         return [[i, named(row, names)] for i, row in zip(source.ids, source.labels(), strict=True)]
 
     def tables(self, splits: Mapping[str, dict[str, Any]]) -> list[Table]:
-        """Adds the boxes' numbers, sizes and shapes, a column per split."""
+        """Adds the numbers, sizes and shapes of the boxes, with a column per split."""
         own = {name: one["boxes"] for name, one in splits.items()}
         numbers = [key for key, value in next(iter(own.values())).items() if isinstance(value, int)]
         counts = [
@@ -110,10 +110,10 @@ class BoxKind(Kind):
     ) -> list[Path]:
         from xfer.drawing.boxes_overview import overview
 
-        found = {role: collect(source) for role, source in splits.items()}
-        if not any(len(boxes.labels) for boxes in found.values()):
+        stats = {role: collect(source) for role, source in splits.items()}
+        if not any(len(boxes.labels) for boxes in stats.values()):
             return []
-        overview(found, tuple(classes), folder / "boxes.png")
+        overview(stats, tuple(classes), folder / "boxes.png")
         return [folder / "boxes.png"]
 
     def describe(self, prediction: BoxPrediction, classes: Sequence[str]) -> dict[str, Any]:
@@ -149,7 +149,7 @@ class BoxKind(Kind):
         path: Path,
         min_score: float | None = None,
     ) -> None:
-        """Boxes of at least `min_score`; None: 0.5, or the best few where none has it."""
+        """Boxes of at least `min_score`; None: 0.5, or the best few if none reaches it."""
         from xfer.drawing.boxes import boxes_on
         from xfer.files import replacing
 
@@ -158,7 +158,7 @@ class BoxKind(Kind):
 
 
 def drawing_names(role: str, source: Source, indices: Sequence[int], folder: Path) -> list[Path]:
-    """SPLIT-STEM.png for each sample; of pictures of one name in two folders also the number."""
+    """SPLIT-STEM.png for each sample; for equal names in different folders also the index."""
     files: list[Path] = []
     for i in indices:
         path = folder / f"{role}-{PurePath(str(source.ids[i])).stem}.png"

@@ -1,4 +1,4 @@
-"""Labels of whole pictures: one, several, or none at all."""
+"""Labels of whole pictures: one, several, or none."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class _Labels(Kind):
         path: Path,
         min_score: float | None = None,
     ) -> None:
-        """With the five best classes and their probabilities under the picture."""
+        """With the five best classes and their probabilities below the picture."""
         from xfer.drawing.predictions import draw_classes
 
         if min_score is not None:
@@ -84,7 +84,7 @@ class OneLabel(_Labels):
     ) -> None:
         if learn and len(classes) < 2:
             raise DataError(
-                f"{title}: one class only ({', '.join(classes)})", "there must be two to tell apart"
+                f"{title}: only one class ({', '.join(classes)})", "there must be at least two"
             )
 
     def relabel(self, sample: Sample, table: NDArray[np.int64], classes: int) -> Sample:
@@ -118,7 +118,7 @@ class SeveralLabels(_Labels):
 
     def check_sample(self, sample: Sample, label: Any, info: DataInfo) -> None:
         same = sample.label is not None and np.array_equal(np.asarray(sample.label), label)
-        assert same, f"{sample.id}: its label is not its row of labels()"
+        assert same, f"{sample.id}: its label differs from its row of labels()"
 
     def relabel(self, sample: Sample, table: NDArray[np.int64], classes: int) -> Sample:
         if sample.label is None:
@@ -141,7 +141,7 @@ class SeveralLabels(_Labels):
 
 @register
 class NoLabels(_Labels):
-    """Pictures of which nothing is known."""
+    """Pictures without labels."""
 
     name: ClassVar[str] = "images"
     holds: ClassVar[str] = "pictures without labels"
@@ -152,7 +152,7 @@ class NoLabels(_Labels):
 
 
 def named(label: Any, classes: Sequence[str]) -> Any:
-    """A row of `labels()` in words: a class, a list of classes, or None where there is none."""
+    """A row of `labels()` in words: a class, a list of classes, or None without a label."""
     if isinstance(label, np.ndarray):
         return [classes[i] for i in np.flatnonzero(label == 1).tolist()] if label.ndim else None
     return classes[label] if label >= 0 else None
@@ -178,4 +178,4 @@ def check_several_labels(
     """Raises AssertionError unless labels are int8 (N, C) of the allowed values."""
     assert labels.dtype == np.int8, f"labels() are {labels.dtype}, not int8"
     assert labels.shape == (count, classes), f"labels() are {labels.shape}, not (N, C)"
-    assert np.isin(labels, allowed).all(), f"a label is none of {allowed}"
+    assert np.isin(labels, allowed).all(), f"a label is not one of {allowed}"

@@ -1,4 +1,4 @@
-"""Predicted masks: kept small, and as tables and csv: how much of each picture a class covers."""
+"""Predicted masks, compressed in memory, and as tables and csv of the area of each class."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from xfer.types import MaskPrediction
 
 COLUMNS = ("id", "class", "share")
 _NONE = np.zeros((0, 0), np.uint8)
-LEAST = 0.005  # of the picture: smaller shares are not told in tables
+MIN_SHARE = 0.005  # of the picture: smaller shares are left out of tables
 
 
 class KeptMasks(Sequence[MaskPrediction]):
-    """Predictions whose masks are compressed until they are asked for: of a folder of photos they
-    would be 12 MB each, and are some 100 KB. They don't hold `scores`."""
+    """Predictions whose masks are compressed until they are needed: a photo's mask takes about
+    100 KB instead of 12 MB. `scores` are not kept."""
 
     def __init__(self) -> None:
         self._kept: list[tuple[MaskPrediction, bytes]] = []
@@ -45,7 +45,7 @@ class KeptMasks(Sequence[MaskPrediction]):
 
 
 def csv_rows(prediction: MaskPrediction, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """One dict a class that occurs, with the keys of COLUMNS; the largest share first."""
+    """One dict per class that occurs, with the keys of COLUMNS; the largest share first."""
     return [
         dict(zip(COLUMNS, (prediction.id, name, round(share, 6)), strict=True))
         for name, share in _falling(prediction, classes)
@@ -53,9 +53,9 @@ def csv_rows(prediction: MaskPrediction, classes: Sequence[str]) -> list[dict[st
 
 
 def table_row(prediction: MaskPrediction, classes: Sequence[str]) -> dict[str, Any]:
-    """One line a picture: its classes and what they cover."""
+    """One line per picture: its classes and the share of each."""
     shares = _falling(prediction, classes)
-    named = [f"{name} {share:.0%}" for name, share in shares if share >= LEAST]
+    named = [f"{name} {share:.0%}" for name, share in shares if share >= MIN_SHARE]
     height, width = prediction.size
     return {"id": prediction.id, "size": f"{width} x {height}", "classes": ", ".join(named)}
 

@@ -17,17 +17,17 @@ from xfer.kinds.labels import check_several_labels, named
 from xfer.kinds.pixel_counts import occurring, pixel_counts
 from xfer.types import IGNORE, DataInfo, MaskPrediction, Sample, Source
 
-MOST_LISTED = 10
+MAX_LISTED = 10
 
 
 @register
 class MaskKind(Kind):
-    """A class per pixel; `labels()` say which classes a mask holds, -1 where only reading tells."""
+    """One class per pixel; `labels()` says which classes a mask holds, -1 before it is read."""
 
     name: ClassVar[str] = "segment"
     holds: ClassVar[str] = "masks"
     needs: ClassVar[str] = (
-        "masks: a picture of classes beside each, as VOC, Cityscapes or masks/ have them"
+        "masks: a file of class values for each, as in VOC, Cityscapes or a folder masks/"
     )
     several: ClassVar[bool] = True
     placed: ClassVar[bool] = True
@@ -41,20 +41,20 @@ class MaskKind(Kind):
         assert sample.mask is not None, f"{sample.id}: no mask"
 
     def check_pictures(self, title: str, role: str, source: Source, learn: bool) -> list[str]:
-        """Names the classes that no mask holds; an error where fewer than two are to be learnt."""
+        """Names the classes that no mask holds; an error if fewer than two can be learnt."""
         classes = source.info.classes
         absent = [name for name, n in zip(classes, occurring(source), strict=True) if not n]
         if not absent:
             return []
         if learn and len(classes) - len(absent) < 2:
-            held = ", ".join(set(classes) - set(absent)) or "nothing but pixels to ignore"
+            present = ", ".join(set(classes) - set(absent)) or "only ignored pixels"
             raise DataError(
-                f"{title}: the masks of {role} hold {held}",
-                "there must be two classes to tell apart",
+                f"{title}: the masks of {role} hold {present}",
+                "there must be at least two classes",
             )
-        more = f" and {len(absent) - MOST_LISTED} more" if len(absent) > MOST_LISTED else ""
-        listed = ", ".join(absent[:MOST_LISTED]) + more
-        return [f"warning: no mask of {role} holds {listed}: nothing can be learnt of it"]
+        more = f" and {len(absent) - MAX_LISTED} more" if len(absent) > MAX_LISTED else ""
+        listed = ", ".join(absent[:MAX_LISTED]) + more
+        return [f"warning: no mask of {role} holds {listed}: nothing can be learnt about it"]
 
     def strata(self, source: Source) -> NDArray[np.int64] | NDArray[np.int8]:
         return source.labels()
@@ -73,7 +73,7 @@ class MaskKind(Kind):
 
     def summary(self, source: Source) -> dict[str, Any]:
         """Reads every mask. Counts are of pictures; adds "pixels" {class: share of the labelled
-        pixels} and "ignored", the share of all pixels."""
+        pixels} and "ignored", a share of all pixels."""
         counts, names = pixel_counts(source), source.info.classes
         pictures = (counts[:, :-1] > 0).sum(0).tolist()
         pixels = counts.sum(0)
@@ -87,12 +87,12 @@ class MaskKind(Kind):
         }
 
     def items(self, source: Source) -> list[list[Any]]:
-        found = (pixel_counts(source)[:, :-1] > 0).astype(np.int8)
+        present = (pixel_counts(source)[:, :-1] > 0).astype(np.int8)
         return [[i, named(row, source.info.classes)]
-                for i, row in zip(source.ids, found, strict=True)]  # fmt: skip
+                for i, row in zip(source.ids, present, strict=True)]  # fmt: skip
 
     def tables(self, splits: Mapping[str, dict[str, Any]]) -> list[Table]:
-        """Adds each class's share of the labelled pixels, a column per split."""
+        """Adds each class's share of the labelled pixels, with a column per split."""
         names = dict.fromkeys(c for one in splits.values() for c in one["pixels"])
         shares = [
             {"pixels": c, **{n: f"{one['pixels'].get(c, 0):.2%}" for n, one in splits.items()}}

@@ -1,4 +1,4 @@
-"""How many pixels of each class the masks of a source hold, each mask read once."""
+"""Count the pixels of each class in the masks of a source, reading each mask once."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from xfer.data.images.threads import cores
 from xfer.errors import DataError
 from xfer.types import IGNORE, Source
 
-REMEMBERED = 2000  # smaller sets are counted anew each time: it takes a second
+REMEMBERED = 2000  # smaller sets are counted again each time: it takes a second
 
 
 def pixel_counts(source: Source) -> NDArray[np.int64]:
-    """int64 (N, C + 1): pixels of each class in each mask, the last column those to ignore.
+    """int64 (N, C + 1): pixels of each class in each mask; the last column counts ignored pixels.
 
-    Masks that were looked at before training are not read again; of large sets the counts are kept
-    in $XFER_CACHE/pixels. Threads: one a core. Raises: DataError for a mask that can't be used.
+    Masks that were checked before training are not read again; for large sets the counts are kept
+    in $XFER_CACHE/pixels. Uses one thread per core. Raises: DataError for an unusable mask.
     """
     file = _file(source) if len(source) >= REMEMBERED else None
     known = None if file is None else _read(file)
@@ -37,7 +37,7 @@ def pixel_counts(source: Source) -> NDArray[np.int64]:
 
 
 def occurring(source: Source) -> NDArray[np.int64]:
-    """(C,) in how many pictures each class occurs; by its labels where these are known."""
+    """(C,) in how many pictures each class occurs; from the labels if these are known."""
     labels = source.labels()
     if len(labels) and (labels >= 0).all():
         return labels.sum(0, dtype=np.int64)
@@ -45,7 +45,7 @@ def occurring(source: Source) -> NDArray[np.int64]:
 
 
 def pixel_counts_of(source: Source, i: int) -> NDArray[np.int64]:
-    """(C + 1,) as `pixel_counts`, of one sample."""
+    """(C + 1,) like `pixel_counts`, for one sample."""
     count = getattr(source, "pixel_counts", None)
     if count is not None:
         return count(i)
@@ -56,7 +56,7 @@ def pixel_counts_of(source: Source, i: int) -> NDArray[np.int64]:
 
 
 def count_pixels(mask: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
-    """(classes + 1,) how many pixels of a mask each class has, and how many are to be ignored."""
+    """(classes + 1,) pixels of each class in a mask, and ignored pixels."""
     counts = np.bincount(mask.ravel(), minlength=IGNORE + 1)
     return np.append(counts[:classes], counts[IGNORE])
 
@@ -75,7 +75,7 @@ def _read(file: Path) -> NDArray[np.int64] | None:
 
 
 def _write(file: Path, counts: NDArray[np.int64]) -> None:
-    """A cache that can't be written is done without."""
+    """Write the cache; does nothing if it can't be written."""
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")

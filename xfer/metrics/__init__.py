@@ -1,1 +1,1 @@
-"""Measures: one class each with update and compute; state and load_states join processes."""
+"""Metrics: each a class with update and compute; state and load_states join processes."""

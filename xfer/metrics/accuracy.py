@@ -1,4 +1,4 @@
-"""How often a classifier is right: top-1, top-5, a class at a time, and the confusion matrix."""
+"""Accuracy of a classifier: top-1, top-5, per class, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from xfer.metrics.example import Example, as_array, natural_order, unique_names
 from xfer.types import Batch, ClassPrediction
 
 TOP = 5
-# a probability of 0 would cost infinitely much: the smallest normal float32 costs 87.3
+# a probability of 0 would cost infinity: the smallest normal float32 costs 87.3
 _TINY = float(np.finfo(np.float32).tiny)
 
 
 class Accuracy:
-    """Counts right answers; kept a picture: truth, its rank, and the five best classes.
+    """Counts right answers; keeps per picture the truth, its rank, and the five best classes.
 
     Counts are whole numbers and the mean loss is summed exactly (math.fsum), so the result does
-    not depend on the order of pictures, batches or processes. Memory: about 60 bytes a picture.
+    not depend on the order of pictures, batches or processes. Memory: about 60 bytes per picture.
 
     Ties: of two classes with equal scores the one with the lower index is ranked first, as argmax
-    does; a net that says the same for all classes is right on class 0 only.
+    does; a net that gives all classes the same score is right only on class 0.
 
     Args:
         classes: class names; a label is an index into them.
 
     compute() returns
-        top1, top5     | share of pictures whose class is the best, among the min(5, C) best
+        top1, top5     | share of pictures whose class is the best, or among the min(5, C) best
         loss           | mean of -log p(truth), nats
-        mean_class_acc | mean over the classes that occur of their top-1
-        per_class      | {name: {"acc": top-1 or None where n is 0, "n": pictures}}
+        mean_class_acc | mean of top-1 over the classes that occur
+        per_class      | {name: {"acc": top-1 or None if n is 0, "n": pictures}}
     """
 
     primary: ClassVar[str] = "top1"
@@ -45,7 +45,7 @@ class Accuracy:
         self._parts: list[dict[str, Any]] = []
 
     def update(self, predictions: Sequence[ClassPrediction], batch: Batch) -> None:
-        """Counts a batch of predictions against `batch.targets["label"]`, int64 (N,)."""
+        """Count a batch of predictions against `batch.targets["label"]`, int64 (N,)."""
         if "label" not in batch.targets:
             raise DataError("nothing to compare with: these pictures have no labels")
         if predictions:
@@ -53,7 +53,7 @@ class Accuracy:
             self.add(scores, batch.targets["label"], [p.id for p in predictions])
 
     def add(self, scores: Any, labels: Any, ids: Sequence[str]) -> None:
-        """Counts pictures.
+        """Count pictures.
 
         Args:
             scores: (N, C) probabilities, tensor or array.
@@ -96,23 +96,23 @@ class Accuracy:
         )
 
     def merge(self, other: Accuracy) -> None:
-        """Adds what another one counted."""
+        """Add the counts of another one."""
         if other.classes != self.classes:
             raise XferError("metrics of different classes can't be merged")
         self._parts.extend(other._parts)
 
     def state(self) -> dict[str, Any]:
-        """All that was counted, as plain arrays: can be sent to another process."""
+        """All counts as plain arrays, which can be sent to another process."""
         if len(self._parts) != 1:
             self._parts = [_joined(self._parts, self.top)]
         return self._parts[0]
 
     def load_states(self, states: Sequence[dict[str, Any]]) -> None:
-        """Replaces what was counted by the sum of several states, of all processes say."""
+        """Replace the counts by the sum of several states, e.g. of all processes."""
         self._parts = list(states)
 
     def compute(self) -> dict[str, Any]:
-        """The scores, fractions in 0..1. Raises DataError where no labelled picture was seen."""
+        """The scores, fractions in 0..1. Raises DataError if no labelled picture was counted."""
         state, count = self._scored(), len(self.classes)
         truth, rank = state["truth"], state["rank"]
         total = len(truth)
@@ -133,7 +133,7 @@ class Accuracy:
 
     @property
     def confusion(self) -> NDArray[np.int64]:
-        """How often row's class was called column's class: int64 (C, C)."""
+        """How often the row's class was predicted as the column's class: int64 (C, C)."""
         state, count = self.state(), len(self.classes)
         pairs = state["truth"] * count + state["best"][:, 0]
         return np.bincount(pairs, minlength=count * count).reshape(count, count)
@@ -145,11 +145,11 @@ class Accuracy:
             "lower class index wins",
             "top5": f"share of pictures whose class is among the {self.top} highest scores",
             "loss": "mean negative log-probability of the true class, nats",
-            "mean_class_acc": "mean over the classes that occur of their top1",
+            "mean_class_acc": "mean of top1 over the classes that occur",
         }
 
     def rows(self) -> list[dict[str, Any]]:
-        """One dict a picture: id, truth, predicted, its probability, the truth's, correct."""
+        """One dict per picture: id, truth, predicted, its probability, the truth's, correct."""
         state, names = self.state(), self.classes
         return [
             {
@@ -167,14 +167,14 @@ class Accuracy:
         """Every picture with its truth and prediction in words, in the order of `rows`."""
         state, names = self.state(), self.classes
         losses = self._losses(state)
-        found: list[Example] = []
+        examples: list[Example] = []
         for i in natural_order(state["ids"]):
             good = bool(state["rank"][i] == 0)
-            said = f"{names[state['best'][i, 0]]} {float(state['best_scores'][i, 0]):.2f}"
+            predicted = f"{names[state['best'][i, 0]]} {float(state['best_scores'][i, 0]):.2f}"
             truth = f"{names[state['truth'][i]]} {float(state['own'][i]):.2f}"
-            lines = (said,) if good else (said, f"is {truth}")
-            found.append(Example(state["ids"][i], lines, good, float(losses[i])))
-        return found
+            lines = (predicted,) if good else (predicted, f"is {truth}")
+            examples.append(Example(state["ids"][i], lines, good, float(losses[i])))
+        return examples
 
     def _scored(self) -> dict[str, Any]:
         state = self.state()
@@ -188,16 +188,16 @@ class Accuracy:
 
 
 def _highest(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """Indices of the highest scores of each row, falling; the lower index first of equal ones.
+    """Indices of the highest scores of each row, falling; of equal ones the lower index first.
 
-    A few passes of argmax: five times as fast as sorting 1000 classes.
+    A few passes of argmax are five times as fast as sorting 1000 classes.
     """
     rest, rows = scores.copy(), np.arange(len(scores))
-    found = np.empty((len(scores), count), np.int64)
+    best = np.empty((len(scores), count), np.int64)
     for place in range(count):
-        found[:, place] = rest.argmax(1)
-        rest[rows, found[:, place]] = -np.inf
-    return found
+        best[:, place] = rest.argmax(1)
+        rest[rows, best[:, place]] = -np.inf
+    return best
 
 
 def _joined(parts: list[dict[str, Any]], top: int) -> dict[str, Any]:

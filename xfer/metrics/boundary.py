@@ -1,4 +1,4 @@
-"""Boundary F: how well the outlines of a segmentation follow the true ones."""
+"""Boundary F: how well the outlines of a segmentation match the true ones."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ from numpy.typing import NDArray
 
 TOLERANCE = 0.0075  # of the picture's diagonal
 IGNORE = 255
-_WORD = 64  # classes that one pass looks at: a bit each
+_WORD = 64  # classes per pass, one bit each
 
 
 def boundary_counts(
-    truth: NDArray[np.uint8], said: NDArray[np.uint8], classes: int
+    truth: NDArray[np.uint8], predicted: NDArray[np.uint8], classes: int
 ) -> NDArray[np.int64]:
-    """Boundary pixels of one picture, a class at a time.
+    """Count the boundary pixels of one picture per class.
 
-    A pixel is on the boundary of its class where one of its four neighbours is of another class;
-    the picture's edge is no boundary. Pixels to ignore take, in both masks, the class of the
-    nearest pixel that is labelled, so that what is said of them never counts; boundary pixels
-    further than the tolerance from any labelled pixel are left out. The tolerance is 0.75 % of the
-    diagonal.
+    A pixel is on the boundary of its class if one of its four neighbours has another class; the
+    picture's edge is not a boundary. Ignored pixels take, in both masks, the class of the nearest
+    labelled pixel, so that predictions for them never count; boundary pixels further than the
+    tolerance from any labelled pixel are left out. The tolerance is 0.75 % of the diagonal.
 
     Args:
-        truth: (H, W), 255 = ignore; said: (H, W), no 255.
+        truth: (H, W), 255 = ignore; predicted: (H, W), without 255.
 
-    Returns: int64 (4, classes): true boundary pixels, those of them that have a said boundary
-        pixel of their class within the tolerance; said boundary pixels, those of them that have a
+    Returns: int64 (4, classes): true boundary pixels, and those that have a predicted boundary
+        pixel of their class within the tolerance; predicted boundary pixels, and those that have a
         true one.
     Source: Csurka, Larlus, Perronnin, "What is a good evaluation measure for semantic
         segmentation?", BMVC 2013. Differs: see `boundary_f`.
@@ -44,14 +43,14 @@ def boundary_counts(
             ignored.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5,
             labelType=cv2.DIST_LABEL_PIXEL,
         )  # fmt: skip
-        # labelled pixels are numbered from 1; which number is which pixel is read off themselves
+        # labelled pixels are numbered from 1; the numbers' pixels are read from the result
         number = nearest[~ignored]
         values = np.zeros((2, int(nearest.max()) + 1), np.uint8)
-        values[:, number] = truth[~ignored], said[~ignored]
-        truth, said = values[0][nearest], values[1][nearest]
+        values[:, number] = truth[~ignored], predicted[~ignored]
+        truth, predicted = values[0][nearest], values[1][nearest]
         far = away > reach
-    edges = [np.flatnonzero(_edge(mask, far)) for mask in (truth, said)]
-    owners = [mask.ravel()[at] for mask, at in zip((truth, said), edges, strict=True)]
+    edges = [np.flatnonzero(_edge(mask, far)) for mask in (truth, predicted)]
+    owners = [mask.ravel()[at] for mask, at in zip((truth, predicted), edges, strict=True)]
     there = np.unique(np.concatenate(owners))
     for start in range(0, len(there), _WORD):
         part = there[start : start + _WORD]
@@ -73,18 +72,18 @@ def boundary_counts(
 def boundary_f(counts: NDArray[np.int64]) -> list[float | None]:
     """The F measure of each class from its summed counts (4, classes); None: no true boundary.
 
-    Differs from Csurka 2013: counts are summed over the set before precision and recall are taken,
-    as for mean IoU, where the paper averages the pictures' F; and boundaries that only one of the
-    masks has are counted in the sum.
+    Differs from Csurka 2013: counts are summed over the set before precision and recall are
+    computed, as for mean IoU, while the paper averages the F of pictures; and boundaries in only
+    one of the masks are counted in the sum.
     """
-    true, found, said, right = counts.tolist()
+    true, recalled, predicted, right = counts.tolist()
     scores: list[float | None] = []
     for c in range(len(true)):
         if not true[c]:
             scores.append(None)
             continue
-        recall = found[c] / true[c]
-        precision = right[c] / said[c] if said[c] else 0.0
+        recall = recalled[c] / true[c]
+        precision = right[c] / predicted[c] if predicted[c] else 0.0
         both = precision + recall
         scores.append(2 * precision * recall / both if both else 0.0)
     return scores
@@ -104,16 +103,16 @@ def _edge(mask: NDArray[np.uint8], far: NDArray[np.bool_] | None) -> NDArray[np.
 
 
 def _spread(marks: NDArray, reach: float) -> NDArray:
-    """The bits of all pixels within `reach` of each pixel, joined by or.
+    """Combine the bits of all pixels within `reach` of each pixel by or.
 
-    A disc is rows of runs: runs of every half-width are made one after the other by widening the
-    last, then joined a row at a time; the cost doesn't depend on the number of bits.
+    A disc is a stack of runs: runs of every half-width are made by widening the last one, then
+    combined row by row; the cost doesn't depend on the number of bits.
     """
     rows: dict[int, list[int]] = {}
     deepest = int(reach)
     for y in range(deepest + 1):
         rows.setdefault(math.isqrt(math.floor(reach * reach - y * y)), []).append(y)
-    found = np.zeros_like(marks)
+    spread = np.zeros_like(marks)
     run = marks.copy()
     height, width = marks.shape
     for half in range(max(rows) + 1):
@@ -122,8 +121,8 @@ def _spread(marks: NDArray, reach: float) -> NDArray:
             run[:, :-half] |= marks[:, half:]
         for y in rows.get(half, []):
             if y == 0:
-                found |= run
+                spread |= run
             elif y < height:
-                found[y:] |= run[:-y]
-                found[:-y] |= run[y:]
-    return found
+                spread[y:] |= run[:-y]
+                spread[:-y] |= run[y:]
+    return spread

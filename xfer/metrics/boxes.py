@@ -1,4 +1,4 @@
-"""Boxes of many pictures as columns, and how much found ones overlap true ones."""
+"""Boxes of many pictures as columns, and the overlaps of detected and true boxes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xfer.boxes import Boxes, overlap_xyxy
 
 
 class _Columns:
-    """Columns of equal length; a row is a box."""
+    """Columns of equal length; each row is a box."""
 
     def __len__(self) -> int:
         return len(getattr(self, fields(self)[0].name))  # pyright: ignore[reportArgumentType]
@@ -25,7 +25,7 @@ class _Columns:
 
     @classmethod
     def join(cls, parts: Sequence[Self]) -> Self:
-        """The boxes of all parts, of which there must be one, in order."""
+        """The boxes of all parts in order; there must be at least one part."""
         columns: dict[str, Any] = {}
         for field in fields(cls):  # pyright: ignore[reportArgumentType]
             column = [getattr(part, field.name) for part in parts]
@@ -41,12 +41,12 @@ class _Columns:
 
 @dataclass(frozen=True, slots=True)
 class TrueBoxes(_Columns):
-    """What there is.
+    """The true boxes.
 
-    image | int64 (N,)     | which picture, an index
+    image | int64 (N,)     | index of the picture
     boxes | Boxes of N     | float64
-    sides | float64 (N, 2) | width and height as the file has them, to the bit: what pycocotools
-          |                | computes with, where right minus left may be off in the last one
+    sides | float64 (N, 2) | width and height exactly as in the file, as pycocotools uses them;
+          |                | right minus left may differ in the last bit
     """
 
     image: NDArray[np.int64]
@@ -55,7 +55,7 @@ class TrueBoxes(_Columns):
 
     @classmethod
     def of(cls, image: NDArray[np.int64], boxes: Boxes) -> Self:
-        """The boxes of pictures, whose file gives corners, or whose widths aren't known better."""
+        """Make them from boxes whose file gives corners, or whose exact widths aren't known."""
         boxes = boxes.astype(np.float64)
         return cls(image, boxes, to_xywh(boxes.xyxy)[:, 2:])
 
@@ -65,8 +65,8 @@ class TrueBoxes(_Columns):
         *, area: NDArray[np.float64] | None = None, crowd: NDArray[np.bool_] | None = None,
         difficult: NDArray[np.bool_] | None = None,
     ) -> Self:  # fmt: skip
-        """The boxes of a file that gives left, top, width, height, float64 (N, 4); what is left out
-        as in `Boxes.of`."""
+        """Make them from a file that gives left, top, width, height, float64 (N, 4); the defaults
+        are those of `Boxes.of`."""
         sides = xywh[:, 2:]
         boxes = Boxes.of(
             _to_xyxy(xywh), labels, difficult=difficult, crowd=crowd,
@@ -92,12 +92,12 @@ class TrueBoxes(_Columns):
 
 @dataclass(frozen=True, slots=True)
 class FoundBoxes(_Columns):
-    """What a detector says.
+    """The detected boxes.
 
-    image | int64 (N,)     | which picture, an index
+    image | int64 (N,)     | index of the picture
     label | int64 (N,)     | class index
     xywh  | float64 (N, 4) | left, top, width, height, pixels
-    score | float64 (N,)   | the higher the surer; boxes with equal scores keep their order
+    score | float64 (N,)   | higher is more certain; boxes with equal scores keep their order
     """
 
     image: NDArray[np.int64]
@@ -111,10 +111,10 @@ def _to_xyxy(xywh: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def to_xywh(boxes_xyxy: NDArray[Any]) -> NDArray[np.float64]:
-    """float64 (N, 4) left, top, width, height of (N, 4) left, top, right, bottom.
+    """Convert (N, 4) left, top, right, bottom to float64 (N, 4) left, top, width, height.
 
-    A width of at most six decimals that leads to the very same right edge is preferred to right
-    minus left, which may be off in the last bit: so the widths of a file come back to the bit.
+    A width of at most six decimals that gives exactly the same right edge is preferred to right
+    minus left, which may differ in the last bit: so the exact widths of a file are recovered.
     """
     boxes = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)
     corner, sides = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
@@ -126,11 +126,11 @@ def to_xywh(boxes_xyxy: NDArray[Any]) -> NDArray[np.float64]:
 def overlaps(
     found: FoundBoxes, truth: TrueBoxes, *, same_class: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Every pair of a found and a true box of one picture, and of one class where asked for.
+    """Every pair of a detected and a true box of one picture, and if `same_class` of one class.
 
     Returns: rows of `found`, rows of `truth`, and overlaps: intersection over union, or over the
-        found box's own area where the true one is a crowd (as pycocotools has it). Ordered by the
-        row of `found`, then of `truth`.
+        detected box's own area if the true one is a crowd (as in pycocotools). Ordered by the row
+        of `found`, then of `truth`.
     """
     classes = 1 + int(max(found.label.max(initial=0), truth.label.max(initial=0)))
 
@@ -138,9 +138,9 @@ def overlaps(
         return boxes.image * classes + boxes.label if same_class else boxes.image
 
     order = np.argsort(key(truth), kind="stable")
-    ranked, wanted = key(truth)[order], key(found)
-    start = np.searchsorted(ranked, wanted, "left")
-    count = np.searchsorted(ranked, wanted, "right") - start
+    sorted_keys, found_keys = key(truth)[order], key(found)
+    start = np.searchsorted(sorted_keys, found_keys, "left")
+    count = np.searchsorted(sorted_keys, found_keys, "right") - start
     rows = np.repeat(np.arange(len(found)), count)
     before = np.cumsum(count) - count
     place = np.arange(len(rows)) - np.repeat(before, count) + np.repeat(start, count)
@@ -151,14 +151,14 @@ def overlaps(
 
 
 def ranks(*keys: NDArray[Any]) -> NDArray[np.int64]:
-    """Place of each row among those with equal keys, in the rows' order: int64 (N,), from 0."""
+    """Rank of each row among those with equal keys, in the rows' order: int64 (N,), from 0."""
     order = np.lexsort(keys[::-1])
     new = np.zeros(len(order), bool)
     new[:1] = True
     for column in keys:
         new[1:] |= np.diff(column[order]) != 0
     first = np.flatnonzero(new)
-    found = np.empty(len(order), np.int64)
+    rank = np.empty(len(order), np.int64)
     lengths = np.diff(np.append(first, len(order)))
-    found[order] = np.arange(len(order)) - np.repeat(first, lengths)
-    return found
+    rank[order] = np.arange(len(order)) - np.repeat(first, lengths)
+    return rank

@@ -1,4 +1,4 @@
-"""COCO's twelve figures, by whichever engine is installed; all to the same bits as pycocotools."""
+"""COCO's twelve figures, by whichever engine is installed; all bit-identical to pycocotools."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def coco_scores(
 ) -> CocoScores:
     """Average precision and recall as pycocotools 2 computes them for boxes.
 
-    Crowds are ignore regions: a found box that lies in one (by half, or whatever the threshold is,
-    of its own area) counts for nothing. Difficult boxes are handed over as crowds, since COCO has
-    no other mark for "neither rewarded nor punished". At most 100 boxes a picture and class count.
+    Crowds are ignored regions: a detected box whose own area is inside one (by half, or whatever
+    the threshold is) counts for nothing. Difficult boxes are passed as crowds, since COCO has no
+    other mark for "neither rewarded nor punished". At most 100 boxes per picture and class count.
 
     Args:
         images: number of pictures; `image` columns are indices below it, in the order in which
             boxes of equal scores rank.
         classes: number of classes, with or without boxes.
-        engine: auto takes hotcoco where it is installed.
+        engine: auto uses hotcoco if it is installed.
 
     Source: COCOeval of github.com/cocodataset/cocoapi, bbox, its default Params.
     """

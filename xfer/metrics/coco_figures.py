@@ -1,4 +1,4 @@
-"""COCO's twelve figures by name, and what an engine that computes them returns."""
+"""The names of COCO's twelve figures, and the result of an engine that computes them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ FIGURES = (
     "coco_ap", "coco_ap50", "coco_ap75", "coco_ap_small", "coco_ap_medium", "coco_ap_large",
     "coco_ar1", "coco_ar10", "coco_ar100", "coco_ar_small", "coco_ar_medium", "coco_ar_large",
 )  # fmt: skip
-MOST_FOUND = 100
+MAX_DETECTIONS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class CocoScores:
-    """What an engine says.
+    """The result of an engine.
 
-    figures   | float64 (12,)              | in the order of FIGURES; -1 where there is nothing
+    figures   | float64 (12,)              | in the order of FIGURES; -1 if there is nothing
     precision | float64 (10, 101, C)       | all sizes, 100 boxes: IoU .5 to .95 | recall 0 to 1 |
               |                            | class; -1 for a class that does not occur
     scores    | float64 (10, 101, C)       | the score at which that recall is reached

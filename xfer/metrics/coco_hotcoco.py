@@ -1,4 +1,4 @@
-"""The one file that speaks to hotcoco: COCO evaluation in Rust, on arrays (MIT licence)."""
+"""The one file that uses hotcoco: COCO evaluation in Rust, on arrays (MIT licence)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from xfer.metrics.coco_figures import CocoScores
 
 
 def run(truth: TrueBoxes, found: FoundBoxes, images: int, classes: int) -> CocoScores:
-    """As `coco_scores`."""
+    """Like `coco_scores`."""
     from hotcoco import COCO, COCOeval
 
     true = COCO.from_arrays(

@@ -1,4 +1,4 @@
-"""The one file that scores with pycocotools: the reference, where no faster engine is there."""
+"""The one file that scores with pycocotools: the reference, used if no faster engine is there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xfer.metrics.coco_figures import CocoScores
 
 
 def run(truth: TrueBoxes, found: FoundBoxes, images: int, classes: int) -> CocoScores:
-    """As `coco_scores`."""
+    """Like `coco_scores`."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -31,11 +31,11 @@ def run(truth: TrueBoxes, found: FoundBoxes, images: int, classes: int) -> CocoS
             ],
         }  # fmt: skip
         true.createIndex()
-        says: Any = COCO()
+        detections: Any = COCO()
         columns = zip(found.image.tolist(), found.label.tolist(), found.xywh.tolist(),
                       found.score.tolist(), strict=True)  # fmt: skip
         # as COCO.loadRes would set them; it refuses an empty list
-        says.dataset = {
+        detections.dataset = {
             "images": true.dataset["images"],
             "categories": true.dataset["categories"],
             "annotations": [
@@ -44,8 +44,8 @@ def run(truth: TrueBoxes, found: FoundBoxes, images: int, classes: int) -> CocoS
                 for n, (image, label, box, score) in enumerate(columns, 1)
             ],
         }  # fmt: skip
-        says.createIndex()
-        scorer = COCOeval(true, says, "bbox")
+        detections.createIndex()
+        scorer = COCOeval(true, detections, "bbox")
         scorer.evaluate()
         scorer.accumulate()
         scorer.summarize()

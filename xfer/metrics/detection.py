@@ -1,4 +1,4 @@
-"""How well boxes are found: COCO's twelve figures, VOC's two, a class at a time, and why not."""
+"""Scores of a detector: COCO's twelve figures, VOC's two, per class, and its kinds of errors."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ from xfer.metrics.example import Example, Mark, Role, natural_order, unique_name
 from xfer.metrics.voc_ap import voc_scores
 from xfer.types import Batch, BoxPrediction
 
-SAID = 0.5
+MIN_SCORE = 0.5
 Table = TypeVar("Table", TrueBoxes, FoundBoxes)
 PRIMARIES = (*FIGURES, "voc_ap50_11pt", "voc_ap50_area")
 
 
 def usual_primary(format: str, name: str = "") -> str:
-    """The score by which data of this format are judged: VOC's for VOC, of 2007 by 11 points."""
+    """The usual score for data of this format: VOC's for VOC, with 11 points for 2007."""
     if format != "voc":
         return "coco_ap"
     return "voc_ap50_11pt" if "voc07" in name or "VOC2007" in name else "voc_ap50_area"
 
 
 class DetectionAP:
-    """Collects found and true boxes, a picture at a time, and scores them all at the end.
+    """Collects detected and true boxes picture by picture, and scores them all at the end.
 
-    A picture counts once, whichever processes have seen it; pictures rank by their ids (numbers in
-    them read as numbers), so that the result depends on the order of nothing.
+    A picture counts once, even if several processes have seen it; pictures rank by their ids (with
+    numbers in them read as numbers), so that the result does not depend on any order.
 
     Args:
         classes: class names; a label is an index into them.
         primary: the number by which the best step is chosen: one of COCO's twelve, voc_ap50_11pt
             or voc_ap50_area.
-        engine: who computes COCO's figures; auto: hotcoco where it is installed, else pycocotools.
+        engine: what computes COCO's figures; auto: hotcoco if it is installed, else pycocotools.
 
     compute() returns
-        coco_ap ... coco_ar_large | COCO's twelve figures; None where pycocotools says -1, which is
-                                  | where no box of that size counts
+        coco_ap ... coco_ar_large | COCO's twelve figures; None where pycocotools gives -1, because
+                                  | no box of that size counts
         voc_ap50_11pt, _area      | mean over the classes that occur
         per_class                 | {name: {"ap", "ap50", "voc_ap50_11pt", "voc_ap50_area", "n"}}:
-                                  | n true boxes that count; None where n is 0
+                                  | n is the number of true boxes that count; None if n is 0
         errors                    | {kind: loss of AP50}, see detection_errors
         error_counts              | {kind: boxes}
     """
@@ -68,10 +68,10 @@ class DetectionAP:
         self._coco: CocoScores | None = None
 
     def update(self, predictions: Sequence[BoxPrediction], batch: Batch) -> None:
-        """Takes a prediction a picture, in the order of `batch.ids`.
+        """Add one prediction per picture, in the order of `batch.ids`.
 
-        Shapes: batch.targets["annotations"] | N Boxes, in the pictures' own pixels.
-        Raises: DataError where the pictures have no annotations, DivergedError for boxes or scores
+        Shapes: batch.targets["annotations"] | N Boxes, in pixels of the original pictures.
+        Raises: DataError if the pictures have no annotations, DivergedError for boxes or scores
             that are not finite, XferError for labels that don't fit the classes.
         """
         truths: Sequence[Boxes] | None = batch.targets.get("annotations")
@@ -82,8 +82,9 @@ class DetectionAP:
                 f"{len(predictions)} predictions, {len(truths)} annotations and "
                 f"{len(batch.ids)} ids don't belong together"
             )
-        for said, name in zip(predictions, batch.ids, strict=True):
-            if not (np.isfinite(said.boxes).all() and np.isfinite(said.scores).all()):
+        for prediction, name in zip(predictions, batch.ids, strict=True):
+            finite = np.isfinite(prediction.boxes).all() and np.isfinite(prediction.scores).all()
+            if not finite:
                 raise DivergedError(
                     f"the boxes of {name} are not finite", "a lower --lr, or --precision fp32"
                 )
@@ -101,18 +102,18 @@ class DetectionAP:
         )
 
     def add(self, ids: Sequence[str], truth: TrueBoxes, found: FoundBoxes) -> None:
-        """Takes pictures; the `image` columns are indices into `ids`."""
+        """Add pictures; the `image` columns are indices into `ids`."""
         for boxes in (truth, found):
             label, image = boxes.label, boxes.image
             if len(label) and not 0 <= label.min() <= label.max() < len(self.classes):
                 raise XferError(f"labels must be 0..{len(self.classes) - 1}, got {label.max()}")
             if len(image) and not 0 <= image.min() <= image.max() < len(ids):
-                raise XferError(f"boxes of a picture that is not among the {len(ids)} given")
+                raise XferError(f"boxes of a picture that is not among the {len(ids)} ids")
         self._parts.append({"ids": list(ids), "truth": truth, "found": found})
         self._coco = None
 
     def state(self) -> dict[str, Any]:
-        """All that was collected, as tables of arrays: can be sent to another process."""
+        """All collected boxes as tables of arrays, which can be sent to another process."""
         if len(self._parts) != 1:
             ids = [name for part in self._parts for name in part["ids"]]
             truth, found = self._joined("truth", _NO_TRUTH), self._joined("found", _NO_FOUND)
@@ -120,12 +121,12 @@ class DetectionAP:
         return self._parts[0]
 
     def load_states(self, states: Sequence[dict[str, Any]]) -> None:
-        """Replaces what was collected by several states, of all processes say."""
+        """Replace the collected boxes by several states, e.g. of all processes."""
         self._parts = list(states)
         self._coco = None
 
     def _joined(self, kind: str, none: Table) -> Table:
-        """The parts' boxes in one table, their pictures counted on from part to part."""
+        """The parts' boxes in one table, with their pictures numbered through all parts."""
         starts = np.cumsum([0, *(len(part["ids"]) for part in self._parts)]).tolist()
         parts: list[Any] = [
             replace(part[kind], image=part[kind].image + start)
@@ -150,20 +151,20 @@ class DetectionAP:
         )
 
     def coco(self) -> CocoScores:
-        """COCO's figures with the tables behind them; computed once."""
+        """COCO's figures with their tables; computed once."""
         if self._coco is None:
             ids, truth, found = self.tables()
             self._coco = coco_scores(truth, found, len(ids), len(self.classes), self.engine)
         return self._coco
 
     def curves(self) -> dict[str, NDArray[np.float64]]:
-        """Class name -> precision at recall 0, .01 ... 1, IoU .5; of the classes that occur."""
+        """Class name -> precision at recall 0, .01 ... 1, IoU .5; for the classes that occur."""
         table = self.coco().precision[0]
         names = unique_names(self.classes)
         return {name: table[:, c] for c, name in enumerate(names) if table[0, c] > -1}
 
     def compute(self) -> dict[str, Any]:
-        """The scores, fractions in 0..1. Raises DataError where no true box counts."""
+        """The scores, fractions in 0..1. Raises DataError if no true box counts."""
         _, truth, found = self.tables()
         if truth.ignored.all():
             raise DataError("nothing to score: no picture has a box that counts")
@@ -196,16 +197,16 @@ class DetectionAP:
         """What the numbers mean, in words."""
         return {
             "coco": "pycocotools' bbox figures: AP over IoU .50:.05:.95 and 101 recalls, at most "
-            "100 boxes a picture and class; small < 32², medium < 96² <= large by the annotation's "
-            "area, square pixels; crowd and difficult boxes are regions to ignore",
+            "100 boxes per picture and class; small < 32², medium < 96² <= large by the "
+            "annotation's area, square pixels; crowd and difficult boxes are ignored regions",
             "voc": "average precision at IoU .5 by the VOC devkit's matching, all boxes; difficult "
             "boxes and crowds are neither rewarded nor punished; 11pt: mean over recall 0, .1 ... "
             "1 (VOC 2007), area: area under the curve (VOC 2010 on)",
-            "errors": "loss of AP50 to each kind of error, IoU .5 and .1 (TIDE, Bolya 2020)",
+            "errors": "loss of AP50 by each kind of error, IoU .5 and .1 (TIDE, Bolya 2020)",
         }
 
     def rows(self) -> list[dict[str, Any]]:
-        """One dict a found box: id, class, score, x1, y1, x2, y2; by picture and falling score."""
+        """One dict per detected box: id, class, score, x1, y1, x2, y2; by picture and score."""
         ids, _, found = self.tables()
         order = np.lexsort((-found.score, found.image))
         found = found.take(order)
@@ -221,21 +222,21 @@ class DetectionAP:
         ]  # fmt: skip
 
     def examples(self) -> list[Example]:
-        """Every picture with what was found, missed and wrongly said, in natural order of ids.
+        """Every picture with its right, missed and wrong boxes, in natural order of ids.
 
-        What is said are the boxes with a score of 0.5 or more, matched at an IoU of .5.
+        Only detected boxes with a score of at least 0.5 are used, matched at an IoU of .5.
         """
         ids, truth, found = self.tables()
-        said = found.take(found.score >= SAID)
-        state = match(truth, said)
-        said = said.take(state.kept)
+        detected = found.take(found.score >= MIN_SCORE)
+        state = match(truth, detected)
+        detected = detected.take(state.kept)
         wrong = ~state.right & ~state.ignored
         missed = ~state.found & ~truth.ignored
-        there = np.bincount(truth.image[~truth.ignored], minlength=len(ids))
+        totals = np.bincount(truth.image[~truth.ignored], minlength=len(ids))
         marks: list[list[Mark]] = [[] for _ in ids]
         losses = [0.0] * len(ids)
         parts: tuple[tuple[Any, NDArray[np.bool_], Role], ...] = (
-            (truth, missed, "missed"), (said, wrong, "wrong"), (said, state.right, "right"),
+            (truth, missed, "missed"), (detected, wrong, "wrong"), (detected, state.right, "right"),
         )  # fmt: skip
         for boxes, which, role in parts:
             chosen = boxes.take(which)
@@ -248,7 +249,7 @@ class DetectionAP:
                 losses[image] += loss
         return [
             _example(name, int(total), own, loss)
-            for name, total, own, loss in zip(ids, there, marks, losses, strict=True)
+            for name, total, own, loss in zip(ids, totals, marks, losses, strict=True)
         ]
 
 
@@ -273,7 +274,7 @@ def _joined(parts: Sequence[Any], dtype: Any, width: int = 0) -> NDArray[Any]:
 
 
 def _sorted(boxes: Table, moved: NDArray[np.int64]) -> Table:
-    """Boxes under the pictures' new indices, in their order; -1: a picture seen before."""
+    """Boxes with the pictures' new indices, in their order; -1: a picture that was seen before."""
     image = moved[boxes.image]
     order = np.argsort(image, kind="stable")
     order = order[image[order] >= 0]

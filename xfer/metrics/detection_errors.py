@@ -1,24 +1,25 @@
 """Where a detector's errors come from, and what each kind costs: the analysis of TIDE.
 
-Boxes are matched at an overlap of 0.5, a class at a time, by falling score; at most 100 boxes a
-picture and class count. What is neither right nor on an ignored box is one of (first that fits):
+Boxes are matched at an overlap of 0.5, per class, by falling score; at most 100 boxes per picture
+and class count. A box that is neither right nor on an ignored box is the first that fits of:
 
-loc   | overlaps a true box of its class by 0.1 to 0.5: found, but badly placed
+loc   | overlaps a true box of its class by 0.1 to 0.5: detected, but badly placed
 cls   | overlaps a true box of another class by 0.5 or more
-dupe  | overlaps a true box of its class by 0.5 or more, which a better box has already found
+dupe  | overlaps a true box of its class by 0.5 or more, which a better box has already matched
 bkg   | overlaps no true box by more than 0.1
 both  | the rest: wrong class and badly placed
 
-and `miss` are the true boxes that nothing found and that no loc or cls error would find if mended.
-What a kind costs (dAP) is the gain in AP50 if it alone were mended: cls gets the true class and loc
-the true place, unless a better loc or cls would find the same box or it is found already (then they
-vanish); both, dupe and bkg vanish; missed boxes are no longer asked for, and a class of which none
-is left drops out of the mean where nothing is said to be of it. The gains do not add up.
+and `miss` are the true boxes that no box matches and that no loc or cls error would match if
+corrected. What a kind costs (dAP) is the gain in AP50 if only that kind were corrected: cls gets
+the true class and loc the true place, unless a better loc or cls would match the same box or it is
+matched already (then they are removed); both, dupe and bkg are removed; missed boxes are removed
+from the truth, and a class without any left is dropped from the mean if nothing is predicted as
+this class. The gains do not add up.
 
 Source: Bolya, Foley, Hays, Hoffman, "TIDE: A General Toolbox for Identifying Object Detection
 Errors", ECCV 2020, sec. 2.2-2.3, and its code. Differs: boxes on ignored ones (crowd, difficult)
-are no errors; 100 boxes a class rather than a picture, and the mean is over classes that occur, so
-that the AP mended is coco_ap50; gains are not cut off at 0.
+are not errors; 100 boxes count per class instead of per picture, and the mean is over classes that
+occur, so that the corrected AP is coco_ap50; gains are not clipped at 0.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.metrics.boxes import FoundBoxes, TrueBoxes, overlaps, ranks
-from xfer.metrics.coco_figures import MOST_FOUND
+from xfer.metrics.coco_figures import MAX_DETECTIONS
 
 KINDS = ("cls", "loc", "both", "dupe", "bkg", "miss")
 FOREGROUND, BACKGROUND = 0.5, 0.1
@@ -38,14 +39,14 @@ _RECALLS = np.linspace(0, 1, 101)
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """What became of each box at an overlap of 0.5.
+    """The fate of each box at an overlap of 0.5.
 
-    kept     | int64 (K,), rows of the found boxes that take part, by falling score
+    kept     | int64 (K,), rows of the detected boxes that count, by falling score
     right    | bool (K,)
     ignored  | bool (K,), on a crowd or a difficult box
     kind     | K words: one of KINDS, or "" for right and ignored ones
-    target   | int64 (K,), the true box that was found, or would be if mended; -1: none
-    found    | bool (T,), true boxes that were found
+    target   | int64 (K,), the true box that it matches, or would if corrected; -1: none
+    found    | bool (T,), true boxes that are matched
     missed   | bool (T,), true boxes that count as missed
     """
 
@@ -59,9 +60,9 @@ class Matching:
 
 
 def match(truth: TrueBoxes, found: FoundBoxes) -> Matching:
-    """Matches as COCO does, and says of each error what it is."""
+    """Match boxes as COCO does, and classify each error."""
     kept = np.argsort(-found.score, kind="stable")
-    kept = kept[ranks(found.image[kept], found.label[kept]) < MOST_FOUND]
+    kept = kept[ranks(found.image[kept], found.label[kept]) < MAX_DETECTIONS]
     boxes = found.take(kept)
     rows, others, overlap = overlaps(boxes, truth, same_class=False)
     own = boxes.label[rows] == truth.label[others]
@@ -69,7 +70,7 @@ def match(truth: TrueBoxes, found: FoundBoxes) -> Matching:
     target = np.full(len(boxes), -1)
     taken = np.zeros(len(truth), bool)
     near = np.flatnonzero(own & (overlap >= FOREGROUND) & ~ignored_truth)
-    near = near[np.lexsort((-overlap[near], rows[near]))]  # rows are in falling score
+    near = near[np.lexsort((-overlap[near], rows[near]))]  # rows are by falling score
     for row, other in zip(rows[near].tolist(), others[near].tolist(), strict=True):
         if target[row] < 0 and not taken[other]:
             target[row], taken[other] = other, True
@@ -89,17 +90,19 @@ def match(truth: TrueBoxes, found: FoundBoxes) -> Matching:
         ["", "loc", "cls", "dupe", "bkg"], "both",
     )  # fmt: skip
     target = np.where(kind == "loc", same, np.where(kind == "cls", other_class, target))
-    mendable = np.zeros(len(truth), bool)
-    mendable[target[target >= 0]] = True
-    return Matching(kept, right, ignored, kind, target, taken, ~truth.ignored & ~taken & ~mendable)
+    correctable = np.zeros(len(truth), bool)
+    correctable[target[target >= 0]] = True
+    return Matching(
+        kept, right, ignored, kind, target, taken, ~truth.ignored & ~taken & ~correctable
+    )
 
 
 def error_costs(
     truth: TrueBoxes, found: FoundBoxes, classes: int
 ) -> tuple[float | None, dict[str, float | None], dict[str, int]]:
-    """AP50, what each kind of error costs of it, and how many there are of each kind.
+    """AP50, the cost of each kind of error in AP50, and the number of errors of each kind.
 
-    Returns: AP50 in 0..1, {kind: gain in AP50}, {kind: count}; None where no true box counts.
+    Returns: AP50 in 0..1, {kind: gain in AP50}, {kind: count}; None if no true box counts.
     """
     state = match(truth, found)
     counts = {kind: int((state.kind == kind).sum()) for kind in KINDS}
@@ -111,22 +114,22 @@ def error_costs(
     counted = ~state.ignored
     base = _mean_ap(label[counted], state.right[counted], totals)
     costs: dict[str, float | None] = {}
-    # the best of those that would find a box that nothing has found, loc or cls
-    mendable = np.flatnonzero(np.isin(state.kind, ("cls", "loc")) & ~state.found[state.target])
+    # the best loc or cls error for each true box that nothing matches
+    correctable = np.flatnonzero(np.isin(state.kind, ("cls", "loc")) & ~state.found[state.target])
     first = np.zeros(len(label), bool)
-    first[mendable[np.unique(state.target[mendable], return_index=True)[1]]] = True
+    first[correctable[np.unique(state.target[correctable], return_index=True)[1]]] = True
     for kind in KINDS:
         if kind == "miss":
             left = totals - np.bincount(truth.label[state.missed], minlength=classes)
-            said = np.bincount(label[counted], minlength=classes) > 0
-            stays = (left > 0) | (said & (totals > 0))
+            predicted = np.bincount(label[counted], minlength=classes) > 0
+            stays = (left > 0) | (predicted & (totals > 0))
             costs[kind] = _mean_ap(label[counted], state.right[counted], left, stays) - base
             continue
-        mine = state.kind == kind
-        mended = mine & first
-        keep = counted & (~mine | mended)
-        new = np.where(mended, truth.label[state.target], label) if len(truth) else label
-        costs[kind] = _mean_ap(new[keep], (state.right | mended)[keep], totals) - base
+        of_kind = state.kind == kind
+        corrected = of_kind & first
+        keep = counted & (~of_kind | corrected)
+        new = np.where(corrected, truth.label[state.target], label) if len(truth) else label
+        costs[kind] = _mean_ap(new[keep], (state.right | corrected)[keep], totals) - base
     return base, costs, counts
 
 
@@ -137,7 +140,7 @@ def _largest(
     which: NDArray[np.bool_],
     count: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The true box that each found one overlaps most, -1 for none, and by how much."""
+    """The true box that each detected box overlaps most, -1 for none, and the overlap."""
     rows, others, overlap = rows[which], others[which], overlap[which]
     best = np.zeros(count)
     np.maximum.at(best, rows, overlap)
@@ -154,10 +157,10 @@ def _mean_ap(
     totals: NDArray[np.int64],
     counting: NDArray[np.bool_] | None = None,
 ) -> float:
-    """Mean over the classes of COCO's AP (101 recalls); boxes are in falling score.
+    """Mean of COCO's AP (101 recalls) over the classes; boxes are by falling score.
 
     Args:
-        counting: bool (C,), the classes that count; None: those that occur. One that does not
+        counting: bool (C,), the classes that count; None: those that occur. A class that does not
             occur counts as 0.
     """
     order = np.argsort(label, kind="stable")

@@ -1,4 +1,4 @@
-"""What a metric remembers of one picture, so that reports can show it."""
+"""What a metric keeps about a picture, so that reports can show it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ Role = Literal["right", "wrong", "missed"]
 class Mark:
     """A box to draw on a picture.
 
-    box_xyxy | left, top, right, bottom in the picture's own pixels
-    role     | right: found; wrong: found where there is none; missed: there and not found
+    box_xyxy | left, top, right, bottom in pixels of the original picture
+    role     | right: a correct detection; wrong: a detection without a true box; missed: a true
+             | box without a detection
     """
 
     box_xyxy: tuple[float, float, float, float]
@@ -29,26 +30,30 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class PackedMasks:
-    """The true and the predicted mask of a picture, small and compressed: a set's fit in memory.
+    """The true and predicted masks of a picture, shrunk and compressed to fit a set in memory.
 
     size | (height, width) of both
-    data | zlib's bytes of the one and the other, uint8
+    data | both masks, uint8, compressed by zlib
     """
 
     size: tuple[int, int]
     data: bytes
 
     @classmethod
-    def of(cls, truth: NDArray[np.uint8], said: NDArray[np.uint8], side: int = 256) -> PackedMasks:
-        """Packs two masks (H, W), every so many pixels of them that neither side is over `side`."""
+    def of(
+        cls, truth: NDArray[np.uint8], predicted: NDArray[np.uint8], side: int = 256
+    ) -> PackedMasks:
+        """Pack two masks (H, W), subsampled so that neither side is longer than `side`."""
         step = max(1, -(-max(truth.shape) // side))
-        small = np.stack([truth[::step, ::step], said[::step, ::step]])
+        small = np.stack([truth[::step, ::step], predicted[::step, ::step]])
         return cls((small.shape[1], small.shape[2]), zlib.compress(small.tobytes(), 1))
 
     def unpack(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """The true and the predicted mask, uint8 `size`."""
-        truth, said = np.frombuffer(zlib.decompress(self.data), np.uint8).reshape(2, *self.size)
-        return truth, said
+        truth, predicted = np.frombuffer(zlib.decompress(self.data), np.uint8).reshape(
+            2, *self.size
+        )
+        return truth, predicted
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +63,9 @@ class Example:
     id    | sample id
     lines | what to write under it: the truth, the prediction
     good  | whether the prediction is right
-    loss  | how wrong it is, 0 = perfect; orders the worst errors
+    loss  | how wrong it is, 0 = perfect; sorts the worst errors
     marks | boxes to draw on it
-    masks | of a segmentation, the true and the predicted mask
+    masks | for a segmentation, the true and predicted masks
     """
 
     id: str
@@ -72,9 +77,9 @@ class Example:
 
 
 def natural_order(ids: Sequence[str]) -> list[int]:
-    """Positions that sort ids with their numbers read as numbers: img2 before img10.
+    """Positions that sort ids with numbers in them read as numbers: img2 before img10.
 
-    Several processes finish in any order; sorted, their rows come out the same.
+    Several processes may finish in any order; sorting makes their rows the same.
     """
 
     def key(position: int) -> list[tuple[int, int, str]]:
@@ -85,7 +90,7 @@ def natural_order(ids: Sequence[str]) -> list[int]:
 
 
 def unique_names(classes: Sequence[str]) -> tuple[str, ...]:
-    """Class names as keys: a name that two classes share (ImageNet's crane) gets its index."""
+    """Class names as keys: a name of several classes (ImageNet's crane) gets its index."""
     times = Counter(classes)
     return tuple(f"{name} [{i}]" if times[name] > 1 else name for i, name in enumerate(classes))
 

@@ -1,4 +1,4 @@
-"""How well every pixel is classified: one counted matrix over the set, and the boundary F."""
+"""Scores of pixel classification: one matrix of counts over the set, and the boundary F."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ PART = 1 << 20  # pixels counted at a time: memory stays flat for large pictures
 
 
 class MeanIoU:
-    """Counts pixels: how often row's class was called column's class, over the whole set.
+    """Counts pixels: how often the row's class was predicted as the column's, over the whole set.
 
     Counts are whole numbers, so the result does not depend on the order of pictures, batches or
-    processes. Memory a picture: 24 bytes a class, and about 4 KB for its masks, small and packed.
+    processes. Memory per picture: 24 bytes per class, and about 4 KB for its compressed masks.
 
     Args:
-        classes: class names; a mask's values are indices into them, 255 is left out.
+        classes: class names; a mask's values are indices into them, 255 is ignored.
 
     compute() returns
-        miou           | mean over the classes that occur in the truth of their IoU:
-                       | right / (true + said - right), counted over the set
+        miou           | mean IoU over the classes that occur in the truth:
+                       | right / (true + predicted - right), counted over the set
         pixel_acc      | share of the labelled pixels that are right
-        mean_class_acc | mean over the classes that occur of right / true
+        mean_class_acc | mean of right / true over the classes that occur
         fw_iou         | IoU weighted by each class's share of the labelled pixels
-        boundary_f     | mean over the classes with a true boundary of their F, see `boundary_f`;
-                       | None where no picture has a boundary
-        per_class      | {name: {"iou", "acc", "boundary_f", "n"}}: n true pixels; the others None
-                       | where n is 0, boundary_f also where the class has no true boundary
+        boundary_f     | mean F over the classes with a true boundary, see `boundary_f`; None if
+                       | no picture has a boundary
+        per_class      | {name: {"iou", "acc", "boundary_f", "n"}}: n true pixels; the others are
+                       | None if n is 0, boundary_f also if the class has no true boundary
     """
 
     primary: ClassVar[str] = "miou"
@@ -56,15 +56,15 @@ class MeanIoU:
         self._matrix = np.zeros((count, count), np.int64)
         self._boundary = np.zeros((4, count), np.int64)
         self._ids: list[str] = []
-        # a picture each: int64 (3, C), the true, said and right pixels of its classes
+        # per picture: int64 (3, C), the true, predicted and right pixels of its classes
         self._pictures: list[NDArray[np.int64]] = []
         self._small: list[PackedMasks] = []
 
     def update(self, predictions: Sequence[MaskPrediction], batch: Batch) -> None:
-        """Counts a prediction a picture, in the order of `batch.ids`.
+        """Count one prediction per picture, in the order of `batch.ids`.
 
-        Shapes: batch.targets["masks"] | N uint8 (H, W), the pictures' own size, 255 = ignore.
-        Raises: DataError where the pictures have no masks, XferError for masks that don't fit.
+        Shapes: batch.targets["masks"] | N uint8 (H, W), the original size, 255 = ignore.
+        Raises: DataError if the pictures have no masks, XferError for masks that don't fit.
         """
         truths = batch.targets.get("masks")
         if truths is None:
@@ -77,31 +77,34 @@ class MeanIoU:
         for prediction, truth, name in zip(predictions, truths, batch.ids, strict=True):
             self.add(prediction.mask, truth, name)
 
-    def add(self, said: Any, truth: Any, name: str) -> None:
-        """Counts one picture.
+    def add(self, predicted: Any, truth: Any, name: str) -> None:
+        """Count one picture.
 
         Args:
-            said: uint8 (H, W), class indices; truth: uint8 (H, W), 255 = ignore; tensors or arrays.
+            predicted: uint8 (H, W), class indices; truth: uint8 (H, W), 255 = ignore; tensors or
+                arrays.
             name: the picture's id.
 
         Raises: XferError for shapes or values that don't fit.
         """
-        said, truth = as_array(said), as_array(truth)
+        predicted, truth = as_array(predicted), as_array(truth)
         count = len(self.classes)
-        if said.shape != truth.shape or said.ndim != 2:
-            raise XferError(f"{name}: a prediction of {said.shape} for a mask of {truth.shape}")
-        if said.dtype != np.uint8 or truth.dtype != np.uint8:
-            raise XferError(f"{name}: masks are uint8, not {said.dtype} and {truth.dtype}")
-        if said.size and said.max() >= count:
+        if predicted.shape != truth.shape or predicted.ndim != 2:
             raise XferError(
-                f"{name}: the prediction holds {said.max()}; classes are 0..{count - 1}"
+                f"{name}: a prediction of {predicted.shape} for a mask of {truth.shape}"
             )
-        # ignored pixels are counted as well, in a part of the matrix that is not looked at: that
-        # is quicker than picking the others out
+        if predicted.dtype != np.uint8 or truth.dtype != np.uint8:
+            raise XferError(f"{name}: masks are uint8, not {predicted.dtype} and {truth.dtype}")
+        if predicted.size and predicted.max() >= count:
+            raise XferError(
+                f"{name}: the prediction holds {predicted.max()}; classes are 0..{count - 1}"
+            )
+        # ignored pixels are counted too, in a part of the matrix that is not used: this is faster
+        # than selecting the others
         table = np.zeros((IGNORE + 1, count), np.int64)
         for start in range(0, truth.size, PART):
             part = slice(start, start + PART)
-            pairs = truth.ravel()[part].astype(np.intp) * count + said.ravel()[part]
+            pairs = truth.ravel()[part].astype(np.intp) * count + predicted.ravel()[part]
             table += np.bincount(pairs, minlength=table.size).reshape(table.shape)
         unknown = np.flatnonzero(table[count:IGNORE].any(1))
         if len(unknown):
@@ -111,13 +114,13 @@ class MeanIoU:
             )
         matrix = table[:count]
         self._matrix += matrix
-        self._boundary += boundary_counts(truth, said, count)
+        self._boundary += boundary_counts(truth, predicted, count)
         self._ids.append(name)
         self._pictures.append(np.stack([matrix.sum(1), matrix.sum(0), matrix.diagonal()]))
-        self._small.append(PackedMasks.of(truth, said))
+        self._small.append(PackedMasks.of(truth, predicted))
 
     def state(self) -> dict[str, Any]:
-        """All that was counted, as plain arrays: can be sent to another process."""
+        """All counts as plain arrays, which can be sent to another process."""
         none = np.zeros((0, 3, len(self.classes)), np.int64)
         return {
             "matrix": self._matrix,
@@ -128,7 +131,7 @@ class MeanIoU:
         }
 
     def load_states(self, states: Sequence[dict[str, Any]]) -> None:
-        """Replaces what was counted by the sum of several states, of all processes say."""
+        """Replace the counts by the sum of several states, e.g. of all processes."""
         self._clear()
         for state in states:
             self._matrix = self._matrix + state["matrix"]
@@ -139,17 +142,17 @@ class MeanIoU:
 
     @property
     def confusion(self) -> NDArray[np.int64]:
-        """How many pixels of row's class were called column's class: int64 (C, C)."""
+        """How many pixels of the row's class were predicted as the column's: int64 (C, C)."""
         return self._matrix.copy()
 
     def compute(self) -> dict[str, Any]:
-        """The scores, fractions in 0..1. Raises DataError where no labelled pixel was seen."""
-        true, said = self._matrix.sum(1), self._matrix.sum(0)
+        """The scores, fractions in 0..1. Raises DataError if no labelled pixel was counted."""
+        true, predicted = self._matrix.sum(1), self._matrix.sum(0)
         right = self._matrix.diagonal()
         total = int(true.sum())
         if not total:
             raise DataError("nothing to score: no picture has a labelled pixel")
-        iou, acc = _ious(true, said, right), _shares(right, true)
+        iou, acc = _ious(true, predicted, right), _shares(right, true)
         outlines = boundary_f(self._boundary)
         per_class = {
             name: {"iou": iou[c], "acc": acc[c], "boundary_f": outlines[c], "n": int(true[c])}
@@ -167,15 +170,15 @@ class MeanIoU:
 
     def protocol(self) -> dict[str, str]:
         """What the numbers mean, in words."""
-        there = int((self._matrix.sum(1) > 0).sum())
+        present = int((self._matrix.sum(1) > 0).sum())
         background = any(name.casefold() == "background" for name in self.classes)
-        counted = ", background among them" if background else ""
+        counted = ", including background" if background else ""
         return {
-            "miou": "mean of right / (true + said - right), pixels counted over the whole set in "
-            f"one matrix; over the {there} of {len(self.classes)} classes that occur in the truth"
-            f"{counted}; pixels to ignore are left out, what is said of them too",
+            "miou": "mean of right / (true + predicted - right), pixels counted over the whole set "
+            f"in one matrix; over the {present} of {len(self.classes)} classes that occur in the "
+            f"truth{counted}; ignored pixels are left out, and so are predictions for them",
             "pixel_acc": "share of the labelled pixels that are right",
-            "mean_class_acc": "mean over the same classes of right / true",
+            "mean_class_acc": "mean of right / true over the same classes",
             "fw_iou": "IoU weighted by each class's share of the labelled pixels",
             "boundary_f": "mean over the classes with a true boundary of F = 2PR / (P + R), "
             "boundary pixels within 0.75 % of the picture's diagonal of one of their class in the "
@@ -184,30 +187,30 @@ class MeanIoU:
         }
 
     def rows(self) -> list[dict[str, Any]]:
-        """One dict a picture: id, miou over the classes in its truth, pixel_acc; None: all of it
-        is to be ignored."""
-        found: list[dict[str, Any]] = []
+        """One dict per picture: id, miou over the classes in its truth, pixel_acc; None if all of
+        it is ignored."""
+        rows: list[dict[str, Any]] = []
         for i in natural_order(self._ids):
-            true, said, right = self._pictures[i]
+            true, predicted, right = self._pictures[i]
             total = int(true.sum())
-            mean = _mean(_ious(true, said, right))
-            found.append(
+            mean = _mean(_ious(true, predicted, right))
+            rows.append(
                 {
                     "id": self._ids[i],
                     "miou": None if mean is None else round(mean, 6),
                     "pixel_acc": round(int(right.sum()) / total, 6) if total else None,
                 }
             )
-        return found
+        return rows
 
     def examples(self) -> list[Example]:
-        """Every picture with labelled pixels, its mean IoU and its worst class, in order of `rows`.
+        """Every picture with labelled pixels, its mean IoU and worst class, in the order of `rows`.
 
-        A picture is good where its mean IoU is that of the set or better.
+        A picture is good if its mean IoU is at least that of the set.
         """
         whole = self.compute()["miou"]
         names = self.classes
-        found: list[Example] = []
+        examples: list[Example] = []
         for i in natural_order(self._ids):
             iou = _ious(*self._pictures[i])
             mean = _mean(iou)
@@ -215,13 +218,14 @@ class MeanIoU:
                 continue
             worst, c = min((v, c) for c, v in enumerate(iou) if v is not None)
             lines = (f"mIoU {mean:.2f}", f"worst: {names[c]} {worst:.2f}")
-            found.append(Example(self._ids[i], lines, mean >= whole, 1 - mean, (), self._small[i]))
-        return found
+            example = Example(self._ids[i], lines, mean >= whole, 1 - mean, (), self._small[i])
+            examples.append(example)
+        return examples
 
 
-def _ious(true: NDArray[Any], said: NDArray[Any], right: NDArray[Any]) -> list[float | None]:
-    """IoU a class, None where the truth has none of it."""
-    union = true + said - right
+def _ious(true: NDArray[Any], predicted: NDArray[Any], right: NDArray[Any]) -> list[float | None]:
+    """IoU per class, None if the class is not in the truth."""
+    union = true + predicted - right
     return [int(r) / int(u) if n else None for n, r, u in zip(true, right, union, strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""Average precision a class and its mean, for pictures that carry several labels."""
+"""Average precision per class and its mean, for pictures with several labels."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _TINY = float(np.finfo(np.float32).tiny)
 
 
 def average_precision(truth: NDArray[Any], scores: NDArray[Any]) -> float | None:
-    """Area under the precision-recall curve as steps: sum over thresholds of (R_n - R_n-1) P_n.
+    """Area under the precision-recall steps: the sum of (R_n - R_n-1) P_n over thresholds.
 
     Args:
         truth: (N,) 1 yes, 0 no.
         scores: (N,); pictures with equal scores share one threshold.
 
-    Returns: in 0..1, or None where no picture is positive.
+    Returns: in 0..1, or None if no picture is positive.
     Source: the definition of scikit-learn's average_precision_score; not interpolated, so it is
         neither VOC's 11-point nor its area measure.
     """
@@ -34,24 +34,24 @@ def average_precision(truth: NDArray[Any], scores: NDArray[Any]) -> float | None
     ranked, falling = truth[order].astype(np.int64), scores[order]
     last = np.append(np.flatnonzero(np.diff(falling)), len(falling) - 1)
     hits = np.cumsum(ranked)[last]
-    gained = np.diff(hits, prepend=0)
-    return math.fsum(gained / positives * (hits / (last + 1)))
+    gains = np.diff(hits, prepend=0)
+    return math.fsum(gains / positives * (hits / (last + 1)))
 
 
 class MultiLabelAP:
-    """Average precision of every class over the pictures that were judged for it.
+    """Average precision of every class over the pictures labelled for it.
 
-    Labels: 1 yes, 0 no, -1 not judged (left out for that class). Classes without a positive have
-    no precision: they are left out of the mean and named. The result does not depend on the order
+    Labels: 1 yes, 0 no, -1 unknown (left out for that class). Classes without a positive have no
+    precision: they are left out of the mean and named. The result does not depend on the order
     of pictures or processes.
 
     Args:
-        classes: class names; column c of labels and scores speaks of class c.
+        classes: class names; column c of labels and scores is class c.
 
     compute() returns
         map               | mean of the classes' average precisions
-        loss              | mean binary cross-entropy over judged entries, nats
-        per_class         | {name: {"ap": x or None, "n": judged, "positives": n}}
+        loss              | mean binary cross-entropy over known entries, nats
+        per_class         | {name: {"ap": x or None, "n": known, "positives": n}}
         without_positives | names of the classes left out of the mean
     """
 
@@ -62,7 +62,7 @@ class MultiLabelAP:
         self._parts: list[dict[str, Any]] = []
 
     def update(self, predictions: Sequence[ClassPrediction], batch: Batch) -> None:
-        """Counts a batch of predictions against `batch.targets["label"]`, (N, C)."""
+        """Count a batch of predictions against `batch.targets["label"]`, (N, C)."""
         if "label" not in batch.targets:
             raise DataError("nothing to compare with: these pictures have no labels")
         if predictions:
@@ -70,10 +70,10 @@ class MultiLabelAP:
             self.add(scores, batch.targets["label"], [p.id for p in predictions])
 
     def add(self, scores: Any, labels: Any, ids: Sequence[str]) -> None:
-        """Counts pictures.
+        """Count pictures.
 
         Args:
-            scores: (N, C) probabilities, one a class.
+            scores: (N, C) probabilities, one per class.
             labels: (N, C) of 1, 0 and -1.
             ids: N sample ids.
 
@@ -96,13 +96,13 @@ class MultiLabelAP:
         self._parts.append({"ids": list(ids), "truth": truth.astype(np.int8), "scores": table})
 
     def merge(self, other: MultiLabelAP) -> None:
-        """Adds what another one counted."""
+        """Add the counts of another one."""
         if other.classes != self.classes:
             raise XferError("metrics of different classes can't be merged")
         self._parts.extend(other._parts)
 
     def state(self) -> dict[str, Any]:
-        """All that was counted, as plain arrays: can be sent to another process."""
+        """All counts as plain arrays, which can be sent to another process."""
         if len(self._parts) != 1:
             none = np.zeros((0, len(self.classes)))
             self._parts = [
@@ -119,27 +119,27 @@ class MultiLabelAP:
         return self._parts[0]
 
     def load_states(self, states: Sequence[dict[str, Any]]) -> None:
-        """Replaces what was counted by the sum of several states, of all processes say."""
+        """Replace the counts by the sum of several states, e.g. of all processes."""
         self._parts = list(states)
 
     def compute(self) -> dict[str, Any]:
-        """The scores, fractions in 0..1. Raises DataError where no class has a positive."""
+        """The scores, fractions in 0..1. Raises DataError if no class has a positive."""
         state = self.state()
         truth, scores = state["truth"], state["scores"]
         per_class: dict[str, dict[str, Any]] = {}
         for c, name in enumerate(unique_names(self.classes)):
-            judged = truth[:, c] >= 0
-            own = truth[judged, c]
+            known = truth[:, c] >= 0
+            own = truth[known, c]
             per_class[name] = {
-                "ap": average_precision(own, scores[judged, c]),
-                "n": int(judged.sum()),
+                "ap": average_precision(own, scores[known, c]),
+                "n": int(known.sum()),
                 "positives": int((own == 1).sum()),
             }
-        found = [row["ap"] for row in per_class.values() if row["ap"] is not None]
-        if not found:
+        precisions = [row["ap"] for row in per_class.values() if row["ap"] is not None]
+        if not precisions:
             raise DataError("nothing to score: no picture is positive for any class")
         return {
-            "map": math.fsum(found) / len(found),
+            "map": math.fsum(precisions) / len(precisions),
             "loss": math.fsum(self._losses(state)) / max(1, int((truth >= 0).sum())),
             "per_class": per_class,
             "without_positives": [n for n, row in per_class.items() if row["ap"] is None],
@@ -150,15 +150,15 @@ class MultiLabelAP:
         return {
             "map": "mean over the classes with positives of average precision: the sum of "
             "(R_n - R_n-1) P_n over thresholds, not interpolated (scikit-learn's "
-            "average_precision_score); labels that are not judged (-1) are left out",
-            "loss": "mean binary cross-entropy over judged labels, nats",
+            "average_precision_score); unknown labels (-1) are left out",
+            "loss": "mean binary cross-entropy over known labels, nats",
         }
 
     def rows(self) -> list[dict[str, Any]]:
-        """One dict a picture: id, truth and predicted (score >= 0.5), and a score a class."""
+        """One dict per picture: id, truth and predicted (score >= 0.5), and a score per class."""
         state = self.state()
         names = unique_names(self.classes)
-        found: list[dict[str, Any]] = []
+        rows: list[dict[str, Any]] = []
         for i in natural_order(state["ids"]):
             truth, scores = state["truth"][i], state["scores"][i]
             row: dict[str, Any] = {
@@ -169,34 +169,35 @@ class MultiLabelAP:
             row.update(
                 {f"score:{n}": round(float(s), 6) for n, s in zip(names, scores, strict=True)}
             )
-            found.append(row)
-        return found
+            rows.append(row)
+        return rows
 
     def examples(self) -> list[Example]:
-        """Every judged picture with what was found, missed and wrongly said, in order of `rows`."""
+        """Every labelled picture with its right, missed and wrong classes, in order of `rows`."""
         state = self.state()
         losses = self._losses(state)
         names = self.classes
-        found: list[Example] = []
+        examples: list[Example] = []
         for i in natural_order(state["ids"]):
-            truth, said = state["truth"][i], state["scores"][i] >= 0.5
-            judged = int((truth >= 0).sum())
-            if not judged:
+            truth, predicted = state["truth"][i], state["scores"][i] >= 0.5
+            known = int((truth >= 0).sum())
+            if not known:
                 continue
-            missed = np.flatnonzero((truth == 1) & ~said)
-            extra = np.flatnonzero((truth == 0) & said)
-            right = [names[c] for c in np.flatnonzero((truth == 1) & said)]
+            missed = np.flatnonzero((truth == 1) & ~predicted)
+            extra = np.flatnonzero((truth == 0) & predicted)
+            right = [names[c] for c in np.flatnonzero((truth == 1) & predicted)]
             lines = [", ".join(right)] if right or not (len(missed) or len(extra)) else []
             lines += [f"missed: {', '.join(names[c] for c in missed)}"] if len(missed) else []
             lines += [f"wrong: {', '.join(names[c] for c in extra)}"] if len(extra) else []
             lines = [line or "none" for line in lines]
             good = not len(missed) and not len(extra)
-            found.append(Example(state["ids"][i], tuple(lines), good, float(losses[i]) / judged))
-        return found
+            loss = float(losses[i]) / known
+            examples.append(Example(state["ids"][i], tuple(lines), good, loss))
+        return examples
 
     @staticmethod
     def _losses(state: dict[str, Any]) -> NDArray[np.float64]:
-        """Binary cross-entropy of each picture, summed over its judged labels."""
+        """Binary cross-entropy of each picture, summed over its known labels."""
         truth, scores = state["truth"], state["scores"].astype(np.float64)
         own = np.where(truth == 1, scores, 1 - scores)
         return np.where(truth >= 0, -np.log(np.maximum(own, _TINY)), 0.0).sum(1)

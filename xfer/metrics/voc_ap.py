@@ -1,4 +1,4 @@
-"""Pascal VOC's average precision, by the devkit's rules: 11 points (2007) and area (2010 on)."""
+"""Pascal VOC's average precision by the devkit's rules: 11 points (2007) and area (from 2010)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from xfer.metrics.boxes import FoundBoxes, TrueBoxes, overlaps
 
 @dataclass(frozen=True, slots=True)
 class VocScore:
-    """One class.
+    """The score of one class.
 
-    points, area | average precision by 11 points and as area, 0..1; None where `count` is 0
+    points, area | average precision by 11 points and as area, 0..1; None if `count` is 0
     count        | true boxes that count: neither difficult nor crowd
     """
 
@@ -29,13 +29,13 @@ def voc_scores(
 ) -> list[VocScore]:
     """The score of each class.
 
-    A found box looks at the true box of its class and picture that it overlaps most. Overlap below
-    `iou`: wrong. That box is difficult (or a crowd): counts for nothing. Else the first one to look
-    at a true box, by falling score, is right and all later ones are wrong, even where another true
-    box is left: the rule by which VOC differs from COCO.
+    A detected box is compared with the true box of its class and picture that it overlaps most. If
+    the overlap is below `iou`, it is wrong. If the true box is difficult (or a crowd), it counts
+    for nothing. Otherwise the first box compared with a true box, by falling score, is right and
+    all later ones are wrong, even if another true box is left: this rule differs from COCO's.
 
     Args:
-        iou: overlap that makes a found box right, 0.5 in VOC.
+        iou: overlap that makes a detected box right, 0.5 in VOC.
 
     Source: Everingham 2010, sec. 4.2, and VOCevaldet.m of the devkit. Differs: of boxes with equal
         scores the earlier one ranks first (the devkit leaves it to its sort). VOC counts pixels
@@ -57,8 +57,8 @@ def voc_scores(
 def voc_matches(
     truth: TrueBoxes, found: FoundBoxes, iou: float = 0.5
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which found boxes are right, and which count at all: bool (N,) each."""
-    # a crowd is an ordinary box here: VOC knows no overlap by the found box's own area
+    """Which detected boxes are right, and which count at all: bool (N,) each."""
+    # a crowd is an ordinary box here: VOC does not divide overlaps by the detected box's own area
     plain = replace(truth, boxes=replace(truth.boxes, crowd=np.zeros(len(truth), bool)))
     rows, others, overlap = overlaps(found, plain, same_class=True)
     best = np.zeros(len(found))
@@ -79,11 +79,11 @@ def voc_matches(
 
 
 def eleven_points(right: NDArray[np.bool_], total: int) -> float | None:
-    """Mean over recall 0, .1, ... 1 of the best precision at that recall or more (VOC 2007).
+    """Mean of the best precision at recall 0, .1, ... 1 or more (VOC 2007).
 
-    The eleven recalls are numpy's, of which .3, .6 and .7 are a bit above those numbers, so that 9
-    of 15 found do not reach .6: so it is in py-faster-rcnn and whatever came from it, and published
-    values depend on it. Exact comparison would give more, by up to a few hundredths in small sets.
+    The eleven recalls are numpy's, of which .3, .6 and .7 are slightly above those numbers, so that
+    9 hits of 15 do not reach .6: py-faster-rcnn and its descendants do the same, and published
+    values depend on it. Exact comparison would give up to a few hundredths more in small sets.
 
     Args:
         right: bool (N,), by falling score; total: true boxes that count.
@@ -98,13 +98,13 @@ def eleven_points(right: NDArray[np.bool_], total: int) -> float | None:
 
 
 def every_point(right: NDArray[np.bool_], total: int) -> float | None:
-    """Area under the curve of the best precision at each recall or more (VOC 2010 on)."""
+    """Area under the curve of the best precision at each recall or more (from VOC 2010)."""
     if not total:
         return None
     return float(_envelope(np.cumsum(right))[right].sum()) / total
 
 
 def _envelope(hits: NDArray[Any]) -> NDArray[np.float64]:
-    """The best precision at each place or later."""
+    """The best precision at each position or later."""
     precision = hits / np.arange(1, len(hits) + 1)
     return np.maximum.accumulate(precision[::-1])[::-1]

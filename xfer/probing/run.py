@@ -254,12 +254,12 @@ def _draw(
     """Draws the probe's plots. A plot that fails gives a warning, never an error."""
     from xfer.drawing.bars import per_class_bars
     from xfer.report.confusion import confusion
-    from xfer.report.plots import MOST_CLASSES
+    from xfer.report.plots import MAX_CLASSES
     from xfer.report.shots import choice_picture, shot_picture
 
     plots = run.path / "plots"
     try:
-        if hasattr(metric, "confusion") and len(classes) <= MOST_CLASSES:
+        if hasattr(metric, "confusion") and len(classes) <= MAX_CLASSES:
             confusion(metric.confusion, classes, plots / "confusion.png")
         else:
             per_class = metric.compute()["per_class"]

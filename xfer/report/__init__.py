@@ -1,1 +1,1 @@
-"""Pictures of a run, drawn with matplotlib's Agg; imported when something is drawn."""
+"""Figures of a run, drawn with matplotlib's Agg; imported only when something is drawn."""

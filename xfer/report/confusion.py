@@ -15,12 +15,12 @@ from xfer.drawing.canvas import GREY, INK, class_labels, legible, new_figure, sa
 
 WITH_NUMBERS = 20
 WITH_NAMES = 60
-MOST_CELLS = 400
+MAX_CELLS = 400
 PAIRS = 18
 
 
 def confusion(matrix: NDArray[np.int64], classes: Sequence[str], path: Path) -> None:
-    """Draws how often row's class was called column's class, as a share of the row.
+    """Draw how often the row's class was predicted as the column's class, as a share of the row.
 
     Args:
         matrix: int (C, C) counts, rows = truth.
@@ -44,11 +44,11 @@ def confusion(matrix: NDArray[np.int64], classes: Sequence[str], path: Path) -> 
     save(figure, path)
 
 
-def confused_pairs(matrix: NDArray[np.int64], most: int = PAIRS) -> list[tuple[int, int, int]]:
+def confused_pairs(matrix: NDArray[np.int64], max_pairs: int = PAIRS) -> list[tuple[int, int, int]]:
     """(truth, predicted, times), the most frequent errors first."""
     wrong = matrix.copy()
     np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    order = np.argsort(-wrong, axis=None, kind="stable")[:max_pairs]
     rows, columns = np.unravel_index(order, wrong.shape)
     return [
         (int(r), int(c), int(wrong[r, c]))
@@ -77,7 +77,7 @@ def _small(matrix: NDArray[np.int64], classes: Sequence[str], path: Path) -> Non
 
 def _heat(ax: Axes, share: NDArray[np.float64], count: int) -> None:
     edge = count - 0.5
-    # the root lifts rare errors off the white of never
+    # the square root makes rare errors visible against white
     image = ax.imshow(
         share, cmap="Blues", norm=PowerNorm(1 if count <= WITH_NUMBERS else 0.5, 0, 1),
         extent=(-0.5, edge, edge, -0.5),
@@ -100,10 +100,10 @@ def _list_pairs(ax: Axes, matrix: NDArray[np.int64], classes: Sequence[str]) -> 
     pairs = confused_pairs(matrix)
     ax.set_title("most frequent errors" if pairs else "no errors", loc="left", fontsize=10)
     seen = matrix.sum(1)
-    for line, (truth, said, times) in enumerate(pairs):
+    for line, (truth, predicted, times) in enumerate(pairs):
         y = 1 - (line + 0.7) / (PAIRS + 0.5)
         ax.text(0.0, y, f"{times} of {seen[truth]}", fontsize=8, color=GREY, transform=ax.transAxes)
-        names = f"{legible(classes[truth], 24)} → {legible(classes[said], 24)}"
+        names = f"{legible(classes[truth], 24)} → {legible(classes[predicted], 24)}"
         ax.text(0.2, y, names, fontsize=8, color=INK, transform=ax.transAxes)
 
 
@@ -116,8 +116,8 @@ def _row_shares(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _pooled(share: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
-    """The largest value of each block, where a cell would be smaller than a dot."""
-    block = -(-len(share) // MOST_CELLS)
+    """The largest value of each block, if a cell would be smaller than a dot."""
+    block = -(-len(share) // MAX_CELLS)
     if block == 1:
         return share, 1
     side = -(-len(share) // block)

@@ -1,4 +1,4 @@
-"""The course of a run: losses, scores and the learning rate over the steps."""
+"""Draw the course of a run: losses, scores and the learning rate over the steps."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from matplotlib.ticker import MaxNLocator
 
 from xfer.drawing.canvas import BLUE, INK, ORANGE, PALE, SERIES, legible, new_figure, save
 
-MOST_SCORES = 4
+MAX_SCORES = 4
 SMOOTH_FROM = 60
 
 
 def curves(events: Sequence[dict[str, Any]], path: Path, primary: str = "") -> None:
-    """Draws log.jsonl: one panel for the losses, one for the scores on val, one for the rate.
+    """Draw log.jsonl: one panel for the losses, one for the scores on val, one for the rate.
 
     Args:
         events: the log's events; "train" and "eval" ones are drawn.
         path: the PNG to write.
         primary: name of the score by which the best step is chosen; it is drawn first.
 
-    Raises: ValueError where there is neither a train nor an eval event.
+    Raises: ValueError if there is neither a train nor an eval event.
     """
     train = [e for e in events if e["event"] == "train"]
     evals = [e for e in events if e["event"] == "eval"]
@@ -101,11 +101,11 @@ def _scores(ax: Axes, evals: list[dict[str, Any]], names: list[str], primary: st
 
 
 def _score_names(evals: list[dict[str, Any]], primary: str) -> list[str]:
-    """The primary score first, then others that say something: not those at 1 all along."""
+    """The primary score first, then the other informative ones, not those that are always 1."""
     names = list(dict.fromkeys(name for e in evals for name in e["metrics"] if name != "loss"))
     moving = [n for n in names if any(e["metrics"].get(n, 1) < 1 for e in evals) or n == primary]
     moving.sort(key=lambda name: name != primary)
-    return moving[:MOST_SCORES]
+    return moving[:MAX_SCORES]
 
 
 def _steps_per_epoch(events: list[dict[str, Any]]) -> float:
@@ -114,13 +114,13 @@ def _steps_per_epoch(events: list[dict[str, Any]]) -> float:
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
-    """A running mean over a twentieth of the run, centred; shorter at the ends."""
+    """A centred running mean over a twentieth of the run; shorter at the ends."""
     width = max(1, len(values) // 40)
-    found = [values[max(0, i - width) : i + width + 1] for i in range(len(values))]
+    windows = [values[max(0, i - width) : i + width + 1] for i in range(len(values))]
     return np.array([part[np.isfinite(part)].mean() if np.isfinite(part).any() else np.nan
-                     for part in found])  # fmt: skip
+                     for part in windows])  # fmt: skip
 
 
 def _dot(points: Sequence[Any]) -> str:
-    """A few points are marked: a line through one alone would not be seen."""
+    """Mark the points if there are few: a line through a single one would be invisible."""
     return "." if len(points) < 30 else ""

@@ -1,4 +1,4 @@
-"""`xfer data show --draw`: some pictures of each split as they are labelled, box statistics."""
+"""`xfer data show --draw`: some pictures of each split with their labels, and statistics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EACH = 12
 
 
 def draw_data(bundle: Bundle, folder: Path) -> list[Path]:
-    """Draws up to 12 pictures of each split, spread over it, as they are labelled; see
+    """Draw up to 12 pictures of each split, spread over it, with their labels; see
     `Kind.draw_split` and `Kind.draw_all`.
 
     Returns: the files. Raises: DataError for a folder that can't be made or written into.

@@ -1,4 +1,4 @@
-"""What transfers: the score of a probe on every layer of every net."""
+"""Draw which layers transfer: the score of a probe on every layer of every net."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from xfer.drawing.canvas import GREY, INK, PALE, SERIES, legible, new_figure, sa
 
 
 def layer_picture(rows: Sequence[dict[str, Any]], path: Path, *, score: str) -> None:
-    """Draws a panel a net, its layers from shallow to deep, the best of all marked.
+    """Draw one panel per net, its layers from shallow to deep, with the best of all marked.
 
     Args:
-        rows: {"backbone", "weights", "layer", score}, nets one after the other, layers in the
-            net's order; a net with other weights is another net.
+        rows: {"backbone", "weights", "layer", score}, net after net, layers in the net's order; a
+            net with other weights is another net.
         path: the PNG to write; score: name of the score, in 0..1.
     """
     nets = list(dict.fromkeys((row["backbone"], row.get("weights", "")) for row in rows))
@@ -51,7 +51,7 @@ def layer_picture(rows: Sequence[dict[str, Any]], path: Path, *, score: str) -> 
 
 
 def net_names(nets: Sequence[tuple[str, str]]) -> list[str]:
-    """(backbone, weights) as titles: the weights are told where a backbone comes with several."""
+    """(backbone, weights) as titles: the weights are named if a backbone has several."""
     backbones = [backbone for backbone, _ in nets]
     return [
         backbone

@@ -1,4 +1,4 @@
-"""Tiles of a mosaic for masks: the truth beside what was predicted, and what the colours mean."""
+"""Tiles of a mosaic for masks: the truth next to the prediction, and a legend of the colours."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from xfer.drawing.masks import blend, is_background, mask_colour
 
 SIDE = 380
 GAP = 8
-MOST = 44
+MAX_LISTED = 44
 
 
 def pair_tile(
     image: NDArray[np.uint8],
     truth: NDArray[np.uint8],
-    said: NDArray[np.uint8],
+    predicted: NDArray[np.uint8],
     classes: Sequence[str],
 ) -> NDArray[np.uint8]:
-    """The truth and below it the prediction over the picture; of tall pictures, beside it.
+    """The truth over the picture, and below it (for tall pictures, next to it) the prediction.
 
-    Shapes: image | (H, W, 3); truth, said | (h, w), smaller perhaps; truth 255 = ignore
+    Shapes: image | (H, W, 3); truth, predicted | (h, w), may be smaller; truth 255 = ignore
     """
     height, width = image.shape[:2]
     wide = width >= height
@@ -33,7 +33,7 @@ def pair_tile(
     small = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
     masks = [
         np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
-        for mask in (truth, said)
+        for mask in (truth, predicted)
     ]
     parts = [blend(small, mask, classes) for mask in masks]
     gap = np.full((GAP, size[0], 3) if wide else (size[1], GAP, 3), 255, np.uint8)
@@ -42,7 +42,7 @@ def pair_tile(
 
 def legend_tile(classes: Sequence[str], occurring: Sequence[int]) -> NDArray[np.uint8]:
     """A square with the colours of the classes that occur, uint8 (SIDE, SIDE, 3)."""
-    shown = list(occurring)[:MOST]
+    shown = list(occurring)[:MAX_LISTED]
     canvas = Image.new("RGB", (SIDE, SIDE), "white")
     draw = ImageDraw.Draw(canvas)
     columns = 1 if len(shown) <= 15 else 2

@@ -1,4 +1,4 @@
-"""All pictures of one run, into its plots/ folder."""
+"""Draw all figures of a run into its plots/ folder."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from xfer.report.error_bars import error_bars
 from xfer.report.mask_tiles import legend_tile, pair_tile
 from xfer.report.precision_recall import precision_recall
 
-MOST_TILES = 24
-MOST_CLASSES = 2000
+MAX_TILES = 24
+MAX_CLASSES = 2000
 
 
 def plot_run(
@@ -29,17 +29,17 @@ def plot_run(
     fetch_image: Callable[[str], NDArray[np.uint8]] | None,
     classes: Sequence[str],
 ) -> list[Path]:
-    """Draws what there is to draw of a run.
+    """Draw all figures that a run has data for.
 
     Args:
-        folder: the run's; files go to plots/ in it.
+        folder: the run's folder; files go to its plots/.
         events: the log's events.
         metric: the metric over the pictures that were scored last, or None.
-        fetch_image: sample id -> uint8 (H, W, 3); None where there are no pictures.
+        fetch_image: sample id -> uint8 (H, W, 3); None if there are no pictures.
         classes: class names.
 
-    Returns: the files written: curves.png; of a metric with examples() worst.png and
-        predictions.png; with a confusion matrix (up to 2000 classes) confusion.png; with scores a
+    Returns: the files written: curves.png; for a metric with examples() worst.png and
+        predictions.png; with a confusion matrix (up to 2000 classes) confusion.png; with scores per
         class classes.png; with curves() precision_recall.png; with kinds of errors errors.png.
     """
     plots = folder / "plots"
@@ -53,7 +53,7 @@ def plot_run(
         curves(events, at("curves.png"), metric.primary if metric is not None else "")
     if metric is None:
         return written
-    if hasattr(metric, "confusion") and len(classes) <= MOST_CLASSES:
+    if hasattr(metric, "confusion") and len(classes) <= MAX_CLASSES:
         confusion(metric.confusion, classes, at("confusion.png"))
     scores = metric.compute()
     if hasattr(metric, "curves"):
@@ -66,9 +66,9 @@ def plot_run(
     if label is not None and len(rows) > 2:
         values = {name: row[label] for name, row in rows.items()}
         counts = {name: row.get("positives", row["n"]) for name, row in rows.items()}
-        words = {"ap": "average precision", "acc": "share right", "iou": "IoU"}[label]
+        title = {"ap": "average precision", "acc": "share right", "iou": "IoU"}[label]
         unit = getattr(metric, "unit", "pictures")
-        per_class_bars(values, counts, at("classes.png"), words, unit)
+        per_class_bars(values, counts, at("classes.png"), title, unit)
     examples: list[Example] = metric.examples() if hasattr(metric, "examples") else []
     if examples and fetch_image is not None and examples[0].masks is not None:
         _mask_mosaics(examples, fetch_image, classes, at)
@@ -77,7 +77,7 @@ def plot_run(
         mosaic(_tiles(worst, fetch_image), at("worst.png"), title + _key(worst))
         some = [examples[i] for i in _spread(len(examples))]
         right = sum(e.good for e in examples)
-        title = f"{len(some)} of {len(examples)} pictures, evenly chosen; {right} of all right"
+        title = f"{len(some)} of {len(examples)} pictures, evenly chosen; {right} of all are right"
         mosaic(_tiles(some, fetch_image), at("predictions.png"), title + _key(some))
     return written
 
@@ -89,48 +89,50 @@ def _mask_mosaics(
     at: Callable[[str], Path],
 ) -> None:
     """Masks over their pictures, the truth above the prediction; the first tile is the legend."""
-    many = MOST_TILES - 1
-    worst = sorted(examples, key=lambda e: -e.loss)[:many]
-    some = [examples[i] for i in _spread(len(examples), many)]
-    for name, shown, how in (
-        ("worst.png", worst, "of lowest mean IoU"),
+    max_examples = MAX_TILES - 1
+    worst = sorted(examples, key=lambda e: -e.loss)[:max_examples]
+    some = [examples[i] for i in _spread(len(examples), max_examples)]
+    for name, shown, choice in (
+        ("worst.png", worst, "with the lowest mean IoU"),
         ("predictions.png", some, "evenly chosen"),
     ):
         tiles: list[Tile] = []
-        there: set[int] = set()
+        present: set[int] = set()
         for example in shown:
             assert example.masks is not None
-            truth, said = example.masks.unpack()
-            there |= {*np.unique(truth).tolist(), *np.unique(said).tolist()}
+            truth, predicted = example.masks.unpack()
+            present |= {*np.unique(truth).tolist(), *np.unique(predicted).tolist()}
             tiles.append(
-                Tile(pair_tile(fetch_image(example.id), truth, said, classes), example.lines)
+                Tile(pair_tile(fetch_image(example.id), truth, predicted, classes), example.lines)
             )
-        legend = legend_tile(classes, [c for c in range(len(classes)) if c in there])
-        title = f"{len(shown)} of {len(examples)} pictures, {how}"
+        legend = legend_tile(classes, [c for c in range(len(classes)) if c in present])
+        title = f"{len(shown)} of {len(examples)} pictures, {choice}"
         key = "; above (or left) the truth, below (or right) the prediction"
         tiles.insert(0, Tile(legend, ("classes",)))
         mosaic(tiles, at(name), title + (key if len(tiles) >= COLUMNS else ""))
 
 
 def _key(examples: list[Example]) -> str:
-    """What the boxes on the pictures are, where there is room to say it."""
+    """A key of the boxes on the pictures, if there is room for it."""
     if len(examples) < COLUMNS or not any(e.marks for e in examples):
         return ""
     return "; boxes: green right, red dashed wrong, blue dotted missed"
 
 
 def _worst(examples: list[Example]) -> tuple[list[Example], str]:
-    """The errors that cost most; where there are none, the pictures that came nearest to one."""
+    """The errors that cost most; if there are none, the pictures closest to an error."""
     wrong = [e for e in examples if not e.good]
-    shown = sorted(wrong or examples, key=lambda e: -e.loss)[:MOST_TILES]
+    shown = sorted(wrong or examples, key=lambda e: -e.loss)[:MAX_TILES]
     if not wrong:
-        return shown, f"No errors in {len(examples)} pictures; these were the least sure"
+        return shown, f"No errors in {len(examples)} pictures; these were the least certain"
     return shown, f"The worst {len(shown)} of {len(wrong)} errors in {len(examples)} pictures"
 
 
-def _spread(count: int, most: int = MOST_TILES) -> list[int]:
-    """Positions spread evenly over a list, so that all classes are seen."""
-    return sorted(set(np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()))
+def _spread(count: int, max_count: int = MAX_TILES) -> list[int]:
+    """Positions spread evenly over a list, so that all classes are shown."""
+    return sorted(
+        set(np.linspace(0, count - 1, min(count, max_count)).round().astype(int).tolist())
+    )
 
 
 def _tiles(examples: list[Example], fetch_image: Callable[[str], NDArray[np.uint8]]) -> list[Tile]:

@@ -1,4 +1,4 @@
-"""Precision over recall, a curve a class and their mean."""
+"""Draw precision over recall: one curve per class and their mean."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from numpy.typing import NDArray
 
 from xfer.drawing.canvas import GREY, INK, PALE, SERIES, class_labels, new_figure, save
 
-MOST_CURVES = 6
+MAX_CURVES = 6
 FAINT = "#D0D0D0"
 
 
 def precision_recall(curves: Mapping[str, NDArray[np.float64]], path: Path) -> None:
-    """Draws the mean curve and those of the classes; of many classes the 3 best and the 3 worst.
+    """Draw the mean curve and those of the classes; for many classes the 3 best and the 3 worst.
 
     Args:
-        curves: class name -> precision at 101 recalls, 0 to 1; classes that don't occur left out.
+        curves: class name -> precision at 101 recalls, 0 to 1; without classes that don't occur.
         path: the PNG to write.
 
-    Raises: ValueError where there is no class.
+    Raises: ValueError if there is no class.
     """
     if not curves:
         raise ValueError("no class has a curve")
     recall = np.linspace(0, 1, 101)
     mean = np.mean(list(curves.values()), axis=0)
     order = sorted(curves, key=lambda name: -float(curves[name].mean()))
-    many = len(order) > MOST_CURVES
-    shown = order[: MOST_CURVES // 2] + order[-(MOST_CURVES // 2) :] if many else order
+    many = len(order) > MAX_CURVES
+    shown = order[: MAX_CURVES // 2] + order[-(MAX_CURVES // 2) :] if many else order
     labels = dict(zip(curves, class_labels(list(curves)), strict=True))
     figure = new_figure(8, 5)
     ax = figure.subplots()
     for name in order if many else []:
         ax.plot(recall, curves[name], color=FAINT, lw=0.8, zorder=1)
     for name, colour in zip(shown, SERIES, strict=False):
-        low = many and name in order[-(MOST_CURVES // 2) :]
+        low = many and name in order[-(MAX_CURVES // 2) :]
         ax.plot(recall, curves[name], color=colour, lw=1.3, ls="--" if low else "-",
                 label=f"{labels[name]}  {curves[name].mean():.3f}")  # fmt: skip
     if len(curves) > 1:

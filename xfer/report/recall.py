@@ -1,4 +1,4 @@
-"""How much of the true boxes proposals cover, against the number of proposals."""
+"""Draw how many true boxes proposals cover, against the number of proposals."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from xfer.proposals.recall import Recall
 
 
 def recall_curves(recall: Recall, path: Path, title: str) -> None:
-    """Draws recall at IoU 0.5 and 0.7 and the mean average best overlap.
+    """Draw recall at IoU 0.5 and 0.7 and the mean average best overlap.
 
     Args:
-        recall: what was measured; path: the PNG to write; title: of what data and method.
+        recall: the measurements; path: the PNG to write; title: names the data and the method.
     """
     figure = new_figure(7.2, 4.2)
     ax = figure.subplots()

@@ -1,4 +1,4 @@
-"""The curves of a probe: score over pictures a class, and over the strengths that were tried."""
+"""Draw the curves of a probe: score over pictures per class, and over the regularisation."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from xfer.drawing.canvas import BLUE, GREY, INK, ORANGE, PALE, SERIES, new_figur
 def shot_picture(
     rows: Sequence[dict[str, Any]], path: Path, *, score: str, full: tuple[int, float] | None
 ) -> None:
-    """Draws the score over pictures a class, each draw a dot, with the interval of the mean.
+    """Draw the score over pictures per class, one dot per draw, with the interval of the mean.
 
     Args:
-        rows: {"shots", score, "low", "high", "values"}, of `shot_curve`.
+        rows: {"shots", score, "low", "high", "values"}, from `shot_curve`.
         path: the PNG to write.
         score: name of the score.
-        full: (pictures a class, score) of the probe on all of train, drawn as a line.
+        full: (pictures per class, score) of the probe on all of train, drawn as a line.
     """
     figure = new_figure(6.4, 4.2)
     ax = figure.subplots()
     shots = [row["shots"] for row in rows]
     for row in rows:
-        many = len(row["values"])
-        ax.plot([row["shots"]] * many, row["values"], ".", color=GREY, alpha=0.5, ms=4)
+        draws = len(row["values"])
+        ax.plot([row["shots"]] * draws, row["values"], ".", color=GREY, alpha=0.5, ms=4)
     ax.fill_between(
         shots, [r["low"] for r in rows], [r["high"] for r in rows], color=BLUE, alpha=0.2, lw=0,
         label="95 % interval of the mean",
@@ -41,7 +41,7 @@ def shot_picture(
     ax.set_xscale("log", base=2)
     ax.set_xticks(shots, [str(s) for s in shots])
     ax.minorticks_off()
-    ax.set_xlabel("training pictures a class")
+    ax.set_xlabel("training pictures per class")
     _finish(ax, score)
     save(figure, path)
 
@@ -54,12 +54,12 @@ def choice_picture(
     symbol: str,
     score: str,
 ) -> None:
-    """Draws score and loss of what was held out, over the strengths that were tried.
+    """Draw score and loss on held-out data, over the regularisation strengths that were tried.
 
     Args:
         trials: (scaling, value, score, loss), values above 0.
         chosen: scaling and value.
-        path: the PNG to write; symbol: what the value is called; score: name of the score.
+        path: the PNG to write; symbol: name of the value; score: name of the score.
     """
     figure = new_figure(6.4, 5.4)
     above, below = figure.subplots(2, 1, sharex=True)

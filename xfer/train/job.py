@@ -224,7 +224,7 @@ class Job:
             now = min(len(sides) - 1, (first + start) * len(sides) // self.steps)
             change = -(-self.steps * (now + 1) // len(sides)) - first  # the first step of the next
             stop = self.epoch_steps if now == len(sides) - 1 else min(self.epoch_steps, change)
-            self.train.show(task.transform_at(sides[now]))
+            self.train.set_transform(task.transform_at(sides[now]))
             with contextlib.closing(self.train.batches(epoch, start)) as batches:
                 yield from itertools.islice(batches, stop - start)
             start = stop

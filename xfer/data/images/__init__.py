@@ -1,1 +1,1 @@
-"""Picture files: found, decoded, measured."""
+"""Picture files: finding, decoding and measuring them."""

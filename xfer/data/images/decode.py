@@ -5,7 +5,7 @@ everything else through Pillow. Both see the same policy:
 
     EXIF orientation         applied
     CMYK, YCCK               converted, Adobe's inversion included
-    16 bits a channel        divided by 257
+    16 bits per channel      divided by 257
     transparency             composited on white
     animation, several pages the first frame
     more than MAX_PIXELS     refused before anything is decoded
@@ -29,16 +29,16 @@ from xfer.data.images.jpeg_rows import Rows, decode_top
 from xfer.data.images.walk import readable
 from xfer.errors import DataError
 
-# Pillow's own first limit: over it, it would warn
+# Pillow's own first limit, above which it warns
 MAX_PIXELS = 89_478_485
 
-# no format that runs another program (EPS) or is no picture of pixels
+# leaves out formats that run another program (EPS) or hold no pixels
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000")
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class DecodeError(DataError):
-    """A file is no picture that can be read. `reason` says why, without naming the file."""
+    """A file can't be read as a picture. `reason` says why, without naming the file."""
 
     def __init__(self, reason: str, name: str = "picture") -> None:
         super().__init__(f"{name}: {reason}", "remove it, or --set data.skip_bad=true")
@@ -52,17 +52,17 @@ class DecodeError(DataError):
 def decode(
     source: Path | str | bytes, short_side: int = 0, rows: Rows | None = None
 ) -> NDArray[np.uint8]:
-    """Reads one picture.
+    """Read one picture.
 
     Args:
         source: a path, or the bytes of the file.
-        short_side: where positive, a picture with a longer short side than this is shrunk to it
-            by averaging areas (bilinearly from 0.8 on); a JPEG twice as large or more is not even
-            decoded in full. Use it in training and evaluation alike.
-        rows: says how many rows from the top will be looked at; those below may then be black.
+        short_side: if positive, a picture whose short side is longer is shrunk to it by averaging
+            areas (bilinearly for factors of 0.8 and more); a JPEG at least twice as large is not
+            even decoded in full. Use the same value in training and evaluation.
+        rows: returns how many rows from the top are needed; the rows below may then be black.
 
     Returns: uint8 (H, W, 3), RGB, upright, C-contiguous.
-    Raises: DecodeError, with the path in its message where one was given.
+    Raises: DecodeError, with the path in its message if one was given.
     """
     if isinstance(source, bytes):
         return shrink(_decode(source, short_side, rows), short_side)
@@ -76,32 +76,32 @@ def decode(
 
 
 def from_pil(image: Any, name: str = "picture") -> NDArray[np.uint8]:
-    """A PIL image as `decode` gives its file: the first frame, upright, on white.
+    """Returns a PIL image as `decode` would return its file: the first frame, upright, on white.
 
-    Upright by the EXIF block that it still carries; ImageOps.exif_transpose takes it away.
-    Raises: DecodeError, with `name`, for a file that is damaged or of floating-point numbers.
+    It is turned by the EXIF block that it still carries; ImageOps.exif_transpose removes the block.
+    Raises: DecodeError, with `name`, if the file is damaged or holds floating-point numbers.
     """
     try:
         image.load()
         pixels = _rgb(image)
     except DecodeError as error:
         raise DecodeError(error.reason, name) from None
-    except Exception as error:  # Pillow's plugins raise nearly every kind for a damaged file
+    except Exception as error:  # Pillow's plugins raise almost anything for a damaged file
         raise DecodeError(_damage(b"", error), name) from error
-    turned = image.format == "TIFF"  # by Pillow itself
+    turned = image.format == "TIFF"  # Pillow has turned it
     return upright(pixels, 1 if turned else orientation_of(image.info.get("exif")))
 
 
 def shrink(image: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
-    """The picture with its short side at most `short_side` (0: as it is), averaging areas."""
+    """Returns the picture with a short side of at most `short_side` (0: unchanged)."""
     height, width = image.shape[:2]
     if not short_side or min(height, width) <= short_side:
         return image
     scale = short_side / min(height, width)
     size = max(short_side, round(width * scale)), max(short_side, round(height * scale))
-    # averaging areas costs four times as much, and changes little down to 0.8
-    how = cv2.INTER_LINEAR if scale >= 0.8 else cv2.INTER_AREA
-    return np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
+    # averaging areas takes four times as long, and makes little difference down to 0.8
+    interpolation = cv2.INTER_LINEAR if scale >= 0.8 else cv2.INTER_AREA
+    return np.asarray(cv2.resize(image, size, interpolation=interpolation), np.uint8)
 
 
 def _decode(data: bytes, short_side: int, rows: Rows | None) -> NDArray[np.uint8]:
@@ -129,7 +129,7 @@ def _decode(data: bytes, short_side: int, rows: Rows | None) -> NDArray[np.uint8
 def _turbo(
     data: bytes, header: JpegHeader, short_side: int, rows: Rows | None
 ) -> NDArray[np.uint8] | None:
-    """The picture by simplejpeg; None where it can't, or is not sure: then Pillow decides."""
+    """Decodes with simplejpeg; None if it can't, or isn't sure: then Pillow decides."""
     if header.components not in (1, 3):
         return None
     side = min(header.width, header.height)
@@ -137,16 +137,16 @@ def _turbo(
         top = decode_top(data, header, rows(header.height, header.width))
         if top is not None:
             return top
-    # below half the size, libjpeg-turbo's scaled transforms save time; above, they cost some
-    least = short_side if side >= 2 * short_side else 0
+    # up to half the size, libjpeg-turbo's scaled transforms save time; above, they cost time
+    min_side = short_side if side >= 2 * short_side else 0
     try:
-        return simplejpeg.decode_jpeg(data, "RGB", min_height=least, min_width=least)
+        return simplejpeg.decode_jpeg(data, "RGB", min_height=min_side, min_width=min_side)
     except ValueError:
         return None
 
 
 def _deep_png(data: bytes) -> NDArray[np.uint8] | None:
-    """Colour or alpha at 16 bits: Pillow would keep the high byte only."""
+    """Decodes a 16-bit PNG with colour or alpha: Pillow would keep only the high byte."""
     width, height = (int.from_bytes(data[i : i + 4], "big") for i in (16, 20))
     _check_size(width, height)
     if b"IEND" not in data[-16:]:
@@ -165,7 +165,7 @@ def _deep_png(data: bytes) -> NDArray[np.uint8] | None:
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """FORMATS that this Pillow was built with."""
+    """The FORMATS that this Pillow was built with."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
@@ -186,12 +186,12 @@ def _pillow(data: bytes) -> NDArray[np.uint8]:
         raise DecodeError(_what_is(data)) from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise DecodeError(_too_large()) from None
-    except Exception as error:  # Pillow's plugins raise nearly every kind for a damaged file
+    except Exception as error:  # Pillow's plugins raise almost anything for a damaged file
         raise DecodeError(_damage(data, error)) from error
 
 
 def _rgb(image: Any) -> NDArray[np.uint8]:
-    """A loaded Pillow image as uint8 (H, W, 3)."""
+    """Returns a loaded Pillow image as uint8 (H, W, 3)."""
     if image.mode.startswith("I"):
         values = np.asarray(image)
         if values.size and (values.min() < 0 or values.max() > 65535):
@@ -206,12 +206,12 @@ def _rgb(image: Any) -> NDArray[np.uint8]:
 
 
 def _to_8_bits(values: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """0..65535 to 0..255, rounded: 257 = 65535 / 255."""
+    """Maps 0..65535 to 0..255, rounded: 257 = 65535 / 255."""
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """uint8 (H, W, 4) over white, (H, W, 3)."""
+    """Composites uint8 (H, W, 4) on white: uint8 (H, W, 3)."""
     alpha = rgba[:, :, 3:].astype(np.uint16)
     mixed = rgba[:, :, :3] * alpha + 255 * (255 - alpha)
     return ((mixed.astype(np.uint32) + 127) // 255).astype(np.uint8)
@@ -229,7 +229,7 @@ def _too_large() -> str:
 
 
 def _png_chunk(data: bytes, name: bytes) -> bytes | None:
-    """The content of a PNG's first chunk of that name."""
+    """Returns the content of a PNG's first chunk of that name."""
     at = 8
     while at + 8 <= len(data):
         length = int.from_bytes(data[at : at + 4], "big")
@@ -253,7 +253,7 @@ _KNOWN_STARTS = (
 
 
 def _what_is(data: bytes) -> str:
-    """What a file is that no reader knows."""
+    """Says what a file is that no decoder recognises."""
     start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     for mark, meaning in _KNOWN_STARTS:
         if start.startswith(mark):
@@ -262,7 +262,7 @@ def _what_is(data: bytes) -> str:
         return "cut off"
     if not data.strip(b"\0"):
         return "holds only zeros"
-    return "is no picture in a known format"
+    return "is not a picture in a known format"
 
 
 def _damage(data: bytes, error: Exception) -> str:

@@ -20,14 +20,14 @@ _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 
 @dataclass(frozen=True, slots=True)
 class JpegHeader:
-    """What a JPEG says of itself before its pixels.
+    """What a JPEG's header says.
 
     width, height | pixels, as stored (before turning)
     components    | 1 grey, 3 colour, 4 CMYK or YCCK
     orientation   | EXIF orientation, 1..8
-    lines_at      | byte at which its height stands, two bytes, the high one first
-    unit          | rows that are coded together: 8 for each of the largest sampling factor
-    plain         | baseline or extended coding by Huffman's codes, without restart markers
+    lines_at      | offset of its height, two bytes, the high one first
+    unit          | rows that are coded together: 8 times the largest sampling factor
+    plain         | baseline or extended Huffman coding, without restart markers
     """
 
     width: int
@@ -40,7 +40,7 @@ class JpegHeader:
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader | None:
-    """The header of a JPEG; None where it ends before the pixels begin."""
+    """Returns the header of a JPEG; None if the file ends before the pixels begin."""
     at, orientation = 2, 1
     frame: tuple[int, int, int] | None = None
     lines_at, unit, sequential, restarts = 0, 16, False, False
@@ -75,9 +75,10 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
 
 
 def orientation_of(exif: bytes | None) -> int:
-    """The orientation in an EXIF block (with or without its `Exif` head), 1..8; 1 when unknown.
+    """Returns the orientation in an EXIF block (with or without its `Exif` head), 1..8; 1 if
+    unknown.
 
-    Damaged blocks are common in pictures that have been through many hands: they count as 1.
+    Damaged blocks are common in pictures that many programs have edited: they count as 1.
     """
     if not exif:
         return 1
@@ -99,7 +100,7 @@ def orientation_of(exif: bytes | None) -> int:
 
 
 def upright(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """A picture (H, W, 3) turned and mirrored so that it stands as it was taken."""
+    """Returns a picture (H, W, 3) turned and mirrored so that it stands as it was taken."""
     if orientation in (5, 6, 7, 8):
         image = image.transpose(1, 0, 2)
     if orientation in (2, 3, 6, 7):
@@ -110,7 +111,7 @@ def upright(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
 
 
 def laid(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """The opposite of `upright`: a picture as its file stores it."""
+    """Undoes `upright`: returns a picture as its file stores it."""
     if orientation in (3, 4, 7, 8):
         image = image[::-1]
     if orientation in (2, 3, 6, 7):

@@ -16,22 +16,22 @@ KINDS = (
     "floats in 0..1"
 )
 CHANNELS = (1, 3, 4)
-SLACK = 1e-3  # what resizing may add to 0..1
+SLACK = 1e-3  # how far resizing may leave 0..1
 
 
 def given_picture(picture: Any, number: int | str) -> NDArray[np.uint8]:
-    """The pixels of a picture in memory, uint8 (H, W, 3).
+    """Returns the pixels of a picture in memory, uint8 (H, W, 3).
 
     | picture | |
     |--|--|
-    | PIL image | as its file is read |
-    | bytes | a file's content |
-    | array | (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), whose last channel is opacity |
+    | PIL image | treated as its file would be |
+    | bytes | the content of a file |
+    | array | (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), the last channel being opacity |
     | tensor | (H, W), (1, H, W), (3, H, W) or (4, H, W) |
 
-    Numbers are uint8, or floats of which 0 is black and 1 is white.
+    Values are uint8, or floats where 0 is black and 1 is white.
 
-    Raises: XferError for anything else, with its number; DecodeError for what can't be decoded.
+    Raises: XferError for anything else, naming its number; DecodeError if it can't be decoded.
     """
     name = f"picture {number}"
     if hasattr(picture, "convert"):
@@ -49,15 +49,15 @@ def given_picture(picture: Any, number: int | str) -> NDArray[np.uint8]:
         picture = picture.numpy()
         if picture.ndim == 3:
             picture = picture.transpose(1, 2, 0)
-        what, wanted = "a tensor", "(3, H, W)"
+        form, expected_shape = "a tensor", "(3, H, W)"
     elif isinstance(picture, np.ndarray):
-        what, wanted = "an array", "(H, W, 3)"
+        form, expected_shape = "an array", "(H, W, 3)"
     else:
         raise XferError(f"{name} is a {type(picture).__name__}", KINDS)
     if picture.ndim == 2:
         picture = picture[:, :, None]
     if picture.ndim != 3 or picture.shape[2] not in CHANNELS or not picture.size:
-        raise XferError(f"{name} is {what} {shape}, not {wanted}", KINDS)
+        raise XferError(f"{name} is {form} {shape}, not {expected_shape}", KINDS)
     pixels = _as_bytes(picture, name)
     if pixels.shape[2] == 4:
         return on_white(pixels)
@@ -65,13 +65,13 @@ def given_picture(picture: Any, number: int | str) -> NDArray[np.uint8]:
 
 
 def is_tensor(value: Any) -> bool:
-    """Whether a value is a tensor of torch's, told without importing torch."""
+    """Whether a value is a torch tensor; needs no import of torch."""
     return hasattr(value, "detach") and hasattr(value, "numpy")
 
 
 def is_one(pictures: Any) -> bool:
-    """Whether what was given is one picture, and not several: a path, an image, bytes, or an array
-    that has the channels of one."""
+    """Whether the argument is one picture, not several: a path, an image, bytes, or an array with
+    the channels of one picture."""
     single = (str, os.PathLike, bytes, bytearray, memoryview)
     if isinstance(pictures, single) or hasattr(pictures, "convert"):
         return True
@@ -84,15 +84,15 @@ def is_one(pictures: Any) -> bool:
 
 
 def _as_bytes(picture: NDArray[Any], name: str) -> NDArray[np.uint8]:
-    """uint8 of uint8, or of floats in 0..1."""
+    """Returns uint8, from uint8 or from floats in 0..1."""
     if picture.dtype == np.uint8:
         return np.ascontiguousarray(picture)
     if picture.dtype.kind != "f":
-        raise XferError(f"{name} is of {picture.dtype}, not of uint8 or floats in 0..1", KINDS)
+        raise XferError(f"{name} holds {picture.dtype}, not uint8 or floats in 0..1", KINDS)
     low, high = float(picture.min()), float(picture.max())
-    if not (low >= -SLACK and high <= 1 + SLACK):  # NaN is not, either
+    if not (low >= -SLACK and high <= 1 + SLACK):  # also catches NaN
         raise XferError(
             f"{name} holds floats from {low:.3g} to {high:.3g}, not within 0..1",
-            "pictures as they are, before any normalisation: xfer does what the net needs",
+            "give pictures before any normalisation: xfer applies the net's own",
         )
     return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)

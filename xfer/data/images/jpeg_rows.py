@@ -1,7 +1,7 @@
-"""The top of a JPEG without the rest: a crop that ends above the bottom needs no more.
+"""Decode the top of a JPEG without the rest, for a crop that ends above the bottom.
 
-Huffman's codes can only be read from the beginning, and reading them is most of the work; so a
-picture is decoded as far down as its crop reaches, by a header that says it were no higher.
+Huffman codes can only be read from the beginning, and reading them is most of the work; so a
+picture is decoded only as far down as its crop reaches, with a smaller height in its header.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from numpy.typing import NDArray
 
 from xfer.data.images.exif import JpegHeader
 
-# (height, width) of a picture -> how many of its rows are looked at, counted from the top
+# (height, width) of a picture -> how many of its rows are needed, counted from the top
 Rows = Callable[[int, int], int]
 _END = b"\xff\xd9"
 _TAIL = 4096
 
 
 def decode_top(data: bytes, header: JpegHeader, rows: int) -> NDArray[np.uint8] | None:
-    """A picture whose first rows are those of the whole; what lies below is black.
+    """Returns a picture whose first rows are decoded; the rows below are black.
 
     Args:
-        data: a JPEG file, grey or YCbCr; header: its; rows: how many are wanted.
+        data: a JPEG file, grey or YCbCr; header: its header; rows: how many are needed.
 
-    Returns: uint8 (H, W, 3), RGB, as stored; None where decoding in full is no slower, or where
-    this can't be done, damage included: then decode in full, which says what is wrong.
+    Returns: uint8 (H, W, 3), RGB, as stored; None if decoding in full is no slower, or if
+    this can't be done, e.g. for a damaged file: then decode in full, which reports the fault.
 
-    Differs: codes that are damaged, but not cut off, are not noticed: libjpeg's warning of them is
-    also that of codes left over. `Source.verify` is what finds them, before training.
+    Differs: damaged codes are not noticed unless they are cut off: libjpeg gives the same warning
+    for damaged codes and for unread ones. `Source.verify` finds them before training.
     """
-    # one unit more: the chroma of rows at its lower edge is interpolated from below
+    # one unit more: the chroma of the last rows is interpolated from the rows below
     top = (-(-rows // header.unit) + 1) * header.unit
     if not header.plain or top >= header.height or _END not in data[-_TAIL:]:
         return None

@@ -1,7 +1,7 @@
-"""Mask files: the numbers in them as they are, never as colours to look at.
+"""Mask files: their numbers exactly as stored, never as displayed colours.
 
-A palette picture is read as its indices, 16 bits stay 16 bits, and grey of 1, 2 or 4 bits is not
-stretched to 0..255. Formats that lose detail are refused: their values are no classes any more.
+A palette picture is read as its indices, 16 bits stay 16 bits, and grey with 1, 2 or 4 bits is not
+stretched to 0..255. Lossy formats are refused: their values are no longer classes.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _LOSSY = {"JPEG": "JPEG", "MPO": "JPEG", "WEBP": "WebP", "JPEG2000": "JPEG 2000"
 
 @dataclass(frozen=True, slots=True)
 class RawMask:
-    """A mask as its file has it.
+    """A mask as its file stores it.
 
     values  | (H, W) uint8 or uint16, or colours uint8 (H, W, 3)
-    palette | uint8 (n, 3), what the values of a palette picture look like; None: it has none
+    palette | uint8 (n, 3), the colours of a palette picture's values; None without a palette
     """
 
     values: NDArray[np.uint8] | NDArray[np.uint16]
@@ -38,10 +38,10 @@ class RawMask:
 
 
 def read_mask_file(path: Path) -> RawMask:
-    """Reads one mask. Colours that are all grey are read as numbers; transparency is left out.
+    """Read one mask. Colours that are all grey are read as numbers; transparency is ignored.
 
-    Raises: DecodeError, with the path, for what is no picture, holds no whole numbers, or was
-        written with loss.
+    Raises: DecodeError, with the path, for a file that is not a picture, holds no whole numbers,
+        or is in a lossy format.
     """
     try:
         return _read(path.read_bytes())
@@ -62,14 +62,14 @@ def _read(data: bytes) -> RawMask:
                     f"is {lossy}, which blurs the values of a mask: save masks as PNG"
                 )
             if image.format not in LOSSLESS:
-                raise DecodeError(f"is {image.format}, no format for masks: save it as PNG")
+                raise DecodeError(f"is {image.format}, not a format for masks: save it as PNG")
             if image.width * image.height > MAX_PIXELS:
                 raise DecodeError(f"{image.width} x {image.height}: more than {MAX_PIXELS} pixels")
             image.load()
             return _values(image, data)
     except DecodeError:
         raise
-    except Exception:  # Pillow's plugins raise nearly every kind; `decode` says what is wrong
+    except Exception:  # Pillow's plugins raise almost anything; `decode` says what is wrong
         decode(data)
         raise DecodeError("can't be read as a mask") from None
 
@@ -93,10 +93,10 @@ def _values(image: Image.Image, data: bytes) -> RawMask:
         return RawMask(wide.astype(np.uint16))
     if mode in ("RGB", "RGBA", "RGBa", "RGBX"):
         if image.format == "PNG" and data[24] == 16:
-            raise DecodeError("has colours of 16 bits: save it with 8")
+            raise DecodeError("has 16 bits per colour: save it with 8")
         colours = np.array(image)[:, :, :3]
         red, green, blue = (colours[:, :, c] for c in range(3))
         if np.array_equal(red, green) and np.array_equal(red, blue):
             return RawMask(np.ascontiguousarray(red))
         return RawMask(colours)
-    raise DecodeError(f"holds {mode} pixels, no whole numbers: save it as 8-bit PNG")
+    raise DecodeError(f"holds {mode} pixels, not whole numbers: save it as 8-bit PNG")

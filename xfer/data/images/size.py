@@ -1,4 +1,4 @@
-"""How large a picture is, from its header: nothing is decoded."""
+"""The size of a picture from its header, without decoding it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from xfer.data.images.exif import orientation_of, read_jpeg_header
 from xfer.data.images.threads import cores
 
 HEAD_BYTES = 1 << 16
-TURNED = (5, 6, 7, 8)  # orientations that exchange height and width
+TURNED = (5, 6, 7, 8)  # orientations that swap height and width
 
 
 def header_of(data: bytes) -> tuple[int, int, int] | None:
-    """(height, width, EXIF orientation) as stored, before turning; None where data do not tell."""
+    """(height, width, EXIF orientation) as stored, before turning; None if they can't be read."""
     if data.startswith(b"\xff\xd8\xff"):
         header = read_jpeg_header(data)
         return None if header is None else (header.height, header.width, header.orientation)
@@ -30,7 +30,7 @@ def header_of(data: bytes) -> tuple[int, int, int] | None:
             # Pillow turns TIFFs itself when it loads them
             exif = None if image.format == "TIFF" else image.info.get("exif")
             return height, width, orientation_of(exif)
-    except Exception:  # Pillow's plugins raise nearly every kind; decoding says what is wrong
+    except Exception:  # Pillow's plugins raise almost anything; decoding says what is wrong
         return None
 
 
@@ -40,7 +40,7 @@ def _known() -> dict[str, object]:
 
 
 def upright_size(data: bytes) -> tuple[int, int] | None:
-    """(height, width) of the picture as `decode` gives it; None where data do not tell."""
+    """(height, width) of the picture as `decode` returns it; None if they can't be read."""
     header = header_of(data)
     if header is None:
         return None
@@ -49,18 +49,18 @@ def upright_size(data: bytes) -> tuple[int, int] | None:
 
 
 def sizes_of(paths: Sequence[Path]) -> NDArray[np.int64]:
-    """int64 (N, 2): height and width of picture files as they are decoded; (0, 0) where a file
-    does not tell. Threads: one a core."""
+    """Returns int64 (N, 2): height and width of picture files as they are decoded; (0, 0) if a file
+    can't be read. Uses one thread per core."""
 
     def look(path: Path) -> tuple[int, int]:
         try:
             with path.open("rb") as file:
                 head = file.read(HEAD_BYTES)
-                # EXIF may hold a whole small picture: then the frame comes later
-                found = upright_size(head) or upright_size(head + file.read())
+                # EXIF may hold a whole thumbnail: then the frame comes later
+                size = upright_size(head) or upright_size(head + file.read())
         except OSError:
             return 0, 0
-        return found or (0, 0)
+        return size or (0, 0)
 
     with ThreadPoolExecutor(cores()) as pool:
         return np.array([*pool.map(look, paths)], np.int64).reshape(-1, 2)

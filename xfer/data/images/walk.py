@@ -1,4 +1,4 @@
-"""Finding pictures in folders: what is one, what is junk, and links that lead in circles."""
+"""Finding pictures in folders, leaving out junk and surviving links that lead in circles."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ JUNK = frozenset({"thumbs.db", "desktop.ini", "@eadir", "__macosx", "$recycle.bi
 
 
 def is_junk(name: str) -> bool:
-    """What systems leave beside pictures: dot-files and ._x.jpg, Thumbs.db, @eaDir, __MACOSX."""
+    """Whether a system left it among the pictures: dot-files, ._x.jpg, Thumbs.db, __MACOSX."""
     return name.startswith(".") or name.casefold() in JUNK
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file is called like a picture."""
+    """Whether the name has a picture's extension."""
     return Path(name).suffix.casefold() in EXTENSIONS
 
 
 @dataclass
-class Found:
-    """What a walk came across.
+class WalkResult:
+    """What a walk finds.
 
-    pictures | paths, by code point of their place below the top
-    junk     | how many of each kind were passed by
+    pictures | paths, sorted by code point of their path below the top
+    junk     | how many entries of each kind of junk were skipped
     others   | how many files of each other extension
     """
 
@@ -43,41 +43,41 @@ class Found:
     others: Counter[str] = field(default_factory=Counter[str])
 
     def notes(self) -> list[str]:
-        """Lines that say what was passed by."""
+        """Lines that say what was skipped."""
         lines: list[str] = []
-        for counts, what in ((self.junk, "junk"), (self.others, "files that are no pictures")):
+        for counts, what in ((self.junk, "junk"), (self.others, "files that are not pictures")):
             if counts:
                 listed = ", ".join(f"{n} {name}" for name, n in sorted(counts.items()))
                 lines.append(f"skipped {counts.total()} {what} ({listed})")
         return lines
 
 
-def walk(top: Path, found: Found | None = None) -> Found:
-    """Every picture below a folder; links are followed, each folder is entered once."""
-    found = found if found is not None else Found()
-    places = [*_walk(top, found, set())]
-    found.pictures.extend(path for _, path in sorted(places))
-    return found
+def walk(top: Path, result: WalkResult | None = None) -> WalkResult:
+    """Find every picture below a folder; links are followed, each folder is entered once."""
+    result = result if result is not None else WalkResult()
+    places = [*_walk(top, result, set())]
+    result.pictures.extend(path for _, path in sorted(places))
+    return result
 
 
-def _walk(top: Path, found: Found, seen: set[str]) -> Iterator[tuple[str, Path]]:
+def _walk(top: Path, result: WalkResult, seen: set[str]) -> Iterator[tuple[str, Path]]:
     real = os.path.realpath(top)
     if real in seen:
         return
     seen.add(real)
     for entry in listing(top):
         if is_junk(entry.name):
-            found.junk["dot-files" if entry.name.startswith(".") else entry.name] += 1
+            result.junk["dot-files" if entry.name.startswith(".") else entry.name] += 1
         elif is_dir(entry):
-            yield from _walk(Path(entry.path), found, seen)
+            yield from _walk(Path(entry.path), result, seen)
         elif is_picture(entry.name):
             yield entry.path, Path(entry.path)
         else:
-            found.others[Path(entry.name).suffix.casefold() or "without extension"] += 1
+            result.others[Path(entry.name).suffix.casefold() or "without extension"] += 1
 
 
 def listing(folder: Path) -> list[os.DirEntry[str]]:
-    """A folder's entries by name; empty where it can't be read."""
+    """A folder's entries sorted by name; empty if it can't be read."""
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
@@ -93,7 +93,7 @@ def is_dir(entry: os.DirEntry[str]) -> bool:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """A folder's folders by name, junk left out."""
+    """A folder's subfolders sorted by name, without junk."""
     return [Path(e.path) for e in listing(folder) if not is_junk(e.name) and is_dir(e)]
 
 
@@ -114,7 +114,7 @@ def _first_deep(folder: Path, seen: set[str]) -> bool:
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """Every picture below a folder, by name; junk is left out."""
+    """Every picture below a folder, sorted by name, without junk."""
     return walk(folder).pictures
 
 
@@ -124,5 +124,5 @@ def nfc(text: str) -> str:
 
 
 def readable(text: str) -> str:
-    """A file's name as text that can be written anywhere, also where it is not valid UTF-8."""
+    """A file's name as text that can be written anywhere, even if it is not valid UTF-8."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

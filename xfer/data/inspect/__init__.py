@@ -1,1 +1,1 @@
-"""Data looked at before anything trains."""
+"""Inspect data before training."""

@@ -1,4 +1,4 @@
-"""Looking at every picture before training: what can't be decoded is found now, and all of it."""
+"""Decode every picture before training, so that all bad ones are found at once."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from xfer.errors import DataError
 from xfer.types import Source
 
 NAMED = 10
-LONG = 20  # letters of a reason that is not repeated for each picture
-# smaller sets are looked at anew each time: it takes a second
+LONG = 20  # a reason longer than this, in characters, is not repeated for each picture
+# smaller sets are checked again each time: it takes a second
 REMEMBERED = 2000
-# of larger ones some are drawn: all of ImageNet would take an hour, a stat of each file minutes
+# larger sets are sampled: all of ImageNet would take an hour, a stat of each file minutes
 WHOLE, DRAWN = 100_000, 2000
 
 
 def find_bad(source: Source, all: bool = False) -> list[tuple[int, str]]:
-    """(index, reason) of the pictures of a source that can't be decoded. Threads: one a core.
+    """(index, reason) of the pictures of a source that can't be decoded. Uses one thread per core.
 
-    Of large sets it is kept, in $XFER_CACHE/verified.npy, which files were good, by path, size and
-    time of change: the next run looks only at what has changed. Of more than WHOLE pictures DRAWN
-    are looked at, the same ones each time; `all`: every one.
+    For large sets, $XFER_CACHE/verified.npy records which files are good, by path, size and time of
+    change: the next run checks only what has changed. If there are more than WHOLE pictures, a
+    fixed sample of DRAWN is checked; `all`: every one.
     """
-    drawn = np.arange(len(source)) if all else looked_at(len(source))
+    drawn = np.arange(len(source)) if all else checked_indices(len(source))
     marks = _marks(source, drawn) if len(drawn) >= REMEMBERED else np.zeros(0, np.uint64)
     known = np.isin(marks, _remembered()) if len(marks) else np.zeros(len(drawn), bool)
     todo = drawn[~known].tolist()
@@ -56,22 +56,22 @@ def find_bad(source: Source, all: bool = False) -> list[tuple[int, str]]:
     return bad
 
 
-def looked_at(count: int) -> NDArray[np.int64]:
-    """Which of so many pictures are decoded before training: all, or some drawn once for all."""
+def checked_indices(count: int) -> NDArray[np.int64]:
+    """Which of `count` pictures are decoded before training: all, or a fixed sample."""
     if count <= WHOLE:
         return np.arange(count)
     return np.sort(np.random.default_rng(count).choice(count, DRAWN, replace=False))
 
 
 def bad_pictures(name: str, total: int, bad: Sequence[tuple[str, str]]) -> DataError:
-    """The error that names the pictures that can't be used: the first ten, and how many more."""
-    told: set[str] = set()
+    """The error for pictures that can't be used: names the first ten, and counts the others."""
+    reasons: set[str] = set()
     named: list[str] = []
     for file, reason in bad[:NAMED]:
-        # a reason may name the mask: what is left without the picture's own name is told once
+        # a reason may name the mask: compared without the picture's folder name, it is given once
         kind = re.sub(rf"\S*{re.escape(Path(file).stem)}\S*", "", reason)
-        named.append(f"{file} ({'likewise' if kind in told and len(kind) > LONG else reason})")
-        told.add(kind)
+        named.append(f"{file} ({'likewise' if kind in reasons and len(kind) > LONG else reason})")
+        reasons.add(kind)
     more = f"; and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
     return DataError(
         f"{name}: {len(bad)} of {total} pictures can't be used: {'; '.join(named)}{more}",
@@ -80,7 +80,7 @@ def bad_pictures(name: str, total: int, bad: Sequence[tuple[str, str]]) -> DataE
 
 
 def _marks(source: Source, places: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """A number for the state of each of these pictures' files; empty where a source can't tell."""
+    """A number for the state of each of these pictures' files; empty if a source has no files."""
     marks = np.zeros(len(places), np.uint64)
     for k, i in enumerate(places.tolist()):
         state = stamp(source, i)
@@ -92,8 +92,8 @@ def _marks(source: Source, places: NDArray[np.int64]) -> NDArray[np.uint64]:
 
 
 def _file() -> Path:
-    own = os.environ.get("XFER_CACHE")
-    return (Path(own) if own else Path.home() / ".cache" / "xfer") / "verified.npy"
+    folder = os.environ.get("XFER_CACHE")
+    return (Path(folder) if folder else Path.home() / ".cache" / "xfer") / "verified.npy"
 
 
 def _remembered() -> NDArray[np.uint64]:
@@ -105,7 +105,7 @@ def _remembered() -> NDArray[np.uint64]:
 
 
 def _remember(marks: NDArray[np.uint64]) -> None:
-    """Adds the marks to the file. A cache that can't be written is done without."""
+    """Adds the marks to the file; does nothing if it can't be written."""
     file = _file()
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Pictures side by side in one tensor."""
+"""Pictures stacked into one tensor."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def stack_images(images: Sequence[NDArray[np.uint8]]) -> Tensor:
-    """Pictures of one size as a batch; one copy, none where they are the rows of one array.
+    """Stack pictures of one size; one copy, or none if they are already rows of one array.
 
     Shapes: N x uint8 (H, W, 3) -> uint8 (N, 3, H, W), channels_last (NHWC in memory).
-    Raises: XferError for no picture, or pictures of several sizes.
+    Raises: XferError if there is no picture, or if sizes differ.
     """
     import torch  # here, so that looking at data needs no torch
 
@@ -40,12 +40,12 @@ def stack_images(images: Sequence[NDArray[np.uint8]]) -> Tensor:
 def stack_padded(
     images: Sequence[NDArray[np.uint8]], colour: Sequence[float], multiple: int = 32
 ) -> Tensor:
-    """Pictures of several sizes as a batch, padded right and below to a common size.
+    """Stack pictures of several sizes, padded right and below to a common size.
 
     Args:
-        colour: of the padding, a value a channel, 0..255; the mean that a net subtracts is zero
-            to it.
-        multiple: height and width of the batch are multiples of this: fewer different shapes.
+        colour: of the padding, one value per channel, 0..255; the mean that a net subtracts
+            becomes zero.
+        multiple: height and width of the batch are multiples of this, for fewer shapes.
 
     Shapes: N x uint8 (H, W, 3) -> uint8 (N, 3, H', W'), channels_last.
     """
@@ -65,7 +65,7 @@ def stack_padded(
 
 
 def _common(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8] | None:
-    """The array (N, H, W, 3) whose rows these pictures are, all of them and in this order."""
+    """The array (N, H, W, 3) whose rows are exactly these pictures, in this order; None if none."""
     whole = images[0].base
     if not isinstance(whole, np.ndarray) or whole.shape != (len(images), *images[0].shape):
         return None
@@ -78,7 +78,7 @@ def _common(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8] | None:
 
 
 def empty_pictures(shape: Sequence[int], pin: bool) -> NDArray[np.uint8]:
-    """Room for the pictures of a batch; `pin`: in pinned memory, so that it need not be copied."""
+    """Memory for the pictures of a batch; `pin`: pinned, so that no further copy is needed."""
     if not pin:
         return np.empty(shape, np.uint8)
     import torch
@@ -87,7 +87,7 @@ def empty_pictures(shape: Sequence[int], pin: bool) -> NDArray[np.uint8]:
 
 
 def pinned(batch: Batch) -> Batch:
-    """The batch with its tensors in pinned memory."""
+    """Returns the batch with its tensors in pinned memory."""
 
     def pin(value: Any) -> Any:
         if isinstance(value, (list, tuple)):

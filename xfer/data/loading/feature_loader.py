@@ -15,11 +15,11 @@ class FeatureLoader:
     """A loader whose batches carry `targets["features"]` instead of pictures.
 
     Args:
-        loader: says which pictures a batch holds, in which order.
-        rows: K arrays (pictures, V, D), one for each epoch's views; V views are averaged at test.
+        loader: decides which pictures a batch holds, in which order.
+        rows: K arrays (pictures, V, D), one per epoch in turn; V views are averaged in evaluation.
         labels: labels of all pictures, as the task's collate gives them.
 
-    waited | seconds spent waiting for pictures: none
+    waited | seconds spent waiting for pictures: always 0
     """
 
     waited = 0.0
@@ -31,7 +31,7 @@ class FeatureLoader:
         return len(self.loader)
 
     def batches(self, epoch: int, start: int = 0) -> Generator[Batch, None, None]:
-        """The epoch's batches from number `start` on; `images` is empty, one row a picture."""
+        """The epoch's batches from number `start` on; `images` is (N, 0), a row per picture."""
         table, ids = self.rows[epoch % len(self.rows)], self.loader.source.ids
         for places in self.loader.plan(epoch)[start:]:
             if not places:

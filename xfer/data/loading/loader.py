@@ -1,7 +1,7 @@
-"""Batches from a source: threads that decode ahead, in an order that depends on the seed alone.
+"""Batches from a source: threads decode ahead, in an order that depends only on the seed.
 
-Threads, not processes: simplejpeg and OpenCV release the interpreter's lock, nothing is copied
-between processes, and start-up costs nothing.
+Threads, not processes: simplejpeg and OpenCV release the GIL, nothing is copied between processes,
+and starting them costs nothing.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from xfer.types import Batch, Source
 
 __all__ = ["Loader", "stack_images"]
 
-AHEAD = 3  # batches on the way while one is used
-SMALLEST_PART = 4  # pictures that a thread takes at a time, where a batch has them
-NUMBERS = 0x9ACC5  # tells a batch's seed from a picture's
+AHEAD = 3  # batches being prepared while one is used
+SMALLEST_PART = 4  # pictures that a thread takes at a time, if a batch has that many
+NUMBERS = 0x9ACC5  # keeps a batch's seed apart from a picture's
 
-# (index into the source, how often it came before in this epoch)
+# (index into the source, how often it has come before in this epoch)
 Place = tuple[int, int]
 
 
 class Plan(Sequence[list[Place]]):
-    """One process's pictures in each batch of an epoch; a batch's are listed when it is its turn.
+    """One process's pictures in each batch of an epoch, listed lazily, batch by batch.
 
-    order | int64 (N,), indices into the source; again | how often each came before, or None
+    order | int64 (N,), indices into the source; again | how often each has come before, or None
     """
 
     def __init__(
@@ -72,29 +72,31 @@ class Loader:
     Args:
         source: the samples.
         transform: (sample, generator) -> item; runs in several threads at once, and must not write
-            into the sample. The generator is seeded by (seed, epoch, index): neither the threads
-            nor resuming nor the number of processes change an item. One that has a `shape` is
-            called with a third argument, the uint8 array of that shape to write its picture to.
-            One that has `rows(height, width, generator)` says how many rows from the top it will
-            look at, given the same generator; those below may come black.
-            One that has `draws` gets, in place of the generator, so many uniform numbers 0..1,
-            float32: a generator for each picture takes longer than copying it.
-            One that has `view(source)` is given the samples of that.
+            into the sample. The generator is seeded by (seed, epoch, index), so an item does not
+            depend on threads, resuming or the number of processes. Optional attributes:
+            `shape`: it is called with a third argument, a uint8 array of that shape to write its
+            picture to.
+            `rows(height, width, generator)`: returns how many rows from the top it needs, given
+            the same generator; the rows below may be black.
+            `draws`: instead of the generator it gets that many uniform numbers 0..1, float32: a
+            generator per picture takes longer than copying the picture.
+            `view(source)`: samples are read from the source that it returns.
         collate: items -> Batch.
-        batch: pictures a batch over all processes; each process takes its share of every batch.
+        batch: pictures per batch over all processes; each process takes its share of every batch.
         train: shuffle each epoch and drop the last partial batch (a set smaller than a batch is
             one partial batch); else in order, every picture exactly once over all processes.
         seed: of order and items, 0 or more.
-        workers: threads; -1: one a core, 0: none, in line.
+        workers: threads; -1: one per core, 0: none, decode in the calling thread.
         rank, world: this process, and how many there are.
         balance: show every class equally often, with repetition (train only).
-        window: mix so many pictures at a time, read in blocks as they lie; 0: all (train only).
+        window: shuffle within windows of N pictures in disk order; 0: shuffle everything (train
+            only).
         cache_mb: decoded pictures kept in memory, MB, over all loaders of this process.
         short_side: decode pictures no larger than this short side (see `decode`); 0: in full.
-        pin: put batches into pinned memory, for copies that overlap.
+        pin: put batches into pinned memory, so that copies to the device overlap with work.
 
     waited | seconds that the consumer has waited for batches
-    Raises: XferError for a batch under one, and for balance with several labels a picture.
+    Raises: XferError for a batch below one, and for balance with several labels per picture.
     """
 
     def __init__(
@@ -117,35 +119,35 @@ class Loader:
     ) -> None:
         if batch < 1:
             raise XferError(f"a batch must hold at least one picture, got {batch}")
-        self._own, self.collate = source, collate
+        self._original, self.collate = source, collate
         self.batch, self.train, self.seed = batch, train, seed
         self.workers = cores() if workers < 0 else workers
         self.rank, self.world, self.short_side, self.pin = rank, world, short_side, pin
         self.waited = 0.0
-        self.show(transform)
+        self.set_transform(transform)
         self._window = window
         self._stored = stored_order(source) if window and train else None
         self._room = cache_mb * 2**20
         self._cache = cache_of(self.source) if cache_mb else None
         self._labels = source.labels() if balance and train else None
         if self._labels is not None and self._labels.ndim != 1:
-            raise XferError("data.balance needs one label a picture", "data.balance=false")
+            raise XferError("data.balance needs one label per picture", "data.balance=false")
         self._pools: set[ThreadPoolExecutor] = set()
 
     def __len__(self) -> int:
-        """Batches an epoch, the same on every process."""
+        """Batches per epoch, the same on every process."""
         return batch_count(len(self.source), self.batch, self.train, self.world)
 
-    def show(self, transform: Callable[..., Any]) -> None:
-        """Another transform from the next `batches` on; none may be under way."""
+    def set_transform(self, transform: Callable[..., Any]) -> None:
+        """Use another transform from the next call of `batches`; none may be running."""
         self.transform = transform
-        self.source: Source = getattr(transform, "view", lambda own: own)(self._own)
+        self.source: Source = getattr(transform, "view", lambda source: source)(self._original)
         self._shape: tuple[int, ...] | None = getattr(transform, "shape", None)
-        self._looks: Callable[..., int] | None = getattr(transform, "rows", None)
+        self._rows_needed: Callable[..., int] | None = getattr(transform, "rows", None)
         self._draws: int = getattr(transform, "draws", 0)
 
     def plan(self, epoch: int) -> Plan:
-        """This process's pictures in each batch of the epoch; in evaluation perhaps none."""
+        """This process's pictures in each batch of the epoch; in evaluation there may be none."""
         count = len(self.source)
         if not self.train:
             order = np.arange(count)
@@ -161,8 +163,8 @@ class Loader:
     def batches(self, epoch: int, start: int = 0) -> Generator[Batch, None, None]:
         """The epoch's batches from number `start` on.
 
-        What goes wrong in a thread is raised here, with the sample's id. Threads end with the
-        iterator: when it is done, closed, or interrupted.
+        Errors in threads are raised here, with the sample's id. The threads end with the iterator:
+        when it is exhausted, closed or interrupted.
         """
         plan = self.plan(epoch)
         rest = ((k, places) for k in range(start, len(plan)) if (places := plan[k]))
@@ -175,41 +177,41 @@ class Loader:
                 self.waited += time.perf_counter() - begin
                 yield batch
             return
-        cv2.setNumThreads(0)  # the threads here are the parallel ones
+        cv2.setNumThreads(0)  # the parallel threads are those of the pool
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="loader")
         self._pools.add(pool)
-        coming: deque[Future[Batch]] = deque()
+        pending: deque[Future[Batch]] = deque()
         try:
             for k, places in rest:
-                coming.append(self._submit(pool, epoch, k, places))
-                if len(coming) > self._ahead():
+                pending.append(self._submit(pool, epoch, k, places))
+                if len(pending) > self._ahead():
                     break
-            while coming:
+            while pending:
                 begin = time.perf_counter()
-                batch = coming.popleft().result()
+                batch = pending.popleft().result()
                 self.waited += time.perf_counter() - begin
                 following = next(rest, None)
                 if following is not None:
-                    coming.append(self._submit(pool, epoch, *following))
+                    pending.append(self._submit(pool, epoch, *following))
                 yield batch
         finally:
             self._pools.discard(pool)
             pool.shutdown(wait=True, cancel_futures=True)
 
     def close(self) -> None:
-        """Ends the threads of iterators that are still open; they can't be read on."""
+        """End the threads of iterators that are still open; those can't be used any further."""
         for pool in list(self._pools):
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _ahead(self) -> int:
-        """Batches on the way: more where a batch is too small to keep every thread busy."""
+        """Batches being prepared: more if a batch is too small to keep every thread busy."""
         parts = max(1, min(self.workers, self.batch // self.world // SMALLEST_PART))
         return max(AHEAD, 2 * self.workers // parts)
 
     def _submit(
         self, pool: ThreadPoolExecutor, epoch: int, k: int, places: list[Place]
     ) -> Future[Batch]:
-        """Batch k made by several threads; the last one to be done collates it."""
+        """Make batch k in several threads; the last one to finish collates it."""
         done: Future[Batch] = Future()
         items: list[Any] = [None] * len(places)
         rows, draws = self._rows(len(places)), self._numbers(epoch, k, len(places))
@@ -234,20 +236,20 @@ class Loader:
                         done.set_exception(error)
 
         for part in parts:
-            # a part that is cancelled before it began must not leave the batch waited for
+            # a part that is cancelled before it begins must not leave its batch pending forever
             pool.submit(work, part).add_done_callback(
                 lambda job: done.cancel() if job.cancelled() else None
             )
         return done
 
     def _rows(self, count: int) -> Sequence[NDArray[np.uint8] | None]:
-        """Where the pictures of a batch are to be written."""
+        """Arrays that the pictures of a batch are written to."""
         if self._shape is None:
             return [None] * count
         return list(empty_pictures((count, *self._shape), self.pin))
 
     def _numbers(self, epoch: int, k: int, count: int) -> Sequence[NDArray[np.float32] | None]:
-        """The uniform numbers of this process's pictures in batch k, by their places in it."""
+        """The uniform numbers of this process's pictures in batch k, by their position in it."""
         if not self._draws:
             return [None] * count
         rng = np.random.default_rng((self.seed, epoch, k, NUMBERS))
@@ -262,13 +264,13 @@ class Loader:
         try:
             if self._cache is not None:
                 sample = self._cache.read(self.source, index, self.short_side, self._room)
-            elif self._looks is None:
+            elif self._rows_needed is None:
                 sample = read(self.source, index, self.short_side)
             else:
-                looks = self._looks
+                rows_needed = self._rows_needed
                 sample = read(
                     self.source, index, self.short_side,
-                    lambda h, w: looks(h, w, draws_of(self.seed, epoch, index, again)),
+                    lambda h, w: rows_needed(h, w, draws_of(self.seed, epoch, index, again)),
                 )  # fmt: skip
             if draws is not None:
                 return self.transform(sample, draws, row)

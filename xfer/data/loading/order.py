@@ -9,17 +9,17 @@ from xfer.errors import XferError
 
 
 def shuffled(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Every index once, int64 (count,): by the seed and the epoch alone."""
+    """Every index once, int64 (count,); depends only on the seed and the epoch."""
     return np.random.default_rng((seed, epoch)).permutation(count)
 
 
 def windowed(stored: NDArray[np.int64], window: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Every index once, int64 (N,), so that what lies together is read together.
+    """Every index once, int64 (N,), so that pictures stored together are read together.
 
     Blocks of an eighth of a window are taken in random order, and mixed within each window: for
     packs that are larger than memory, on disks that seek slowly.
 
-    Args: stored: the indices in the order in which their pictures lie; window: pictures mixed.
+    Args: stored: the indices in disk order; window: how many pictures are mixed at a time.
     """
     rng = np.random.default_rng((seed, epoch))
     blocks = np.array_split(stored, -(-len(stored) // max(1, window // 8)) or 1)
@@ -30,13 +30,13 @@ def windowed(stored: NDArray[np.int64], window: int, seed: int, epoch: int) -> N
 
 
 def balanced(labels: NDArray, seed: int, epoch: int) -> NDArray[np.int64]:
-    """As many indices as there are labels, every class as often as the others (up to one).
+    """As many indices as there are labels, with every class equally often (to within one).
 
-    A class's pictures are gone through whole before one is shown again.
+    All pictures of a class are shown before one is repeated.
     Raises XferError for labels (N, C).
     """
     if labels.ndim != 1:
-        raise XferError("data.balance needs one label a picture", "data.balance=false")
+        raise XferError("data.balance needs one label per picture", "data.balance=false")
     rng = np.random.default_rng((seed, epoch))
     values = rng.permutation(np.unique(labels))
     drawn: list[NDArray[np.int64]] = []
@@ -60,10 +60,10 @@ def repeats(order: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def batch_count(count: int, batch: int, train: bool, world: int = 1) -> int:
-    """Batches an epoch, the same on every process.
+    """Batches per epoch, the same on every process.
 
     In training the last partial batch is dropped, but a set smaller than a batch is one partial
-    batch; none where there are fewer pictures than processes. In evaluation all are kept.
+    batch, and there is none if there are fewer pictures than processes. In evaluation all are kept.
     """
     if train:
         return max(1, count // batch) if count >= world else 0

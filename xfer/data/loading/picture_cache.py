@@ -1,4 +1,4 @@
-"""Decoded pictures kept in memory: a source's, whichever loader reads it next."""
+"""Decoded pictures kept in memory, per source, shared by all loaders that read it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _caches: weakref.WeakKeyDictionary[Source, PictureCache] = weakref.WeakKeyDictio
 
 
 class PictureCache:
-    """What was decoded of one source. Filled until there is no room, and nothing is thrown out:
-    when every picture is read once an epoch, throwing out would only lose hits.
+    """Decoded samples of one source. It is filled until there is no room, and nothing is evicted:
+    since every picture is read once per epoch, eviction would only lose hits.
 
     used | bytes
     """
@@ -25,7 +25,7 @@ class PictureCache:
         self._kept: dict[tuple[int, int], Sample] = {}
 
     def read(self, source: Source, i: int, short_side: int, room: int) -> Sample:
-        """Sample i as `xfer.data.sources.base.read` gives it, from memory where it was read before.
+        """Sample i as `xfer.data.sources.base.read` returns it, from memory if it was read before.
 
         Args: room: bytes that all caches of this process may hold together.
         """
@@ -36,7 +36,7 @@ class PictureCache:
         size = sample.image.nbytes + (0 if sample.mask is None else sample.mask.nbytes)
         with _lock:
             if (i, short_side) not in self._kept and _used() + size <= room:
-                # every epoch sees this array: who would write into it gets an error
+                # every epoch sees this array, so writing into it is an error
                 sample = replace(sample, image=sample.image.view())
                 sample.image.setflags(write=False)
                 self._kept[i, short_side] = sample

@@ -1,4 +1,4 @@
-"""A picture's own random numbers, whatever thread or process makes it."""
+"""Random numbers per picture, whichever thread or process reads it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-STREAM = "philox"  # its name in keys of what depends on the numbers: another stream, another name
+STREAM = "philox"  # part of the keys of whatever depends on the numbers: rename with the stream
 _WORD = (1 << 64) - 1
 
 
 class _Own(threading.local):
-    """Each thread's generator: setting one back takes 0.3 us, making one 7 to 14."""
+    """One generator per thread: resetting one takes 0.3 us, making one 7 to 14 us."""
 
     def __init__(self) -> None:
         self.bits = np.random.Philox(0)
@@ -23,13 +23,13 @@ _own = _Own()
 
 
 def draws_of(seed: int, epoch: int, index: int, again: int = 0) -> np.random.Generator:
-    """The generator of a picture's draws: by these four alone, and no two of them share a number.
+    """The generator of a picture's draws: it depends only on these four, and no two overlap.
 
-    It is the thread's only one: the next call sets it back. So draw all before calling again.
+    It is the thread's only one, and the next call resets it: draw everything before calling again.
 
-    Args: again: how often the picture came before in this epoch.
+    Args: again: how often the picture has come before in this epoch.
 
-    Philox counts: under the key (seed, epoch) each (index, again) has 2**64 blocks of its own.
+    Philox is a counter: under the key (seed, epoch) each (index, again) has its own 2**64 blocks.
     Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3" (Philox-4x64-10).
     """
     state: Any = {

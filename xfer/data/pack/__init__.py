@@ -1,1 +1,1 @@
-"""Packs: pictures laid end to end in a few large files."""
+"""Packs: pictures stored end to end in a few large files."""

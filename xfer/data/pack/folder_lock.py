@@ -1,4 +1,4 @@
-"""One process at a time writes into a folder."""
+"""Let only one process at a time write into a folder."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from xfer.errors import DataError
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """While entered, another process that enters gets a DataError; it ends with the process.
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Lock the folder: another process that tries gets a DataError. The lock ends with the process.
 
-    The folder itself is locked, so nothing is left behind; where folders can't be locked (Windows,
-    some network disks) nothing is refused.
+    The folder itself is locked, so no file is left behind; if folders can't be locked (Windows,
+    some network disks), nothing is refused.
     """
     try:
         import fcntl
@@ -29,7 +29,7 @@ def alone(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise DataError(
-                f"{folder}: another process is writing into it", "wait for it, or another -o"
+                f"{folder}: another process is writing into it", "wait for it, or choose another -o"
             ) from None
         except OSError:
             pass

@@ -1,23 +1,23 @@
-"""`pack`: pictures of a few sizes laid end to end in large files, as `xfer data pack` writes them.
+"""`pack`: pictures stored end to end in a few large files, as `xfer data pack` writes them.
 
 A pack is a folder that numpy and Python's own modules can read; only the pixels of a JPEG pack
 need a JPEG decoder.
 
     index.json       | what the pack holds, written last: without it the pack is not finished
     shard-00000.bin  | pixels and masks of some hundred pictures of one split, end to end
-    shard-00000.npz  | what is known about them, one entry a picture
+    shard-00000.npz  | what is known about them, one entry per picture
 
 index.json: "format" "xfer-pack", "version" 1, "name", "pixels" (jpeg or raw), "side" (the largest
 short side, pixels; 0: as they were), "quality" (of JPEG, 1..100),
 "splits" {name: {"kind", "classes", "licence", "images" and, where a COCO file was packed,
-"category_ids": what it calls the classes}}, and "shards" in order, each {"name",
+"category_ids": its ids of the classes}}, and "shards" in order, each {"name",
 "split", "images", "bin_bytes", "bin_sha256", "npz_sha256"}; "plan" says what was packed, so that
 packing can go on. Every shard-*.npz, for n pictures:
 
-    order      | int64 (n,)                | place of the picture in its split; shards are mixed
+    order      | int64 (n,)                | position of the picture in its split; shards are mixed
     ids        | uint8 (bytes,)            | the n ids as a JSON list in UTF-8
-    image_ids  | uint8 (bytes,)            | what a COCO file calls the n pictures, a JSON list;
-               |                           | absent where none was packed
+    image_ids  | uint8 (bytes,)            | the n pictures' ids in a COCO file, a JSON list;
+               |                           | absent if none was packed
     size       | int64 (n, 2)              | height and width of the stored picture, pixels
     original   | int64 (n, 2)              | height and width before packing
     start      | int64 (n,)                | first byte of the picture in the .bin
@@ -27,11 +27,11 @@ packing can go on. Every shard-*.npz, for n pictures:
     mask_length| int64 (n,)                | bytes of the mask, 0: none; they follow the picture and
                |                           | are uint8 (height, width), compressed by zlib
     boxes      | float32 (R, 4)            | xyxy in pixels of the stored picture, all pictures'
-    box_count  | int64 (n,)                | how many of the R are each picture's, -1: not known
+    box_count  | int64 (n,)                | how many of the R belong to each picture, -1: not known
     box_labels | int64 (R,)                | class of each box
-    difficult, crowd | bool (R,)           | absent: none is
+    difficult, crowd | bool (R,)           | absent if none is
     areas      | float64 (R,)              | of the objects, in square pixels of the stored picture;
-               |                           | absent: the boxes' own
+               |                           | absent: those of the boxes
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ from xfer.types import DataInfo, Sample
 
 INDEX, STARTED = "index.json", "packing.json"
 NAME, VERSION = "xfer-pack", 1
-AGAIN = "`xfer data pack` with the same source and folder writes it anew"
+AGAIN = "run `xfer data pack` with the same source and folder to write it again"
 _NONE = np.frombuffer(b"[]", np.uint8)
-# arrays of a shard that hold one entry a picture
+# arrays of a shard that hold one entry per picture
 PER_PICTURE = ("order", "size", "original", "start", "length", "crc", "labels", "mask_length",
                "box_count")  # fmt: skip
 
@@ -69,12 +69,12 @@ PER_PICTURE = ("order", "size", "original", "start", "length", "crc", "labels", 
 class PackSource:
     """One split of a pack, in the order of the source that was packed.
 
-    A raw picture is a read-only view of the file: whoever crops it touches only the crop's bytes.
-    A JPEG is decoded straight from the file's pages. Masks are read, too; both in threads.
+    A raw picture is a read-only view of the file: cropping it touches only the crop's bytes.
+    A JPEG is decoded straight from the mapped file. Reading is safe from several threads.
 
     Args:
-        root: the pack's folder; index: its index.json; split: which of its splits.
-    Raises: DataError, naming the shard, where a file is missing, cut off or changed.
+        root: the pack's folder; index: its index.json; split: the name of a split.
+    Raises: DataError, naming the shard, if a file is missing, cut off or changed.
     """
 
     def __init__(self, root: Path, index: dict[str, Any], split: str) -> None:
@@ -88,13 +88,13 @@ class PackSource:
         self.files = tuple(root / f"{s['name']}.bin" for s in shards)
         counts = [int(s["images"]) for s in shards]
         joined, names, tables = _joined(root, shards, sum(counts))
-        called = [key for t in tables for key in json.loads(t.get("image_ids", _NONE).tobytes())]
-        # place: where the picture lies, counted through the shards
+        image_ids = [key for t in tables for key in json.loads(t.get("image_ids", _NONE).tobytes())]
+        # place: where the picture is stored, counted through the shards
         place = np.argsort(joined.pop("order"))
         boxes = _boxes(tables, joined["box_count"], place, joined["size"][place])
         joined = {key: joined.pop(key)[place] for key in list(joined)}
         self.ids = choose(names, place)
-        self.image_ids = tuple(called[p] for p in place.tolist()) if called else ()
+        self.image_ids = tuple(image_ids[p] for p in place.tolist()) if image_ids else ()
         self.category_ids = tuple(about.get("category_ids", ()))
         self._shard = np.repeat(np.arange(len(shards)), counts)[place]
         self._start, self._length = joined["start"], joined["length"]
@@ -112,7 +112,7 @@ class PackSource:
         return self.read(i)
 
     def read(self, i: int, short_side: int = 0) -> Sample:
-        """Sample i. Without boxes and mask its picture is shrunk to `short_side` (0: as it is)."""
+        """Sample i. Without boxes and mask its picture is shrunk to `short_side` (0: unchanged)."""
         data = self._bytes(i, int(self._length[i]))
         if self.raw:
             height, width = self.sizes[i].tolist()
@@ -125,7 +125,7 @@ class PackSource:
         mask, boxes = self._mask(i), self._boxes_of(i)
         if mask is None and boxes is None:
             image = shrink(image, short_side)
-        placed = kinds.get(self.info.kind).placed  # there, boxes and masks are the labels
+        placed = kinds.get(self.info.kind).placed  # then boxes or masks are the labels
         label = None if placed else sample_label(self._labels[i])
         return Sample(self.ids[i], image, label, boxes=boxes, mask=mask)
 
@@ -133,24 +133,24 @@ class PackSource:
         return self._labels
 
     def annotation(self, i: int) -> Boxes:
-        """The boxes of picture i, without decoding it. Raises DataError where none are known."""
+        """The boxes of picture i, without decoding it. Raises DataError if none are known."""
         boxes = self._boxes_of(i)
         if boxes is None:
             raise DataError(f"{self.ids[i]}: no boxes are known for this picture")
         return boxes.astype(np.float64)
 
     def stored(self) -> NDArray[np.int64]:
-        """The indices in the order in which their pictures lie in the shards."""
+        """The indices in the order in which their pictures are stored."""
         return np.lexsort((self._start, self._shard))
 
     def verify(self, i: int) -> None:
-        """Raises DecodeError, naming the shard, where the bytes of picture i have changed."""
+        """Raises DecodeError, naming the shard, if the bytes of picture i have changed."""
         data = self._bytes(i, int(self._length[i] + self._mask_length[i]))
         if zlib.crc32(data.data) != self._crc[i]:
             raise self._damaged(i)
 
     def stamp(self, i: int) -> str | None:
-        """Text that changes with the shard's file; None where it is gone."""
+        """Text that changes with the shard's file; None if it is gone."""
         file = self.files[self._shard[i]].absolute()
         try:
             state = file.stat()
@@ -162,7 +162,7 @@ class PackSource:
         return self._fingerprint
 
     def _bytes(self, i: int, length: int) -> NDArray[np.uint8]:
-        """A view of the file from the beginning of picture i."""
+        """A view of the file, `length` bytes from the beginning of picture i."""
         shard, start = int(self._shard[i]), int(self._start[i])
         whole = self._maps.get(shard)
         if whole is None:
@@ -201,8 +201,8 @@ class PackSource:
 def _joined(
     root: Path, shards: list[dict[str, Any]], count: int
 ) -> tuple[dict[str, NDArray], Names, list[dict[str, NDArray]]]:
-    """The arrays of all shards that hold one entry a picture, as they lie; the ids; and of each
-    shard the other arrays. A million pictures take the room of these arrays once."""
+    """The arrays of all shards with one entry per picture, in stored order; the ids; and each
+    shard's other arrays. For a million pictures these arrays are in memory only once."""
     joined: dict[str, NDArray] = {}
     rest: list[dict[str, NDArray]] = []
     names: list[Names] = []
@@ -224,9 +224,9 @@ def _boxes(
     tables: list[dict[str, NDArray]], stored: NDArray[np.int64], place: NDArray[np.int64],
     sizes: NDArray[np.int64],
 ) -> BoxTable | None:  # fmt: skip
-    """The boxes of all shards by picture; None where no picture has any.
+    """The boxes of all shards by picture; None if no picture has any.
 
-    Args: stored: how many each picture has, as they lie; place: where each picture lies.
+    Args: stored: box counts in stored order; place: where each picture is stored.
     """
     if (stored < 0).all():
         return None
@@ -245,8 +245,8 @@ def _digest(index: dict[str, Any], split: str) -> str:
 
 
 def open_shard(root: Path, about: dict[str, Any]) -> dict[str, NDArray]:
-    """The arrays of a shard whose files are what index.json says: the .npz by its checksum, the
-    .bin by its size (its pictures have checksums of their own). Raises DataError naming the file.
+    """Load a shard's arrays, checking its files against index.json: the .npz by its checksum, the
+    .bin by its size (its pictures have their own checksums). Raises DataError naming the file.
     """
     table, pixels = root / f"{about['name']}.npz", root / f"{about['name']}.bin"
     try:
@@ -257,12 +257,12 @@ def open_shard(root: Path, about: dict[str, Any]) -> dict[str, NDArray]:
         what = "cut off" if size < about["bin_bytes"] else "damaged"
         raise DataError(f"{pixels}: {what}: {size} bytes, not {about['bin_bytes']}", AGAIN)
     if hashlib.sha256(data).hexdigest() != about["npz_sha256"]:
-        raise DataError(f"{table}: damaged: its checksum is another one", AGAIN)
+        raise DataError(f"{table}: damaged: its checksum differs", AGAIN)
     return read_table(table)
 
 
 def read_table(path: Path) -> dict[str, NDArray]:
-    """The arrays of a shard's .npz. Raises DataError where it can't be read."""
+    """Load the arrays of a shard's .npz. Raises DataError if it can't be read."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {key: arrays[key] for key in arrays.files}
@@ -271,25 +271,25 @@ def read_table(path: Path) -> dict[str, NDArray]:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """A JSON file that holds one object. Raises DataError where it can't be read."""
+    """Read a JSON file that holds one object. Raises DataError if it can't be read."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{file}: damaged ({error})", AGAIN) from None
-    if not isinstance(found, dict):
-        raise DataError(f"{file}: damaged (it holds a {type(found).__name__})", AGAIN)
-    return found
+    if not isinstance(content, dict):
+        raise DataError(f"{file}: damaged (it holds a {type(content).__name__})", AGAIN)
+    return content
 
 
 def read_index(root: Path) -> dict[str, Any]:
-    """The index.json of a pack. Raises DataError for one that is not finished or not ours."""
+    """Read the index.json of a pack. Raises DataError if the pack is unfinished or not xfer's."""
     file = root / INDEX
     if not file.is_file():
         if (root / STARTED).is_file():
             raise DataError(
-                f"{root}: packing was not finished", AGAIN.replace("anew", "to its end")
+                f"{root}: packing was not finished", AGAIN.replace("write it again", "finish it")
             )
-        raise DataError(f"{root}: no {INDEX}: this is no pack", "xfer data pack SPEC -o DIR")
+        raise DataError(f"{root}: not a pack: it has no {INDEX}", "xfer data pack SPEC -o DIR")
     index = read_json(file)
     if index.get("format") != NAME:
         raise DataError(f"{file}: not the index of a pack", "xfer data pack SPEC -o DIR")

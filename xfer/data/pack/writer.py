@@ -1,7 +1,7 @@
-"""Writing a pack: any source into large files; xfer/data/pack/reader.py describes the layout.
+"""Write any source as a pack of large files; xfer/data/pack/reader.py describes the layout.
 
-Shards of a split that is trained on hold its pictures mixed, so that each holds all classes;
-other splits lie in order.
+The pictures of a split for training are mixed over its shards, so that each holds all classes;
+other splits are stored in order.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from xfer.boxes import Boxes
 from xfer.data.images.decode import shrink
 from xfer.data.images.threads import cores
 from xfer.data.inspect.verify import bad_pictures, find_bad
-from xfer.data.pack.folder_lock import alone
+from xfer.data.pack.folder_lock import folder_lock
 from xfer.data.pack.reader import INDEX, NAME, STARTED, VERSION, read_json
 from xfer.data.readers.base import ReadOptions
 from xfer.data.sources.boxes import category_ids, image_ids
@@ -44,7 +44,7 @@ class Packing:
     """How pictures are packed.
 
     side     | the largest short side, pixels; 0: pictures keep their size
-    raw      | RGB values instead of JPEG: ten times the bytes, a third of the reading time or less
+    raw      | RGB values instead of JPEG: ten times the bytes, at most a third of the reading time
     shard_mb | size at which a shard is full, MB
     quality  | of JPEG, 1..100
     """
@@ -64,7 +64,7 @@ class Packing:
 
 @dataclass(frozen=True)
 class Packed:
-    """What was written: pictures and shards by number, `kept` of them from an earlier start."""
+    """What was written: numbers of pictures and of shards, `kept` of these from an earlier call."""
 
     path: Path
     images: int
@@ -83,18 +83,18 @@ def pack(
     kinds: Sequence[str] = (),
     tick: Callable[[int, int], None] | None = None,
 ) -> Packed:
-    """Writes the splits of a data spec, as they are found, into the folder `out`.
+    """Write the splits of a data spec into the folder `out`.
 
-    A pack that was stopped goes on behind its last whole shard; of one that is finished the
-    checksums are compared, and what is damaged is written again.
+    Packing that was interrupted continues after the last complete shard; for a finished pack the
+    checksums are compared, and damaged shards are written again.
 
     Args:
         spec: as in `open_data`.
         skip_bad: leave out what can't be decoded instead of raising.
-        kinds: what the data are wanted as, as in `open_spec`.
+        kinds: the kinds to read the data as, see `open_spec`.
         tick: called with (pictures done, pictures) now and then.
 
-    Raises: DataError for data that can't be read, for a full disk, where `out` holds anything but a
+    Raises: DataError for data that can't be read, for a full disk, if `out` holds anything but a
         pack of the same pictures with the same options, and while another process writes there.
     """
     options = options or Packing()
@@ -105,7 +105,7 @@ def pack(
         "splits": {split: source.fingerprint() for split, source in parts.items()},
     }  # fmt: skip
     _earlier(out, plan)  # makes the folder
-    with alone(out):
+    with folder_lock(out):
         shards, kept = _shards(out, plan, opened.name, parts, options, skip_bad, tick)
         _finish(out, plan, parts, shards)
     skipped = tuple((name, why) for s in shards for name, why in s["skipped"])
@@ -118,7 +118,7 @@ def _shards(
     out: Path, plan: dict[str, Any], name: str, parts: dict[str, Source], options: Packing,
     skip_bad: bool, tick: Callable[[int, int], None] | None,
 ) -> tuple[list[dict[str, Any]], int]:  # fmt: skip
-    """Every shard's entry of the index, and how many were whole already; writes the others."""
+    """Every shard's index entry, and how many were complete already; writes the others."""
     state = _earlier(out, plan)
     total, done, kept = sum(map(len, parts.values())), 0, 0
     shards: list[dict[str, Any]] = []
@@ -129,7 +129,7 @@ def _shards(
             if before is not None and _intact(out, before):
                 about, kept = before, kept + 1
             else:
-                # what an earlier start wrote behind this shard stays listed
+                # shards that an earlier call wrote after this one stay listed
                 _write_json(out / STARTED, {"plan": plan, "shards": shards + state[len(shards) :]})
                 shard = _Shard(out, f"shard-{len(shards):05d}", split, options)
                 places, limit = order[at:], options.shard_mb * 2**20
@@ -147,29 +147,29 @@ def _shards(
 
 
 def _order(source: Source, split: str) -> NDArray[np.int64]:
-    """The order in which the pictures of a split are written: mixed unless it is for scoring."""
+    """The order in which the pictures of a split are written: mixed, unless it is for scoring."""
     if role_of(split) in ("val", "test"):
         return np.arange(len(source))
     return np.random.default_rng(MIX).permutation(len(source))
 
 
 def _earlier(out: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
-    """The shards that an earlier start listed. Raises DataError where `out` holds other things."""
+    """The shards that an earlier call listed. Raises DataError if `out` holds anything else."""
     for name in (STARTED, INDEX):
         if not (out / name).is_file():
             continue
-        found = read_json(out / name)
-        if name == INDEX and found.get("format") != NAME:
+        content = read_json(out / name)
+        if name == INDEX and content.get("format") != NAME:
             break
-        if found.get("plan") != plan:
+        if content.get("plan") != plan:
             raise DataError(
                 f"{out}: holds a pack of other pictures, or with other options",
-                "another -o, or remove it",
+                "choose another -o, or remove it",
             )
-        return found["shards"]
-    # a start that was killed in its first write has left a temporary file, and no more
+        return content["shards"]
+    # a call that was killed during its first write leaves only a temporary file
     if out.exists() and (not out.is_dir() or {p.name for p in out.iterdir()} - {FIRST}):
-        raise DataError(f"{out}: is there already and no pack", "another -o, or remove it")
+        raise DataError(f"{out}: exists and is not a pack", "choose another -o, or remove it")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -178,24 +178,24 @@ def _earlier(out: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _intact(out: Path, about: dict[str, Any]) -> bool:
-    """Whether both files of a shard are there and have their checksums."""
+    """Whether both files of a shard exist and match their checksums."""
     if not about["images"]:
         return True
     for suffix in ("bin", "npz"):
         try:
             with (out / f"{about['name']}.{suffix}").open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+                checksum = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError:
             return False
-        if found != about[f"{suffix}_sha256"]:
+        if checksum != about[f"{suffix}_sha256"]:
             return False
     return True
 
 
-def _all_bad(name: str, parts: dict[str, Source], met: list[tuple[str, str]]) -> DataError:
-    """The error that names what can't be decoded: what was met, and in the rest of the set."""
-    found = [(s.ids[i], why) for s in parts.values() for i, why in find_bad(s)]
-    bad = list({**dict(met), **dict(found)}.items())
+def _all_bad(name: str, parts: dict[str, Source], known: list[tuple[str, str]]) -> DataError:
+    """The error that names what can't be decoded: the known pictures and the rest of the set."""
+    others = [(s.ids[i], why) for s in parts.values() for i, why in find_bad(s)]
+    bad = list({**dict(known), **dict(others)}.items())
     error = bad_pictures(name, sum(map(len, parts.values())), bad)
     return DataError(error.message, "--skip-bad leaves them out")
 
@@ -203,14 +203,14 @@ def _all_bad(name: str, parts: dict[str, Source], met: list[tuple[str, str]]) ->
 def _finish(
     out: Path, plan: dict[str, Any], parts: dict[str, Source], shards: list[dict[str, Any]]
 ) -> None:
-    """Writes index.json, which makes the folder a pack, and removes the note of the beginning."""
+    """Write index.json, which makes the folder a pack, and remove the record of progress."""
     options = plan["options"]
     splits = {
         split: {
             "kind": source.info.kind, "classes": source.info.classes,
             "licence": source.info.licence,
             "images": sum(s["images"] for s in shards if s["split"] == split),
-            **_called(source),
+            **_category_ids(source),
         }
         for split, source in parts.items()
     }  # fmt: skip
@@ -227,14 +227,14 @@ def _finish(
     (out / STARTED).unlink(missing_ok=True)
 
 
-def _called(source: Source) -> dict[str, Any]:
-    """What a COCO file calls the classes, in their order; {} where it does not name them all."""
+def _category_ids(source: Source) -> dict[str, Any]:
+    """A COCO file's ids of the classes, in their order; {} if it does not name them all."""
     ids, classes = category_ids(source) or {}, source.info.classes
     return {"category_ids": [ids[c] for c in classes]} if set(classes) <= set(ids) else {}
 
 
 class _Shard:
-    """One shard on its way: the .bin is written as pictures come, the .npz at the end."""
+    """A shard being written: the .bin picture by picture, the .npz at the end."""
 
     def __init__(self, out: Path, name: str, split: str, options: Packing) -> None:
         self.out, self.name, self.split, self.options = out, name, split, options
@@ -244,23 +244,23 @@ class _Shard:
     def write(
         self, source: Source, places: NDArray[np.int64], limit: int, skip_bad: bool
     ) -> dict[str, Any]:
-        """Packs pictures until the shard holds `limit` bytes or all are done; its index entry."""
+        """Pack pictures until the shard holds `limit` bytes or all are done; its index entry."""
         pixels, size, digest = self.out / f"{self.name}.bin", 0, hashlib.sha256()
         temporary = pixels.with_name(f".{pixels.name}.tmp")
         try:
             with temporary.open("wb") as file, ThreadPoolExecutor(cores()) as pool:
                 for start in range(0, len(places), AT_ONCE):
                     some = places[start : start + AT_ONCE].tolist()
-                    for i, made in zip(
+                    for i, packed in zip(
                         some, pool.map(lambda i: self._row(source, i), some), strict=True
                     ):
                         if size >= limit:
                             break
-                        if isinstance(made, DataError):
-                            reason = str(getattr(made, "reason", made.message))
+                        if isinstance(packed, DataError):
+                            reason = str(getattr(packed, "reason", packed.message))
                             self.skipped.append((str(source.ids[i]), reason))
                             continue
-                        row, data = made
+                        row, data = packed
                         self.rows.append({**row, "order": i, "start": size})
                         file.write(data)
                         digest.update(data)
@@ -273,7 +273,10 @@ class _Shard:
                 "skipped": self.skipped, "bin_bytes": size, "bin_sha256": digest.hexdigest(),
             }  # fmt: skip
             if not self.rows:
-                return {**about, "npz_sha256": ""}  # no files, but what was left out is listed
+                return {
+                    **about,
+                    "npz_sha256": "",
+                }  # no files, but the entry lists what was left out
             temporary.replace(pixels)
             return {**about, "npz_sha256": self._write_table(source)}
         except OSError as error:
@@ -282,9 +285,9 @@ class _Shard:
             temporary.unlink(missing_ok=True)
 
     def _row(self, source: Source, i: int) -> tuple[dict[str, Any], bytes] | DataError:
-        """What is known about picture i, and its bytes; the error where it can't be decoded."""
+        """What is known about picture i, and its bytes; or the error if it can't be decoded."""
         try:
-            sample = source[i]  # in full: its size is kept, and averaging sees every pixel
+            sample = source[i]  # in full: its size is recorded, and averaging uses every pixel
         except DataError as error:
             return error
         original = sample.image.shape[:2]
@@ -303,19 +306,19 @@ class _Shard:
         return row, data + mask
 
     def _write_table(self, source: Source) -> str:
-        """Writes the .npz; its checksum."""
+        """Write the .npz and return its checksum."""
         rows, samples = self.rows, [row["sample"] for row in self.rows]
-        kinds = {"crc": np.uint32}
+        types = {"crc": np.uint32}
         keys = ("order", "size", "original", "start", "length", "mask_length", "crc")
         arrays: dict[str, NDArray] = {
-            key: np.array([row[key] for row in rows], kinds.get(key, np.int64)) for key in keys
+            key: np.array([row[key] for row in rows], types.get(key, np.int64)) for key in keys
         }
         names = json.dumps([row["id"] for row in rows], ensure_ascii=False).encode()
         arrays["ids"] = np.frombuffer(names, np.uint8)
-        called = image_ids(source)
-        if called is not None:
-            own = json.dumps([called[row["order"]] for row in rows], ensure_ascii=False)
-            arrays["image_ids"] = np.frombuffer(own.encode(), np.uint8)
+        coco_ids = image_ids(source)
+        if coco_ids is not None:
+            text = json.dumps([coco_ids[row["order"]] for row in rows], ensure_ascii=False)
+            arrays["image_ids"] = np.frombuffer(text.encode(), np.uint8)
         arrays["labels"] = source.labels()[arrays["order"]]
         arrays["box_count"] = np.array(
             [-1 if s.boxes is None else len(s.boxes) for s in samples], np.int64
@@ -341,7 +344,7 @@ class _Shard:
 
 
 def scaled(sample: Sample, side: int) -> Sample:
-    """The sample with its short side at most `side` pixels (0: as it is), boxes and mask with it.
+    """Shrink a sample to a short side of at most `side` pixels (0: unchanged), boxes and mask too.
 
     A mask's pixel is the one under its centre, so that no class appears between two others.
     """
@@ -365,7 +368,7 @@ def _synced(file: Any) -> None:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes a JSON file whole or not at all."""
+    """Write a JSON file completely or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("w", encoding="utf-8") as file:
@@ -380,5 +383,6 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 def _no_room(path: Path, error: OSError) -> DataError:
     return DataError(
-        f"{path}: {error.strerror or error}", "the same command goes on behind the last whole shard"
+        f"{path}: {error.strerror or error}",
+        "run the same command to continue after the last complete shard",
     )

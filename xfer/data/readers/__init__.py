@@ -1,1 +1,1 @@
-"""Readers, one per format: what turns files as people have them into sources."""
+"""Readers, one per format: they turn a user's files into sources."""

@@ -2,8 +2,9 @@
 
     ADEChallengeData2016/{images, annotations}/{training, validation}/, objectInfo150.txt
 
-A mask's value is the class's number from 1, 0 is of no class and ignored. Names are the first of
-each line's in objectInfo150.txt (tabs, with a header); without that file, the numbers.
+A mask's value is the class number from 1; 0 means no class and is ignored. The class names are the
+first names in each line of objectInfo150.txt (tab-separated, with a header); without that file, the
+numbers.
 
 Source: CSAILVision/placeschallenge, sceneparsing.
 """
@@ -30,10 +31,10 @@ TABLE = "objectInfo150.txt"
 
 @FORMATS.register("ade20k")
 class Ade20k:
-    """ADE20K's tree."""
+    """The folder tree of ADE20K."""
 
     kinds: ClassVar[tuple[str, ...]] = ("segment",)
-    weak: ClassVar[bool] = False
+    low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 
     def recognise(self, path: Path) -> str | None:
@@ -74,9 +75,9 @@ def _rows(table: Path) -> list[ClassRow]:
     cells = [line.split("\t") for line in lines if line.strip()]
     cells = [[c.strip() for c in row] for row in cells if row[0].strip().isdigit()]
     if not cells or any(len(row) < 2 or not row[-1] for row in cells):
-        raise DataError(f"{table}: no table of classes", "Idx, Ratio, Train, Val, Stuff, Name")
+        raise DataError(f"{table}: not a table of classes", "Idx, Ratio, Train, Val, Stuff, Name")
     full = [row[-1] for row in cells]
     short = [name.replace(",", ";").partition(";")[0].strip() for name in full]
-    # two classes may share their first name: these keep all of theirs
+    # classes that share their first name keep all of their names
     names = [s if short.count(s) == 1 else f for s, f in zip(short, full, strict=True)]
     return [ClassRow(name, int(row[0])) for name, row in zip(names, cells, strict=True)]

@@ -18,10 +18,10 @@ from xfer.types import Source
 
 @dataclass(frozen=True)
 class Reading:
-    """What a format found.
+    """What a format read.
 
-    parts   | split name as found (train, valid, ..., or "all" when not split) -> Source; the
-            | sources' classes may differ: they are matched by name afterwards
+    parts   | split name as found (train, valid, ..., or "all" if not split) -> Source; the
+            | sources' classes may differ: they are matched by name later
     notes   | lines for people
     skipped | (file, reason) of what was left out on request
     """
@@ -32,19 +32,19 @@ class Reading:
 
     @property
     def labelled(self) -> bool:
-        """Whether any part is more than pictures of which nothing is known."""
+        """Whether any part has labels."""
         return any(kinds.get(source.info.kind).labelled for source in self.parts.values())
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What the user said about reading.
+    """The user's options for reading.
 
-    named    | names of splits, as a help to find them
+    named    | names of splits, to help find them
     skip_bad | leave out rows, boxes and files that can't be used, and record them
-    kind     | what the data are to be read as: one of the format's kinds; "": its first
-    images   | the folder that the pictures lie in; "": found
-    ignore   | masks: the classes whose pixels are left out, names or values; "": by their names
+    kind     | the kind to read the data as, one of the format's kinds; "": its first
+    images   | the folder that holds the pictures; "": found
+    ignore   | masks: the classes whose pixels are ignored, names or values; "": by their names
     """
 
     named: tuple[str, ...] = ()
@@ -55,21 +55,21 @@ class ReadOptions:
 
 
 class Format(Protocol):
-    """How data lie on disk.
+    """How data are stored on disk.
 
-    kinds               | what it can be read as; the first unless another is wanted
-    weak                | True: gives way where another format recognises the same path
-    takes_images        | True: its pictures may lie in another folder, `options.images`
-    one_kind            | may be left out; True: unless another is wanted, whatever it reads is of
-                        | the first of `kinds`, so that nothing need be read to tell
-    recognise(path)     | what was found, in words, or None; quick: reads no more than it must
+    kinds               | the kinds it can be read as; the first by default
+    low_priority        | True: used only if no other format recognises the same path
+    takes_images        | True: its pictures may be in another folder, `options.images`
+    fixed_kind          | optional; True: the default kind is always the first of `kinds`, so it is
+                        | known without reading the data
+    recognise(path)     | what was found, in words, or None; quick: reads as little as possible
     load(path, options) | Reading; raises DataError for what can't be used
-    almost(path)        | may be left out; for a path that no format recognises: the error that says
-                        | what this one finds amiss in it, or None
+    explain(path)       | optional; for a path that no format recognises: the error that says why
+                        | this one does not, or None
     """
 
     kinds: ClassVar[tuple[str, ...]]
-    weak: ClassVar[bool]
+    low_priority: ClassVar[bool]
     takes_images: ClassVar[bool]
 
     def recognise(self, path: Path) -> str | None: ...
@@ -77,7 +77,7 @@ class Format(Protocol):
 
 
 class Embedded(Protocol):
-    """A set that comes with xfer: read as one of `kinds`, the first unless another is wanted."""
+    """A set that comes with xfer: read as one of `kinds`, by default the first."""
 
     kinds: ClassVar[tuple[str, ...]]
 
@@ -89,5 +89,5 @@ EMBEDDED: Registry[type[Embedded]] = Registry("data set", "xfer.data.readers")
 
 
 def choose_kind(kinds: Sequence[str], wanted: Sequence[str]) -> str | None:
-    """The first of the kinds that is wanted; the first of all where any will do, None for none."""
+    """The first of `kinds` that is among `wanted` (the first of all if that is empty), or None."""
     return next((kind for kind in kinds if not wanted or kind in wanted), None)

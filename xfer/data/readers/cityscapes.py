@@ -1,8 +1,8 @@
 """`cityscapes`: leftImg8bit/SPLIT/CITY/X_leftImg8bit.png, gtFine/SPLIT/CITY/X_gtFine_labelIds.png.
 
-Of the 34 ids the 19 that are evaluated are classes, the others are ignored. Where a split has only
-labelTrainIds, these are read. gtCoarse is read where there is no gtFine. The published masks of
-test hold nothing: its pictures are read without.
+The 19 of the 34 ids that are evaluated are classes, the others are ignored. labelTrainIds are read
+if there are no labelIds, gtCoarse if there is no gtFine. The published masks of test are empty: its
+pictures are read without masks.
 
 Source: mcordts/cityscapesScripts, helpers/labels.py.
 """
@@ -39,10 +39,10 @@ _ENDING = re.compile(r"_gt(?:Fine|Coarse)_(labelIds|labelTrainIds)$")
 
 @FORMATS.register("cityscapes")
 class Cityscapes:
-    """Cityscapes' tree."""
+    """The folder tree of Cityscapes."""
 
     kinds: ClassVar[tuple[str, ...]] = ("segment",)
-    weak: ClassVar[bool] = False
+    low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 
     def recognise(self, path: Path) -> str | None:

@@ -1,9 +1,9 @@
 """`folder`: a folder of class folders, or train/, val/ and test/ with class folders in each.
 
 The class of a picture is the first folder below the top or the split; folders inside it are
-looked into as well. Classes are numbered by code point, as torchvision's ImageFolder does
-(1, 10, 2; timm sorts 1, 2, 10). Folders without a picture are no classes. A split that holds
-nothing but a folder of its own name, train/train/, is that folder.
+searched too. Classes are sorted by code point, as in torchvision's ImageFolder (1, 10, 2; timm has
+1, 2, 10). Folders without a picture are not classes. If a split holds only a folder of its own
+name, train/train/, that folder is read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 
 from xfer.data.images.walk import (
-    Found,
+    WalkResult,
     find_pictures,
     has_picture,
     is_junk,
@@ -28,7 +28,7 @@ from xfer.data.images.walk import (
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.imagenet.trees import find_tree
 from xfer.data.readers.masks.layout import find_places
-from xfer.data.readers.table.reader import Csv, passed_by
+from xfer.data.readers.table.reader import Csv, unread_tables
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.split_names import WHOLE, is_plain, role_of, role_word, split_folders
 from xfer.errors import DataError, XferError
@@ -36,7 +36,7 @@ from xfer.types import DataInfo, Source
 
 __all__ = ["Folder", "find_pictures"]
 
-# folders of these names belong to sets of boxes or masks: their pictures are not sorted by class
+# folders with these names belong to sets of boxes or masks: not sorted by class
 OTHER_LAYOUTS = frozenset(
     ("annotations", "imagesets", "jpegimages", "segmentationclass", "masks", "labels")
 )
@@ -47,7 +47,7 @@ class Folder:
     """Pictures sorted into folders by class."""
 
     kinds: ClassVar[tuple[str, ...]] = ("classify", "images")
-    weak: ClassVar[bool] = False
+    low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 
     def recognise(self, path: Path) -> str | None:
@@ -56,7 +56,7 @@ class Folder:
         folders = subfolders(path)
         if any(f.name.casefold() in OTHER_LAYOUTS for f in folders):
             return None
-        if find_tree(path) is not None:  # classes by WordNet id: `imagenet` knows more of them
+        if find_tree(path) is not None:  # classes by WordNet id: `imagenet` handles these better
             return None
         splits = _splits(path, (), folders)
         if splits:
@@ -70,49 +70,51 @@ class Folder:
         if _has_masks(full[0]):
             return None
         if len(full) == 1 and Csv().recognise(path) is not None:
-            return None  # it holds the pictures of a table
+            return None  # the folder holds the pictures of a table
         return "class folders"
 
-    def almost(self, path: Path) -> XferError | None:
+    def explain(self, path: Path) -> XferError | None:
         folders = subfolders(path)
         if any(f.name.casefold() in OTHER_LAYOUTS for f in folders):
             return None
         if (inner := _within(_full(folders))) is not None:
-            return DataError(f"{path}: the data lie in {inner.name}/", f"give {inner}")
+            return DataError(f"{path}: the data are in {inner.name}/", f"give {inner}")
         if named := _like_splits(folders):
-            told = " ".join(f"--{role} {name}" for role, name in named.items())
+            flags = " ".join(f"--{role} {name}" for role, name in named.items())
             what = ", ".join(f"{f.name}/" for f in folders)
             return XferError(f"{path}: are {what} splits or classes?",
-                             f"splits: {told}; classes: folder:{path}")  # fmt: skip
+                             f"splits: {flags}; classes: folder:{path}")  # fmt: skip
         if (full := _full(folders)) and _has_masks(full[0]):
             return DataError(f"{path}: folders of pictures and masks, such as {full[0].name}/",
-                             "all pictures lie in one folder, all masks in another")  # fmt: skip
+                             "put all pictures in one folder, all masks in another")  # fmt: skip
         return None
 
     def load(self, path: Path, options: ReadOptions) -> Reading:
         folders = subfolders(path)
         splits = _splits(path, options.named, folders)
-        found = Found()
+        skipped = WalkResult()
         notes: list[str] = []
         parts: dict[str, Source] = {}
         for top in splits or [path]:
             name = top.name if splits else WHOLE
-            part = _read(path, top, name, found, notes)
+            part = _read(path, top, name, skipped, notes)
             if part is not None:
                 parts[name] = part
         if splits and (rest := [f.name for f in folders if f not in splits and has_picture(f)]):
-            notes.append(f"folders that are no split are left out: {', '.join(rest)}")
-        notes += passed_by(path)
+            notes.append(f"folders that are not splits are left out: {', '.join(rest)}")
+        notes += unread_tables(path)
         if any(place.masks == place.images for place in find_places(path, options.named)):
-            notes.append("warning: masks beside their pictures (x_mask) are read as pictures: "
+            notes.append("warning: masks next to their pictures (x_mask) are read as pictures: "
                          f"masks:{path} reads them as masks")  # fmt: skip
         if not parts:
-            raise DataError(f"{path}: no pictures in it", "one folder a class, or train/ and val/")
-        return Reading(parts, [*notes, *found.notes()])
+            raise DataError(
+                f"{path}: no pictures in it", "one folder per class, or train/ and val/"
+            )
+        return Reading(parts, [*notes, *skipped.notes()])
 
 
 def _splits(path: Path, named: tuple[str, ...], folders: list[Path]) -> list[Path]:
-    """The folders that are splits. Pictures of trains, beside those of buses and cars, are none."""
+    """The folders that are splits. A class `train`, next to bus and car, is not one."""
     splits = split_folders(path, named, folders)
     if not named and [role_of(f.name) for f in splits] == ["train"] and not _has_class(splits[0]):
         others = [f for f in folders if f not in splits and role_word(f.name) is None]
@@ -126,12 +128,12 @@ def _has_class(top: Path) -> bool:
 
 
 def _full(folders: list[Path]) -> list[Path]:
-    """The first two folders that hold pictures: whether there is one, or more."""
+    """The first two folders that hold pictures: enough to tell none, one and more apart."""
     return list(itertools.islice(filter(has_picture, folders), 2))
 
 
 def _within(full: list[Path]) -> Path | None:
-    """The only folder with pictures, where it is no class: it holds folders with pictures, and no
+    """The only folder with pictures, if it is not a class: it holds folders with pictures, but no
     pictures itself."""
     if len(full) != 1 or has_picture(full[0], deep=False):
         return None
@@ -139,33 +141,33 @@ def _within(full: list[Path]) -> Path | None:
 
 
 def _has_masks(folder: Path) -> bool:
-    """Whether a folder is none of a class: it holds pictures in one folder, masks in another."""
+    """Whether a folder is not a class: it holds pictures in one folder, masks in another."""
     return not has_picture(folder, deep=False) and bool(find_places(folder))
 
 
 def _like_splits(folders: list[Path]) -> dict[str, str]:
-    """Role -> folder, of folders of classes with a word for a split in their names, seg_train and
-    seg_test; empty unless there are one for training and another."""
-    found: dict[str, str] = {}
+    """Role -> folder, for folders of classes whose names contain a word for a split, seg_train and
+    seg_test; empty unless there is one for training and another one."""
+    folders_of: dict[str, str] = {}
     for folder in folders:
         word = role_word(folder.name)
         role = None if word is None else role_of(word)
         if role is not None and _has_class(folder):
-            found.setdefault(role, folder.name)
-    known = {role: found[role] for role in ("train", "val", "test") if role in found}
+            folders_of.setdefault(role, folder.name)
+    known = {role: folders_of[role] for role in ("train", "val", "test") if role in folders_of}
     return known if "train" in known and len(known) > 1 else {}
 
 
 def _unwrapped(split: Path) -> Path:
-    """The split itself, or the folder of its name that is all it holds."""
+    """The split itself, or the folder of its name if it holds nothing else."""
     inside = subfolders(split)
     if len(inside) == 1 and inside[0].name.casefold() == split.name.casefold():
         return split if has_picture(split, deep=False) else inside[0]
     return split
 
 
-def _read(root: Path, top: Path, name: str, found: Found, notes: list[str]) -> Source | None:
-    """The pictures of one split; None where there are none."""
+def _read(root: Path, top: Path, name: str, skipped: WalkResult, notes: list[str]) -> Source | None:
+    """The pictures of one split; None if there are none."""
     files: list[Path] = []
     labels: list[int] = []
     classes: list[str] = []
@@ -173,7 +175,7 @@ def _read(root: Path, top: Path, name: str, found: Found, notes: list[str]) -> S
     where = top.name if name != WHOLE else root.name
     top = top if name == WHOLE else _unwrapped(top)
     for folder in subfolders(top):
-        inside = walk(folder, Found(junk=found.junk, others=found.others)).pictures
+        inside = walk(folder, WalkResult(junk=skipped.junk, others=skipped.others)).pictures
         if not inside:
             empty.append(folder.name)
             continue
@@ -182,12 +184,12 @@ def _read(root: Path, top: Path, name: str, found: Found, notes: list[str]) -> S
         files += inside
     loose = [Path(e.path) for e in listing(top) if is_picture(e.name) and not is_junk(e.name)]
     if empty:
-        notes.append(f"{where}: folders without a picture are no classes: {', '.join(empty)}")
+        notes.append(f"{where}: folders without a picture are not classes: {', '.join(empty)}")
     if not classes and loose:
-        # a split without class folders: pictures to predict, not to learn from
+        # a split without class folders: pictures to predict on, not to learn from
         files, labels = loose, [-1] * len(loose)
     elif loose:
-        notes.append(f"{where}: {len(loose)} pictures beside the class folders are left out")
+        notes.append(f"{where}: {len(loose)} pictures outside the class folders are left out")
     if not files:
         return None
     kind = "classify" if classes else "images"

@@ -7,26 +7,26 @@ from typing import ClassVar
 
 import numpy as np
 
-from xfer.data.images.walk import Found, has_picture, is_picture, listing, subfolders, walk
+from xfer.data.images.walk import WalkResult, has_picture, is_picture, listing, subfolders, walk
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
-from xfer.data.readers.table.reader import passed_by
+from xfer.data.readers.table.reader import unread_tables
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.split_names import WHOLE, is_plain, role_of, split_folders
 from xfer.errors import DataError
 from xfer.types import DataInfo, Source
 
-# pictures to their owners, of kinds that are not read
-OTHERS = frozenset(
+# formats of pictures that are not supported
+UNSUPPORTED = frozenset(
     (".heic", ".heif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".dcm", ".svg", ".pdf")
 )
 
 
 @FORMATS.register("images")
 class Images:
-    """Pictures and nothing else. Gives way to every format that finds labels."""
+    """Pictures and nothing else; used only if no other format finds labels."""
 
     kinds: ClassVar[tuple[str, ...]] = ("images",)
-    weak: ClassVar[bool] = True
+    low_priority: ClassVar[bool] = True
     takes_images: ClassVar[bool] = False
 
     def recognise(self, path: Path) -> str | None:
@@ -39,9 +39,9 @@ class Images:
             return "pictures without labels"
         return None
 
-    def almost(self, path: Path) -> DataError | None:
+    def explain(self, path: Path) -> DataError | None:
         entries = [e for f in (path, *subfolders(path)) for e in listing(f)]
-        kinds = {Path(e.name).suffix.casefold() for e in entries} & OTHERS
+        kinds = {Path(e.name).suffix.casefold() for e in entries} & UNSUPPORTED
         if not kinds:
             return None
         what = f"{path}: its pictures are {', '.join(sorted(kinds))}, which are not read"
@@ -50,12 +50,12 @@ class Images:
     def load(self, path: Path, options: ReadOptions) -> Reading:
         root = path if path.is_dir() else path.parent
         splits = split_folders(path, options.named, subfolders(path)) if path.is_dir() else []
-        found = Found()
+        skipped = WalkResult()
         parts: dict[str, Source] = {}
         for top in splits or [path]:
             pictures = [path]
             if top.is_dir():
-                pictures = walk(top, Found(junk=found.junk, others=found.others)).pictures
+                pictures = walk(top, WalkResult(junk=skipped.junk, others=skipped.others)).pictures
             if not pictures:
                 continue
             name = top.name if splits else WHOLE
@@ -64,4 +64,4 @@ class Images:
             parts[name] = FileSource(info, root, files, np.full(len(files), -1, np.int64))
         if not parts:
             raise DataError(f"{path}: no pictures in it")
-        return Reading(parts, [*passed_by(root), *found.notes()])
+        return Reading(parts, [*unread_tables(root), *skipped.notes()])

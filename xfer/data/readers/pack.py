@@ -1,4 +1,4 @@
-"""`pack`: what `xfer data pack` wrote; xfer/data/pack/reader.py describes the layout."""
+"""`pack`: a pack written by `xfer data pack`; xfer/data/pack/reader.py describes the layout."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from xfer.types import Source
 
 @FORMATS.register("pack")
 class Pack:
-    """What `xfer data pack` wrote."""
+    """A pack written by `xfer data pack`."""
 
     kinds: ClassVar[tuple[str, ...]] = ("classify", "multilabel", "detect", "segment", "images")
-    weak: ClassVar[bool] = False
+    low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 
     def recognise(self, path: Path) -> str | None:
         if (path / STARTED).is_file():
-            return "a pack that was not finished"
+            return "an unfinished pack"
         try:
             with (path / INDEX).open("rb") as file:
                 return "a pack" if f'"{NAME}"'.encode() in file.read(200) else None

@@ -1,12 +1,12 @@
-"""`panoptic`: COCO's panoptic annotations, or its stuff maps, as a class a pixel.
+"""`panoptic`: COCO's panoptic annotations, or its stuff maps, as one class per pixel.
 
-    annotations/panoptic_SPLIT.json, annotations/panoptic_SPLIT/*.png   also panoptic_SPLIT/ beside
-                                                                        annotations/
-    stuffthingmaps/SPLIT/*.png                                          without such a json
+    annotations/panoptic_SPLIT.json, annotations/panoptic_SPLIT/*.png   also panoptic_SPLIT/ next
+                                                                        to annotations/
+    stuffthingmaps/SPLIT/*.png                                          if there is no such json
 
-A panoptic PNG's colour is a segment's id, R + 256 G + 65536 B, whose class the json tells; 0 is
-ignored. A crowd keeps its class. Stuff maps hold a label's id less one, 255 is ignored; labels.txt
-(`1: person`) names them. Pictures lie in SPLIT/ or images/.
+A panoptic PNG's colour is a segment's id, R + 256 G + 65536 B, whose class is in the json; 0 is
+ignored. A crowd keeps its class. Stuff maps hold a label's id minus one, 255 is ignored; labels.txt
+(`1: person`) names them. Pictures are in SPLIT/ or images/.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ class Panoptic:
     """COCO's panoptic json and PNGs, or stuff maps."""
 
     kinds: ClassVar[tuple[str, ...]] = ("segment",)
-    weak: ClassVar[bool] = False
+    low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = True
 
     def recognise(self, path: Path) -> str | None:
         if path.is_file() or any(e.name.startswith("instances_") for e in listing(path / FOLDER)):
-            return None  # COCO's whole tree is read as `coco` unless this format is named
+            return None  # COCO's complete tree is read as `coco` unless this format is named
         files = _jsons(path)
         if files:
             return f"COCO panoptic, {', '.join(f.name for f in files.values())}"
@@ -74,7 +74,7 @@ class PanopticMasks(MaskSource):
     """Pictures with panoptic PNGs.
 
     Args:
-        masks: N paths, relative to root or absolute; segments: of each picture, segment id ->
+        masks: N paths, relative to root or absolute; segments: for each picture, segment id ->
             class index, 255 = ignored; file: the json.
     """
 
@@ -100,15 +100,15 @@ class PanopticMasks(MaskSource):
             raise DecodeError(f"mask {name}: {error.reason}", self.ids[i]) from None
         if raw.coloured:
             segment = colour_codes(np.asarray(raw.values, np.uint8)[:, :, ::-1])
-        else:  # all of it is grey: a colour of equal parts
+        else:  # read as grey: a colour of three equal parts
             segment = raw.values.astype(np.int32) * 0x10101
         known = {0: IGNORE, **self.segments[i]}
-        found, times = runs_of(segment)
-        unknown = sorted(set(found.tolist()) - set(known))
+        run_ids, times = runs_of(segment)
+        unknown = sorted(set(run_ids.tolist()) - set(known))
         if unknown:
-            told = ", ".join(map(str, unknown[:5]))
-            raise DecodeError(f"mask {name}: no segment has the id {told}", self.ids[i])
-        labels = np.array([known[s] for s in found.tolist()], np.uint8)
+            listed = ", ".join(map(str, unknown[:5]))
+            raise DecodeError(f"mask {name}: no segment has the id {listed}", self.ids[i])
+        labels = np.array([known[s] for s in run_ids.tolist()], np.uint8)
         return np.repeat(labels, times).reshape(segment.shape)
 
     def mask_stamp(self, i: int) -> str:
@@ -126,39 +126,39 @@ def _panoptic(
     if not reading.parts:
         listed = "".join(f", {names[i]}" for i in gone)
         reading.notes.append(f"{len(classes)} classes of {file.name}")
-        reading.notes.append(f"ignored: what no segment covers{listed}")
+        reading.notes.append(f"ignored: pixels without a segment{listed}")
     label: dict[Id | None, int] = dict(zip(ids, numbers.tolist(), strict=True))
     pictures = _pictures(file, document["images"])
-    found: dict[str, tuple[str, dict[int, int]]] = {}
+    masks_of: dict[str, tuple[str, dict[int, int]]] = {}
     bad: list[tuple[str, str]] = []
     for place, entry in enumerate(document["annotations"]):
         try:
             key, name = plain_id(entry["image_id"]), str(entry["file_name"])
             segments = {int(s["id"]): label[plain_id(s["category_id"])]
                         for s in entry["segments_info"]}  # fmt: skip
-            found[pictures[key]] = (name, segments)
+            masks_of[pictures[key]] = (name, segments)
         except (KeyError, TypeError, ValueError) as error:
             bad.append((f"annotation {place} of the list", f"{type(error).__name__}: {error}"))
     leave_out(str(file), "annotations can't be used", bad, options.skip_bad, reading.skipped)
     inner = (file.with_suffix(""), path / file.stem, file.parent.parent / file.stem)
     folder = next((f for f in inner if has_picture(f)), None)
     if folder is None:
-        raise DataError(f"{file}: its masks are not there", f"{file.stem}/*.png beside it")
+        raise DataError(f"{file}: its masks are not there", f"{file.stem}/*.png next to it")
     locator = Locator(path.absolute() / "x", _image_folders(path, split, options))
-    places = {name: locator.find_anywhere(name) for name in found}
+    places = {name: locator.find_anywhere(name) for name in masks_of}
     if not any(places.values()):
         raise DataError(
-            f"{file}: none of its {len(found)} pictures is there",
-            f"looked in {locator.places()}; data.images=DIR says where they are",
+            f"{file}: none of its {len(masks_of)} pictures is there",
+            f"looked in {locator.places()}; data.images=DIR names their folder",
         )
     lost = [(name, "no such picture") for name, place in places.items() if place is None]
     leave_out(str(file), "pictures are not there", lost, options.skip_bad, reading.skipped)
     kept = [name for name, place in places.items() if place is not None]
     info = DataInfo(readable(path.name), "segment", classes, role_of(split) or split)
-    masks = [str((folder / found[name][0]).absolute()) for name in kept]
+    masks = [str((folder / masks_of[name][0]).absolute()) for name in kept]
     return PanopticMasks(
         info, path, [str(places[name]) for name in kept], masks,
-        [found[name][1] for name in kept], file, [readable(name) for name in kept],
+        [masks_of[name][1] for name in kept], file, [readable(name) for name in kept],
     )  # fmt: skip
 
 
@@ -171,20 +171,20 @@ def _document(file: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or not all(
         isinstance(document.get(key), list) for key in lists
     ):
-        raise DataError(f"{file}: no panoptic json: it needs lists of {', '.join(lists)}")
+        raise DataError(f"{file}: not a panoptic json: it needs lists of {', '.join(lists)}")
     return document
 
 
 def _categories(file: Path, entries: list[Any]) -> tuple[list[Id], list[str]]:
     """Ids and names, by rising id."""
     try:
-        found = [(plain_id(entry["id"]), str(entry["name"])) for entry in entries]
+        pairs = [(plain_id(entry["id"]), str(entry["name"])) for entry in entries]
     except (KeyError, TypeError):
         raise DataError(f"{file}: a category has no id or no name") from None
-    keys, names = [key for key, _ in found], [name for _, name in found]
+    keys, names = [key for key, _ in pairs], [name for _, name in pairs]
     if None in keys or len(set(keys)) < len(keys) or len(set(names)) < len(names):
         raise DataError(f"{file}: two categories have the same id or name")
-    order = sorted(range(len(found)), key=lambda i: (isinstance(keys[i], str), keys[i]))
+    order = sorted(range(len(pairs)), key=lambda i: (isinstance(keys[i], str), keys[i]))
     return [k for i in order if (k := keys[i]) is not None], [names[i] for i in order]
 
 
@@ -213,10 +213,10 @@ def _maps(path: Path) -> Path | None:
 def _image_folders(path: Path, split: str, options: ReadOptions) -> list[Path]:
     if not options.images:
         return [path.absolute() / n for n in (split, f"images/{split}", "images", "")]
-    given = Path(options.images).expanduser().absolute()
-    if not given.is_dir():
+    folder = Path(options.images).expanduser().absolute()
+    if not folder.is_dir():
         raise DataError(f"data.images={options.images}: no such folder")
-    return [given, given / split]
+    return [folder, folder / split]
 
 
 def _stuff(path: Path, maps: Path, options: ReadOptions, reading: Reading) -> None:
@@ -226,7 +226,7 @@ def _stuff(path: Path, maps: Path, options: ReadOptions, reading: Reading) -> No
     where = "no labels.txt: classes by number"
     if table is not None:
         where = f"classes from {table[0].name}"
-        # labels.txt counts from 1, and 0 is unlabeled; a map holds one less
+        # labels.txt counts from 1, and 0 is unlabeled; maps count from 0
         named = [(row.value if row.value is not None else i, row.name)
                  for i, row in enumerate(table[1])]  # fmt: skip
         rows = [ClassRow(name, value - 1) for value, name in named if value > 0]

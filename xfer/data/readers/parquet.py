@@ -1,7 +1,7 @@
 """`parquet`: Hugging Face's tables of pictures, data/train-00000-of-00294.parquet, read in place.
 
-A column of pictures, struct(bytes, path), and one of labels, a whole number or -1. Labels and paths
-are read alone; a picture's bytes come with those of its row group, so training reads fastest
+A column of pictures, struct(bytes, path), and one of labels, whole numbers or -1. Labels and paths
+are read on their own; a picture's bytes are read with its whole row group, so training is fastest
 with `data.window`, or from a pack. Needs pyarrow: `pip install xfer[parquet]`.
 """
 
@@ -37,24 +37,24 @@ class Parquet:
     """Tables with a column of pictures, a file or a folder of them."""
 
     kinds: ClassVar[tuple[str, ...]] = ("classify", "images")
-    weak: ClassVar[bool] = True
+    low_priority: ClassVar[bool] = True
     takes_images: ClassVar[bool] = False
 
     def recognise(self, path: Path) -> str | None:
         files = find_tables(path)
-        # img2dataset writes one beside each of its shards, without pictures in it
+        # img2dataset writes one next to each of its shards, without pictures in it
         beside = {f.with_suffix(".tar").is_file() or f.with_suffix("").is_dir() for f in files}
         return f"{len(files)} parquet files" if files and beside == {False} else None
 
     def load(self, path: Path, options: ReadOptions) -> Reading:
         files = find_tables(path)
         if not files:
-            raise DataError(f"{path}: no .parquet in it", "files lie there or in data/")
+            raise DataError(f"{path}: no .parquet in it", "put the files there or into data/")
         root = path if path.is_dir() else path.parent
         splits: dict[str, list[Path]] = {}
         for file in files:
-            found = _OF.fullmatch(file.name)
-            words = re.findall(r"[A-Za-z]+", found[1] if found else file.stem)
+            match = _OF.fullmatch(file.name)
+            words = re.findall(r"[A-Za-z]+", match[1] if match else file.stem)
             name = next((w for w in words if role_of(w)), WHOLE)
             splits.setdefault(name, []).append(file)
         if path.is_dir():
@@ -76,7 +76,7 @@ class Parquet:
 
 
 class ParquetSource:
-    """Pictures of a split; the row groups that were read last stay in memory.
+    """Pictures of a split; the most recently read row groups stay in memory.
 
     Args: info; root: the folder of the files; index: `start` is the row group, `length` the row.
     """
@@ -99,44 +99,44 @@ class ParquetSource:
         name = self.ids[i]
         file = self.root / self.index.files[int(self.index.file[i])]
         data = self._group(int(self.index.file[i]), int(self.index.start[i]))
-        found = data[int(self.index.length[i])].as_py()
-        if not found:
+        encoded = data[int(self.index.length[i])].as_py()
+        if not encoded:
             raise DecodeError(f"no bytes in {file}", name)
         try:
-            image = decode(found, short_side)
+            image = decode(encoded, short_side)
         except DecodeError as error:
             raise DecodeError(f"{error.reason} (in {file})", name) from error.__cause__
         return Sample(name, image, sample_label(self.index.labels[i]))
 
     def verify(self, i: int) -> None:
-        """Raises DecodeError where picture i can't be decoded."""
+        """Raises DecodeError if picture i can't be decoded."""
         self.read(i, PROBE_SIDE)
 
     def labels(self) -> NDArray[np.int64]:
         return self.index.labels
 
     def stored(self) -> NDArray[np.int64]:
-        """The indices in the order in which their pictures lie in the files."""
+        """The indices in the order in which their pictures are stored."""
         return np.lexsort((self.index.length, self.index.start, self.index.file))
 
     def fingerprint(self) -> str:
         return self.index.digest
 
     def _group(self, file: int, group: int) -> Any:
-        """The pictures' bytes of a row group. One thread reads it, those that want it too wait."""
+        """The pictures' bytes of a row group. One thread reads it, others that need it wait."""
         with self._lock:
-            found = self._groups.get((file, group))
-            if found is None:
+            rows = self._groups.get((file, group))
+            if rows is None:
                 path = self.root / self.index.files[file]
                 table = _open(path)
                 column = _columns(path, table)[0]
                 read = _read(path, table, group, [f"{column}.bytes"])
-                found = read.column(0).combine_chunks().field("bytes")
-                self._groups[file, group] = found
+                rows = read.column(0).combine_chunks().field("bytes")
+                self._groups[file, group] = rows
                 while len(self._groups) > KEPT_GROUPS:
                     self._groups.popitem(last=False)
             self._groups.move_to_end((file, group))
-            return found
+            return rows
 
     def __getstate__(self) -> dict[str, Any]:
         return {"info": self.info, "root": self.root, "index": self.index}
@@ -146,7 +146,7 @@ class ParquetSource:
 
 
 def find_tables(path: Path) -> list[Path]:
-    """The parquet files of a folder and its data/, or the one that the path is."""
+    """The parquet files of a folder and its data/, or the path itself if it is one."""
     if path.is_file():
         return [path] if path.suffix == ".parquet" else []
     entries = [e for folder in (path, path / "data") for e in listing(folder)]
@@ -154,17 +154,17 @@ def find_tables(path: Path) -> list[Path]:
 
 
 def _check_all_there(files: list[Path]) -> None:
-    """Raises DataError naming what is missing of train-00000-of-00294.parquet and so on."""
+    """Raises DataError naming a missing file of train-00000-of-00294.parquet and so on."""
     there = {f.name for f in files}
     for name in sorted(there):
-        found = _OF.fullmatch(name)
-        if found is None:
+        match = _OF.fullmatch(name)
+        if match is None:
             continue
-        width = len(found[2])
-        for k in range(int(found[3])):
-            wanted = f"{found[1]}-{k:0{width}d}-of-{found[3]}.parquet"
-            if wanted not in there:
-                raise DataError(f"{files[0].parent}: {wanted} is missing", "fetch it again")
+        width = len(match[2])
+        for k in range(int(match[3])):
+            expected = f"{match[1]}-{k:0{width}d}-of-{match[3]}.parquet"
+            if expected not in there:
+                raise DataError(f"{files[0].parent}: {expected} is missing", "download it again")
 
 
 def _open(path: Path) -> Any:
@@ -187,7 +187,9 @@ def _read(path: Path, table: Any, group: int, columns: list[str]) -> Any:
         return table.read_row_group(group, columns=columns)
     except (OSError, ValueError) as error:  # Arrow's errors are of these kinds
         why = str(error).partition("\n")[0][:100]
-        raise DataError(f"{path}: row group {group}: damaged ({why})", "fetch it again") from None
+        raise DataError(
+            f"{path}: row group {group}: damaged ({why})", "download it again"
+        ) from None
 
 
 def _has_path(table: Any, pictures: str) -> bool:
@@ -195,7 +197,7 @@ def _has_path(table: Any, pictures: str) -> bool:
 
 
 def _columns(path: Path, table: Any) -> tuple[str, str]:
-    """Names of the columns of pictures and of labels ("" where there is none)."""
+    """Names of the columns of pictures and of labels ("" if there is none)."""
     import pyarrow as pa  # pyright: ignore[reportMissingImports]
 
     pictures, label = "", ""
@@ -212,22 +214,22 @@ def _columns(path: Path, table: Any) -> tuple[str, str]:
 
 
 def _entries(root: Path, files: list[Path]) -> Entries:
-    made = Entries(files=[f.relative_to(root).as_posix() for f in files])
+    entries = Entries(files=[f.relative_to(root).as_posix() for f in files])
     names: list[str] = []
     paths: list[str] = []
     for number, file in enumerate(files):
         table = _open(file)
         pictures, label = _columns(file, table)
         names = names or _class_names(table, label)
-        wanted = [f"{pictures}.path"] if _has_path(table, pictures) else []
-        wanted += [label] if label else []
+        columns = [f"{pictures}.path"] if _has_path(table, pictures) else []
+        columns += [label] if label else []
         for group in range(table.num_row_groups):
-            read = _read(file, table, group, wanted)
-            found = [None] * table.metadata.row_group(group).num_rows
-            if pictures in read.column_names:  # else there are bytes without paths
-                found = read.column(pictures).combine_chunks().field("path").to_pylist()
-            labels = read.column(label).to_pylist() if label else [-1] * len(found)
-            for row, (path, value) in enumerate(zip(found, labels, strict=True)):
+            read = _read(file, table, group, columns)
+            own_paths = [None] * table.metadata.row_group(group).num_rows
+            if pictures in read.column_names:  # otherwise there are bytes without paths
+                own_paths = read.column(pictures).combine_chunks().field("path").to_pylist()
+            labels = read.column(label).to_pylist() if label else [-1] * len(own_paths)
+            for row, (path, value) in enumerate(zip(own_paths, labels, strict=True)):
                 value = -1 if value is None else int(value)
                 if value < -1 or (names and value >= len(names)):
                     raise DataError(
@@ -235,17 +237,17 @@ def _entries(root: Path, files: list[Path]) -> Entries:
                         f"it has {len(names)} classes",
                     )
                 place = f"{file.stem}/{group:04d}-{row:05d}"
-                made.add(f"{place}-{path}" if path else place, value, number, group, row)
+                entries.add(f"{place}-{path}" if path else place, value, number, group, row)
                 paths.append(path or "")
-    if not made.ids:
+    if not entries.ids:
         raise DataError(f"{root}: no rows in its parquet files")
-    names = names or numbered(made.labels, made.ids, root)
-    made.classes = _unique(with_wnids(names, made.labels, paths))
-    return made
+    names = names or numbered(entries.labels, entries.ids, root)
+    entries.classes = _unique(with_wnids(names, entries.labels, paths))
+    return entries
 
 
 def _class_names(table: Any, label: str) -> list[str]:
-    """What Hugging Face calls the classes: in the file's own note on its columns."""
+    """Hugging Face's class names, from the file's metadata about its columns."""
     note = (table.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
     try:
         features = json.loads(note)["info"]["features"]
@@ -255,5 +257,5 @@ def _class_names(table: Any, label: str) -> list[str]:
 
 
 def _unique(names: list[str]) -> list[str]:
-    """Names that occur twice, `crane` and `crane`, get their number behind them."""
+    """Append its number to each name that occurs twice, such as `crane`."""
     return [f"{n} ({k})" if names.count(n) > 1 else n for k, n in enumerate(names)]

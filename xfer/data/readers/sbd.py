@@ -3,11 +3,11 @@
     benchmark_RELEASE/dataset/{img, cls, train.txt, val.txt}   as downloaded
     {img, cls, train.txt, val.txt}                             as torchvision leaves it
 
-cls/*.mat hold a mask each, `GTcls[0]["Segmentation"][0]`. Each .txt beside them is a split. Where a
-VOC tree with masks lies in the same folder or beside it (VOCdevkit/VOC2012), there is also the
-split trainaug: VOC's train and all of SBD without VOC's val, 10,582 pictures with VOC 2012, with
-VOC's mask where it has one. Lists that are not SBD's own (seg11valid.txt) have VOC's masks first,
-which is what their scores are published on; train, val and train_noval have SBD's.
+Each cls/*.mat holds a mask, `GTcls[0]["Segmentation"][0]`. Each .txt next to cls/ is a split. If a
+VOC tree with masks is in the same folder or next to it (VOCdevkit/VOC2012), there is also the split
+trainaug: VOC's train and all of SBD without VOC's val, 10,582 pictures with VOC 2012, with VOC's
+mask if it has one. Lists that are not SBD's own (seg11valid.txt) prefer VOC's masks, on which their
+published scores are based; train, val and train_noval prefer SBD's.
 
 Source: Hariharan et al., "Semantic contours from inverse detectors", ICCV 2011.
 """
@@ -40,10 +40,10 @@ OWN = ("train", "val", "train_noval")
 
 @FORMATS.register("sbd")
 class Sbd:
-    """SBD's tree."""
+    """The folder tree of SBD."""
 
     kinds: ClassVar[tuple[str, ...]] = ("segment",)
-    weak: ClassVar[bool] = False
+    low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 
     def recognise(self, path: Path) -> str | None:
@@ -60,7 +60,7 @@ class Sbd:
         reading = Reading({}, lines)
         masks, pictures, lists = stems([top / "cls"], ".mat"), [top / "img"], read_lists(top)
         if not lists:
-            raise DataError(f"{top}: no list of a split", "train.txt and val.txt, an id a line")
+            raise DataError(f"{top}: no list of a split", "train.txt and val.txt, an id per line")
         theirs: dict[str, Path] = {}
         voc = next(_vocs(path, top), None)
         if voc is not None:
@@ -72,14 +72,14 @@ class Sbd:
             theirs = stems([voc / "SegmentationClass"])
         for name, ids in lists.items():
             first, second = (masks, theirs) if name in OWN else (theirs, masks)
-            wanted = {**second, **first}
-            kept, files, found = find_all(
-                top, name, ids, pictures, wanted, options.skip_bad, reading
+            candidates = {**second, **first}
+            kept, files, mask_files = find_all(
+                top, name, ids, pictures, candidates, options.skip_bad, reading
             )
-            if not found:
+            if not mask_files:
                 raise DataError(f"{top}: no picture of {name} has a mask", "cls/ID.mat")
             info = DataInfo(readable(path.name), "segment", classes, role_of(name) or name)
-            reading.parts[name] = SbdMasks(info, top, files, found, code, kept)
+            reading.parts[name] = SbdMasks(info, top, files, mask_files, code, kept)
         return reading
 
 
@@ -91,15 +91,15 @@ class SbdMasks(MaskFiles):
 
 
 def read_mat(path: Path) -> RawMask:
-    """The mask of one .mat file. Raises DecodeError for what is none."""
+    """Read the mask of one .mat file. Raises DecodeError if there is none."""
     from scipy.io import loadmat
 
     try:
-        found = loadmat(io.BytesIO(path.read_bytes()), variable_names=["GTcls"])
-        mask: NDArray[np.uint8] = np.asarray(found["GTcls"][0]["Segmentation"][0])
+        content = loadmat(io.BytesIO(path.read_bytes()), variable_names=["GTcls"])
+        mask: NDArray[np.uint8] = np.asarray(content["GTcls"][0]["Segmentation"][0])
     except OSError as error:
         raise DecodeError(error.strerror or str(error), readable(str(path))) from None
-    except Exception as error:  # scipy raises nearly every kind for a damaged file
+    except Exception as error:  # scipy raises almost anything for a damaged file
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DecodeError(f"no mask in it ({text})", readable(str(path))) from None
     if mask.ndim != 2 or mask.dtype != np.uint8:
@@ -117,7 +117,7 @@ def _top(path: Path) -> Path | None:
 
 
 def _vocs(path: Path, top: Path) -> Iterator[Path]:
-    """VOC trees with masks in the set's folder or beside it, the latest first."""
+    """VOC trees with masks in the set's folder or next to it, the latest first."""
     seen: set[Path] = set()
     for folder in (path, top, path.absolute().parent):
         for inner in (folder, folder / "VOCdevkit", folder / "TrainVal" / "VOCdevkit"):

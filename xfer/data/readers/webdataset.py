@@ -1,9 +1,9 @@
 """`webdataset`: shards, tars in which the files of one sample share a name up to the first dot.
 
-Of a sample are read: a picture (.jpg, .png, .webp, ...), its class (.cls, a number in text), and
-its .json where there is no .cls ("label" or "class", a number). The shards are read in place by an
-index. A shard's split is in its name (imagenet1k-validation-00.tar) or in its folder's; what
-`_info.json` or `info.json` lists, and what a run of numbers leaves out, must be there.
+A sample has a picture (.jpg, .png, .webp, ...) and a class: .cls, a number as text, or without that
+.json ("label" or "class", a number). The shards are read in place through an index. A shard's split
+is in its name (imagenet1k-validation-00.tar) or its folder's name; all shards that `_info.json` or
+`info.json` lists, and all numbers in a sequence, must be there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ INFO = ("_info.json", "info.json")
 CLASSES = "classes.txt"
 _WORD = re.compile(r"[A-Za-z]+")
 _NUMBERED = re.compile(r"(.*?)(\d+)(\.tar)")
-AGAIN = "fetch it, or read the others as webdataset:FILE.tar one by one"
+AGAIN = "download it, or read the others as webdataset:FILE.tar one by one"
 
 
 @FORMATS.register("webdataset")
@@ -37,14 +37,14 @@ class WebDataset:
     """Tars of numbered shards, or one tar."""
 
     kinds: ClassVar[tuple[str, ...]] = ("classify", "images")
-    weak: ClassVar[bool] = True
+    low_priority: ClassVar[bool] = True
     takes_images: ClassVar[bool] = False
 
     def recognise(self, path: Path) -> str | None:
         shards = find_shards(path)
         if not shards:
             return None
-        try:  # the first members tell; a shard that is damaged is named when it is read
+        try:  # the first members are enough; a damaged shard is reported when it is read
             names = [m.name for m, _ in zip(members(shards[0]), range(8), strict=False)]
         except DataError:
             names = []
@@ -55,7 +55,9 @@ class WebDataset:
         root = path if path.is_dir() else path.parent
         shards = find_shards(path)
         if not shards:
-            raise DataError(f"{path}: no .tar in it", "shards lie there or in train/ and val/")
+            raise DataError(
+                f"{path}: no .tar in it", "put the shards there or into train/ and val/"
+            )
         if path.is_dir():
             _check_all_there(root, shards)
         splits: dict[str, list[Path]] = {}
@@ -64,14 +66,14 @@ class WebDataset:
         parts: dict[str, IndexedSource] = {}
         notes: list[str] = []
         for split, files in splits.items():
-            part, said = _read(root, split, files)
-            parts[split], notes = part, notes + said
+            part, lines = _read(root, split, files)
+            parts[split], notes = part, notes + lines
         same_names(parts)
         return Reading({**parts}, notes)
 
 
 def find_shards(path: Path) -> list[Path]:
-    """The tars of a folder and of the folders of its splits, or the one that the path is."""
+    """The tars of a folder and of its split folders, or the path itself if it is one."""
     if path.is_file():
         return [path] if path.suffix == ".tar" else []
     folders = [path, *(Path(e.path) for e in listing(path) if role_of(e.name) and e.is_dir())]
@@ -80,29 +82,29 @@ def find_shards(path: Path) -> list[Path]:
 
 
 def _split_of(root: Path, shard: Path) -> str:
-    """The split that a shard belongs to: its folder's, or the one word of its name that is one."""
+    """The split of a shard: its folder, or the word in its name that names a split."""
     if shard.parent != root:
         return shard.parent.name
     return next((w for w in _WORD.findall(shard.stem) if role_of(w)), WHOLE)
 
 
 def _check_all_there(root: Path, shards: list[Path]) -> None:
-    """Raises DataError naming the shards that are listed, or left out by their numbers."""
+    """Raises DataError naming shards that are listed, or missing in a sequence of numbers."""
     there = {str(s.relative_to(root)) for s in shards}
     for name in INFO:
         if (root / name).is_file():
             listed = _listed(root / name)
             missing = sorted(listed - there - {Path(t).name for t in there})
             if missing:
-                raise _missing(root, missing, f"of those in {name}")
+                raise _missing(root, missing, f"listed in {name}")
     runs: dict[tuple[str, str], dict[int, str]] = {}
     for name in there:
-        found = _NUMBERED.fullmatch(name)
-        if found:
-            runs.setdefault((found[1], found[3]), {})[int(found[2])] = found[2]
+        match = _NUMBERED.fullmatch(name)
+        if match:
+            runs.setdefault((match[1], match[3]), {})[int(match[2])] = match[2]
     for (head, tail), numbers in runs.items():
         width = max(map(len, numbers.values()))
-        # from 0, or from 1 as some number them: nothing but a list tells whether a first is gone
+        # numbered from 0 or 1: only a list could show that the first shards are missing
         absent = [n for n in range(min(1, *numbers), max(numbers)) if n not in numbers]
         if absent:
             missing = [f"{head}{n:0{width}d}{tail}" for n in absent]
@@ -139,30 +141,32 @@ def _read(root: Path, split: str, shards: list[Path]) -> tuple[IndexedSource, li
 
 
 def _entries(root: Path, shards: list[Path], names: list[str]) -> Entries:
-    made = Entries(files=[shard.relative_to(root).as_posix() for shard in shards])
+    entries = Entries(files=[shard.relative_to(root).as_posix() for shard in shards])
     without = 0
     for number, shard in enumerate(shards):
         try:
             with shard.open("rb") as file:
-                without += _add(made, number, shard, file.fileno())
+                without += _add(entries, number, shard, file.fileno())
         except OSError as error:
             raise DataError(f"{shard}: {error.strerror or error}") from None
-    if not made.ids:
+    if not entries.ids:
         raise DataError(f"{root}: no pictures in the shards")
     if without:
-        made.notes.append(f"{without} samples without a picture are left out")
-    most = max(made.labels)
-    if names and most >= len(names):
-        worst = made.ids[made.labels.index(most)]
+        entries.notes.append(f"{without} samples without a picture are left out")
+    largest = max(entries.labels)
+    if names and largest >= len(names):
+        worst = entries.ids[entries.labels.index(largest)]
         raise DataError(
-            f"{root}: {worst}: label {most} is out of range", f"{CLASSES} has {len(names)} lines"
+            f"{root}: {worst}: label {largest} is out of range", f"{CLASSES} has {len(names)} lines"
         )
-    made.classes = names or with_wnids(numbered(made.labels, made.ids, root), made.labels, made.ids)
-    return made
+    entries.classes = names or with_wnids(
+        numbered(entries.labels, entries.ids, root), entries.labels, entries.ids
+    )
+    return entries
 
 
-def _add(made: Entries, number: int, shard: Path, handle: int) -> int:
-    """Adds the samples of a shard; how many have no picture."""
+def _add(entries: Entries, number: int, shard: Path, handle: int) -> int:
+    """Add the samples of a shard; returns how many have no picture."""
     without = 0
     for key, files in _samples(members(shard)):
         picture = next((m for end, m in files.items() if is_picture(f"x.{end}")), None)
@@ -170,14 +174,14 @@ def _add(made: Entries, number: int, shard: Path, handle: int) -> int:
             without += 1
             continue
         label = _label(shard, key, files, handle)
-        made.add(f"{shard.stem}/{key}", label, number, picture.start, picture.length)
+        entries.add(f"{shard.stem}/{key}", label, number, picture.start, picture.length)
     return without
 
 
-def _samples(found: Iterable[Member]) -> Iterable[tuple[str, dict[str, Member]]]:
+def _samples(files_in_tar: Iterable[Member]) -> Iterable[tuple[str, dict[str, Member]]]:
     """(key, ending -> member) of each run of members that share the name up to its first dot."""
     last, files = "", dict[str, Member]()
-    for member in found:
+    for member in files_in_tar:
         folder, _, name = member.name.rpartition("/")
         if is_junk(name):
             continue
@@ -193,25 +197,25 @@ def _samples(found: Iterable[Member]) -> Iterable[tuple[str, dict[str, Member]]]
 
 
 def _label(shard: Path, key: str, files: dict[str, Member], handle: int) -> int:
-    """A sample's class, -1 where it has none. Raises DataError for one that is no number."""
+    """A sample's class, -1 if it has none. Raises DataError if it is not a number."""
     own = files.get("cls")
     if own is not None:
         text = os.pread(handle, own.length, own.start).decode("ascii", "replace").strip()
         if not text.isdigit():
-            raise DataError(f"{shard}: {key}.cls: label {text[:20]!r} is no number from 0 on")
+            raise DataError(f"{shard}: {key}.cls: label {text[:20]!r} is not a whole number from 0")
         return int(text)
     about = files.get("json")
     if about is None:
         return -1
     try:
-        found = json.loads(os.pread(handle, about.length, about.start))
+        content = json.loads(os.pread(handle, about.length, about.start))
     except ValueError as error:
         raise DataError(f"{shard}: {key}.json: damaged ({error})") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         return -1
-    value = next((found[k] for k in ("label", "class", "cls") if k in found), None)
+    value = next((content[k] for k in ("label", "class", "cls") if k in content), None)
     if value is None:
         return -1
     if type(value) is not int or value < 0:
-        raise DataError(f"{shard}: {key}.json: label {value!r} is no number from 0 on")
+        raise DataError(f"{shard}: {key}.json: label {value!r} is not a whole number from 0")
     return value

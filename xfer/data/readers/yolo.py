@@ -1,13 +1,13 @@
-"""`yolo`: a data.yaml (path, train, val, test, names) and a txt beside every picture.
+"""`yolo`: a data.yaml (path, train, val, test, names) and a txt for every picture.
 
-The labels of images/a/x.jpg are in labels/a/x.txt (the last `images` of the path is exchanged),
-or beside the picture. A split is a folder, a list of folders, or a txt with a path a line. Paths
-are taken from `path`, from the yaml's folder, and without leading ../, which Roboflow's exports
-need. A test split that is not there is left out, since Roboflow names one that it has not; a split
-without any label file has pictures alone. Without a yaml: images/, labels/ and classes.txt (in
-labels/ as well), with or without split folders in both, or classes.txt and a txt beside each
-picture, as labelImg and Label Studio leave them; so does Roboflow, with _darknet.labels in each
-split's folder.
+The labels of images/a/x.jpg are in labels/a/x.txt (the last `images` in the path is replaced), or
+next to the picture. A split is a folder, a list of folders, or a txt with a path per line. Paths
+are relative to `path` or to the yaml's folder, and are also tried without leading ../, for
+Roboflow's exports. A missing test split is left out, since Roboflow may name one that does not
+exist; a split without any label file has only pictures. Without a yaml: images/, labels/ and
+classes.txt (perhaps in labels/), with or without split folders in both; or classes.txt and a txt
+next to each picture, as written by labelImg and Label Studio; or the same from Roboflow, with
+_darknet.labels in each split's folder.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ DARKNET = "_darknet.labels"
 
 @dataclass(frozen=True)
 class Setup:
-    """What a data.yaml says: the folder that it speaks of, class names, a split's places, lines for
-    people, and how many numbers of keypoints follow each box."""
+    """The content of a data.yaml: its folder, the class names, the places of each split, lines for
+    people, and how many keypoint numbers follow each box."""
 
     root: Path
     classes: tuple[str, ...]
@@ -52,10 +52,10 @@ class Setup:
 
 @FORMATS.register("yolo")
 class Yolo:
-    """YOLO's txt files under a data.yaml."""
+    """YOLO's txt files with a data.yaml."""
 
     kinds: ClassVar[tuple[str, ...]] = ("detect",)
-    weak: ClassVar[bool] = False
+    low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 
     def recognise(self, path: Path) -> str | None:
@@ -79,31 +79,34 @@ class Yolo:
             splits = split_folders(plain[1], options.named, subfolders(plain[1]))
             setup = Setup(path, classes, {s.name: [s] for s in splits} or {WHOLE: [plain[1]]})
         else:
-            raise DataError(f"{path}: no data.yaml in it", "path, train, val and names, see docs")
+            raise DataError(
+                f"{path}: no data.yaml in it",
+                "write one with train: images/train, val: images/val and names: [cat, dog]",
+            )
         reading = Reading({}, list(setup.notes))
         for split, places in setup.splits.items():
             reading.parts[split] = _source(setup, split, places, options, reading)
         if not reading.labelled:
-            raise DataError(f"{path}: no label files in labels/ beside images/")
+            raise DataError(f"{path}: no label files in labels/ next to images/")
         return reading
 
 
 def _darknet(path: Path) -> list[Path]:
-    """The files of class names in Roboflow's folders of splits."""
+    """The files of class names in Roboflow's split folders."""
     files = [f / DARKNET for f in subfolders(path) if role_of(f.name)]
     return [file for file in files if file.is_file()]
 
 
 def _plain(path: Path) -> tuple[Path, Path, str] | None:
-    """Of a folder without a yaml: the file of class names, the folder of the pictures, and where
-    the labels are in words."""
+    """For a folder without a yaml: the file of class names, the folder of the pictures, and in
+    words where the labels are."""
     tables = [path / "classes.txt", path / "labels" / "classes.txt"]
     table = next((file for file in tables if file.is_file()), None)
     if table is not None and (path / "images").is_dir() and (path / "labels").is_dir():
         return table, path / "images", "labels/"
     names = {e.name for e in listing(path) if not is_junk(e.name)} if table == tables[0] else set()
     if any(is_picture(name) and f"{Path(name).stem}.txt" in names for name in names):
-        return tables[0], path, "a txt beside each picture"
+        return tables[0], path, "a txt next to each picture"
     return None
 
 
@@ -117,7 +120,7 @@ def _lines(file: Path) -> list[str]:
 
 
 def _yaml(path: Path) -> Path | None:
-    """The yaml that a path means: itself, data.yaml, or the only one of a folder that fits."""
+    """The yaml of a path: the path itself, data.yaml, or the only fitting one in a folder."""
     if path.is_file():
         return path if path.suffix in (".yaml", ".yml") else None
     files = [Path(e.path) for e in listing(path) if not is_junk(e.name)]
@@ -125,12 +128,13 @@ def _yaml(path: Path) -> Path | None:
     named = [f for f in files if f.stem in ("data", "dataset")]
     for file in named or files:
         try:
-            found = _read(file)
+            content = _read(file)
         except DataError:
             if file in named:
                 return file  # reading it says what is wrong
             continue
-        if isinstance(found, dict) and {"names", "nc"} & found.keys() and found.keys() & {*SPLITS}:
+        keys = content.keys() if isinstance(content, dict) else set[str]()
+        if {"names", "nc"} & keys and keys & {*SPLITS}:
             return file
     return None
 
@@ -148,22 +152,22 @@ def _read(file: Path) -> Any:
 
 
 def read_setup(file: Path) -> Setup:
-    """Reads a data.yaml. Raises DataError for one that lacks names or splits, or whose folders
-    are not there."""
-    found = _read(file)
-    if not isinstance(found, dict):
-        raise DataError(f"{file}: holds a {type(found).__name__}, not keys and values")
-    classes = _classes(file, found.get("names"))
-    told = found.get("path")
-    bases = [file.parent / told] if isinstance(told, str) and told else []
+    """Read a data.yaml. Raises DataError if it lacks names or splits, or if its folders are
+    missing."""
+    content = _read(file)
+    if not isinstance(content, dict):
+        raise DataError(f"{file}: holds a {type(content).__name__}, not keys and values")
+    classes = _classes(file, content.get("names"))
+    root = content.get("path")
+    bases = [file.parent / root] if isinstance(root, str) and root else []
     bases = list(dict.fromkeys([*bases, file.parent]))
     splits: dict[str, list[Path]] = {}
     notes: list[str] = []
     for split in SPLITS:
-        given = found.get(split)
-        if not given:
+        value = content.get(split)
+        if not value:
             continue
-        texts = given if isinstance(given, list) else [given]
+        texts = value if isinstance(value, list) else [value]
         if not all(isinstance(text, str) for text in texts):
             raise DataError(f"{file}: {split} is neither a path nor a list of paths")
         try:
@@ -174,9 +178,9 @@ def read_setup(file: Path) -> Setup:
             notes.append(f"{error.message}: left out")
     if not splits:
         raise DataError(f"{file}: none of {', '.join(SPLITS)} in it")
-    shape = found.get("kpt_shape") or [0, 0]
+    shape = content.get("kpt_shape") or [0, 0]
     if not isinstance(shape, list) or len(shape) != 2 or any(type(n) is not int for n in shape):
-        raise DataError(f"{file}: kpt_shape is no list of two numbers", "kpt_shape: [17, 3]")
+        raise DataError(f"{file}: kpt_shape is not a list of two numbers", "kpt_shape: [17, 3]")
     return Setup(file.parent, classes, splits, tuple(notes), shape[0] * shape[1])
 
 
@@ -189,7 +193,7 @@ def _classes(file: Path, names: Any) -> tuple[str, ...]:
         names = [named[str(k)] for k in range(len(names))]
     if not isinstance(names, list) or not names:
         raise DataError(f"{file}: no class names in it", "names: [cat, dog]")
-    # lists of lists of aliases can stand for more text than any memory holds
+    # nested lists of aliases can expand to more text than fits into memory
     odd = next((i for i, n in enumerate(names) if not isinstance(n, (str, int, float))), None)
     if odd is not None:
         raise DataError(
@@ -206,7 +210,7 @@ def _distinct(where: Path, names: list[str]) -> tuple[str, ...]:
 
 
 def _place(file: Path, split: str, text: str, bases: list[Path]) -> Path:
-    """The folder or list that a split's text means."""
+    """The folder or list that a split's text names."""
     text = text.replace("\\", "/")
     bare = text
     while bare.startswith("../"):
@@ -227,8 +231,8 @@ def _pictures(place: Path) -> list[Path]:
 
 
 def label_file(picture: Path) -> Path:
-    """Where the labels of a picture are: the last `images` of its path exchanged for `labels`;
-    beside the picture where there is no such folder."""
+    """The label file of a picture: the last `images` in its path is replaced by `labels`; next to
+    the picture if there is no such file."""
     parts = list(picture.with_suffix(".txt").parts)
     for k in range(len(parts) - 2, -1, -1):
         if parts[k] == "images":
@@ -241,7 +245,7 @@ def label_file(picture: Path) -> Path:
 def _source(
     setup: Setup, split: str, places: list[Path], options: ReadOptions, reading: Reading
 ) -> Source:
-    """The source of one split; what is noteworthy goes into `reading`."""
+    """The source of one split; adds notes to `reading`."""
     pictures = list(dict.fromkeys(p for place in places for p in _pictures(place)))
     gone = [(str(p), "no such picture") for p in pictures if not p.is_file()]
     leave_out(split, "pictures are not there", gone, options.skip_bad, reading.skipped)
@@ -295,6 +299,6 @@ def _source(
 
 
 def _relative(path: Path, root: Path) -> str:
-    """The path below the root where it is there, else absolute."""
+    """The path relative to the root if it is inside, else absolute."""
     whole, top = path.absolute(), root.absolute()
     return str(whole.relative_to(top) if whole.is_relative_to(top) else whole)

@@ -27,10 +27,10 @@ class Subset:
     """Some samples of a source, in a given order, perhaps under other class indices.
 
     Args:
-        source: the source that is looked into.
+        source: the source to read from.
         indices: which of its samples, in which order.
-        split: the name of the split that they make; default: the source's.
-        classes: other class names, in other order; `table` then tells where the old ones went.
+        split: the name of the resulting split; default: the source's.
+        classes: other class names or another order; `table` then maps the old classes to them.
         table: int64 (old classes,), the new index of each old class.
     """
 
@@ -61,7 +61,7 @@ class Subset:
         return self.read_rows(i, short_side, None)
 
     def read_rows(self, i: int, short_side: int, rows: Rows | None) -> Sample:
-        """As `read`; rows that are not looked at may be black."""
+        """Like `read`; rows that are not needed may be black."""
         sample = read(self.source, int(self.indices[i]), short_side, rows)
         if self.table is None:
             return sample
@@ -78,24 +78,24 @@ class Subset:
         return kinds.get(self.info.kind)
 
     def pixel_counts(self, i: int) -> NDArray[np.int64]:
-        """(C + 1,) pixels of each class in mask i, the last those to ignore."""
+        """(C + 1,) pixels of each class in mask i; the last entry counts ignored pixels."""
         own = pixel_counts_of(self.source, int(self.indices[i]))
         if self.table is None:
             return own
-        found = np.zeros(len(self.info.classes) + 1, np.int64)
-        np.add.at(found, np.append(self.table, -1), own)
-        return found
+        counts = np.zeros(len(self.info.classes) + 1, np.int64)
+        np.add.at(counts, np.append(self.table, -1), own)
+        return counts
 
     def verify(self, i: int) -> None:
-        """Raises DataError where picture i can't be decoded."""
+        """Raises DataError if picture i can't be decoded."""
         verify(self.source, int(self.indices[i]))
 
     def stamp(self, i: int) -> str | None:
-        """As `stamp`, of picture i."""
+        """Text that changes when the file of picture i does, see `stamp`."""
         return stamp(self.source, int(self.indices[i]))
 
     def annotation(self, i: int) -> Boxes:
-        """The boxes of picture i, without decoding it where the source can."""
+        """The boxes of picture i, without decoding it if the source can."""
         boxes = annotation(self.source, int(self.indices[i]))
         return boxes if self.table is None else boxes.relabelled(self.table)
 
@@ -107,7 +107,7 @@ class Subset:
 
 
 def subset(source: Source, indices: Sequence[int] | NDArray[np.int64], split: str = "") -> Subset:
-    """Some samples of a source. A subset of a subset looks into the first source directly."""
+    """Some samples of a source. A subset of a subset reads the first source directly."""
     if isinstance(source, Subset):
         return Subset(
             source.source, source.indices[np.asarray(indices, np.int64)],
@@ -117,10 +117,10 @@ def subset(source: Source, indices: Sequence[int] | NDArray[np.int64], split: st
 
 
 def read(source: Source, i: int, short_side: int = 0, rows: Rows | None = None) -> Sample:
-    """Sample i of a source, its picture shrunk to `short_side` where it is larger (0: as it is).
+    """Sample i of a source, its picture shrunk to `short_side` if it is larger (0: unchanged).
 
-    Args: rows: (height, width) -> how many rows from the top will be looked at; a source that can
-        leaves those below black, and spares the time.
+    Args: rows: (height, width) -> how many rows from the top are needed; to save time, a source may
+        leave those below black.
     """
     if rows is not None and hasattr(source, "read_rows"):
         return source.read_rows(i, short_side, rows)  # pyright: ignore[reportAttributeAccessIssue]
@@ -134,7 +134,7 @@ def read(source: Source, i: int, short_side: int = 0, rows: Rows | None = None) 
 
 
 def verify(source: Source, i: int) -> None:
-    """Raises DataError, saying what is wrong, where picture i of a source can't be decoded."""
+    """Raises DataError, saying what is wrong, if picture i of a source can't be decoded."""
     check = getattr(source, "verify", None)
     if check is not None:
         check(i)
@@ -143,7 +143,7 @@ def verify(source: Source, i: int) -> None:
 
 
 def stored_order(source: Source) -> NDArray[np.int64]:
-    """Indices of a source in the order in which its pictures lie on disk, where it tells."""
+    """Indices of a source in the order in which its pictures are stored on disk, if it is known."""
     if isinstance(source, Subset):
         places = np.empty(len(source.source), np.int64)
         places[stored_order(source.source)] = np.arange(len(places))
@@ -153,13 +153,13 @@ def stored_order(source: Source) -> NDArray[np.int64]:
 
 
 def stamp(source: Source, i: int) -> str | None:
-    """Text that changes when the file of picture i does; None where the source has no files."""
+    """Text that changes when the file of picture i does; None if the source has no files."""
     mark = getattr(source, "stamp", None)
     return None if mark is None else mark(i)
 
 
 class ArraySource:
-    """Pictures that are in memory.
+    """Pictures in memory.
 
     images | uint8 (N, H, W, 3), RGB, or N arrays (H, W, 3) of any sizes
     labels | int64 (N,) or int8 (N, C), as in `Source`
@@ -196,8 +196,8 @@ class ArraySource:
 
 
 def sample_label(label: Any) -> Any:
-    """A row of `labels()` as a Sample carries it: an int, a row of int8, None when unlabelled; of
-    numbers a float, None for nan."""
+    """A row of `labels()` as a Sample carries it: an int, a row of int8, or None if unlabelled; for
+    numbers a float, or None for nan."""
     if isinstance(label, np.ndarray):
         return label
     if isinstance(label, np.floating):
@@ -207,14 +207,14 @@ def sample_label(label: Any) -> Any:
 
 @dataclass(frozen=True)
 class Bundle:
-    """The splits that a run works on, and how they came about.
+    """The splits that a run works on, and where they come from.
 
     name    | what the user called the data
-    format  | how it was read: folder, csv, digits, ...
+    format  | the format it was read as: folder, csv, digits, ...
     kind    | classify, multilabel, detect, segment, images
     classes | class names; a label is an index into them, the same in every split
-    splits  | role -> Source; roles are train, val and test, and only those that exist
-    notes   | lines for people: how it was read, what was skipped, which split was cut
+    splits  | role -> Source, for those of train, val and test that exist
+    notes   | lines for people: how it was read, what was skipped, which split was split off
     skipped | (file, reason) of each picture that was left out
     """
 
@@ -234,9 +234,9 @@ class Bundle:
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     def split_json(self) -> dict[str, Any]:
-        """The ids of each split: what a run keeps as split.json. Of a split of more than LISTED
-        pictures {"images": n, "fingerprint": hex}: a million ids would be 50 MB a run, and the
-        recipe's seed cuts them again."""
+        """The ids of each split, which a run keeps as split.json. For a split of more than LISTED
+        pictures {"images": n, "fingerprint": hex}: a million ids would be 50 MB per run, and the
+        recipe's seed gives the same split again."""
         return {
             role: list(source.ids) if len(source) <= LISTED
             else {"images": len(source), "fingerprint": source.fingerprint()}

@@ -1,8 +1,8 @@
-"""What a box must be, whichever format it comes from.
+"""Rules for valid boxes, whichever format they come from.
 
-A box partly outside its picture is clipped, one without area or wholly outside is dropped: one
-warning a kind counts and names them. What can't be understood at all (a coordinate that is no
-number, a class that nobody declared) stops the run, unless it may be left out.
+A box partly outside its picture is clipped, one without area or wholly outside is dropped; one
+warning of each kind counts and names them. What can't be understood at all (a coordinate that is
+not a number, an undeclared class) stops the run, unless it may be left out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from xfer.errors import DataError
 
 NAMED = 10
 SKIP = "--set data.skip_bad=true leaves them out"
-# files round coordinates to two digits or more: less than this outside is not worth a word
+# files round coordinates to two digits or more: no warning for less than this outside
 SLACK = 0.02
 
 
@@ -31,9 +31,9 @@ def clean_boxes(
 
     Shapes:
         boxes_xyxy | (R, 4)  | finite, 0-based, right and bottom exclusive
-        picture    | (R,)    | index of the picture of each box
+        picture    | (R,)    | index of each box's picture
         sizes      | (N, 2)  | height and width; (0, 0): not known, so nothing is clipped
-        names      | N       | what the pictures are called in warnings
+        names      | N       | names of the pictures, for warnings
     """
     size = sizes[picture]
     clipped = clip_xyxy(boxes_xyxy, size)
@@ -55,8 +55,8 @@ def clean_boxes(
 
 
 def _has_area(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether anything is left of a box in float32, as samples carry it."""
-    with np.errstate(over="ignore"):  # what is infinite there has no area either
+    """Whether boxes have an area in float32, the type that samples carry."""
+    with np.errstate(over="ignore"):  # boxes that become infinite have no area either
         small = boxes.astype(np.float32)
     return (small[:, 2] > small[:, 0]) & (small[:, 3] > small[:, 1])
 
@@ -70,8 +70,8 @@ def _named(pictures: NDArray[np.int64], names: Sequence[str]) -> str:
 def looks_like_xyxy(
     boxes_xywh: NDArray[np.float64], picture: NDArray[np.int64], sizes: NDArray[np.int64]
 ) -> bool:
-    """Whether boxes said to be x, y, width, height are corners: many of them would leave their
-    pictures, while nearly all fit as corners."""
+    """Whether boxes declared as x, y, width, height look like corners: read as declared, many leave
+    their pictures; read as corners, nearly all fit."""
     size = sizes[picture][:, ::-1]
     known = (size > 0).all(1)
     boxes, size = boxes_xywh[known], size[known]
@@ -89,7 +89,7 @@ def leave_out(
     skip_bad: bool,
     skipped: list[tuple[str, str]],
 ) -> None:
-    """Records what can't be used, (name, reason) each.
+    """Record what can't be used, as (name, reason).
 
     Raises: DataError naming the first ten, unless they may be left out.
     """

@@ -1,4 +1,4 @@
-"""A source of picture files with boxes: what COCO, VOC and YOLO data are read into."""
+"""A source of picture files with boxes, used by the COCO, VOC and YOLO readers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from xfer.types import DataInfo, Sample, Source
 class BoxTable:
     """The boxes of N pictures, end to end: those of picture i are first[i] .. first[i + 1].
 
-    first | int64 (N + 1,) | place of each picture's first box
+    first | int64 (N + 1,) | index of each picture's first box
     boxes | Boxes of R     | all of them
     sizes | int64 (N, 2)   | height and width of each picture; (0, 0): not known
     """
@@ -40,14 +40,14 @@ class BoxTable:
 
     def presence(self, classes: int) -> NDArray[np.int8]:
         """int8 (N, C): 1 where a class has a box in the picture, else 0."""
-        found = np.zeros((len(self.sizes), classes), np.int8)
+        present = np.zeros((len(self.sizes), classes), np.int8)
         picture = np.repeat(np.arange(len(self.sizes)), np.diff(self.first))
-        found[picture, self.boxes.labels] = 1
-        return found
+        present[picture, self.boxes.labels] = 1
+        return present
 
 
 def box_table(picture: NDArray[np.int64], boxes: Boxes, sizes: NDArray[np.int64]) -> BoxTable:
-    """A table of boxes that come in any order; within a picture they stay in theirs.
+    """Make a table of boxes in any order; boxes of one picture keep their order.
 
     Args:
         picture: int64 (R,), the index of each box's picture; sizes: as in BoxTable.
@@ -60,15 +60,15 @@ def box_table(picture: NDArray[np.int64], boxes: Boxes, sizes: NDArray[np.int64]
 class BoxSource(FileSource):
     """Picture files with boxes.
 
-    The picture is in the frame that its annotations are in. That is upright as everywhere, but
-    where the annotations give the size of the picture before its EXIF turn, the turn is undone: so
-    `annotation(i)` needs no look at the file, and results speak of the frame that the annotation
-    file has. A size that fits neither way is an error that names the picture.
+    The picture has the orientation of its annotations. As everywhere, that is upright, unless the
+    annotations give the size of the picture before its EXIF turn: then the turn is undone. So
+    `annotation(i)` need not open the file, and results are in the frame of the annotation file. A
+    size that fits neither way is an error that names the picture.
 
     Args:
         info, root, files, ids: as in FileSource; kind is detect.
         table: the boxes.
-        image_ids: what a COCO file calls the pictures; category_ids: and the classes.
+        image_ids: a COCO file's ids of the pictures; category_ids: those of the classes.
     """
 
     def __init__(
@@ -90,10 +90,10 @@ class BoxSource(FileSource):
         return self.table.of(i)
 
     def read(self, i: int, short_side: int = 0) -> Sample:
-        """Sample i; the picture in full whatever `short_side` asks, since boxes are in its pixels.
+        """Sample i; the full picture whatever `short_side` is, since boxes are in its pixels.
 
-        Raises: DecodeError for a picture that can't be decoded or has another size than the
-            annotations say.
+        Raises: DecodeError if the picture can't be decoded or its size differs from the
+            annotations.
         """
         path = self.path(i)
         image = decode(path)
@@ -105,14 +105,14 @@ class BoxSource(FileSource):
         return Sample(self.ids[i], image, boxes=boxes)
 
     def verify(self, i: int) -> None:
-        """Raises DecodeError where picture i can't be decoded, or has another size than said."""
+        """Raises DecodeError if picture i can't be decoded, or its size differs from the file's."""
         path = self.path(i)
         decode(path, PROBE_SIDE)
         if self.table.sizes[i].any():
             self._checked_turn(i, path.read_bytes())
 
     def _checked_turn(self, i: int, data: bytes) -> int:
-        """The EXIF orientation to undo, 1: none."""
+        """The EXIF orientation to undo; 1 for none."""
         header = header_of(data)
         height, width = self.table.sizes[i].tolist()
         if header is None:
@@ -129,7 +129,7 @@ class BoxSource(FileSource):
         )
 
     def fingerprint(self) -> str:
-        """As FileSource's, and over the boxes."""
+        """As for FileSource, and of the boxes."""
         if not self._fingerprint:
             digest = hashlib.sha256(super().fingerprint().encode())
             boxes = self.table.boxes
@@ -141,7 +141,7 @@ class BoxSource(FileSource):
 
 
 def image_ids(source: Source) -> list[int | str] | None:
-    """What the COCO file calls the pictures of a source; None where it comes from no such file."""
+    """A COCO file's ids of the pictures of a source; None if it comes from no such file."""
     if isinstance(source, Subset):
         inner = image_ids(source.source)
         return None if inner is None else [inner[i] for i in source.indices.tolist()]
@@ -149,7 +149,7 @@ def image_ids(source: Source) -> list[int | str] | None:
 
 
 def category_ids(source: Source) -> dict[str, int | str] | None:
-    """Class name -> what the COCO file calls it, of the classes that it has; None where the source
+    """Class name -> its id in the COCO file, for the classes that the file has; None if the source
     comes from no such file."""
     if isinstance(source, Subset):
         inner, table = category_ids(source.source), source.table

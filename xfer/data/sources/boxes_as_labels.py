@@ -1,4 +1,4 @@
-"""Pictures with boxes as pictures with labels: the classes of which there is a box."""
+"""Treat pictures with boxes as pictures with labels: the classes that have a box."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xfer.types import Sample, Source
 
 
 class Presence:
-    """A source of boxes as one of several labels a picture: its `labels()`, int8 (N, C).
+    """A source of boxes seen as one with several labels per picture: int8 (N, C).
 
     Args: source: of kind detect.
     """
@@ -29,7 +29,7 @@ class Presence:
         return self.read(i)
 
     def read(self, i: int, short_side: int = 0) -> Sample:
-        """Sample i with its labels in place of boxes: so it may be shrunk to `short_side`."""
+        """Sample i with labels in place of boxes, so it can be shrunk to `short_side`."""
         sample = read(self.source, i, short_side)
         return Sample(sample.id, shrink(sample.image, short_side), self.labels()[i])
 
@@ -41,6 +41,6 @@ class Presence:
 
 
 def presence(bundle: Bundle) -> Bundle:
-    """The splits of a set of boxes, each as `Presence`."""
+    """The same bundle with each split wrapped in `Presence`."""
     splits: dict[str, Source] = {role: Presence(s) for role, s in bundle.splits.items()}
     return replace(bundle, kind="multilabel", splits=splits)

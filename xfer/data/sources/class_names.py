@@ -1,4 +1,4 @@
-"""Classes by name: the same label means the same class in every split, whatever its place there."""
+"""Match classes by name, so that a label means the same class in every split."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from xfer.types import Source
 def match_classes(
     source: Source, classes: tuple[str, ...], where: str, theirs: str
 ) -> tuple[Source, list[str]]:
-    """The source with its labels as indices into `classes`.
+    """Returns the source with its labels as indices into `classes`.
 
-    Names are equal as they are, else in Unicode's composed form, else in any case, else by the
-    WordNet id that they begin with.
+    Names match if they are equal, else if equal in Unicode's composed form, else ignoring case,
+    else by the WordNet id that they begin with.
 
     Args:
-        where: what the source is called in messages; theirs: whose classes they are.
+        where: name of the source in messages; theirs: owner of `classes` in messages.
 
-    Returns: the source (itself where nothing changes), and lines on names that are not quite equal.
-    Raises: DataError naming the classes that have no partner, or more than one.
+    Returns: the source (itself if nothing changes), and lines about names that are not quite equal.
+    Raises: DataError naming the classes that match none of `classes`, or more than one.
     """
     own = source.info.classes
     if own == classes:
@@ -38,21 +38,21 @@ def match_classes(
     missing = [name for name, partner in pairs.items() if partner is None]
     if missing:
         raise DataError(
-            f"{where} has classes that {theirs} has not: {listed(missing)}",
+            f"{where} has classes that {theirs} does not have: {listed(missing)}",
             f"{theirs} has {listed(classes)}; classes are matched by name",
         )
-    found = {name: partner for name, partner in pairs.items() if partner is not None}
-    if len(set(found.values())) < len(found):
-        raise DataError(f"{where}: several of its classes mean the same one of {theirs}")
-    notes = [f"{where}: {a!r} is taken for {b!r}" for a, b in found.items() if nfc(a) != nfc(b)]
+    matches = {name: partner for name, partner in pairs.items() if partner is not None}
+    if len(set(matches.values())) < len(matches):
+        raise DataError(f"{where}: several of its classes match the same class of {theirs}")
+    notes = [f"{where}: {a!r} is taken for {b!r}" for a, b in matches.items() if nfc(a) != nfc(b)]
     places = {name: i for i, name in enumerate(classes)}
-    table: NDArray[np.int64] = np.array([places[found[n]] if n in found else -1 for n in own])
+    table: NDArray[np.int64] = np.array([places[matches[n]] if n in matches else -1 for n in own])
     everything = np.arange(len(source))
     return Subset(source, everything, classes=classes, table=table), notes
 
 
 class _Partners:
-    """Which of some classes another name means, looked up by each form of it."""
+    """Looks up which class a name means, by each form of the name."""
 
     forms: ClassVar = (nfc, lambda text: nfc(text).casefold(), leading_wnid)
 
@@ -60,27 +60,28 @@ class _Partners:
         self.where, self.own = where, set(classes)
         self.by_form: list[dict[str, list[str]]] = []
         for form in self.forms:
-            called: dict[str, list[str]] = {}
+            names: dict[str, list[str]] = {}
             for name in classes:
-                called.setdefault(form(name), []).append(name)
-            self.by_form.append(called)
+                names.setdefault(form(name), []).append(name)
+            self.by_form.append(names)
 
     def of(self, name: str) -> str | None:
-        """The class that is meant; None where there is none. Raises DataError for several."""
+        """The class that a name means; None if there is none. Raises DataError for several."""
         if name in self.own:
             return name
-        for form, called in zip(self.forms, self.by_form, strict=True):
-            found = called.get(key, []) if (key := form(name)) else []
-            if len(found) > 1:
+        for form, names in zip(self.forms, self.by_form, strict=True):
+            candidates = names.get(key, []) if (key := form(name)) else []
+            if len(candidates) > 1:
                 raise DataError(
-                    f"{self.where}: {name!r} may be any of {listed(found)}", "make them equal"
+                    f"{self.where}: {name!r} may be any of {listed(candidates)}",
+                    "use equal names",
                 )
-            if found:
-                return found[0]
+            if candidates:
+                return candidates[0]
         return None
 
 
-def listed(names: Sequence[str], many: int = 10) -> str:
-    """Names in a line; the first `many`."""
-    more = f" and {len(names) - many} more" if len(names) > many else ""
-    return ", ".join(names[:many]) + more
+def listed(names: Sequence[str], max_names: int = 10) -> str:
+    """The first `max_names` names in a line, and how many more there are."""
+    more = f" and {len(names) - max_names} more" if len(names) > max_names else ""
+    return ", ".join(names[:max_names]) + more

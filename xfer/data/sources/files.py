@@ -19,7 +19,7 @@ PROBE_SIDE = 64
 
 
 class FileSource:
-    """Picture files with labels; what folders and tables of files are read into.
+    """Picture files with labels, used by the readers of folders and tables.
 
     info   | kind and classes
     root   | the folder that ids are relative to
@@ -49,7 +49,7 @@ class FileSource:
         return len(self.files)
 
     def path(self, i: int) -> Path:
-        """Where picture i lies."""
+        """The file of picture i."""
         return self.root / self.files[i]
 
     def __getitem__(self, i: int) -> Sample:
@@ -60,7 +60,7 @@ class FileSource:
         return self.read_rows(i, short_side, None)
 
     def read_rows(self, i: int, short_side: int, rows: Rows | None) -> Sample:
-        """As `read`; rows that are not looked at may be black (see `decode`)."""
+        """Like `read`; rows that are not needed may be black (see `decode`)."""
         image = decode(self.path(i), short_side, rows)
         return Sample(self.ids[i], image, sample_label(self._labels[i]))
 
@@ -68,14 +68,14 @@ class FileSource:
         return self._labels
 
     def verify(self, i: int) -> None:
-        """Raises DecodeError where picture i can't be decoded.
+        """Raises DecodeError if picture i can't be decoded.
 
-        Large JPEGs are decoded at an eighth of their size: every coded byte is read all the same.
+        Large JPEGs are decoded at an eighth of their size, but every byte is still read.
         """
         decode(self.path(i), PROBE_SIDE)
 
     def stamp(self, i: int) -> str | None:
-        """The path, size and time of change of picture i; None where it is gone."""
+        """The path, size and time of change of picture i; None if it is gone."""
         path = self.path(i).absolute()
         try:
             state = path.stat()
@@ -84,8 +84,8 @@ class FileSource:
         return f"{path}\0{state.st_size}\0{state.st_mtime_ns}"
 
     def fingerprint(self) -> str:
-        """Over ids, labels, classes, and each file's size and time of change, in whole seconds:
-        archives keep no finer ones. Read once a process."""
+        """Of ids, labels, classes, and each file's size and time of change in whole seconds, since
+        archives keep nothing finer. Computed once per process."""
         if not self._fingerprint:
             digest = hashlib.sha256("\0".join([*self.ids, "", *self.info.classes]).encode())
             digest.update(np.ascontiguousarray(self._labels).tobytes())

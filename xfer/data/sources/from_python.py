@@ -1,17 +1,17 @@
-"""Data that a program hands over: pairs, arrays, and data sets of torchvision's kind, as sources.
+"""Data from Python as sources: pairs, arrays, and torchvision-style data sets.
 
 | data | |
 |--|--|
-| a Source | as it is |
+| a Source | used unchanged |
 | [(picture, label), ...] | pictures: paths, PIL images, arrays, tensors, encoded bytes |
 | [picture, ...] | without labels |
 | (images, labels) | images (N, H, W, 3), (N, H, W), tensors (N, 3, H, W), or a list of pictures |
-| a map data set | data[i] -> (picture, label), len(data), data.classes where it has them |
+| a map data set | data[i] -> (picture, label), len(data), and data.classes if it has them |
 | {"train": ..., "val": ...} | any of these by the name of the split (see `xfer.data.spec`) |
 
 Labels are texts, whose classes are sorted, or whole numbers: indices into the data set's classes,
-else classes that are called by their numbers. None and -1 say that there is no label. An array of
-labels (N, C) of 1, 0 and -1 (not judged) is several labels per picture.
+or, without these, classes named by their numbers. None and -1 mean no label. An array of labels
+(N, C) of 1, 0 and -1 (unknown) means several labels per picture.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from xfer.data.sources.files import FileSource
 from xfer.errors import DataError, XferError
 from xfer.types import DataInfo, Sample
 
-SCHEME = "python"  # what such data are called in a recipe: python:ImageFolder
+SCHEME = "python"  # prefix of the name of such data in a recipe: python:ImageFolder
 FORMS = (
     "a spec, a Source, [(picture, label), ...], (images, labels), a data set of (picture, label) "
     "with a length, or a dict of these by split"
 )
-LOOKED_AT = 64  # pictures of a data set that its fingerprint reads
+MAX_SAMPLED = 64  # pictures of a data set that its fingerprint reads
 
 
 def python_name(data: Any) -> str:
-    """What a recipe calls data that were handed over: python:ImageFolder."""
+    """The name of data from Python in a recipe: python:ImageFolder."""
     while isinstance(data, Mapping) and data:
         data = next(iter(data.values()))
     name = getattr(getattr(data, "info", None), "name", "") or type(data).__name__
@@ -51,30 +51,30 @@ def python_name(data: Any) -> str:
 
 
 def as_source(data: Any, name: str) -> Source:
-    """What was handed over as a source. Raises XferError, in a line, for what doesn't fit."""
+    """Turn data from Python into a source. Raises XferError, one line, if they don't fit."""
     if isinstance(data, Source):
         return data
     for array in (data, data[0] if isinstance(data, tuple) and data else None):
         if isinstance(array, np.ndarray) and array.dtype.kind in "buif" and array.ndim < 3:
-            what = f"an array {array.shape} is no set of pictures"
-            raise XferError(what, "arrays (N, H, W, 3) or (N, H, W)")
+            message = f"an array {array.shape} is not a set of pictures"
+            raise XferError(message, "give arrays (N, H, W, 3) or (N, H, W)")
     if _is_arrays(data):
         images, labels = data
         return _labelled(images, labels, name)
     if is_one(data):
         if isinstance(data, (str, os.PathLike)):
-            raise XferError(f"data {str(data)!r} is one path among data from Python", FORMS)
+            raise XferError(f"data {str(data)!r} is a single path among data from Python", FORMS)
         return _labelled([data], None, name)
     rows = _rows(data)
     if rows is None:
         return _data_set(data, name)
     if len(rows) == 0:
-        raise XferError(f"an empty {type(data).__name__} is no data", FORMS)
+        raise XferError(f"the data are an empty {type(data).__name__}", f"give {FORMS}")
     if not _is_pair(rows[0]):
         return _labelled(rows, None, name)
     odd = next((i for i, row in enumerate(rows) if not _is_pair(row)), None)
     if odd is not None:
-        raise XferError(f"item {odd} of the data is no pair (picture, label)", FORMS)
+        raise XferError(f"item {odd} of the data is not a pair (picture, label)", f"give {FORMS}")
     return _labelled([row[0] for row in rows], [row[1] for row in rows], name)
 
 
@@ -112,16 +112,16 @@ def _rows(data: Any) -> Any:
 
 
 def _labelled(pictures: Any, labels: Any, name: str) -> Source:
-    """Pictures with their labels, or None for none."""
+    """A source of pictures; labels may be None."""
     count = len(pictures)
     if labels is None:
         return _source(DataInfo(name, "images", ()), pictures, np.full(count, -1, np.int64))
     if len(labels) != count:
-        raise XferError(f"{count} pictures and {len(labels)} labels", "one label per picture")
+        raise XferError(f"{count} pictures but {len(labels)} labels", "give one label per picture")
     if _is_array(labels) and labels.ndim == 2:
         table = np.array(labels.tolist())
         if not np.isin(table, (-1, 0, 1)).all():
-            raise XferError(f"labels {table.shape}: not all are 1, 0 or -1", "a column per class")
+            raise XferError(f"labels {table.shape}: not all are 1, 0 or -1", "one column per class")
         classes = tuple(map(str, range(table.shape[1])))
         return _source(DataInfo(name, "multilabel", classes), pictures, table.astype(np.int8))
     values = _plain(labels)
@@ -137,12 +137,12 @@ def _source(info: DataInfo, pictures: Any, labels: NDArray[Any]) -> Source:
         ids = files if len(set(files)) == len(files) else [f"{i}:{f}" for i, f in enumerate(files)]
         return FileSource(info, Path(), files, labels, ids)
     source = Pictures(info, pictures, labels)
-    source.read(0)  # what is no picture is told before anything else is
+    source.read(0)  # report what is not a picture before anything else
     return source
 
 
 def _plain(labels: Any) -> list[Any]:
-    """Labels as Python's own values."""
+    """Labels as plain Python values."""
     values = labels.tolist() if _is_array(labels) else list(labels)
     return [v.item() if hasattr(v, "item") and getattr(v, "ndim", 0) == 0 else v for v in values]
 
@@ -152,7 +152,7 @@ def class_numbers(
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """The class names and each label's index, -1 for none.
 
-    Args: names: the classes that whole numbers are indices of; None: the labels are the classes.
+    Args: names: the classes that whole numbers index; None: the labels are the classes.
 
     Raises: XferError for labels of other kinds, of several kinds, or beyond the names.
     """
@@ -162,20 +162,20 @@ def class_numbers(
     if wrong is not None:
         raise XferError(
             f"label {wrong} is a {type(values[wrong]).__name__} ({values[wrong]!r:.40})",
-            "labels are texts or whole numbers; of several per picture, an array (N, C) of 0 and 1",
+            "give texts or whole numbers; for several per picture, an array (N, C) of 0 and 1",
         )
     if len(kinds) > 1:
         raise XferError("some labels are texts, others numbers", "give all of them as texts")
     if names is not None and kinds != {str}:
         beyond = next((v for v in known if not 0 <= v < len(names)), None)
         if beyond is not None:
-            raise XferError(f"label {beyond}: there are {len(names)} classes, from 0 on")
+            raise XferError(f"label {beyond} is out of range: classes are 0 to {len(names) - 1}")
         return tuple(names), np.array([-1 if v is None else int(v) for v in values], np.int64)
     negative = next((v for v in known if kinds == {int} and v < 0), None)
     if negative is not None:
-        raise XferError(f"label {negative} is below 0", "-1 says that there is no label")
+        raise XferError(f"label {negative} is below 0", "-1 means no label")
     if "" in known:
-        raise XferError(f"label {list(values).index('')} is empty", "None says that there is none")
+        raise XferError(f"label {list(values).index('')} is empty", "None means no label")
     classes = sorted(set(known))
     index = {value: i for i, value in enumerate(classes)}
     numbers = np.array([index.get(v, -1) if v is not None else -1 for v in values], np.int64)
@@ -183,7 +183,7 @@ def class_numbers(
 
 
 class Pictures:
-    """Pictures in memory, or some in files, one by one.
+    """Pictures in memory, some of which may be paths.
 
     info     | kind and classes
     pictures | N: what `given_picture` reads, or paths
@@ -221,7 +221,7 @@ class Pictures:
         return Path(picture) if isinstance(picture, (str, os.PathLike)) else None
 
     def fingerprint(self) -> str:
-        """Over classes, labels, pixels in memory and paths. Read once."""
+        """Of classes, labels, pixels in memory and paths. Computed once."""
         if not self._fingerprint:
             digest = _about(self)
             for i, picture in enumerate(self.pictures):
@@ -243,10 +243,10 @@ def _about(source: Source) -> Any:
 
 
 class DataSet:
-    """A map data set of torchvision's kind: data[i] -> (picture, label).
+    """A torchvision-style map data set: data[i] -> (picture, label).
 
-    Its fingerprint reads a few pictures, spread over the set, or none where it has a transform,
-    which may draw at random.
+    Its fingerprint reads a few pictures, spread over the set, or none if it has a transform, which
+    may be random.
     """
 
     def __init__(self, info: DataInfo, data: Any, labels: NDArray[np.int64]) -> None:
@@ -269,7 +269,7 @@ class DataSet:
     def fingerprint(self) -> str:
         if not self._fingerprint:
             digest = _about(self)
-            count = 0 if _transformed(self.data) else min(len(self), LOOKED_AT)
+            count = 0 if _transformed(self.data) else min(len(self), MAX_SAMPLED)
             for i in np.linspace(0, len(self) - 1, count).astype(int).tolist():
                 digest.update(self[i].image.tobytes())
             self._fingerprint = digest.hexdigest()
@@ -280,7 +280,7 @@ def _data_set(data: Any, name: str) -> Source:
     """A map data set as a source."""
     what = type(data).__name__
     if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")) or isinstance(data, Mapping):
-        raise XferError(f"a {what} is no data source", f"give {FORMS}")
+        raise XferError(f"a {what} is not data", f"give {FORMS}")
     count = len(data)
     if not count:
         raise DataError(f"{name}: an empty data set")
@@ -288,7 +288,7 @@ def _data_set(data: Any, name: str) -> Source:
     samples = getattr(data, "samples", None)
     loader = getattr(getattr(data, "loader", None), "__module__", "")
     if samples and named and loader.startswith("torchvision") and not _transformed(data):
-        root = Path(data.root)  # ImageFolder: its files are read as a folder's are
+        root = Path(data.root)  # ImageFolder: read its files like those of a folder
         files = [os.path.relpath(path, root) for path, _ in samples]
         classes, labels = class_numbers([int(label) for _, label in samples], named)
         return FileSource(DataInfo(name, "classify", classes), root, files, labels)
@@ -302,13 +302,13 @@ def _data_set(data: Any, name: str) -> Source:
 
 
 def _pair(data: Any, i: int) -> tuple[Any, Any]:
-    """Item i. Raises XferError for what is no (picture, label)."""
+    """Item i. Raises XferError if it is not (picture, label)."""
     what = type(data).__name__
     try:
         item = data[i]
     except XferError:
         raise
-    except Exception as error:  # it is other people's code that reads the item
+    except Exception as error:  # the data set's own code may raise anything
         text = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise DataError(f"{what}[{i}]: {text}", f"give {FORMS}") from error
     if not isinstance(item, (tuple, list)) or len(item) != 2:
@@ -320,7 +320,7 @@ def _pair(data: Any, i: int) -> tuple[Any, Any]:
 
 
 def _transformed(data: Any) -> bool:
-    """Whether a data set, or the one that it is a part of, changes its items."""
+    """Whether a data set, or the one that it is a part of, transforms its items."""
     own = any(getattr(data, n, None) is not None
               for n in ("transform", "transforms", "target_transform"))  # fmt: skip
     inner = [getattr(data, "dataset", None), *(getattr(data, "datasets", None) or ())]
@@ -328,7 +328,7 @@ def _transformed(data: Any) -> bool:
 
 
 def _targets(data: Any) -> Sequence[Any] | None:
-    """All labels of a data set where it tells them without reading pictures, else None."""
+    """All labels of a data set if it gives them without reading pictures, else None."""
     if getattr(data, "target_transform", None) is not None:
         return None
     inner, indices = getattr(data, "dataset", None), getattr(data, "indices", None)
@@ -348,7 +348,7 @@ def _targets(data: Any) -> Sequence[Any] | None:
 
 
 def _class_names(data: Any) -> tuple[str, ...] | None:
-    """The class names that a data set states, or the one that it is a part of."""
+    """The class names of a data set, or of the one that it is a part of."""
     names = getattr(data, "classes", None)
     if not isinstance(names, (list, tuple)) or not names:
         inner = getattr(data, "dataset", None) or next(iter(getattr(data, "datasets", ())), None)

@@ -1,7 +1,7 @@
-"""Names of very many samples: one array of bytes instead of a million Python strings.
+"""Names of very many samples in one array of bytes instead of a million Python strings.
 
-A list of 1,281,167 ids takes 120 MB and half a second to make; here they lie end to end, in memory
-or in a file that is mapped into it, and a name is made when it is asked for.
+A list of 1,281,167 ids takes 120 MB and half a second to make; here they are stored end to end, in
+memory or in a mapped file, and a string is made only when it is needed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 
 class Names(Sequence[str]):
-    """Names by place.
+    """A sequence of names.
 
     text | uint8 (bytes,): the names in UTF-8, end to end
     ends | int64 (N,): where each of them ends
@@ -25,7 +25,7 @@ class Names(Sequence[str]):
 
     @classmethod
     def of(cls, names: Sequence[str]) -> Names:
-        """The same names in that form."""
+        """Make it from a sequence of strings."""
         coded = [name.encode("utf-8") for name in names]
         ends = np.cumsum([len(c) for c in coded], dtype=np.int64)
         return cls(np.frombuffer(b"".join(coded), np.uint8), ends)
@@ -55,7 +55,7 @@ class Names(Sequence[str]):
 
     def __iter__(self) -> Iterator[str]:
         start = 0
-        for first in range(0, len(self), 4096):  # one look at the array for many names
+        for first in range(0, len(self), 4096):  # one access to the array for many names
             ends = self.ends[first : first + 4096].tolist()
             block = self.text[start : ends[-1]].tobytes()
             offset = start
@@ -65,7 +65,7 @@ class Names(Sequence[str]):
 
 
 class Chosen(Sequence[str]):
-    """Some names of a longer list, in a given order, made when they are asked for.
+    """Some names of a longer list, in a given order, made only when they are needed.
 
     names  | the list; indices | int64 (N,), places in it
     """
@@ -87,7 +87,7 @@ class Chosen(Sequence[str]):
 
 
 def choose(names: Sequence[str], indices: NDArray[np.int64]) -> Sequence[str]:
-    """Those of the names: a tuple, or a view where they lie in arrays."""
+    """The names at these indices: a tuple, or a view if they are stored in arrays."""
     if isinstance(names, Chosen):
         return Chosen(names.names, names.indices[indices])
     if isinstance(names, Names):

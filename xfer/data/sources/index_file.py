@@ -1,19 +1,19 @@
-"""An index of very many pictures: made once, kept in files that are mapped into memory.
+"""An index of very many pictures, made once and kept in files that are mapped into memory.
 
-What takes minutes (the headers of a tar of 148 GB, a thousand folders) is read once and kept under
-$XFER_CACHE/index/KEY/. Opening it again reads a few kilobytes: the arrays are mapped, so processes
-and threads share the same memory, and only what is looked at is ever read.
+What takes minutes to read (the headers of a 148 GB tar, a thousand folders) is read once and kept
+under $XFER_CACHE/index/KEY/. Opening it again reads a few kilobytes: the arrays are mapped, so
+processes and threads share the same memory, and only the parts in use are ever read.
 
     ids.npy     | uint8 (bytes,) | the N ids in UTF-8, end to end
     ends.npy    | int64 (N,)     | where each of them ends
     labels.npy  | int64 (N,)     | class indices, -1 unlabelled
-    file.npy    | int32 (N,)     | which of the files picture i lies in
+    file.npy    | int32 (N,)     | which of the files holds picture i
     start.npy   | int64 (N,)     | its first byte there, -1: the file is the picture
     length.npy  | int64 (N,)     | its bytes
     about.json  | written last: {"version", "classes", "files", "notes", "digest", "count"}
 
-KEY is made of the paths, sizes and times of change of what was read: when that changes, another
-index is made. Two processes that want the same one make it once: the second waits.
+KEY is a hash of the paths, sizes and times of change of what was read: when these change, a new
+index is made. If two processes need the same index, one makes it and the other waits.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ ARRAYS = ("ids", "ends", "labels", "file", "start", "length")
 
 @dataclass
 class Entries:
-    """What is found while an index is made, one entry a picture in each list.
+    """The entries of an index being made: one entry per picture in each list.
 
     classes | class names; a label is an index into them
     files   | paths of the files, relative to the data's folder, or absolute
     notes   | lines for people
-    marks   | text that changes with the pictures, beside their names, labels and places
+    marks   | text that changes with the pictures, besides their names, labels and positions
     """
 
     classes: Sequence[str] = ()
@@ -68,7 +68,7 @@ class Entries:
 
 
 class Index:
-    """Entries as arrays; picklable: one that is kept is pickled as its folder's path."""
+    """Entries as arrays; picklable: a stored index is pickled as the path of its folder."""
 
     def __init__(
         self, arrays: dict[str, NDArray], about: dict[str, Any], path: Path | None
@@ -109,39 +109,39 @@ def state_of(path: Path) -> str:
 
 
 def kept_index(states: Sequence[str], make: Callable[[], Entries]) -> Index:
-    """The index of what has these states: the one that is kept, else made now and kept.
+    """The index for these states: read if it is stored, else made now and stored.
 
-    An index that is damaged is made again; where it can't be kept, it is made each time.
+    A damaged index is made again; an index that can't be stored is made each time.
     """
     key = hashlib.sha256("\n".join([str(VERSION), *states]).encode("utf-8", "surrogateescape"))
     place = index_folder() / key.hexdigest()[:32]
-    found = _read(place)
-    if found is not None:
-        return found
-    with _alone(place) as locked:
-        found = _read(place)
-        if found is not None:
-            return found
-        if locked:  # nobody else writes here: these are of processes that were killed
+    index = _read(place)
+    if index is not None:
+        return index
+    with _locked(place) as locked:
+        index = _read(place)
+        if index is not None:
+            return index
+        if locked:  # nobody else writes here: these are left by processes that were killed
             for left in place.parent.glob(f".{place.name}-*"):
                 shutil.rmtree(left, ignore_errors=True)
         arrays, about = _packed(make())
         try:
             _write(place, arrays, about)
         except OSError as error:
-            why = f"the index can't be kept in {place.parent} ({error.strerror or error})"
-            about["notes"] = [*about["notes"], f"{why}: it is made anew each time"]
+            why = f"the index can't be stored in {place.parent} ({error.strerror or error})"
+            about["notes"] = [*about["notes"], f"{why}: it is made again each time"]
             return Index(arrays, about, None)
     return _read(place) or Index(arrays, about, None)
 
 
 def _packed(entries: Entries) -> tuple[dict[str, NDArray], dict[str, Any]]:
-    """The entries as arrays, by their ids: whatever the order in which they were found."""
+    """The entries as arrays, sorted by id, whatever order they were found in."""
     names = np.array([i.encode("utf-8") for i in entries.ids] or [b""])
     order = np.argsort(names, kind="stable")[: len(entries.ids)]
     twice = np.flatnonzero(names[order[1:]] == names[order[:-1]])
     if len(twice):
-        raise DataError(f"{entries.ids[int(order[twice[0]])]} is there twice")
+        raise DataError(f"{entries.ids[int(order[twice[0]])]} occurs twice")
     del names
     ids = Names.of([entries.ids[i] for i in order.tolist()])
     arrays: dict[str, NDArray] = {"ids": ids.text, "ends": ids.ends}
@@ -158,7 +158,7 @@ def _packed(entries: Entries) -> tuple[dict[str, NDArray], dict[str, Any]]:
 
 
 def _write(place: Path, arrays: dict[str, NDArray], about: dict[str, Any]) -> None:
-    """Writes an index whole or not at all: into a folder beside, which then gets its name."""
+    """Write an index completely or not at all: into a temporary folder, which is then renamed."""
     place.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
     try:
@@ -169,7 +169,7 @@ def _write(place: Path, arrays: dict[str, NDArray], about: dict[str, Any]) -> No
         with (temporary / "about.json").open("w", encoding="utf-8") as file:
             json.dump(about, file)
             _synced(file)
-        shutil.rmtree(place, ignore_errors=True)  # what is damaged
+        shutil.rmtree(place, ignore_errors=True)  # a damaged one
         temporary.rename(place)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -181,7 +181,7 @@ def _synced(file: Any) -> None:
 
 
 def _read(place: Path) -> Index | None:
-    """The index in a folder; None where there is none, or a damaged one."""
+    """The index in a folder; None if there is none, or a damaged one."""
     try:
         about = json.loads((place / "about.json").read_text(encoding="utf-8"))
         return Index(_mapped(place, about), about, place)
@@ -190,28 +190,28 @@ def _read(place: Path) -> Index | None:
 
 
 def _mapped(place: Path, about: dict[str, Any]) -> dict[str, NDArray]:
-    """The arrays of an index, mapped. Raises ValueError where they are not what they should be."""
+    """The arrays of an index, mapped. Raises ValueError if they are inconsistent."""
     arrays: dict[str, NDArray] = {}
     for name in ARRAYS:
         try:  # an array without entries can't be mapped
-            found = np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            loaded = np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False)
         except ValueError:
-            found = np.load(place / f"{name}.npy", allow_pickle=False)
-        arrays[name] = np.asarray(found)
-        if name != "ids" and len(found) != about["count"]:
-            raise ValueError(f"{name} has {len(found)} entries")
+            loaded = np.load(place / f"{name}.npy", allow_pickle=False)
+        arrays[name] = np.asarray(loaded)
+        if name != "ids" and len(loaded) != about["count"]:
+            raise ValueError(f"{name} has {len(loaded)} entries")
     if len(arrays["ends"]) and arrays["ends"][-1] != len(arrays["ids"]):
         raise ValueError("ids are cut off")
     return arrays
 
 
 @contextlib.contextmanager
-def _alone(place: Path) -> Iterator[bool]:
-    """While one process makes an index, others that want the same one wait. Where files can't be
-    locked, which is told, each makes its own: the last one written is as good.
+def _locked(place: Path) -> Iterator[bool]:
+    """While one process makes an index, others that need the same one wait. Yields False if files
+    can't be locked: then each process makes its own, and the last one written is as good.
 
-    The lock's file, which is empty, stays: were it removed, one that waits for it and one that
-    makes it anew would both believe that they are alone.
+    The empty lock file stays: if it were removed, a process waiting for it and one that creates it
+    again would both believe that they hold the lock.
     """
     try:
         import fcntl

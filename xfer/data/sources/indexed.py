@@ -1,4 +1,4 @@
-"""A source of pictures that an index tells where to find: in tars, or as files."""
+"""A source of pictures located by an index: in tars, or as files."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ OPEN_FILES = 64
 
 
 class IndexedSource:
-    """Pictures by an index; read from several threads at once, each with its own pread.
+    """Pictures located by an index; safe to read from several threads, each with its own pread.
 
     Args:
         info: kind and classes; root: the folder that the index's files are relative to; index.
 
-    Where a picture is a file of its own, its id is its path below `root`.
+    If a picture is a file of its own, its id is its path below `root`.
     """
 
     def __init__(self, info: DataInfo, root: Path, index: Index) -> None:
@@ -47,30 +47,30 @@ class IndexedSource:
         return self.read_rows(i, short_side, None)
 
     def read_rows(self, i: int, short_side: int, rows: Rows | None) -> Sample:
-        """As `read`; rows that are not looked at may be black (see `decode`)."""
+        """Like `read`; rows that are not needed may be black (see `decode`)."""
         i = range(len(self))[i]
         name = self.ids[i]
         image = self._decoded(i, name, short_side, rows)
         return Sample(name, image, sample_label(self.index.labels[i]))
 
     def verify(self, i: int) -> None:
-        """Raises DecodeError where picture i can't be decoded."""
+        """Raises DecodeError if picture i can't be decoded."""
         self._decoded(i, self.ids[i], PROBE_SIDE)
 
     def labels(self) -> NDArray[np.int64]:
         return self.index.labels
 
     def fingerprint(self) -> str:
-        """Over ids, labels, classes and lengths, as they were when the index was made."""
+        """Of ids, labels, classes and lengths, as they were when the index was made."""
         about = f"{self.index.digest}\0{self.info.kind}\0{self.info.split}"
         return hashlib.sha256(about.encode()).hexdigest()
 
     def stored(self) -> NDArray[np.int64]:
-        """The indices in the order in which their pictures lie in the files."""
+        """The indices in the order in which their pictures are stored."""
         return np.lexsort((self.index.start, self.index.file))
 
     def stamp(self, i: int) -> str | None:
-        """Text that changes with the file of picture i; None where it is gone."""
+        """Text that changes with the file of picture i; None if it is gone."""
         path = self._file(i).absolute()
         try:
             state = path.stat()
@@ -79,11 +79,11 @@ class IndexedSource:
         return f"{path}\0{state.st_size}\0{state.st_mtime_ns}\0{self.index.start[i]}"
 
     def path(self, i: int) -> Path | None:
-        """The file that picture i is; None where it lies in a tar."""
+        """The file of picture i; None if it is in a tar."""
         return None if self.index.start[i] >= 0 else self._file(i)
 
     def _file(self, i: int) -> Path:
-        """The file that picture i is, or lies in."""
+        """The file of picture i, or the tar that holds it."""
         if self.index.start[i] < 0:
             return self.root / self.ids[i]
         return self.root / self.index.files[int(self.index.file[i])]
@@ -106,7 +106,7 @@ class IndexedSource:
             raise DecodeError(f"{error.reason} (in {self._file(i)})", name) from error.__cause__
 
     def _bytes(self, file: int, start: int, length: int) -> bytes:
-        """Some bytes of a file. The first files stay open; a pread needs no lock."""
+        """Read bytes of a file. The first OPEN_FILES files stay open; a pread needs no lock."""
         handle = self._open.get(file)
         if handle is None:
             with self._lock:

@@ -1,4 +1,4 @@
-"""From what a mask file holds to class indices: one table of numbers or of colours a set."""
+"""Map what a mask file holds to class indices: one table of numbers or colours per set."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def colour_codes(colours: NDArray[np.uint8]) -> NDArray[np.int32]:
 
 
 def runs_of(codes: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Values, and how often each is repeated before the next one, over a flat array: looking up
-    the runs of a mask instead of its pixels is some ten times quicker."""
+    """The run lengths of a flattened array: values, and how often each is repeated. Looking up the
+    runs of a mask instead of its pixels is about ten times faster."""
     flat = codes.ravel()
     starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
     return flat[starts], np.diff(np.append(starts, len(flat)))
@@ -36,8 +36,8 @@ def runs_of(codes: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int
 class MaskCode:
     """What the values of a set's masks mean.
 
-    by     | value: the numbers themselves, a palette's indices; colour: what they look like
-    values | numbers, or colours as by `colour_codes`, that occur; int64 (n,), rising
+    by     | value: the numbers themselves, or palette indices; colour: their colours
+    values | the numbers, or colours as from `colour_codes`, that occur; int64 (n,), rising
     labels | uint8 (n,): class index of each, 255: ignored
     """
 
@@ -54,18 +54,18 @@ class MaskCode:
         object.__setattr__(self, "table", table)
 
     def decode(self, raw: RawMask) -> NDArray[np.uint8]:
-        """Class indices (H, W), 255 = ignore. Raises DecodeError naming values that are no class.
+        """Class indices (H, W), 255 = ignore. Raises DecodeError naming values without a class.
 
-        With `by` colour, numbers are looked up by their palette's colour, or as grey.
+        With `by` colour, numbers are looked up by their colour in the palette, or as grey.
         """
         if self.by == "value":
             if raw.coloured:
-                raise DecodeError("the mask is coloured, the others hold numbers")
-            found = self.table[raw.values]
-            unknown = found == UNKNOWN
+                raise DecodeError("the mask holds colours, the others hold numbers")
+            labels = self.table[raw.values]
+            unknown = labels == UNKNOWN
             if unknown.any():
                 raise DecodeError(f"the mask holds {_listed(np.unique(raw.values[unknown]))}")
-            return found.astype(np.uint8)
+            return labels.astype(np.uint8)
         if raw.coloured:
             labels, known = self._look_up(colour_codes(np.asarray(raw.values, np.uint8)))
         else:
@@ -78,9 +78,9 @@ class MaskCode:
         return labels
 
     def _look_up(self, codes: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        found, times = runs_of(codes)
-        place = np.minimum(np.searchsorted(self.values, found), len(self.values) - 1)
-        labels, known = self.labels[place], self.values[place] == found
+        run_values, times = runs_of(codes)
+        place = np.minimum(np.searchsorted(self.values, run_values), len(self.values) - 1)
+        labels, known = self.labels[place], self.values[place] == run_values
         return np.repeat(labels, times).reshape(codes.shape), np.repeat(known, times).reshape(
             codes.shape
         )
@@ -93,18 +93,18 @@ class MaskCode:
 
 
 def make_code(by: Literal["value", "colour"], labels: Mapping[int, int]) -> MaskCode:
-    """A code from value or colour -> class index, 255 for what is ignored."""
+    """Make a code from value or colour -> class index, 255 for ignored ones."""
     values = sorted(labels)
     return MaskCode(by, np.array(values, np.int64), np.array([labels[v] for v in values], np.uint8))
 
 
 def identity(classes: int) -> MaskCode:
-    """Values that are class indices, 255 = ignore."""
+    """The code of masks whose values are class indices, 255 = ignore."""
     return make_code("value", {**{c: c for c in range(classes)}, IGNORE: IGNORE})
 
 
 def _appearance(raw: RawMask) -> NDArray[np.int32]:
-    """The colour of each value of a mask of numbers."""
+    """The colour code of each value of a mask of numbers."""
     palette = raw.palette
     if palette is None:
         palette = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
@@ -118,10 +118,10 @@ def _unpacked(codes: NDArray[np.int32]) -> NDArray[np.int64]:
     return np.stack([codes >> 16, codes >> 8 & 255, codes & 255], -1).astype(np.int64)
 
 
-def _listed(found: NDArray) -> str:
-    """Values or colours in words: the first few."""
-    named = found[:NAMED].tolist()
+def _listed(values: NDArray) -> str:
+    """The first few values or colours, in words."""
+    named = values[:NAMED].tolist()
     words = ", ".join(str(tuple(v)) if isinstance(v, list) else str(v) for v in named)
-    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
-    what = "colour" if found.ndim == 2 else "value"
-    return f"{what}{'s' if len(found) > 1 else ''} {words}{more} that no class has"
+    more = f" and {len(values) - NAMED} more" if len(values) > NAMED else ""
+    what = "colour" if values.ndim == 2 else "value"
+    return f"{what}{'s' if len(values) > 1 else ''} {words}{more} that no class has"

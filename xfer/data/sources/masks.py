@@ -1,4 +1,4 @@
-"""Sources of pictures with a mask: what every format of masks is read into."""
+"""Sources of pictures with masks, used by all readers of masks."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ UNCOUNTED = -1
 
 
 class MaskSource(FileSource):
-    """Picture files, each with a mask; a subclass says in `read_mask` where the mask comes from.
+    """Picture files, each with a mask; a subclass reads the mask in `read_mask`.
 
-    The picture is upright. A mask of the size that the picture has before its EXIF turn is turned
-    along; one that is as large as the picture is taken as it is.
+    The picture is upright. A mask as large as the upright picture is used unchanged; one that has
+    the size of the picture before its EXIF turn is turned with it.
 
     Args:
         info, root, files, ids: as in FileSource; kind is segment.
@@ -39,7 +39,7 @@ class MaskSource(FileSource):
     ) -> None:
         none = np.full((len(files), len(info.classes)), UNJUDGED, np.int8)
         super().__init__(info, root, files, none, ids)
-        # pixels a class, filled when masks are looked at: they are read once before training
+        # pixels per class, filled as masks are read: all are read once before training
         self._counts = np.full((len(files), len(info.classes) + 1), UNCOUNTED, np.int64)
 
     @abstractmethod
@@ -51,33 +51,33 @@ class MaskSource(FileSource):
 
     @abstractmethod
     def mask_stamp(self, i: int) -> str:
-        """Text that changes with the file of mask i, or what it means."""
+        """Text that changes with the file of mask i, or with the meaning of its values."""
 
     def read(self, i: int, short_side: int = 0) -> Sample:
-        """Sample i; the picture in full whatever `short_side` asks, since the mask has its size."""
+        """Sample i; the full picture whatever `short_side` is, since the mask has its size."""
         image = decode(self.path(i))
         return Sample(self.ids[i], image, mask=self._fitted(i, image.shape[:2]))
 
     def verify(self, i: int) -> None:
-        """Raises DecodeError where picture i or its mask can't be used. Counts the mask."""
+        """Raises DecodeError if picture i or its mask can't be used. Counts the mask's pixels."""
         path = self.path(i)
         decode(path, PROBE_SIDE)
         size = upright_size(path.read_bytes()) or decode(path).shape[:2]
         self._count(i, self._fitted(i, (size[0], size[1])))
 
     def pixel_counts(self, i: int) -> NDArray[np.int64]:
-        """(C + 1,) pixels of each class in mask i, the last those to ignore."""
+        """(C + 1,) pixels of each class in mask i; the last entry counts ignored pixels."""
         if self._counts[i, 0] == UNCOUNTED:
             self._count(i, self.read_mask(i))
         return self._counts[i]
 
     def stamp(self, i: int) -> str | None:
-        """As FileSource's, and of the mask."""
+        """As for FileSource, and of the mask."""
         own = super().stamp(i)
         return None if own is None else f"{own}\0{self.mask_stamp(i)}"
 
     def fingerprint(self) -> str:
-        """As FileSource's, and over the masks' files and what their values mean."""
+        """As for FileSource, and of the masks' files and what their values mean."""
         if not self._fingerprint:
             digest = hashlib.sha256(super().fingerprint().encode())
             for i in range(len(self)):
@@ -89,7 +89,7 @@ class MaskSource(FileSource):
         self._counts[i] = count_pixels(mask, len(self.info.classes))
 
     def _fitted(self, i: int, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """Mask i in the frame of its upright picture. Raises DecodeError where it does not fit."""
+        """Mask i, turned like its upright picture. Raises DecodeError if it does not fit."""
         mask = self.read_mask(i)
         if mask.shape == size:
             return mask
@@ -104,7 +104,7 @@ class MaskSource(FileSource):
 
 
 class MaskFiles(MaskSource):
-    """Pictures and mask files of numbers or colours.
+    """Pictures with mask files that hold numbers or colours.
 
     Args:
         masks: N paths, relative to root or absolute; code: what their values mean.
@@ -132,7 +132,7 @@ class MaskFiles(MaskSource):
             raise DecodeError(named, self.ids[i]) from None
 
     def read_raw(self, path: Path) -> RawMask:
-        """What a mask file holds."""
+        """Read a mask file as it is stored."""
         return read_mask_file(path)
 
     def mask_stamp(self, i: int) -> str:

@@ -1,4 +1,4 @@
-"""Cutting a split: seeded, by class, and the same whatever order the samples come in."""
+"""Split off val: seeded, by class, and independent of the order of the samples."""
 
 from __future__ import annotations
 
@@ -17,19 +17,18 @@ def stratified(
     share: float = VAL_SHARE,
     seed: int = 0,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Divides samples into train and val.
+    """Divide samples into train and val.
 
-    One label a picture: each class of two or more gives its share, rounded, at least one picture
-    and never all; a class of one stays in train. Several labels: from the rarest label on, each
-    gives its share of the pictures that are not yet dealt out (after Sechidis et al. 2011, On the
-    Stratification of Multi-Label Data). Unlabelled pictures count as a class.
+    One label per picture: each class of two or more pictures gives its share to val, rounded, at
+    least one and never all; a class of one picture stays in train. Several labels: starting from
+    the rarest, each label gives its share of the pictures not yet assigned (after Sechidis et al.
+    2011, On the Stratification of Multi-Label Data). Unlabelled pictures count as a class.
 
     Args:
-        labels: int64 (N,), or int8 (N, C); ids: N unique names, which decide the order in which
-            samples are drawn.
-        share: of the samples that go to val, 0..1.
+        labels: int64 (N,), or int8 (N, C); ids: N unique names, which fix the order of the draw.
+        share: of the samples for val, 0..1.
 
-    Returns: two rising arrays of indices, disjoint, together all.
+    Returns: two rising arrays of indices, disjoint and complete.
     """
     order = np.array(sorted(range(len(ids)), key=lambda i: ids[i]), np.int64)
     rng = np.random.default_rng((seed, 0x5EED))
@@ -47,10 +46,10 @@ def _count(n: int, share: float) -> int:
 
 
 def _by_class(labels: NDArray, share: float) -> NDArray[np.int64]:
-    """Places of the val samples; the sizes of the classes' shares add up to the whole's share."""
+    """Indices of the val samples; the classes' counts add up to the share of the whole."""
     values, counts = np.unique(labels, return_counts=True)
     takes = np.array([_count(int(n), share) for n in counts], np.int64)
-    # rounding each class may miss the total by a few: correct where the fraction was largest
+    # rounding per class may miss the total by a few: correct it where the fraction was largest
     missing = round(len(labels) * share) - int(takes.sum())
     step = 1 if missing > 0 else -1
     for k in np.argsort(-step * (counts * share - takes), kind="stable")[: abs(missing)]:

@@ -1,4 +1,4 @@
-"""Where the members of a tar lie, so that they are read in place and nothing is unpacked."""
+"""Locate the members of a tar, so that they are read in place and nothing is unpacked."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Member(NamedTuple):
 
 
 def members(path: Path) -> Iterator[Member]:
-    """The regular files of a tar that is not compressed, in the order in which they lie.
+    """The regular files of an uncompressed tar, in stored order.
 
-    Raises: DataError, naming the tar, where it can't be read, is compressed or is cut off.
+    Raises: DataError, naming the tar, if it can't be read, is compressed or is cut off.
     """
     try:
         with path.open("rb") as file:
@@ -37,8 +37,8 @@ def members(path: Path) -> Iterator[Member]:
 
 
 def members_within(path: Path) -> Iterator[tuple[str, Member]]:
-    """The files of the tars that lie in a tar: (name of the inner tar, member), each with its
-    place in the outer file. As `members`."""
+    """The files of the tars inside a tar: (name of the inner tar, member), with positions in the
+    outer file. Otherwise like `members`."""
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -76,17 +76,17 @@ class _Part:
 
 
 def _members(file: BinaryIO, start: int, length: int, path: Path, where: str) -> Iterator[Member]:
-    """The regular files of the tar that lies in these bytes of a file."""
+    """The regular files of the tar stored in these bytes of a file."""
     part = _Part(file, start, length)
     try:
         with tarfile.open(fileobj=part, mode="r:") as tar:  # pyright: ignore[reportArgumentType, reportCallIssue]
             while (info := tar.next()) is not None:
-                tar.members.clear()  # else a million of them stay in memory
+                tar.members.clear()  # otherwise a million of them stay in memory
                 if info.offset_data + info.size > length and info.isreg():
                     raise DataError(f"{path}: cut off in {where}: {info.name}", AGAIN)
                 if info.isreg() and not info.issparse():
                     yield Member(readable(info.name), start + info.offset_data, info.size)
-            # a whole tar ends with blocks of zeros, one that was cut between two members has none
+            # a complete tar ends with blocks of zeros; one that is cut between two members has none
             end = os.pread(file.fileno(), BLOCK, start + tar.offset)
             if not start and (len(end) < BLOCK or end.strip(b"\0")):
                 raise DataError(f"{path}: cut off: the end of the tar is missing", AGAIN)
@@ -98,5 +98,5 @@ def _members(file: BinaryIO, start: int, length: int, path: Path, where: str) ->
 
 def _kind(head: bytes) -> str:
     starts = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
-    found = next((name for start, name in starts.items() if head.startswith(start)), "")
-    return f"compressed with {found}: its members can't be read in place" if found else ""
+    method = next((name for start, name in starts.items() if head.startswith(start)), "")
+    return f"compressed with {method}: its members can't be read in place" if method else ""

@@ -1,6 +1,6 @@
-"""WordNet ids (n01440764), which ImageNet calls its classes by, and the words that they stand for.
+"""WordNet ids (n01440764), ImageNet's names of its classes, and the words that they stand for.
 
-Words alone are no key: `crane` is a bird and a machine, two of the 1000 classes.
+Words alone are not unique: `crane` is a bird and a machine, two of the 1000 classes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from xfer.errors import DataError
 from xfer.types import DataInfo
 
-MOST_CLASSES = 100_000
+MAX_CLASSES = 100_000
 
 _WNID = re.compile(r"n\d{8}")
 _LEADING = re.compile(r"(n\d{8})( .*)?")
@@ -31,21 +31,21 @@ def is_wnid(text: str) -> bool:
 
 def leading_wnid(name: str) -> str:
     """The WordNet id that a class name begins with: "n02012849 crane" is n02012849; "" for none."""
-    found = _LEADING.fullmatch(name)
-    return found[1] if found else ""
+    match = _LEADING.fullmatch(name)
+    return match[1] if match else ""
 
 
 def class_names(wnids: Iterable[str], words: Mapping[str, str]) -> list[str]:
-    """What classes are called: the id, then its first word where one is known: n02012849 crane.
+    """Names of classes: the id, then its first word if it is known: n02012849 crane.
 
-    Args: words: id -> its words parted by commas, as the data set itself has them.
+    Args: words: id -> its words separated by commas, as in the data set itself.
     """
-    return [f"{w} {found}" if (found := _first(w, words)) else w for w in wnids]
+    return [f"{w} {word}" if (word := _first(w, words)) else w for w in wnids]
 
 
 def with_wnids(names: Sequence[str], labels: Sequence[int], paths: Sequence[str]) -> list[str]:
-    """Names with the WordNet id before them, where the names of all of a class's pictures begin or
-    end with the same one: n01440764_10026.JPEG, n01440764_10026_n01440764.JPEG. Else as they are.
+    """Put the WordNet id before each name, if the files of all pictures of a class begin or end
+    with the same one: n01440764_10026.JPEG, n01440764_10026_n01440764.JPEG. Else unchanged.
 
     Args: names: of the classes; labels, paths: of the pictures.
     """
@@ -55,11 +55,11 @@ def with_wnids(names: Sequence[str], labels: Sequence[int], paths: Sequence[str]
         ends = (p for p in (stem.rpartition("_")[2], stem.partition("_")[0]) if is_wnid(p))
         if label >= 0:
             known.setdefault(label, set()).add(next(ends, ""))
-    if not all(len(found) == 1 and "" not in found for found in known.values()):
+    if not all(len(wnids) == 1 and "" not in wnids for wnids in known.values()):
         return list(names)
     words = {wnid: names[label] for label, (wnid,) in known.items() if not names[label].isdigit()}
-    called = {label: class_names([wnid], words)[0] for label, (wnid,) in known.items()}
-    return [called.get(k, name) for k, name in enumerate(names)]
+    new_names = {label: class_names([wnid], words)[0] for label, (wnid,) in known.items()}
+    return [new_names.get(k, name) for k, name in enumerate(names)]
 
 
 class _Named(Protocol):
@@ -69,38 +69,38 @@ class _Named(Protocol):
 
 
 def numbered(labels: Sequence[int], ids: Sequence[str], where: object) -> list[str]:
-    """What classes are called that have numbers alone: "0" to the largest of the labels.
+    """Names of classes that only have numbers: "0" to the largest label.
 
-    Raises: DataError for a label that can't be a class's number, and would take all memory.
+    Raises: DataError for a label too large to be a class number, which would take all memory.
     """
-    most = max(labels, default=-1)
-    if most >= MOST_CLASSES:
+    largest = max(labels, default=-1)
+    if largest >= MAX_CLASSES:
         raise DataError(
-            f"{where}: {ids[list(labels).index(most)]}: label {most} is out of range",
-            f"classes are numbered from 0, and there are fewer than {MOST_CLASSES:,}",
+            f"{where}: {ids[list(labels).index(largest)]}: label {largest} is out of range",
+            f"classes are numbered from 0, and there are fewer than {MAX_CLASSES:,}",
         )
-    return [str(k) for k in range(most + 1)]
+    return [str(k) for k in range(largest + 1)]
 
 
 def same_names(parts: Mapping[str, _Named]) -> None:
-    """Gives the splits of one set the names of the one whose pictures tell the WordNet ids: the
+    """Give all splits of a set the class names of the split whose pictures have WordNet ids: the
     labels are the same numbers, but validation pictures often carry no ids."""
-    told = [s.info.classes for s in parts.values() if any(map(leading_wnid, s.info.classes))]
-    names = max(told, key=len, default=())
+    with_ids = [s.info.classes for s in parts.values() if any(map(leading_wnid, s.info.classes))]
+    names = max(with_ids, key=len, default=())
     for source in parts.values():
-        most = int(source.labels().max(initial=-1))
-        if source.info.classes and most < len(names):
+        largest = int(source.labels().max(initial=-1))
+        if source.info.classes and largest < len(names):
             source.info = replace(source.info, classes=names)
 
 
 def _first(wnid: str, words: Mapping[str, str]) -> str:
-    """The first word of an id: WordNet's own where timm lists it, so that it does not depend on
-    which files lie beside the pictures."""
+    """The first word of an id: WordNet's own if timm lists it, so that it does not depend on which
+    files are next to the pictures."""
     return (_listed().get(wnid) or words.get(wnid, "")).partition(",")[0].strip()
 
 
 def read_words(path: Path) -> dict[str, str]:
-    """Lines of an id, a blank or a tab, and its words: words.txt, LOC_synset_mapping.txt."""
+    """Read lines of an id, a blank or a tab, and its words: words.txt, LOC_synset_mapping.txt."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -111,7 +111,7 @@ def read_words(path: Path) -> dict[str, str]:
 
 @cache
 def _listed() -> dict[str, str]:
-    """timm's list of all ids of ImageNet-21k; empty where it has moved. timm is not imported."""
+    """timm's list of all ids of ImageNet-21k; empty if it has moved. timm is not imported."""
     spec = find_spec("timm")
     if spec is None or not spec.submodule_search_locations:
         return {}

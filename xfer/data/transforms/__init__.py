@@ -1,1 +1,1 @@
-"""From a decoded picture to what the net is shown."""
+"""From a decoded picture to what the net sees."""

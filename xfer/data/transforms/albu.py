@@ -1,4 +1,4 @@
-"""The one file that speaks to albumentations (2.0.8, the last release under the MIT licence)."""
+"""The one file that uses albumentations (2.0.8, the last release under the MIT licence)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# albumentations looks for a newer version over the network when it is imported
+# otherwise albumentations looks for a newer version over the network when it is imported
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 _own = threading.local()
@@ -33,9 +33,9 @@ def _strong() -> Any:
 
 
 def strong(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Colours, blur or sharpening, rotation and shear, and an erased patch, each by chance.
+    """Change colours, blur or sharpen, rotate and shear, and erase a patch, each at random.
 
-    The same state of `rng` alters a picture the same way, in whatever thread.
+    The same state of `rng` alters a picture in the same way, in any thread.
     """
     if not hasattr(_own, "compose"):
         _own.compose = _strong()

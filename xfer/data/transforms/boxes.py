@@ -1,4 +1,4 @@
-"""Pictures with boxes: resized by their sides, cut, mirrored and coloured, boxes kept aligned."""
+"""Resize, crop, mirror and recolour pictures, keeping their boxes aligned."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from xfer.errors import XferError
 from xfer.kinds.annotation import annotation, boxes_of
 from xfer.types import Sample, Source
 
-# boxes of which a cut leaves less than this are no longer objects to find, nor background
+# boxes of which less than this share is visible are neither objects nor background
 LEAST_VISIBLE = 0.5
 STRONG_COLOUR = 0.4
-LOOKED_AT = 2000  # pictures that statistics of boxes are taken from, at most
+MAX_SAMPLED = 2000  # pictures that statistics of boxes are taken from
 
 Corners = NDArray[np.float32]  # (R, 4), xyxy
 
@@ -32,10 +32,10 @@ class BoxItem:
     image      | uint8 (h, w, 3)
     boxes      | float32 (R, 4), xyxy in pixels of `image`; labels int64 (R,)
     crowds     | float32 (M, 4): regions that are neither object nor background
-    scale      | (x, y): pixels of `image` for one of the picture's own
-    annotation | the picture's own boxes, in its own pixels; None where none are known
+    scale      | (x, y): pixels of `image` per pixel of the original picture
+    annotation | the boxes in pixels of the original picture; None if they are not known
     proposals  | float32 (P, 4) in pixels of `image`, or None
-    size       | (H, W) of the picture itself
+    size       | (H, W) of the original picture
     """
 
     id: str
@@ -50,39 +50,39 @@ class BoxItem:
 
 
 def scale_of(height: int, width: int, short: int, long: int) -> float:
-    """By how much a picture is scaled so that its short side is `short`, but its long side at most
-    `long` (Girshick 2015, sec. 5.1: 600 and 1000)."""
+    """The factor that makes a picture's short side `short`, but its long side at most `long`
+    (Girshick 2015, sec. 5.1: 600 and 1000)."""
     return min(short / min(height, width), long / max(height, width))
 
 
 def box_sizes(source: Source, short: int, long: int) -> NDArray[np.float64]:
-    """Width and height of a source's boxes once its pictures are scaled, pixels, (R, 2).
+    """Width and height of a source's boxes in its scaled pictures, pixels, (R, 2).
 
-    Of a seeded draw of pictures where there are more than LOOKED_AT; crowds are left out.
+    From a seeded sample if there are more than MAX_SAMPLED pictures; crowds are left out.
     """
     chosen = np.arange(len(source))
-    if len(chosen) > LOOKED_AT:
-        chosen = np.random.default_rng(0).choice(chosen, LOOKED_AT, replace=False)
-    found: list[NDArray[np.float64]] = [np.zeros((0, 2))]
+    if len(chosen) > MAX_SAMPLED:
+        chosen = np.random.default_rng(0).choice(chosen, MAX_SAMPLED, replace=False)
+    sizes: list[NDArray[np.float64]] = [np.zeros((0, 2))]
     for i in chosen.tolist():
         known = annotation(source, i)
         height, width = known.size if all(known.size) else source[i].image.shape[:2]
-        found.append(known[~known.crowd].sides * scale_of(height, width, short, long))
-    return np.concatenate(found)
+        sizes.append(known[~known.crowd].sides * scale_of(height, width, short, long))
+    return np.concatenate(sizes)
 
 
 class BoxTransform:
-    """The way of a picture with boxes to the net.
+    """Turns a picture with boxes into what the net sees.
 
     Args:
-        short, long: short side, and the most that the long side may have, pixels.
+        short, long: the short side, and the maximum of the long side, pixels.
         train: whether anything is random.
         flip: mirror every second picture.
-        augment: none: nothing is random; light: cuts, scales and mirror images; standard: colours
-            altered by up to a fifth as well; strong: by up to two fifths.
-        area: share of the picture that a cut covers, drawn evenly between these; 1: the whole.
-        scales: the sides are multiplied by a factor drawn between these, evenly on a log scale.
-        propose: (sample) -> boxes float32 (P, 4) in the picture's own pixels; None: no proposals.
+        augment: none: nothing is random; light: crops, scales and mirror images; standard: also
+            alters colours by up to a fifth; strong: by up to two fifths.
+        area: share of the picture that a crop covers, drawn uniformly from this range; 1: all.
+        scales: the sides are multiplied by a factor drawn from this range, uniform in log scale.
+        propose: (sample) -> boxes float32 (P, 4) in pixels of the original; None: no proposals.
 
     Raises: XferError for an unknown policy.
     """
@@ -116,7 +116,7 @@ class BoxTransform:
             low, high = self.scales
             scale *= low * (high / low) ** rng.random()
             x, y, w, h = _part(width, height, self.area, rng)
-        # a cut is shown as large as the whole picture would have been
+        # a crop is scaled to the size that the whole picture would have
         out_w, out_h = (max(1, round(side * scale)) for side in (width, height))
         image = resize(image[y : y + h, x : x + w], out_w, out_h)
         by = (out_w / w, out_h / h)
@@ -141,14 +141,14 @@ class BoxTransform:
 
 
 def flip_boxes(boxes: Corners, width: int) -> Corners:
-    """Boxes of the mirror image of a picture `width` pixels wide."""
+    """Returns the boxes in the mirror image of a picture `width` pixels wide."""
     flipped = boxes.copy()
     flipped[:, 0], flipped[:, 2] = width - boxes[:, 2], width - boxes[:, 0]
     return flipped
 
 
 def _known(sample: Sample) -> tuple[Corners, NDArray[np.int64], Corners, Boxes | None]:
-    """Boxes to find, their labels, crowds, and all that is known."""
+    """Returns the boxes to find, their labels, the crowds, and the whole annotation."""
     if sample.boxes is None:
         none = np.zeros((0, 4), np.float32)
         return none, np.zeros(0, np.int64), none, None
@@ -161,14 +161,14 @@ def _known(sample: Sample) -> tuple[Corners, NDArray[np.int64], Corners, Boxes |
 def _part(
     width: int, height: int, area: tuple[float, float], rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """A part of the picture's own shape: x, y, width, height."""
+    """Draws a part with the aspect ratio of the picture: x, y, width, height."""
     side = math.sqrt(rng.uniform(*area))
     w, h = max(1, round(width * side)), max(1, round(height * side))
     return int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1)), w, h
 
 
 def _clipped(boxes: Corners, part: tuple[int, int, int, int]) -> Corners:
-    """What lies in the part, in the picture's pixels; boxes that don't are left out."""
+    """Clips boxes to the part, in the picture's pixels; boxes outside are left out."""
     x, y, w, h = part
     inside = clip_xyxy(boxes, (h, w), (y, x))
     return inside[(inside[:, 2:] - inside[:, :2] >= 1).all(1)]
@@ -177,8 +177,8 @@ def _clipped(boxes: Corners, part: tuple[int, int, int, int]) -> Corners:
 def _cut(
     boxes: Corners, labels: NDArray[np.int64], part: tuple[int, int, int, int]
 ) -> tuple[Corners, NDArray[np.int64], Corners]:
-    """Boxes that a cut leaves, clipped, with their labels; and what is left of those that lost
-    more than half."""
+    """Returns the boxes that stay in a crop, clipped, with their labels; and the visible parts of
+    those that lose more than half."""
     x, y, w, h = part
     inside = clip_xyxy(boxes, (h, w), (y, x))
     seen = area_xyxy(inside) / area_xyxy(boxes)

@@ -1,4 +1,4 @@
-"""Small changes of colour on uint8 pictures: one look-up table and one weighted sum."""
+"""Small colour changes on uint8 pictures: one look-up table and one weighted sum."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def jitter(
     strength: float = STRENGTH,
     out: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
-    """Brightness, contrast and saturation, each times a factor in 1 - strength .. 1 + strength.
+    """Scale brightness, contrast and saturation, each by 1 - strength .. 1 + strength.
 
     Brightness scales towards black, contrast about the picture's mean grey, saturation about each
     pixel's grey (ITU-R BT.601), in this order, as torchvision's ColorJitter defines them.
 
-    Args: out: where the result is written; None: a new array.
+    Args: out: the array to write the result to; None: a new one.
 
-    Shapes: uint8 (H, W, 3) RGB in and out; the input is left as it is.
+    Shapes: uint8 (H, W, 3) RGB in and out; the input is not changed.
     """
     brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, 3)
     mean = cv2.mean(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[0]

@@ -1,8 +1,8 @@
-"""Crops, scales and mirror images: uint8 in, uint8 out, the hot path of reading pictures.
+"""Crop, scale and mirror pictures: uint8 in, uint8 out, the hot path of reading pictures.
 
 A training crop is cut before it is scaled, so that only its own pixels are touched. Scaling is
-torchvision's antialiased bilinear, but plain bilinear where nothing shrinks by more than
-MILD: twice as fast, and within the tolerance that tests/test_data_transforms.py states.
+torchvision's antialiased bilinear, but plain bilinear if no side shrinks by more than MILD: twice
+as fast, and within the tolerance that tests/test_data_transforms.py states.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ Image = NDArray[np.uint8]
 POLICIES = ("none", "light", "standard", "strong")
 
 
-# up to here, the two pixels that bilinear looks at cover nearly all that antialiasing would
+# up to this factor, the two pixels of bilinear cover nearly all that antialiasing would
 MILD = 1.25
 
 
 def resize(image: Image, width: int, height: int, out: Image | None = None) -> Image:
-    """A picture (H, W, 3) at exactly this size, each direction antialiased where it shrinks.
+    """Returns a picture (H, W, 3) at exactly this size, antialiased in each direction that shrinks.
 
-    Args: out: where the result is written, if it is not the picture itself.
+    Args: out: an array that the result may be written to; unused if the size does not change.
 
     On processors with AVX2, torch's kernel takes 0.4 of the time of cv2's INTER_AREA.
     """
@@ -42,14 +42,14 @@ def resize(image: Image, width: int, height: int, out: Image | None = None) -> I
 
     pixels = from_numpy(_writable(image))
     row, pixel, channel = pixels.stride()
-    # with a batch's stride before them, or torch takes them for NCHW: 2.5 times as slow
+    # with a batch stride in front, or torch takes the pixels for NCHW: 2.5 times as slow
     batch = pixels.as_strided((1, 3, h, w), (h * row, channel, row, pixel))
     done = F.interpolate(batch, (height, width), mode="bilinear", antialias=True)
     return done[0].permute(1, 2, 0).numpy()
 
 
 class _Pixels:
-    """Numpy's description of a picture, which keeps the picture alive."""
+    """Numpy's array interface of a picture; keeps the picture alive."""
 
     def __init__(self, image: Image) -> None:
         self.image = image
@@ -58,25 +58,25 @@ class _Pixels:
 
 
 def _writable(image: Image) -> Image:
-    """The same pixels under another flag: torch warns of read-only arrays that it only reads."""
+    """The same pixels marked writable: torch warns about read-only arrays even if it only reads."""
     return image if image.flags.writeable else np.asarray(_Pixels(image))
 
 
 class TrainTransform:
-    """A random part of the picture, scaled to a square, perhaps mirrored, perhaps altered.
+    """Cuts a random part of the picture, scales it to a square, and may mirror and recolour it.
 
     Args:
         size: side of the result, pixels.
-        area: share of the picture that the part covers, drawn evenly between these, 0..1.
-        ratio: width over height of the part, drawn evenly on a log scale between these.
+        area: share of the picture that the part covers, drawn uniformly from this range, 0..1.
+        ratio: width over height of the part, drawn from this range, uniform in log scale.
         flip: mirror every second picture.
         augment: the policy:
             none     | the middle square of the picture; nothing is random
             light    | the random part and the mirror image
-            standard | light, with brightness, contrast and saturation altered by up to a fifth
-            strong   | light, with strong changes of colour, rotation, blur and an erased patch
-        window: 0; or the part is a random square of `size` out of the picture whose short side is
-            `window`, as in 2012, whatever `area` and `ratio` say.
+            standard | light, and brightness, contrast and saturation altered by up to a fifth
+            strong   | light, and strong changes of colour, rotation, blur and an erased patch
+        window: 0; or the part is a random square of `size` from the picture scaled to the short
+            side `window`, as in 2012; `area` and `ratio` are then ignored.
 
     Raises: XferError for an unknown policy.
     Source: the random part is that of Szegedy et al. 2015, sec. 6, drawn as torchvision draws it;
@@ -99,11 +99,11 @@ class TrainTransform:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of what it cuts: a loader then gives it the place in the batch to write it to."""
+        """Shape of the result: a loader then passes the place in the batch to write it to."""
         return (self.size, self.size, 3)
 
     def rows(self, height: int, width: int, rng: np.random.Generator) -> int:
-        """How far down a picture of this size the call looks, given the same state of `rng`."""
+        """How many rows from the top the call needs, given the same state of `rng`."""
         if self.augment == "none":
             return height
         _, y, _, h = self._part(width, height, rng)
@@ -118,9 +118,9 @@ class TrainTransform:
         return x, y, side, side
 
     def __call__(self, image: Image, rng: np.random.Generator, out: Image | None = None) -> Image:
-        """uint8 (H, W, 3) -> uint8 (size, size, 3); the same state of `rng`, the same result.
+        """uint8 (H, W, 3) -> uint8 (size, size, 3); the same state of `rng` gives the same result.
 
-        Args: out: where the result is written, C-contiguous; None: into a new array.
+        Args: out: the array to write the result to, C-contiguous; None: a new one.
         """
         done = self._cut(image, rng, out)
         if out is None or done is out or np.shares_memory(done, out):
@@ -129,7 +129,7 @@ class TrainTransform:
         return out
 
     def _cut(self, image: Image, rng: np.random.Generator, out: Image | None) -> Image:
-        """As the call; the result is in `out`, or still has to be copied there."""
+        """Like the call, but the result may still have to be copied into `out`."""
         if self.augment == "none":
             return EvalTransform(self.size, self.size)(image, rng)
         height, width = image.shape[:2]
@@ -138,7 +138,7 @@ class TrainTransform:
         into = out if self.augment == "light" else None
         part = resize(image[y : y + h, x : x + w], self.size, self.size, into)
         if mirror:
-            # in place where it may be: what was just written is still in the cache
+            # in place if possible: the pixels just written are still in the CPU cache
             own = part if (w, h) != (self.size, self.size) else into
             part = np.asarray(cv2.flip(part, 1, dst=own), np.uint8)
         if self.augment == "standard":
@@ -157,16 +157,16 @@ def random_part(
     ratio: tuple[float, float],
     rng: np.random.Generator,
 ) -> tuple[int, int, int, int]:
-    """A part of a picture as x, y, width, height, in pixels: share and shape as in TrainTransform.
+    """Draws a part of a picture: x, y, width, height in pixels; arguments as in TrainTransform.
 
-    After ten parts that would not fit, the largest in the middle whose shape is allowed.
+    After ten parts that do not fit, it is the largest central part with an allowed shape.
     """
-    least, more = area[0], area[1] - area[0]
-    narrow, wider = math.log(ratio[0]), math.log(ratio[1]) - math.log(ratio[0])
+    min_area, area_range = area[0], area[1] - area[0]
+    min_log, log_range = math.log(ratio[0]), math.log(ratio[1]) - math.log(ratio[0])
     for _ in range(10):
-        # random() alone: numpy's uniform() and integers() take five times as long a number
-        pixels = width * height * (least + more * rng.random())
-        shape = math.exp(narrow + wider * rng.random())
+        # only random(): numpy's uniform() and integers() take five times as long per number
+        pixels = width * height * (min_area + area_range * rng.random())
+        shape = math.exp(min_log + log_range * rng.random())
         w, h = round(math.sqrt(pixels * shape)), round(math.sqrt(pixels / shape))
         if 0 < w <= width and 0 < h <= height:
             x, y = int(rng.random() * (width - w + 1)), int(rng.random() * (height - h + 1))
@@ -177,15 +177,15 @@ def random_part(
 
 
 class EvalTransform:
-    """The short side to `resize`, then the centre `size` x `size`, or ten such crops.
+    """Scales the short side to `resize`, then cuts the centre `size` x `size`, or ten crops.
 
     Args:
         size: side of a crop, pixels.
-        resize: short side of the picture before it, pixels, at least `size`.
+        resize: short side of the picture before cropping, pixels, at least `size`.
         crops: centre; or 10crop: four corners and centre, then their mirror images
             (Krizhevsky et al. 2012, sec. 4.1).
 
-    Raises: XferError where the crop would not fit, or for unknown crops.
+    Raises: XferError if the crop does not fit, or for unknown crops.
     """
 
     def __init__(
@@ -200,7 +200,7 @@ class EvalTransform:
     def __call__(self, image: Image, rng: np.random.Generator | None = None) -> Image:
         """uint8 (H, W, 3) -> uint8 (size, size, 3), or (10, size, size, 3). Nothing is random."""
         h, w = image.shape[:2]
-        # the long side's fraction is cut off, as torchvision does
+        # the long side is rounded down, as torchvision does
         width = self.resize if w <= h else int(self.resize * w / h)
         height = self.resize if h <= w else int(self.resize * h / w)
         scaled = resize(image, width, height)

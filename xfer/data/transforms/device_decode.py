@@ -1,4 +1,4 @@
-"""JPEGs handed over as they lie in a pack, where the device decodes them (data.decode)."""
+"""Pass JPEGs to the device as stored in a pack, to be decoded there (data.decode)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _CodedPack(PackSource):
 
 
 def coded(source: Source) -> Source:
-    """A view of a JPEG pack, or of some of its samples, that decodes nothing."""
+    """Returns a view of a JPEG pack, or of some of its samples, that decodes nothing."""
     if isinstance(source, Subset):
         own = source.info
         return Subset(
@@ -42,22 +42,22 @@ def coded(source: Source) -> Source:
 
 
 def check_decode(data: DataTable, train: Source, gpu: bool) -> bool:
-    """Whether the device decodes training pictures. Raises XferError where it can't."""
+    """Whether the device decodes training pictures. Raises XferError if it should but can't."""
     if data.decode != "device":
         return False
     if not gpu:
         raise XferError("data.decode=device needs a CUDA GPU (nvJPEG)", "data.decode=host")
     if data.crop_on == "host":
-        raise XferError("data.decode=device cuts crops there too", "data.crop_on=device")
+        raise XferError("data.decode=device also cuts crops on the device", "data.crop_on=device")
     coded(train)
     return True
 
 
 class Files:
-    """A batch's JPEGs; they stay on the host, where the decoder wants them.
+    """A batch's JPEGs; they stay on the host, where the decoder expects them.
 
     ids | of the pictures; data | their files, uint8 (bytes,) each; places | float32 (N, 2), 0..1,
-    where the square lies that is cut of a picture of another size
+    the position of the square that is cut from a picture of another size
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Files:
 
 
 class HandFiles:
-    """The transform where JPEGs are decoded on the device: (id, file, label, numbers, side)."""
+    """The transform for JPEGs decoded on the device: returns (id, file, label, numbers, side)."""
 
     view = staticmethod(coded)
 

@@ -1,4 +1,4 @@
-"""Pictures with masks: scaled, cut, mirrored and coloured; masks by nearest pixels, never mixed."""
+"""Scale, crop, mirror and recolour pictures with masks; masks by nearest pixel, never mixed."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from xfer.errors import XferError
 from xfer.types import IGNORE, Sample, Source
 
 STRONG_COLOUR = 0.4
-LOOKED_AT = 1000  # masks that statistics are taken from, at most
-TRIES = 5  # cuts that are drawn until one shows enough of several classes
+MAX_SAMPLED = 1000  # masks that statistics are taken from
+TRIES = 5  # crops drawn until one is not dominated by a single class
 
 Mask = NDArray[np.uint8]
 
@@ -28,10 +28,10 @@ class MaskItem:
     """A picture as the net sees it.
 
     image | uint8 (h, w, 3)
-    mask  | uint8, class indices, 255 = ignore: (h, w) of `image` in training, (H, W) of the picture
-          | itself in evaluation; None where none is known
-    size  | (H, W) of the picture itself
-    shown | (h, w) of what `image` shows; the rest, right and below, is padding
+    mask  | uint8, class indices, 255 = ignore: (h, w) of `image` in training, (H, W) of the
+          | original picture in evaluation; None if there is none
+    size  | (H, W) of the original picture
+    shown | (h, w) of the part of `image` that is not padding; padding is right and below
     """
 
     id: str
@@ -42,17 +42,17 @@ class MaskItem:
 
 
 class MaskTransform:
-    """The way of a picture with its mask to the net.
+    """Turns a picture with its mask into what the net sees.
 
     Args:
-        short: short side of a whole picture at the net, pixels; 0: pictures keep their own size.
-        crop: side of a training cut, pixels; 0: evaluation, whole pictures, nothing is random.
-        scales: training pictures are scaled by a factor drawn between these, evenly on a log scale.
+        short: short side to which whole pictures are scaled, pixels; 0: pictures keep their size.
+        crop: side of a training crop, pixels; 0: evaluation, whole pictures, nothing is random.
+        scales: training pictures are scaled by a factor from this range, uniform in log scale.
         flip: mirror every second picture.
-        augment: none: the middle, nothing is random; light: scales, cuts and mirror images;
-            standard: colours altered by up to a fifth as well; strong: by up to two fifths.
-        colour: uint8 (3,), of the padding where a picture is smaller than the cut.
-        most: share of a cut that one class may cover, unless none better is drawn; 1: any.
+        augment: none: the middle, nothing is random; light: scales, crops and mirror images;
+            standard: also alters colours by up to a fifth; strong: by up to two fifths.
+        colour: uint8 (3,), of the padding if a picture is smaller than the crop.
+        max_share: share of a crop that one class may cover, unless no better one is drawn; 1: any.
 
     Raises: XferError for an unknown policy.
     """
@@ -66,12 +66,12 @@ class MaskTransform:
         flip: bool = True,
         augment: str = "standard",
         colour: Sequence[float] = (0.0, 0.0, 0.0),
-        most: float = 1.0,
+        max_share: float = 1.0,
     ) -> None:
         if augment not in POLICIES:
             raise XferError(f"unknown augmentation {augment!r}", f"one of {', '.join(POLICIES)}")
         self.short, self.crop, self.scales, self.flip = short, crop, scales, flip
-        self.augment, self.most = augment, most
+        self.augment, self.max_share = augment, max_share
         self.colour = np.round(np.asarray(colour)).astype(np.uint8)
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> MaskItem:
@@ -93,7 +93,7 @@ class MaskTransform:
         mask = sample.mask
         if mask is None:
             mask = np.full((height, width), IGNORE, np.uint8)
-        # the part of the picture that the cut shows, in its own pixels
+        # the part of the picture that the crop shows, in pixels of the original
         h, w = (min(side, max(1, round(self.crop / factor))) for side in (height, width))
         x, y = (width - w) // 2, (height - h) // 2
         if random:
@@ -116,24 +116,24 @@ class MaskTransform:
         return MaskItem(sample.id, whole, labels, (height, width), (out_h, out_w))
 
     def _place(self, mask: Mask, w: int, h: int, rng: np.random.Generator) -> tuple[int, int]:
-        """Where a cut of w x h pixels begins: x, y."""
+        """Draws the top left corner of a crop of w x h pixels: x, y."""
         height, width = mask.shape
         x = y = 0
-        for _ in range(TRIES if self.most < 1 else 1):
+        for _ in range(TRIES if self.max_share < 1 else 1):
             x, y = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
-            if self.most >= 1:
+            if self.max_share >= 1:
                 break
-            step = max(1, min(h, w) // 32)  # of the mask, a thousand pixels tell enough
+            step = max(1, min(h, w) // 32)  # a thousand pixels of the mask are enough
             seen = np.bincount(mask[y : y + h : step, x : x + w : step].ravel(), minlength=256)
             labelled = seen[:IGNORE].sum()
-            if labelled and seen[:IGNORE].max() <= self.most * labelled:
+            if labelled and seen[:IGNORE].max() <= self.max_share * labelled:
                 break
         return x, y
 
 
 @dataclass(frozen=True, slots=True)
 class MaskStatistics:
-    """What the masks of a set hold.
+    """Pixel statistics of the masks of a set.
 
     pixels | int64 (C,), pixels of each class
     seen   | int64 (C,), labelled pixels of the pictures in which the class occurs
@@ -146,14 +146,14 @@ class MaskStatistics:
 
 
 def mask_statistics(source: Source) -> MaskStatistics:
-    """Counts the pixels of a source's masks; of a seeded draw where there are more than LOOKED_AT.
-    Threads: one a core.
+    """Count the pixels of a source's masks; a seeded sample if there are more than MAX_SAMPLED.
+    Uses one thread per core.
 
     Raises: DataError for a picture that can't be read.
     """
     chosen = np.arange(len(source))
-    if len(chosen) > LOOKED_AT:
-        chosen = np.sort(np.random.default_rng(0).choice(chosen, LOOKED_AT, replace=False))
+    if len(chosen) > MAX_SAMPLED:
+        chosen = np.sort(np.random.default_rng(0).choice(chosen, MAX_SAMPLED, replace=False))
     count = len(source.info.classes)
     pixels, seen = np.zeros(count, np.int64), np.zeros(count, np.int64)
 
@@ -164,24 +164,24 @@ def mask_statistics(source: Source) -> MaskStatistics:
 
     sides: list[int] = []
     with ThreadPoolExecutor(cores()) as pool:
-        for side, own in pool.map(look, chosen.tolist()):
+        for side, counts in pool.map(look, chosen.tolist()):
             sides.append(side)
-            pixels += own
-            seen[own > 0] += own.sum()
+            pixels += counts
+            seen[counts > 0] += counts.sum()
     return MaskStatistics(pixels, seen, round(float(np.median(sides))))
 
 
-def class_weights(found: MaskStatistics, power: float) -> NDArray[np.float32]:
-    """(median frequency / frequency) ** power a class, frequency among the pictures that have it.
+def class_weights(statistics: MaskStatistics, power: float) -> NDArray[np.float32]:
+    """(median frequency / frequency) ** power per class, over the pictures that have the class.
 
-    0: all are 1. A class that does not occur weighs 1. At most 10: a class of a few pixels must not
-    drown the others.
+    With power 0 all weights are 1. A class that does not occur weighs 1. Weights are at most 10: a
+    class of a few pixels must not drown the others.
 
     Source: power 1 is median frequency balancing (Eigen and Fergus 2015, sec. 4.3.2).
     """
-    there = found.pixels > 0
-    weights = np.ones(len(found.pixels), np.float32)
-    if power and there.any():
-        often = found.pixels[there] / found.seen[there]
-        weights[there] = np.minimum((np.median(often) / often) ** power, 10.0)
+    present = statistics.pixels > 0
+    weights = np.ones(len(statistics.pixels), np.float32)
+    if power and present.any():
+        frequency = statistics.pixels[present] / statistics.seen[present]
+        weights[present] = np.minimum((np.median(frequency) / frequency) ** power, 10.0)
     return weights

@@ -1,4 +1,4 @@
-"""The principal components of the colours of a set of pictures."""
+"""Principal components of the colours in a set of pictures."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from xfer.data.images.threads import cores
 from xfer.data.sources.base import read
 from xfer.types import Source
 
-LOOKED_AT = 1000
+MAX_SAMPLED = 1000
 SIDE = 64
 
 
-def principal_colours(source: Source, count: int = LOOKED_AT) -> NDArray[np.float32]:
-    """How the pixels of a set vary in colour, over a sample drawn once for all.
+def principal_colours(source: Source, count: int = MAX_SAMPLED) -> NDArray[np.float32]:
+    """How the pixels of a set vary in colour, from a fixed sample of its pictures.
 
-    Args: count: pictures at most; each counts the same, however large.
+    Args: count: the maximum number of pictures; each counts the same, however large.
 
-    Returns: float32 (3, 3), a row a component: its direction in RGB times its standard deviation,
-        in pixel values 0..255. The sign of a row is the one that makes its sum positive.
-    Source: Krizhevsky et al. 2012, sec. 4.1.  Differs: of a sample, shrunk to SIDE px.
+    Returns: float32 (3, 3), one row per component: its direction in RGB times its standard
+        deviation, in pixel values 0..255. Each row has the sign that makes its sum positive.
+    Source: Krizhevsky et al. 2012, sec. 4.1.  Differs: from a sample, shrunk to SIDE px.
     """
     chosen = np.random.default_rng(len(source)).permutation(len(source))[:count]
 
@@ -31,9 +31,9 @@ def principal_colours(source: Source, count: int = LOOKED_AT) -> NDArray[np.floa
         return pixels.mean(0), pixels.T @ pixels / len(pixels)
 
     with ThreadPoolExecutor(cores()) as pool:
-        found = list(pool.map(moments, chosen.tolist()))
-    mean = np.mean([m for m, _ in found], axis=0)
-    covariance = np.mean([s for _, s in found], axis=0) - np.outer(mean, mean)
+        results = list(pool.map(moments, chosen.tolist()))
+    mean = np.mean([m for m, _ in results], axis=0)
+    covariance = np.mean([s for _, s in results], axis=0) - np.outer(mean, mean)
     values, vectors = np.linalg.eigh(covariance)
     rows = (vectors * np.sqrt(np.maximum(values, 0))).T[::-1]
     return np.ascontiguousarray(rows * np.where(rows.sum(1) < 0, -1, 1)[:, None], np.float32)

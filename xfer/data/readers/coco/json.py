@@ -1,7 +1,7 @@
-"""COCO's json as arrays: what any tool's export has in common, checked entry by entry.
+"""COCO's json as arrays: what the exports of all tools have in common, checked entry by entry.
 
-Polygons, most of such a file, are thrown away while it is being read unless they are asked for:
-what stays of an annotation is some 100 bytes.
+Polygons, most of such a file, are dropped while it is being read unless they are requested: about
+100 bytes of an annotation are kept.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ _KEPT_OF_IMAGE = ("id", "file_name", "height", "width")
 
 @dataclass(frozen=True)
 class CocoTable:
-    """What a COCO json says: N pictures, R annotations, C classes, each in the file's order.
+    """The content of a COCO json: N pictures, R annotations, C classes, each in the file's order.
 
     path           | the file
     image_ids      | N ints or texts, distinct
     file_names     | N texts
     sizes          | int64 (N, 2): height and width; (0, 0): not given
-    annotation_ids | R ints or texts, distinct; 1 .. R where the file gives none
+    annotation_ids | R ints or texts, distinct; 1 .. R if the file gives none
     picture        | int64 (R,): index of the annotation's picture
     category       | int64 (R,): index of its class
-    boxes_xywh     | float64 (R, 4): as the file has them, finite; around the polygons for none
-    areas          | float64 (R,): the file's; width * height where it gives none
+    boxes_xywh     | float64 (R, 4): as in the file, finite; if missing, the box around the polygons
+    areas          | float64 (R,): the file's; width * height if it gives none
     crowd          | bool (R,)
     category_ids   | C ints or texts, distinct, rising
     categories     | C names
     parents        | C names of supercategories, or ""
-    segmentations  | R polygons or RLEs as the file has them; () unless asked for
+    segmentations  | R polygons or RLEs as in the file; () unless requested
     skipped        | (name, reason) of each annotation that was left out
     """
 
@@ -64,13 +64,13 @@ class CocoTable:
 
     @property
     def boxes_xyxy(self) -> NDArray[np.float64]:
-        """float64 (R, 4): the boxes' corners, as they are, not clipped."""
+        """float64 (R, 4): the boxes' corners, not clipped."""
         corner = self.boxes_xywh[:, :2]
         return np.concatenate([corner, corner + self.boxes_xywh[:, 2:]], axis=1)
 
 
 def plain_id(value: Any) -> Id | None:
-    """An id as it is compared: 3, 3.0 and "3" are the same, "003" is another; None: no id."""
+    """An id for comparison: 3, 3.0 and "3" are the same, "003" is another; None: not an id."""
     if isinstance(value, bool):
         return None
     if isinstance(value, float):
@@ -81,14 +81,14 @@ def plain_id(value: Any) -> Id | None:
 
 
 def read_coco_json(path: Path | str, *, masks: bool = False, skip_bad: bool = False) -> CocoTable:
-    """Reads a COCO json of any tool. No picture is looked for.
+    """Read a COCO json of any tool. Pictures are not looked for.
 
     Args:
         masks: keep the segmentations, see xfer/data/readers/coco/polygons.py.
         skip_bad: leave out annotations that can't be used, and list them in `skipped`.
 
-    Raises: DataError for a file that is cut off or no COCO json, ids that repeat, annotations of
-        unknown pictures or classes, coordinates that are no finite numbers.
+    Raises: DataError for a file that is cut off or not a COCO json, repeated ids, annotations of
+        unknown pictures or classes, and coordinates that are not finite numbers.
     """
     path = Path(path)
     rows = _Rows(masks)
@@ -102,10 +102,10 @@ def read_coco_json(path: Path | str, *, masks: bool = False, skip_bad: bool = Fa
     picture, category = array("q"), array("q")
     for place, entry in enumerate(document["annotations"]):
         if not isinstance(entry, _Row):
-            bad.append((f"annotation {_told(entry, place)}", _wrong(entry)))
+            bad.append((f"annotation {_entry_label(entry, place)}", _fault(entry)))
             continue
         image, label = images.get(rows.image[entry]), classes.get(rows.category[entry])
-        name = f"annotation {rows.told(entry, place)}"
+        name = f"annotation {rows.label(entry, place)}"
         if image is None:
             bad.append((name, f"no image has the id {rows.image[entry]!r}"))
         elif label is None:
@@ -135,11 +135,11 @@ def read_coco_json(path: Path | str, *, masks: bool = False, skip_bad: bool = Fa
 
 
 class _Row(int):
-    """The number of an annotation's row, told from a number that the file has there."""
+    """The number of an annotation's row; a type of its own, unlike a number in the file."""
 
 
 class _Rows:
-    """Annotations as they are met by the json reader: arrays instead of dicts."""
+    """Collects annotations while the json is parsed: arrays instead of dicts."""
 
     def __init__(self, masks: bool) -> None:
         self.masks = masks
@@ -149,34 +149,34 @@ class _Rows:
         self.boxes, self.areas, self.crowd = array("d"), array("d"), array("b")
         self.segmentations: list[Any] = []
 
-    def take(self, found: dict[str, Any]) -> Any:
-        """json's object_hook: an annotation becomes its row's number; what is wrong stays."""
-        if "image_id" in found:
-            box, area = found.get("bbox"), found.get("area")
+    def take(self, entry: dict[str, Any]) -> Any:
+        """json's object_hook: makes an annotation its row's number; an invalid one stays a dict."""
+        if "image_id" in entry:
+            box, area = entry.get("bbox"), entry.get("area")
             if box is None:
-                box = _around(found.get("segmentation"))
-            if box is None or "category_id" not in found or not _four_numbers(box):
-                found.pop("segmentation", None)
-                return found
-            self.ids.append(plain_id(found.get("id")))
-            self.image.append(plain_id(found["image_id"]))
-            self.category.append(plain_id(found["category_id"]))
+                box = _around(entry.get("segmentation"))
+            if box is None or "category_id" not in entry or not _four_numbers(box):
+                entry.pop("segmentation", None)
+                return entry
+            self.ids.append(plain_id(entry.get("id")))
+            self.image.append(plain_id(entry["image_id"]))
+            self.category.append(plain_id(entry["category_id"]))
             self.boxes.extend(map(_float, box))
             self.areas.append(_float(area) if area is not None and _is_number(area) else math.nan)
-            self.crowd.append(bool(found.get("iscrowd")))
+            self.crowd.append(bool(entry.get("iscrowd")))
             if self.masks:
-                self.segmentations.append(_packed(found.get("segmentation")))
+                self.segmentations.append(_packed(entry.get("segmentation")))
             return _Row(len(self.areas) - 1)
-        if "file_name" in found and "id" in found:
-            return {key: found[key] for key in _KEPT_OF_IMAGE if key in found}
-        return found
+        if "file_name" in entry and "id" in entry:
+            return {key: entry[key] for key in _KEPT_OF_IMAGE if key in entry}
+        return entry
 
-    def told(self, row: int, place: int) -> str:
+    def label(self, row: int, place: int) -> str:
         return f"{place} of the list" if self.ids[row] is None else str(self.ids[row])
 
 
 def _packed(segmentation: Any) -> Any:
-    """Polygons as arrays of 8 bytes a number, a quarter of what lists take; the rest as it is."""
+    """Polygons as arrays of 8 bytes per number, a quarter of a list's size; the rest unchanged."""
     if not isinstance(segmentation, list):
         return segmentation
     try:
@@ -200,7 +200,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _float(value: int | float) -> float:
-    """A number of the file; infinite where it is too large for one."""
+    """A number of the file as a float; infinite if it is too large."""
     try:
         return float(value)
     except OverflowError:
@@ -211,42 +211,42 @@ def _four_numbers(box: Any) -> bool:
     return isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))
 
 
-def _told(entry: Any, place: int) -> str:
+def _entry_label(entry: Any, place: int) -> str:
     key = plain_id(entry.get("id")) if isinstance(entry, dict) else None
     return f"{place} of the list" if key is None else str(key)
 
 
-def _wrong(entry: Any) -> str:
-    """Why an entry of `annotations` is none."""
+def _fault(entry: Any) -> str:
+    """Why an entry of `annotations` is invalid."""
     if not isinstance(entry, dict):
         return f"is a {type(entry).__name__}"
     for key in ("image_id", "category_id", "bbox"):
         if entry.get(key) in (None, []):
             panoptic = "segments_info" in entry
             return "panoptic: segments instead of boxes" if panoptic else f"no {key}"
-    return f"its bbox is no list of four numbers: {str(entry['bbox'])[:60]}"
+    return f"its bbox is not a list of four numbers: {str(entry['bbox'])[:60]}"
 
 
 def _document(path: Path, rows: _Rows) -> dict[str, Any]:
-    """The file's top level with its three lists, annotations taken into `rows`."""
+    """The file's top level with its three lists; annotations are collected in `rows`."""
     try:
         document = json.loads(path.read_bytes(), object_hook=rows.take)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise DataError(f"{path}: is not text in UTF-8") from None
+        raise DataError(f"{path}: is not UTF-8 text") from None
     except json.JSONDecodeError as error:
         end = len(error.doc)
         where = f"cut off after {end:,} characters" if error.pos >= end - 1 else f"{error}"
         if error.msg.startswith("Unterminated string"):
             where = f"cut off after {end:,} characters"
-        raise DataError(f"{path}: not valid JSON: {where}", "fetch or export it again") from None
+        raise DataError(f"{path}: not valid JSON: {where}", "download or export it again") from None
     except (RecursionError, ValueError) as error:
         raise DataError(f"{path}: not valid JSON: {str(error)[:80]}") from None
     if isinstance(document, list):
-        scored = "a list, perhaps of detections" if document else "an empty list"
+        content = "a list, perhaps of detections" if document else "an empty list"
         raise DataError(
-            f"{path}: {scored}; annotations are an object with {', '.join(LISTS)}",
+            f"{path}: {content}; annotations are an object with {', '.join(LISTS)}",
             "detections are scored with `xfer eval --detections FILE --data SPEC`",
         )
     if not isinstance(document, dict):
@@ -281,22 +281,22 @@ def _images(
 def _categories(
     path: Path, entries: list[Any]
 ) -> tuple[tuple[Id, ...], tuple[str, ...], tuple[str, ...]]:
-    """Ids, names and parents by rising id (numbers before texts): the order of the classes."""
-    found: list[tuple[bool, Id, str, str]] = []
+    """Ids, names and parents by rising id (numbers before texts), the order of the classes."""
+    rows: list[tuple[bool, Id, str, str]] = []
     for place, entry in enumerate(entries):
         key = plain_id(entry.get("id")) if isinstance(entry, dict) else None
         name = entry.get("name") if isinstance(entry, dict) else None
         if key is None or not isinstance(name, str) or not name:
             raise DataError(f"{path}: category {place} of the list has no id or no name")
         parent = entry.get("supercategory")
-        found.append((isinstance(key, str), key, name, parent if isinstance(parent, str) else ""))
-    _distinct(path, "category", [key for _, key, _, _ in found], [row[2] for row in found])
-    found.sort(key=lambda row: row[:2])
-    return tuple(r[1] for r in found), tuple(r[2] for r in found), tuple(r[3] for r in found)
+        rows.append((isinstance(key, str), key, name, parent if isinstance(parent, str) else ""))
+    _distinct(path, "category", [key for _, key, _, _ in rows], [row[2] for row in rows])
+    rows.sort(key=lambda row: row[:2])
+    return tuple(r[1] for r in rows), tuple(r[2] for r in rows), tuple(r[3] for r in rows)
 
 
 def _distinct(path: Path, what: str, ids: Sequence[Id | None], names: Sequence[str] = ()) -> None:
-    """Raises DataError where an id occurs twice: which entry is meant can't be known."""
+    """Raises DataError if an id occurs twice, since it is not clear which entry is meant."""
     if len(set(ids)) == len(ids):
         return
     first: dict[Any, int] = {}

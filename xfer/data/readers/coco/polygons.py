@@ -1,7 +1,7 @@
-"""A COCO segmentation as a mask: polygons are drawn by pycocotools, run lengths read here.
+"""Render a COCO segmentation as a mask: pycocotools draws polygons, run lengths are decoded here.
 
-Polygons are flat lists x y x y ...; RLE is {"size": [h, w], "counts"}, a list of run lengths by
-column, zeros first, or pycocotools' compressed text.
+Polygons are flat lists x y x y ...; RLE is {"size": [h, w], "counts"}, with counts a list of run
+lengths by column, zeros first, or pycocotools' compressed text.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from pycocotools import mask as coco_mask
 
 from xfer.errors import DataError
 
-LEAST = 6  # numbers of a polygon with an area
+MIN_NUMBERS = 6  # of a polygon with an area
 
 
 def render(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
-    """The pixels of one object, as pycocotools draws them.
+    """Returns the pixels of one object, as pycocotools draws them.
 
-    Polygons with fewer than three points or an odd number of coordinates are left out; what holds
-    no other is an empty mask, as is `[]` or None.
+    Polygons with fewer than three points or an odd number of coordinates are left out; if there are
+    no others, the mask is empty, as for `[]` or None.
 
     Returns: bool (height, width).
-    Raises: DataError for an RLE of another size or with counts that don't fill it, and for what
-        is neither polygons nor RLE.
+    Raises: DataError for an RLE of another size or with counts that don't fill it, and for anything
+        that is neither polygons nor RLE.
     """
     empty = np.zeros((height, width), bool)
     if not segmentation:
@@ -40,14 +40,14 @@ def render(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
     try:
         polygons = [[float(v) for v in polygon] for polygon in segmentation]
     except (TypeError, ValueError):
-        raise DataError("a polygon holds what is no number") from None
+        raise DataError("a polygon holds something that is not a number") from None
     whole = empty
     for polygon in polygons:
-        if len(polygon) < LEAST or len(polygon) % 2:
+        if len(polygon) < MIN_NUMBERS or len(polygon) % 2:
             continue
         if not np.isfinite(polygon).all():
             raise DataError("a polygon's coordinate is not finite")
-        # one by one: pycocotools takes a list whose first entry has four numbers for boxes
+        # one by one: pycocotools reads a list whose first entry has four numbers as boxes
         one: Any = [polygon]
         drawn: Any = coco_mask.frPyObjects(one, height, width)[0]
         whole = whole | _expanded(_plain(drawn["counts"]), height, width)
@@ -55,7 +55,7 @@ def render(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
 
 
 def _expanded(counts: list[int], height: int, width: int) -> NDArray[np.bool_]:
-    """Run lengths by column, zeros first, as a mask."""
+    """Expand run lengths by column, zeros first, to a mask."""
     if sum(counts) != height * width:
         raise DataError("an RLE's counts do not add up to the picture")
     values = np.arange(len(counts)) % 2 == 1
@@ -63,11 +63,11 @@ def _expanded(counts: list[int], height: int, width: int) -> NDArray[np.bool_]:
 
 
 def _plain(counts: Any) -> list[int]:
-    """The run lengths of either form of RLE. Raises DataError for damaged ones."""
+    """The run lengths of either form of RLE. Raises DataError if they are damaged."""
     if isinstance(counts, list):
         if all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in counts):
             return counts
-        raise DataError("an RLE's counts are no whole numbers")
+        raise DataError("an RLE's counts are not whole numbers")
     if not isinstance(counts, (str, bytes)):
         raise DataError("an RLE has no counts")
     return _unpacked(counts.encode("ascii", "replace") if isinstance(counts, str) else counts)
@@ -76,9 +76,9 @@ def _plain(counts: Any) -> list[int]:
 def _unpacked(data: bytes) -> list[int]:
     """The run lengths of a compressed RLE.
 
-    Source: cocoapi, common/maskApi.c, rleFrString: five bits a sign from 48 on, the sixth says
-    that more follow, the fifth of the last is the number's sign; from the third count on the
-    difference to the one before the last is written.
+    Source: cocoapi, common/maskApi.c, rleFrString: five bits per character from 48 on, the sixth
+    bit says that more follow, the fifth bit of the last is the number's sign; from the fourth count
+    on, the difference to the count two before is stored.
     """
     counts: list[int] = []
     at = 0

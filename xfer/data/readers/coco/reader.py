@@ -1,15 +1,15 @@
-"""`coco`: COCO's json, in COCO's own tree or as Label Studio, CVAT, Roboflow write it: boxes, or
-outlines drawn as masks, see coco_segment.
+"""`coco`: COCO's json, in COCO's own tree or as written by Label Studio, CVAT, Roboflow: boxes, or
+outlines drawn as masks, see `segment`.
 
     annotations/instances_SPLIT.json   COCO 2014 and 2017, CVAT; pictures in SPLIT/, images/...
-    annotations/SPLIT.json             or with a word more: train_annotations.json
-    SPLIT/_annotations.coco.json       Roboflow: a json in each split's folder, beside the pictures
+    annotations/SPLIT.json             or with another word: train_annotations.json
+    SPLIT/_annotations.coco.json       Roboflow: a json in each split's folder, with the pictures
     result.json, images/               Label Studio; any folder with one json, or that json alone
 
-Pictures are found by path from the json's folder or its usual neighbours, else by a name that only
-one picture there has; data.images names another folder. Classes are the json's, by rising id.
-Roboflow's parent class is left out where no annotation is of it. A picture that is listed twice
-keeps both entries.
+Pictures are found by path from the json's folder or the usual folders near it, else by a name that
+only one picture there has; data.images names another folder. Classes are the json's, by rising id.
+Roboflow's parent class is left out if no annotation uses it. A picture that is listed twice keeps
+both entries.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ FOLDER = "annotations"
 
 @FORMATS.register("coco")
 class Coco:
-    """One COCO json, or one a split."""
+    """One COCO json, or one per split."""
 
     kinds: ClassVar[tuple[str, ...]] = ("detect", "segment")
-    weak: ClassVar[bool] = False
+    low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = True
-    one_kind: ClassVar[bool] = True  # a large json is not read twice
+    fixed_kind: ClassVar[bool] = True  # so that a large json is not read twice
 
     def recognise(self, path: Path) -> str | None:
         if path.is_file():
@@ -81,8 +81,8 @@ class Coco:
 
 
 def _note_shared(reading: Reading) -> None:
-    """Warns of pictures that two of train, val and test have: a leak, or a folder that is not
-    there, whose pictures' names were found in another one."""
+    """Warn about pictures shared by two of train, val and test: a leak, or a missing folder whose
+    pictures' names were found in another one."""
     boxed = {s: p for s, p in reading.parts.items() if role_of(s) and isinstance(p, BoxSource)}
     for (one, first), (two, other) in itertools.combinations(boxed.items(), 2):
         known = set(first.files)
@@ -91,12 +91,12 @@ def _note_shared(reading: Reading) -> None:
             named = ", ".join(same[:NAMED])
             more = ", ..." if len(same) > NAMED else ""
             reading.notes.append(
-                f"warning: {len(same)} pictures are both in {one} and in {two}: {named}{more}"
+                f"warning: {len(same)} pictures are in both {one} and {two}: {named}{more}"
             )
 
 
 def find_jsons(path: Path) -> dict[str, Path]:
-    """Split name -> json, in a folder that holds COCO data; empty where it holds none."""
+    """Split name -> json, in a folder that holds COCO data; else empty."""
     tops = [f for f in subfolders(path) if f.name.casefold() == FOLDER]
     tops = [*tops, path]
     for top in tops:
@@ -131,7 +131,7 @@ def _jsons(folder: Path) -> list[Path]:
 
 
 def _coco_jsons(folder: Path) -> list[Path]:
-    """The jsons of a folder that hold images, annotations and categories, by a look at the text."""
+    """The jsons of a folder whose text names images, annotations and categories."""
     own = [f for f in _jsons(folder) if not f.name.startswith("panoptic_")]
     return [f for f in own if f.name.endswith(".coco.json") or _sniff(f)]
 
@@ -144,27 +144,27 @@ def _sniff(file: Path) -> bool:
             with mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as text:
                 keys = (b'"images"', b'"categories"', b'"annotations"')
                 there = [text.find(key) >= 0 for key in keys]
-                # one that was cut off before a list is still one: reading it says so
+                # also accept a file that is cut off before a list: reading it reports that
                 return all(there) or (any(there) and text[-64:].rstrip()[-1:] != b"}")
     except (OSError, ValueError):
         return False
 
 
 def _folders(root: Path, file: Path, split: str, images: str) -> list[Path]:
-    """Where a json's pictures may lie: the folder that the user named, or the usual ones."""
+    """Folders to look for a json's pictures in: the one that the user named, or the usual ones."""
     if images:
-        given = Path(images).expanduser().absolute()
-        if not given.is_dir():
+        folder = Path(images).expanduser().absolute()
+        if not folder.is_dir():
             raise DataError(f"data.images={images}: no such folder")
-        return [given, given / split]
-    beside = file.parent.name.casefold() == FOLDER
-    if beside:
+        return [folder, folder / split]
+    in_annotations = file.parent.name.casefold() == FOLDER
+    if in_annotations:
         root = file.parent.parent
     names = [split, f"images/{split}", "images", "", "data", "train2017", "val2017",
              "train2014", "val2014"]  # fmt: skip
     if split == WHOLE:
         names = ["images/default", "images/Train", *names]
-    if not beside and file.parent != root:
+    if not in_annotations and file.parent != root:
         root = file.parent
         names = ["", "images", root.name]
     return [root.absolute() / name for name in names]
@@ -173,24 +173,23 @@ def _folders(root: Path, file: Path, split: str, images: str) -> list[Path]:
 def _placed(
     table: CocoTable, root: Path, folders: list[Path], options: ReadOptions, reading: Reading
 ) -> Placed:
-    """The pictures of a json. Raises DataError naming those that are not there, unless they may be
-    left out."""
+    """The pictures of a json. Raises DataError naming missing ones, unless they may be left out."""
     path = table.path
     locator = Locator(root.absolute() / path.name, folders)
-    found = [locator.find_anywhere(name) for name in table.file_names]
+    places = [locator.find_anywhere(name) for name in table.file_names]
     lost = [
         (name, "no such picture")
-        for name, place in zip(table.file_names, found, strict=True)
+        for name, place in zip(table.file_names, places, strict=True)
         if place is None
     ]
-    if len(lost) == len(found):
+    if len(lost) == len(places):
         where = locator.places() or ", ".join(map(str, folders))
-        what = f"none of its {len(found)} pictures is there" if found else "it lists no pictures"
-        hint = f"looked in {where}; data.images=DIR says where they are"
-        raise DataError(f"{path}: {what}", hint if found else None)
+        what = f"none of its {len(places)} pictures is there" if places else "it lists no pictures"
+        hint = f"looked in {where}; data.images=DIR names their folder"
+        raise DataError(f"{path}: {what}", hint if places else None)
     leave_out(str(path), "pictures are not there", lost, options.skip_bad, reading.skipped)
-    kept = [i for i, place in enumerate(found) if place is not None]
-    files = [str(found[i]) for i in kept]
+    kept = [i for i, place in enumerate(places) if place is not None]
+    files = [str(places[i]) for i in kept]
     sizes = table.sizes[kept]
     unsized = np.flatnonzero(~sizes.any(1))
     if len(unsized):
@@ -206,9 +205,9 @@ def coco_source(
     options: ReadOptions,
     reading: Reading,
 ) -> BoxSource:
-    """The source of one json; what is noteworthy goes into `reading`.
+    """The source of one json; adds notes to `reading`.
 
-    Raises: DataError naming pictures that are not there, unless they may be left out.
+    Raises: DataError naming missing pictures, unless they may be left out.
     """
     path = table.path
     placed = _placed(table, root, folders, options, reading)
@@ -222,8 +221,8 @@ def coco_source(
     reading.notes.extend(f"{path.name}: {line}" for line in warnings)
     if looks_like_xyxy(table.boxes_xywh[rows], picture, sizes):
         reading.notes.append(
-            f"{path.name}: warning: the boxes look like x1, y1, x2, y2, and COCO's are x, y, "
-            "width, height: read so, many leave their pictures"
+            f"{path.name}: warning: the boxes look like x1, y1, x2, y2, but COCO's are x, y, "
+            "width, height: read that way, many leave their pictures"
         )
     classes = _classes(table, reading)
     place_of = np.full(len(table.categories), -1)
@@ -241,7 +240,7 @@ def coco_source(
 
 
 def _names(table: CocoTable, kept: list[int], reading: Reading) -> list[str]:
-    """Ids of the samples: the file names, with the json's id where one is listed twice."""
+    """Ids of the samples: the file names, with the json's id for a file that is listed twice."""
     seen: set[str] = set()
     names: list[str] = []
     for i in kept:
@@ -250,14 +249,16 @@ def _names(table: CocoTable, kept: list[int], reading: Reading) -> list[str]:
         seen.add(name)
     if len(seen) < len(names):
         twice = len(names) - len(seen)
-        reading.notes.append(f"{table.path.name}: warning: {twice} pictures are listed again")
+        reading.notes.append(
+            f"{table.path.name}: warning: {twice} pictures are listed more than once"
+        )
     return names
 
 
 def _classes(table: CocoTable, reading: Reading) -> list[int]:
-    """The indices of the classes. Roboflow writes a parent of all, which is no class.
+    """The indices of the classes. Roboflow writes a parent of all of them, which is not a class.
 
-    Raises: DataError where two classes have the same name.
+    Raises: DataError if two classes have the same name.
     """
     used = set(table.category.tolist())
     parents = {
@@ -267,7 +268,7 @@ def _classes(table: CocoTable, reading: Reading) -> list[int]:
     }  # fmt: skip
     if parents:
         listed = ", ".join(table.categories[c] for c in sorted(parents))
-        reading.notes.append(f"{table.path.name}: the parent class {listed} has no box: left out")
+        reading.notes.append(f"{table.path.name}: the parent class {listed} has no boxes: left out")
     classes = [c for c in range(len(table.categories)) if c not in parents]
     names = [table.categories[c] for c in classes]
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]

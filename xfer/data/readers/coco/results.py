@@ -1,4 +1,4 @@
-"""Boxes that some detector found, from a COCO results json: what any tool writes.
+"""Detections of any detector, from a COCO results json.
 
     [{"image_id": 42, "category_id": 18, "bbox": [x, y, width, height], "score": 0.98}, ...]
 
@@ -25,14 +25,14 @@ FORM = 'a list of {"image_id", "category_id", "bbox": [x, y, width, height], "sc
 
 @dataclass(frozen=True)
 class CocoResults:
-    """What a results json says, in the file's order.
+    """The content of a results json, in the file's order.
 
     path         | the file
     image_ids    | R ints or texts
     category_ids | R ints or texts
     boxes_xywh   | float64 (R, 4), finite
     scores       | float64 (R,), finite
-    categories   | {id: name} where the file lists categories, else empty
+    categories   | {id: name} if the file lists categories, else empty
     """
 
     path: Path
@@ -47,10 +47,10 @@ class CocoResults:
 
 
 def read_coco_results(path: Path | str) -> CocoResults:
-    """Reads a results json.
+    """Read a results json.
 
-    Raises: DataError for a file that is not there, cut off or no results json, and for entries
-        without a key, a box of four finite numbers or a finite score: the first one is named.
+    Raises: DataError for a file that is missing, cut off or not a results json, and for entries
+        that lack a key, a box of four finite numbers or a finite score, naming the first.
     """
     path = Path(path)
     document = _document(path)
@@ -63,7 +63,7 @@ def read_coco_results(path: Path | str) -> CocoResults:
             if key is not None and isinstance(entry.get("name"), str):
                 categories[key] = entry["name"]
     if not isinstance(rows, list):
-        raise DataError(f"{path}: no COCO results", FORM)
+        raise DataError(f"{path}: not COCO results", FORM)
     try:
         images = _ids([row["image_id"] for row in rows])
         labels = _ids([row["category_id"] for row in rows])
@@ -82,15 +82,15 @@ def _document(path: Path) -> Any:
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise DataError(f"{path}: is not text in UTF-8") from None
+        raise DataError(f"{path}: is not UTF-8 text") from None
     except (ValueError, RecursionError) as error:
         raise DataError(
-            f"{path}: not valid JSON: {str(error)[:80]}", "is it cut off? write it again"
+            f"{path}: not valid JSON: {str(error)[:80]}", "if it is cut off, write it again"
         ) from None
 
 
 def _ids(values: Sequence[Any]) -> tuple[Id, ...]:
-    """Ids as they are compared. Raises ValueError for what is none."""
+    """Ids for comparison. Raises ValueError for anything that is not an id."""
     known: dict[Any, Id] = {}
     for value in set(values):
         key = plain_id(value)
@@ -101,11 +101,11 @@ def _ids(values: Sequence[Any]) -> tuple[Id, ...]:
 
 
 def _numbers(values: Sequence[Any]) -> NDArray[np.float64]:
-    """Numbers, nested or not. Raises ValueError or TypeError for texts, truth values and null."""
-    found = np.array(values)
-    if found.size and found.dtype.kind not in "iuf":
+    """Numbers, nested or not. Raises ValueError or TypeError for texts, booleans and null."""
+    numbers = np.array(values)
+    if numbers.size and numbers.dtype.kind not in "iuf":
         raise ValueError
-    return found.astype(np.float64)
+    return numbers.astype(np.float64)
 
 
 def _first_wrong(rows: list[Any]) -> str:
@@ -125,10 +125,10 @@ def _first_wrong(rows: list[Any]) -> str:
                 return f"{where}: its {key} is {value!r}"
         for key, shape in (("bbox", (4,)), ("score", ())):
             try:
-                good = _numbers(row[key])
+                numbers = _numbers(row[key])
             except (TypeError, ValueError, OverflowError):
-                good = None
-            if good is None or good.shape != shape or not np.isfinite(good).all():
-                want = "four finite numbers" if shape else "a finite number"
-                return f"{where}: its {key} is {str(row[key])[:60]}, not {want}"
-    return "no COCO results"
+                numbers = None
+            if numbers is None or numbers.shape != shape or not np.isfinite(numbers).all():
+                expected = "four finite numbers" if shape else "a finite number"
+                return f"{where}: its {key} is {str(row[key])[:60]}, not {expected}"
+    return "not COCO results"

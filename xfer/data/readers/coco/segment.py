@@ -1,8 +1,8 @@
-"""COCO's objects rendered to a class a pixel: background, and the json's classes.
+"""Render COCO's objects to one class per pixel: background, and the json's classes.
 
-Objects overlap; the rule is one: crowds and objects without an outline are drawn first, as pixels
-to ignore (a crowd's region, an object's box), then all others by falling `area`, so that the
-smaller one of two lies on top; of equal areas the later one in the file.
+Objects may overlap, so there is one rule: crowds and objects without an outline are drawn first, as
+ignored pixels (a crowd's region, an object's box), then all others by falling `area`, so that the
+smaller of two objects is on top; with equal areas, the later one in the file.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ BACKGROUND = "background"
 
 @dataclass(frozen=True)
 class Placed:
-    """The pictures of a json that are there: kept are their indices in it, the rest as sources have
-    it; sizes int64 (N, 2), height and width."""
+    """The pictures of a json that exist: `kept` are their indices in it; files and ids as in
+    FileSource; sizes int64 (N, 2), height and width."""
 
     kept: list[int]
     files: list[str]
@@ -43,8 +43,8 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """One object: its class index in the mask, its outline as the json has it, and the rest of what
-    the rule asks for. box_xyxy is drawn where there is no outline."""
+    """One object: its class index in the mask, its outline as in the json, and what else the rule
+    needs. box_xyxy is drawn if there is no outline."""
 
     label: int
     segmentation: Any
@@ -54,7 +54,7 @@ class Outline:
 
 
 def draw_objects(objects: Sequence[Outline], height: int, width: int) -> NDArray[np.uint8]:
-    """The mask of one picture, uint8 (height, width). Raises DataError for a broken outline."""
+    """Draws the mask of one picture, uint8 (height, width). Raises DataError for a bad outline."""
     mask = np.zeros((height, width), np.uint8)
     drawn: list[tuple[Outline, NDArray[np.bool_]]] = []
     for one in objects:
@@ -85,13 +85,13 @@ def coco_masks(
     options: ReadOptions,
     reading: Reading,
 ) -> CocoMasks:
-    """The source of one json read with its segmentations; what is noteworthy goes into `reading`.
+    """The source of one json read with its segmentations; adds notes to `reading`.
 
     Args:
-        pictures: those that are there; classes: indices of the categories that are classes.
+        pictures: those that exist; classes: indices of the categories that are classes.
     """
     named = [(c, table.categories[c], table.category_ids[c]) for c in classes]
-    # a category that is called so is the background itself
+    # a category with this name is the background itself
     own = [one for one in named if one[1].casefold() != BACKGROUND]
     rows = [ClassRow(BACKGROUND)] + [ClassRow(n, i if isinstance(i, int) else None)
                                      for _, n, i in own]  # fmt: skip
@@ -127,9 +127,9 @@ class CocoMasks(MaskSource):
     """Pictures whose masks are drawn from outlines when they are read.
 
     Args:
-        objects: those of each picture; labels: uint8 (labels in the json's order + background,),
-            the class index of each, 255 = ignored; sizes: int64 (N, 2), height and width.
-        file: the json; its change changes the masks.
+        objects: of each picture; labels: uint8 (1 + C,), for the background and the json's classes
+            in order, the class index of each, 255 = ignored; sizes: int64 (N, 2), height and width.
+        file: the json; the masks change with it.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""1,797 handwritten digits that come with scikit-learn, as labelled pictures.
+"""The 1,797 handwritten digits that come with scikit-learn, as labelled pictures.
 
 Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998 (its test
-part), CC BY 4.0: 8x8 counts of ink, 0..16.
+part), CC BY 4.0: 8x8 amounts of ink, 0..16.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ CLASSES = tuple("0123456789")
 
 
 def digits() -> Reading:
-    """The digits as RGB pictures: uint8 (8, 8, 3), ink white, 0..16 scaled to 0..255.
+    """The digits as RGB pictures: uint8 (8, 8, 3), white ink, 0..16 scaled to 0..255.
 
-    The split is always the same: 1,437 to train and 360 to validate, stratified by class.
+    The split is always the same: 1,437 for training and 360 for validation, stratified by class.
     """
     from sklearn.datasets import load_digits
 

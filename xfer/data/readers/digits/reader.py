@@ -1,6 +1,6 @@
 """`digits`: handwritten digits that come with scikit-learn. Nothing is downloaded.
 
-One digit per picture, see `pictures`; for boxes and masks scenes are made of them, see `scenes`.
+One digit per picture, see `pictures`; for boxes and masks they are drawn into scenes, see `scenes`.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """`digits` for boxes and masks: scenes of handwritten digits on noisy textures, drawn when read.
 
 Each scene is SIDE pixels square and holds 3 to 8 real digits, 8 to 64 pixels high, in any grey that
-stands out from what lies under it; about one in four touches another or overlaps it a little. Boxes
-are tight around what is seen of the ink, masks name its pixels. Train scenes are made of the
-training digits alone, val scenes of the val digits. The same scenes every time.
+stands out from what is under it; about one in four touches another or overlaps it a little. Boxes
+are tight around the visible ink, masks label its pixels. Train scenes use only training digits, val
+scenes only val digits. The scenes are the same every time.
 
-Where the digits lie is worked out when the source is made (a second for all); pixels come lazily.
+The layout is computed when the source is made (a second for all); pixels are drawn when read.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ SIDE = 192
 SCENES = {"train": 600, "val": 150}
 COUNT = (3, 8)
 HEIGHT = (8, 64)  # pixels
-TOUCHING = 0.3  # share of digits that are put against another, where there is room
-CONTRAST = 50  # least difference between a digit's grey and the mean of what it covers, 0..255
-HIDDEN = 0.1  # a digit's ink that a later one may cover, share
-OVERLAP = 0.15  # of the smaller of two boxes, that the other one may cover
-INK = 0.4  # a pixel belongs to the digit where the pen covers so much of it
+TOUCHING = 0.3  # share of digits that are placed next to another, if there is room
+CONTRAST = 50  # minimum difference between a digit's grey and the mean of what it covers, 0..255
+HIDDEN = 0.1  # share of a digit's ink that a later digit may cover
+OVERLAP = 0.15  # share of the smaller of two boxes that the other may cover
+INK = 0.4  # a pixel belongs to the digit if the pen covers at least this share of it
 BACKGROUND = "background"
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A digit in a scene: which one, the place and size of its frame in pixels, and its grey as a
-    draw from 0..1 among those that stand out."""
+    """A digit in a scene: which one, the position and size of its frame in pixels, and a draw in
+    0..1 that picks its grey among those that stand out."""
 
     digit: int
     top: int
@@ -67,7 +67,7 @@ def scenes(kind: str) -> Reading:
         labels = np.array([sample.label for sample in samples], np.int64)
         parts[split] = SceneSource(split, ink, labels, SCENES[split], kind)
     counts = " and ".join(f"{len(source)} {split}" for split, source in parts.items())
-    return Reading(parts, [f"digits: {counts} scenes, made of the digits of their own split"])
+    return Reading(parts, [f"digits: {counts} scenes, each made of digits of its own split"])
 
 
 class SceneSource:
@@ -93,9 +93,9 @@ class SceneSource:
         self.ids = tuple(f"{split}-scene-{i:04d}" for i in range(count))
         self.ink, self.digit_labels = ink, labels
         self._seed = sum(split.encode())
-        made = [self._arrange(i) for i in range(count)]
-        self.placed = tuple(tuple(layout) for layout, _ in made)
-        self.table = self._table([boxes for _, boxes in made])
+        scenes = [self._arrange(i) for i in range(count)]
+        self.placed = tuple(tuple(layout) for layout, _ in scenes)
+        self.table = self._table([boxes for _, boxes in scenes])
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -108,14 +108,14 @@ class SceneSource:
         return Sample(self.ids[i], image, boxes=self.annotation(i).astype(np.float32))
 
     def annotation(self, i: int) -> Boxes:
-        """The boxes of scene i; areas are those of the ink that is seen."""
+        """The boxes of scene i; areas are those of the visible ink."""
         return self.table.of(i)
 
     def labels(self) -> NDArray[np.int8]:
-        found = self.table.presence(len(self.info.classes))
+        present = self.table.presence(len(self.info.classes))
         if self.masks:
-            found[:, 0] = 1
-        return found
+            present[:, 0] = 1
+        return present
 
     def fingerprint(self) -> str:
         about = (self.info.kind, self.info.classes, self.ids, self.placed)
@@ -134,13 +134,12 @@ class SceneSource:
         return box_table(picture, Boxes.of(rows[:, :4], labels, area=rows[:, 4]), sizes)
 
     def _arrange(self, i: int) -> tuple[list[Placed], list[tuple[float, ...]]]:
-        """Scene i's digits in the order in which they are drawn, and x1, y1, x2, y2, area of each
-        one's visible ink."""
+        """Scene i's digits in drawing order, and x1, y1, x2, y2, area of each one's visible ink."""
         rng = np.random.default_rng((self._seed, i))
         owners = np.zeros((SIDE, SIDE), np.uint8)
         layout: list[Placed] = []
         boxes: list[tuple[float, ...]] = []
-        wanted = int(rng.integers(COUNT[0], COUNT[1] + 1))
+        count = int(rng.integers(COUNT[0], COUNT[1] + 1))
         for _ in range(80):
             beside = boxes[int(rng.integers(len(boxes)))] if boxes else None
             new = self._propose(rng, beside if rng.random() < TOUCHING else None)
@@ -150,16 +149,16 @@ class SceneSource:
                 boxes.append(_extent(owners == len(layout)))
                 for k in hidden:
                     boxes[k] = _extent(owners == k + 1)
-            if len(layout) == wanted:
+            if len(layout) == count:
                 break
         return layout, boxes
 
     def _propose(self, rng: np.random.Generator, beside: tuple[float, ...] | None) -> Placed | None:
-        """A digit anywhere, or against the box of another one; None where it is too large or small
-        or leaves the scene."""
+        """Propose a digit anywhere, or next to the box of another one; None if it is too large, too
+        small, or leaves the scene."""
         digit = int(rng.integers(len(self.ink)))
         rows, columns = _framed(self.ink[digit]).shape
-        # the frame of a digit is 1.25 times its ink, more or less
+        # the frame of a digit is about 1.25 times its ink
         height = round(1.25 * rng.integers(HEIGHT[0], HEIGHT[1] + 1))
         width = max(2, round(height * columns / rows * rng.uniform(0.85, 1.15)))
         new = Placed(digit, 0, 0, height, width, float(rng.random()))
@@ -179,7 +178,7 @@ class SceneSource:
     def _hidden(
         self, new: Placed, boxes: list[tuple[float, ...]], owners: NDArray[np.uint8]
     ) -> list[int] | None:
-        """The digits of which a new one hides some ink; None where it lies over much of any."""
+        """The digits whose ink a new one partly hides; None if it hides too much of any."""
         ink = self._alpha(new) >= INK
         covered = np.bincount(owners[new.rows, new.columns][ink], minlength=len(boxes) + 1)[1:]
         x1, y1, x2, y2, _ = _extent(ink)
@@ -199,7 +198,7 @@ class SceneSource:
         return np.clip(grown, 0, 1).astype(np.float32)
 
     def _draw(self, i: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """The pixels of scene i, and whose they are: 0 nobody's, k + 1 those of digit k."""
+        """The pixels of scene i, and their owners: 0 for none, k + 1 for digit k."""
         rng = np.random.default_rng((self._seed, i, 1))
         canvas = _texture(rng)
         owners = np.zeros((SIDE, SIDE), np.uint8)
@@ -214,14 +213,14 @@ class SceneSource:
 
 
 def _framed(ink: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A digit with a margin of one: the pixels that hold INK or more, and those beside them."""
+    """A digit with a margin of one: the pixels that hold at least INK, and those next to them."""
     seen = ink >= INK * 255
     rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
     return np.pad(ink, 1)[rows[0] : rows[-1] + 3, columns[0] : columns[-1] + 3]
 
 
 def _extent(seen: NDArray[np.bool_]) -> tuple[float, ...]:
-    """x1, y1, x2, y2 and number of the pixels of a mask."""
+    """x1, y1, x2, y2 of a mask's pixels, and their number."""
     rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
     return (
         float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1),
@@ -230,14 +229,14 @@ def _extent(seen: NDArray[np.bool_]) -> tuple[float, ...]:
 
 
 def _standing_out(mean: float, draw: float) -> float:
-    """A grey in 0..255 that differs from `mean` by CONTRAST at least; `draw` in 0..1 picks it."""
+    """A grey in 0..255 that differs from `mean` by at least CONTRAST; `draw` in 0..1 picks it."""
     dark, light = max(0.0, mean - CONTRAST), max(0.0, 255 - mean - CONTRAST)
     at = draw * (dark + light)
     return at if at < dark else mean + CONTRAST + at - dark
 
 
 def _texture(rng: np.random.Generator) -> NDArray[np.float32]:
-    """float32 (SIDE, SIDE, 3): smooth noise of several scales around one grey, a little tinted."""
+    """float32 (SIDE, SIDE, 3): smooth noise at several scales around one grey, slightly tinted."""
     canvas = np.full((SIDE, SIDE, 3), rng.uniform(30, 225), np.float32)
     for cells, strength in ((3, 25), (12, 12), (48, 8)):
         grid = rng.normal(0, rng.uniform(0.3, 1) * strength, (cells, cells, 1)).astype(np.float32)

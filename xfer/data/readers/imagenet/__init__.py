@@ -1,1 +1,1 @@
-"""ImageNet in each form in which people have it."""
+"""ImageNet in each form in which it is distributed."""

@@ -1,7 +1,7 @@
-"""The development kit of ILSVRC2012: which id is which class, and the labels of the val pictures.
+"""The development kit of ILSVRC2012: the ids of the classes, and the labels of the val pictures.
 
 The kit numbers its classes by ILSVRC2012_ID, 1 to 1000, which is not the order of the wnids: a
-truth is followed from ID to wnid, and the wnids, sorted, are the classes.
+label is mapped from ID to wnid, and the sorted wnids are the classes.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})")
 
 @dataclass(frozen=True)
 class Devkit:
-    """A kit as read.
+    """The content of a kit.
 
     place | the archive or folder
     words | wnid -> words, of the leaves
-    truth | wnid of each val picture, that of ILSVRC2012_val_00000001 first
+    truth | wnid of each val picture, from ILSVRC2012_val_00000001 on
     """
 
     place: Path
@@ -38,19 +38,19 @@ class Devkit:
     truth: tuple[str, ...]
 
     def label(self, name: str) -> str:
-        """The wnid of a val picture, by its name without extension. Raises DataError."""
-        found = NUMBER.fullmatch(name)
-        if found is None or not 1 <= int(found[1]) <= len(self.truth):
+        """The wnid of a val picture, by its name without extension. Raises DataError if unknown."""
+        match = NUMBER.fullmatch(name)
+        if match is None or not 1 <= int(match[1]) <= len(self.truth):
             raise DataError(
                 f"{self.place}: no label for {name}",
                 f"it labels ILSVRC2012_val_00000001 to ILSVRC2012_val_{len(self.truth):08d}",
             )
-        return self.truth[int(found[1]) - 1]
+        return self.truth[int(match[1]) - 1]
 
 
 def find_devkit(folder: Path) -> Path | None:
-    """The kit's archive, or the folder that it was unpacked to. Raises DataError where only that
-    of another year is there."""
+    """The kit's archive, or the folder that it was unpacked to. Raises DataError if there is only
+    the kit of another year."""
     places = [folder / f"{NAME}.tar.gz", folder / f"{NAME}.tgz", folder / f"{NAME}.tar",
               folder / NAME, folder / "devkit", folder]  # fmt: skip
     for place in places:
@@ -63,13 +63,13 @@ def find_devkit(folder: Path) -> Path | None:
 
 
 def devkit_states(place: Path) -> list[str]:
-    """What changes with the kit, for the key of an index."""
+    """Texts that change with the kit, for the key of an index."""
     files = [place] if place.is_file() else [place / META, place / TRUTH]
     return [state_of(f) for f in files if f.is_file()]
 
 
 def read_devkit(place: Path) -> Devkit:
-    """Reads a kit. Raises DataError where a part is missing, damaged, or of another year."""
+    """Read a kit. Raises DataError if a part is missing, damaged, or of another year."""
     meta, truth = _parts(place)
     ids, words = _synsets(place, meta)
     labels: list[str] = []
@@ -77,7 +77,7 @@ def read_devkit(place: Path) -> Devkit:
         if not line.isdigit() or int(line) not in ids:
             raise DataError(
                 f"{place}: {TRUTH}: line {number}: label {line} is out of range",
-                f"{min(ids)} to {max(ids)} are the classes of its meta.mat",
+                f"its meta.mat has classes {min(ids)} to {max(ids)}",
             )
         labels.append(ids[int(line)])
     return Devkit(place, words, tuple(labels))
@@ -87,24 +87,24 @@ def _parts(place: Path) -> tuple[bytes, str]:
     """The bytes of meta.mat, and the text of the ground truth."""
     try:
         if place.is_dir():
-            found = {name: (place / name).read_bytes() for name in (META, TRUTH)
+            contents = {name: (place / name).read_bytes() for name in (META, TRUTH)
                      if (place / name).is_file()}  # fmt: skip
             listed = [p.name for p in (place / "data").iterdir()]
         else:
             with tarfile.open(place, "r:*") as tar:
                 inside = {m.name.removeprefix("./").partition("/")[2]: m for m in tar.getmembers()}
-                found = {name: _content(tar, inside[name]) for name in (META, TRUTH)
+                contents = {name: _content(tar, inside[name]) for name in (META, TRUTH)
                          if name in inside}  # fmt: skip
                 listed = [name.rpartition("/")[2] for name in inside]
     except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
         why = str(error).partition("\n")[0]
         raise DataError(f"{place}: cut off or damaged ({why})", PAGE) from None
     for name in (META, TRUTH):
-        if name not in found:
+        if name not in contents:
             other = next((n for n in listed if re.match(r"ILSVRC20\d\d_validation_gr", n)), "")
             year = f"; it has {other}, of another year" if other else ""
             raise DataError(f"{place}: no {name} in it{year}", PAGE)
-    return found[META], found[TRUTH].decode("ascii", "replace")
+    return contents[META], contents[TRUTH].decode("ascii", "replace")
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
@@ -113,7 +113,7 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 def _synsets(place: Path, meta: bytes) -> tuple[dict[int, str], dict[str, str]]:
-    """ID -> wnid and wnid -> words, of the leaves: those are the classes."""
+    """ID -> wnid and wnid -> words, for the leaves, which are the classes."""
     from scipy.io import loadmat
 
     try:
@@ -129,7 +129,7 @@ def _synsets(place: Path, meta: bytes) -> tuple[dict[int, str], dict[str, str]]:
         words = {str(r["WNID"]): str(r["words"]) for r in leaves if isinstance(r["words"], str)}
     except DataError:
         raise
-    except Exception as error:  # scipy's reader raises nearly every kind for a damaged file
+    except Exception as error:  # scipy's reader raises almost anything for a damaged file
         raise DataError(f"{place}: {META} is damaged ({error})", PAGE) from None
     if not ids or not all(map(is_wnid, ids.values())):
         raise DataError(f"{place}: {META} lists no classes", PAGE)

@@ -1,8 +1,8 @@
-"""`imagenet`: ILSVRC2012 and its relatives, in each form in which people have them.
+"""`imagenet`: ILSVRC2012 and related sets, in the forms in which they are distributed.
 
-The tars as downloaded (`imagenet_tars`) or a tree of folders (`imagenet_trees`). Classes are
-ordered by WordNet id, whatever numbers the devkit gives them, and called by it, with the first of
-its words: "n01440764 tench". A million pictures open at once: see `kept_index`.
+The tars as downloaded (`tars`) or a tree of folders (`trees`). Classes are ordered by WordNet id,
+whatever numbers the devkit gives them, and named by it with its first word: "n01440764 tench". A
+stored index opens a million pictures at once: see `kept_index`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class ImageNet:
     """Pictures by WordNet id, in tars or folders."""
 
     kinds: ClassVar[tuple[str, ...]] = ("classify",)
-    weak: ClassVar[bool] = False
+    low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 
     def recognise(self, path: Path) -> str | None:
@@ -38,14 +38,16 @@ class ImageNet:
     def load(self, path: Path, options: ReadOptions) -> Reading:
         tree, notes = find_tree(path), list[str]()
         parts = read_tars(path)
-        if tree is None and parts:  # a flat val/ and the devkit beside the tar of train
+        if tree is None and parts:  # a flat val/ and the devkit next to the tar of train
             tree = Tree("folders", path, split_folders(path))
-        if tree is not None:  # what is in no tar may be unpacked
+        if tree is not None:  # splits without a tar may be unpacked
             rest = {split: folder for split, folder in tree.splits.items() if split not in parts}
-            found, notes = read_tree(replace(tree, splits=rest))
-            parts |= found
+            unpacked, notes = read_tree(replace(tree, splits=rest))
+            parts |= unpacked
         for part in parts.values():
             notes += [note for note in part.index.notes if note not in notes]
         if not parts:
-            raise DataError(f"{path}: no ImageNet in it", f"it may hold {KNOWN['imagenet'].tree}")
+            raise DataError(
+                f"{path}: no ImageNet in it", f"it should hold {KNOWN['imagenet'].tree}"
+            )
         return Reading({**parts}, notes)

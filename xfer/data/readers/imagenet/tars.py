@@ -1,9 +1,9 @@
 """ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, read in place: nothing is unpacked.
 
-The train tar holds one tar a class, <wnid>.tar; the val tar holds its pictures flat, and not in
-the order of their names. Ids are the paths that the pictures have where they are unpacked:
-train/n01440764/n01440764_10026.JPEG, val/ILSVRC2012_val_00000001.JPEG. So both ways give the same
-order, the same labels and the same training.
+The train tar holds one tar per class, <wnid>.tar; the val tar holds its pictures flat, not in the
+order of their names. Ids are the paths that the pictures have when unpacked:
+train/n01440764/n01440764_10026.JPEG, val/ILSVRC2012_val_00000001.JPEG. So tars and folders give the
+same order, the same labels and the same training.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ TRAIN, VAL = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 
 
 def find_tars(folder: Path) -> list[str]:
-    """Which of the two tars lie in a folder."""
+    """Which of the two tars are in a folder."""
     return [name for name in (TRAIN, VAL) if (folder / name).is_file()]
 
 
 def read_tars(folder: Path) -> dict[str, IndexedSource]:
-    """The splits that the tars hold. Raises DataError for what can't be used."""
+    """The splits that the tars hold. Raises DataError if they can't be used."""
     parts: dict[str, IndexedSource] = {}
     if (folder / TRAIN).is_file():
         tar = folder / TRAIN
@@ -37,7 +37,9 @@ def read_tars(folder: Path) -> dict[str, IndexedSource]:
     if (folder / VAL).is_file():
         tar, kit = folder / VAL, find_devkit(folder)
         if kit is None:
-            raise DataError(f"{tar}: its labels are in the devkit, which is not beside it", PAGE)
+            raise DataError(
+                f"{tar}: its labels are in the devkit, which is not in the same folder", PAGE
+            )
         states = ["ilsvrc val", state_of(tar), *devkit_states(kit)]
         index = kept_index(states, lambda: _val(tar, kit))
         parts["val"] = tar_source(folder, "val", index)
@@ -49,41 +51,43 @@ def tar_source(folder: Path, split: str, index: Index) -> IndexedSource:
 
 
 def _train(tar: Path) -> Entries:
-    made = Entries(files=[tar.name])
+    entries = Entries(files=[tar.name])
     wnids: dict[str, int] = {}
-    found: list[int] = []
+    labels: list[int] = []
     for inner, member in members_within(tar):
         wnid = inner.rpartition("/")[2].removesuffix(".tar")
         if not is_wnid(wnid):
-            raise DataError(f"{tar}: {inner} is no tar of a class", "its members are <wnid>.tar")
+            raise DataError(
+                f"{tar}: {inner} is not the tar of a class", "its members are <wnid>.tar"
+            )
         name = member.name.rpartition("/")[2]
         if is_junk(name):
             continue
-        found.append(wnids.setdefault(wnid, len(wnids)))
-        made.add(f"train/{wnid}/{name}", 0, 0, member.start, member.length)
-    if not found:
+        labels.append(wnids.setdefault(wnid, len(wnids)))
+        entries.add(f"train/{wnid}/{name}", 0, 0, member.start, member.length)
+    if not labels:
         raise DataError(f"{tar}: no tar of a class in it", "its members are <wnid>.tar")
     ordered = sorted(wnids)
     place = {wnids[wnid]: k for k, wnid in enumerate(ordered)}
-    made.labels = [place[k] for k in found]
-    made.classes = class_names(ordered, {})
-    return made
+    entries.labels = [place[k] for k in labels]
+    entries.classes = class_names(ordered, {})
+    return entries
 
 
 def _val(tar: Path, kit_place: Path) -> Entries:
     kit = read_devkit(kit_place)
-    made = Entries(files=[tar.name])
-    found: list[str] = []
+    entries = Entries(files=[tar.name])
+    wnids: list[str] = []
     for member in members(tar):
         name = member.name.rpartition("/")[2]
         if is_junk(name):
             continue
-        found.append(kit.label(name.rpartition(".")[0]))
-        made.add(f"val/{name}", 0, 0, member.start, member.length)
-    if not found:
+        wnids.append(kit.label(name.rpartition(".")[0]))
+        entries.add(f"val/{name}", 0, 0, member.start, member.length)
+    if not wnids:
         raise DataError(f"{tar}: no pictures in it")
-    ordered = sorted(set(found))
+    ordered = sorted(set(wnids))
     place = {wnid: k for k, wnid in enumerate(ordered)}
-    made.labels = [place[wnid] for wnid in found]
-    made.classes = class_names(ordered, kit.words)
-    return made
+    entries.labels = [place[wnid] for wnid in wnids]
+    entries.classes = class_names(ordered, kit.words)
+    return entries

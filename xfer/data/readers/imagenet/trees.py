@@ -7,7 +7,7 @@
 | Tiny-ImageNet | train/<wnid>/images/*.JPEG | val/val_annotations.txt |
 
 Listing a million files takes minutes on a slow disk, so it is done once: the index is kept until
-the time of change of one of the folders differs. A picture that is written over in its place goes
+the time of change of one of the folders differs. A picture that is overwritten in place goes
 unnoticed.
 """
 
@@ -33,7 +33,7 @@ ANNOTATIONS, WORDS = "val_annotations.txt", "words.txt"
 
 @dataclass(frozen=True)
 class Tree:
-    """Where a tree's parts lie: `splits` is name -> folder; `top` may hold the devkit or a csv."""
+    """The parts of a tree: `splits` is name -> folder; `top` may hold the devkit or a csv."""
 
     what: str
     top: Path
@@ -41,7 +41,7 @@ class Tree:
 
 
 def find_tree(path: Path) -> Tree | None:
-    """The tree in a folder; None where its class folders are not called by WordNet ids."""
+    """The tree in a folder; None if its class folders are not named by WordNet ids."""
     for inside in KAGGLE:
         if (path / inside / "train").is_dir():
             return Tree("Kaggle's tree", path, split_folders(path / inside))
@@ -57,18 +57,18 @@ def find_tree(path: Path) -> Tree | None:
 
 
 def split_folders(folder: Path) -> dict[str, Path]:
-    """Those of train/, val/ and test/ that are there."""
+    """Those of train/, val/ and test/ that exist."""
     return {s: folder / s for s in ("train", "val", "test") if (folder / s).is_dir()}
 
 
 def wnid_folders(folder: Path) -> list[Path]:
-    """A folder's folders, where each of them is called by a WordNet id; else none."""
-    found = subfolders(folder)
-    return found if all(is_wnid(f.name) for f in found) else []
+    """A folder's subfolders, if all of them are named by WordNet ids; else none."""
+    folders = subfolders(folder)
+    return folders if all(is_wnid(f.name) for f in folders) else []
 
 
 def read_tree(tree: Tree) -> tuple[dict[str, IndexedSource], list[str]]:
-    """The splits of a tree, and lines on what was left out. Raises DataError."""
+    """The splits of a tree, and lines about what was left out. Raises DataError."""
     parts: dict[str, IndexedSource] = {}
     notes: list[str] = []
     for split, folder in tree.splits.items():
@@ -102,17 +102,17 @@ def _by_folder(tree: Tree, root: Path, split: str, classes: list[Path]) -> Index
             names = [(name, wnid) for name in _pictures(folder, root)]
             listed += names
             empty += [] if names else [wnid]
-        made = _entries(listed, _words(words), f"{tree.top}: {split}")
+        entries = _entries(listed, _words(words), f"{tree.top}: {split}")
         if empty:
             more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
-            made.notes.append(f"warning: {split}: no pictures of {empty[0]}{more}")
-        return made
+            entries.notes.append(f"warning: {split}: no pictures of {empty[0]}{more}")
+        return entries
 
     return _source(tree, root, split, states, make)
 
 
 def _flat(tree: Tree, root: Path, split: str, folder: Path) -> IndexedSource:
-    """Pictures in one folder, their labels in a file."""
+    """Pictures in one folder, with their labels in a file."""
     words, labels = _word_files(tree), folder / ANNOTATIONS
     if labels.is_file():
         folder = folder / "images"
@@ -123,8 +123,8 @@ def _flat(tree: Tree, root: Path, split: str, folder: Path) -> IndexedSource:
         kit = find_devkit(tree.top)
         if kit is None:
             raise DataError(
-                f"{folder}: neither folders by WordNet id nor labels for a flat one",
-                f"the devkit in {tree.top}: {PAGE}",
+                f"{folder}: neither folders by WordNet id nor labels for its pictures",
+                f"put the devkit into {tree.top}: {PAGE}",
             )
         states, truth = devkit_states(kit), lambda: read_devkit(kit).label
     states = ["flat", str(root.absolute()), state_of(folder), *states, *map(state_of, words)]
@@ -145,7 +145,7 @@ def _source(
 
 
 def _pictures(folder: Path, root: Path) -> Iterable[str]:
-    """The pictures of a folder as paths below root. Raises DataError for names that are no text."""
+    """The pictures of a folder as paths below root. Raises DataError for unprintable names."""
     below = folder.relative_to(root).as_posix()
     for entry in listing(folder):
         if is_picture(entry.name) and not is_junk(entry.name):
@@ -155,18 +155,18 @@ def _pictures(folder: Path, root: Path) -> Iterable[str]:
 
 
 def _entries(listed: Iterable[tuple[str, str]], words: Mapping[str, str], where: str) -> Entries:
-    """An index of files, each a picture: (path, wnid)."""
-    made, found = Entries(), list[str]()
+    """Index entries for picture files, from (path, wnid)."""
+    entries, wnids = Entries(), list[str]()
     for name, wnid in listed:
-        made.add(name, 0, 0, -1, 0)
-        found.append(wnid)
-    if not found:
+        entries.add(name, 0, 0, -1, 0)
+        wnids.append(wnid)
+    if not wnids:
         raise DataError(f"{where}: no pictures in it")
-    ordered = sorted(set(found))
+    ordered = sorted(set(wnids))
     place = {wnid: k for k, wnid in enumerate(ordered)}
-    made.labels = [place[wnid] for wnid in found]
-    made.classes = class_names(ordered, words)
-    return made
+    entries.labels = [place[wnid] for wnid in wnids]
+    entries.classes = class_names(ordered, words)
+    return entries
 
 
 def _word_files(tree: Tree) -> list[Path]:
@@ -178,7 +178,7 @@ def _words(files: Iterable[Path]) -> dict[str, str]:
 
 
 def _annotations(file: Path) -> Callable[[str], str]:
-    """Tiny-ImageNet's labels: file name, wnid and a box a line, parted by tabs."""
+    """Tiny-ImageNet's labels: file name, wnid and a box per line, separated by tabs."""
     rows = (line.split("\t") for line in _text(file).splitlines() if line)
     return _table(file, [(row[0], row[1] if len(row) > 1 else "") for row in rows])
 
@@ -200,15 +200,17 @@ def _text(file: Path) -> str:
 
 
 def _table(file: Path, rows: list[tuple[str, str]]) -> Callable[[str], str]:
-    """Name without extension -> wnid, of the rows of a file. Raises DataError for other rows."""
+    """Name without extension -> wnid, from the rows of a file. Raises DataError for bad rows."""
     for number, (name, wnid) in enumerate(rows, 1):
         if not is_wnid(wnid):
-            raise DataError(f"{file}: row {number}: {wnid!r} of {name} is no WordNet id")
+            raise DataError(f"{file}: row {number}: {wnid!r} of {name} is not a WordNet id")
     table = {Path(name).stem: wnid for name, wnid in rows}
 
     def label_of(name: str) -> str:
         if name not in table:
-            raise DataError(f"{file}: no label for {name}", "a row is missing, or the file is cut")
+            raise DataError(
+                f"{file}: no label for {name}", "a row is missing, or the file is cut off"
+            )
         return table[name]
 
     return label_of

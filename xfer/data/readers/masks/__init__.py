@@ -1,1 +1,1 @@
-"""Pictures with masks beside them."""
+"""Pictures with mask files."""

@@ -1,6 +1,6 @@
-"""Class tables of mask sets: names, with the values or colours that stand for them in the masks.
+"""Class tables of mask sets: class names, with their values or colours in the masks.
 
-classes.txt       a name a line; `0 name`; `name r g b`; `r g b name`; `name:r,g,b:parts:actions`
+classes.txt       a name per line; `0 name`; `name r g b`; `r g b name`; `name:r,g,b:parts:actions`
 class_dict.csv    columns name, r, g, b (CamVid), or value, name (Roboflow's _classes.csv)
 classes.json      [names], {name: value or [r, g, b]}, {value: name}, [{name, color, id}, ...]
 """
@@ -21,7 +21,7 @@ from xfer.errors import DataError, XferError, nearest
 
 Colour = tuple[int, int, int]
 
-# as tools call them, the likeliest first; then any csv with such columns
+# file names that tools use, the likeliest first
 NAMES = (
     "classes.txt", "class_names.txt", "classes.names", "labels.txt", "labelmap.txt", "names.txt",
     "codes.txt", "label_colors.txt", "color_classes.txt", "class_dict.csv", "classes.csv",
@@ -43,7 +43,7 @@ _VALUE = re.compile(r"^(\d{1,5})(?:\s*[:,;=]\s*|\s+)(\S.*)$")
 
 @dataclass(frozen=True, slots=True)
 class ClassRow:
-    """One class of a table: its name, the value that stands for it and its colour, where given."""
+    """One class of a table: its name, and its value and colour in the masks, if given."""
 
     name: str
     value: int | None = None
@@ -51,12 +51,12 @@ class ClassRow:
 
 
 def is_ignored(name: str) -> bool:
-    """Whether a class's name says that its pixels are of no class: void, Unlabelled, ignore."""
+    """Whether a class name means that its pixels have no class: void, Unlabelled, ignore."""
     return re.sub(r"[^a-z]", "", name.casefold()) in _IGNORED
 
 
 def find_table(folders: Sequence[Path]) -> tuple[Path, list[ClassRow]] | None:
-    """The class table that lies in one of the folders, and its rows; None where there is none.
+    """The class table in one of the folders, and its rows; None if there is none.
 
     Raises: DataError for a table that can't be read.
     """
@@ -71,7 +71,7 @@ def find_table(folders: Sequence[Path]) -> tuple[Path, list[ClassRow]] | None:
 
 
 def read_table(path: Path) -> list[ClassRow]:
-    """The classes of a table, in its order; none for a file that is about something else.
+    """The classes of a table, in its order; none if the file is not about classes.
 
     Raises: DataError naming the line that is wrong.
     """
@@ -89,13 +89,15 @@ def read_table(path: Path) -> list[ClassRow]:
     for what, values in columns.items():
         twice = next((v for v in values if values.count(v) > 1), None)
         if twice is not None:
-            raise DataError(f"{path}: the {what} {twice} is there twice")
-    given = sum(row.colour is not None for row in rows)
-    if 0 < given < len(rows):
+            raise DataError(f"{path}: the {what} {twice} occurs twice")
+    coloured = sum(row.colour is not None for row in rows)
+    if 0 < coloured < len(rows):
         bare = next(row.name for row in rows if row.colour is None)
-        raise DataError(f"{path}: {bare!r} has no colour, others have", "a colour for each class")
+        raise DataError(
+            f"{path}: {bare!r} has no colour, others have one", "give each class a colour"
+        )
     if any(row.colour is not None and max(row.colour) > 255 for row in rows):
-        raise DataError(f"{path}: colours are three numbers of 0 to 255")
+        raise DataError(f"{path}: colours are three numbers from 0 to 255")
     return rows
 
 
@@ -143,7 +145,7 @@ def _csv(text: str, path: Path) -> list[ClassRow]:
     cells = [[c.strip() for c in row] for row in csv.reader(io.StringIO(text), delimiter=mark)]
     cells = [row for row in cells if any(row)]
     if not cells or any(is_picture(cell) for row in cells for cell in row):
-        return []  # a table of pictures is none of classes
+        return []  # a table of pictures is not one of classes
     head = [re.sub(r"[^a-z]", "", c.casefold()) for c in cells[0]]
     place = {
         key: head.index(next(n for n in names if n in head))
@@ -151,7 +153,7 @@ def _csv(text: str, path: Path) -> list[ClassRow]:
         if any(n in head for n in names)
     }
     if "name" not in place:
-        # no header that is understood: the lines as in a text file
+        # no known header: read the lines as in a text file
         body = cells[1:] if not any(c.isdigit() for c in cells[0]) and len(cells[0]) > 1 else cells
         return _lines("\n".join(" ".join(row) for row in body), path)
     rows: list[ClassRow] = []
@@ -173,29 +175,30 @@ def _csv(text: str, path: Path) -> list[ClassRow]:
     return rows
 
 
-def parse_colour(given: Any) -> Colour | None:
-    """A colour as people write it: [r, g, b], "r,g,b", "#rrggbb". Raises ValueError for others."""
-    if isinstance(given, str):
-        text = given.strip()
+def parse_colour(written: Any) -> Colour | None:
+    """Parse [r, g, b], "r,g,b" or "#rrggbb". Raises ValueError for anything else."""
+    if isinstance(written, str):
+        text = written.strip()
         if re.fullmatch(r"#?[0-9a-fA-F]{6}", text):
             return tuple(bytes.fromhex(text.lstrip("#")))  # pyright: ignore[reportReturnType]
-        given = re.findall(r"\d+", text)
-    if not isinstance(given, (list, tuple)) or len(given) < 3:
-        raise ValueError(f"no colour: {given!r}")
-    return _rgb([int(v) for v in given[:3]])
+        written = re.findall(r"\d+", text)
+    if not isinstance(written, (list, tuple)) or len(written) < 3:
+        raise ValueError(f"not a colour: {written!r}")
+    return _rgb([int(v) for v in written[:3]])
 
 
 def _json(text: str, path: Path) -> list[ClassRow]:
     try:
-        found: Any = json.loads(text)
-        if isinstance(found, dict):
+        content: Any = json.loads(text)
+        if isinstance(content, dict):
             inner = next(
-                (found[k] for k in ("classes", "labels", "categories") if k in found), None
+                (content[k] for k in ("classes", "labels", "categories") if k in content), None
             )
             if inner is None and path.name.casefold() == "meta.json":
-                return []  # Supervisely's has classes; others are about anything
-            found = found if inner is None else inner
-        return [_entry(item) for item in (found.items() if isinstance(found, dict) else found)]
+                return []  # Supervisely's has classes; others may hold anything
+            content = content if inner is None else inner
+        items = content.items() if isinstance(content, dict) else content
+        return [_entry(item) for item in items]
     except (ValueError, TypeError, KeyError, StopIteration) as error:
         raise DataError(
             f"{path}: no class table in it ({error})",
@@ -210,34 +213,34 @@ def _entry(item: Any) -> ClassRow:
         name = next(item[k] for k in ("readable", "name", "title", "label", "class") if k in item)
         colour = next((item[k] for k in ("color", "colour", "rgb") if k in item), None)
         value = next((item[k] for k in ("value", "index", "id", "label_id") if k in item), None)
-        # Supervisely's ids are those of its data base
+        # Supervisely's ids are those of its database
         own = None if "title" in item or value is None else int(value)
         return ClassRow(str(name), own, None if colour is None else parse_colour(colour))
     key, value = item
     if isinstance(value, str) and str(key).isdigit():
         return ClassRow(value, int(key))
     if isinstance(value, (bool, float)):
-        raise ValueError(f"no value: {value!r}")
+        raise ValueError(f"not a value: {value!r}")
     if isinstance(value, int):
         return ClassRow(str(key), value)
     return ClassRow(str(key), None, parse_colour(value))
 
 
-def ignored_rows(rows: Sequence[ClassRow], given: str) -> set[int]:
-    """Places of the rows whose pixels are to be ignored.
+def ignored_rows(rows: Sequence[ClassRow], ignore: str) -> set[int]:
+    """Indices of the rows whose pixels are ignored.
 
     Args:
-        given: what the user says: names or values, parted by commas; "none": no class; "": those
+        ignore: the user's choice: names or values, separated by commas; "none": no class; "": those
             whose names say so.
 
-    Raises: XferError for a class that is not there.
+    Raises: XferError for a class that does not exist.
     """
-    if not given:
+    if not ignore:
         return {i for i, row in enumerate(rows) if is_ignored(row.name)}
-    if given.casefold() == "none":
+    if ignore.casefold() == "none":
         return set()
     places: set[int] = set()
-    for word in (part.strip() for part in given.split(",")):
+    for word in (part.strip() for part in ignore.split(",")):
         by_name = [i for i, row in enumerate(rows) if row.name.casefold() == word.casefold()]
         by_value = [i for i, row in enumerate(rows) if word.isdigit() and row.value == int(word)]
         if not by_name and not by_value and word != "255":

@@ -1,12 +1,12 @@
-"""Where the pictures and masks of a set lie, and which mask belongs to which picture.
+"""Find the pictures and masks of a set, and which mask belongs to which picture.
 
     images/x.jpg, masks/x.png                 also images/train/, masks/train/
     train/images/x.jpg, train/masks/x.png
     train/x.jpg, train_labels/x_L.png         also trainannot/, or train_images/ and train_masks/
     train/x.jpg, train/x_mask.png             also without train/, or a folder deeper
 
-Folders are known by the words in their names (Images, JPEGImages, PedMasks, labels, gt ...). A
-mask has its picture's name, or that with a word more at either end: x_mask, x_L, mask_x, x_gt.
+Folders are recognised by words in their names (Images, JPEGImages, PedMasks, labels, gt ...). A
+mask has its picture's name, perhaps with another word at either end: x_mask, x_L, mask_x, x_gt.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ _MASK_FOLDERS = (
     "groundtruth", "truth", "segmentation", "segmentations", "seg", "semantic", "targets", "target",
     "labelids", "lbl", "ann",
 )  # fmt: skip
-# words of folders that hold the masks again, as colours to look at or an object at a time
+# words in names of folders with other forms of the masks: as colours for viewing, or by object
 _OTHERS = frozenset(
     ("color", "colour", "colors", "visualization", "vis", "human", "overlay", "object", "objects",
      "instance", "instances", "json", "xml", "txt")
 )  # fmt: skip
-# that may not as well hold boxes
+# names of folders that can't hold boxes
 _SURE = frozenset(("mask", "masks", "gt", "gts", "groundtruth", "seg", "segmentation", "semantic"))
 _MASK_WORD = (
     "masks?|labels?|label_?ids|label_?train_?ids|l|gt|ground_?truth|seg(?:mentation)?|annot(?:ation)?"
@@ -58,7 +58,7 @@ _IMAGE_WORD = "images?|img|rgb|sat|photo|picture|input"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The folders of one split; masks: None where it has none, the same where they lie mixed."""
+    """The folders of one split; masks: None if it has none, equal to images if they are mixed."""
 
     name: str
     images: Path
@@ -67,7 +67,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """The pictures of one split with their masks, and what has no partner."""
+    """The pictures of one split with their masks, and the files without a partner."""
 
     name: str
     files: list[tuple[Path, Path]]
@@ -76,7 +76,7 @@ class Pairs:
 
 
 def find_places(top: Path, named: tuple[str, ...] = ()) -> list[Place]:
-    """The folders of each split of a set; empty where it is no set of pictures and masks."""
+    """The folders of each split of a set; empty if it is not a set of pictures and masks."""
     folders = subfolders(top)
     beside = _beside(folders)
     if beside is not None:
@@ -85,27 +85,27 @@ def find_places(top: Path, named: tuple[str, ...] = ()) -> list[Place]:
         return [Place(s.name, s, _same(s.name, masks)) for s in splits] or [
             Place(WHOLE, images, masks)
         ]
-    found: list[Place] = []
+    places: list[Place] = []
     splits = split_folders(top, named, folders)
     masks_of = {f: m for f in folders if (m := _sibling(f, folders)) is not None}
-    called = {f: f.name if f in splits else _without_images(f.name) for f in masks_of}
+    names = {f: f.name if f in splits else _without_images(f.name) for f in masks_of}
     for split in [*splits, *(f for f in masks_of if f not in splits)]:
         inner = _beside(subfolders(split))
         if inner is not None:
-            found.append(Place(split.name, *inner))
+            places.append(Place(split.name, *inner))
         elif split in masks_of:
-            found.append(Place(called[split], split, masks_of[split]))
+            places.append(Place(names[split], split, masks_of[split]))
         elif _is_mixed(split):
-            found.append(Place(split.name, split, split))
+            places.append(Place(split.name, split, split))
         elif split not in masks_of.values() and has_picture(split):
-            found.append(Place(split.name, _only_images(split), None))
-    if not any(place.masks for place in found):
+            places.append(Place(split.name, _only_images(split), None))
+    if not any(place.masks for place in places):
         return [Place(WHOLE, top, top)] if _is_mixed(top) else []
-    return found
+    return places
 
 
 def pair(place: Place) -> Pairs:
-    """The pictures of a split with their masks. Raises DataError where several masks fit one."""
+    """Pair the pictures of a split with their masks. Raises DataError if several masks fit one."""
     if place.masks is None:
         return Pairs(place.name, [], find_pictures(place.images), [])
     if place.masks == place.images:
@@ -127,7 +127,7 @@ def pair(place: Place) -> Pairs:
         if len(mates) > 1:
             raise DataError(
                 f"{picture}: its mask may be {' or '.join(m.name for m in mates[:4])}",
-                "one mask for each picture",
+                "keep one mask per picture",
             )
         if mates:
             files.append((picture, mates[0]))
@@ -138,7 +138,7 @@ def pair(place: Place) -> Pairs:
 
 
 def first_pair(top: Path) -> tuple[Path, Path] | None:
-    """A picture of a set and its mask; None where a folder is no set of pictures and masks."""
+    """A picture of a set and its mask; None if a folder is not a set of pictures and masks."""
     place = (
         next((p for p in find_places(top) if p.masks is not None), None) if top.is_dir() else None
     )
@@ -146,14 +146,14 @@ def first_pair(top: Path) -> tuple[Path, Path] | None:
         return None
     try:
         return next(iter(pair(place).files), None)
-    except DataError:  # several masks fit one picture: loading says which
+    except DataError:  # several masks fit one picture: loading reports it
         assert place.masks is not None
         return place.images, place.masks
 
 
 def near_miss(top: Path) -> str | None:
-    """What is amiss in a folder that looks like a set of pictures and masks and gives no pair of
-    them; None where it looks like something else."""
+    """What is wrong in a folder that looks like a set of pictures and masks but has no pair of
+    them; None if it looks like something else."""
     for place in (top, *subfolders(top)):
         folders = subfolders(place)
         masks = [f for f in folders if _mask_rank(f.name) is not None]
@@ -166,20 +166,20 @@ def near_miss(top: Path) -> str | None:
             if not masks:
                 continue
             others = sorted({Path(e.name).suffix for f in masks for e in listing(f)} - {""})
-            held = f", but {', '.join(others[:3])} files" if others else ""
-            return f"{masks[0].name}/ beside {images[0].name}/ holds no pictures{held}"
+            content = f", but {', '.join(others[:3])} files" if others else ""
+            return f"{masks[0].name}/ next to {images[0].name}/ holds no pictures{content}"
         pair = [find_pictures(f)[0].relative_to(place).as_posix() for f in (images[0], full)]
         return f"no mask has the name of a picture ({', '.join(pair)})"
     return None
 
 
 def _words(name: str) -> list[str]:
-    """The words of a folder's name: JPEGImages is jpeg, images; train_labels is train, labels."""
+    """The words in a folder's name: JPEGImages has jpeg, images; train_labels has train, labels."""
     return [w.casefold() for w in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)]
 
 
 def _mask_rank(name: str) -> int | None:
-    """How likely a folder of this name is that of the masks, 0 most; None: it is none."""
+    """How likely a folder with this name holds the masks, 0 is likeliest; None: it does not."""
     words = _words(name)
     joined = "".join(words)
     if role_of(name):
@@ -191,7 +191,7 @@ def _mask_rank(name: str) -> int | None:
 
 
 def _beside(folders: Sequence[Path]) -> tuple[Path, Path] | None:
-    """The folder of pictures and that of masks among several; None unless there are both."""
+    """The folders of pictures and of masks among several; None unless there are both."""
     ranked = [(rank, f.name, f) for f in folders if (rank := _mask_rank(f.name)) is not None]
     masks = next((f for _, _, f in sorted(ranked) if has_picture(f)), None)
     if masks is None:
@@ -202,8 +202,8 @@ def _beside(folders: Sequence[Path]) -> tuple[Path, Path] | None:
 
 
 def _as_deep(images: Path, masks: Path) -> Path:
-    """The masks' folder, or the only one in it where the pictures lie no deeper: annotations/ of
-    the Oxford pets has trimaps/."""
+    """The masks' folder, or its only subfolder if the pictures are not nested as deep: in the
+    Oxford pets, annotations/ has trimaps/."""
     full = [f for f in subfolders(masks) if has_picture(f)]
     deeper = has_picture(images, deep=False) and not has_picture(masks, deep=False)
     return full[0] if deeper and len(full) == 1 else masks
@@ -215,7 +215,7 @@ def _is_images(name: str) -> bool:
 
 
 def _same(name: str, masks: Path) -> Path | None:
-    """The masks' folder of a split: of its name, else of its role."""
+    """The masks' folder of a split: with its name, else with its role."""
     folders = subfolders(masks)
     own = [f for f in folders if f.name == name]
     own = own or [f for f in folders if role_of(name) and role_of(f.name) == role_of(name)]
@@ -223,7 +223,8 @@ def _same(name: str, masks: Path) -> Path | None:
 
 
 def _sibling(folder: Path, folders: Sequence[Path]) -> Path | None:
-    """train_labels or trainannot beside train or train_images."""
+    """The masks' folder next to a folder of pictures: train_labels or trainannot for train or
+    train_images."""
     own = _without_images(folder.name)
     for other in folders:
         rest = other.name[len(own) :]
@@ -233,23 +234,23 @@ def _sibling(folder: Path, folders: Sequence[Path]) -> Path | None:
 
 
 def _without_images(name: str) -> str:
-    """train of train_images; a name that says no more is left as it is."""
+    """Shorten train_images to train; a name that only means pictures is not changed."""
     return re.sub(rf"(?i)[-_. ](?:{_IMAGE_WORD})$", "", name) or name
 
 
 def _only_images(split: Path) -> Path:
-    """A split without masks: its images/ where it has one, else itself."""
+    """The pictures of a split without masks: its images/ if it has one, else itself."""
     return next((f for f in subfolders(split) if _is_images(f.name)), split)
 
 
 def _is_mixed(folder: Path) -> bool:
-    """Whether pictures and their masks lie in one folder, or in the first below it that holds
-    pictures: of the names that are called like masks, most are beside their pictures."""
+    """Whether pictures and their masks are in one folder, or in the first below it that holds
+    pictures: most files named like masks have their pictures in the same folder."""
     names = own = _pictures(folder)
     if not own:
         names = next((inside for f in subfolders(folder) if (inside := _pictures(f))), [])
     masks = [name for name in names if _is_mask_name(Path(name))]
-    if not own:  # a class's x.jpg and x_L.jpg are two eyes: masks are no JPEGs
+    if not own:  # x.jpg and x_L.jpg in a class folder may be two eyes; masks are not JPEGs
         masks = [name for name in masks if not name.casefold().endswith((".jpg", ".jpeg"))]
     stems = {stem for name in names for stem in (_stem(name), _stripped(_stem(name), _IMAGE_WORD))}
     mates = sum(_stripped(_stem(name), _MASK_WORD) in stems for name in masks)
@@ -257,11 +258,11 @@ def _is_mixed(folder: Path) -> bool:
 
 
 def _pictures(folder: Path) -> list[str]:
-    """The names of the pictures in a folder; of very many, where none of the first is called like a
-    mask, these alone."""
+    """The names of the pictures in a folder; if there are very many and none of the first FIRST is
+    named like a mask, only those."""
     try:
         with os.scandir(folder) as entries:
-            # a million pictures without masks are told by the first of them
+            # the first names are enough to recognise a million pictures without masks
             names = [entry.name for entry in itertools.islice(entries, FIRST)]
             if len(names) == FIRST and any(_is_mask_name(Path(name)) for name in names):
                 names += [entry.name for entry in entries]
@@ -275,16 +276,16 @@ def _is_mask_name(path: Path) -> bool:
 
 
 def _stem(name: str) -> str:
-    """A file's name without its extension; of x.jpg.png, without both."""
+    """A file's name without its extension; for x.jpg.png, without both."""
     stem = Path(name).stem
     return Path(stem).stem if Path(stem).suffix.casefold() in EXTENSIONS else stem
 
 
 def _stripped(stem: str, word: str) -> str:
-    """A stem without the words at its ends; itself where nothing else is left."""
+    """A stem without the words at its ends; unchanged if nothing else is left."""
     for _ in range(2):
-        less = re.sub(rf"(?i)[-_. ](?:{word})$", "", stem) or stem
-        stem = re.sub(rf"(?i)^(?:{word})[-_. ]", "", less) or less
+        shorter = re.sub(rf"(?i)[-_. ](?:{word})$", "", stem) or stem
+        stem = re.sub(rf"(?i)^(?:{word})[-_. ]", "", shorter) or shorter
     return stem
 
 

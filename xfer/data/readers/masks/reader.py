@@ -1,13 +1,13 @@
-"""`masks`: a picture and a mask beside it, a class a pixel.
+"""`masks`: pictures with mask files, one class per pixel.
 
-    images/x.jpg, masks/x.png       with or without split folders on either level, see mask_layout
-    classes.txt, class_dict.csv     what the masks' numbers or colours are called, see mask_classes
+    images/x.jpg, masks/x.png       with or without split folders on either level, see `layout`
+    classes.txt, class_dict.csv     class names of the masks' numbers or colours, see `class_table`
 
-Masks are read as numbers, a palette's as indices. They are colours where a table gives colours and
-the masks show these. Without a table the numbers that occur in the masks name the classes; 0 and
-255 alone are background and foreground; where each mask has 1 to n, objects are numbered
-(Penn-Fudan) and are one class. Ignored are 255, and classes whose names say so (void,
-Unlabelled, ignore), or those that data.ignore names. All of it is said in a note.
+Masks are read as numbers, or palette indices; as colours if a table gives colours and the masks
+show these. Without a table the numbers in the masks name the classes; 0 and 255 alone are
+background and foreground; if each mask has the values 1 to n, these number objects (Penn-Fudan),
+which become one class. The value 255 is ignored, and so are classes whose names say so (void,
+Unlabelled, ignore), or those that data.ignore names. Notes report all of this.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.errors import DataError
 from xfer.types import DataInfo
 
-# what only VOC, Cityscapes and ADE20K have: they are formats of their own
+# found only in VOC, Cityscapes and ADE20K, which have formats of their own
 OTHERS = ("ImageSets", "leftImg8bit", "objectInfo150.txt")
 
 
@@ -40,7 +40,7 @@ class Masks:
     """Pictures and mask files."""
 
     kinds: ClassVar[tuple[str, ...]] = ("segment",)
-    weak: ClassVar[bool] = False
+    low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 
     def recognise(self, path: Path) -> str | None:
@@ -52,28 +52,28 @@ class Masks:
         masks = readable(os.path.relpath(mates[1], path))
         return f"pictures and masks, {readable(os.path.relpath(mates[0], path))} with {masks}"
 
-    def almost(self, path: Path) -> DataError | None:
-        amiss = near_miss(path)
-        return None if amiss is None else DataError(f"{path}: {amiss}", "images/x.jpg, masks/x.png")
+    def explain(self, path: Path) -> DataError | None:
+        fault = near_miss(path)
+        return None if fault is None else DataError(f"{path}: {fault}", "images/x.jpg, masks/x.png")
 
     def load(self, path: Path, options: ReadOptions) -> Reading:
         places = find_places(path, options.named)
         if not places:
             none = DataError(f"{path}: no pictures with masks in it", "images/ and masks/")
-            raise self.almost(path) or none
+            raise self.explain(path) or none
         reading = Reading({})
         parts = [pair(place) for place in places]
         for part in parts:
-            _tell_unpaired(path, part, options.skip_bad, reading)
+            _note_unpaired(path, part, options.skip_bad, reading)
         masks = [mask for part in parts for _, mask in part.files]
         if not masks:
             none = DataError(
                 f"{path}: no mask has the name of a picture", "images/x.jpg, masks/x.png"
             )
-            raise self.almost(path) or none
+            raise self.explain(path) or none
         above = [f for place in places if place.masks for f in (place.masks, place.masks.parent)]
-        found = find_table([path, *above, *subfolders(path)])
-        classes, code, lines = meaning(path, masks, found, options.ignore)
+        table = find_table([path, *above, *subfolders(path)])
+        classes, code, lines = meaning(path, masks, table, options.ignore)
         reading.notes.extend(lines)
         for part in parts:
             info = DataInfo(
@@ -94,8 +94,8 @@ def _has_xml(folder: Path) -> bool:
     return any(e.name.endswith(".xml") for e in listing(folder))
 
 
-def _tell_unpaired(path: Path, part: Pairs, skip_bad: bool, reading: Reading) -> None:
-    """Pictures without a mask are an error where others have one; masks alone are told."""
+def _note_unpaired(path: Path, part: Pairs, skip_bad: bool, reading: Reading) -> None:
+    """Pictures without a mask are an error if others have one; spare masks are noted."""
     if part.files and part.without_mask:
         lost = [(readable(str(p.relative_to(path))), "no mask") for p in part.without_mask]
         leave_out(str(path), "pictures have no mask", lost, skip_bad, reading.skipped)

@@ -1,4 +1,4 @@
-"""Sets whose splits are lists of ids, with folders of pictures and of masks: VOC and SBD."""
+"""Sets whose splits are lists of ids, with folders of pictures and masks: VOC and SBD."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from xfer.errors import DataError
 
 
 def read_lists(folder: Path) -> dict[str, tuple[str, ...]]:
-    """File name without .txt -> its ids, one a line, each once; of the files that hold any."""
-    found: dict[str, tuple[str, ...]] = {}
+    """File name without .txt -> its ids, one per line, each once; for the files that hold any."""
+    lists: dict[str, tuple[str, ...]] = {}
     for entry in listing(folder):
         if is_junk(entry.name) or not entry.name.endswith(".txt"):
             continue
@@ -24,18 +24,18 @@ def read_lists(folder: Path) -> dict[str, tuple[str, ...]]:
             raise DataError(f"{entry.path}: {error}") from None
         ids = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
         if ids:
-            found[entry.name.removesuffix(".txt")] = ids
-    return found
+            lists[entry.name.removesuffix(".txt")] = ids
+    return lists
 
 
 def stems(folders: Sequence[Path], ending: str = ".png") -> dict[str, Path]:
-    """File name without its ending -> file, of the first folder that has it."""
-    found: dict[str, Path] = {}
+    """File name without its ending -> file, in the first folder that has it."""
+    files: dict[str, Path] = {}
     for folder in folders:
         for entry in listing(folder):
             if entry.name.endswith(ending) and not is_junk(entry.name):
-                found.setdefault(entry.name.removesuffix(ending), Path(entry.path))
-    return found
+                files.setdefault(entry.name.removesuffix(ending), Path(entry.path))
+    return files
 
 
 def find_all(
@@ -47,10 +47,10 @@ def find_all(
     skip_bad: bool,
     reading: Reading,
 ) -> tuple[list[str], list[str], list[str]]:
-    """The ids of a split that have a picture and a mask, the pictures and the masks; no masks where
-    none of them has one.
+    """The ids of a split that have a picture and a mask, the pictures, and the masks; no masks if
+    no id has one.
 
-    Raises: DataError naming those that lack either, unless they may be left out.
+    Raises: DataError naming the ids that lack either, unless they may be left out.
     """
     locator = Locator(root.absolute() / "x", [p.absolute() for p in pictures])
     where = f"{root}, {split}"

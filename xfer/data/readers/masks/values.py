@@ -1,4 +1,4 @@
-"""What the values of a set's masks mean: by its class table, or by a look at the masks."""
+"""What the values of a set's masks mean: from its class table, or from the masks themselves."""
 
 from __future__ import annotations
 
@@ -21,39 +21,39 @@ from xfer.data.sources.mask_codes import MaskCode, colour_codes, make_code
 from xfer.errors import DataError
 from xfer.types import IGNORE
 
-LOOKED_AT = 32
-MOST_CLASSES = 254
-TABLE = "a file classes.txt beside the folders: a name a line, or `name r g b`"
+MAX_SAMPLED = 32
+MAX_CLASSES = 254
+TABLE = "add classes.txt next to the folders: a name per line, or `name r g b`"
 
 
 def meaning(
     path: Path,
     masks: Sequence[Path],
-    found: tuple[Path, list[ClassRow]] | None,
+    class_table: tuple[Path, list[ClassRow]] | None,
     ignore: str = "",
 ) -> tuple[tuple[str, ...], MaskCode, list[str]]:
-    """The classes, what the masks' values mean, and lines that say so.
+    """The classes, what the masks' values mean, and lines that describe both.
 
     Args:
-        path: the set; masks: its mask files; found: its class table, see `find_table`; ignore: what
-            the user says is ignored, see `ignored_rows`.
+        path: the set; masks: its mask files; class_table: see `find_table`; ignore: the classes
+            that the user wants to ignore, see `ignored_rows`.
 
-    Raises: DataError where the masks and the table don't fit each other.
+    Raises: DataError if the masks and the table don't fit each other.
     """
     looked = [raw for raw in _look(_evenly(masks)) if raw is not None]
-    if found is None:
-        if masks and not looked:  # with a table, verifying names them all
+    if class_table is None:
+        if masks and not looked:  # with a table, verifying reports them all
             try:
                 read_mask_file(masks[0])
             except DecodeError as error:
                 raise DataError(f"{path}: no mask can be read: {error.message}") from None
         coloured = [raw for raw in looked if raw.coloured]
-        if _most(looked):
+        if _mostly_coloured(looked):
             colours = np.unique(coloured[0].values.reshape(-1, 3), axis=0)
             first = ", ".join(str(tuple(c)) for c in colours[:3].tolist())
             raise DataError(
-                f"{path}: the masks are coloured ({len(colours)} colours in one, such as {first}) "
-                "and no table says what the colours mean",
+                f"{path}: the masks are coloured ({len(colours)} colours in one, such as {first}), "
+                "but no table says what the colours mean",
                 TABLE,
             )
         pixels, numbers = _all_values(masks)
@@ -62,7 +62,7 @@ def meaning(
         rows = _named_by_value(path, pixels, ignore)
         where = "no class table: the classes are the values in the masks"
     else:
-        table, rows = found
+        table, rows = class_table
         where = f"classes from {readable(os.path.relpath(table, path))}"
         if _by_colour(path, table, rows, looked):
             return code_of(path, rows, [_number(row) for row in rows], "colour", where, ignore)
@@ -72,12 +72,12 @@ def meaning(
 
 
 def _evenly(masks: Sequence[Path]) -> list[Path]:
-    places = np.linspace(0, len(masks) - 1, min(LOOKED_AT, len(masks))).astype(int)
+    places = np.linspace(0, len(masks) - 1, min(MAX_SAMPLED, len(masks))).astype(int)
     return [masks[i] for i in np.unique(places).tolist()]
 
 
 def _look(masks: Sequence[Path]) -> list[RawMask | None]:
-    """The masks; None for what can't be read: verifying names it."""
+    """The masks; None for those that can't be read, which verifying reports."""
 
     def look(path: Path) -> RawMask | None:
         try:
@@ -90,8 +90,8 @@ def _look(masks: Sequence[Path]) -> list[RawMask | None]:
 
 
 def _all_values(masks: Sequence[Path]) -> tuple[dict[int, int], list[int]]:
-    """Every number that occurs in any mask, rising, and in how many pixels; and of each mask n
-    where its values are 1 to n, with or without 0, else -1. Coloured masks are left to verifying.
+    """Every number in any mask, rising, with its number of pixels; and for each mask n if its
+    values are 1 to n, with or without 0, else -1. Coloured masks are left to verifying.
     """
 
     def look(path: Path) -> NDArray[np.int64] | None:
@@ -112,51 +112,52 @@ def _all_values(masks: Sequence[Path]) -> tuple[dict[int, int], list[int]]:
 
 
 def _numbers_objects(numbers: Sequence[int]) -> bool:
-    """Whether masks without a table number their objects, as Penn-Fudan's do: in each the values
-    are 1 to n, n differs, and is too large for parts that lie within each other (liver, tumour)."""
+    """Whether masks without a table number their objects, as in Penn-Fudan: in each the values are
+    1 to n, and n varies and is too large for nested parts (liver, tumour)."""
     return len(numbers) >= 8 and min(numbers) >= 0 and max(numbers) >= 4 and len(set(numbers)) >= 3
 
 
-def _objects(most: int) -> tuple[tuple[str, ...], MaskCode, list[str]]:
-    """Two classes, whatever an object's number is."""
-    return ("background", "object"), make_code("value", {v: int(v > 0) for v in range(most + 1)}), [
-        "no class table: in each mask the values are 1 to n, as objects are numbered: read as two "
+def _objects(largest: int) -> tuple[tuple[str, ...], MaskCode, list[str]]:
+    """Background and object, whatever the number of an object."""
+    code = make_code("value", {v: int(v > 0) for v in range(largest + 1)})
+    return ("background", "object"), code, [
+        "no class table: in each mask the values are 1 to n, like object numbers: read as two "
         f"classes, background and object; if they are classes: {TABLE}",
         "ignored: nothing",
     ]  # fmt: skip
 
 
 def _named_by_value(path: Path, pixels: Mapping[int, int], ignore: str) -> list[ClassRow]:
-    """Classes of masks without a table, of which `pixels` have each value."""
+    """Classes of masks without a table; `pixels` is the number of pixels of each value."""
     if set(pixels) == {0, IGNORE}:
         return [ClassRow("background", 0), ClassRow("foreground", IGNORE)]
     named = [v for v in pixels if v != IGNORE]
-    if len(named) > MOST_CLASSES or (named and named[-1] > IGNORE):
+    if len(named) > MAX_CLASSES or (named and named[-1] > IGNORE):
         raise DataError(
             f"{path}: the masks hold {len(named)} different values, up to {named[-1]}: these are "
-            "no classes (numbered objects, or blurred edges?)",
-            f"a class is one of 0 to {MOST_CLASSES}; or {TABLE}",
+            "not classes (numbered objects, or blurred edges?)",
+            f"a class is one of 0 to {MAX_CLASSES}; or {TABLE}",
         )
     if len(named) < 2:
         raise DataError(
             f"{path}: all masks hold {named[0] if named else 'nothing to learn'}",
-            "there must be two classes to tell apart",
+            "there must be at least two classes",
         )
     if not ignore and IGNORE in pixels and named[-1] >= 100:
-        # classes are numbered from 0 on; black, white and greys between are a picture of a mask
+        # classes are numbered from 0; black, white and the greys between suggest blurred edges
         often = max(pixels[v] for v in named if v)
         if pixels[IGNORE] > often or 2 * len(named) < named[-1]:
             listed = ", ".join(map(str, named[:5])) + (" ..." if len(named) > 5 else "")
             raise DataError(
                 f"{path}: the masks hold {listed} and 255: is 255 a class (and are the others "
-                "edges that were blurred?), or to be ignored",
+                "blurred edges?), or to be ignored?",
                 f"{TABLE}, or `value name`; data.ignore=255 ignores it",
             )
     return [ClassRow(str(v), v) for v in named]
 
 
 def _with_values(rows: list[ClassRow], looked: Sequence[RawMask]) -> list[ClassRow]:
-    """The rows with their values: those of the table, else their places in it."""
+    """The rows with their values: those of the table, else their positions in it."""
     if all(row.value is not None for row in rows):
         return rows
     plain = [replace(row, value=i) for i, row in enumerate(rows)]
@@ -172,17 +173,17 @@ def _with_values(rows: list[ClassRow], looked: Sequence[RawMask]) -> list[ClassR
 def _by_colour(
     path: Path, table: Path, rows: Sequence[ClassRow], looked: Sequence[RawMask]
 ) -> bool:
-    """Whether the masks are read by their colours. Raises DataError where they need colours that
-    the table does not give."""
+    """Whether the masks are read by their colours. Raises DataError if they need colours that the
+    table does not give."""
     with_colours = [raw for raw in looked if raw.coloured or raw.palette is not None]
     known = {_number(row) for row in rows if row.colour is not None}
     if not known:
-        if _most(looked):
+        if _mostly_coloured(looked):
             raise DataError(
-                f"{path}: the masks are coloured, and {table.name} has no colours", "`name r g b`"
+                f"{path}: the masks are coloured, but {table.name} has no colours", "`name r g b`"
             )
         return False
-    if _most(looked):
+    if _mostly_coloured(looked):
         return True
     if with_colours:
         seen: set[int] = set()
@@ -192,14 +193,14 @@ def _by_colour(
             used = np.unique(raw.values)
             seen |= set(colour_codes(raw.palette[used[used < len(raw.palette)]]).tolist())
         return bool(seen & known) and len(seen - known) * 2 < len(seen)
-    # grey masks: numbers, unless the table's colours are greys that are other numbers
+    # grey masks: numbers, unless all colours of the table are greys and the masks hold these
     greys = [row.colour[0] for row in rows if row.colour and len(set(row.colour)) == 1]
     values = {v for raw in looked for v in np.unique(raw.values).tolist()}
     return len(greys) == len(rows) and values <= set(greys)
 
 
-def _most(looked: Sequence[RawMask]) -> bool:
-    """Whether most masks are coloured; the others are then named when they are verified."""
+def _mostly_coloured(looked: Sequence[RawMask]) -> bool:
+    """Whether most masks are coloured; verifying then reports the others."""
     return sum(raw.coloured for raw in looked) * 2 > len(looked)
 
 
@@ -211,17 +212,17 @@ def _number(row: ClassRow) -> int:
 def numbered(
     path: Path, rows: Sequence[ClassRow], ignore: str
 ) -> tuple[tuple[str, ...], NDArray[np.uint8], list[int]]:
-    """Classes without the ignored ones; the class index of each row, 255 = ignored; and the places
-    of the rows that are ignored. Raises DataError for too few or too many classes."""
+    """Classes without the ignored ones; the class index of each row, 255 = ignored; and the indices
+    of the ignored rows. Raises DataError for too few or too many classes."""
     gone = sorted(ignored_rows(rows, ignore))
     kept = [i for i in range(len(rows)) if i not in gone]
     classes = tuple(rows[i].name for i in kept)
     if len(classes) < 2:
         raise DataError(
-            f"{path}: one class only ({', '.join(classes)})", "there must be two to tell apart"
+            f"{path}: only one class ({', '.join(classes)})", "there must be at least two"
         )
-    if len(classes) > MOST_CLASSES:
-        raise DataError(f"{path}: {len(classes)} classes; masks hold {MOST_CLASSES} at most")
+    if len(classes) > MAX_CLASSES:
+        raise DataError(f"{path}: {len(classes)} classes; masks hold at most {MAX_CLASSES}")
     labels = np.full(len(rows), IGNORE, np.uint8)
     labels[kept] = np.arange(len(kept))
     return classes, labels, gone
@@ -236,26 +237,26 @@ def code_of(
     ignore: str,
     void: Sequence[int] = (),
 ) -> tuple[tuple[str, ...], MaskCode, list[str]]:
-    """Classes without the ignored ones, the code that leads to them, and lines that say so.
+    """Classes without the ignored ones, the code of their values, and lines that describe both.
 
     Args:
-        values: number or colour of each row; void: more values that are of no class.
+        values: number or colour of each row; void: other values that have no class.
     """
     if by == "value":
         rows = [replace(row, value=value) for row, value in zip(rows, values, strict=True)]
     classes, numbers, gone = numbered(path, rows, ignore)
     labels = dict(zip(values, numbers.tolist(), strict=True))
-    said = "data.ignore" if ignore else "by name"
-    told = [
-        f"{rows[i].name} ({said})" if by == "colour" or str(values[i]) == rows[i].name
-        else f"{values[i]} {rows[i].name} ({said})"
+    reason = "data.ignore" if ignore else "by name"
+    ignored = [
+        f"{rows[i].name} ({reason})" if by == "colour" or str(values[i]) == rows[i].name
+        else f"{values[i]} {rows[i].name} ({reason})"
         for i in gone
     ]  # fmt: skip
     others = [v for v in (*void, IGNORE) if by == "value" and v not in labels]
     labels |= dict.fromkeys(others, IGNORE)
-    told += [", ".join(map(str, dict.fromkeys(others)))] if others else []
+    ignored += [", ".join(map(str, dict.fromkeys(others)))] if others else []
     what = "colours" if by == "colour" else "values"
     return classes, make_code(by, labels), [
         f"{where}; {len(classes)} classes by the masks' {what}",
-        f"ignored: {', '.join(told) or 'nothing'}",
+        f"ignored: {', '.join(ignored) or 'nothing'}",
     ]  # fmt: skip

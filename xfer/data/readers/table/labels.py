@@ -1,4 +1,4 @@
-"""What the columns of a table say of its pictures: one label, several, a column a class, none."""
+"""Labels from the columns of a table: one or several per picture, one column per class, none."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Labels:
     """Labels of some rows.
 
     kind    | classify, multilabel or images
-    classes | names, by code point; a column a class: in the columns' order
+    classes | names, sorted by code point; with one column per class: in the columns' order
     values  | int64 (N,) or int8 (N, C), as in `Source`
     how     | how they were read, in words
     """
@@ -39,18 +39,18 @@ class Labels:
 def read_labels(
     table: Table, columns: Sequence[int], rows: Sequence[int], several: bool = False
 ) -> Labels:
-    """Labels from those columns that are not the picture's name or split.
+    """Read labels from the columns other than the picture's name and split.
 
-    Args: several: where each picture has one label it is read as one of several all the same.
+    Args: several: read labels as several per picture even if each picture has one.
 
-    Raises: XferError where several readings are possible, naming them; DataError for rows without
-        a label.
+    Raises: XferError if several readings are possible, naming them; DataError for rows without a
+        label.
     """
-    made = _read(table, columns, rows)
-    if not several or kinds.get(made.kind).several:
-        return made
-    table_of = np.eye(len(made.classes), dtype=np.int8)[made.values]
-    return replace(made, kind="multilabel", values=table_of)
+    labels = _read(table, columns, rows)
+    if not several or kinds.get(labels.kind).several:
+        return labels
+    one_hot = np.eye(len(labels.classes), dtype=np.int8)[labels.values]
+    return replace(labels, kind="multilabel", values=one_hot)
 
 
 def _read(table: Table, columns: Sequence[int], rows: Sequence[int]) -> Labels:
@@ -59,30 +59,30 @@ def _read(table: Table, columns: Sequence[int], rows: Sequence[int]) -> Labels:
         return Labels("images", (), none, "no labels")
     names = {k: table.header[k].casefold() for k in columns}
     for known in (ONE, SEVERAL, EITHER):
-        called = [k for k in columns if names[k] in known]
-        if called and all(_say_the_same(table, called[0], k, rows) for k in called[1:]):
-            return _one_column(table, (_of_words(table, called, rows) or called)[0], rows)
-        if called:
-            raise _ambiguous(table, called)
+        named = [k for k in columns if names[k] in known]
+        if named and all(_equivalent(table, named[0], k, rows) for k in named[1:]):
+            return _one_column(table, (_of_words(table, named, rows) or named)[0], rows)
+        if named:
+            raise _ambiguous(table, named)
     if len(columns) == 1 and not _is_yes_no(table, columns[0]):
         return _one_column(table, columns[0], rows)
     if len(columns) > 1 and all(_is_yes_no(table, k) for k in columns):
-        return _a_column_a_class(table, columns, rows)
+        return _column_per_class(table, columns, rows)
     if len(columns) == 1:
         return _one_column(table, columns[0], rows)
     words = _of_words(table, columns, rows)
-    if len(columns) == 2 and len(words) == 1 and _say_the_same(table, columns[0], columns[1], rows):
+    if len(columns) == 2 and len(words) == 1 and _equivalent(table, columns[0], columns[1], rows):
         return _one_column(table, words[0], rows)  # index and name
     raise _ambiguous(table, columns)
 
 
 def _of_words(table: Table, columns: Sequence[int], rows: Sequence[int]) -> list[int]:
-    """Those of the columns that hold anything but numbers."""
+    """The columns that hold anything but numbers."""
     return [k for k in columns if not all(table.rows[r][k].isdigit() for r in rows)]
 
 
-def _say_the_same(table: Table, one: int, other: int, rows: Sequence[int]) -> bool:
-    """Whether two columns tell the same classes apart, whatever they call them."""
+def _equivalent(table: Table, one: int, other: int, rows: Sequence[int]) -> bool:
+    """Whether two columns distinguish the same classes, under whatever names."""
     pairs = {(table.rows[r][one], table.rows[r][other]) for r in rows}
     return len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
 
@@ -91,7 +91,7 @@ def _ambiguous(table: Table, columns: Sequence[int]) -> XferError:
     listed = ", ".join(repr(table.header[k]) for k in columns[:8])
     return XferError(
         f"{table.file}: which column is the label: {listed}?",
-        "call it `label` in the header (`labels` for several a picture), or drop the others",
+        "name it `label` in the header (`labels` for several per picture), or drop the others",
     )
 
 
@@ -99,7 +99,7 @@ def _is_yes_no(table: Table, column: int) -> bool:
     return all(row[column].casefold() in YES_NO for row in table.rows)
 
 
-def _a_column_a_class(table: Table, columns: Sequence[int], rows: Sequence[int]) -> Labels:
+def _column_per_class(table: Table, columns: Sequence[int], rows: Sequence[int]) -> Labels:
     values = np.array(
         [[YES_NO[table.rows[r][k].casefold()] for k in columns] for r in rows], np.int8
     ).reshape(len(rows), len(columns))
@@ -107,13 +107,13 @@ def _a_column_a_class(table: Table, columns: Sequence[int], rows: Sequence[int])
     if len(set(classes)) < len(classes):
         raise DataError(f"{table.file}: two columns have the same name")
     if len(rows) and ((values == 1).sum(1) == 1).all() and (values >= 0).all():
-        # as many ones as rows: the classes exclude each other
+        # exactly one class per row: the classes exclude each other
         order = sorted(range(len(classes)), key=lambda c: classes[c])
         place = np.argsort(order)
         one = place[values.argmax(1)].astype(np.int64)
         names = tuple(classes[c] for c in order)
-        return Labels("classify", names, one, f"a column a class, one of {len(names)} each")
-    return Labels("multilabel", classes, values, f"a column a class, {len(classes)} of them")
+        return Labels("classify", names, one, f"one column per class, one of {len(names)} each")
+    return Labels("multilabel", classes, values, f"one column per class, {len(classes)} of them")
 
 
 def _one_column(table: Table, column: int, rows: Sequence[int]) -> Labels:
@@ -127,7 +127,7 @@ def _one_column(table: Table, column: int, rows: Sequence[int]) -> Labels:
         several = np.zeros((len(rows), len(classes)), np.int8)
         for row, part in enumerate(parts):
             several[row, [place[label] for label in part]] = 1
-        how = f"several labels a picture in {name!r}, between {SEPARATORS[separator]}"
+        how = f"several labels per picture in {name!r}, separated by {SEPARATORS[separator]}"
         return Labels("multilabel", classes, several, how)
     if "" in cells:
         empty = cells.count("")
@@ -139,16 +139,16 @@ def _one_column(table: Table, column: int, rows: Sequence[int]) -> Labels:
     classes = tuple(sorted(set(cells)))
     place = {label: k for k, label in enumerate(classes)}
     one = np.array([place[c] for c in cells], np.int64)
-    return Labels("classify", classes, one, f"one label a picture in {name!r}")
+    return Labels("classify", classes, one, f"one label per picture in {name!r}")
 
 
 def _separator(table: Table, column: int, cells: Sequence[str]) -> str | None:
-    """What stands between the labels in a column's cells; None where each holds one label.
+    """The separator of the labels in a column's cells; None if each cell holds one label.
 
-    Bars, semicolons and commas are hardly ever part of a class's name. Blanks are: they part labels
-    where the column's name is a plural, or where the words of the cells are fewer than the cells
-    and come in varying numbers, as labels do and names don't. A plural is no proof where the same
-    few cells come again and again, as class names do.
+    Bars, semicolons and commas are hardly ever part of a class name. Blanks may be: they separate
+    labels if the column's name is a plural, or if there are fewer distinct words than distinct
+    cells and the number of words varies, as with labels but not names. A plural proves nothing if
+    the same few cells are repeated many times, as class names are.
     """
     name = table.header[column].casefold()
     for mark in ("|", ";", ","):
@@ -171,6 +171,6 @@ def _separator(table: Table, column: int, cells: Sequence[str]) -> str | None:
     some = next(cell for cell, words in zip(cells, split, strict=True) if len(words) > 1)
     raise XferError(
         f"{table.file}: are {some!r} in column {table.header[column]!r} one label or several?",
-        "call the column `label` for one a picture, "
+        "name the column `label` for one per picture, "
         + ("or write a;b for several" if name in SEVERAL else "`labels` for several"),
     )

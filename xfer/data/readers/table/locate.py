@@ -1,4 +1,4 @@
-"""Finding the picture that a cell of a table means."""
+"""Find the picture that a cell of a table names."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from xfer.errors import DataError
 
 
 class Locator:
-    """Finds pictures by what a table calls them, beside the table or in a folder near it.
+    """Finds pictures by their names in a table, next to the table or in a folder near it.
 
-    A name is looked for as it is written, then in Unicode's composed form, then in any case; with
-    its extension or without.
+    A name is looked up as written, then in Unicode's composed form, then ignoring case; with or
+    without its extension.
 
     Args:
         table: the table's file.
-        folders: where to look, in this order, from the table's folder or absolute. Of those that
-            exist.
+        folders: where to look, in this order, relative to the table's folder or absolute; those
+            that don't exist are skipped.
 
-    drop | folders that are left out at the beginning of each name: a table that was written
-         | elsewhere names the way there
+    drop | number of leading folders to drop from each name, for a table that was written elsewhere
     """
 
     def __init__(self, table: Path, folders: Sequence[str | Path]) -> None:
@@ -33,15 +32,15 @@ class Locator:
         self._below: dict[str, list[Path]] | None = None
 
     def places(self) -> str:
-        """The folders that are looked into, in words."""
+        """The folders that are searched, in words."""
         return ", ".join(str(self.root / folder) for folder in self.folders)
 
     def find_anywhere(self, cell: str) -> Path | None:
-        """As `find`; else the one picture below the table's folder and the others that has this
-        name without its folders. Raises DataError where there are several."""
-        found = self.find(cell)
-        if found is not None:
-            return found
+        """Like `find`; else the only picture anywhere below the folders that has this name without
+        its folders. Raises DataError if there are several."""
+        picture = self.find(cell)
+        if picture is not None:
+            return picture
         if self._below is None:
             self._below = {}
             tops = [self.root / folder for folder in self.folders]
@@ -55,35 +54,35 @@ class Locator:
         return Path(os.path.relpath(same[0], self.root)) if same else None
 
     def find(self, cell: str) -> Path | None:
-        """The picture, relative to the table's folder (or absolute); None where there is none.
+        """The picture, relative to the table's folder (or absolute); None if there is none.
 
-        Raises DataError where several files fit equally well.
+        Raises DataError if several files fit equally well.
         """
         if not cell or "\0" in cell:
             return None
         for text in dict.fromkeys((cell, cell.replace("\\", "/"))):
             path = Path(*Path(text).parts[self.drop :])
             for folder in ("",) if path.is_absolute() else self.folders:
-                found = self._in(Path(folder) / path.parent, path.name)
-                if found is not None:
-                    return found
+                picture = self._in(Path(folder) / path.parent, path.name)
+                if picture is not None:
+                    return picture
         return None
 
     def _in(self, folder: Path, name: str) -> Path | None:
-        if not name:  # all of it was left out
+        if not name:  # all of it was dropped
             return None
         names = self._listed(folder)
         for key in (name, nfc(name), nfc(name).casefold()):
-            found = names.get(key, [])
-            exact = [f for f in found if f == name]
-            if len(exact or found) > 1:
-                raise DataError(f"{self.root / folder}: {name!r} may be {' or '.join(found)}")
-            if found:
-                return folder / (exact or found)[0]
+            files = names.get(key, [])
+            exact = [f for f in files if f == name]
+            if len(exact or files) > 1:
+                raise DataError(f"{self.root / folder}: {name!r} may be {' or '.join(files)}")
+            if files:
+                return folder / (exact or files)[0]
         return None
 
     def _listed(self, folder: Path) -> dict[str, list[str]]:
-        """Every way to call a picture of the folder -> the files' names."""
+        """Every form of the name of a picture in the folder -> the files' names."""
         key = os.fspath(folder)
         if key not in self._names:
             names: dict[str, list[str]] = {}
@@ -91,8 +90,8 @@ class Locator:
                 if is_junk(entry.name) or not is_picture(entry.name):
                     continue
                 stem = entry.name.rpartition(".")[0]
-                ways = [form for n in (entry.name, stem) for form in (n, nfc(n), nfc(n).casefold())]
-                for way in dict.fromkeys(ways):
-                    names.setdefault(way, []).append(entry.name)
+                forms = [f for n in (entry.name, stem) for f in (n, nfc(n), nfc(n).casefold())]
+                for form in dict.fromkeys(forms):
+                    names.setdefault(form, []).append(entry.name)
             self._names[key] = names
         return self._names[key]

@@ -1,17 +1,17 @@
 """`csv`: a table of pictures and labels.
 
     path,label                 files relative to the table, or absolute
-    id,label                   as Kaggle gives them: with or without extension, the files beside the
-                               table, in a folder of its name, in images/ or in train/; else in any
-                               folder beside it
-    path,labels                several a picture, between blanks, commas, semicolons or bars
-    path,cat,dog,bird          a column a class, 0 or 1 (-1: not judged)
+    id,label                   as on Kaggle: with or without extension, the files next to the table,
+                               in a folder of its name, in images/ or in train/; else in any folder
+                               next to it
+    path,labels                several per picture, separated by blanks, commas, semicolons or bars
+    path,cat,dog,bird          one column per class, 0 or 1 (-1: unknown)
     ... and a column `split`   train, val, test, or any names; fastai's `is_valid`, True or False
 
-A folder with train.csv, val.csv, test.csv is three splits, as is one with a table in each of
-train/, valid/, test/; with a single table, that one. A submission to Kaggle is no table, and a test
-table may have no labels. Ids keep their leading zeros. Any of , ; tab | may part the columns; a
-byte order mark is no part of a name.
+A folder with train.csv, val.csv, test.csv has three splits, and so has one with a table in each of
+train/, valid/, test/; a single table is read alone. A submission to Kaggle is not read, and a test
+table may have no labels. Ids keep their leading zeros. Columns may be separated by , ; tab or |; a
+byte order mark is not part of a name.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ PATHS = (
 SPLITS = ("split", "set", "subset", "partition", "data set")
 IS_VAL = ("is_valid", "is_val")
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
-# columns of a table that says what the colours and values of masks mean
+# columns of a table of the colours and values of masks
 COLOURS = (("r", "g", "b"), ("pixel value",))
 PROBED = 50
 NAMED = 10
@@ -52,15 +52,15 @@ NAMED = 10
 
 @FORMATS.register("csv")
 class Csv:
-    """A table of pictures and labels, or one a split."""
+    """A table of pictures and labels, or one per split."""
 
     kinds: ClassVar[tuple[str, ...]] = ("classify", "multilabel", "images")
-    weak: ClassVar[bool] = False
+    low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 
     def recognise(self, path: Path) -> str | None:
         if path.is_dir() and find_tree(path) is not None:
-            return None  # a table beside folders by WordNet id: Imagenette's noisy labels
+            return None  # a table next to folders by WordNet id: Imagenette's noisy labels
         tables = _tables(path)
         for name, file in tables.items():
             try:
@@ -80,7 +80,7 @@ class Csv:
             raise DataError(f"{path}: no table in it", f"it should end in {' or '.join(SUFFIXES)}")
         reading = _read_all(tables, options.skip_bad)
         if not reading.parts:
-            raise DataError(f"{path}: no table of pictures that are there")
+            raise DataError(f"{path}: no table names pictures that exist")
         if {"classify", "multilabel"} <= {part.info.kind for part in reading.parts.values()}:
             return _read_all(tables, options.skip_bad, several=True)
         return reading
@@ -104,36 +104,36 @@ def _tables(path: Path) -> dict[str, Path]:
 
 
 def _inside(folder: Path) -> list[Path]:
-    """The tables of a folder, but what is to be sent to Kaggle."""
+    """The tables of a folder, except submissions to Kaggle."""
     files = [Path(e.path) for e in listing(folder) if not is_junk(e.name)]
     files = [f for f in files if f.suffix.casefold() in SUFFIXES and f.is_file()]
     return [f for f in files if "submission" not in f.stem.casefold()]
 
 
-def passed_by(folder: Path) -> list[str]:
-    """A line on the tables of a folder that is read as something else."""
+def unread_tables(folder: Path) -> list[str]:
+    """A line about the tables of a folder that is read as something else."""
     files = _inside(folder)
     if len(files) > 1:
         return [f"{listed([f.name for f in files], 3)} are not read: csv:FILE reads one"]
-    return [f"{f.name} is not read: csv:{f} reads it, or says why it can't be" for f in files]
+    return [f"{f.name} is not read: csv:{f} reads it, or says why it can't" for f in files]
 
 
 def _table(file: Path, name: str) -> Table:
-    """A split's table: that of a test split may hold ids alone."""
+    """A split's table; that of a test split may hold only ids."""
     return read_table(file, 1 if role_of(name) == "test" else 2)
 
 
 def _placed(table: Table, name: str, wide: bool) -> tuple[int | None, Locator]:
-    """The column that names pictures, None where there is none, and who finds these.
+    """The column that names pictures, None if there is none, and the locator that finds them.
 
-    Args: wide: look into every folder beside the table as well, not only where it is the only one.
+    Args: wide: also search the folders next to the table if there is more than one.
 
-    Raises: DataError where two of these hold a picture of the same name.
+    Raises: DataError if two of these hold a picture of the same name.
     """
     file = table.file
     own = [n for n in (file.stem, name) if n != WHOLE]
     near = ["", *own, *(f"{n}_images" for n in own), "images"]
-    # a picture that is not in test/ must not be taken from train/
+    # a picture that is missing from test/ must not be taken from train/
     if role_of(name) in (None, "train") or not any((file.parent / n).is_dir() for n in near[1:-1]):
         near += ["train", "train_images"]
     locator = Locator(file, near)
@@ -145,16 +145,16 @@ def _placed(table: Table, name: str, wide: bool) -> tuple[int | None, Locator]:
     column = _path_column(table, locator)
     each = {f: Locator(file, [f]) for f in beside}
     for cell in [] if column is None else [row[column] for row in table.rows[:PROBED]]:
-        found = [f for f, own in each.items() if own.find(cell) is not None]
-        if len(found) > 1:
-            raise DataError(f"{file}: {cell!r} is in {found[0]}/ and in {found[1]}/",
+        holders = [f for f, own in each.items() if own.find(cell) is not None]
+        if len(holders) > 1:
+            raise DataError(f"{file}: {cell!r} is in {holders[0]}/ and in {holders[1]}/",
                             "write the folders into the table")  # fmt: skip
     return column, locator
 
 
 def _path_column(table: Table, locator: Locator) -> int | None:
-    """The column whose cells are pictures that exist: the fullest; of equals, by its name. Where
-    there is none, the folders that all names begin with are left out one by one."""
+    """The column with the most cells that are existing pictures; of equals, the one with a usual
+    name. If there is none, leading folders are dropped from the names one by one."""
     heads = [h.casefold() for h in table.header]
     if any(set(names) <= set(heads) for names in COLOURS):
         return None
@@ -176,14 +176,14 @@ def _path_column(table: Table, locator: Locator) -> int | None:
 
 
 def _split_column(table: Table) -> tuple[int | None, list[str]]:
-    """The column that tells each row's split, and what it tells; None where there is none."""
+    """The column with each row's split, and the splits; None if there is none."""
     for k, head in enumerate(table.header):
         cells = [row[k] for row in table.rows]
         if head.casefold() in SPLITS:
             return k, cells
-        told = [YES_NO.get(cell.casefold(), -1) for cell in cells]
-        if head.casefold() in IS_VAL and min(told, default=-1) >= 0:
-            return k, ["val" if yes else "train" for yes in told]
+        flags = [YES_NO.get(cell.casefold(), -1) for cell in cells]
+        if head.casefold() in IS_VAL and min(flags, default=-1) >= 0:
+            return k, ["val" if is_val else "train" for is_val in flags]
     return None, []
 
 
@@ -195,44 +195,44 @@ def _read_all(tables: dict[str, Path], skip_bad: bool, several: bool = False) ->
 
 
 def _read(file: Path, name: str, reading: Reading, skip_bad: bool, several: bool) -> None:
-    """Reads one table into the reading's parts.
+    """Read one table into the reading's parts.
 
-    Args: several: another table has several labels a picture.
+    Args: several: another table has several labels per picture.
     """
     table = _table(file, name)
     if set(CORNERS) <= {h.casefold() for h in table.header}:
         raise DataError(
-            f"{file}: a table of boxes, which are read as COCO, VOC or YOLO have them",
-            f"without its columns {', '.join(CORNERS)} its labels are read",
+            f"{file}: a table of boxes; boxes are read from COCO, VOC or YOLO files",
+            f"to read its labels, remove the columns {', '.join(CORNERS)}",
         )
     if not table.rows:
         raise DataError(f"{file}: no rows")
     column, locator = _placed(table, name, wide=True)
     if column is None and len(table.header) == 1:
-        reading.notes.append(f"{file.name}: ids alone, and no such pictures: left out")
+        reading.notes.append(f"{file.name}: only ids, and no such pictures: left out")
         return
     if column is None:
         names = [k for k, h in enumerate(table.header) if h.casefold() in PATHS]
         example = table.rows[0][names[0] if names else 0]
         raise DataError(f"{file}: no column names pictures that exist ({example!r} is not found)",
                         f"looked in {locator.places()}")  # fmt: skip
-    split, told = _split_column(table)
-    found = [locator.find(row[column]) for row in table.rows]
+    split, splits = _split_column(table)
+    places = [locator.find(row[column]) for row in table.rows]
     lost = [
-        (row[column], "no such picture") for row, f in zip(table.rows, found, strict=True) if not f
+        (row[column], "no such picture") for row, f in zip(table.rows, places, strict=True) if not f
     ]
     if lost and not skip_bad:
         shown = ", ".join(repr(cell) for cell, _ in lost[:NAMED])
         more = f" and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
         raise DataError(
-            f"{file}: {len(lost)} of {len(found)} pictures are not there: {shown}{more}",
+            f"{file}: {len(lost)} of {len(places)} pictures are not there: {shown}{more}",
             "--set data.skip_bad=true leaves them out",
         )
     reading.skipped.extend(lost)
-    rows = [k for k, f in enumerate(found) if f]
+    rows = [k for k, f in enumerate(places) if f]
     others = [k for k in range(len(table.header)) if k not in (column, split)]
     labels = read_labels(table, others, rows, several)
-    files = [str(found[k]) for k in rows]
+    files = [str(places[k]) for k in rows]
     keep = _once(file, files, labels, reading)
     reading.notes.append(f"{file.name}: pictures by column {table.header[column]!r}; {labels.how}")
     info = DataInfo(readable(file.stem), labels.kind, labels.classes, role_of(name) or name)
@@ -246,25 +246,25 @@ def _read(file: Path, name: str, reading: Reading, skip_bad: bool, several: bool
     if name != WHOLE:
         raise XferError(
             f"{file}: a column {table.header[split]!r} in a table that is a split itself",
-            f"give the table alone: csv:{file}",
+            f"give only the table: csv:{file}",
         )
-    named = np.array([told[rows[k]] for k in keep], dtype=object)
+    named = np.array([splits[rows[k]] for k in keep], dtype=object)
     if (empty := int((named == "").sum())) > 0:
-        raise DataError(f"{file}: {empty} rows with nothing in {table.header[split]!r}")
+        raise DataError(f"{file}: {empty} rows have nothing in {table.header[split]!r}")
     for value in dict.fromkeys(named):
         chosen = np.flatnonzero(named == value)
         reading.parts[value] = subset(whole, chosen, role_of(value) or value)
 
 
 def _once(file: Path, files: list[str], labels: Labels, reading: Reading) -> list[int]:
-    """Rows without repetitions. Raises DataError where one picture has two labels."""
+    """Rows without repetitions. Raises DataError if a picture has different labels."""
     first: dict[str, int] = {}
     for k, name in enumerate(files):
         at = first.setdefault(name, k)
         if at != k and not np.array_equal(labels.values[at], labels.values[k]):
             raise DataError(
                 f"{file}: {name} has several rows with different labels",
-                "for several labels a picture, write them into one cell: a;b",
+                "for several labels per picture, write them into one cell: a;b",
             )
     again = Counter(files)
     if len(again) < len(files):

@@ -1,4 +1,4 @@
-"""Reading a table as text: its encoding, its delimiter, its header."""
+"""Read a table as text: its encoding, delimiter and header."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ MARKS = {
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text, stripped of blanks around them, otherwise as they were written.
+    """Cells as text, without surrounding blanks, otherwise as written.
 
-    header | names of the columns; column 1, column 2, ... where the table has none
-    rows   | lists of as many cells
+    header | names of the columns; column 1, column 2, ... if the table has none
+    rows   | lists of as many cells as the header
     """
 
     file: Path
@@ -32,21 +32,21 @@ class Table:
     rows: list[list[str]]
 
 
-def read_table(file: Path, least: int = 2) -> Table:
-    """Reads a csv or tsv file. Raises DataError for what is no table of text, or has fewer than
-    `least` columns."""
+def read_table(file: Path, min_columns: int = 2) -> Table:
+    """Read a csv or tsv file. Raises DataError if it is not a table of text, or has fewer than
+    `min_columns` columns."""
     try:
         data = file.read_bytes()
     except OSError as error:
         raise DataError(f"{file}: {error.strerror}") from None
-    return parse_table(file, data, least)
+    return parse_table(file, data, min_columns)
 
 
-def parse_table(file: Path, data: bytes, least: int = 2) -> Table:
-    """The bytes of a csv file as a table; `file` is named in messages.
+def parse_table(file: Path, data: bytes, min_columns: int = 2) -> Table:
+    """Parse the bytes of a csv file; `file` is named in messages.
 
-    Raises DataError where the bytes are no text, where there are fewer than `least` columns, or
-    where a row has other columns than the header.
+    Raises DataError if the bytes are not text, if there are fewer than `min_columns` columns, or if
+    a row and the header differ in length.
     """
     encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8")
     try:
@@ -59,8 +59,8 @@ def parse_table(file: Path, data: bytes, least: int = 2) -> Table:
         raise DataError(f"{file}: not a table of text")
     lines = _split(file, text, _delimiter(text))
     width = len(lines[0][1])
-    if width < least:
-        raise DataError(f"{file}: one column only", "a table needs pictures and labels: path,label")
+    if width < min_columns:
+        raise DataError(f"{file}: only one column", "a table needs pictures and labels: path,label")
     for number, cells in lines:
         if len(cells) != width:
             raise DataError(
@@ -89,9 +89,9 @@ def _split(file: Path, text: str, delimiter: str) -> list[tuple[int, list[str]]]
 
 
 def _delimiter(text: str) -> str:
-    """The delimiter that gives every line as many columns as the first, and the most of them.
+    """The delimiter that gives every line the same number of columns, and the most of them.
 
-    A label may hold semicolons and bars, a name commas: what splits lines unequally is none.
+    Labels may hold semicolons and bars, names commas: if it splits lines unequally, it is not one.
     """
     best, score = ",", (False, 0)
     for delimiter in DELIMITERS:

@@ -1,8 +1,8 @@
 """PASCAL VOC's masks: SegmentationClass/*.png, palette pictures read as indices.
 
-0 is the background, 1 to 20 the classes by name, 255 the border of objects, which is ignored. A
-split is a file of ImageSets/Segmentation with an id a line; without such files there is one part,
-all. Trees of other tools bring their own class table (CVAT's labelmap.txt, labelme's
+0 is the background, 1 to 20 are the classes by name, 255 is the border of objects (ignored).
+A split is a file of ImageSets/Segmentation with an id per line; without such files there is one
+part, all. Trees of other tools bring their own class table (CVAT's labelmap.txt, labelme's
 class_names.txt). SegmentationClassAug holds masks for ids that SegmentationClass lacks.
 """
 
@@ -52,9 +52,9 @@ def load_masks(tree: Path, pictures: tuple[Path, ...], options: ReadOptions) -> 
     """The splits of a VOC tree with masks.
 
     Args:
-        pictures: folders to look for pictures in.
+        pictures: folders to search for pictures.
 
-    Raises: DataError for a tree without masks, and for pictures or masks that are not there.
+    Raises: DataError for a tree without masks, and for missing pictures or masks.
     """
     masks = stems([tree / name for name in FOLDERS])
     if not masks:

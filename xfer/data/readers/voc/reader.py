@@ -1,16 +1,18 @@
-"""`voc`: boxes from PASCAL VOC's XML, one file a picture; masks, see voc_masks.
+"""`voc`: boxes from PASCAL VOC's XML, one file per picture; for masks, see `masks`.
 
     VOCdevkit/VOC20xx/{Annotations, JPEGImages, ImageSets/Main}   VOC 2007 to 2012
     {Annotations or annotations, JPEGImages or images}            any tool's export
-    train/, valid/, test/ with x.jpg beside x.xml                 Roboflow; one folder alone as well
+    train/, valid/, test/ with x.jpg next to x.xml                Roboflow; also a single folder
 
-A split is a file of ImageSets/Main with an id a line (train, val, trainval, test); the class files
-beside it (cat_train.txt) are not read. Without ImageSets there is one part, all. `trainval` is the
-training split where it is named, or where there is no `train`. Classes are those that a split's
-objects have, by name; a picture of a split without any annotation file (VOC 2012's test) has none.
+A split is a file of ImageSets/Main with an id per line (train, val, trainval, test); the class
+files in the same folder (cat_train.txt) are not read. Without ImageSets there is one part, all.
+`trainval` is the training split if it is named, or if there is no `train`. Classes are those of a
+split's objects, sorted by name; pictures of a split without any annotation file (VOC 2012's test)
+have none.
 
-VOC's boxes count pixels from 1 and name the last pixel: x1 and y1 are lowered by 1, and a box with
-equal corners is one pixel wide. Exports that count from 0 are told by their zeros, see `_from_one`.
+VOC's boxes count pixels from 1 and include the last pixel: x1 and y1 are lowered by 1, and a box
+with equal corners is one pixel wide. Exports that count from 0 are recognised by their zeros, see
+`_from_one`.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ PICTURES = ("JPEGImages", "images", "Images", "")
 
 @dataclass(frozen=True)
 class Part:
-    """One split as it lies on disk: the folders of its files, and the ids listed for it."""
+    """One split on disk: the folders of its files, and its listed ids."""
 
     name: str
     xmls: Path
@@ -56,10 +58,10 @@ class Part:
 
 @FORMATS.register("voc")
 class Voc:
-    """PASCAL VOC's tree, or a folder with one XML a picture."""
+    """PASCAL VOC's tree, or a folder with one XML per picture."""
 
     kinds: ClassVar[tuple[str, ...]] = ("detect", "segment")
-    weak: ClassVar[bool] = False
+    low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = True
 
     def recognise(self, path: Path) -> str | None:
@@ -71,7 +73,7 @@ class Voc:
             return f"VOC, {' and '.join(str(top.relative_to(path)) for top in tops)}"
         flat = _flat(path)
         return (
-            f"VOC, XML beside the pictures in {', '.join(p.name for p in flat)}" if flat else None
+            f"VOC, XML next to the pictures in {', '.join(p.name for p in flat)}" if flat else None
         )
 
     def load(self, path: Path, options: ReadOptions) -> Reading:
@@ -80,21 +82,21 @@ class Voc:
         trees = list(_trees(path))
         if len(trees) > 1:
             which = " or ".join(f"voc:{tree}" for tree in trees)
-            raise XferError(f"{path} holds several sets", f"say which: {which}")
+            raise XferError(f"{path} holds several sets", f"choose one: {which}")
         masks = bool(options.kind) and not kinds.get(options.kind).boxes
         if trees and (masks or _xmls(trees[0]) is None):
-            given = Path(options.images).expanduser().absolute() if options.images else None
-            folders = tuple(trees[0] / name for name in PICTURES) if given is None else (given,)
+            images = Path(options.images).expanduser().absolute() if options.images else None
+            folders = tuple(trees[0] / name for name in PICTURES) if images is None else (images,)
             return load_masks(trees[0], folders, options)
         parts = _parts(trees[0]) if trees else _flat(path)
         if not parts:
             raise DataError(f"{path}: no annotations in it", "Annotations/*.xml, JPEGImages/")
         root = trees[0] if trees else path
         if options.images:
-            given = Path(options.images).expanduser().absolute()
-            if not given.is_dir():
+            images = Path(options.images).expanduser().absolute()
+            if not images.is_dir():
                 raise DataError(f"data.images={options.images}: no such folder")
-            parts = [Part(p.name, p.xmls, (given,), p.ids) for p in parts]
+            parts = [Part(p.name, p.xmls, (images,), p.ids) for p in parts]
         reading = Reading({})
         read = _read_all(parts, options.skip_bad, reading)
         from_one = _from_one([f for f in read.values() if f is not None], reading)
@@ -132,7 +134,7 @@ def _stems(folder: Path) -> tuple[str, ...]:
 def _parts(root: Path) -> list[Part]:
     """The splits of a tree: the lists of ImageSets/Main, or everything as one."""
     xmls, pictures = _xmls(root) or root / ANNOTATIONS[0], tuple(root / name for name in PICTURES)
-    found: list[Part] = []
+    parts: list[Part] = []
     for entry in listing(root / "ImageSets" / "Main"):
         if is_junk(entry.name) or not entry.name.endswith(".txt"):
             continue
@@ -143,12 +145,12 @@ def _parts(root: Path) -> list[Part]:
         ids = [_id(line.strip(), xmls) for line in lines if line.strip()]
         if ids and not _of_class(ids):
             name = "all" if entry.name == "default.txt" else entry.name.removesuffix(".txt")
-            found.append(Part(name, xmls, pictures, tuple(dict.fromkeys(ids))))
-    return found or [Part(WHOLE, xmls, pictures, _stems(xmls))]
+            parts.append(Part(name, xmls, pictures, tuple(dict.fromkeys(ids))))
+    return parts or [Part(WHOLE, xmls, pictures, _stems(xmls))]
 
 
 def _id(listed: str, xmls: Path) -> str:
-    """An id as its annotation file is called; some lists name the pictures."""
+    """The id of an annotation file; some lists name the pictures instead."""
     if not is_picture(listed) or (xmls / f"{listed}.xml").is_file():
         return listed
     stem = listed.rpartition(".")[0]
@@ -156,12 +158,12 @@ def _id(listed: str, xmls: Path) -> str:
 
 
 def _of_class(lines: list[str]) -> bool:
-    """Whether a list is of one class: id and 1, -1 or 0 on each line."""
+    """Whether a list is for one class: an id and 1, -1 or 0 on each line."""
     return all(line.rpartition(" ")[2] in ("1", "-1", "0") and " " in line for line in lines)
 
 
 def _flat(path: Path) -> list[Part]:
-    """Splits, or one folder, with XML files beside the pictures."""
+    """Splits, or one folder, with XML files next to the pictures."""
     tops = [f for f in subfolders(path) if role_of(f.name) and _has_xml(f)]
     if tops:
         return [Part(top.name, top, (top,), _stems(top)) for top in tops]
@@ -171,7 +173,7 @@ def _flat(path: Path) -> list[Part]:
 def _read_all(
     parts: list[Part], skip_bad: bool, reading: Reading
 ) -> dict[tuple[Path, str], VocFile | None]:
-    """Every annotation file once, by its folder and id; None where there is none."""
+    """Read every annotation file once, by its folder and id; None if there is none."""
     keys = list(dict.fromkeys((part.xmls, name) for part in parts for name in part.ids))
 
     def look(key: tuple[Path, str]) -> VocFile | str | None:
@@ -185,18 +187,18 @@ def _read_all(
             return error.message
 
     with ThreadPoolExecutor(cores()) as pool:
-        found = dict(zip(keys, pool.map(look, keys), strict=True))
-    bad = [(f"{name}.xml", told) for (_, name), told in found.items() if isinstance(told, str)]
+        results = dict(zip(keys, pool.map(look, keys), strict=True))
+    bad = [(f"{name}.xml", why) for (_, name), why in results.items() if isinstance(why, str)]
     where = str(parts[0].xmls if len({p.xmls for p in parts}) == 1 else parts[0].xmls.parent)
     leave_out(where, "annotation files can't be used", bad, skip_bad, reading.skipped)
-    return {key: told for key, told in found.items() if not isinstance(told, str)}
+    return {key: file for key, file in results.items() if not isinstance(file, str)}
 
 
 def _from_one(files: list[VocFile], reading: Reading) -> bool:
     """Whether the boxes of a set count pixels from 1, as VOC's own do.
 
-    A set that counts from 0 has boxes at 0 where one that counts from 1 has them at 1. A few zeros
-    among more ones are slips of whoever drew them: they are clipped.
+    A set that counts from 0 has boxes that start at 0, one that counts from 1 has them at 1. A few
+    zeros among more ones are mistakes of the annotators: they are clipped.
     """
     starts = [min(box[:2]) for file in files for box in file.boxes]
     zeros, ones = sum(s == 0 for s in starts), sum(s == 1 for s in starts)
@@ -217,7 +219,7 @@ def _source(
     options: ReadOptions,
     reading: Reading,
 ) -> Source:
-    """The source of one split; what is noteworthy goes into `reading`."""
+    """The source of one split; adds notes to `reading`."""
     ids = [name for name in part.ids if (part.xmls, name) in read]
     bare = [name for name in ids if read[part.xmls, name] is None]
     if bare and len(bare) < len(ids):
@@ -229,16 +231,16 @@ def _source(
         ids = [name for name in ids if read[part.xmls, name] is not None]
         bare = []
     locator = Locator(root.absolute() / "x", [p.absolute() for p in part.pictures])
-    found = {name: place for name in ids if (place := locator.find(name)) is not None}
-    lost = [(name, "no such picture") for name in ids if name not in found]
-    if not found:
+    places_of = {name: place for name in ids if (place := locator.find(name)) is not None}
+    lost = [(name, "no such picture") for name in ids if name not in places_of]
+    if not places_of:
         where = locator.places() or ", ".join(map(str, part.pictures))
         raise DataError(f"{root}: no picture of {part.name} is there", f"looked in {where}")
     leave_out(f"{root}, {part.name}", "pictures are not there", lost, options.skip_bad,
               reading.skipped)  # fmt: skip
-    ids = list(found)
+    ids = list(places_of)
     names = [readable(name) for name in ids]
-    files = [str(place) for place in found.values()]
+    files = [str(place) for place in places_of.values()]
     title, split = readable(root.name), role_of(part.name) or part.name
     if bare:
         info = DataInfo(title, "images", (), split)
@@ -264,8 +266,8 @@ def _source(
 def corners(written: NDArray[np.float64], from_one: bool) -> NDArray[np.float64]:
     """VOC's corners (R, 4) as xyxy from 0, right and bottom exclusive.
 
-    From 1, the last pixel's number is the exclusive end as it is. From 0, exports write x + width;
-    equal corners still mean one pixel.
+    Counted from 1, the last pixel's number equals the exclusive end. Counted from 0, exports write
+    x + width; equal corners still mean one pixel.
     """
     boxes = written.copy()
     if from_one:

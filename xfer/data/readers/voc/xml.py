@@ -1,7 +1,7 @@
-"""One VOC annotation file: its size, and the objects' own boxes.
+"""Read a VOC annotation file: the picture's size, and the objects' boxes.
 
-Source: the VOC development kit's readme, sec. 5 (annotations). A `part` (head, hand) has a name and
-a box of its own, so only direct children are read, by tag and in any order.
+Source: the VOC development kit's readme, sec. 5 (annotations). A `part` (head, hand) has its own
+name and box, so only direct children are read, by tag and in any order.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 @dataclass(frozen=True, slots=True)
 class VocFile:
-    """What an annotation file says.
+    """The content of an annotation file.
 
     names     | R class names
     boxes     | R corners as written: x1, y1, x2, y2 (in VOC 1-based, the last two inclusive)
     difficult | R flags; a missing one is False
-    size      | (H, W); (0, 0) where it is not given
+    size      | (H, W); (0, 0) if not given
     """
 
     names: tuple[str, ...]
@@ -35,17 +35,17 @@ class VocFile:
 
 
 class _NoDoctype(ET.TreeBuilder):
-    """Entities are declared in a document type: a file with one is not expanded but refused."""
+    """Refuses a file with a document type, which could declare entities to expand."""
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> NoReturn:
         raise DataError("has a document type: entities are not expanded")
 
 
 def read_voc_xml(path: Path) -> VocFile:
-    """Reads an annotation file.
+    """Read an annotation file.
 
-    Raises: DataError, without the file's name, for what is no XML, has a document type, or holds
-        an object without a name or with a box of anything but four finite numbers.
+    Raises: DataError, without the file's name, if it is not XML, has a document type, or holds an
+        object without a name or without a box of four finite numbers.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -77,7 +77,7 @@ def read_voc_xml(path: Path) -> VocFile:
 
 
 def _number(text: str | None) -> float | None:
-    """A finite number; some of VOC 2011's are written as 45.7."""
+    """Parse a finite number; some in VOC 2011 are written as 45.7."""
     try:
         value = float(text or "")
     except ValueError:
