@@ -122,7 +122,7 @@ class Loader:
         self.workers = cores() if workers < 0 else workers
         self.rank, self.world, self.short_side, self.pin = rank, world, short_side, pin
         self.waited = 0.0
-        self.show(transform)
+        self.set_transform(transform)
         self._window = window
         self._stored = stored_order(source) if window and train else None
         self._room = cache_mb * 2**20
@@ -136,7 +136,7 @@ class Loader:
         """Batches an epoch, the same on every process."""
         return batch_count(len(self.source), self.batch, self.train, self.world)
 
-    def show(self, transform: Callable[..., Any]) -> None:
+    def set_transform(self, transform: Callable[..., Any]) -> None:
         """Another transform from the next `batches` on; none may be under way."""
         self.transform = transform
         self.source: Source = getattr(transform, "view", lambda own: own)(self._own)
