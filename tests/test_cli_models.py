@@ -92,8 +92,11 @@ def run_of(folder: Path, tensors: dict[str, torch.Tensor]) -> str:
     checkpoint.save_weights(run.weights_file, tensors, {"format": "xfer"})
     preprocess = {"size": 224, "resize": 256, "channels": "rgb", "mean": [0], "std": [1],
                   "scale": 1}  # fmt: skip
-    run.write_json("model.json", {"backbone": "alexnet", "backbone_options": {},
-                                  "classes": ["ant", "bee"], "preprocess": preprocess})  # fmt: skip
+    run.write_json("model.json", {
+        "schema": 1, "task": "classify", "kind": "classify", "task_options": {}, "size": 224,
+        "backbone": "alexnet", "backbone_options": {}, "classes": ["ant", "bee"],
+        "preprocess": preprocess,
+    })  # fmt: skip
     run.write_json("result.json", {"metrics": {"top1": 0.5}, "protocol": {}, "seed": 0,
                                    "data": "photos", "steps": 2, "best_step": 1})  # fmt: skip
     return f"run:{folder}"

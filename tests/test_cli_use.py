@@ -148,7 +148,8 @@ def test_data_is_shown_by_split_and_class(
 
     def open_data(spec: str, **options: Any) -> Any:
         calls.append({"spec": spec, **options})
-        return SimpleNamespace(notes=("read as folder",), skipped=(("x.jpg", "zero bytes"),))
+        skipped = (("x.jpg", "zero bytes"),)
+        return SimpleNamespace(kind="classify", notes=("read as folder",), skipped=skipped)
 
     def show(bundle: Any, items: bool) -> dict[str, Any]:
         val: dict[str, Any] = {"images": 3, "classes": {"ant": 1, "bee": 2}}

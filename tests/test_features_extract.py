@@ -207,8 +207,10 @@ def test_the_public_call_gives_x_and_y(photos: Path) -> None:
 
 def test_the_name_stays_callable_when_the_module_is_imported() -> None:
     code = (
-        "import xfer, inspect; import xfer.extraction.store; import xfer.evaluate\n"
-        "assert callable(xfer.features) and callable(xfer.evaluate)\n"
+        "import xfer, inspect; import xfer.extraction.store, xfer.inference.evaluate\n"
+        "assert 'backbone' in inspect.signature(xfer.features).parameters\n"
+        "assert 'split' in inspect.signature(xfer.evaluate).parameters\n"
+        "assert dir(xfer) == sorted(xfer.__all__)\n"
         "assert xfer.extraction.store.read_features\n"
         "from xfer.errors import XferError\n"
         "try: xfer.features('digits', pool='no')\n"
@@ -274,14 +276,17 @@ def test_processes_share_the_pictures(photos: Path, tmp_path: Path) -> None:
         "from xfer.extraction.extract import extract\nfrom xfer.extraction.net import Choice\n"
         "choice = Choice('tiny_nets:tiny', 'none', ('conv1', 'conv2'), pool='avg',"
         " precision='fp32', device='cpu')\n"
-        "done = extract(sys.argv[1], sys.argv[2], choice=choice, batch=2, workers=1)\n"
+        "from xfer import plugs\n"
+        "with plugs.naming(trust='tiny_nets'):\n"
+        "    done = extract(sys.argv[1], sys.argv[2], choice=choice, batch=2, workers=1)\n"
         "Path(sys.argv[2] + '.' + __import__('os').environ['RANK']).write_text("
         "json.dumps(done.counts()))\n"
     )
     (tmp_path / "work.py").write_text(code)
     out = tmp_path / "two.npz"
     words = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29633"]
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    here = Path(__file__).parent
+    env = {**os.environ, "PYTHONPATH": f"{here.parent}:{here}", "OMP_NUM_THREADS": "1"}
     subprocess.run(
         [sys.executable, *words, str(tmp_path / "work.py"), str(photos), str(out)],
         check=True, timeout=120, env=env, capture_output=True,

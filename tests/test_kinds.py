@@ -95,6 +95,7 @@ def test_a_prediction_is_a_row_a_line_of_a_table_and_csv() -> None:
 def test_a_kind_registered_twice_under_one_name_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    kinds.KINDS.names()  # loads them
     monkeypatch.setattr(kinds.KINDS, "_things", {**kinds.KINDS._things})
 
     class Other(kinds.Kind):
@@ -103,3 +104,9 @@ def test_a_kind_registered_twice_under_one_name_is_refused(
 
     with pytest.raises(XferError, match="registered twice"):
         kinds.register(Other)
+
+
+def test_data_of_another_kind_than_a_task_of_ones_own_learns_from_are_refused_in_words() -> None:
+    """The task's module alone is known, not the one that registers its kind."""
+    assert kinds.words("detect") == "boxes"
+    assert kinds.words("spectra") == "'spectra' data"

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from xfer import kinds
 from xfer.cli.app import main
 from xfer.errors import XferError
 from xfer.inference.model import Predictions
@@ -27,9 +28,11 @@ def boxes(name: str, rows: list[tuple[list[float], float, int]]) -> BoxPredictio
     )  # fmt: skip
 
 
-def predictions(items: list[Any], category_ids: tuple[int, ...] = ()) -> Predictions:
-    info = SimpleNamespace(classes=CLASSES)
-    task: Any = SimpleNamespace(info=info, describe=lambda p: p.row(CLASSES))
+def predictions(
+    items: list[Any], category_ids: tuple[int, ...] = (), kind: str = "detect"
+) -> Predictions:
+    info, own = SimpleNamespace(classes=CLASSES), kinds.get(kind)
+    task: Any = SimpleNamespace(info=info, kind=own, describe=lambda p: own.describe(p, CLASSES))
     samples = tuple(Sample(p.id, np.full((100, 200, 3), 90, np.uint8)) for p in items)
     return Predictions(task, tuple(items), samples, category_ids)
 
@@ -97,7 +100,8 @@ def test_coco_results_are_scored_by_eval(
 
 
 def test_what_is_no_box_is_refused() -> None:
-    classes = predictions([ClassPrediction("a", np.array([0.5, 0.5], np.float32))])
+    said = ClassPrediction("a", np.array([0.5, 0.5], np.float32))
+    classes = predictions([said], kind="classify")
     with pytest.raises(XferError, match="COCO results are boxes"):
         classes.to_coco()
     with pytest.raises(XferError, match="--min-score is for boxes"):

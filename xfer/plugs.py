@@ -24,12 +24,14 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from xfer.errors import XferError, nearest
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 OURS = "xfer"
 GROUPS = ("xfer.backbones", "xfer.tasks", "xfer.readers", "xfer.kinds", "xfer.recipes")
@@ -155,19 +157,32 @@ def is_named(plug: Plug) -> bool:
 
 def check_named(plug: Plug, noun: str) -> None:
     """Raises XferError for a module that only a file has named."""
-    if is_named(plug):
+    check_all_named([(noun, plug)])
+
+
+def check_all_named(plugs: Sequence[tuple[str, Plug]]) -> None:
+    """As `check_named`, for several: (what each should be, plug). The error names all of them."""
+    unnamed = [(noun, plug) for noun, plug in plugs if not is_named(plug)]
+    if not unnamed:
         return
-    # the module's top-level package, located without importing anything
-    top = plug.module.partition(".")[0]
-    folders = [str(Path.cwd()), *sys.path]
-    exists = top in sys.modules or importlib.machinery.PathFinder.find_spec(top, folders)
-    missing = "" if exists else f"; it was not found: {where_to_put(plug.module)}"
-    file = _file.get()
-    code = f"module {plug.module} ({noun} {plug.spec})"
+    modules = tuple(dict.fromkeys(plug.module for _, plug in unnamed))
+    code = ", ".join(f"module {plug.module} ({noun} {plug.spec})" for noun, plug in unnamed)
+    file, several = _file.get(), len(modules) > 1
+    flags = " ".join(f"--trust {module}" for module in modules)
+    missing = "".join(_where_if_missing(module) for module in modules)
     raise XferError(
-        f"{file} asks for code: {code}" if file else f"{code} was not named in this call",
-        f"--trust {plug.module} allows it, in Python trust=({plug.module!r},){missing}",
+        f"{file} asks for code: {code}" if file else f"{code}: not named in this call",
+        f"{flags} {'allow' if several else 'allows'} it, in Python trust={modules!r}{missing}",
     )
+
+
+def _where_if_missing(module: str) -> str:
+    """An addition to the hint for a module that is missing; it is located, not imported."""
+    top = module.partition(".")[0]
+    folders = [str(Path.cwd()), *sys.path]
+    if top in sys.modules or importlib.machinery.PathFinder.find_spec(top, folders):
+        return ""
+    return f"; {top} was not found: {where_to_put(module)}"
 
 
 @functools.lru_cache(maxsize=8)
@@ -270,6 +285,8 @@ def offers(group: str) -> dict[str, tuple[Offer, ...]]:
 
 @functools.lru_cache(maxsize=64)
 def _offers(group: str, path: tuple[str, ...]) -> dict[str, tuple[Offer, ...]]:
+    from importlib.metadata import entry_points  # not needed by `xfer --help`
+
     by_name: dict[str, tuple[Offer, ...]] = {}
     for entry in entry_points(group=group):
         package = entry.dist.name if entry.dist is not None else "(unknown)"

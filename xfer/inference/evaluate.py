@@ -129,7 +129,7 @@ def open_other(data: Any, task: Task, seed: int) -> Any:
             raise DataError(error.message, "take them out of the data") from error
         raise
     if bundle.kind not in wanted:
-        needed = " or ".join(kinds.get(kind).holds for kind in task.kinds)
+        needed = " or ".join(kinds.words(kind) for kind in task.kinds)
         content = kinds.get(bundle.kind).holds
         raise DataError(f"{bundle.name} holds {content}; the run needs {needed}")
     return bundle

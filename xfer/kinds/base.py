@@ -268,8 +268,19 @@ def _place(kind: type[Kind]) -> tuple[str, str]:
     return kind.__module__, kind.__qualname__
 
 
+def words(name: str) -> str:
+    """What data of that kind hold, in words; of an unknown kind its name."""
+    return get(name).holds if name in KINDS.names() else f"{name!r} data"
+
+
 def get(name: str) -> Kind:
     """The kind of that name. Raises XferError for one that nobody has registered."""
+    if name not in KINDS.names():
+        raise XferError(
+            f"unknown kind of data {name!r}",
+            f"xfer knows {', '.join(KINDS.names())}; one of your own is known once the module that "
+            "registers it is imported, see docs/extending.md",
+        )
     found: Any = KINDS.get(name)
     if isinstance(found, type):  # an installed package's entry point: its module registers it
         found = KINDS.known(name) or found()

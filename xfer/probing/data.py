@@ -44,9 +44,14 @@ def choose_layer(layers: Mapping[str, Any], asked: str, where: str) -> str:
 def split_parts(found: Features, layer: str, where: str) -> dict[str, Part]:
     """Split name -> its labelled pictures; only those that have some.
 
-    Raises: DataError where train has no labels or holds one class only, or numbers that are not
-        finite.
+    Raises: DataError where y is no class, where train has no labels or holds one class only, and
+        for numbers that are not finite.
     """
+    if np.issubdtype(found.y.dtype, np.floating):
+        raise DataError(
+            f"{where}: y holds numbers, not classes, and a probe is a classifier",
+            "numpy.load(FILE) gives X and y to a regressor of scikit-learn",
+        )
     known = found.y >= 0 if found.y.ndim == 1 else (found.y >= 0).any(1)
     if not known.any():
         raise DataError(f"{where}: no picture has a label", "a probe needs labelled pictures")

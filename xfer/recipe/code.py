@@ -26,10 +26,10 @@ def code_of(recipe: Recipe) -> list[tuple[str, Plug]]:
 
 
 def check_code(recipe: Recipe, where: Path | str = "") -> None:
-    """Raises XferError, before anything is imported, for a module that only the recipe names.
+    """Raises XferError, before anything is imported, if only the recipe names a module: one error
+    for all such modules.
 
     Args: where: the file that the recipe is from.
     """
     with plugs.reading(where):
-        for noun, plug in code_of(recipe):
-            plugs.check_named(plug, noun)
+        plugs.check_all_named(code_of(recipe))

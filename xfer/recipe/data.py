@@ -30,10 +30,11 @@ def open_recipe_data(recipe: Recipe, opened: Any = None) -> Bundle:
     )  # fmt: skip
     if bundle.kind not in wanted:
         actual = kinds.get(bundle.kind)
-        needed = " or ".join(kinds.get(kind).holds for kind in wanted)
+        has_hint = not actual.labelled and wanted[0] in kinds.KINDS.names()
+        needed = " or ".join(kinds.words(kind) for kind in wanted)
         raise DataError(
             f"{data.source} holds {actual.holds}; {recipe.task} trains on {needed}",
-            None if actual.labelled else kinds.get(wanted[0]).needs or None,
+            (kinds.get(wanted[0]).needs or None) if has_hint else None,
         )
     if "train" not in bundle.splits:
         raise DataError(f"{data.source}: no training split", "name it with --train NAME")

@@ -40,7 +40,8 @@ def check_source(source: Source, *, samples: int = 16) -> None:
     """
     count, info = len(source), source.info
     assert isinstance(info, DataInfo), f"info is a {type(info).__name__}, not a DataInfo"
-    kind = kinds.get(info.kind)  # raises for one that nobody has registered
+    assert info.kind in kinds.KINDS.names(), f"unknown kind {info.kind!r}: nobody has registered it"
+    kind = kinds.get(info.kind)
     assert all(isinstance(c, str) and c for c in info.classes), "a class name is no text, or empty"
     assert len(set(info.classes)) == len(info.classes), "two classes have the same name"
     assert count > 0, "the source is empty"

@@ -69,7 +69,8 @@ class Progress:
         for note in bundle.notes:
             self.say(note)
         counts = ", ".join(f"{name} {len(split)}" for name, split in bundle.splits.items())
-        self.say(f"data {bundle.name}: {len(bundle.classes)} classes; pictures: {counts}")
+        classes = f"{len(bundle.classes)} classes; " if bundle.classes else ""
+        self.say(f"data {bundle.name}: {classes}pictures: {counts}")
         self.say(f"on {place.describe()}")
         if not recipe.data.flip and recipe.eval.tta != "none":
             self.warn(
