@@ -362,7 +362,7 @@ class Detect(Task, Proposes):
         return [torch.cat(each) for each in zip(*per_view, strict=True)]
 
     @torch.no_grad()
-    def propose(self, batch: Batch, most: int) -> list[Tensor]:
+    def propose(self, batch: Batch, max_boxes: int) -> list[Tensor]:
         """The rpn's best boxes of each picture, from one view, in the picture's own pixels."""
         rpn, sizes = self.head.rpn, batch.targets["sizes"]
         if rpn is None:
@@ -371,9 +371,9 @@ class Detect(Task, Proposes):
                 "it makes none of its own",
             )
         outputs = rpn(self._map(self.backbone.normalise(batch.images)))
-        before = max(self.options.rpn_test[0], 3 * most)  # suppression leaves about a third
-        each = zip(rpn.propose(outputs, sizes, before, most), sizes, batch.targets["originals"],
-                   strict=True)  # fmt: skip
+        before = max(self.options.rpn_test[0], 3 * max_boxes)  # suppression leaves about a third
+        proposals = rpn.propose(outputs, sizes, before, max_boxes)
+        each = zip(proposals, sizes, batch.targets["originals"], strict=True)
         return [clip(own * (full / size).flip(0).repeat(2), full) for own, size, full in each]
 
     def _best(

@@ -40,8 +40,6 @@ ALIASES = {
     "segmentation": "segment",
 }
 GROUP = "xfer.tasks"  # of packages' entry points
-
-
 # for the `counts_when` of a task whose chance_loss is None
 NO_CHANCE: dict[str, When | str] = {"run.chance_steps": "its loss has no chance level"}
 
@@ -111,9 +109,7 @@ class Task(nn.Module, ABC):
     """
 
     kinds: ClassVar[tuple[str, ...]]
-    # backbone.KEY -> task.KEY
     decides: ClassVar[dict[str, str]] = {}
-    # the views that eval.tta may select, each with a description
     views: ClassVar[dict[str, str]] = {
         "none": "single centre crop",
         "flip": "centre crop and its mirror image, probabilities averaged",
@@ -124,8 +120,7 @@ class Task(nn.Module, ABC):
     # {"optim.lr": 1e-3}: what differs from the recipe defaults
     recipe: ClassVar[Mapping[str, Any]] = {}
     counts_when: ClassVar[Mapping[str, When | str]] = {}
-    any_shape: ClassVar[bool] = False  # whether the net sees pictures that are not square
-    # what happens to pictures if the net takes a single size
+    any_shape: ClassVar[bool] = False
     size_words: ClassVar[str] = "pictures are scaled to it, whatever data.size is"
 
     def __init__(self, backbone: Backbone, info: DataInfo, options: Any, data: DataTable) -> None:
@@ -295,8 +290,8 @@ class Proposes(ABC):
     """For a task that proposes regions: `xfer data proposals --method run:DIR` measures them."""
 
     @abstractmethod
-    def propose(self, batch: Batch, most: int) -> list[Tensor]:
-        """Proposals: N tensors (R, 4), R <= most, best first, xyxy in the pictures' own pixels.
+    def propose(self, batch: Batch, max_boxes: int) -> list[Tensor]:
+        """Proposals: N tensors (R, 4), R <= max_boxes, best first, xyxy in each picture's pixels.
         Raises XferError if its options give it no proposals of its own."""
 
 

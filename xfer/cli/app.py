@@ -42,7 +42,7 @@ command(app, "compress", panel="Use", trust=True)(compress.compress)
 command(app, "features", flags=features.FLAGS, panel="Features", trust=True)(features.features)
 command(app, "probe", panel="Features", trust=True)(probe.probe)
 for group in (data, models, recipes, runs):
-    app.add_typer(group.app, name=group.__name__.rpartition(".")[2], rich_help_panel="Look")
+    app.add_typer(group.app, name=group.__name__.rpartition(".")[2], rich_help_panel="Inspect")
 
 
 @app.callback(invoke_without_command=True)
