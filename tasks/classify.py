@@ -1,7 +1,7 @@
-"""Image classification: one label a picture, or several.
+"""Image classification: one label per picture, or several.
 
-Loss: cross-entropy, or binary cross-entropy a class for multi-label data (labels of -1 count for
-nothing). Scores: softmax or sigmoid.
+Loss: cross-entropy, or binary cross-entropy per class for multi-label data (labels of -1 are
+ignored). Scores: softmax or sigmoid.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Options:
 
     head: str = option(
         "auto", "tail: the net's own fc6-fc7, then a new layer; flat: a new layer on the whole "
-        "last map; avg: on its global average; auto: tail, but flat where a weight file held "
-        "only the convolutions, and avg for nets without a tail",
+        "last map; avg: on its global average; auto: tail, but flat if the weights have only the "
+        "convolutions, and avg for nets without a tail",
         choices=("auto", "tail", "flat", "avg"),
     )  # fmt: skip
     layer: str = option("", "map that the head reads; empty: the last")
@@ -59,22 +59,23 @@ class Options:
         True, "layer norm before the new layer", when={"task.head": one_of("flat", "avg")}
     )
     label_smoothing: float = option(
-        0.1, "share given to all classes", min=0, max=1, when={"kind": one_of("classify")}
-    )
-    class_weights: bool = option(False, "weigh the loss by 1 / frequency of the class")
+        0.1, "part of each target spread over all classes", min=0, max=1,
+        when={"kind": one_of("classify")},
+    )  # fmt: skip
+    class_weights: bool = option(False, "weight the loss by 1 / frequency of the class")
     mixup: float = option(0.0, "alpha of mixup; 0: none", min=0)
     cutmix: float = option(0.0, "alpha of cutmix; 0: none", min=0)
     crop: str = option(
-        "part", "what training shows of a picture: part: a random part, data.crop_area of it, "
-        "scaled; window: all of it at the test's short side, then a random square",
+        "part", "training crops; part: a random part with data.crop_area of the picture, scaled; "
+        "window: the picture at the test's short side, then a random square",
         choices=("part", "window"), when=AUGMENTED,
     )  # fmt: skip
     lighting: float = option(
-        0.0, "PCA lighting: deviation of the random shift along the principal components of the "
-        "training pictures' colours, in theirs; 0: none", min=0,
+        0.0, "PCA lighting: random shift along the principal components of the training colours, "
+        "its deviation as a multiple of theirs; 0: none", min=0,
     )  # fmt: skip
     sides: tuple[int, ...] = option(
-        (), "sides of the training pictures, pixels, each for an equal share of the run; empty: "
+        (), "sides of the training pictures, pixels, each for an equal part of the run; empty: "
         "as in the test", min=1,
     )  # fmt: skip
 
@@ -82,8 +83,8 @@ class Options:
 class Classify(Task, DeviceCrops, CachedFeatures, ManySides):
     """A backbone with one new linear layer, trained to name the class of a picture.
 
-    Shapes: batch.images uint8 (N, 3, H, W), or (N * V, 3, H, W) where V views were cut from each;
-    batch.targets["label"] int64 (N,), or float32 (N, C) with 1, 0 and -1 (not judged).
+    Shapes: batch.images uint8 (N, 3, H, W), or (N * V, 3, H, W) with V views of each picture;
+    batch.targets["label"] int64 (N,), or float32 (N, C) with 1, 0 and -1 (unknown).
     Raises XferError for options that don't fit the backbone or the data.
     """
 
@@ -101,7 +102,9 @@ class Classify(Task, DeviceCrops, CachedFeatures, ManySides):
         self.multilabel = kinds.get(info.kind).several
         count = len(info.classes)
         if self.multilabel and (options.mixup or options.cutmix):
-            raise XferError("mixup and cutmix need one label a picture", "task.mixup=0")
+            raise XferError(
+                "mixup and cutmix need one label per picture", "task.mixup=0 task.cutmix=0"
+            )
         if options.layer and options.layer not in backbone.specs:
             raise XferError(
                 f"task.layer: {backbone.name} has no map {options.layer!r}",
@@ -123,8 +126,8 @@ class Classify(Task, DeviceCrops, CachedFeatures, ManySides):
         self.register_buffer("class_weight", None, persistent=False)
         self.register_buffer("light", None, persistent=False)
         self._mixing: Any = None
-        self._whole: tuple[int, int] | None = None  # size of the pictures that crops are cut of
-        # found now: later, stages that are frozen would pass no gradient on
+        self._whole: tuple[int, int] | None = None  # size of pictures whose crops the device cuts
+        # determined now: once stages are frozen they pass no gradient
         deep = self.layer == backbone.last or self.options.head == "tail"
         needed = backbone.stages() if deep else backbone.stages_to(self.layer)
         self._needed = frozenset(name for name, _ in needed)
@@ -146,7 +149,7 @@ class Classify(Task, DeviceCrops, CachedFeatures, ManySides):
         return head
 
     def _input_of_head(self) -> tuple[int, tuple[int, int] | None]:
-        """Width of the vector that the new layer reads, and the grid that it was flattened from."""
+        """Length of the vector that the new layer reads, and the grid it is flattened from."""
         channels, tail = self.backbone.specs[self.layer].channels, self.backbone.tail
         if tail is not None:
             return tail.out_features, None
@@ -161,17 +164,17 @@ class Classify(Task, DeviceCrops, CachedFeatures, ManySides):
         return channels * shape[2] * shape[3], (shape[2], shape[3])
 
     def fit_labels(self, labels: np.ndarray) -> None:
-        """Looks at the training labels once: class weights, for those who asked for them."""
+        """Computes class weights from the training labels, if task.class_weights is set."""
         if not self.options.class_weights:
             return
         if self.multilabel:
-            raise XferError("task.class_weights needs one label a picture")
+            raise XferError("task.class_weights needs one label per picture")
         counts = np.bincount(labels[labels >= 0], minlength=len(self.info.classes))
         weight = counts.sum() / (len(counts) * np.maximum(counts, 1))
         self.class_weight = torch.tensor(weight, dtype=torch.float32)
 
     def fit_data(self, bundle: Bundle) -> None:
-        """Looks at the colours of the training pictures, for those who asked for lighting."""
+        """Computes the principal colours of the training pictures, if task.lighting is set."""
         if self.options.lighting:
             from xfer.data.transforms.pca_colours import principal_colours
 
@@ -179,7 +182,7 @@ class Classify(Task, DeviceCrops, CachedFeatures, ManySides):
 
     @property
     def short_side(self) -> int:
-        """Twice the side of evaluation: the smallest crops are still not enlarged much."""
+        """Twice the evaluation side, so that even small crops are hardly enlarged."""
         return 2 * self.preprocess.resize
 
     def transform(self, train: bool, tta: str = "none") -> Callable[..., Any]:
@@ -200,7 +203,7 @@ class Classify(Task, DeviceCrops, CachedFeatures, ManySides):
         return chosen
 
     def _cropped(self, batch: Batch) -> Tensor:
-        """A batch's pictures; where they are whole ones, a crop of each."""
+        """A batch's pictures; if they are whole pictures, a crop of each."""
         targets, images = batch.targets, batch.images
         if "draws" not in targets:
             return images
@@ -209,11 +212,11 @@ class Classify(Task, DeviceCrops, CachedFeatures, ManySides):
             assert self._whole is not None
             images = decode_squares(files.data, files.ids, files.places, self._whole, images.device)
         own, data = self.preprocess, self.data
-        how = DeviceCrop(
+        crop = DeviceCrop(
             data.crop_area, window=own.size / own.resize if self.options.crop == "window" else 0,
             flip=data.flip, strength=STRENGTH if data.augment == "standard" else 0,
         )  # fmt: skip
-        return how(images, targets["draws"], targets["side"])
+        return crop(images, targets["draws"], targets["side"])
 
     def _training(self, size: int) -> Callable[..., np.ndarray]:
         data = self.data
@@ -256,13 +259,13 @@ class Classify(Task, DeviceCrops, CachedFeatures, ManySides):
     @property
     def head_width(self) -> int:
         own = self.options
-        # of pictures, not of vectors
-        mixed = own.mixup or own.cutmix or own.lighting or own.sides or self._whole
-        return 0 if mixed else int(self.head[-1].in_features)  # pyright: ignore[reportArgumentType]
+        # these work on pictures, not on vectors
+        needs_pictures = own.mixup or own.cutmix or own.lighting or own.sides or self._whole
+        return 0 if needs_pictures else int(self.head[-1].in_features)  # pyright: ignore[reportArgumentType]
 
     @property
     def head_reads(self) -> str:
-        # how crops are cut is no part of the data's table, and changes what they hold
+        # task.crop is not in the [data] table, but changes what the crops show
         return f"{self.options.head} of {self.layer}, {self.options.crop}"
 
     def head_input(self, images: Tensor) -> Tensor:
@@ -273,7 +276,7 @@ class Classify(Task, DeviceCrops, CachedFeatures, ManySides):
         return self.head(self._features(images)).float()
 
     def _features(self, images: Tensor) -> Tensor:
-        """What the head reads of normalised images: (N, D)."""
+        """The head's input for normalised images: (N, D)."""
         if self.options.head == "tail":
             assert self.backbone.tail is not None
             name = self.backbone.tail.names[-1]
@@ -303,11 +306,11 @@ class Classify(Task, DeviceCrops, CachedFeatures, ManySides):
         return {"cross_entropy": loss}
 
     def _lit(self, images: Tensor) -> Tensor:
-        """Each picture shifted by a random amount along each principal component of the colours.
+        """Shifts each picture by a random amount along each principal component of the colours.
 
         Shapes: normalised (N, 3, H, W) in and out.
-        Source: Krizhevsky et al. 2012, sec. 4.1; as in their code, times the components' standard
-        deviations, where the paper's text has eigenvalues.
+        Source: Krizhevsky et al. 2012, sec. 4.1; scaled by the components' standard deviations, as
+        in their code, where the paper's text has eigenvalues.
         """
         own = self.backbone.preprocess
         draws = torch.randn(len(images), 3, device=images.device) * self.options.lighting
@@ -318,7 +321,7 @@ class Classify(Task, DeviceCrops, CachedFeatures, ManySides):
         return images + shift[:, :, None, None].to(images.dtype)
 
     def _mix(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mixup (Zhang 2018) and cutmix (Yun 2019) as timm has them; an odd last image is left."""
+        """Mixup (Zhang 2018) and cutmix (Yun 2019) from timm; an odd last image is not mixed."""
         if self._mixing is None:
             from timm.data.mixup import Mixup
 
@@ -339,7 +342,7 @@ class Classify(Task, DeviceCrops, CachedFeatures, ManySides):
 
     @torch.no_grad()
     def predict(self, batch: Batch, tta: str = "none") -> list[ClassPrediction]:
-        """Probabilities a picture: the mean over the views of `tta` (Krizhevsky 2012, sec. 4.1)."""
+        """Probabilities per picture: the mean over the views (Krizhevsky 2012, sec. 4.1)."""
         if "features" in batch.targets:
             scores = self._probabilities(self.head(batch.targets["features"].flatten(0, 1)))
         else:

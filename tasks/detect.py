@@ -1,16 +1,16 @@
-"""Detection: where objects are and which, by Fast and Faster R-CNN on any backbone.
+"""Detection: locates and classifies objects, by Fast and Faster R-CNN on any backbone.
 
-Regions of the picture (proposals, computed from it or by a network trained along) are pooled from
-a feature map; the backbone's own fc6 and fc7, or fresh layers, then say class and box of each.
+Regions of the picture (proposals, computed from it or by a network trained jointly) are pooled from
+a feature map; the backbone's own fc6 and fc7, or fresh layers, then predict class and box of each.
 
-The way of a training batch, step by step, and the file under xfer/ in which each step is:
+The path of a training batch, step by step, with the file under xfer/ for each step:
 
     picture and boxes cut, scaled, mirrored | BoxTransform             data/transforms/boxes.py
     pictures padded to one size             | stack_padded             data/loading/collate.py
     normalised, through the backbone        | Backbone.forward         backbones/base.py
     several maps merged to one              | MergedMap                nn/merge.py
     proposals from a file or the picture    | ProposalsBySource        proposals/by_source.py
-      or learnt: scores, offsets of anchors | RegionProposalNet        nn/rpn.py
+      or learned: scores, offsets of anchors| RegionProposalNet        nn/rpn.py
       its losses, on sampled anchors        | its losses()             nn/rpn.py
       its best boxes after suppression      | its propose(), nms       nn/rpn.py, ops/nms.py
     matched to true boxes, drawn by quota   | sample_batch             ops/sampling.py
@@ -20,8 +20,8 @@ The way of a training batch, step by step, and the file under xfer/ in which eac
     true boxes as offsets                   | encode                   ops/boxes.py
     cross-entropy and smooth L1             | box_losses               nn/box_head.py
 
-At test the same maps and proposals, then `decode`, `best_boxes` (suppression by class, voting;
-ops/nms.py), scaled back to the picture's own pixels: `Detect.predict`, read by DetectionAP
+At test: the same maps and proposals, then `decode`, `best_boxes` (suppression per class, voting;
+ops/nms.py), scaled back to the picture's own pixels: `Detect.predict`, scored by DetectionAP
 (metrics/detection.py).
 """
 
@@ -61,11 +61,11 @@ if TYPE_CHECKING:
     from xfer.recipe.tables import DataTable
     from xfer.types import Source
 
-SHORT, LONG = 480, 5 / 3  # sides of a picture where the recipe says nothing; long side by short
+SHORT, LONG = 480, 5 / 3  # default short side, pixels, and most of long side / short side
 MULTISCALE = (0.75, 1.0, 1.25)
-DEEPEST = "stride16"  # of the maps that are fine enough for regions
-FINEST_ANCHORS = 8  # what they lie apart with task.rpn_step=0 on finer maps, pixels
-# pixels that are looked at together at test: VGG-16's first maps of so many take a gigabyte
+DEEPEST = "stride16"  # the deepest map that is fine enough for regions
+FINEST_ANCHORS = 8  # distance of anchors with task.rpn_step=0 on finer maps, pixels
+# pixels processed together at test: VGG-16's first maps of this many take a gigabyte
 MOST_PIXELS = 4 * 800 * 1344
 RPN = {"task.proposals": one_of("rpn")}
 
@@ -74,10 +74,10 @@ RPN = {"task.proposals": one_of("rpn")}
 class Options:
     """The [task] table of a detection recipe."""
 
-    proposals: str = option("rpn", "rpn (learnt along), selective_search, grid, or file:PATH")
+    proposals: str = option("rpn", "rpn (trained jointly), selective_search, grid, or file:PATH")
     levels: tuple[str, ...] = option(
         (), "maps that regions are pooled from; several are merged on the grid of the finest; "
-        "stride8: the deepest map with a stride of at most 8 pixels, whatever the net calls it; "
+        "stride8: the deepest map with a stride of at most 8 pixels, whatever its name; "
         "empty: stride16",
     )  # fmt: skip
     width: int = option(256, "channels of merged levels", min=1, when={"task.levels": several()})
@@ -86,62 +86,60 @@ class Options:
     )
     pool_size: int = option(0, "side of a pooled region, cells; 0: what fc6 reads, else 7", min=0)
     head: str = option(
-        "auto", "tail: the net's own fc6-fc7; fc: two fresh layers; auto: tail where the weights "
+        "auto", "tail: the net's own fc6-fc7; fc: two fresh layers; auto: tail if the weights "
         "have it", choices=("auto", "tail", "fc"),
     )  # fmt: skip
     head_width: int = option(1024, "units of fresh layers", min=1, when={"task.head": one_of("fc")})
-    agnostic: bool = option(False, "one box a region for all classes, instead of one a class")
-    regions: int = option(128, "regions that a training picture is learnt from", min=1)
-    object_share: float = option(0.25, "the most of these that are objects", above=0, max=1)
-    object_iou: float = option(0.5, "overlap from which a region is an object", min=0, max=1)
+    agnostic: bool = option(False, "one box per region for all classes, instead of one per class")
+    regions: int = option(128, "regions sampled from each training picture", min=1)
+    object_share: float = option(0.25, "largest part of these that are objects", above=0, max=1)
+    object_iou: float = option(0.5, "IoU from which a region is an object", min=0, max=1)
     background_iou: tuple[float, float] = option(
-        (0.0, 0.5), "overlaps between which it is background", min=0, max=1, rising=True
+        (0.0, 0.5), "IoU range in which a region is background", min=0, max=1, rising=True
     )
     box_std: tuple[float, float, float, float] = option(
-        (0.1, 0.1, 0.2, 0.2), "box offsets are learnt in units of these", above=0
+        (0.1, 0.1, 0.2, 0.2), "units of the box offsets that are learned", above=0
     )
-    box_beta: float = option(1.0, "where the boxes' loss turns from square to straight", above=0)
-    box_weight: float = option(1.0, "weight of the boxes' loss", min=0)
+    box_beta: float = option(1.0, "error at which the box loss turns linear", above=0)
+    box_weight: float = option(1.0, "weight of the box loss", min=0)
     anchors: tuple[float, ...] = option(
-        (), "width, height, width, height ... of the boxes that the rpn starts from, in pixels of "
-        "the net's input; empty: fitted to the training boxes", above=0, when=RPN,
+        (), "width, height, width, height ... of the rpn's anchors, in pixels of the net's input; "
+        "empty: fitted to the training boxes", above=0, when=RPN,
     )  # fmt: skip
     anchor_count: int = option(9, "anchors to fit", min=1, when={**RPN, "task.anchors": unset()})
     rpn_width: int = option(256, "channels of the rpn's convolution", min=1, when=RPN)
     rpn_step: int = option(
-        1, "stride of the rpn's convolution, cells of the level; 0: anchors lie 8 pixels apart, "
-        "or as far as the cells of a coarser level", min=0, when=RPN,
+        1, "stride of the rpn's convolution, cells of the level; 0: anchors are 8 pixels apart, "
+        "or one cell on a coarser level", min=0, when=RPN,
     )  # fmt: skip
-    rpn_batch: int = option(256, "anchors that the rpn learns from, per picture", min=1, when=RPN)
+    rpn_batch: int = option(256, "anchors sampled per training picture", min=1, when=RPN)
     rpn_iou: tuple[float, float] = option(
-        (0.3, 0.7), "an anchor is background under the first, an object from the second", min=0,
+        (0.3, 0.7), "an anchor is background below the first IoU, an object from the second", min=0,
         max=1, rising=True, when=RPN,
     )  # fmt: skip
-    rpn_nms: float = option(0.7, "IoU above which the rpn's worse box goes", min=0, max=1, when=RPN)
+    rpn_nms: float = option(
+        0.7, "IoU above which the worse of two proposals is suppressed", min=0, max=1, when=RPN
+    )
     rpn_train: tuple[int, int] = option(
-        (2000, 1000), "rpn's proposals before and after that, in training", min=1, when=RPN
+        (2000, 1000), "proposals before and after suppression, in training", min=1, when=RPN
     )
     rpn_test: tuple[int, int] = option((1000, 300), "the same at test", min=1, when=RPN)
     most_proposals: int = option(
-        2000, "boxes per picture, at most", min=1, when={"task.proposals": none_of("rpn")}
+        2000, "most proposals per picture", min=1, when={"task.proposals": none_of("rpn")}
     )
     scales: tuple[float, float] = option(
-        (1.0, 1.0),
-        "scale of training pictures, from and to",
-        above=0,
-        rising=True,
-        when=AUGMENTED,
+        (1.0, 1.0), "range of scales of training pictures", above=0, rising=True, when=AUGMENTED
     )
-    long_side: int = option(0, "most pixels of a long side; 0: 5/3 of data.size", min=0)
-    nms: float = option(0.3, "overlap above which the worse of two found boxes goes", min=0, max=1)
+    long_side: int = option(0, "largest long side, pixels; 0: 5/3 of data.size", min=0)
+    nms: float = option(0.3, "IoU above which the worse detection is suppressed", min=0, max=1)
     vote: float = option(
-        0.0, "found boxes are averaged with those that overlap them by this much; 0: not",
+        0.0, "box voting: detections are averaged with those of at least this IoU; 0: none",
         min=0, max=1,
     )  # fmt: skip
-    least_score: float = option(0.01, "found boxes under this score are dropped", min=0, max=1)
-    most_boxes: int = option(100, "found boxes a picture, at most", min=1)
+    least_score: float = option(0.01, "lowest score of a detection", min=0, max=1)
+    most_boxes: int = option(100, "most detections per picture", min=1)
     primary: str = option(
-        "auto", "the score by which the best step is chosen; auto: voc_ap50_area for VOC's format, "
+        "auto", "the score that chooses the best step; auto: voc_ap50_area for VOC's format, "
         "voc_ap50_11pt for VOC 2007, else coco_ap", choices=("auto", *PRIMARIES),
     )  # fmt: skip
 
@@ -151,12 +149,12 @@ class Detect(Task, Proposes):
 
     Shapes: batch.images uint8 (N, 3, H, W), padded right and below; batch.targets:
 
-    sizes       | int64 (N, 2)          | H, W of each picture in there, without padding
+    sizes       | int64 (N, 2)          | H, W of each picture in the batch, without padding
     originals   | float32 (N, 2)        | H, W of the picture itself
     boxes       | N float32 (R, 4)      | true boxes, xyxy in pixels of batch.images
     labels      | N int64 (R,)          | their classes
     crowds      | N float32 (M, 4)      | regions that are neither object nor background
-    proposals   | N float32 (P, 4)      | unless they come from an rpn
+    proposals   | N float32 (P, 4)      | absent with an rpn
     annotations | N Annotation          | all boxes in the picture's own pixels, for the metric
 
     Raises XferError for options that don't fit the backbone.
@@ -166,12 +164,12 @@ class Detect(Task, Proposes):
     Options = Options
     counts_when = NO_CHANCE
     any_shape = True
-    size_words = "pictures are scaled to a long side of that, and padded"
+    size_words = "pictures are scaled to this long side, and padded"
     views: ClassVar[dict[str, str]] = {
         "none": "one view",
-        "flip": "picture and mirror image, scores and boxes of common regions averaged",
+        "flip": "picture and mirror image, scores and boxes of shared regions averaged",
         "multiscale": f"scales {', '.join(map(str, MULTISCALE))} with mirror images, scores and "
-        "boxes of common regions averaged",
+        "boxes of shared regions averaged",
     }
 
     def __init__(
@@ -219,11 +217,11 @@ class Detect(Task, Proposes):
         rules = RPNRules(
             options.rpn_batch, low=options.rpn_iou[0], high=options.rpn_iou[1], nms=options.rpn_nms
         )
-        found = torch.tensor(sizes.reshape(-1, 2), dtype=torch.float32)
-        self.head.add_rpn(options.rpn_width, found, rules, options.rpn_step)
+        anchor_sizes = torch.tensor(sizes.reshape(-1, 2), dtype=torch.float32)
+        self.head.add_rpn(options.rpn_width, anchor_sizes, rules, options.rpn_step)
 
     def _choose_head(self, head: str, specs: Sequence[FeatureSpec]) -> str:
-        """tail or fc. The tail reads what the last pooling of its net was given."""
+        """tail or fc. The tail reads the map that feeds its net's last pooling."""
         tail, report = self.backbone.tail, self.backbone.weight_report
         fits = tail is not None and len(specs) == 1 and specs[0].channels == tail.in_size[0]
         if head == "auto":
@@ -242,11 +240,11 @@ class Detect(Task, Proposes):
 
     @property
     def long_side(self) -> int:
-        """The most that a long side may have, pixels."""
+        """Largest long side, pixels."""
         return self.backbone.fixed_side or self.options.long_side or round(self.picture_side * LONG)
 
     def fit_data(self, bundle: Bundle) -> None:
-        """Looks at the training boxes once: anchors, and the score that the set is judged by."""
+        """Fits anchors to the training boxes, and chooses the primary score for the data set."""
         options = self.options
         if options.primary == "auto":
             self.options = options = replace(
@@ -256,7 +254,7 @@ class Detect(Task, Proposes):
             return
         sizes = box_sizes(bundle.splits["train"], self.preprocess.size, self.long_side)
         fitted = fit_sizes(sizes, options.anchor_count) if len(sizes) else sizes
-        # a set with fewer different boxes than anchors gets the usual ones as well
+        # a set with fewer distinct boxes than anchors gets default ones as well
         extra = plain_sizes(self.preprocess.size, options.anchor_count - len(fitted))
         anchors = np.concatenate([fitted, extra]).round(1)
         self.options = replace(options, anchors=tuple(anchors.ravel().tolist()))
@@ -264,7 +262,7 @@ class Detect(Task, Proposes):
         self.head.rpn.sizes = torch.tensor(anchors, dtype=torch.float32)
 
     def prepare(self, source: Source, say: Callable[[str], None] | None = None) -> None:
-        """Computes or reads the proposals of a source: `transform` is asked for next."""
+        """Computes or reads the proposals of a source, before `transform` is called."""
         if self.options.proposals != "rpn":
             self._proposals.prepare(source, say)
 
@@ -272,14 +270,14 @@ class Detect(Task, Proposes):
         self, train: bool, tta: str = "none"
     ) -> Callable[[Sample, np.random.Generator], Any]:
         data, options, short = self.data, self.options, self.preprocess.size
-        given = None if options.proposals == "rpn" else self._proposals.lookup()
+        lookup = None if options.proposals == "rpn" else self._proposals.lookup()
         if train:
             return BoxTransform(
                 short, self.long_side, train=True, flip=data.flip, augment=data.augment,
-                area=data.crop_area, scales=options.scales, propose=given,
+                area=data.crop_area, scales=options.scales, propose=lookup,
             )  # fmt: skip
-        most = max(MULTISCALE) if tta == "multiscale" else 1
-        return BoxTransform(round(short * most), round(self.long_side * most), propose=given)
+        scale = max(MULTISCALE) if tta == "multiscale" else 1
+        return BoxTransform(round(short * scale), round(self.long_side * scale), propose=lookup)
 
     def collate(self, items: list[BoxItem]) -> Batch:
         targets: dict[str, Any] = {
@@ -297,7 +295,7 @@ class Detect(Task, Proposes):
         return Batch(images, tuple(item.id for item in items), targets)
 
     def _map(self, images: Tensor) -> Tensor:
-        """The map that regions are pooled from, of normalised images."""
+        """The map of normalised images from which regions are pooled."""
         return self.head.map_of(self.backbone(images, want=self.options.levels))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -306,10 +304,10 @@ class Detect(Task, Proposes):
         losses: dict[str, Tensor] = {}
         rpn = self.head.rpn
         if rpn is not None:
-            found = rpn(maps)
+            outputs = rpn(maps)
             sizes = targets["sizes"]
-            losses = rpn.losses(found, sizes, targets["boxes"], targets["crowds"])
-            proposals = rpn.propose(found, sizes, *options.rpn_train)
+            losses = rpn.losses(outputs, sizes, targets["boxes"], targets["crowds"])
+            proposals = rpn.propose(outputs, sizes, *options.rpn_train)
         else:
             proposals = targets["proposals"]
         rules = RegionRules(
@@ -326,12 +324,12 @@ class Detect(Task, Proposes):
 
     @torch.no_grad()
     def predict(self, batch: Batch, tta: str = "none") -> list[BoxPrediction]:
-        """Boxes a picture: over the views of `tta`, scores and boxes of common regions averaged."""
-        most = max(1, MOST_PIXELS // batch.images[0, 0].numel())
-        if len(batch) > most:
-            starts = range(0, len(batch), most)
-            parts = [batch.part(n, min(n + most, len(batch))) for n in starts]
-            return [said for part in parts for said in self.predict(part, tta)]
+        """Boxes per picture; scores and boxes of shared regions are averaged over the views."""
+        max_images = max(1, MOST_PIXELS // batch.images[0, 0].numel())
+        if len(batch) > max_images:
+            starts = range(0, len(batch), max_images)
+            parts = [batch.part(n, min(n + max_images, len(batch))) for n in starts]
+            return [one for part in parts for one in self.predict(part, tta)]
         targets = batch.targets
         images = self.backbone.normalise(batch.images)
         sizes: Tensor = targets["sizes"]
@@ -348,57 +346,57 @@ class Detect(Task, Proposes):
             logits, offsets = self.head(own, seen, self.backbone.tail)
             counts = [len(one) for one in regions]
             scores = scores + logits.softmax(1) / len(views)
-            said = decode(offsets, torch.cat(seen)[:, None], self.box_std).split(counts)
-            back = [view.back(n, b.reshape(-1, 4)).view(b.shape) for n, b in enumerate(said)]
+            decoded = decode(offsets, torch.cat(seen)[:, None], self.box_std).split(counts)
+            back = [view.back(n, b.reshape(-1, 4)).view(b.shape) for n, b in enumerate(decoded)]
             boxes = boxes + torch.cat(back) / len(views)
         return self._best(batch, regions, scores, boxes)  # pyright: ignore[reportArgumentType]
 
     def _common(self, views: Sequence[View], maps: Sequence[Tensor]) -> list[Tensor]:
-        """The rpn's proposals of all views in the pixels of the batch, each view's best."""
+        """The rpn's best proposals of each view, all in pixels of the batch."""
         rpn, (before, after) = self.head.rpn, self.options.rpn_test
         assert rpn is not None
-        found: list[list[Tensor]] = []
+        per_view: list[list[Tensor]] = []
         for view, own in zip(views, maps, strict=True):
             proposals = rpn.propose(rpn(own), view.sizes, before, max(1, after // len(views)))
-            found.append([view.back(n, boxes) for n, boxes in enumerate(proposals)])
-        return [torch.cat(each) for each in zip(*found, strict=True)]
+            per_view.append([view.back(n, boxes) for n, boxes in enumerate(proposals)])
+        return [torch.cat(each) for each in zip(*per_view, strict=True)]
 
     @torch.no_grad()
-    def propose(self, batch: Batch, most: int) -> list[Tensor]:
-        """The rpn's best boxes of each picture, seen once, in the picture's own pixels."""
+    def propose(self, batch: Batch, max_boxes: int) -> list[Tensor]:
+        """The rpn's best boxes of each picture, from one view, in the picture's own pixels."""
         rpn, sizes = self.head.rpn, batch.targets["sizes"]
         if rpn is None:
             raise XferError(
-                f"this detector looks at the proposals of {self.options.proposals}",
-                "it has none of its own",
+                f"this detector uses proposals from {self.options.proposals}",
+                "it makes none of its own",
             )
-        found = rpn(self._map(self.backbone.normalise(batch.images)))
-        before = max(self.options.rpn_test[0], 3 * most)  # suppression leaves about a third
-        each = zip(rpn.propose(found, sizes, before, most), sizes, batch.targets["originals"],
-                   strict=True)  # fmt: skip
+        outputs = rpn(self._map(self.backbone.normalise(batch.images)))
+        before = max(self.options.rpn_test[0], 3 * max_boxes)  # suppression leaves about a third
+        proposals = rpn.propose(outputs, sizes, before, max_boxes)
+        each = zip(proposals, sizes, batch.targets["originals"], strict=True)
         return [clip(own * (full / size).flip(0).repeat(2), full) for own, size, full in each]
 
     def _best(
         self, batch: Batch, regions: Sequence[Tensor], scores: Tensor, boxes: Tensor
     ) -> list[BoxPrediction]:
-        """The boxes that remain of all regions' scores (R, C + 1) and boxes (R, C or 1, 4)."""
+        """The final detections from all regions' scores (R, C + 1) and boxes (R, C or 1, 4)."""
         options, counts = self.options, [len(one) for one in regions]
-        found: list[BoxPrediction] = []
+        predictions: list[BoxPrediction] = []
         each = zip(
             batch.ids, batch.targets["sizes"], batch.targets["originals"],
             scores.split(counts), boxes.split(counts), strict=True,
         )  # fmt: skip
         for name, size, original, own, where in each:
             where = clip(where.reshape(-1, 4), size).view(where.shape)
-            least, most = options.least_score, options.most_boxes
-            best = best_boxes(where, own[:, :-1], options.nms, least, most, options.vote)
+            min_score, max_boxes = options.least_score, options.most_boxes
+            best = best_boxes(where, own[:, :-1], options.nms, min_score, max_boxes, options.vote)
             kept, score, label = (t.cpu() for t in best)
             kept = clip(kept * (original / size).cpu().flip(0).repeat(2), original.cpu())
             height, width = (int(v) for v in original.tolist())
-            found.append(
+            predictions.append(
                 BoxPrediction(name, kept.numpy(), score.numpy(), label.numpy(), (height, width))
             )
-        return found
+        return predictions
 
     def metric(self) -> DetectionAP:
         primary = self.options.primary
@@ -413,6 +411,6 @@ class Detect(Task, Proposes):
         return {**chosen, "primary": self.metric().primary}
 
     def view_protocol(self, tta: str) -> str:
-        """How the pictures were shown, in words."""
+        """A description of how the pictures were shown."""
         size = self.preprocess.size
         return f"{self.views[tta]}, short side {size} px, long side at most {self.long_side} px"

@@ -1,7 +1,7 @@
 """Segmentation: the class of every pixel, by FCN or a light decoder on any backbone.
 
-FCN turns the net's own fc6 and fc7 into convolutions; the decoder joins finer maps to the deepest
-one. Either way scores are read at every pixel by where the maps' cells look.
+FCN turns the net's own fc6 and fc7 into convolutions; the decoder merges finer maps into the
+deepest one. Either way, the scores at a pixel follow from the positions of the maps' cells.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from xfer.data.sources.base import Bundle
     from xfer.recipe.tables import DataTable
 
-SHORT = 480  # the most that the short side has where the recipe says nothing, pixels
-ENLARGED = 4 / 3  # sets of smaller pictures are shown larger: small things are a few cells else
-CROP = 384  # the same of a training cut
-FRESH = 5  # channels of fcn's fresh layer, times task.width
+SHORT = 480  # largest short side by default, pixels
+ENLARGED = 4 / 3  # smaller pictures are enlarged, since small objects would cover only a few cells
+CROP = 384  # largest side of a training crop by default, pixels
+FRESH = 5  # channels of fcn's fresh layer, as a multiple of task.width
 MULTISCALE = (0.75, 1.0, 1.25)
 SKIPS = {"fcn32s": 0, "fcn16s": 1, "fcn8s": 2}
 
@@ -53,7 +53,7 @@ class Options:
 
     head: str = option(
         "decoder", "fcn32s, fcn16s, fcn8s: scores on the last map, and on one or two finer ones; "
-        "decoder: maps of all strides from 4 on, joined from coarse to fine",
+        "decoder: maps of all strides from 4 on, merged from coarse to fine",
         choices=("decoder", "fcn32s", "fcn16s", "fcn8s"),
     )  # fmt: skip
     levels: tuple[str, ...] = option(
@@ -62,60 +62,61 @@ class Options:
     )  # fmt: skip
     tail: str = option(
         "auto", "fcn, before the scores: own: the net's fc6 and fc7 as convolutions; fresh: a new "
-        "3x3 layer; none; auto: own where the weights have it, fresh where they lack it, none for "
-        "nets without", choices=("auto", "own", "fresh", "none"),
+        "3x3 layer; none; auto: own if the weights have it, fresh if they lack it, none for nets "
+        "without a tail", choices=("auto", "own", "fresh", "none"),
     )  # fmt: skip
     width: int = option(
-        96, "channels of the decoder's two deepest levels, half as many at each finer one; of "
-        "fcn's fresh layer five times as many", min=16,
+        96, "channels of the decoder's two deepest levels, halved at each finer one; fcn's fresh "
+        "layer has five times as many", min=16,
         when=({"task.head": one_of("decoder")}, {"task.tail": one_of("fresh")}),
     )  # fmt: skip
     dropout: float = option(
-        0.1, "share of channels dropped before the scores", min=0, max=1,
+        0.1, "fraction of channels dropped before the scores", min=0, max=1,
         when={"task.head": one_of("decoder")},
     )  # fmt: skip
     skip_scales: tuple[float, ...] = option(
-        (), "factors on the finer maps before they are scored; empty: 1", above=0,
+        (), "factors for the finer maps before they are scored; empty: 1", above=0,
         when={"task.head": one_of("fcn16s", "fcn8s")},
     )  # fmt: skip
     staged: bool = option(
-        False, "the head starts from that of the run that `--weights run:DIR` names: FCN-16s from "
-        "32s, 8s from 16s",
+        False, "start the head from that of the run in `--weights run:DIR`: FCN-16s from 32s, 8s "
+        "from 16s",
     )  # fmt: skip
     dilate: int = option(
-        0, "no map coarser than this stride: later layers are dilated instead, their weights kept; "
-        "0: as the net is", min=0,
+        0, "coarsest stride of any map: later layers are dilated instead, with the same weights; "
+        "0: leave the net as it is", min=0,
     )  # fmt: skip
     resize: bool = option(
-        True, "pictures are scaled to a short side of data.size; false: they keep their own size"
+        True, "scale pictures to a short side of data.size; false: they keep their own size"
     )
     crop: int = option(
-        0, "side of a training cut, pixels; 0: the short side, up to 384, in multiples of 32", min=0
-    )
+        0, "side of a training crop, pixels; 0: the short side, up to 384, in multiples of 32",
+        min=0,
+    )  # fmt: skip
     scales: tuple[float, float] = option(
-        (0.5, 2.0), "scale of training pictures, from and to", above=0, rising=True, when=AUGMENTED
+        (0.5, 2.0), "range of scales of training pictures", above=0, rising=True, when=AUGMENTED
     )
     most_of_one: float = option(
-        1.0, "share of a training cut that one class may cover, unless five draws are worse",
+        1.0, "most of a training crop that one class may cover; the best of five tries is used",
         above=0, max=1, when=AUGMENTED,
     )  # fmt: skip
     class_balance: float = option(
-        0.0, "classes weigh (median frequency / frequency) to this power", min=0, max=1
+        0.0, "class weights: (median frequency / frequency) to this power", min=0, max=1
     )
     logit_adjust: float = option(
-        0.0, "share of class_balance's weights taken back where classes are named (Menon et al. "
-        "2021, sec. 4.1): rare ones are learnt as if common, and said as often as they are",
+        0.0, "part of class_balance's weights undone at prediction (Menon et al. 2021, sec. 4.1): "
+        "rare classes are trained as if common, and predicted as often as they occur",
         min=0, max=1, when={"task.class_balance": above(0)},
     )  # fmt: skip
     hard_pixels: float = option(
-        1.0, "share of the pixels that the loss is made of, the hardest", above=0, max=1
+        1.0, "fraction of the pixels used in the loss, the hardest ones", above=0, max=1
     )
-    dice: float = option(0.0, "weight of the soft Dice loss beside cross-entropy", min=0)
+    dice: float = option(0.0, "weight of a soft Dice loss added to cross-entropy", min=0)
     normalise: bool = option(
-        True, "mean loss over the pixels; false: their sum, averaged over pictures, as FCN's code"
+        True, "mean loss over pixels; false: their sum, averaged over pictures, as in FCN's code"
     )
     loss_step: int = option(
-        1, "the loss reads every so many rows and columns: 2 takes a fifth off a step's time", min=1
+        1, "use every Nth row and column in the loss: 2 makes a step a fifth faster", min=1
     )
     window: int = option(
         1024, "larger pictures are predicted in overlapping windows of this side, pixels; at "
@@ -128,9 +129,9 @@ class Segment(Task):
 
     Shapes: batch.images uint8 (N, 3, H, W), padded right and below; batch.targets:
 
-    sizes     | int64 (N, 2)      | H, W of each picture in there, without padding
+    sizes     | int64 (N, 2)      | H, W of each picture in the batch, without padding
     originals | int64 (N, 2)      | H, W of the picture itself
-    masks     | N uint8 (h, w)    | the class of each pixel, 255 = ignore: training: of the cut;
+    masks     | N uint8 (h, w)    | the class of each pixel, 255 = ignore. Training: of the crop;
               |                   | evaluation: in the picture's own size, for the metric
 
     Raises XferError for options that don't fit the backbone.
@@ -139,12 +140,12 @@ class Segment(Task):
     kinds: ClassVar[tuple[str, ...]] = ("segment",)
     Options = Options
     counts_when: ClassVar[Mapping[str, When | str]] = {
-        "data.crop_area": "task.crop and task.scales say what is cut",
+        "data.crop_area": "task.crop and task.scales determine the crops",
         "data.size": ({"task.resize": one_of(True)}, {"task.crop": unset()}),
         **NO_CHANCE,
     }
     any_shape = True
-    size_words = "cuts and windows of pictures are no larger"
+    size_words = "crops and windows are no larger"
     views: ClassVar[dict[str, str]] = {
         "none": "one view",
         "flip": "picture and mirror image, probabilities averaged",
@@ -166,7 +167,7 @@ class Segment(Task):
         if options.dilate:
             dilate_backbone(backbone, options.dilate)
         count = len(info.classes)
-        self.tail: Any = None  # the net's own, as convolutions
+        self.tail: Any = None  # the net's own tail, as convolutions
         self._padding = 0
         if options.head == "decoder":
             specs = self._levels(decoder_levels(backbone.specs))
@@ -178,7 +179,7 @@ class Segment(Task):
             specs = self._levels(options.levels or fcn_levels(backbone.specs, skips, backbone.name))
             if len(specs) != skips + 1:
                 raise XferError(
-                    f"task.head={options.head} reads {skips + 1} maps, task.levels names "
+                    f"task.head={options.head} reads {skips + 1} maps, but task.levels names "
                     f"{len(specs)}"
                 )
             self.options = replace(
@@ -195,9 +196,9 @@ class Segment(Task):
             self._stages += [(n, getattr(self.tail, n)) for n in self._tail_names]
         if options.staged:
             self._start_from_run()
-            self.options = replace(self.options, staged=False)  # the weights tell the rest
+            self.options = replace(self.options, staged=False)  # the weights now include it
         self.register_buffer("class_weight", None, persistent=False)
-        # kept with the weights: prediction has no training masks to count
+        # saved with the weights: at prediction there are no training masks to count
         adjusted = options.logit_adjust and options.class_balance
         self.register_buffer("shift", torch.zeros(count) if adjusted else None)
         self._least = 0
@@ -225,8 +226,8 @@ class Segment(Task):
         return "own" if report is not None and report.has_tail else "fresh"
 
     def _add_tail(self, last: FeatureSpec) -> tuple[FeatureSpec, FreshTail | None]:
-        """Puts what scores are made from behind the last map: the net's own tail, or a fresh one,
-        which belongs to the head. Returns its geometry."""
+        """Adds the layers between the last map and the scores: the net's own tail, or a fresh one,
+        which belongs to the head. Returns the resulting geometry, and the fresh tail."""
         own, self.backbone.tail, kind = self.backbone.tail, None, self.options.tail
         fresh: FreshTail | None = None
         if kind == "none":
@@ -243,7 +244,7 @@ class Segment(Task):
         return after_kernel(last, kernel, self._padding, channels), fresh
 
     def _start_from_run(self) -> None:
-        """Takes over the head of the run that the backbone's weights came from."""
+        """Loads the head of the run that the backbone's weights came from."""
         report = self.backbone.weight_report
         if report is None or not report.source.startswith("run:"):
             raise XferError("task.staged needs the run to start from", "--weights run:DIR")
@@ -252,19 +253,19 @@ class Segment(Task):
         own = {k: v for k, v in tensors.items() if not k.startswith("backbone.")}
         filled = start_from(self, own)
         if not filled:
-            raise XferError(f"task.staged: no layer of the head fits that of {report.source}")
+            raise XferError(f"task.staged: no layer of the head matches one of {report.source}")
         report.matched.extend(filled)
 
     def fit_data(self, bundle: Bundle) -> None:
-        """Looks at the training masks once: the size of pictures, weights of classes."""
+        """Computes the picture size and class weights from the training masks."""
         options = self.options
         if self.data.size and not options.class_balance:
             return
-        found = mask_statistics(bundle.splits["train"])
+        statistics = mask_statistics(bundle.splits["train"])
         if not self.data.size:
-            self._short = min(SHORT, round(found.short * ENLARGED))
+            self._short = min(SHORT, round(statistics.short * ENLARGED))
         if options.class_balance:
-            self.class_weight = torch.from_numpy(class_weights(found, options.class_balance))
+            self.class_weight = torch.from_numpy(class_weights(statistics, options.class_balance))
             if self.shift is not None:
                 self.shift.copy_(options.logit_adjust * self.class_weight.log())
 
@@ -278,7 +279,7 @@ class Segment(Task):
 
     @property
     def crop(self) -> int:
-        """Side of a training cut, pixels."""
+        """Side of a training crop, pixels."""
         return self.options.crop or max(1, min(CROP, self._short) // 32) * 32
 
     def transform(
@@ -337,23 +338,23 @@ class Segment(Task):
 
     @torch.no_grad()
     def predict(self, batch: Batch, tta: str = "none") -> list[MaskPrediction]:
-        """The class of each pixel in the pictures' own sizes; large ones window by window."""
+        """The class of each pixel, in the pictures' own sizes; large ones window by window."""
         targets = batch.targets
 
         def views(part: Tensor, sizes: Tensor) -> list[ScoreView]:
             return self._views(self.backbone.normalise(part), sizes, tta)
 
-        found = classes_of_pixels(
+        masks = classes_of_pixels(
             batch.images, targets["sizes"], targets["originals"], views, self.head.spec,
             min(self.options.window, self.backbone.fixed_side or self.options.window),
         )  # fmt: skip
         return [
             MaskPrediction(name, mask, (mask.shape[0], mask.shape[1]))
-            for name, mask in zip(batch.ids, found, strict=True)
+            for name, mask in zip(batch.ids, masks, strict=True)
         ]
 
     def _views(self, images: Tensor, sizes: Tensor, tta: str) -> list[ScoreView]:
-        """The scores of each view of normalised images."""
+        """The scores for each view of normalised images."""
         whole = View(images, sizes)
         views = [whole.scaled(s) for s in MULTISCALE] if tta == "multiscale" else [whole]
         if tta != "none":
@@ -369,21 +370,21 @@ class Segment(Task):
         return [*used, Stage("head", self.head, "head")]
 
     def view_protocol(self, tta: str) -> str:
-        """How the pictures were shown, in words."""
+        """A description of how the pictures were shown."""
         size = f"short side {self._short} px" if self.options.resize else "own size"
-        return f"{self.views[tta]}, {size}, compared in the pictures' own size"
+        return f"{self.views[tta]}, {size}, scored at the pictures' own size"
 
 
 def _check(options: Options) -> None:
-    """Raises XferError for options that would count for nothing beside others."""
+    """Raises XferError for options that conflict with others."""
     if not options.normalise and options.hard_pixels < 1:
         raise XferError(
-            "task.hard_pixels chooses among pixels for a mean; task.normalise=false sums all",
+            "task.hard_pixels selects pixels for a mean, but task.normalise=false sums them all",
             "task.normalise=true or task.hard_pixels=1",
         )
     if options.head == "decoder":
         if options.tail in ("own", "fresh"):
-            raise XferError(f"task.tail={options.tail}: the decoder reads maps, no fc6 and fc7",
+            raise XferError(f"task.tail={options.tail}: the decoder uses no fc6 and fc7",
                             "task.tail=auto, or task.head=fcn32s, fcn16s or fcn8s")  # fmt: skip
         if options.skip_scales:
             raise XferError("task.skip_scales is for fcn16s and fcn8s; task.head is decoder")

@@ -99,7 +99,7 @@ def test_two_are_equal_where_every_column_is() -> None:
 
 
 def test_one_row_is_no_box() -> None:
-    with pytest.raises(TypeError, match="slice, a mask or indices"):
+    with pytest.raises(TypeError, match="slice, a mask or a list"):
         Boxes.of([[0, 1, 4, 3]], [1])[0]
 
 

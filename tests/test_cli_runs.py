@@ -16,7 +16,7 @@ from xfer.runs.listing import compare_runs, find_runs, list_runs, show_run
 
 
 def fake_run(path: Path, recipe: Recipe, top1: float | None = None, steps: int = 40) -> Path:
-    """A run folder as surface.md section 4 has it; unfinished without a score."""
+    """A run folder as `xfer.runs.folder` writes it; unfinished if it has no score."""
     path.mkdir(parents=True)
     (path / "recipe.toml").write_text(dump(recipe), encoding="utf-8")
     events: list[dict[str, Any]] = [

@@ -79,7 +79,7 @@ def test_predictions_come_as_table_json_or_csv(
     assert main(["predict", "r", "a b.jpg", "--draw", "pictures"]) == 0
     shown = capsys.readouterr()
     assert "a b.jpg" in shown.out and "ant" in shown.out
-    assert seen == [Path("pictures")] and "drawn in pictures: 1" in shown.err
+    assert seen == [Path("pictures")] and "1 picture drawn in pictures" in shown.err
     assert main(["predict", "r", "a b.jpg", "--format", "csv"]) == 0
     assert capsys.readouterr().out == "id,label\na b.jpg,ant\n"
     for words in (["--json"], ["--format", "json"]):

@@ -211,13 +211,13 @@ def test_a_run_trains_resumes_and_is_scored_on_them(tmp_path: Path) -> None:
     assert run.result["data"] == "python:arrays" and run.result["task"] == "classify"
     found = xfer.evaluate(run.path, data=data)
     assert found["images"] == 40 and found["data"] == "python:arrays"
-    with pytest.raises(XferError, match="passed from Python") as caught:
+    with pytest.raises(XferError, match="passed in Python") as caught:
         xfer.evaluate(run.path)
     assert "data=" in (caught.value.hint or "") and caught.value.code == 2
     assert cli.main(["eval", str(run.path)]) == 2
 
     (run.path / "result.json").unlink()
-    with pytest.raises(XferError, match="handed over in Python") as caught:
+    with pytest.raises(XferError, match="passed in Python") as caught:
         xfer.finetune(resume=run.path, verbosity=-1)
     assert "data=THE_SAME" in (caught.value.hint or "")
     with pytest.raises(DataError, match="has changed since the run was started"):

@@ -85,7 +85,7 @@ def test_what_is_predicted_may_be_one_or_several(tmp_path: Path) -> None:
         assert isinstance(sample, Sample) and np.array_equal(sample.image, GOOD)
     for wrong, said in (
         (GOOD[:, :, :2].astype(int), "not"),
-        (5, "type int is no picture"),
+        (5, "type int is not a picture"),
         ([5], "picture 0"),
     ):
         with pytest.raises(XferError, match=said):

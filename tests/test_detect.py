@@ -221,7 +221,7 @@ def test_a_shallow_level_leaves_the_layers_above_alone() -> None:
         ({"head": "tail"}, "no fc6, fc7"),
         ({"anchors": [1, 2, 3]}, "3 numbers"),
         ({"proposals": "magic"}, "unknown proposals 'magic'"),
-        ({"background_iou": [0.5, 0.1]}, "must not fall"),
+        ({"background_iou": [0.5, 0.1]}, "must not decrease"),
         ({"regions": 0}, "at least 1"),
         ({"pool": "average"}, "must be one of max, align"),
         ({"primary": "map"}, "must be one of auto, coco_ap, "),
@@ -237,7 +237,7 @@ def test_a_net_that_sees_one_size_alone_gets_its_long_sides_scaled_to_it() -> No
     plain = tasks.make_options(DETECT, {"head_width": 16, "pool_size": 3})
     net = create_backbone("timm:mixer_s16_224")
     task = DETECT(net, source.info, plain, DataTable(size=480))
-    assert "squares of 224 px alone" in task.size_note
+    assert "only squares of 224 px" in task.size_note
     assert (task.preprocess.size, task.long_side) == (224, 224)
     batch = batch_of(task, source, 2)
     assert max(batch.images.shape[2:]) == 224

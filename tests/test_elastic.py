@@ -14,7 +14,7 @@ from test_loop import CPU, TINY, Stopped, changed, die, equal, stop_at, train
 
 from xfer.errors import XferError
 from xfer.runs.folder import Run
-from xfer.train.restart import begun
+from xfer.train.restart import run_to_continue
 
 # the second process kills itself as its step 5 begins, once; saved is after every step
 SCRIPT = """
@@ -124,7 +124,7 @@ def test_an_unnamed_run_is_found_among_others(
         patch.setenv("TORCHELASTIC_RUN_ID", "other")
         stop_at(2, patch, die)
         train(None, other)
-    assert begun(TINY, None, CPU) is None
+    assert run_to_continue(TINY, None, CPU) is None
     start_and_die(None, monkeypatch)
-    found = begun(TINY, None, CPU)
+    found = run_to_continue(TINY, None, CPU)
     assert found is not None and found.path.name.endswith("-2")

@@ -26,7 +26,7 @@ def run(task: str, net: str, capsys: Any, recipe: str = "default") -> None:
     out = capsys.readouterr()
     assert not code, out.out + out.err
     fixed = net == "timm:levit_128s" and (task != "classify" or recipe == "digits")
-    assert ("sees squares of 224 px alone" in out.out + out.err) == fixed
+    assert ("takes only squares of 224 px" in out.out + out.err) == fixed
 
 
 @pytest.mark.parametrize("task", TASKS)

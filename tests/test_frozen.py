@@ -81,11 +81,11 @@ def test_a_second_run_computes_nothing() -> None:
     _, first = prepared()
     _, second = prepared()
     assert "3 views of each of 160 pictures" in first[0]
-    assert "(480 computed, 0 known)" in first[0]
-    assert "(0 computed, 480 known)" in second[0]
+    assert "(480 computed, 0 from the cache)" in first[0]
+    assert "(0 computed, 480 from the cache)" in second[0]
     # nor one that reads the same pictures in another manner
     _, third = prepared(changed(data={"batch": 20, "cache_mb": 99, "balance": True}))
-    assert "(0 computed, 480 known)" in third[0]
+    assert "(0 computed, 480 from the cache)" in third[0]
 
 
 def test_vectors_of_val_are_those_of_any_seed(tmp_path: Path) -> None:
@@ -104,11 +104,11 @@ def test_vectors_of_val_are_those_of_any_seed(tmp_path: Path) -> None:
 def test_another_seed_or_crop_is_another_view() -> None:
     prepared()
     _, seed = prepared(changed(run={"seed": 1}, data={"limit": 0}, schedule={"epochs": 1}))
-    assert ", 0 known)" in seed[0]
+    assert ", 0 from the cache)" in seed[0]
     _, crop = prepared(changed(data={"crop_area": (0.9, 1.0)}))
-    assert ", 0 known)" in crop[0]
+    assert ", 0 from the cache)" in crop[0]
     window = replace(FROZEN, task_options={**FROZEN.task_options, "crop": "window"})
-    assert ", 0 known)" in prepared(window)[1][0]
+    assert ", 0 from the cache)" in prepared(window)[1][0]
 
 
 def test_another_map_or_head_or_option_is_another_vector() -> None:
@@ -121,7 +121,7 @@ def test_another_map_or_head_or_option_is_another_vector() -> None:
         replace(short, backbone_options={"leak": 0.5}),
     ]
     for recipe in seen:
-        assert ", 0 known)" in prepared(recipe)[1][0]
+        assert ", 0 from the cache)" in prepared(recipe)[1][0]
     for recipe in seen:
         assert "(0 computed," in prepared(recipe)[1][0]
     # what only the head has is no reason to see the pictures again

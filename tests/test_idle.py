@@ -165,7 +165,7 @@ def trace(job: Job) -> str:
         job.step = step
         if job.evaluation_due():
             job.evaluated = job.step
-            job.schedule.note(0.0)
+            job.schedule.update(0.0)
             add("evaluation", job.quick_tta)
         job.begin_step()
         rules = {
@@ -228,12 +228,12 @@ def test_what_a_small_run_does_not_show_is_said_as_well(task: str) -> None:
         recipe = replace(base, given=frozenset(UNSEEN))
         with job_of(override(recipe, {"run.sync_bn": False}), tasks.get(task).kinds[0]) as job:
             lines[processes] = idle_settings(recipe, job.task, processes)
-        chance = "run.chance_steps=2000 counts for nothing" in " ".join(lines[processes])
+        chance = "run.chance_steps=2000 has no effect" in " ".join(lines[processes])
         assert chance == (job.task.chance_loss() is None)
-        ignore = "data.ignore=void counts for nothing with kind=" in " ".join(lines[processes])
+        ignore = "data.ignore=void has no effect with kind=" in " ".join(lines[processes])
         assert ignore == (task != "segment")
     assert [len(lines[1]) - len(lines[2])] == [1]
-    assert any("run.sync_bn=true counts for nothing with processes=1" in one for one in lines[1])
+    assert any("run.sync_bn=true has no effect with processes=1" in one for one in lines[1])
 
 
 def test_momentum_counts_with_the_optimisers_of_timm_that_have_one() -> None:
@@ -273,7 +273,7 @@ def test_only_what_a_person_set_is_spoken_of(tmp_path: Path) -> None:
     assert built().given == {"data.source"} or not idle_settings(built())
     (line,) = idle_settings(built(optim__momentum=0.5))
     assert line == (
-        "optim.momentum=0.5 counts for nothing with optim.name=adamw (it counts with "
+        "optim.momentum=0.5 has no effect with optim.name=adamw (only with "
         "optim.name=sgd, nesterov or another that has one)"
     )
     assert not idle_settings(built(optim__momentum=0.5, optimizer="sgd"))
@@ -287,7 +287,7 @@ def test_only_what_a_person_set_is_spoken_of(tmp_path: Path) -> None:
     )
     # its parent has momentum 0.9 and milestones: the one is repeated, the others switched off
     (line,) = idle_settings(load_recipe(str(file)))
-    assert line.startswith("schedule.gamma=0.5 counts for nothing with schedule.name=onecycle")
+    assert line.startswith("schedule.gamma=0.5 has no effect with schedule.name=onecycle")
 
 
 def test_what_a_flag_can_not_do_is_said_before_the_run_starts(
@@ -296,13 +296,13 @@ def test_what_a_flag_can_not_do_is_said_before_the_run_starts(
     words = ["finetune", "--data", "digits", "--limit", "40", "--backbone", "alexnet_bn",
              "--weights", "none", "--device", "cpu", "--dry-run", "schedule.gamma=0.5"]  # fmt: skip
     assert main(words) == 0
-    assert "warning: schedule.gamma=0.5 counts for nothing with schedule.name=" in (
+    assert "warning: schedule.gamma=0.5 has no effect with schedule.name=" in (
         capfd.readouterr().err
     )
     file = tmp_path / "mine.toml"
     file.write_text('extends = "detect/default"\n[task]\nname = "detect"\nmost_proposals = 50\n')
     assert main(["recipes", "check", str(file)]) == 0
-    assert "task.most_proposals=50 counts for nothing with task.proposals=rpn" in (
+    assert "task.most_proposals=50 has no effect with task.proposals=rpn" in (
         capfd.readouterr().err
     )
 
@@ -310,12 +310,9 @@ def test_what_a_flag_can_not_do_is_said_before_the_run_starts(
 def test_meanings_say_when_an_option_counts(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["recipes", "show", "detect/digits", "-v"]) == 0
     text = capfd.readouterr().out
+    assert "gamma = 0.1  # factor by which the rate drops; only with schedule.name=step or" in text
     assert (
-        "gamma = 0.1  # the rate is multiplied by this; counts with schedule.name=step or" in text
-    )
-    assert (
-        "rpn_width = 96  # channels of the rpn's convolution; counts with task.proposals=rpn"
-        in (text)
+        "rpn_width = 96  # channels of the rpn's convolution; only with task.proposals=rpn" in text
     )
 
 

@@ -216,7 +216,7 @@ def test_every_second_of_training_counts_and_none_of_evaluating(
     now[0], job.step, job.train.waited = 4.0, 4, 1.0
     clock.pause(job)  # an evaluation between two events
     now[0] = 50.0
-    clock.go_on(job)
+    clock.resume(job)
     now[0], job.step, job.train.waited = 56.0, 10, 2.0
     event = clock.event(job, {"loss": 1.0}, 0.1)
     assert (event["images_per_second"], event["data_wait"]) == (10.0, 0.2)
@@ -366,7 +366,7 @@ def test_a_warm_up_that_the_schedule_does_not_have_is_told(
         recipe = changed(schedule={"name": name, "warmup": 1.0})
         recipe = replace(recipe, given=frozenset({"schedule.warmup"}))
         fit(recipe, tmp_path / "run", dry_run=True, verbosity=-1)
-        told = "schedule.warmup=1 counts for nothing" in capfd.readouterr().err
+        told = "schedule.warmup=1 has no effect" in capfd.readouterr().err
         assert told == (name == "onecycle")
 
 
@@ -387,9 +387,9 @@ def test_what_does_not_fit_into_a_short_run_is_told(
     assert "schedule.warmup=5: the run has 2 epochs, so the warm-up is shortened to half" in warm
     assert "shortened" not in told(schedule={"warmup": 1.0})
     rare = told(schedule={"stop_after": 2}, eval={"every": 5})
-    assert "schedule.stop_after=2 counts for nothing: the run is scored 1 time, every 5 e" in rare
+    assert "schedule.stop_after=2 has no effect: the run is scored 1 time, every 5 e" in rare
     plateau = told(schedule={"name": "plateau", "patience": 2})
-    assert "schedule.patience=2 counts for nothing: the run is scored 2 times" in plateau
+    assert "schedule.patience=2 has no effect: the run is scored 2 times" in plateau
     assert "nothing" not in told(schedule={"name": "plateau", "patience": 1, "stop_after": 1})
 
 

@@ -189,7 +189,7 @@ def test_plateau_drops_after_its_patience_and_remembers_over_a_resume() -> None:
     table = ScheduleTable(name="plateau", patience=2, gamma=0.5)
     schedule = Schedule(table, 100, 10)
     for score in (0.5, 0.4, 0.4):
-        schedule.note(score)
+        schedule.update(score)
     assert schedule.factor(30) == 0.5
     again = Schedule(table, 100, 10)
     again.load_state(schedule.state())

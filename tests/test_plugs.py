@@ -176,7 +176,7 @@ def test_a_source_may_be_given_a_path(mine: Path, named: None) -> None:
         ("own_readers:FromPath", r"FromPath\(split='train'\): missing a required argument: 'path'"),
         ("own_nets:number", "a int is not data"),
         ("own_nets:missing", "module own_nets has no 'missing'"),
-        ("not_there:X", "there is no module not_there"),
+        ("not_there:X", "no module named not_there"),
         ("broken:X", "module broken can't be imported: SyntaxError"),
         ("half:X", "module half can't be imported: ModuleNotFoundError.*no_such_thing"),
     ],
@@ -194,9 +194,9 @@ def test_what_is_wrong_with_data_of_ones_own_is_said(
     ("task", "said"),
     [
         ("own_tasks:helper", "a function, not a subclass"),
-        ("own_tasks:Classify", "Classify is of xfer.tasks.classify, not of own_tasks"),
+        ("own_tasks:Classify", "Classify belongs to xfer.tasks.classify, not to own_tasks"),
         ("own_nets:number", "a int, not a subclass"),
-        ("own_nets:run", "run is of subprocess"),
+        ("own_nets:run", "run belongs to subprocess"),
         ("own_tasks:X:y", "unknown task"),
     ],
 )

@@ -171,7 +171,7 @@ def test_wrong_words_and_files_end_with_a_line(
         ([str(file), "--shots", "1,two"], 2, "not whole numbers"),
         ([str(file), "--shots", "0"], 2, "at least one"),
         ([str(file), "--cv", "1"], 2, "two folds"),
-        ([str(file), "--data", "photos"], 2, "go with --compare"),
+        ([str(file), "--data", "photos"], 2, "need --compare"),
         ([], 2, "no features file"),
         (["--compare", "--data", "photos"], 2, "--backbones"),
         (["--compare", str(file)], 2, "makes its own features"),

@@ -41,7 +41,7 @@ from xfer.recipe.tables import (
         ("data.crop_area", [0.5], r"data.crop_area must hold 2 values, got 1: \[0.5\]"),
         ("data.crop_area", [0, 1], "data.crop_area must be above 0, got 0"),
         ("data.crop_area", [0.5, 2], "data.crop_area must be at most 1, got 2"),
-        ("data.crop_area", [0.9, 0.5], r"data.crop_area must not fall, got \[0.9, 0.5\]"),
+        ("data.crop_area", [0.9, 0.5], r"data.crop_area must not decrease, got \[0.9, 0.5\]"),
         ("schedule.milestones", [0.5, 30], "schedule.milestones must be at most 1, got 30"),
         ("weights", 3, "weights must be text, got 3"),
         ("task.head", None, "task.head must be text, a number, true, false or a list"),

@@ -50,7 +50,7 @@ def test_the_task_is_found_by_looking_at_the_data_and_said(
     assert opened == [{"spec": "labels.csv", "check": False, "val": "none"}]
     assert lines == [
         "task classify: labels.csv holds several labels per picture",
-        "recipe classify/default: there is none for labels.csv alone",
+        "recipe classify/default: there is none specific to labels.csv",
     ]
 
 

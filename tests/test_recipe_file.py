@@ -185,7 +185,7 @@ def test_a_circle_of_parents_is_found(tmp_path: Path) -> None:
         ("extends = 3", XferError, "extends must be text, got 3", None),
         ("[task]\nday = 2020-01-01", XferError, "task.day must be text, a number", None),
         ("optim = ", DataError, "not valid TOML: Invalid value", None),
-        ('task = "x"\n[task]\na = 1', DataError, "not valid TOML", "its name goes inside"),
+        ('task = "x"\n[task]\na = 1', DataError, "not valid TOML", "put the name inside"),
     ],
 )
 def test_a_mistake_names_the_file_and_the_key(
@@ -205,14 +205,14 @@ def test_an_unknown_name_is_told_the_nearest() -> None:
     assert (caught.value.hint or "").startswith("did you mean classify/digits")
     with pytest.raises(XferError) as caught:
         load_recipe("pretrain-nothing/imagenet")
-    assert "no recipe under pretrain-nothing/" in (caught.value.hint or "")
+    assert "no recipes in pretrain-nothing/" in (caught.value.hint or "")
 
 
 def test_a_file_that_is_no_recipe_is_a_data_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.toml"):
         load_recipe(str(tmp_path / "gone.toml"))
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match="not text in UTF-8"):
+    with pytest.raises(DataError, match="not UTF-8 text"):
         load_recipe(str(tmp_path / "bytes.toml"))
 
 

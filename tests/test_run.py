@@ -60,7 +60,7 @@ def test_overwriting_leaves_other_peoples_files_alone(tmp_path: Path) -> None:
 def test_a_folder_with_other_things_in_it_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("")
     for overwrite in (False, True):
-        with pytest.raises(XferError, match="not a run"):
+        with pytest.raises(XferError, match="neither empty nor a run"):
             Run.create(RECIPE, tmp_path, overwrite=overwrite)
 
 
@@ -73,11 +73,11 @@ def test_a_place_that_can_not_be_written_is_said_before_anything_is_read(
     # the tests may run as root, who may write anywhere
     monkeypatch.setattr("xfer.files.os.access", lambda path, mode: path != tmp_path)
     for fresh in (tmp_path / "a" / "b", tmp_path):
-        with pytest.raises(DataError, match=f"{tmp_path} can't be written into"):
+        with pytest.raises(DataError, match=f"{tmp_path} is not writable"):
             check_folder(fresh)
     monkeypatch.chdir(tmp_path)
     recipe = replace(RECIPE, data=DataTable(source="nowhere"))
-    with pytest.raises(DataError, match="can't be written into"):  # not that there are no data
+    with pytest.raises(DataError, match="is not writable"):  # not that there are no data
         fit(recipe, verbosity=-1)
 
 

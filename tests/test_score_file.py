@@ -110,7 +110,7 @@ def test_pictures_called_by_the_ids_of_others_are_warned_of(score: Eval) -> None
     document["images"][0]["file_name"] = "20.jpg"
     score.truth.write_text(json.dumps(document))
     (warning,) = score([entry()])["warnings"]
-    assert warning.endswith("1 of its pictures are called by another one's: 20.jpg")
+    assert warning.endswith("have a file name that is the id of another: 20.jpg")
     assert score([entry(image_id="20.jpg")])["warnings"] == []
 
 
@@ -153,7 +153,7 @@ def test_odd_results_are_scored_with_a_warning(score: Eval) -> None:
     assert "2 detections of 1 pictures" in pictures and "image_id 77" in pictures
     assert "1 detections of 1 classes" in classes and "category_id 1" in classes
     (again,) = score([entry(), entry(), entry(image_id=20, category_id=9)])["warnings"]
-    assert "1 detections are there twice" in again
+    assert "1 duplicate detections" in again
     (flat,) = score([entry(), entry(bbox=[1, 1, 0, 5])])["warnings"]
     assert "1 boxes have no area" in flat
     corners = [entry(bbox=[120 + i, 60, 160 + i, 90]) for i in range(20)]

@@ -168,13 +168,13 @@ def test_convolutions_without_fc_weights_get_a_small_fresh_layer() -> None:
     ("alexnet", {"levels": ("conv4", "conv5")}, "one map per stride"),
     ("alexnet", {"staged": True, "head": "fcn16s"}, "the run to start from"),
     ("alexnet", {"head": "fcn16s", "skip_scales": (0.1, 0.2)}, "2 scales for 1 skips"),
-    ("alexnet", {"head": "fcn16s", "levels": ("pool5",)}, "reads 2 maps, task.levels names 1"),
+    ("alexnet", {"head": "fcn16s", "levels": ("pool5",)}, "reads 2 maps, but task.levels names 1"),
     ("timm:resnet18", {"dilate": 8}, "still has maps of stride 32"),
     ("timm:resnet10t", {"dilate": 8}, "can't be dilated"),
     ("alexnet", {"dilate": 3}, "not a power of two"),
     ("timm:vit_tiny_patch16_224", {"head": "fcn16s"}, "no map of stride 8"),
-    ("alexnet", {"normalise": False, "hard_pixels": 0.5}, "chooses among pixels for a mean"),
-    ("alexnet", {"tail": "fresh"}, "the decoder reads maps"),
+    ("alexnet", {"normalise": False, "hard_pixels": 0.5}, "selects pixels for a mean"),
+    ("alexnet", {"tail": "fresh"}, "the decoder uses no fc6 and fc7"),
     ("alexnet", {"skip_scales": (0.1,)}, "for fcn16s and fcn8s"),
 ])  # fmt: skip
 def test_options_that_do_not_fit_are_refused(net: str, values: dict[str, Any], words: str) -> None:

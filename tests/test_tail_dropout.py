@@ -148,5 +148,5 @@ def test_dropout_asked_of_the_backbone_is_told_to_count_for_nothing(
         asked = replace(recipe, backbone_options=options)
         job = Job(asked, Place(torch.device("cpu")), open_recipe_data(asked))
         Progress(-1).model(job)
-        line = "backbone.dropout=0.4 counts for nothing: classify has task.dropout=0.2"
+        line = "backbone.dropout=0.4 has no effect: classify uses task.dropout=0.2"
         assert (line in capfd.readouterr().err) == told

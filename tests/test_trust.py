@@ -219,7 +219,7 @@ def test_a_missing_module_is_told_with_the_way_to_give_it(
     assert "asks for code: module safe_tasks" in text and "PYTHONPATH=FOLDER" in text
     trusted = [word for name in MODULES for word in ("--trust", name)]
     text = said(capsys, "predict", "run", "a.png", *trusted)
-    assert "there is no module safe_tasks" in text and "PYTHONPATH=FOLDER" in text
+    assert "no module named safe_tasks" in text and "PYTHONPATH=FOLDER" in text
     assert len(text.splitlines()) == 2
 
 
@@ -292,7 +292,7 @@ def test_the_task_is_found_in_the_module_that_the_data_name(
             XferError, match="several tasks for 'numbers' data: OwnClassify, Second"
         ):
             tasks.for_kind("numbers")
-    with pytest.raises(XferError, match="no task learns from 'numbers' data"):
+    with pytest.raises(XferError, match="no task trains on 'numbers' data"):
         tasks.for_kind("numbers")
 
 

@@ -1,4 +1,4 @@
-"""xfer: carry a pretrained vision backbone over to a task of your own.
+"""xfer: fine-tune a pretrained vision backbone on a task of your own.
 
 Public names are loaded on first use, so that `import xfer` stays quick and imports no torch.
 """

@@ -17,27 +17,27 @@ from xfer.train.loop import Summary, fit
 def finetune(data: Any = "", task: str = "", *, out: Any = None, recipe: str = "",
              verbosity: int = 0, overwrite: bool = False, resume: Any = None,
              trust: str | Sequence[str] = (), **settings: Any) -> Summary:  # fmt: skip
-    """`xfer finetune` from Python: flags are arguments, `a__b=value` sets the recipe's a.b.
+    """`xfer finetune` from Python: flags are arguments, and `a__b=value` sets the recipe's a.b.
 
     Args:
-        data: a spec: NAME, PATH or FORMAT:PATH; the recipe's own when left out. Or data in memory:
-            [(picture, label), ...], (images, labels), a data set of torchvision's kind, a Source,
-            or a dict of these by split.
-        task: classify, ...; found from the data when left out.
-        out, recipe, overwrite, resume: as on the command line; resume goes with verbosity and
-            trust alone, and with `data` where those of the run were in memory: the same again.
-        trust: modules of one's own that the recipe or the run may import; what data, task and
-            backbone name here is trusted without.
+        data: a spec: NAME, PATH or FORMAT:PATH; the recipe's own by default. Or data in memory:
+            [(picture, label), ...], (images, labels), a torchvision-style data set, a Source, or a
+            dict of these by split.
+        task: classify, ...; inferred from the data by default.
+        out, recipe, overwrite, resume: as on the command line. With `resume`, only verbosity and
+            trust may be given, and `data` if the run's data were in memory: pass the same data.
+        trust: your own modules that the recipe or the run may import; modules named in data, task
+            or backbone here need no trust.
         settings: epochs=20, backbone="alexnet", optim__ema=0.98, ...
 
     Returns: the run: `.result`, `.path`, `.predict(images)`.
     """
     data = "" if data is None else data
-    given = not isinstance(data, (str, os.PathLike))
+    in_memory = not isinstance(data, (str, os.PathLike))
     if resume is not None:
-        if (data and not given) or task or out or recipe or overwrite or settings:
-            raise XferError("resume goes on by the run's own recipe", "xfer.finetune(resume=RUN)")
-        return fit(resume=Path(resume), data=data if given else None, verbosity=verbosity)
+        if (data and not in_memory) or task or out or recipe or overwrite or settings:
+            raise XferError("resume uses the run's own recipe", "xfer.finetune(resume=RUN)")
+        return fit(resume=Path(resume), data=data if in_memory else None, verbosity=verbosity)
     return _train(data, task, recipe, out, overwrite, verbosity, settings)
 
 
@@ -53,6 +53,6 @@ def _train(
     data: Any, task: str, recipe: str, out: Any, overwrite: bool, verbosity: int,
     settings: dict[str, Any],
 ) -> Summary:  # fmt: skip
-    built, read = prepare(data, task, recipe, settings)
+    full_recipe, opened = prepare(data, task, recipe, settings)
     folder = Path(out) if out else None
-    return fit(built, folder, data=read, overwrite=overwrite, verbosity=verbosity)
+    return fit(full_recipe, folder, data=opened, overwrite=overwrite, verbosity=verbosity)

@@ -1,7 +1,7 @@
 """The boxes of one picture, and the geometry of boxes as numpy arrays.
 
-A box is xyxy in pixels from 0, right and bottom exclusive: its width is x2 - x1. The same as
-tensors, for nets, is in `xfer.ops.boxes`.
+A box is xyxy in pixels from 0, right and bottom exclusive: its width is x2 - x1. `xfer.ops.boxes`
+has the same for tensors.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ class Boxes:
 
     xyxy      | float32 or float64 (R, 4) | pixels from 0, right and bottom exclusive
     labels    | int64 (R,)                | class index
-    difficult | bool (R,)                 | VOC: neither rewarded nor punished
+    difficult | bool (R,)                 | VOC: neither rewarded nor penalised
     crowd     | bool (R,)                 | COCO iscrowd
     area      | float64 (R,)              | COCO's area of the object, else the box's, square pixels
-    size      | (H, W)                    | of the picture; (0, 0): not known
+    size      | (H, W)                    | of the picture; (0, 0): unknown
 
-    Two are equal where all of this is. `Boxes.of` fills in what is left out, and checks the shapes.
+    Two are equal if all of these are. `Boxes.of` fills in defaults and checks the shapes.
     """
 
     xyxy: NDArray[Any]
@@ -48,18 +48,18 @@ class Boxes:
         area: ArrayLike | None = None,
         size: Sequence[int] = (0, 0),
     ) -> Boxes:
-        """Boxes from arrays or lists; float32 coordinates stay so, all others become float64.
+        """Boxes from arrays or lists; float32 coordinates stay float32, others become float64.
 
-        Args: as the columns; difficult, crowd: none is, where left out; area: the boxes' own.
+        Args: as the columns; difficult, crowd: all false by default; area: the boxes' own.
         Raises: DataError for coordinates that are not four numbers per box, for labels that are not
-            whole numbers, and for a column of another length.
+            whole numbers, and for a column of the wrong length.
         """
         corners = _corners(xyxy)
         indices = np.asarray(labels)
         if indices.size and indices.dtype.kind not in "iu":
             raise DataError(f"boxes: labels are {indices.dtype}, not whole numbers")
         none = np.zeros(len(corners), np.bool_)
-        found = cls(
+        boxes = cls(
             corners,
             indices.astype(np.int64, copy=False),
             none if difficult is None else np.asarray(difficult, np.bool_),
@@ -68,19 +68,19 @@ class Boxes:
             (int(size[0]), int(size[1])),
         )
         for name in _COLUMNS[1:]:
-            shape = getattr(found, name).shape
+            shape = getattr(boxes, name).shape
             if shape != (len(corners),):
                 raise DataError(f"boxes: {name} has shape {shape}, for {len(corners)} boxes")
-        return found
+        return boxes
 
     @classmethod
     def none(cls, size: Sequence[int] = (0, 0)) -> Boxes:
-        """No boxes, of a picture of this size."""
+        """No boxes, for a picture of this size."""
         return cls.of((), (), size=size)
 
     @classmethod
     def join(cls, parts: Sequence[Boxes]) -> Boxes:
-        """The boxes of all parts, in order; the size is known where it is the same for all."""
+        """The boxes of all parts, in order; the size is kept if all parts have the same."""
         if not parts:
             return cls.none()
         sizes = {part.size for part in parts}
@@ -93,7 +93,7 @@ class Boxes:
     def __getitem__(self, rows: Any) -> Boxes:
         """The boxes of these rows: a slice, a mask or indices."""
         if isinstance(rows, (int, np.integer)):
-            raise TypeError(f"boxes are taken by a slice, a mask or indices: [{rows}], as a list")
+            raise TypeError(f"boxes are indexed by a slice, a mask or a list: use [[{rows}]]")
         return Boxes(
             self.xyxy[rows], self.labels[rows], self.difficult[rows], self.crowd[rows],
             self.area[rows], self.size,
@@ -110,28 +110,28 @@ class Boxes:
 
     @property
     def sides(self) -> NDArray[Any]:
-        """(R, 2), of the type of `xyxy`: width and height, pixels."""
+        """(R, 2), of the dtype of `xyxy`: width and height, pixels."""
         return self.xyxy[:, 2:] - self.xyxy[:, :2]
 
     @property
     def ignored(self) -> NDArray[np.bool_]:
-        """bool (R,): neither rewarded nor punished, since it is a crowd or difficult."""
+        """bool (R,): neither rewarded nor penalised, because crowd or difficult."""
         return self.crowd | self.difficult
 
     def astype(self, dtype: type[np.float32] | type[np.float64]) -> Boxes:
-        """The same with coordinates of this type; the areas stay float64."""
+        """The same with coordinates of this dtype; the areas stay float64."""
         return replace(self, xyxy=self.xyxy.astype(dtype, copy=False))
 
     def sized(self, size: Sequence[int]) -> Boxes:
-        """The same, of a picture of this size (H, W); nothing is moved or clipped."""
+        """The same, for a picture of this size (H, W); nothing is moved or clipped."""
         return replace(self, size=(int(size[0]), int(size[1])))
 
     def relabelled(self, table: NDArray[np.int64]) -> Boxes:
-        """The same under other class indices: `table` int64 (C,) has the new one of each."""
+        """The same with other class indices: `table` int64 (C,) maps old to new."""
         return replace(self, labels=table[self.labels])
 
     def scaled(self, x: float, y: float) -> Boxes:
-        """The boxes of the picture resized by these factors, computed in float64."""
+        """The boxes after the picture is resized by these factors, computed in float64."""
         height, width = self.size
         return replace(
             self,
@@ -146,10 +146,10 @@ class Boxes:
         return replace(self, xyxy=moved).sized(size)
 
     def clip(self, size: Sequence[int] | None = None) -> Boxes:
-        """The parts of the boxes inside the picture (H, W), by default their own; as many boxes.
+        """The parts of the boxes inside the picture (H, W), their own by default; none is dropped.
 
-        Where no size is known, right and bottom stay. An object that loses a part is no larger than
-        what is left of its box.
+        If the size is unknown, right and bottom stay. A clipped object's area is at most that of
+        the rest of its box.
         """
         height, width = self.size if size is None else size
         clipped = clip_xyxy(self.xyxy, (height, width))
@@ -166,16 +166,16 @@ _COLUMNS = tuple(field.name for field in fields(Boxes) if field.name != "size")
 
 
 def area_xyxy(xyxy: NDArray[Any]) -> NDArray[Any]:
-    """Square pixels of boxes, in their own type: (..., 4) -> (...)."""
+    """Areas of boxes in square pixels, in their own dtype: (..., 4) -> (...)."""
     return (xyxy[..., 2] - xyxy[..., 0]) * (xyxy[..., 3] - xyxy[..., 1])
 
 
 def clip_xyxy(
     xyxy: NDArray[Any], size: ArrayLike, corner: tuple[float, float] = (0, 0)
 ) -> NDArray[Any]:
-    """The parts of boxes inside a rectangle; a box outside of it has no area left.
+    """The parts of boxes inside a rectangle; a box outside it has no area left.
 
-    Shapes: xyxy (R, 4); size (2,) or (R, 2): height and width, of which 0 is no bound;
+    Shapes: xyxy (R, 4); size (2,) or (R, 2): height and width, where 0 means no bound;
         corner: y and x of the rectangle's top left -> (R, 4).
     """
     height_width = np.asarray(size)
@@ -194,8 +194,8 @@ def overlap_xyxy(
 
     Shapes: one (..., 4) and two (..., 4), broadcast -> (...).
     Args:
-        areas: those of `one` and `two`, where they are known better than from the corners.
-        of_one: bool, broadcast: where set, the intersection over the area of `one` instead.
+        areas: those of `one` and `two`, if they are not those of the corners.
+        of_one: bool, broadcast: if set, the intersection over the area of `one` instead.
     """
     a, b = one.astype(np.float64, copy=False), two.astype(np.float64, copy=False)
     low, high = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
@@ -214,8 +214,8 @@ def _corners(xyxy: ArrayLike) -> NDArray[Any]:
     if not corners.size:
         corners = corners.reshape(0, 4)
     if corners.ndim != 2 or corners.shape[1] != 4 or corners.dtype.kind not in "fiu":
-        what = f"an array {corners.shape} of {corners.dtype}"
-        raise DataError(f"boxes: not four numbers per box but {what}")
+        array = f"an array {corners.shape} of {corners.dtype}"
+        raise DataError(f"boxes: not four numbers per box but {array}")
     if corners.dtype == np.float32:
         return corners
     return corners.astype(np.float64, copy=False)

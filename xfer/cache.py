@@ -1,9 +1,9 @@
-"""What was computed once is not computed again: numbers kept by content, not by name.
+"""A cache of computed vectors, keyed by content rather than by name.
 
-One SQLite file a subject under $XFER_CACHE: features, proposals. A key is a hash of a picture's
-content and of everything else that the numbers depend on, so a stale entry can't be found. Two
-processes may read and write at once, and one that is killed leaves the file whole. Whatever goes
-wrong with the cache (a full disk, a damaged file) is a warning, and the work goes on without it.
+One SQLite file per subject under $XFER_CACHE: features, proposals. A key is a hash of a picture's
+content and of everything else that the vectors depend on, so a stale entry can't be found. Two
+processes may read and write at once, and a killed one leaves the file intact. If the cache fails
+(a full disk, a damaged file), a warning is issued and the work goes on without it.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class CacheState:
     """What `xfer data cache` shows.
 
     path    | the file
-    entries | how many vectors it holds: one a picture, and layer of a net
-    mb      | space in use, MB; limit_mb: the most it may use
+    entries | number of vectors: one per picture and layer of a net
+    mb      | space in use, MB; limit_mb: its limit
     """
 
     path: Path
@@ -48,14 +48,14 @@ class CacheState:
 
 
 def limit_bytes() -> int:
-    """The cache's bound: $XFER_CACHE_GB, else 20 GB; 0 keeps nothing. Raises XferError."""
+    """The cache's limit: $XFER_CACHE_GB, else 20 GB; 0 keeps nothing. Raises XferError."""
     text = os.environ.get("XFER_CACHE_GB", "")
     try:
         gigabytes = float(text) if text else DEFAULT_GB
     except ValueError:
         gigabytes = -1.0
     if not 0 <= gigabytes < 1e9:
-        raise XferError(f"XFER_CACHE_GB={text}: no size", "a number of gigabytes, 0 or more")
+        raise XferError(f"XFER_CACHE_GB={text}: not a size", "a number of gigabytes, 0 or more")
     return int(gigabytes * 2**30)
 
 
@@ -65,13 +65,13 @@ SUBJECTS = ("features", "proposals")
 def cache_states(warn: Callable[[str], None], clear: bool = False) -> dict[str, CacheState]:
     """What each subject's cache holds; with `clear`, what it held before it was emptied.
 
-    Args: warn: told what is wrong with a cache, a line each.
+    Args: warn: called with a line for each problem with a cache.
     """
     states: dict[str, CacheState] = {}
     limit = limit_bytes()
     for subject in SUBJECTS:
         path = cache_file(subject)
-        # one that may hold nothing from now on still holds what it has
+        # with a limit of 0 the cache still holds what it has
         kept = Cache(path if path.exists() else None, max(1, limit), warn, subject)
         states[subject] = replace(kept.state(), path=path, limit_mb=limit / 2**20)
         kept.close()
@@ -89,9 +89,9 @@ class Cache:
     """Vectors by key; used from several threads.
 
     Args:
-        path: the SQLite file, made when something is kept; None: nothing is ever found or kept.
-        limit: bytes that it may use; the vectors that were kept first go first.
-        warn: told, once, why the cache is not used any more.
+        path: the SQLite file, created when needed; None: nothing is ever found or kept.
+        limit: bytes that it may use; the oldest vectors are dropped first.
+        warn: called once with the reason if the cache is no longer used.
         subject: what is kept, for that warning.
     """
 
@@ -113,7 +113,7 @@ class Cache:
             self._give_up(error)
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
-        """Those of the keys that are known -> float32 (D,)."""
+        """The known ones of these keys -> float32 (D,)."""
         found: dict[bytes, Row] = {}
 
         def look(base: sqlite3.Connection) -> None:
@@ -172,7 +172,7 @@ class Cache:
                 self._base = None
 
     def _guarded(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """Does it under the lock, if there is a cache; a failure ends its use with a warning."""
+        """Runs `work` under the lock, if there is a cache; a failure disables it with a warning."""
         with self._lock:
             if self._base is None:
                 return
@@ -186,8 +186,8 @@ class Cache:
     def _give_up(self, error: Exception) -> None:
         if self._warn is not None:
             self._warn(
-                f"{self.subject} are not cached any more: {self.path}: {error}; "
-                "free some space, or start anew with `xfer data cache --clear`"
+                f"{self.subject} are no longer cached: {self.path}: {error}; "
+                "free some space, or start afresh with `xfer data cache --clear`"
             )
 
 
@@ -205,7 +205,7 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _used(base: sqlite3.Connection) -> int:
-    """Bytes of the file that hold something."""
+    """Bytes of the file that are in use."""
     pages, free, size = (
         base.execute(f"PRAGMA {what}").fetchone()[0]
         for what in ("page_count", "freelist_count", "page_size")
@@ -224,9 +224,9 @@ def _make_room(base: sqlite3.Connection, size: int, limit: int) -> None:
 
 
 def packed(row: Row) -> bytes:
-    """A vector's bytes after one that says how: two bytes a number where bf16 holds it exactly.
+    """A vector as bytes, after a format byte: two bytes per number if bf16 holds it exactly.
 
-    That is what a net that computes in bf16 gives, so its vectors take half the space.
+    A net that computes in bf16 gives such numbers, so its vectors take half the space.
     """
     bits = np.ascontiguousarray(row, "<f4").view("<u4")
     if not (bits & 0xFFFF).any():
@@ -235,7 +235,7 @@ def packed(row: Row) -> bytes:
 
 
 def unpacked(value: bytes) -> Row:
-    """What `packed` was given, to the bit. Raises ValueError for other bytes."""
+    """The vector that `packed` was given, bit for bit. Raises ValueError for other bytes."""
     if value[:1] == b"h":
         bits = np.frombuffer(value, "<u2", offset=1).astype(np.uint32) << 16
         return bits.view(np.float32)

@@ -32,12 +32,12 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One process's share of the machine.
+    """The device and precision of one process, and its rank among the others.
 
     device    | where its tensors live
-    precision | fp32, bf16 or fp16: the dtype of convolutions and products; weights stay fp32
-    rank      | number of this process, 0 = the one that writes
-    world     | how many processes share the work
+    precision | fp32, bf16 or fp16: dtype of convolutions and matrix products; weights stay fp32
+    rank      | number of this process; 0 is the one that writes
+    world     | number of processes that share the work
     """
 
     device: torch.device
@@ -64,7 +64,7 @@ class Place:
         return module.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def synchronise(self) -> None:
-        """Waits until the device has done what it was given."""
+        """Waits until the device has finished its queued work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
@@ -82,15 +82,15 @@ class Place:
     def describe(self) -> str:
         """One line for the start of a run: device, precision, processes."""
         if self.device.type == "cuda":
-            what = torch.cuda.get_device_name(self.device)
+            device = torch.cuda.get_device_name(self.device)
         else:
-            what = f"{self.device.type}, {torch.get_num_threads()} threads"
-        many = f", {self.world} processes" if self.world > 1 else ""
-        return f"{what}, {self.precision}{many}"
+            device = f"{self.device.type}, {torch.get_num_threads()} threads"
+        processes = f", {self.world} processes" if self.world > 1 else ""
+        return f"{device}, {self.precision}{processes}"
 
 
 def find_device(name: str = "auto", local_rank: int = 0) -> torch.device:
-    """The device of that name; auto is the best one there. Raises XferError if it is absent."""
+    """The device of that name; auto picks the best available. Raises XferError if it is absent."""
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda", local_rank)
@@ -105,7 +105,7 @@ def find_device(name: str = "auto", local_rank: int = 0) -> torch.device:
         count = torch.cuda.device_count()
         if not torch.cuda.is_available() or (device.index or 0) >= count:
             raise XferError(
-                f"device {name!r}: this machine shows {count} CUDA devices", "--device cpu"
+                f"device {name!r}: this machine has {count} CUDA devices", "--device cpu"
             )
         return device if device.index is not None else torch.device("cuda", local_rank)
     if device.type == "mps" and not torch.backends.mps.is_available():
@@ -124,7 +124,7 @@ def cpu_features() -> frozenset[str]:
 
 
 def find_precision(name: str, device: torch.device) -> str:
-    """fp32, bf16 or fp16; auto is bf16 where the hardware multiplies it, else fp32."""
+    """fp32, bf16 or fp16; auto is bf16 where the hardware has bf16 arithmetic, else fp32."""
     if name == "fp16" and device.type == "cpu":
         raise XferError("precision fp16 needs a GPU", "--precision bf16 or fp32")
     if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(False):
@@ -163,7 +163,7 @@ def seed_everything(seed: int) -> None:
 
 
 def random_states() -> dict[str, Any]:
-    """The state of every random generator, in types that a weights_only load admits."""
+    """The state of every random generator, in types that a weights_only load accepts."""
     name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     version, internal, gauss_next = random.getstate()
     states: dict[str, Any] = {
@@ -178,7 +178,7 @@ def random_states() -> dict[str, Any]:
 
 
 def restore_random_states(states: dict[str, Any]) -> None:
-    """Puts every random generator back to a state that `random_states` gave."""
+    """Restores every random generator to a state returned by `random_states`."""
     torch.set_rng_state(states["torch"])
     name, keys, position, has_gauss, gauss = states["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
@@ -190,9 +190,9 @@ def restore_random_states(states: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def placed(device: str = "auto", precision: str = "auto") -> Iterator[Place]:
-    """Starts what the environment asks for (torchrun's variables) and ends it again.
+    """Joins the process group described by torchrun's environment variables, and leaves it at exit.
 
-    Raises XferError for a device or precision that is not there.
+    Raises XferError for a device or precision that is not available.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0"))
@@ -210,26 +210,27 @@ def placed(device: str = "auto", precision: str = "auto") -> Iterator[Place]:
     finally:
         if started:
             dist.destroy_process_group()
-            # gloo's threads still let go of the last exchange, for which they may ask Python: when
-            # it has begun to end they abort the process ("terminate called", 4 runs of 10)
+            # gloo threads may still be releasing the last collective and need the GIL: if the
+            # interpreter is already shutting down they abort the process ("terminate called", 4
+            # runs of 10)
             time.sleep(GLOO_SECONDS)
 
 
 def _join(backend: str, rank: int, world: int) -> None:
-    """Meets the other processes, under a name of its own after each restart: torchrun keeps the
-    store in which processes tell their addresses (torch 2.14), so those of the dead are there."""
-    patience = timedelta(minutes=30)
-    found = dist.rendezvous("env://", rank, world, timeout=patience)  # pyright: ignore[reportPrivateImportUsage]
+    """Joins the process group, under a new prefix after each restart: torchrun keeps the rendezvous
+    store across restarts (torch 2.14), so it still lists dead processes."""
+    timeout = timedelta(minutes=30)
+    stores = dist.rendezvous("env://", rank, world, timeout=timeout)  # pyright: ignore[reportPrivateImportUsage]
     name = f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT') or 0}"
-    store = dist.PrefixStore(name, next(found)[0])  # pyright: ignore[reportPrivateImportUsage]
-    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=patience)
+    store = dist.PrefixStore(name, next(stores)[0])  # pyright: ignore[reportPrivateImportUsage]
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout)
 
 
 def on_device(batches: Iterator[Batch], place: Place) -> Iterator[Batch]:
-    """Batches on the device; to a GPU the next one is copied while the present one is used.
+    """Batches on the device; on a GPU, the next one is copied while the current one is in use.
 
-    The memory that a batch was copied from is held until the copy is over: a loader may otherwise
-    write the next one into it.
+    The host memory of a batch is held until its copy is done: otherwise a loader may write the next
+    batch into it.
     """
     if place.device.type != "cuda":
         for batch in batches:
@@ -259,7 +260,7 @@ def on_device(batches: Iterator[Batch], place: Place) -> Iterator[Batch]:
 
 
 def gather(value: Any, place: Place) -> list[Any]:
-    """What every process passed, in the order of their ranks, on every process."""
+    """The values that all processes passed, in rank order, on every process."""
     if place.world == 1:
         return [value]
     values: list[Any] = [None] * place.world
@@ -267,16 +268,16 @@ def gather(value: Any, place: Place) -> list[Any]:
     return values
 
 
-def share(value: Any, place: Place) -> Any:
-    """What rank 0 passed, on every process."""
+def broadcast(value: Any, place: Place) -> Any:
+    """The value that rank 0 passed, on every process."""
     return gather(value, place)[0]
 
 
-def share_buffers(module: torch.nn.Module, place: Place) -> None:
-    """Gives every process rank 0's buffers, the ones that are saved.
+def broadcast_buffers(module: torch.nn.Module, place: Place) -> None:
+    """Copies rank 0's buffers, the ones that are saved, to every process.
 
-    Each process's batch norms have seen its own pictures last; training evens that out only as the
-    next step begins.
+    Each process's batch norms have last seen its own pictures; training synchronises them only when
+    the next step begins.
     """
     if place.world > 1:
         for buffer in module.buffers():
@@ -284,15 +285,15 @@ def share_buffers(module: torch.nn.Module, place: Place) -> None:
 
 
 def sync_batch_norms(module: torch.nn.Module, place: Place) -> torch.nn.Module:
-    """The module with batch norms that count over all processes; as it is where there is one.
+    """The module with its batch norms synchronised over all processes; unchanged for one process.
 
-    Raises: XferError on a device other than CUDA, where torch has none.
+    Raises: XferError on a device other than CUDA, where torch does not support it.
     """
     if place.world == 1:
         return module
     if place.device.type != "cuda":
         raise XferError(
-            f"run.sync_bn needs GPUs: torch's does not run on a {place.device.type}",
+            f"run.sync_bn needs GPUs: torch does not support it on {place.device.type}",
             "run.sync_bn=false, with a larger --batch, or a backbone without batch norm",
         )
     return torch.nn.SyncBatchNorm.convert_sync_batchnorm(module)
@@ -307,8 +308,8 @@ def average(losses: dict[str, float], place: Place) -> dict[str, float]:
     return dict(zip(losses, (values / place.world).tolist(), strict=True))
 
 
-def agree(flag: bool, place: Place) -> bool:
-    """Whether any process says so."""
+def any_process(flag: bool, place: Place) -> bool:
+    """Whether the flag is set in any process."""
     if place.world == 1:
         return flag
     value = torch.tensor([float(flag)], device=place.device)
@@ -317,20 +318,20 @@ def agree(flag: bool, place: Place) -> bool:
 
 
 def is_compiler_error(error: BaseException) -> bool:
-    """Whether torch.compile is what failed, as it does without a C++ compiler."""
+    """Whether torch.compile failed, as it does without a C++ compiler."""
     return type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out, on whichever device."""
+    """Whether an exception means that memory ran out, on any device."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     )
 
 
-def usable_precision(asked: str, device: str = "auto") -> str:
-    """The precision asked for; auto where the device lacks it, as a CPU does fp16."""
+def usable_precision(name: str, device: str = "auto") -> str:
+    """The precision of that name; auto if the device lacks it, as a CPU lacks fp16."""
     try:
-        return find_precision(asked, find_device(device))
+        return find_precision(name, find_device(device))
     except XferError:
         return "auto"

@@ -1,4 +1,4 @@
-"""What xfer raises: one line that says what is wrong, and one that says what to do."""
+"""The errors xfer raises: one line that says what is wrong, and one that says what to do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 
 
 class XferError(Exception):
-    """The command or the call is wrong. The command line prints it and ends with `code`.
+    """The command or the call is wrong. The command line prints it and exits with `code`.
 
     Args:
         message: what is wrong, naming the file, key or value.
@@ -33,7 +33,7 @@ class DataError(XferError):
 
 
 class DivergedError(XferError):
-    """Training produced numbers that are not finite."""
+    """Training produced non-finite numbers."""
 
     code: ClassVar[int] = 4
 

@@ -1,12 +1,12 @@
 """How a command ends: the message on stderr, and the exit code.
 
 0   | done
-1   | a mistake of xfer's own
+1   | a bug in xfer
 2   | the command is wrong
 3   | the data or a file is wrong or missing
 4   | training diverged
 130 | interrupted
-141 | the reader of our output went away (a broken pipe), as the shell counts it
+141 | the reader of our output went away (a broken pipe), as shells report it
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ import traceback
 
 from xfer.errors import XferError
 
-# what a path in a command may run into, beside what is checked where it is used
+# errors that a path in a command may cause, besides those checked where it is used
 _IN_THE_WAY = (errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR,
                errno.ENAMETOOLONG, errno.ENOENT)  # fmt: skip
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def is_main() -> bool:
-    """Whether this process is the one that speaks: torchrun starts several, numbered by RANK."""
+    """Whether this process prints messages: torchrun starts several, numbered by RANK."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def report(error: BaseException, debug: bool = False) -> int:
-    """Says on stderr what went wrong, in a line or two, and returns the exit code.
+    """Prints on stderr what went wrong, in a line or two, and returns the exit code.
 
     Args:
         error: what ended the command.
         debug: show the traceback as well.
     """
     if isinstance(error, BrokenPipeError):
-        # python flushes stdout once more when it ends, which would complain again
+        # Python flushes stdout once more at exit, which would fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     if debug:
@@ -54,11 +54,11 @@ def report(error: BaseException, debug: bool = False) -> int:
         where = f": {error.filename}" if error.filename else ""
         complain(
             f"{(error.strerror or 'no space left').lower()}{where}",
-            "what was written before is kept; free some space, or write elsewhere",
+            "what was already written is kept; free some space, or write elsewhere",
         )
         return 3
     if isinstance(error, OSError) and error.errno in _IN_THE_WAY and error.filename is not None:
-        complain(f"{error.filename}: {(error.strerror or 'not to be used').lower()}")
+        complain(f"{error.filename}: {(error.strerror or 'unusable').lower()}")
         return 3
     hint = None if debug else "--debug shows the traceback"
     text = " ".join(str(error).split())
@@ -67,7 +67,7 @@ def report(error: BaseException, debug: bool = False) -> int:
 
 
 def complain(message: str, hint: str | None = None) -> None:
-    """One line on stderr, and the hint under it."""
+    """Prints one line on stderr, and the hint under it."""
     print(f"xfer: {message}", file=sys.stderr)
     if hint:
         print(f"  {hint}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Fetches a file once: resumes what was cut off, checks the hash, renames when it is whole."""
+"""Downloads a file once: resumes partial downloads, checks the hash, renames when complete."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ def download(
     progress: Progress | None = None,
     timeout: float = 4.0,
 ) -> Path:
-    """The file at `path`, fetched from `url` if it is not there yet.
+    """The file at `path`, downloaded from `url` if it is not there yet.
 
-    A file that is there already (put by hand, or fetched earlier) is checked and used. A partial
-    file, PATH.part, is resumed with a Range request. Of several processes that want it at once, as
-    torchrun's do, one fetches it and the others wait.
+    An existing file (put there by hand, or downloaded earlier) is checked and used. A partial file,
+    PATH.part, is resumed with a Range request. If several processes want it at once, as under
+    torchrun, one downloads it and the others wait.
 
     Args:
         url: http or https.
         path: where the file belongs.
         expected: "sha1:HEX" or "sha256:HEX".
-        progress: called with (bytes so far, bytes in all or 0).
+        progress: called with (bytes so far, total bytes or 0).
         timeout: seconds to wait for a name, a connection or the next bytes.
 
-    Raises: DataError if it can't be reached, is cut off, or has another hash; the message names
+    Raises: DataError if it can't be reached, is cut off, or has the wrong hash; the message names
         the file and where to put it by hand.
     """
     if path.is_file():
@@ -61,7 +61,7 @@ def download(
             return path
         raise DataError(
             f"{path} is not the published file: its {expected.partition(':')[0]} differs",
-            f"delete it, or replace it by {url}",
+            f"delete it, or replace it with {url}",
         )
     by_hand = f"fetch {url} yourself and put it at {path}"
     part = path.with_name(path.name + ".part")
@@ -69,26 +69,26 @@ def download(
         path.parent.mkdir(parents=True, exist_ok=True)
         _resolve(url, timeout)
         with FileLock(path.with_name(f".{path.name}.lock")):
-            if not path.is_file():  # or another process has fetched it meanwhile
+            if not path.is_file():  # else another process has fetched it meanwhile
                 _fetch_whole(url, part, path, expected, progress, timeout)
     except urllib.error.HTTPError as error:
         error.close()
-        raise DataError(f"{url}: the server says {error.code} {error.reason}", by_hand) from None
+        raise DataError(f"{url}: the server replied {error.code} {error.reason}", by_hand) from None
     except (OSError, ValueError) as error:
-        why = getattr(error, "reason", None) or error
-        raise DataError(f"can't fetch {path.name}: {why}", by_hand) from None
+        reason = getattr(error, "reason", None) or error
+        raise DataError(f"can't fetch {path.name}: {reason}", by_hand) from None
     return path
 
 
 def _fetch_whole(
     url: str, part: Path, path: Path, expected: str, progress: Progress | None, timeout: float
 ) -> None:
-    """Fetches into `part`, checks it and calls it `path`. Raises DataError for another file."""
+    """Fetches into `part`, checks it and renames it to `path`. Raises DataError for a bad hash."""
     fetch(url, part, progress, timeout)
     if not hashes_to(part, expected):
         part.unlink()
         raise DataError(
-            f"{url}: what came is not the published file (another hash); it was deleted",
+            f"{url}: the download is not the published file (wrong hash); it was deleted",
             f"fetch {url} yourself and put it at {path}",
         )
     with part.open("rb") as file:
@@ -97,7 +97,7 @@ def _fetch_whole(
 
 
 def reachable(url: str, timeout: float = 4.0) -> None:
-    """Returns when the server of `url` takes connections. Raises OSError within 2 * timeout."""
+    """Returns if the server of `url` accepts connections; else raises OSError in 2 * timeout."""
     _resolve(url, timeout)
     parts = urllib.parse.urlsplit(url)
     if urllib.request.getproxies().get(parts.scheme):
@@ -107,7 +107,7 @@ def reachable(url: str, timeout: float = 4.0) -> None:
 
 
 def _resolve(url: str, timeout: float) -> None:
-    """Looks the server's name up, within `timeout`: the system's own look-up may take minutes."""
+    """Looks up the server's name within `timeout`: the system's own lookup may take minutes."""
     parts = urllib.parse.urlsplit(url)
     if urllib.request.getproxies().get(parts.scheme) or not parts.hostname:
         return
@@ -130,8 +130,8 @@ def _resolve(url: str, timeout: float) -> None:
 
 
 def fetch(url: str, part: Path, progress: Progress | None, timeout: float) -> None:
-    """The bytes of `url` in `part`, behind those that are there already. Raises OSError where they
-    can't be had or are cut off; the next call goes on from there."""
+    """Downloads `url` into `part`, after the bytes that are there already. Raises OSError if it
+    fails or is cut off; the next call continues from there."""
     have = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "xfer"})
     if have:
@@ -139,13 +139,13 @@ def fetch(url: str, part: Path, progress: Progress | None, timeout: float) -> No
     try:
         response = urllib.request.urlopen(request, timeout=timeout)
     except urllib.error.HTTPError as error:
-        if error.code == 416 and have:  # nothing is left to send: the hash decides
+        if error.code == 416 and have:  # nothing left to send: the hash decides
             error.close()
             return
         raise
     with response:
         if response.status != 206:
-            have = 0  # the server sends it all again
+            have = 0  # the server sends everything again
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else 0
         with part.open("ab" if have else "wb") as file:
@@ -155,4 +155,4 @@ def fetch(url: str, part: Path, progress: Progress | None, timeout: float) -> No
                 if progress is not None:
                     progress(have, total)
     if total and have < total:
-        raise OSError(f"cut off after {have} of {total} bytes; the next try goes on from there")
+        raise OSError(f"cut off after {have} of {total} bytes; the next try continues from there")

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and folders looked at before they are written into."""
+"""Files written atomically, and folders checked before anything is written into them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from xfer.errors import DataError
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`; what was written there is synced and takes its place.
+    """A temporary file beside `path`; on success it is synced and replaces `path`.
 
-    When the body raises, or the process dies, the old file is untouched. Who may read the new one
-    is up to the umask, as of any file. Raises DataError where the disk is full, OSError where the
-    folder can't be written into.
+    If the body raises, or the process dies, the old file is untouched. The new file's permissions
+    follow the umask, like those of any file. Raises DataError if the disk is full, OSError if the
+    folder is not writable.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
@@ -28,13 +28,14 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(mode)  # safetensors makes a file of its own, for its owner alone
+        temporary.chmod(mode)  # safetensors makes its own file, readable by its owner only
         temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DataError(
-                f"{path}: no space left on the disk", "free some; what was saved before is intact"
+                f"{path}: no space left on the disk",
+                "free some; what was already saved is intact",
             ) from error
         raise
     finally:
@@ -42,7 +43,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes a rename in the folder last through a power cut, where the system can."""
+    """Makes a rename in the folder survive a power cut, where the system can."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -58,9 +59,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Raises DataError where a folder can't be made or written into. Makes nothing."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise DataError(f"{there} is a file, not a folder", "choose another folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise DataError(f"{there} can't be written into", "choose another folder")
+    """Raises DataError if a folder can't be created or is not writable. Creates nothing."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise DataError(f"{existing} is a file, not a folder", "choose another folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise DataError(f"{existing} is not writable", "choose another folder")

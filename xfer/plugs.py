@@ -1,14 +1,14 @@
-"""Plugs: what other people's modules bring, by `module:name`, and what installed packages offer.
+"""Plugs: code from the user's own modules, by `module:name`, and from installed packages.
 
-module:name      | a backbone's function, a task's or a source's class in a module that is found in
-                 | the present folder or on Python's path
-module:name:PATH | the same, with what it is to read
+module:name      | a backbone function, or a task or source class, in a module found in the current
+                 | folder or on Python's path
+module:name:PATH | the same, with the path it reads
 entry points     | of installed packages, in the groups xfer.backbones, xfer.tasks, xfer.readers,
                  | xfer.kinds and xfer.recipes; looked up on first use, imported one by one
 
-A module runs when it is imported, so it must have been named by the person who gives the command or
-makes the call: `face` collects these names, `--trust` adds to them, and entry points of installed
-packages count as named. What stands in a file (model.json, recipe.toml, features) is text:
+Importing a module runs its code, so the person who gives the command or makes the call must have
+named it: `face` collects these names, `--trust` adds to them, and entry points of installed
+packages count as named. What a file says (model.json, recipe.toml, features) is only text:
 `resolve` refuses modules that nobody has named.
 """
 
@@ -44,7 +44,7 @@ _SPEC = re.compile(rf"({_WORD}(?:\.{_WORD})*):({_WORD})(?::(.+))?", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Plug:
-    """`module:name` or `module:name:PATH`, taken apart."""
+    """`module:name` or `module:name:PATH`, parsed."""
 
     module: str
     name: str
@@ -56,7 +56,7 @@ class Plug:
 
 
 def parse(spec: str, schemes: Collection[str] = ()) -> Plug | None:
-    """A spec as a plug; None where it has another form, or begins with one of `schemes`."""
+    """A spec as a plug; None if it has another form, or begins with one of `schemes`."""
     match = _SPEC.fullmatch(spec)
     if match is None or match[1] in schemes:
         return None
@@ -64,33 +64,33 @@ def parse(spec: str, schemes: Collection[str] = ()) -> Plug | None:
 
 
 def short_name(spec: str) -> str:
-    """A word for the names of files: of module:Class the class, in lower case, else the spec."""
+    """A short name for files: the class of module:Class in lower case, else the spec."""
     plug = parse(spec)
     return spec if plug is None else plug.name.lower()
 
 
 P = ParamSpec("P")
 R = TypeVar("R")
-# a context variable: what one call allows is not allowed in another thread. The threads of a loader
-# resolve nothing; processes are given the same command line.
+# a context variable: what one call allows is not allowed in another thread. Loader threads resolve
+# nothing; other processes get the same command line.
 _named: ContextVar[frozenset[str]] = ContextVar("named", default=frozenset())
 _file: ContextVar[str] = ContextVar("file", default="")
 
 
 def named() -> tuple[str, ...]:
-    """The modules that the person has named, by this command line or in the calls under way."""
+    """The modules that the user has named, in this command line or in the current calls."""
     return tuple(sorted(_named.get()))
 
 
 @contextlib.contextmanager
 def naming(*specs: Any, trust: str | Iterable[str] = ()) -> Iterator[None]:
-    """Allows the modules that a person's own words name, while it lasts.
+    """Context in which the modules that the user named may be imported.
 
     Args:
-        specs: what the person gave for a task, a backbone or data; what is no plug names nothing.
-        trust: modules by their names: `--trust`.
+        specs: what the user gave as task, backbone or data; a spec that is no plug names nothing.
+        trust: module names: `--trust`.
 
-    Raises: XferError for what can't be the name of a module.
+    Raises: XferError for a text that can't be the name of a module.
     """
     modules = [trust] if isinstance(trust, str) else list(trust)
     for module in modules:
@@ -105,8 +105,8 @@ def naming(*specs: Any, trust: str | Iterable[str] = ()) -> Iterator[None]:
 
 
 def allow(spec: str) -> None:
-    """Allows the module of a plug that code names which a person has named itself, as a kind of
-    data names its task, for the rest of the call under way."""
+    """Allows a plug's module for the rest of the current call: for a plug that is named by code the
+    user has named, as a kind of data names its task."""
     plug = parse(spec)
     if plug is not None:
         _named.set(_named.get() | {plug.module})
@@ -114,7 +114,7 @@ def allow(spec: str) -> None:
 
 @contextlib.contextmanager
 def reading(file: Path | str) -> Iterator[None]:
-    """While it lasts, names come from this file: for the error that refuses them."""
+    """Context in which specs come from this file, so that an error can name it."""
     token = _file.set(str(file))
     try:
         yield
@@ -123,7 +123,7 @@ def reading(file: Path | str) -> Iterator[None]:
 
 
 def face(*arguments: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorator of a function that people call: its `trust`, and the modules that these arguments
+    """Decorator for a public function: the modules in its `trust`, and those that these arguments
     name, are allowed while it runs. An argument may be a text, several, or settings by key."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -131,17 +131,17 @@ def face(*arguments: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            given = signature.bind_partial(*args, **kwargs).arguments
-            words: list[Any] = []
+            bound = signature.bind_partial(*args, **kwargs).arguments
+            specs: list[Any] = []
             for name in arguments:
-                value = given.get(name)
+                value = bound.get(name)
                 if isinstance(value, Mapping):
-                    words += [v for k, v in value.items() if str(k).replace("__", ".") in KEYS]
+                    specs += [v for k, v in value.items() if str(k).replace("__", ".") in KEYS]
                 elif isinstance(value, (list, tuple)) and name != "data":
-                    words += value
-                else:  # data that are a list hold pictures
-                    words.append(value)
-            with naming(*words, trust=given.get("trust") or ()):
+                    specs += value
+                else:  # a list given as data holds pictures
+                    specs.append(value)
+            with naming(*specs, trust=bound.get("trust") or ()):
                 return function(*args, **kwargs)
 
         return call
@@ -150,18 +150,18 @@ def face(*arguments: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def is_named(plug: Plug) -> bool:
-    """Whether the module may be imported: named by the person, or by an installed package."""
+    """Whether the module may be imported: named by the user, or by an installed package."""
     allowed = {*_named.get(), *_installed(tuple(sys.path))}
     return any(f"{plug.module}.".startswith(f"{module}.") for module in allowed)
 
 
 def check_named(plug: Plug, noun: str) -> None:
-    """Raises XferError for a module that nobody but a file has named."""
+    """Raises XferError for a module that only a file has named."""
     check_all_named([(noun, plug)])
 
 
 def check_all_named(plugs: Sequence[tuple[str, Plug]]) -> None:
-    """As `check_named`, of several: (what it is to be, plug). The error names all of them."""
+    """As `check_named`, for several: (what each should be, plug). The error names all of them."""
     unnamed = [(noun, plug) for noun, plug in plugs if not is_named(plug)]
     if not unnamed:
         return
@@ -172,60 +172,60 @@ def check_all_named(plugs: Sequence[tuple[str, Plug]]) -> None:
     missing = "".join(_where_if_missing(module) for module in modules)
     raise XferError(
         f"{file} asks for code: {code}" if file else f"{code}: not named in this call",
-        f"{flags} {'let them' if several else 'lets it'} run, in Python trust={modules!r}{missing}",
+        f"{flags} {'allow' if several else 'allows'} it, in Python trust={modules!r}{missing}",
     )
 
 
 def _where_if_missing(module: str) -> str:
-    """What to add to the hint for a module that is not here; it is looked for, not imported."""
+    """An addition to the hint for a module that is missing; it is located, not imported."""
     top = module.partition(".")[0]
     folders = [str(Path.cwd()), *sys.path]
     if top in sys.modules or importlib.machinery.PathFinder.find_spec(top, folders):
         return ""
-    return f"; {top} is not here: {where_to_put(module)}"
+    return f"; {top} was not found: {where_to_put(module)}"
 
 
 @functools.lru_cache(maxsize=8)
 def _installed(path: tuple[str, ...]) -> frozenset[str]:
     """The modules that entry points of installed packages name."""
-    found = [offer for group in GROUPS for many in _offers(group, path).values() for offer in many]
-    return frozenset(offer.entry.module for offer in found)
+    by_name = [offered for group in GROUPS for offered in _offers(group, path).values()]
+    return frozenset(offer.entry.module for offered in by_name for offer in offered)
 
 
 def resolve(plug: Plug, noun: str, others: str = "") -> Any:
-    """What a plug names.
+    """The object that a plug names.
 
     Args:
-        noun: what it is to be, for messages ("backbone").
-        others: what else might have been meant, for the hint where there is no such module.
+        noun: what it should be, for messages ("backbone").
+        others: what else might have been meant, for the hint if there is no such module.
 
-    Raises: XferError for a module that nobody has named, see `naming`, that is not there or can't
-        be imported; for a name that is not in it, and for a function or class that is not its own:
-        a module speaks for what it defines or lists in `__all__`, not for all it has imported.
+    Raises: XferError for a module that nobody has named (see `naming`), that is missing or can't be
+        imported; for a name that is not in it, and for a function or class that is not its own:
+        only what a module defines or lists in `__all__` counts, not everything it imports.
     """
     module = imported(plug, noun, others)
     try:
-        found = getattr(module, plug.name)
+        value = getattr(module, plug.name)
     except AttributeError:
         public = [name for name in vars(module) if not name.startswith("_")]
         hint = nearest(plug.name, public) if public else "it is empty"
         raise XferError(
             f"{noun} {plug.spec}: module {plug.module} has no {plug.name!r}", hint
         ) from None
-    if not callable(found):
-        return found
-    home = getattr(found, "__module__", None) or type(found).__module__
+    if not callable(value):
+        return value
+    home = getattr(value, "__module__", None) or type(value).__module__
     own = home.partition(".")[0] == plug.module.partition(".")[0]
     if not own and plug.name not in getattr(module, "__all__", ()):
         raise XferError(
-            f"{noun} {plug.spec}: {plug.name} is of {home}, not of {plug.module}",
+            f"{noun} {plug.spec}: {plug.name} belongs to {home}, not to {plug.module}",
             f"define it in {plug.module}, or list it in the module's __all__",
         )
-    return found
+    return value
 
 
 def imported(plug: Plug, noun: str, others: str = "") -> ModuleType:
-    """The module of a plug; it is looked for in the present folder first. Raises: as `resolve`."""
+    """The module of a plug, searched in the current folder first. Raises: as `resolve`."""
     check_named(plug, noun)
     here = str(Path.cwd())
     sys.path.insert(0, here)
@@ -234,9 +234,9 @@ def imported(plug: Plug, noun: str, others: str = "") -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and f"{plug.module}.".startswith(f"{error.name}."):
             hint = f"{others}; {where_to_put(error.name)}" if others else where_to_put(error.name)
-            raise XferError(f"{noun} {plug.spec}: there is no module {error.name}", hint) from None
+            raise XferError(f"{noun} {plug.spec}: no module named {error.name}", hint) from None
         raise _broken(plug, noun, error) from error
-    except Exception as error:  # a module may raise anything when it is run
+    except Exception as error:  # importing a module may raise anything
         raise _broken(plug, noun, error) from error
     finally:
         sys.path.remove(here)
@@ -245,7 +245,7 @@ def imported(plug: Plug, noun: str, others: str = "") -> ModuleType:
 def where_to_put(module: str) -> str:
     """The hint for a module that is missing."""
     top = module.partition(".")[0]
-    return f"{top} is looked for in the present folder and on Python's path: PYTHONPATH=FOLDER"
+    return f"{top} is searched in the current folder and on Python's path: PYTHONPATH=FOLDER"
 
 
 def _broken(plug: Plug, noun: str, error: Exception) -> XferError:
@@ -266,20 +266,20 @@ class Offer:
     entry: EntryPoint
 
     def load(self, noun: str) -> Any:
-        """What is offered. Raises XferError where it can't be imported."""
+        """The object offered. Raises XferError if it can't be imported."""
         try:
             return self.entry.load()
-        except Exception as error:  # a module may raise anything when it is run
+        except Exception as error:  # importing a module may raise anything
             text = " ".join(str(error).split())[:300]
             raise XferError(
                 f"{noun} {self.name!r} of package {self.package} ({self.entry.value}) can't be "
                 f"imported: {type(error).__name__}: {text}",
-                f"pip uninstall {self.package}, or mend it",
+                f"pip uninstall {self.package}, or fix it",
             ) from error
 
 
 def offers(group: str) -> dict[str, tuple[Offer, ...]]:
-    """Name -> what installed packages offer under it, in a group of entry points."""
+    """Name -> the installed packages' offers under that name, in a group of entry points."""
     return _offers(group, tuple(sys.path))
 
 
@@ -287,15 +287,15 @@ def offers(group: str) -> dict[str, tuple[Offer, ...]]:
 def _offers(group: str, path: tuple[str, ...]) -> dict[str, tuple[Offer, ...]]:
     from importlib.metadata import entry_points  # not needed by `xfer --help`
 
-    found: dict[str, tuple[Offer, ...]] = {}
+    by_name: dict[str, tuple[Offer, ...]] = {}
     for entry in entry_points(group=group):
         package = entry.dist.name if entry.dist is not None else "(unknown)"
-        found[entry.name] = (*found.get(entry.name, ()), Offer(entry.name, package, entry))
-    return found
+        by_name[entry.name] = (*by_name.get(entry.name, ()), Offer(entry.name, package, entry))
+    return by_name
 
 
 def check_single(noun: str, name: str, ours: bool, offered: Sequence[Offer]) -> None:
-    """Raises XferError where a name is offered by several packages, or by one and by xfer."""
+    """Raises XferError if several packages offer a name, or a package and xfer itself."""
     sources = [*([OURS] if ours else []), *(f"package {offer.package}" for offer in offered)]
     if len(sources) > 1:
         raise XferError(

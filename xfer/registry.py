@@ -1,6 +1,6 @@
-"""Names to things: a decorator registers, a lookup imports the modules of a package once.
+"""Lookup by name: a decorator registers, the first lookup imports all modules of a package.
 
-What installed packages offer by entry points stands beside what is registered, see `xfer.plugs`.
+Installed packages can offer more through entry points, see `xfer.plugs`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Registry(Generic[T]):
     """Things of one noun, registered by decorator in the modules of one package, at any depth.
 
     Args:
-        noun: what the things are called in messages ("backbone").
+        noun: what messages call them ("backbone").
         package: dotted name of the package whose modules register them; imported on first use.
-        group: entry points by which installed packages offer more; "": none.
+        group: entry-point group through which installed packages offer more; "": none.
     """
 
     def __init__(self, noun: str, package: str, group: str = "") -> None:
@@ -34,7 +34,7 @@ class Registry(Generic[T]):
         self._loaded = False
 
     def register(self, *names: str) -> Callable[[T], T]:
-        """Decorator: makes a thing known under one or several names."""
+        """Decorator: registers a thing under one or several names."""
 
         def add(thing: T) -> T:
             for name in names:
@@ -50,7 +50,7 @@ class Registry(Generic[T]):
         return self._things.get(name)
 
     def forget(self, name: str) -> None:
-        """Takes a name back."""
+        """Unregisters a name."""
         self._things.pop(name, None)
 
     def _load(self) -> None:
@@ -65,15 +65,15 @@ class Registry(Generic[T]):
         return offers(self.group) if self.group else {}
 
     def _is_ours(self, name: str) -> bool:
-        """Whether xfer has registered the name, and not a module that a package's entry loads."""
+        """Whether xfer itself registered the name, rather than a package's entry point."""
         home = getattr(self._things.get(name), "__module__", "")
         return home.partition(".")[0] == OURS
 
     def get(self, name: str) -> T:
         """The thing of that name.
 
-        Raises: XferError for an unknown name, with the nearest ones, and for one that comes from
-            several packages.
+        Raises: XferError for an unknown name, listing the nearest ones, and for a name that several
+            packages offer.
         """
         self._load()
         offered = self._offered().get(name, ())
@@ -93,7 +93,7 @@ class Registry(Generic[T]):
     def origin(self, name: str) -> str:
         """Where the thing of that name comes from: "xfer", or the package that offers it.
 
-        Raises: XferError for a name that comes from several packages.
+        Raises: XferError for a name that several packages offer.
         """
         self._load()
         offered = self._offered().get(name, ())

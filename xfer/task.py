@@ -1,8 +1,7 @@
-"""The contract of a task: what a backbone can be taught.
+"""The contract of a task: what a backbone can be trained to do.
 
-A task is a module of xfer.tasks named after it, what an installed package offers in the group
-xfer.tasks of entry points, or `module:Class`. The core asks `get(name)` and never imports one
-itself.
+A task is a module of xfer.tasks named after it, an entry point of an installed package in the group
+xfer.tasks, or `module:Class`. The core calls `get(name)` and never imports a task directly.
 """
 
 from __future__ import annotations
@@ -41,16 +40,14 @@ ALIASES = {
     "segmentation": "segment",
 }
 GROUP = "xfer.tasks"  # of packages' entry points
-
-
-# of a task's `counts_when`, where chance_loss is None
-NO_CHANCE: dict[str, When | str] = {"run.chance_steps": "its loss has no level of chance"}
+# for the `counts_when` of a task whose chance_loss is None
+NO_CHANCE: dict[str, When | str] = {"run.chance_steps": "its loss has no chance level"}
 
 
 class Metric(Protocol):
-    """Counts predictions; processes' counts add up.
+    """Accumulates predictions; the states of several processes can be merged.
 
-    primary | name of the number in compute() by which the best step is chosen (higher is better)
+    primary | key of the number in compute() that chooses the best step (higher is better)
     """
 
     primary: str
@@ -65,9 +62,9 @@ class Metric(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A part of the model that freezing and layer-wise rates speak of.
+    """A part of the model, the unit of freezing and of layer-wise rates.
 
-    role | trunk: the backbone's, head: new; a head is never frozen
+    role | trunk: of the backbone; head: new, never frozen
     """
 
     name: str
@@ -79,13 +76,13 @@ class Task(nn.Module, ABC):
     """A backbone, a head, and what turns samples into losses, predictions and scores.
 
     Args:
-        backbone: the net that is carried over; kept as `self.backbone`.
-        info: what the data are about: kind and classes.
+        backbone: the pretrained net; kept as `self.backbone`.
+        info: what the data contain: kind and classes.
         options: an instance of the class's `Options`.
         data: the recipe's [data] table: input size, augmentation.
 
     What a task must have
-        kinds             | names of the kinds of data that it learns from
+        kinds             | names of the kinds of data that it trains on
         Options           | frozen dataclass; each field made by `option`, with its help text
         transform(train)  | (Sample, generator) -> item; runs in the loader's threads
         collate(items)    | items -> Batch
@@ -94,27 +91,25 @@ class Task(nn.Module, ABC):
         metric()          | a new Metric
         stages()          | every trainable part once, shallow to deep, the head last
     What it may have
-        counts_when       | keys of the recipe's tables that count only sometimes, as `option`'s
-                          | when, or never: a text that says what counts instead
-        recipe            | keys of a recipe and their values, where a task has no recipe T/default
-        views             | what eval.tta may be, in words
-        decides           | backbone.KEY -> task.KEY: options of the backbone that its own replace
-        any_shape         | whether the net is shown pictures that are not square
-        size_words        | what happens to pictures for a net that sees one size alone
-        picture_side      | side of the pictures that training shows, pixels
-        short_side        | pictures are decoded no larger than this, pixels; 0: in full
+        counts_when       | keys of the recipe's tables that have an effect only sometimes, as
+                          | `option`'s when, or never: a text that says what is used instead
+        recipe            | keys of a recipe and their values, for a task without a recipe T/default
+        views             | what eval.tta may be, each with a description
+        decides           | backbone.KEY -> task.KEY: backbone options that its own replace
+        any_shape         | whether the net sees pictures that are not square
+        size_words        | what happens to pictures if the net takes a single size
+        picture_side      | side of the training pictures, pixels
+        short_side        | pictures are decoded no larger than this, pixels; 0: full size
         describe(p)       | a prediction as plain values; its kind's by default
-        fit_labels(labels), fit_data(bundle) | a look at the training data before the first step
-        prepare(source)   | told of a source before its pictures are read
-        view_protocol(tta), chance_loss(), resolved_options() | what a run writes down
-    What it may be as well: DeviceCrops, CachedFeatures, ManySides, Proposes (below).
-    Given: preprocess, kind, freeze(modules), check_views(...).
+        fit_labels(labels), fit_data(bundle) | inspect the training data before the first step
+        prepare(source)   | called with a source before its pictures are read
+        view_protocol(tta), chance_loss(), resolved_options() | what a run records
+    It may also be: DeviceCrops, CachedFeatures, ManySides, Proposes (below).
+    Provided: preprocess, kind, freeze(modules), check_views(...).
     """
 
     kinds: ClassVar[tuple[str, ...]]
-    # backbone.KEY -> task.KEY
     decides: ClassVar[dict[str, str]] = {}
-    # the views that eval.tta may ask for, in words
     views: ClassVar[dict[str, str]] = {
         "none": "single centre crop",
         "flip": "centre crop and its mirror image, probabilities averaged",
@@ -122,11 +117,10 @@ class Task(nn.Module, ABC):
         "(Krizhevsky 2012)",
     }
     Options: ClassVar[type[Any]]
-    # {"optim.lr": 1e-3}: what differs from a recipe's own defaults
+    # {"optim.lr": 1e-3}: what differs from the recipe defaults
     recipe: ClassVar[Mapping[str, Any]] = {}
     counts_when: ClassVar[Mapping[str, When | str]] = {}
-    any_shape: ClassVar[bool] = False  # whether the net is shown pictures that are not square
-    # what happens to pictures for a net that sees one size alone
+    any_shape: ClassVar[bool] = False
     size_words: ClassVar[str] = "pictures are scaled to it, whatever data.size is"
 
     def __init__(self, backbone: Backbone, info: DataInfo, options: Any, data: DataTable) -> None:
@@ -140,26 +134,26 @@ class Task(nn.Module, ABC):
 
     @property
     def picture_side(self) -> int:
-        """Side of the pictures that training shows, as asked for, pixels; 0: the backbone's own."""
+        """Side of the training pictures, as requested, pixels; 0: the backbone's own."""
         return self.data.size
 
     @property
     def preprocess(self) -> Preprocess:
-        """The backbone's, at the input size that the recipe asks for, where the net can see it."""
+        """The backbone's, at the input size that the recipe asks for, if the net can take it."""
         return self.backbone.preprocess.at(self.backbone.side_for(self.picture_side))
 
     @property
     def size_note(self) -> str:
-        """What is done for a net that sees one size alone, in words; empty: nothing."""
-        net, asked = self.backbone, self.picture_side
-        fits = not self.any_shape and asked in (0, net.preprocess.size)
+        """A line on what is done for a net that takes a single size; empty: nothing."""
+        net, side = self.backbone, self.picture_side
+        fits = not self.any_shape and side in (0, net.preprocess.size)
         if fits or not net.fixed_side:
             return ""
-        return f"{net.name} sees squares of {net.fixed_side} px alone: {self.size_words}"
+        return f"{net.name} takes only squares of {net.fixed_side} px: {self.size_words}"
 
     @property
     def short_side(self) -> int:
-        """Pictures are decoded no larger than this short side, pixels; 0: in full."""
+        """Pictures are decoded no larger than this short side, pixels; 0: full size."""
         return 0
 
     @abstractmethod
@@ -184,39 +178,39 @@ class Task(nn.Module, ABC):
 
     @property
     def kind(self) -> Kind:
-        """The kind of data that it learns from."""
+        """The kind of data it trains on."""
         return kinds.get(self.info.kind)
 
     def describe(self, prediction: Any) -> dict[str, Any]:
-        """A prediction as a row of plain values, "id" first; as its kind has it."""
+        """A prediction as a row of plain values, "id" first; its kind's by default."""
         return self.kind.describe(prediction, self.info.classes)
 
     def fit_labels(self, labels: np.ndarray) -> None:
-        """Looks at the training labels once, before training; most tasks have no need to."""
+        """Inspects the training labels once, before training; most tasks need not."""
 
     def fit_data(self, bundle: Bundle) -> None:
-        """Looks at the training data once, before training; most tasks have no need to."""
+        """Inspects the training data once, before training; most tasks need not."""
 
     def prepare(self, source: Source, say: Callable[[str], None] | None = None) -> None:
-        """Told of a source before its pictures are read by `transform`; says what takes long."""
+        """Called with a source before `transform` reads its pictures; `say` reports slow work."""
 
     def view_protocol(self, tta: str) -> str:
-        """How the pictures are shown at evaluation, in words."""
+        """A description of how pictures are cut at evaluation."""
         own = self.preprocess
         return f"{self.views[tta]}, {own.size} px from short side {own.resize} px"
 
-    def check_views(self, *asked: str) -> None:
+    def check_views(self, *names: str) -> None:
         """Raises XferError for views that the task does not offer."""
-        for tta in asked:
+        for tta in names:
             if tta not in self.views:
                 raise XferError(f"unknown tta {tta!r}", f"choose from {', '.join(self.views)}")
 
     def chance_loss(self) -> float | None:
-        """The loss of a model that knows nothing; None where no such number exists."""
+        """The loss of a model that guesses; None if there is no such number."""
         return None
 
     def resolved_options(self) -> dict[str, Any]:
-        """The options with every `auto` replaced by what was chosen: rebuilds the model."""
+        """The options with every `auto` replaced by the choice made: they rebuild the model."""
         chosen = {f.name: getattr(self.options, f.name) for f in fields(self.options)}
         return {
             k: list(cast("tuple[Any, ...]", v)) if isinstance(v, tuple) else v
@@ -224,7 +218,7 @@ class Task(nn.Module, ABC):
         }
 
     def freeze(self, modules: Sequence[nn.Module]) -> None:
-        """Freezes exactly these: no gradients, and their batch norms and dropouts in eval mode."""
+        """Freezes exactly these: no gradients, batch norm and dropout in eval mode."""
         for module in self._frozen:
             module.requires_grad_(True)
         self._frozen = list(modules)
@@ -233,7 +227,7 @@ class Task(nn.Module, ABC):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Task:
-        """Train or eval mode; what is frozen stays in eval mode."""
+        """Train or eval mode; frozen modules stay in eval mode."""
         super().train(mode)
         for module in self._frozen:
             module.eval()
@@ -241,46 +235,46 @@ class Task(nn.Module, ABC):
 
 
 class DeviceCrops(ABC):
-    """For a task whose training crops the device may cut (data.crop_on, data.decode)."""
+    """For a task whose training crops may be cut on the device (data.crop_on, data.decode)."""
 
     @abstractmethod
     def choose_crops(self, train: Source, gpu: bool, frozen: bool = False) -> str:
-        """host or device: who cuts training crops from now on, as data.crop_on has it.
+        """host or device: where training crops are cut from now on, following data.crop_on.
 
-        Args: train: the training pictures; gpu: whether the device is one; frozen: whether each
-            picture's views will be seen once, so that auto is the host.
-        Raises: XferError where the device can't do what the recipe asks for.
+        Args: train: the training pictures; gpu: whether the device is a GPU; frozen: whether each
+            view will be seen only once, so that auto means the host.
+        Raises: XferError if the device can't do what the recipe asks for.
         """
 
 
 class CachedFeatures(ABC):
-    """For a task whose head reads one vector per picture: where the backbone is frozen the vectors
-    are computed once, and the head trains from them."""
+    """For a task whose head reads one vector per picture: with a frozen backbone, the vectors are
+    computed once and the head trains from them."""
 
     @property
     @abstractmethod
     def head_width(self) -> int:
-        """Length D of that vector, made by `head_input` from `pixels`; with
-        batch.targets["features"] (N, V, D) forward and predict then need no picture. 0: with these
-        options the head needs the pictures."""
+        """Length D of the vector that `head_input` makes from `pixels`; 0 if the head needs the
+        pictures. With a length, forward and predict can work from batch.targets["features"]
+        (N, V, D) alone."""
 
     @property
     @abstractmethod
     def head_reads(self) -> str:
-        """Text that changes with what `head_input` takes from the backbone, and with what options
-        of the task change in `pixels`: part of the key that its vectors are kept under."""
+        """Text that changes with what `head_input` takes from the backbone, and with the task's
+        options that affect `pixels`: part of the key under which the vectors are cached."""
 
     @abstractmethod
     def pixels(self, train: bool, tta: str = "none") -> Callable[..., Any]:
-        """(uint8 (H, W, 3), generator) -> what `transform` cuts from a picture, without labels."""
+        """(uint8 (H, W, 3), generator) -> the pixels that `transform` cuts, without labels."""
 
     @abstractmethod
     def head_input(self, images: Tensor) -> Tensor:
-        """What the head reads of uint8 images (N, 3, H, W): (N, head_width)."""
+        """The head's input for uint8 images (N, 3, H, W): (N, head_width)."""
 
 
 class ManySides(ABC):
-    """For a task that can train on pictures of several sides in turn."""
+    """For a task that can train at several picture sizes in turn."""
 
     @property
     @abstractmethod
@@ -289,16 +283,16 @@ class ManySides(ABC):
 
     @abstractmethod
     def transform_at(self, side: int) -> Callable[[Sample, np.random.Generator], Any]:
-        """`transform` for training on pictures of this side."""
+        """`transform` for training pictures of this side."""
 
 
 class Proposes(ABC):
-    """For a task that looks for regions: `xfer data proposals --method run:DIR` measures them."""
+    """For a task that proposes regions: `xfer data proposals --method run:DIR` measures them."""
 
     @abstractmethod
-    def propose(self, batch: Batch, most: int) -> list[Tensor]:
-        """Regions worth a look, N tensors (R, 4), R <= most, best first, xyxy in the pictures' own
-        pixels. Raises XferError where the options leave it without."""
+    def propose(self, batch: Batch, max_boxes: int) -> list[Tensor]:
+        """Proposals: N tensors (R, 4), R <= max_boxes, best first, xyxy in each picture's pixels.
+        Raises XferError if its options give it no proposals of its own."""
 
 
 def _built_in() -> list[str]:
@@ -307,13 +301,13 @@ def _built_in() -> list[str]:
 
 
 def names() -> list[str]:
-    """Every task that has a name: xfer's and those of installed packages."""
+    """The names of all tasks: xfer's and those of installed packages."""
     return sorted({*_built_in(), *plugs.offers(GROUP)})
 
 
 def canonical(name: str) -> str:
-    """A task's own name: det and detection are detect; module:Class stays as it is. Raises
-    XferError for an unknown one, and for one that comes from several packages."""
+    """A task's canonical name: det and detection are detect; module:Class stays as it is. Raises
+    XferError for an unknown name, and for one that several packages offer."""
     name = ALIASES.get(name, name)
     plug = plugs.parse(name)
     if plug is not None and not plug.path:
@@ -337,21 +331,21 @@ def get(name: str) -> type[Task]:
     return _task_class(offer.load("task"), f"{name} of package {offer.package}")
 
 
-def _task_class(found: Any, name: str) -> type[Task]:
-    """The task that a class is, or that a module holds. Raises XferError where it is none."""
-    if isinstance(found, ModuleType):
-        held = [v for v in _tasks_in(found).values() if v.__module__ == found.__name__]
-        if len(held) != 1:
-            raise XferError(f"task {name}: {found.__name__} must hold one Task, not {len(held)}")
-        return held[0]
-    if not (isinstance(found, type) and issubclass(found, Task)):
-        what = f"class {found.__name__}" if isinstance(found, type) else type(found).__name__
-        raise XferError(f"task {name}: a {what}, not a subclass of xfer.task.Task")
-    return found
+def _task_class(value: Any, name: str) -> type[Task]:
+    """The task class: `value` itself, or the one in a module. Raises XferError if there is none."""
+    if isinstance(value, ModuleType):
+        tasks = [v for v in _tasks_in(value).values() if v.__module__ == value.__name__]
+        if len(tasks) != 1:
+            raise XferError(f"task {name}: {value.__name__} must hold one Task, not {len(tasks)}")
+        return tasks[0]
+    if not (isinstance(value, type) and issubclass(value, Task)):
+        kind = f"class {value.__name__}" if isinstance(value, type) else type(value).__name__
+        raise XferError(f"task {name}: a {kind}, not a subclass of xfer.task.Task")
+    return value
 
 
 def _tasks_in(module: ModuleType) -> dict[str, type[Task]]:
-    """The tasks that a module knows, by their names in it; not the base class, nor xfer's own."""
+    """The tasks in a module's namespace, by name; without the base class and xfer's own."""
     return {
         name: value
         for name, value in vars(module).items()
@@ -362,8 +356,8 @@ def _tasks_in(module: ModuleType) -> dict[str, type[Task]]:
 
 
 def for_kind(kind: str) -> str:
-    """The name of the task that learns from data of that kind: xfer's, else an installed package's,
-    else the one that the kind names, else the one in a module that the person has named."""
+    """The name of the task that trains on data of that kind: xfer's, else an installed package's,
+    else the one that the kind names, else the one in a module that the user has named."""
     ours = _built_in()
     for name in (*ours, *(name for name in names() if name not in ours)):
         if kind in get(name).kinds:
@@ -373,33 +367,33 @@ def for_kind(kind: str) -> str:
         plugs.allow(own)
         return canonical(own)
     for module in plugs.named():
-        known = plugs.imported(plugs.Plug(module, ""), "task")
-        fitting = [n for n, t in _tasks_in(known).items() if kind in getattr(t, "kinds", ())]
+        code = plugs.imported(plugs.Plug(module, ""), "task")
+        fitting = [n for n, t in _tasks_in(code).items() if kind in getattr(t, "kinds", ())]
         if len(fitting) > 1:
             raise XferError(
                 f"module {module} has several tasks for {kind!r} data: {', '.join(fitting)}",
-                f"say which is meant: --task {module}:{fitting[0]}",
+                f"choose one: --task {module}:{fitting[0]}",
             )
         if fitting:
             return f"{module}:{fitting[0]}"
     if not kinds.get(kind).labelled:
         raise DataError(
             "the pictures have no labels",
-            "a folder of pictures for each class, or a csv: path,label",
+            "one folder of pictures per class, or a csv: path,label",
         )
-    raise XferError(f"no task learns from {kind!r} data", f"tasks: {', '.join(names())}")
+    raise XferError(f"no task trains on {kind!r} data", f"tasks: {', '.join(names())}")
 
 
 def options_of(task: type[Task]) -> dict[str, Field[Any]]:
-    """The task's options by their keys in a recipe: task.head."""
+    """The task's options by their recipe keys: task.head."""
     return {f"task.{option.name}": option for option in fields(task.Options)}
 
 
-def make_options(task: type[Task], given: dict[str, Any], where: str = "task") -> Any:
-    """The task's Options with the given values. Raises XferError for an unknown or wrong one."""
+def make_options(task: type[Task], values: dict[str, Any], where: str = "task") -> Any:
+    """The task's Options with these values. Raises XferError for an unknown key or a bad value."""
     known = {f.name: f for f in fields(task.Options)}
-    for key in given:
+    for key in values:
         if key not in known:
             raise XferError(f"unknown key {where}.{key}", nearest(key, known))
-    values = {key: checked(f"{where}.{key}", value, known[key]) for key, value in given.items()}
+    values = {key: checked(f"{where}.{key}", value, known[key]) for key, value in values.items()}
     return replace(task.Options(), **values)

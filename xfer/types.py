@@ -1,4 +1,4 @@
-"""The nouns that everything else speaks of: frozen dataclasses, no torch at import time."""
+"""The data types shared by everything else: frozen dataclasses, no torch at import time."""
 
 from __future__ import annotations
 
@@ -21,14 +21,13 @@ IGNORE = 255  # of a mask
 class FeatureSpec:
     """The geometry of one feature map.
 
-    Cell (i, j) of the map looks at the input pixels centred at `offset + stride * (i, j)`,
-    over a square of `receptive_field` pixels. Pixel centres are at whole numbers, so an offset
-    may be a half.
+    Cell (i, j) of the map sees a square of `receptive_field` input pixels, centred at
+    `offset + stride * (i, j)`. Pixel centres are at whole numbers, so an offset may end in .5.
 
     name            | str   | conv1 ... conv5, pool5, or the net's own
     channels        | int   | depth of the map
-    stride          | int   | input pixels between two neighbouring cells
-    receptive_field | int   | input pixels that one cell sees along a side
+    stride          | int   | input pixels between neighbouring cells
+    receptive_field | int   | side of the square that one cell sees, input pixels
     offset          | float | input pixel under the centre of cell (0, 0)
     """
 
@@ -41,11 +40,11 @@ class FeatureSpec:
 
 @dataclass(frozen=True, slots=True)
 class Preprocess:
-    """What a backbone expects of its input: `(pixel * scale - mean) / std`, in its channel order.
+    """The input a backbone expects: `(pixel * scale - mean) / std`, in its channel order.
 
     mean, std | 3 floats, in the units of `pixel * scale` and in `channels` order
     channels  | "rgb" or "bgr"
-    scale     | 1/255 for nets that read 0..1, 1 for Caffe's
+    scale     | 1/255 for nets that take 0..1, 1 for Caffe's
     size      | side of the square crop in evaluation, pixels
     resize    | short side before that crop, pixels
     """
@@ -58,7 +57,7 @@ class Preprocess:
     resize: int = 256
 
     def at(self, size: int) -> Preprocess:
-        """The same at another input size; the short side before the crop grows with it."""
+        """The same at another input size; the short side before the crop scales with it."""
         return replace(self, size=size, resize=round(self.resize * size / self.size))
 
 
@@ -68,10 +67,10 @@ class Sample:
 
     id    | str              | stable within the set: path relative to its root, or a number
     image | uint8 (H, W, 3)  | RGB, upright (EXIF orientation applied)
-    label | int or (C,) int8 | class index; multi-label: 1 yes, 0 no, -1 not judged;
-          |                  | or whatever a kind of your own knows of a picture
-    boxes | Boxes            | in the picture's pixels; None: not known, which is other than none
-    mask  | uint8 (H, W)     | class index a pixel, 255 = ignore
+    label | int or (C,) int8 | class index; multi-label: 1 yes, 0 no, -1 unknown;
+          |                  | or whatever your own kind of data knows about a picture
+    boxes | Boxes            | in the picture's pixels; None: unknown, as opposed to no boxes
+    mask  | uint8 (H, W)     | class index per pixel, 255 = ignore
     """
 
     id: str
@@ -83,11 +82,11 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class DataInfo:
-    """What a data source is about.
+    """What a data source contains.
 
     name    | what the user called it
-    kind    | what is known of a picture, the name of an `xfer.kinds.Kind`: classify,
-            | multilabel, detect, segment, images (nothing), or one of your own
+    kind    | what is known about a picture, the name of an `xfer.kinds.Kind`: classify,
+            | multilabel, detect, segment, images (nothing), or your own
     classes | class names; a label is an index into them; () where there are none
     split   | train, val, test, or all
     licence | as stated by the source, or ""
@@ -105,21 +104,21 @@ class Source(Protocol):
     """Pictures with labels, by index. Anything of this shape can be given as `data`.
 
     info          | DataInfo: name, kind, classes, split
-    ids           | N names, unique and stable: what predictions and split.json speak of
+    ids           | N names, unique and stable, used by predictions and split.json
     len(source)   | N
-    source[i]     | Sample: decodes picture i; DataError where it can't be
-    labels()      | as its kind has them. classify: int64 (N,), -1 unlabelled; multilabel: int8
-                  | (N, C), 1 yes, 0 no, -1 not judged;
-                  | boxes and masks: int8 (N, C), 1 where the class occurs in the picture, -1 where
+    source[i]     | Sample: decodes picture i; DataError if it can't be decoded
+    labels()      | depends on the kind. classify: int64 (N,), -1 unlabelled; multilabel: int8
+                  | (N, C), 1 yes, 0 no, -1 unknown;
+                  | boxes and masks: int8 (N, C), 1 if the class occurs in the picture, -1 if
                   | only reading the mask would tell; reads no picture
     fingerprint() | hex text that changes with the ids, the labels or the files; cheap
 
     A source can be pickled, and read from several threads at once. `xfer.testing.check_source`
     checks all this. Six methods are optional: `read(i, short_side)`, source[i] decoded no larger
-    than that short side; `read_rows(i, short_side, rows)`, the same where only the first
-    rows(height, width) of its rows are looked at; `verify(i)`, called before training instead of
+    than that short side; `read_rows(i, short_side, rows)`, the same if only the first
+    rows(height, width) of its rows are needed; `verify(i)`, called before training instead of
     source[i] to raise DataError for a picture that can't be decoded; `stamp(i)`, text that changes
-    with its file; `stored()`, the indices in the order in which their pictures lie on disk; and
+    with its file; `stored()`, the indices in the order in which the pictures lie on disk; and
     `annotation(i)`, the Boxes read without decoding the picture (sources with boxes).
     """
 
@@ -135,7 +134,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a loader hands to a task.
+    """What a loader passes to a task.
 
     images  | uint8 (N, 3, H, W), channels_last, RGB 0..255 (the task normalises on the device)
     ids     | N sample ids
@@ -150,7 +149,7 @@ class Batch:
         return len(self.ids)
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch with every tensor on `device` (copies overlap when memory is pinned)."""
+        """The same batch with every tensor on `device` (copies overlap if memory is pinned)."""
 
         def move(value: Any) -> Any:
             if isinstance(value, (list, tuple)):
@@ -171,7 +170,7 @@ class Batch:
                 yield value
 
     def part(self, start: int, stop: int) -> Batch:
-        """The images from `start` to `stop`, with their ids and whatever is given an image."""
+        """The images from `start` to `stop`, with their ids and per-image targets."""
         count = len(self)
 
         def cut(value: Any) -> Any:
@@ -183,10 +182,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class ClassPrediction:
-    """What a classifier says about one picture.
+    """A classifier's prediction for one picture.
 
     id     | sample id or path
-    scores | float32 (C,), probabilities: softmax, or sigmoid a class when multi-label
+    scores | float32 (C,), probabilities: softmax, or one sigmoid per class if multi-label
     """
 
     id: str
@@ -195,11 +194,11 @@ class ClassPrediction:
 
 @dataclass(frozen=True, slots=True)
 class BoxPrediction:
-    """What a detector says about one picture.
+    """A detector's prediction for one picture.
 
     id     | sample id or path
     boxes  | float32 (R, 4), xyxy in the picture's own pixels, right and bottom exclusive
-    scores | float32 (R,), 0..1, falling
+    scores | float32 (R,), 0..1, descending
     labels | int64 (R,), class indices
     size   | (H, W) of the picture
     """
@@ -211,9 +210,9 @@ class BoxPrediction:
     size: tuple[int, int]
 
     def row(self, classes: Sequence[str]) -> dict[str, Any]:
-        """In plain values: {"id", "boxes": [{"label", "score", "box": [x1, y1, x2, y2]}, ...]}.
+        """As plain values: {"id", "boxes": [{"label", "score", "box": [x1, y1, x2, y2]}, ...]}.
 
-        Pixels are rounded to hundredths; what a task's `describe` answers.
+        Pixels are rounded to hundredths; a task's `describe` returns this.
         """
         columns = zip(self.labels.tolist(), self.scores.tolist(), self.boxes.tolist(), strict=True)
         boxes = [
@@ -225,12 +224,12 @@ class BoxPrediction:
 
 @dataclass(frozen=True, slots=True)
 class MaskPrediction:
-    """What a segmentation model says about one picture.
+    """A segmentation model's prediction for one picture.
 
     id     | sample id or path
     mask   | uint8 (H, W), class indices
     size   | (H, W) of the picture
-    scores | float32 (H, W), probability of the class named, 0..1; None where it was not asked for
+    scores | float32 (H, W), probability of the predicted class, 0..1; None if not requested
     """
 
     id: str
@@ -239,7 +238,7 @@ class MaskPrediction:
     scores: NDArray[np.float32] | None = None
 
     def shares(self, classes: Sequence[str]) -> dict[str, float]:
-        """The share of the picture that each class covers, 0..1."""
+        """The fraction of the picture that each class covers, 0..1."""
         import numpy
 
         counts = numpy.bincount(self.mask.ravel(), minlength=256)[: len(classes)]

@@ -1,4 +1,4 @@
-"""The command line: every group of commands, and how a command line ends.
+"""The command line: all groups of commands, and the exit code.
 
 Nothing here imports torch: what a command needs is imported when it runs.
 """
@@ -28,7 +28,7 @@ from xfer.cli.flags import Debug, varied
 from xfer.exit_codes import complain, report
 
 app = typer.Typer(
-    help="Carry a pretrained vision backbone over to a task of your own.",
+    help="Fine-tune a pretrained vision backbone on a task of your own.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -42,7 +42,7 @@ command(app, "compress", panel="Use", trust=True)(compress.compress)
 command(app, "features", flags=features.FLAGS, panel="Features", trust=True)(features.features)
 command(app, "probe", panel="Features", trust=True)(probe.probe)
 for group in (data, models, recipes, runs):
-    app.add_typer(group.app, name=group.__name__.rpartition(".")[2], rich_help_panel="Look")
+    app.add_typer(group.app, name=group.__name__.rpartition(".")[2], rich_help_panel="Inspect")
 
 
 @app.callback(invoke_without_command=True)
@@ -59,37 +59,37 @@ def root(
         raise typer.Exit
 
 
-# click's, or typer's own copy of it, according to typer's version
+# click's, or typer's own copy of it, depending on typer's version
 _UsageError: type[Exception] = next(
     c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException"
 )  # pyright: ignore[reportAssignmentType]
 
 
-def main(words: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Runs a command line and returns its exit code; `xfer.exit_codes` lists them.
 
-    Args: words: what follows `xfer`; `sys.argv` by default.
+    Args: argv: what follows `xfer`; `sys.argv` by default.
     """
-    words = sys.argv[1:] if words is None else words
-    # before torch is loaded: threads that wait by sleeping leave the cores to those that decode
-    # (two trainings on two cores: 1.5x; alone: no difference)
+    argv = sys.argv[1:] if argv is None else argv
+    # before torch is loaded: waiting threads that sleep leave the cores to the decoders
+    # (two trainings on two cores: 1.5x; one alone: no difference)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        code = app(args=words, prog_name="xfer", standalone_mode=False)
+        code = app(args=argv, prog_name="xfer", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except _UsageError as error:
         return _usage(error)
     except (Exception, KeyboardInterrupt) as error:
-        return report(error, "--debug" in words)
+        return report(error, "--debug" in argv)
 
 
 def _usage(error: Any) -> int:
-    """A mistyped command or option: what, and where the right ones are listed."""
+    """Reports a mistyped command or option, and where the valid ones are listed."""
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
         return 2
     text = error.format_message().rstrip(".")
     path = error.ctx.command_path if getattr(error, "ctx", None) else "xfer"
-    complain(text[:1].lower() + text[1:], f"`{path} --help` lists what there is")
+    complain(text[:1].lower() + text[1:], f"`{path} --help` lists the valid ones")
     return 2

@@ -1,6 +1,6 @@
-"""Commands, registered: with the recipe's keys as flags, and with what every command has.
+"""Registers commands, with recipe keys as flags and the flags that all commands have.
 
-A flag's help and type are those of the recipe's key that it sets, so they are written once.
+A flag's help and type are those of the recipe key that it sets, so they are written once.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _TYPES: dict[str, Any] = {"str": str, "int": int, "float": float}
 
 
 def escaped(text: str) -> str:
-    """Help text in which typer finds no markup."""
+    """Help text, escaped so that typer sees no markup in it."""
     return text.replace("[", "\\[")
 
 
 def recipe_flag(name: str) -> inspect.Parameter:
-    """The flag as a parameter; None where the user does not give it, so that the recipe counts."""
+    """The flag as a parameter; None unless the user gives it, so that the recipe's value holds."""
     key = FLAGS[name]
     if key in FIELDS:
         field = FIELDS[key]
@@ -82,15 +82,15 @@ COMMON = tuple(
 _NAMES = ("data", "spec", "task", "net", "name", "backbones")
 
 
-def _named(values: dict[str, Any]) -> list[str]:
-    """The words of a command that may name a module of the user's own."""
-    words = [str(values[key]) for key in _NAMES if values.get(key)]
-    words += [str(value) for key, value in values.get("given", {}).items() if key in KEYS]
+def _specs(values: dict[str, Any]) -> list[str]:
+    """The values of a command that may name a module of the user's own."""
+    specs = [str(values[key]) for key in _NAMES if values.get(key)]
+    specs += [str(value) for key, value in values.get("given", {}).items() if key in KEYS]
     for assignment in (*(values.get("set") or ()), *(values.get("assignments") or ())):
         key, _, text = assignment.partition("=")
         if key.strip() in KEYS:
-            words.append(text.strip().strip("\"'"))
-    return [word.strip() for text in words for word in (text, *text.split(","))]
+            specs.append(text.strip().strip("\"'"))
+    return [spec.strip() for text in specs for spec in (text, *text.split(","))]
 
 
 def command(
@@ -104,11 +104,11 @@ def command(
     """Registers a function as a command: `function(show, ..., given={key: value})`.
 
     Args:
-        app: where to; name: the word that the user types; panel: its group in the help.
-        flags: names of recipe flags that the command takes; those that the user gave arrive in
-            `given`, by their keys in the recipe. Without any there is no `given`.
+        app: the typer app; name: the word that the user types; panel: its group in the help.
+        flags: names of recipe flags that the command takes; those the user gives arrive in `given`,
+            by their recipe keys. A command without flags has no `given`.
         trust: whether it has --trust: it reads a run, a recipe or a features file, which may name
-            modules. Those that the command line itself names are allowed in every command.
+            modules. Modules named on the command line itself are allowed in every command.
 
     The registered function returns the exit code: every error is reported here.
     """
@@ -132,9 +132,9 @@ def command(
             if flags:
                 given = {flag: values.pop(flag) for flag in flags}
                 values["given"] = {FLAGS[k]: v for k, v in given.items() if v is not None}
-            # typer would turn Ctrl-C and a broken pipe into its own endings
+            # typer would turn Ctrl-C and a broken pipe into exit codes of its own
             try:
-                with naming(*_named(values), trust=trusted):
+                with naming(*_specs(values), trust=trusted):
                     function(show, **values)
                 sys.stdout.flush()
             except (Exception, KeyboardInterrupt) as error:

@@ -1,4 +1,4 @@
-"""What the shell offers on Tab. Looked up without torch, so that it comes at once."""
+"""Shell completions, found without importing torch, so that they appear at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pkgutil
 
 
 def tasks(incomplete: str) -> list[str]:
-    """Tasks that begin so."""
+    """Tasks that begin with this text."""
     from xfer.plugs import offers
 
     package = importlib.import_module("xfer.tasks")
@@ -17,14 +17,14 @@ def tasks(incomplete: str) -> list[str]:
 
 
 def recipes(incomplete: str) -> list[str]:
-    """Recipes that begin so."""
+    """Recipes that begin with this text."""
     from xfer.recipe.toml import recipe_names
 
     return [name for name in recipe_names() if name.startswith(incomplete)]
 
 
 def runs(incomplete: str) -> list[str]:
-    """Run folders under runs/ that begin so."""
+    """Run folders under runs/ that begin with this text."""
     from xfer.runs.listing import find_runs
 
     return [str(path) for path in find_runs("runs") if str(path).startswith(incomplete)]

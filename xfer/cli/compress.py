@@ -1,4 +1,4 @@
-"""`xfer compress`: a run's fully connected layers by truncated SVD."""
+"""`xfer compress`: compresses a run's fully connected layers by truncated SVD."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from xfer.cli.flags import (
 from xfer.cli.output import Show
 from xfer.errors import XferError
 
-ScoredData = Annotated[str, varied(Data, help=f"other data than the run's own to score on: {SPEC}")]
+ScoredData = Annotated[str, varied(Data, help=f"data to score on; default: the run's own. {SPEC}")]
 
 
 def compress(
@@ -31,7 +31,7 @@ def compress(
         str,
         typer.Option(
             metavar="LAYER=N,...", show_default=False,
-            help="singular values that each layer keeps: fc6=1024,fc7=256",
+            help="singular values to keep in each layer: fc6=1024,fc7=256",
         ),
     ],
     out: Annotated[Path, out_option("the new run's folder")],
@@ -41,9 +41,10 @@ def compress(
     workers: Workers = -1,
     overwrite: Overwrite = False,
 ) -> None:  # fmt: skip
-    """Make a run's fully connected layers thinner by truncated SVD (Fast R-CNN, sec. 3.1).
+    """Compress a run's fully connected layers by truncated SVD.
 
-    The result is a run like any other; accuracy and time are shown before and after.
+    The method is that of Fast R-CNN, sec. 3.1. The result is a run like any
+    other; accuracy and time are shown before and after.
     """
     from xfer.inference.compress import compress as work
 

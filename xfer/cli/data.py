@@ -1,4 +1,4 @@
-"""`xfer data`: which data sets there are, what is in one, and what is made of them."""
+"""`xfer data`: lists, shows, fetches and packs data sets."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from xfer.cli.output import Show
 from xfer.errors import XferError, nearest
 from xfer.files import check_folder
 
-app = typer.Typer(help="Data sets: what is there, and what is in one.", no_args_is_help=True)
+app = typer.Typer(help="Data sets: list, show, fetch, pack.", no_args_is_help=True)
 
 
 @command(app, "ls")
 def data_ls(show: Show) -> None:
-    """List the data sets that go by a bare NAME: embedded, or under $XFER_DATA."""
+    """List the data sets that can be given as NAME: built in, or under $XFER_DATA."""
     from xfer.data.catalog import KNOWN, data_folder
     from xfer.data.readers.base import EMBEDDED, FORMATS
     from xfer.plugs import OURS
@@ -40,7 +40,7 @@ def data_ls(show: Show) -> None:
         show.document(rows)
         return
     show.table(rows)
-    show.note(f"known sets are looked for in {root}")
+    show.note(f"known sets are searched in {root}")
     show.note(f"`xfer data get` fetches {', '.join(n for n, k in KNOWN.items() if k.archives)}")
     show.note(f"formats of FORMAT:PATH: {', '.join(origins)}")
 
@@ -51,26 +51,29 @@ def data_show(
     given: dict[str, Any],
     spec: Spec,
     list_items: Annotated[
-        bool, typer.Option("--list", help="every picture with its class", show_default=False)
+        bool, typer.Option("--list", help="list every picture with its class", show_default=False)
     ] = False,
     task: WantedFor = "",
     images: Annotated[
         str,
-        typer.Option(metavar="DIR", show_default=False, help="the pictures of an annotation file"),
+        typer.Option(
+            metavar="DIR", show_default=False, help="folder with an annotation file's pictures"
+        ),
     ] = "",
     ignore: Annotated[
         str,
-        typer.Option(metavar="NAME", show_default=False, help="masks: classes to leave out"),
+        typer.Option(metavar="NAME", show_default=False, help="mask classes to leave out"),
     ] = "",
     split: Split = "",
     draw: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", show_default=False, help="draw some pictures with labels"),
+        typer.Option(metavar="DIR", show_default=False, help="draw sample pictures with labels"),
     ] = None,
-) -> None:
-    """Show what is in a data set: splits, classes, counts, and pictures that can't be read.
+) -> None:  # fmt: skip
+    """Show a data set: splits, classes, counts, and pictures that can't be read.
 
-    Of boxes, also sizes and shapes; of masks, each class's share of the pixels.
+    For boxes, also their sizes and shapes; for masks, each class's share of the
+    pixels.
     """
     from xfer import kinds
     from xfer.data.open import open_data
@@ -98,15 +101,15 @@ def data_show(
         from xfer.report.data import draw_data
 
         show.note(f"{len(draw_data(bundle, draw))} pictures in {draw}")
-    found = describe(bundle, items=list_items)
+    document = describe(bundle, items=list_items)
     if show.json:
-        show.document(found)
+        show.document(document)
         return
     for note in bundle.notes:
         show.note(note)
     for file, reason in bundle.skipped:
         show.note(f"left out: {file}: {reason}")
-    splits: dict[str, dict[str, Any]] = found["splits"]
+    splits: dict[str, dict[str, Any]] = document["splits"]
     for number, table in enumerate(kinds.get(bundle.kind).tables(splits)):
         if number:
             show.text("")
@@ -116,8 +119,8 @@ def data_show(
         show.table(
             [
                 {"split": name, "id": item[0], "class": item[1]}
-                for name, one in splits.items()
-                for item in one["items"]
+                for name, summary in splits.items()
+                for item in summary["items"]
             ]
         )
 

@@ -1,4 +1,4 @@
-"""`xfer data cache`: what is kept from run to run, so that it is not computed again."""
+"""`xfer data cache`: what is cached between runs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from xfer.cli.output import Show
 def cache(
     show: Show,
     clear: Annotated[
-        bool, typer.Option("--clear", help="forget all of it", show_default=False)
+        bool, typer.Option("--clear", help="delete everything", show_default=False)
     ] = False,
 ) -> None:
-    """Show what `xfer features` and selective search keep under $XFER_CACHE, or clear it."""
+    """Show or clear what features and selective search keep in $XFER_CACHE."""
     from xfer.cache import cache_states
 
     states = {
@@ -26,9 +26,9 @@ def cache(
     if clear:
         show.note("cleared")
     if show.json:
-        # the features' own keys stand at the top, where they were before proposals were kept
-        own = states.pop("features")
-        show.document({**own, **states, "cleared": clear})
+        # the keys of features are at the top level, as before proposals were cached too
+        features = states.pop("features")
+        show.document({**features, **states, "cleared": clear})
         return
     show.table(
         [{"kept": subject, "path": state["path"], "entries": state["entries"],

@@ -1,4 +1,4 @@
-"""`xfer data get`: a known set fetched to where `--data NAME` looks for it."""
+"""`xfer data get`: fetches a known data set to the folder that `--data NAME` reads."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def get(
         str, typer.Argument(metavar="NAME", show_default=False, help="voc07, voc12 or coco")
     ],
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="say what would be fetched, from where, and its size")
+        bool, typer.Option("--dry-run", help="print what would be fetched, from where, its size")
     ] = False,
     keep: Annotated[
         bool, typer.Option("--keep", help="keep the archives after unpacking")
     ] = False,
 ) -> None:  # fmt: skip
-    """Fetch a known data set from its official place into $XFER_DATA.
+    """Fetch a known data set from its official site into $XFER_DATA.
 
-    Archives are checked against the published sizes and hashes. A fetch that was cut off goes on
-    where it stopped.
+    Archives are checked against the published sizes and hashes. An interrupted
+    download continues where it stopped.
     """
     from xfer.data.catalog import data_folder
     from xfer.data.download import get as fetch
@@ -42,7 +42,7 @@ def get(
             return
         show.table(about)
         total = sum(a.size for a in archives) / 1e9
-        show.text(f"\n{total:.2f} GB in all, unpacked into {data_folder(name)}")
+        show.text(f"\n{total:.2f} GB in total, unpacked into {data_folder(name)}")
         return
 
     @contextlib.contextmanager
@@ -57,9 +57,9 @@ def get(
             task = progress.add_task(text, total=None)
             yield lambda done, total: progress.update(task, completed=done, total=total or None)
 
-    got = fetch(name, keep=keep, say=show.note, bar=bar)
+    fetched = fetch(name, keep=keep, say=show.note, bar=bar)
     if show.json:
-        show.document({**document, "files": got.files})
+        show.document({**document, "files": fetched.files})
         return
-    done = f"{got.files} files unpacked" if got.files else "there already"
-    show.text(f"{got.path}: {done}; use it with --data {name}")
+    state = f"{fetched.files} files unpacked" if fetched.files else "already there"
+    show.text(f"{fetched.path}: {state}; use it with --data {name}")

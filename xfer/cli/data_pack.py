@@ -1,4 +1,4 @@
-"""`xfer data pack`: any data set laid end to end in a few large files, which are read faster."""
+"""`xfer data pack`: packs any data set into a few large files, which are faster to read."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ def pack(
     spec: Spec,
     out: Annotated[Path, out_option("the pack's folder")],
     side: Annotated[
-        int, typer.Option(metavar="N", help="largest short side, pixels; 0: pictures as they are")
+        int, typer.Option(metavar="N", help="largest short side, pixels; 0: unchanged")
     ] = 256,
     raw: Annotated[
         bool,
-        typer.Option("--raw", help="pixels instead of JPEG: larger, and faster to read"),
+        typer.Option("--raw", help="raw pixels instead of JPEG: larger, but faster to read"),
     ] = False,
     shard_mb: Annotated[
         int, typer.Option(metavar="N", help="size of a full shard, MB")
     ] = 256,
-    quality: Annotated[int, typer.Option(metavar="N", help="of JPEG, 1 to 100")] = 90,
+    quality: Annotated[int, typer.Option(metavar="N", help="JPEG quality, 1 to 100")] = 90,
     skip_bad: SkipBad = False,
     task: WantedFor = "",
 ) -> None:  # fmt: skip
-    """Pack a data set into shards, which are read several times faster than files.
+    """Pack a data set into shards, which are several times faster to read.
 
-    The same command goes on where an earlier one was stopped; of a finished pack it compares the
-    checksums and writes damaged shards anew. Labels, boxes, masks, splits and classes are kept,
-    and `--data pack:DIR`, or DIR alone, is a data set for every task.
+    Run the same command again to continue an interrupted pack, or to check a
+    finished one and rewrite damaged shards. Labels, boxes, masks, splits and
+    classes are kept: use the pack with `--data pack:DIR`, or just DIR.
     """
     from xfer.data.pack.writer import Packing
     from xfer.data.pack.writer import pack as write
@@ -59,7 +59,7 @@ def pack(
             "skipped": [list(one) for one in packed.skipped],
         })  # fmt: skip
         return
-    kept = f", {packed.kept} of them from before" if packed.kept else ""
+    kept = f", {packed.kept} of them from an earlier run" if packed.kept else ""
     show.text(
         f"{packed.path}: {packed.images} pictures in {packed.shards} shards{kept}, "
         f"{packed.bytes / 2**20:.0f} MB"

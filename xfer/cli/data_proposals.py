@@ -1,4 +1,4 @@
-"""`xfer data proposals`: boxes that may hold objects, and how many true ones they cover."""
+"""`xfer data proposals`: object proposals, and how many true boxes they cover."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def proposals(
     ] = "selective_search",
     split: Split = "",
     most: Annotated[
-        int, typer.Option(metavar="N", min=1, help="boxes per picture, at most")
+        int, typer.Option(metavar="N", min=1, help="most boxes per picture")
     ] = 2000,
     out: Annotated[
         list[Path],
         out_option(
-            "a folder for recall.png and recall.json, or a file for the boxes, which file:PATH "
-            "reads; as often as needed", "DIR|FILE.npz",
+            "a folder for recall.png and recall.json, or a file for the boxes, to be read by "
+            "file:PATH; may be repeated", "DIR|FILE.npz",
         ),
     ] = [],  # noqa: B006 (typer copies it)
     skip_bad: SkipBad = False,
 ) -> None:  # fmt: skip
-    """Measure how many true boxes a method's proposals cover, against their number.
+    """Measure the recall of a proposal method against the number of proposals.
 
-    SPEC is data with boxes. Without --split, all its pictures are looked at, each once.
+    SPEC is data with boxes. Without --split, all its pictures are used once.
     """
     files = [path for path in out if path.suffix == ".npz"]
     folders = [path for path in out if path.suffix != ".npz"]
@@ -55,27 +55,27 @@ def proposals(
         from xfer.inference.model import load
 
         model = load(method.removeprefix("run:"))
-    found = measure(
+    result = measure(
         spec, method, model=model, split=split, max_boxes=most, skip_bad=skip_bad, say=show.note,
         tick=ticker(show.note), **{key.rpartition(".")[2]: value for key, value in given.items()},
     )  # fmt: skip
     for path in files:
-        found.write(path)
-        show.note(f"{path}: the boxes of {len(found.ids)} pictures")
+        result.write(path)
+        show.note(f"{path}: the boxes of {len(result.ids)} pictures")
     for folder in folders:
-        found.write_report(folder)
+        result.write_report(folder)
         show.note(f"{folder}: recall.png, recall.json")
-    document = found.document()
+    document = result.document()
     if show.json:
         show.document(document)
         return
     show.table(document["curve"])
     seconds = document["seconds_per_image_core"]
-    spent = "" if seconds is None else f", {seconds:.2f} s per image and core"
+    cost = "" if seconds is None else f", {seconds:.2f} s per image and core"
     show.text(
         f"\n{document['images']} pictures, {document['boxes']} true boxes; "
         f"{document['boxes_per_image']:.0f} proposals per picture, at most "
-        f"{document['max_boxes']}{spent}"
+        f"{document['max_boxes']}{cost}"
     )
     if show.verbosity > 0:
         show.table([{"class": name, **row} for name, row in document["per_class"].items()])

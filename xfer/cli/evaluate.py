@@ -1,4 +1,4 @@
-"""`xfer eval`: a run scored, or boxes that any tool has found."""
+"""`xfer eval`: scores a run, or another tool's detections."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FILE", show_default=False,
-            help="instead of RUN: a COCO results json of any tool, scored against --data "
+            help="instead of RUN: a COCO results json from any tool, scored against --data "
             "(coco:FILE.json needs no pictures)",
         ),
     ] = None,
@@ -48,17 +48,21 @@ def evaluate(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:  # fmt: skip
-    """Score a run's best weights, on its own data or on others of the same classes.
+    """Score a run, or another tool's detections.
 
-    With --detections: score boxes that any tool has found.
+    A run's best weights are scored on its own data, or on --data of the same
+    classes. With --detections, a COCO results file is scored instead.
     """
     if tta:
         checked("--tta", tta, FIELDS["eval.tta"])
     if detections is not None:
         if run is not None or tta or batch or device != "auto" or workers != -1:
-            raise XferError("--detections scores a file: no RUN, no net", "xfer eval --help")
+            raise XferError(
+                "--detections scores a file: leave out RUN, --tta, --batch, --device and --workers",
+                "xfer eval --help",
+            )
         if not data:
-            raise XferError("no data given to compare with", "--data SPEC, or coco:FILE.json")
+            raise XferError("no data given to score against", "--data SPEC, or coco:FILE.json")
         from xfer.inference.score_file import score_detections
 
         result = score_detections(
@@ -68,7 +72,7 @@ def evaluate(
         raise XferError("nothing to score", "xfer eval RUN, or --detections FILE --data SPEC")
     elif out is not None or overwrite:
         raise XferError(
-            "--out goes with --detections", "--json prints a run's scores as a document"
+            "--out and --overwrite need --detections", "--json prints a run's scores as a document"
         )
     else:
         from xfer.inference.evaluate import evaluate as score

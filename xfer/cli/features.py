@@ -1,4 +1,4 @@
-"""`xfer features`: what a frozen net sees, written to a file."""
+"""`xfer features`: extracts features from a frozen backbone."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def features(
     given: dict[str, Any],
     layer: Annotated[
         list[str],
-        _option("--layer", "-l", metavar="L[,L]", help="layers, as `xfer models show` names them"),
+        _option("--layer", "-l", metavar="L[,L]", help="layers, see `xfer models show`"),
     ],
     data: Data,
     out: Annotated[Path, out_option("FILE.npz or FILE.parquet", "FILE", "Output")],
     pool: FeaturePool = "flatten",
     crops: Annotated[
-        str, _option("--crops", help="parts of a picture: centre, flip, 10crop")
+        str, _option("--crops", help="views of each picture: centre, flip, 10crop")
     ] = "centre",
     views: Annotated[
-        str, _option("--views", help="several parts are averaged or put side by side: mean, concat")
+        str, _option("--views", help="how to combine several views: mean, concat")
     ] = "mean",
     normalise: Annotated[
-        str, _option("--normalise", help="each vector: none, l2, power, power-l2")
+        str, _option("--normalise", help="normalise each vector: none, l2, power, power-l2")
     ] = "none",
     dtype: Annotated[str, _option("--dtype", help="float32 or float16")] = "float32",
     size: FeatureSize = 0,
@@ -47,31 +47,32 @@ def features(
         bool,
         typer.Option(
             "--no-cache", show_default=False, rich_help_panel="Machine",
-            help="compute all; keep nothing under $XFER_CACHE",
+            help="compute everything; keep nothing in $XFER_CACHE",
         ),
     ] = False,
 ) -> None:  # fmt: skip
-    """Write what a frozen net sees: `xfer features -l pool5 --data photos/ -o f.npz`.
+    """Extract features from a frozen backbone.
 
-    With --skip-bad, all pictures are looked at before the first is computed.
+    Example: `xfer features -l pool5 --data photos/ -o f.npz`. With --skip-bad,
+    all pictures are checked before the first is computed.
     """
     from xfer.extraction.extract import Form, extract
     from xfer.extraction.net import Choice, layer_names
 
-    words = {key.rpartition(".")[2]: value for key, value in given.items()}
-    own = {k: words.pop(k) for k in ("backbone", "weights", "device", "precision") if k in words}
+    options = {key.rpartition(".")[2]: value for key, value in given.items()}
+    net_keys = ("backbone", "weights", "device", "precision")
+    net = {key: options.pop(key) for key in net_keys if key in options}
     choice = Choice(
-        **own, layers=layer_names(",".join(layer)), pool=pool, crops=crops, views=views, size=size
+        **net, layers=layer_names(",".join(layer)), pool=pool, crops=crops, views=views, size=size
     )
-    done = extract(
+    result = extract(
         data, out, choice=choice, form=Form(dtype, normalise), batch=batch, cache=not no_cache,
-        skip_bad=skip_bad, say=show.note, **words,
+        skip_bad=skip_bad, say=show.note, **options,
     )  # fmt: skip
-    counts = done.counts()
     if show.json:
-        show.document(counts)
+        show.document(result.counts())
         return
     show.text(
-        f"{out}: {done.computed} pictures computed, {done.cached} known, "
-        f"{done.seconds:.1f} s, {done.images_per_second:.0f} a second"
+        f"{out}: {result.computed} pictures computed, {result.cached} from the cache, "
+        f"{result.seconds:.1f} s, {result.images_per_second:.0f} pictures/s"
     )

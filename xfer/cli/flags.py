@@ -1,6 +1,6 @@
-"""Options and arguments that several commands have: each is written once, and means the same.
+"""Options and arguments shared by several commands, so that each means the same everywhere.
 
-A recipe's flags (--lr, --epochs) are not here: `command` makes them from the recipe's keys.
+Recipe flags (--lr, --epochs) are not here: `command` makes them from the recipe's keys.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ SPEC = "NAME (digits), PATH or FORMAT:PATH (csv:labels.csv)"
 
 
 def varied(alias: Any, **changes: Any) -> Any:
-    """An alias's option with another `help`, `rich_help_panel` or `min`, where a command has to say
-    more of it: `Annotated[str, varied(Data, rich_help_panel="Compare")]`."""
+    """An alias's option with another `help`, `rich_help_panel` or `min`, for a single command:
+    `Annotated[str, varied(Data, rich_help_panel="Compare")]`."""
     changed = copy(get_args(alias)[1])
     for name, value in changes.items():
         setattr(changed, name, value)
@@ -27,7 +27,7 @@ def varied(alias: Any, **changes: Any) -> Any:
 
 
 def out_option(help: str, metavar: str = "DIR", panel: str | None = None) -> Any:
-    """--out: where a command writes. Args: help: what is written there; metavar: DIR or FILE."""
+    """--out: where a command writes. Args: help: what it writes there; metavar: DIR or FILE."""
     return typer.Option(
         "--out", "-o", metavar=metavar, show_default=False, rich_help_panel=panel, help=help
     )
@@ -50,21 +50,21 @@ Split = Annotated[
     str,
     typer.Option(
         "--split", metavar="S", show_default=False, rich_help_panel="Data",
-        help="one split alone: train, val or test; all of them when left out",
+        help="a single split: train, val or test; default: all",
     ),
 ]  # fmt: skip
 ScoredSplit = Annotated[
     str,
     typer.Option(
         "--split", metavar="S", show_default=False, rich_help_panel="Data",
-        help="the split to score: val, test or train; val, else test, when left out",
+        help="split to score: val, test or train; default: val, else test",
     ),
 ]  # fmt: skip
 WantedFor = Annotated[
     str,
     typer.Option(
         "--task", "-t", metavar="T", show_default=False, rich_help_panel="Data",
-        help="the task that the data are wanted for: detect",
+        help="the task that will use the data, such as detect",
     ),
 ]  # fmt: skip
 SkipBad = Annotated[
@@ -79,13 +79,13 @@ Tta = Annotated[
     str,
     typer.Option(
         "--tta", metavar="VIEWS", show_default=False,
-        help=f"{meaning('eval.tta')}; the run's own when left out",
+        help=f"{meaning('eval.tta')}; default: the run's own",
     ),
 ]  # fmt: skip
 Pool = Annotated[
     str,
     typer.Option(
-        "--pool", metavar="P", help="what becomes of a map: flatten, avg, max or grid2"
+        "--pool", metavar="P", help="how to pool a map: flatten, avg, max or grid2"
     ),
 ]  # fmt: skip
 Size = Annotated[
@@ -124,17 +124,17 @@ def _switch(name: str, help: str, *short: str) -> Any:
 
 
 # the flags of every command
-Json = Annotated[bool, _switch("json", "one JSON document on stdout, alone")]
-Quiet = Annotated[bool, _switch("quiet", "what was asked for, no remarks", "-q")]
+Json = Annotated[bool, _switch("json", "print only a JSON document on stdout")]
+Quiet = Annotated[bool, _switch("quiet", "print only the result", "-q")]
 Verbose = Annotated[
     bool,
-    _switch("verbose", "more: matched weights, what trains at what rate, what keys mean", "-v"),
+    _switch("verbose", "also print matched weights, learning rates, meanings of keys", "-v"),
 ]
-Debug = Annotated[bool, _switch("debug", "the traceback of an error")]
+Debug = Annotated[bool, _switch("debug", "show the traceback of an error")]
 Trust = Annotated[
     list[str],
     typer.Option(
         "--trust", metavar="MODULE", show_default=False,
-        help="a module of your own that the run or the recipe may import; as often as needed",
+        help="your own module that the run or recipe may import; may be repeated",
     ),
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""`xfer models`: backbones, and weight files turned into safetensors."""
+"""`xfer models`: lists and shows backbones, converts weight files."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from xfer.cli.flags import Glob, Size, out_option
 from xfer.cli.output import Show, plain_text
 from xfer.errors import XferError
 
-app = typer.Typer(help="Backbones and weight files.", no_args_is_help=True)
+app = typer.Typer(help="Backbones and weight files: list, show, import.", no_args_is_help=True)
 
 
 @command(app, "ls")
 def models_ls(show: Show, glob: Glob = "*") -> None:
-    """List backbones and where they come from; 'timm:*' and 'torchvision:*' list theirs."""
+    """List backbones and their origin; 'timm:*' and 'torchvision:*' list theirs."""
     from xfer.backbones import build
 
     names = build.names(glob)
     if not names:
         raise XferError(f"no backbone matches {glob!r}", "`xfer models ls` lists all")
-    found = [build.describe(name) for name in names]
+    models = [build.describe(name) for name in names]
     rows = [
         {"name": m.name, "from": m.origin, "parameters": m.parameters, "summary": m.summary}
-        for m in found
+        for m in models
     ]
     show.document(rows) if show.json else show.table(rows)
 
@@ -38,7 +38,7 @@ def models_show(
     name: Annotated[str, typer.Argument(metavar="NAME", show_default=False, help="a backbone")],
     size: Size = 0,
 ) -> None:
-    """Show a backbone layer by layer: sizes, geometry, work, and what freezing calls it."""
+    """Show a backbone layer by layer: sizes, geometry, cost, freezing stage."""
     from xfer.backbones.build import create_backbone
     from xfer.backbones.table import layer_table
 
@@ -66,8 +66,8 @@ def models_import(
         str,
         typer.Argument(
             metavar="FILE", show_default=False,
-            help=".pth, .pt, .npz, .safetensors, .caffemodel, or run:DIR: a run's backbone alone, "
-            "with a card beside it",
+            help=".pth, .pt, .npz, .safetensors, .caffemodel, or run:DIR: only a run's backbone, "
+            "with a model card",
         ),
     ],
     out: Annotated[Path, out_option("the .safetensors to write", "FILE")],
@@ -75,11 +75,11 @@ def models_import(
         str,
         typer.Option(
             metavar="NAME", show_default=False,
-            help="use this backbone's names and leave out what does not fit it",
+            help="use this backbone's tensor names and leave out what does not fit it",
         ),
     ] = "",
 ) -> None:  # fmt: skip
-    """Turn a weight file into safetensors; nothing in it is run."""
+    """Convert a weight file to safetensors without running any code in it."""
     from xfer.runs.convert import convert
 
     line = convert(file, out, net)

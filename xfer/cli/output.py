@@ -1,4 +1,4 @@
-"""What a command prints: a document for programs, or tables and lines for people."""
+"""Output of commands: a document for programs, or tables and lines for people."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from xfer.exit_codes import is_main
 
 @dataclass(frozen=True, slots=True)
 class Show:
-    """Where a command's output goes. What was asked for goes to stdout, remarks to stderr.
+    """Prints a command's output: results to stdout, notes to stderr.
 
-    json      | one JSON document on stdout, alone
+    json      | print only a JSON document on stdout
     verbosity | -1 quiet, 0 normal, 1 more
     """
 
@@ -24,22 +24,22 @@ class Show:
     verbosity: int = 0
 
     def note(self, text: str) -> None:
-        """A remark: what was found or chosen."""
+        """A note: what was found or chosen."""
         if self.verbosity >= 0 and is_main():
             print(text, file=sys.stderr)
 
     def text(self, text: str) -> None:
-        """What was asked for, as it is."""
+        """The result, as plain text."""
         if is_main():
             print(text)
 
     def document(self, value: Any) -> None:
-        """What was asked for, as JSON; numbers that are not finite become null."""
+        """The result, as JSON; non-finite numbers become null."""
         if is_main():
             print(json.dumps(_plain(value), indent=1, ensure_ascii=False))
 
     def table(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
-        """Rows under the columns' names; numbers to the right. Nothing is cut off in a pipe."""
+        """Rows as a table, numbers aligned right. In a pipe, nothing is truncated."""
         from rich.box import SIMPLE_HEAD
         from rich.console import Console
         from rich.table import Table
@@ -63,7 +63,7 @@ def _is_number(value: Any) -> bool:
 
 
 def plain_text(value: Any) -> str:
-    """A value as a cell of a table: floats with four digits, lists without brackets."""
+    """A value as a table cell: floats with four digits, lists without brackets."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -78,7 +78,7 @@ def plain_text(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """The value in JSON's types: numpy's and torch's scalars and arrays become numbers, lists."""
+    """The value in JSON types: numpy and torch scalars become numbers, arrays become lists."""
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

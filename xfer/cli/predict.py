@@ -1,4 +1,4 @@
-"""`xfer predict`: a run's predictions on new pictures, printed, written or drawn."""
+"""`xfer predict`: predicts on new pictures; prints, writes or draws the result."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def predict(
     ],
     draw: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", show_default=False, help="also draw <stem>.png there"),
+        typer.Option(metavar="DIR", show_default=False, help="also draw <stem>.png here"),
     ] = None,
     format: Annotated[
         str,
         typer.Option(
             metavar="F",
-            help="table, json, csv, or of boxes coco: COCO results, image_id the number that the "
-            "file's stem is, else its name, category_id as in the COCO file trained on, else 1 "
-            "for the first class",
+            help="table, json, csv, or, for boxes, coco: COCO results; image_id: the file's stem "
+            "if it is a number, else its name; category_id: as in the COCO file trained on, else "
+            "1 for the first class",
         ),
     ] = "table",
     min_score: Annotated[
@@ -41,33 +41,34 @@ def predict(
             show_default=False,
             min=0,
             max=1,
-            help="boxes of at least this score; when left out json, csv and coco have all, tables "
-            "and drawings those of 0.5 (drawings the best few where there is none)",
+            help="lowest score of boxes; default: all in json, csv and coco, 0.5 in tables and "
+            "drawings (drawings: the best few if none reaches it)",
         ),
     ] = None,
     tta: Tta = "",
     device: Device = "auto",
     batch: Batch = 32,
 ) -> None:
-    """Predict on new pictures with a run's best weights."""
+    """Predict on new pictures."""
     if format not in ("table", "json", "csv", "coco"):
         raise XferError(f"--format {format}: unknown", "choose table, json, csv or coco")
     if tta:
         checked("--tta", tta, FIELDS["eval.tta"])
     if draw is not None:
         check_folder(draw)
-    from xfer.inference.model import predict as look
+    from xfer.inference.model import predict as run_predict
 
-    found = look(run, paths, tta=tta, device=device, batch=batch)
+    predictions = run_predict(run, paths, tta=tta, device=device, batch=batch)
     if min_score is not None:
-        found = found.at_least(min_score)
+        predictions = predictions.at_least(min_score)
     if draw is not None:
-        show.note(f"drawn in {draw}: {len(found.draw(draw, min_score))}")
+        count = len(predictions.draw(draw, min_score))
+        show.note(f"{count} picture{'s' * (count != 1)} drawn in {draw}")
     if format == "coco":
-        show.document(found.to_coco())
+        show.document(predictions.to_coco())
     elif show.json or format == "json":
-        show.document(found.to_json())
+        show.document(predictions.to_json())
     elif format == "csv":
-        show.text(found.to_csv().rstrip("\n"))
+        show.text(predictions.to_csv().rstrip("\n"))
     else:
-        show.table(found.to_table(min_score))
+        show.table(predictions.to_table(min_score))

@@ -1,4 +1,4 @@
-"""`xfer probe`: a classifier on frozen features; or every net and layer, compared."""
+"""`xfer probe`: fits a classifier to frozen features, or compares nets and layers."""
 
 from __future__ import annotations
 
@@ -20,55 +20,55 @@ _KINDS = "logreg, linear-svm, ridge, knn, rbf-svm or lda"
 
 def _numbers(text: str, flag: str) -> list[int]:
     """1,2,4 as numbers. Raises XferError for anything else."""
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    if not all(word.isdecimal() for word in words):
+    items = _split(text)
+    if not all(item.isdecimal() for item in items):
         raise XferError(f"{flag} {text}: not whole numbers", f"{flag} 1,2,4,8,16")
-    return [int(word) for word in words]
+    return [int(item) for item in items]
 
 
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
+def _split(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
 
 
 def probe(
     show: Show,
     file: Annotated[
         str,
-        typer.Argument(metavar="[FILE]", show_default=False, help="what `xfer features` wrote"),
+        typer.Argument(metavar="[FILE]", show_default=False, help="a file from `xfer features`"),
     ] = "",
     clf: Annotated[str, typer.Option("--clf", metavar="NAME", help=_KINDS)] = "logreg",
     out: Annotated[
-        Path | None, out_option("the run folder; runs/probe-<backbone>-<data>-<n> when left out")
+        Path | None, out_option("the run folder; default: runs/probe-<backbone>-<data>-<n>")
     ] = None,
     layer: Annotated[
         str,
-        typer.Option(metavar="L", show_default=False, help="which, where FILE holds several"),
+        typer.Option(metavar="L", show_default=False, help="the layer, if FILE holds several"),
     ] = "",
     shots: Annotated[
         str,
         typer.Option(
             metavar="N,N", show_default=False,
-            help="also from so many training pictures per class: 1,2,4,8,16",
+            help="also train on only N pictures per class: 1,2,4,8,16",
         ),
     ] = "",
     repeats: Annotated[
-        int, typer.Option(metavar="N", min=2, help="draws for each of --shots")
+        int, typer.Option(metavar="N", min=2, help="random draws for each of --shots")
     ] = REPEATS,
     cv: Annotated[
         int,
         typer.Option(
             metavar="K", show_default=False,
-            help="folds that scaling and strength are chosen by, and that score where there is no "
-            "val split; up to 5 when left out",
+            help="folds for choosing scaling and strength, and for scoring without a val split; "
+            "default: up to 5",
         ),
     ] = 0,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="of folds and draws")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="seed of folds and draws")] = 0,
     overwrite: Overwrite = False,
     compare: Annotated[
         bool,
         typer.Option(
             "--compare", show_default=False, rich_help_panel="Compare",
-            help="every net and layer on --data, instead of FILE",
+            help="compare nets and layers on --data, instead of FILE",
         ),
     ] = False,
     data: ComparedData = "",
@@ -82,7 +82,7 @@ def probe(
         str,
         typer.Option(
             metavar="auto|L,L", rich_help_panel="Compare",
-            help="auto: every map and hidden layer that a net has weights for",
+            help="auto: every map and hidden layer with pretrained weights",
         ),
     ] = "auto",
     pool: ComparedPool = "grid2",
@@ -90,32 +90,32 @@ def probe(
         str,
         typer.Option(
             metavar="W", rich_help_panel="Compare",
-            help="imagenet, none, a file, or one for each net: W,W",
+            help="imagenet, none, a file, or one per net: W,W",
         ),
     ] = "imagenet",
     device: ComparedDevice = "auto",
 ) -> None:  # fmt: skip
-    """Fit a classifier to frozen features: `xfer probe F.npz`, or compare nets and layers."""
+    """Fit a classifier to frozen features, or compare nets and layers."""
     if cv == 1 or cv < 0:
-        raise XferError(f"--cv {cv}: two folds at least", "--cv 5")
+        raise XferError(f"--cv {cv}: at least two folds are needed", "--cv 5")
     given: dict[str, Any] = {"clf": clf, "out": out, "cv": cv, "seed": seed, "overwrite": overwrite}
     if compare:
         if file or layer or shots or repeats != REPEATS:
             raise XferError(
-                "--compare makes its own features: no FILE, --layer, --shots or --repeats",
+                "--compare computes its own features: leave out FILE, --layer, --shots, --repeats",
                 "xfer probe --compare --data SPEC --backbones B,B",
             )
-        given |= {"weights": _words(weights), "pool": pool, "device": device}
-        _compare(show, data, _words(backbones), layers, given)
+        given |= {"weights": _split(weights), "pool": pool, "device": device}
+        _compare(show, data, _split(backbones), layers, given)
         return
     if repeats != REPEATS and not shots:
-        raise XferError("--repeats goes with --shots", "--shots 1,2,4,8,16")
+        raise XferError("--repeats needs --shots", "--shots 1,2,4,8,16")
     if not file:
         raise XferError("no features file given", "xfer probe FILE, or --compare --data SPEC")
     defaults = {"": [data, backbones], "auto": [layers, device], "grid2": [pool]}
     if weights != "imagenet" or any(v != k for k, vs in defaults.items() for v in vs):
         raise XferError(
-            "--data, --backbones, --layers, --pool, --weights and --device go with --compare"
+            "--data, --backbones, --layers, --pool, --weights and --device need --compare"
         )
     from xfer.probing.run import probe as fit
 
@@ -149,14 +149,15 @@ def _compare(
         )
     from xfer.probing.compare import compare_nets
 
-    chosen = None if layers == "auto" else _words(layers)
+    chosen = None if layers == "auto" else _split(layers)
     result = compare_nets(data, backbones, layers=chosen, say=show.note, **given)
     if show.json:
         show.document(result)
         return
     rows: list[dict[str, Any]] = result["rows"]
-    alike = len({row["weights"] for row in rows}) == 1
-    show.table([{k: v for k, v in row.items() if k != "weights" or not alike} for row in rows])
+    same_weights = len({row["weights"] for row in rows}) == 1
+    hidden = ("weights",) if same_weights else ()
+    show.table([{k: v for k, v in row.items() if k not in hidden} for row in rows])
     show.text(f"best: {result['best']['layer']} of {result['best']['backbone']}; to use it:")
     for line in result["commands"]:
         show.text(f"  {line}")

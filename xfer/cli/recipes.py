@@ -1,4 +1,4 @@
-"""`xfer recipes`: recipes listed, read, copied and checked."""
+"""`xfer recipes`: lists, shows, copies and checks recipes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from xfer.cli.output import Show
 from xfer.errors import XferError
 from xfer.recipe.tables import flatten
 
-app = typer.Typer(help="Recipes: list, read, copy, check.", no_args_is_help=True)
+app = typer.Typer(help="Recipes: list, show, copy, check.", no_args_is_help=True)
 
 RecipeName = Annotated[
     str,
@@ -28,7 +28,7 @@ RecipeName = Annotated[
 
 @command(app, "ls")
 def recipes_ls(show: Show, glob: Glob = "*") -> None:
-    """List the recipes that come with xfer and with installed packages."""
+    """List the recipes of xfer and of installed packages."""
     from xfer.recipe.toml import header, recipe_names, recipe_origin, recipe_text
 
     names = recipe_names(glob)
@@ -44,7 +44,7 @@ def recipes_ls(show: Show, glob: Glob = "*") -> None:
 
 @command(app, "show", trust=True)
 def recipes_show(show: Show, name: RecipeName) -> None:
-    """Show a recipe's note and all its keys, parents' and defaults included; -v explains them."""
+    """Show a recipe's note and all its keys; -v explains them."""
     from xfer.recipe.toml import dump, header, load_recipe, meanings, recipe_text
 
     recipe = load_recipe(name)
@@ -53,7 +53,7 @@ def recipes_show(show: Show, name: RecipeName) -> None:
         helps = meanings(recipe)
         show.document({"name": name, "note": note, "recipe": flatten(recipe), "help": helps})
     else:
-        # without its name, since what is made of it by hand is another recipe
+        # without its name, since an edited copy is another recipe
         plain = replace(recipe, name="")
         show.text(f"{note}\n\n{dump(plain, show.verbosity > 0)}".strip())
 
@@ -66,7 +66,7 @@ def recipes_cp(
         Path, typer.Argument(metavar="FILE", show_default=False, help="the .toml to write")
     ],
 ) -> None:
-    """Copy a recipe, with its comments, to a file of your own."""
+    """Copy a recipe, with its comments, to your own file."""
     from xfer.recipe.toml import copy
 
     copy(name, file)
@@ -76,7 +76,7 @@ def recipes_cp(
 
 @command(app, "check", trust=True)
 def recipes_check(show: Show, file: RecipeName) -> None:
-    """Check a recipe's keys and values, its task's and its backbone's options included."""
+    """Check a recipe's keys and values, including task and backbone options."""
     from xfer.recipe.choose import check
     from xfer.recipe.code import code_of
     from xfer.recipe.idle import idle_settings
@@ -85,16 +85,16 @@ def recipes_check(show: Show, file: RecipeName) -> None:
     recipe = load_recipe(file)
     try:
         recipe = check(recipe, file)
-    except XferError as error:  # an option of the task or the net, which does not know the file
-        named = error.message.startswith(f"{file} ")  # as that of code that nobody has named
-        message = error.message if named else f"{file}: {error.message}"
+    except XferError as error:  # messages about task or net options do not name the file
+        names_file = error.message.startswith(f"{file} ")  # as for code that nobody has named
+        message = error.message if names_file else f"{file}: {error.message}"
         raise XferError(message, error.hint) from None
     for note in idle_settings(recipe):
         show.note(note)
     line = f"{file} is valid: {recipe.task} with {recipe.backbone}"
-    found = {"file": file, "valid": True, "task": recipe.task, "backbone": recipe.backbone}
+    report = {"file": file, "valid": True, "task": recipe.task, "backbone": recipe.backbone}
     code = list(dict.fromkeys(plug.module for _, plug in code_of(recipe)))
     if code:
         line = f"{line}; it asks for code: {', '.join(code)}"
-        found["code"] = code
-    show.document(found) if show.json else show.text(line)
+        report["code"] = code
+    show.document(report) if show.json else show.text(line)

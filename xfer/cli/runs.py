@@ -1,4 +1,4 @@
-"""`xfer runs`: run folders listed, read and compared."""
+"""`xfer runs`: lists, shows and compares run folders."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from xfer.cli.completion import runs
 from xfer.cli.flags import RunFolder
 from xfer.cli.output import Show, plain_text
 
-app = typer.Typer(help="Run folders: list, read, compare.", no_args_is_help=True)
+app = typer.Typer(help="Run folders: list, show, compare.", no_args_is_help=True)
 
 
 @command(app, "ls")
 def runs_ls(
     show: Show,
-    folder: Annotated[str, typer.Argument(metavar="DIR", help="where the runs are")] = "runs",
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="folder of runs")] = "runs",
 ) -> None:
     """List runs with their main score."""
     from xfer.runs.listing import list_runs
@@ -33,15 +33,15 @@ def runs_ls(
 
 @command(app, "show")
 def runs_show(show: Show, run: RunFolder) -> None:
-    """Show one run: its result, its last numbers, and what it changed in its recipe."""
+    """Show one run: its scores, and what it changed in its recipe."""
     from xfer.runs.listing import show_run
 
-    found = show_run(run)
+    summary = show_run(run)
     if show.json:
-        show.document(found)
+        show.document(summary)
         return
-    result: dict[str, Any] = found["result"]
-    show.text(f"{found['run']}: {found['state']}")
+    result: dict[str, Any] = summary["result"]
+    show.text(f"{summary['run']}: {summary['state']}")
     rows = [
         {"of": split, "metric": name, "value": value}
         for split, key in (("val", "metrics"), ("test", "test_metrics"))
@@ -51,7 +51,7 @@ def runs_show(show: Show, run: RunFolder) -> None:
     if not result:
         rows = [
             {"of": f"{kind}, step {event['step']}", "metric": name, "value": value}
-            for kind, event in found["last"].items()
+            for kind, event in summary["last"].items()
             for name, value in {**event, **event.get("metrics", {})}.items()
             if isinstance(value, (int, float)) and name not in ("step", "time")
         ]
@@ -60,12 +60,12 @@ def runs_show(show: Show, run: RunFolder) -> None:
     for name in ("best_step", "steps", "seconds", "images_per_second", "data_wait"):
         if name in result:
             show.text(f"{name.replace('_', ' ')}: {plain_text(result[name])}")
-    changed: dict[str, list[Any]] = found["changed"]
+    changed: dict[str, list[Any]] = summary["changed"]
     if changed:
-        show.text(f"\nrecipe {found['recipe']}, what differs from {found['base']}:")
-        show.table([{"key": k, found["base"]: a, "here": b} for k, (a, b) in changed.items()])
+        show.text(f"\nrecipe {summary['recipe']}, differences from {summary['base']}:")
+        show.table([{"key": k, summary["base"]: a, "here": b} for k, (a, b) in changed.items()])
     else:
-        show.text(f"\nrecipe {found['recipe']}, unchanged")
+        show.text(f"\nrecipe {summary['recipe']}, unchanged")
 
 
 @command(app, "compare")
@@ -84,14 +84,14 @@ def runs_compare(
     """Compare runs: their scores, and the recipe keys that differ."""
     from xfer.runs.listing import compare_runs
 
-    found = compare_runs(folders)
+    comparison = compare_runs(folders)
     if show.json:
-        show.document(found)
+        show.document(comparison)
         return
-    names = found["runs"]
+    names = comparison["runs"]
     rows = [
         {"": f"{part} {key}", **dict(zip(names, values, strict=True))}
         for part in ("val", "test", "speed", "recipe")
-        for key, values in found[part].items()
+        for key, values in comparison[part].items()
     ]
     show.table(rows)

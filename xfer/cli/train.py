@@ -1,4 +1,4 @@
-"""`xfer finetune` and `xfer pretrain`: a recipe, with what the command line sets, trained."""
+"""`xfer finetune` and `xfer pretrain`: train a recipe with the settings of the command line."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ TaskName = Annotated[
     str,
     typer.Option(
         "--task", "-t", metavar="T", show_default=False, autocompletion=tasks,
-        help="classify (cls), ...; found by looking at the data when left out",
+        help="classify (cls), ...; default: inferred from the data",
     ),
 ]  # fmt: skip
 RecipeName = Annotated[
     str,
     typer.Option(
         "--recipe", "-r", metavar="NAME|FILE", show_default=False, autocompletion=recipes,
-        help="T/NAME for data of that name, else T/default, when left out",
+        help="default: T/NAME for data of that name, else T/default",
     ),
 ]  # fmt: skip
 Out = Annotated[
     Path | None,
-    out_option("the run folder; runs/<task>-<backbone>-<data>-<n> when left out",
+    out_option("the run folder; default: runs/<task>-<backbone>-<data>-<n>",
                panel="Run folder"),
 ]  # fmt: skip
 Resume = Annotated[
@@ -39,7 +39,7 @@ Resume = Annotated[
     typer.Option(
         "--resume", metavar="RUN", show_default=False, rich_help_panel="Run folder",
         autocompletion=runs,
-        help="go on exactly where this run stopped, by its own recipe",
+        help="continue this run exactly where it stopped, with its own recipe",
     ),
 ]  # fmt: skip
 Replace = Annotated[bool, varied(Overwrite, rich_help_panel="Run folder")]
@@ -54,14 +54,14 @@ Set = Annotated[
     list[str],
     typer.Option(
         "--set", metavar="A.B=VALUE", show_default=False,
-        help="any key of the recipe, as often as needed; `xfer recipes show NAME` lists them",
+        help="set any recipe key; `xfer recipes show NAME` lists them; may be repeated",
     ),
 ]  # fmt: skip
 Assignments = Annotated[
     list[str],
     typer.Argument(
         metavar="A.B=VALUE", show_default=False,
-        help="the same as --set, at the end",
+        help="as --set, at the end of the command",
     ),
 ]  # fmt: skip
 
@@ -79,7 +79,7 @@ def finetune(
     set: Set = [],  # noqa: B006 (typer copies it)
     assignments: Assignments = [],  # noqa: B006
 ) -> None:
-    """Teach a pretrained backbone a task: `xfer finetune --data photos/`."""
+    """Fine-tune a pretrained backbone: `xfer finetune --data photos/`."""
     _train(show, given, data, task, recipe, out, resume, overwrite, dry_run, set + assignments)
 
 
@@ -97,7 +97,7 @@ def pretrain(
     set: Set = [],  # noqa: B006
     assignments: Assignments = [],  # noqa: B006
 ) -> None:
-    """Train a backbone from scratch by the recipe pretrain/NAME."""
+    """Train a backbone from scratch with the recipe pretrain/NAME."""
     if not name and resume is None:
         raise XferError("no recipe given", "xfer pretrain NAME, or --resume RUN")
     recipe = f"pretrain/{name}" if name else ""
@@ -122,15 +122,16 @@ def _train(
     settings = {**given, **parse_assignments(assignments)}
     if resume is not None and (settings or data or task or recipe or out or overwrite or dry_run):
         raise XferError(
-            "--resume goes on by the run's own recipe", f"xfer finetune --resume {resume}, alone"
+            "--resume uses the run's own recipe and takes no other settings",
+            f"xfer finetune --resume {resume}",
         )
-    built = read = None
+    full_recipe = opened = None
     if resume is None:
-        built, read = prepare(data, task, recipe, settings, show.note)
+        full_recipe, opened = prepare(data, task, recipe, settings, show.note)
     from xfer.train.loop import fit
 
     summary = fit(
-        built, out, data=read, resume=resume, overwrite=overwrite, dry_run=dry_run,
+        full_recipe, out, data=opened, resume=resume, overwrite=overwrite, dry_run=dry_run,
         verbosity=show.verbosity,
     )  # fmt: skip
     if show.json:

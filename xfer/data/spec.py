@@ -84,7 +84,7 @@ def _open(spec: Any, options: ReadOptions, kinds: Sequence[str]) -> Opened:
     head, colon, rest = spec.partition(":")
     if colon and head == SCHEME:
         raise XferError(
-            f"{spec}: these data were passed from Python",
+            f"{spec}: these data were passed in Python",
             "pass them again from Python (data=...), or give other data: --data SPEC",
         )
     if colon and rest and len(head) > 1:

@@ -18,7 +18,7 @@ from xfer.data.images.decode import DecodeError
 from xfer.data.open import open_data
 from xfer.data.sources.base import Bundle
 from xfer.data.sources.from_python import python_name
-from xfer.device import Place, gather, placed, share
+from xfer.device import Place, broadcast, gather, placed
 from xfer.errors import DataError, XferError, nearest
 from xfer.extraction.cache import FeatureCache, cache_file, limit_bytes
 from xfer.extraction.net import Choice, FeatureNet, fixed_options, layer_names, load_net
@@ -290,7 +290,7 @@ class _Memory:
 
 def _spool(target: Path, count: int, place: Place) -> Spool:
     """One spool for all processes, in a folder that the first process makes."""
-    folder = share(spool_folder(target) if place.main else None, place)
+    folder = broadcast(spool_folder(target) if place.main else None, place)
     if not folder.is_dir():
         raise DataError(
             f"{folder}: process {place.rank} can't see it", "choose -o on a shared disk"

@@ -1,4 +1,4 @@
-"""`xfer compress`: fully connected layers by truncated SVD, what it costs and what it gains."""
+"""`xfer compress`: fully connected layers by truncated SVD, and its effect on score and speed."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ def compress(
     overwrite: bool = False,
     trust: str | Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Writes a copy of a run whose layers have fewer singular values, and scores both.
+    """Writes a copy of a run whose layers keep fewer singular values, and scores both.
 
-    Both models see the same batches in turn, so that their times compare.
+    Both models process the same batches in turn, so that their times are comparable.
 
     Args:
-        run: a finished run; svd: layer -> singular values that are kept, {"fc6": 1024, "fc7": 256}.
-        out: the new run's folder; data, split: what both are scored on, the run's own val (or
-            test) when left out.
-        trust: modules of one's own that the run may import.
+        run: a finished run; svd: layer -> singular values to keep, {"fc6": 1024, "fc7": 256}.
+        out: the new run's folder; data, split: what both are scored on, by default the run's own
+            val (or test).
+        trust: your own modules that the run may import.
 
     Returns: {"svd", "split", "images", "primary", "before", "after"}, the last two {"metrics",
         "seconds_per_image", "parameters"}; the new run's result.json has it as "compressed".
-    Raises: XferError for a folder that is no run, a layer that is not there, too many values, or
-        an `out` that is in use; DataError for data that don't fit.
+    Raises: XferError for a folder that is not a run, an unknown layer, too many values, or an `out`
+        that is in use; DataError for data that don't fit.
     """
     folder = Run.open(Path(run))
     if not folder.finished:
@@ -63,7 +63,9 @@ def compress(
         raise XferError(f"{out} is the run itself", "choose another --out")
     recipe, about, old = folder.recipe(), read_model(folder), folder.read_json("result.json")
     if "svd" in about:
-        raise XferError(f"{folder.path} is compressed already", "compress the run that it is from")
+        raise XferError(
+            f"{folder.path} is already compressed", "compress the run that it was made from"
+        )
     Run.check_free(Path(out), overwrite)
     with placed(device, usable_precision(recipe.run.precision, device)) as place:
         before = load(folder.path, place=place).task
@@ -74,16 +76,16 @@ def compress(
             bundle, role = open_split(recipe, before, data, split)
         tta = recipe.eval.tta
         loader = eval_loader(recipe, before, bundle.splits[role], place, tta, workers=workers)
-        found = _score_both({"before": before, "after": after}, loader, place, tta)
-        metric = found["after"][0]
+        scores = _score_both({"before": before, "after": after}, loader, place, tta)
+        metric = scores["after"][0]
         report: dict[str, Any] = {
             "svd": dict(svd), "from": str(folder.path), "data": bundle.name, "split": role,
             "images": len(bundle.splits[role]), "primary": metric.primary,
         }  # fmt: skip
         for name, task in (("before", before), ("after", after)):
-            measured, seconds = found[name]
+            task_metric, seconds = scores[name]
             report[name] = {
-                "metrics": measured.compute(),
+                "metrics": task_metric.compute(),
                 "seconds_per_image": seconds,
                 "parameters": sum(p.numel() for p in task.parameters()),
             }
@@ -100,7 +102,7 @@ def compress(
     kept = {k: v for k, v in old.items() if k not in ("metrics", "test_metrics")}
     protocol = {**metric.protocol(), **view_protocol(after, tta)}
     if data:
-        kept["data"] = data  # what the scores are of
+        kept["data"] = data  # what the scores were measured on
     fresh.write_json(
         "result.json",
         {**kept, key: report["after"]["metrics"], "protocol": protocol, "compressed": report},
@@ -112,7 +114,7 @@ def compress(
 def _score_both(
     models: Mapping[str, Task], loader: Any, place: Place, tta: str
 ) -> dict[str, tuple[Metric, float]]:
-    """Each model's metric, and its median seconds a picture, without reading them."""
+    """Each model's metric, and its median seconds per picture, not counting the loading."""
     metrics = {name: task.eval().metric() for name, task in models.items()}
     times: dict[str, list[float]] = {name: [] for name in models}
     for number, batch in enumerate(loader.batches(0)):
@@ -120,7 +122,7 @@ def _score_both(
         for name, task in models.items():
             with place.autocast():
                 if number == 0:
-                    task.predict(moved, tta)  # the first call prepares kernels
+                    task.predict(moved, tta)  # warm-up: the first call compiles kernels
                 place.synchronise()
                 start = time.perf_counter()
                 predictions = task.predict(moved, tta)

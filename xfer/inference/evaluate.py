@@ -1,4 +1,4 @@
-"""A finished run scored again: on its own data, or on other pictures of the same classes."""
+"""Scores a run again: on its own data, or on other pictures of the same classes."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def evaluate(
     """Scores a run's best weights, on its own data or on other pictures of the same classes.
 
     Args:
-        run: the run folder; data: a spec, or data in memory as `finetune` takes
-            them; the run's own when left out.
-        split: val, or test where there is no val; tta: one of the task's views, the run's own when
-            left out; batch: pictures at a time.
-        trust: modules of one's own that the run may import.
+        run: the run folder; data: a spec, or data in memory as for `finetune`; the run's own by
+            default.
+        split: by default val, or test if there is no val; tta: one of the task's views, the run's
+            own by default; batch: pictures at a time.
+        trust: your own modules that the run may import.
 
     Returns: {"split", "images", "primary", "metrics", "protocol", ...}, fractions in 0..1.
-    Raises: XferError for a folder that is no run, DataError for data that don't fit.
+    Raises: XferError for a folder that is not a run, DataError for data that don't fit.
     """
     from xfer.inference.model import load
 
@@ -73,12 +73,12 @@ def evaluate(
 
 
 def open_split(recipe: Recipe, task: Task, data: Any = "", split: str = "") -> tuple[Bundle, str]:
-    """A run's own data or others of the same classes, and the split of it that is scored: the one
-    asked for, else val, test or train. Raises DataError where there is none."""
+    """A run's own data or other data of the same classes, and the split to score: the given one,
+    else the first of val, test and train. Raises DataError if there is no such split."""
     if not isinstance(data, str) or data:
         bundle = open_other(data, task, recipe.run.seed)
     else:
-        if recipe.task == "probe":  # it reads what the task does that learns from such data
+        if recipe.task == "probe":  # a probe reads data like the task that trains on that kind
             kind = getattr(task, "data_kind", task.info.kind)
             recipe = replace(recipe, task=tasks.for_kind(kind))
         bundle = open_recipe_data(recipe)
@@ -100,36 +100,36 @@ def eval_loader(
     batch: int = 0,
     workers: int = -1,
 ) -> Loader:
-    """Batches of a source as `task.predict` reads them. Raises XferError for unknown views."""
+    """Batches of a source for `task.predict`. Raises XferError for unknown views."""
     from xfer.data.loading.loader import Loader
 
     task.check_views(tta)
     task.prepare(source)
     views = 10 if tta == "10crop" else 1
-    own = batch or recipe.eval.batch or 2 * recipe.data.batch
+    size = batch or recipe.eval.batch or 2 * recipe.data.batch
     return Loader(
-        source, task.transform(False, tta), task.collate, batch=max(place.world, own // views),
+        source, task.transform(False, tta), task.collate, batch=max(place.world, size // views),
         train=False, workers=workers, rank=place.rank, world=place.world,
         short_side=task.short_side,
     )  # fmt: skip
 
 
 def open_other(data: Any, task: Task, seed: int) -> Any:
-    """Other pictures for a trained model: their classes, by name, must be the model's."""
+    """Other pictures for a trained model; their classes, by name, must be the model's."""
     from xfer.data.open import open_data
 
-    # a probe on the classes of boxes is scored on boxes
+    # a probe trained on the classes of boxes is scored on boxes
     wanted = dict.fromkeys((*task.kinds, getattr(task, "data_kind", task.kinds[0])))
     try:
         bundle = open_data(
             data, seed=seed, classes=task.info.classes, cut=False, kind=tuple(wanted)
         )
     except DataError as error:
-        if "skip_bad" in (error.hint or ""):  # a key of training alone
+        if "skip_bad" in (error.hint or ""):  # that key is for training only
             raise DataError(error.message, "take them out of the data") from error
         raise
     if bundle.kind not in wanted:
         needed = " or ".join(kinds.words(kind) for kind in task.kinds)
-        held = kinds.get(bundle.kind).holds
-        raise DataError(f"{bundle.name} holds {held}; the run needs {needed}")
+        content = kinds.get(bundle.kind).holds
+        raise DataError(f"{bundle.name} holds {content}; the run needs {needed}")
     return bundle

@@ -1,4 +1,4 @@
-"""True boxes to score results against, and every name by which results may speak of them."""
+"""True boxes to score results against, and the names by which results may refer to them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class GroundTruth:
     """The true boxes of one split.
 
     name, format, split | what the user called the data; how they were read; which part
-    ids        | N texts, one a picture: by them equal scores rank, numbers read as numbers
-    images     | what results may call a picture -> its index
+    ids        | N texts, one per picture: they order equal scores, numbers compared as numbers
+    images     | any name that results may use for a picture -> its index
     classes    | C names
-    categories | what results may call a class -> its index
+    categories | any name that results may use for a class -> its index
     boxes      | the true boxes
-    sizes      | int64 (N, 2): height and width; (0, 0): not known
-    misnamed   | names of pictures that are numbers, and other pictures' ids
+    sizes      | int64 (N, 2): height and width; (0, 0): unknown
+    misnamed   | pictures whose file name is the id of another picture
     """
 
     name: str
@@ -50,17 +50,17 @@ class GroundTruth:
 def open_truth(data: str, split: str = "") -> GroundTruth:
     """The true boxes that a spec names; no picture is decoded, and a COCO json needs none.
 
-    A COCO json named as a file is taken as it is, boxes neither clipped nor dropped, so that its
-    figures are pycocotools' own. Everything else is read as training would read it.
+    A COCO json given as a file is read as it is, boxes neither clipped nor dropped, so that its
+    figures equal pycocotools'. Everything else is read as training would read it.
 
     Args:
-        split: val, test or train; the first of these that there is when left out.
+        split: val, test or train; by default the first of these that exists.
     """
     head, colon, rest = data.partition(":")
     path = Path(rest if colon and head == "coco" else data).expanduser()
     if path.suffix.casefold() == ".json" and path.is_file():
         if split:
-            raise DataError(f"{path} is one file: it has no split {split!r}")
+            raise DataError(f"{path} is a single file: it has no split {split!r}")
         return _from_json(path)
     bundle = open_data(data, kind="detect", cut=False, check=False)
     kind = kinds.get(bundle.kind)
@@ -70,24 +70,24 @@ def open_truth(data: str, split: str = "") -> GroundTruth:
     if role not in bundle.splits:
         raise DataError(f"{data}: no {role!r} split", f"it has {', '.join(bundle.splits)}")
     source = bundle.splits[role]
-    found = [annotation(source, i) for i in range(len(source))]
-    image = np.repeat(np.arange(len(found)), [len(boxes) for boxes in found])
-    boxes = TrueBoxes.of(image, Boxes.join(found))
-    own = image_ids(source)
+    per_picture = [annotation(source, i) for i in range(len(source))]
+    image = np.repeat(np.arange(len(per_picture)), [len(boxes) for boxes in per_picture])
+    boxes = TrueBoxes.of(image, Boxes.join(per_picture))
+    coco_ids = image_ids(source)
     names = dict(category_ids(source) or {})
-    for other in bundle.splits.values():  # what the split's own file lacks, other files may tell
+    for other in bundle.splits.values():  # other splits may have ids that this split's file lacks
         for name, key in (category_ids(other) or {}).items():
             if name not in names and key not in names.values():
                 names[name] = key
-    images: dict[Id, int] = {} if own is None else {key: i for i, key in enumerate(own)}
-    misnamed = () if own is None else _misnamed(images, source.ids)
-    _add_names(images, source.ids, numbers=own is None)
+    images: dict[Id, int] = {} if coco_ids is None else {key: i for i, key in enumerate(coco_ids)}
+    misnamed = () if coco_ids is None else _misnamed(images, source.ids)
+    _add_names(images, source.ids, numbers=coco_ids is None)
     classes = bundle.classes
     return GroundTruth(
         bundle.name, bundle.format, role, tuple(source.ids), images, classes,
         {(names[name] if names else c + 1): c for c, name in enumerate(classes)
          if name in names or not names},
-        boxes, np.array([a.size for a in found], np.int64).reshape(-1, 2), misnamed,
+        boxes, np.array([b.size for b in per_picture], np.int64).reshape(-1, 2), misnamed,
     )  # fmt: skip
 
 
@@ -106,7 +106,7 @@ def _from_json(path: Path) -> GroundTruth:
 
 
 def _misnamed(images: dict[Id, int], files: Sequence[str]) -> tuple[str, ...]:
-    """The files that are called like the id of another picture: 2.jpg that is not image 2."""
+    """The files whose name is the id of another picture: 2.jpg that is not image 2."""
     stems = [Path(file).stem for file in files]
     numbers = [int(stem) if stem.isdecimal() else None for stem in stems]
     return tuple(
@@ -116,7 +116,7 @@ def _misnamed(images: dict[Id, int], files: Sequence[str]) -> tuple[str, ...]:
 
 
 def _add_names(images: dict[Id, int], files: Sequence[str], numbers: bool) -> None:
-    """Adds each picture's path, name and stem, where that says which picture is meant.
+    """Adds each picture's path, name and stem, if that is unambiguous.
 
     Args:
         numbers: a stem that is a number (000042) is also known as that number.

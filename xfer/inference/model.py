@@ -1,4 +1,4 @@
-"""A trained model, loaded from its run folder, and what it says of pictures."""
+"""A trained model, loaded from its run folder, and its predictions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from xfer.runs.tables import rows_to_csv
 from xfer.task import Task
 from xfer.types import Sample
 
-HELD = 2**27  # bytes of pictures in a batch: four of 4000 x 3000
+HELD = 2**27  # largest batch in bytes of pictures: four of 4000 x 3000
 
 
 @plugs.face()
@@ -39,12 +39,12 @@ def load(
     trust: str | Sequence[str] = (),
 ) -> Model:
     """The model of a run folder (model.json and best.safetensors, or probe.skops), which computes
-    in the run's own precision where the device has it.
+    in the run's own precision if the device supports it.
 
-    Args: trust: modules of one's own that the run may import: its backbone's or its task's.
+    Args: trust: your own modules that the run may import: its backbone's or its task's.
 
-    Raises: XferError where the folder holds no model, and for a module that is missing or not
-        trusted; DataError where its files are damaged.
+    Raises: XferError if the folder holds no model, and for a module that is missing or not trusted;
+        DataError if its files are damaged.
     """
     folder = Run.open(Path(run))
     recipe, about = folder.recipe(), read_model(folder)
@@ -73,8 +73,8 @@ def load(
 
 @dataclass(frozen=True)
 class Model:
-    """A trained model. `classes` are its classes, `category_ids` what a COCO file calls them, where
-    it was trained on one; `task` is the module itself."""
+    """A trained model. `classes` are its classes, `category_ids` their ids if it was trained on a
+    COCO file; `task` is the module itself."""
 
     task: Task
     place: Place
@@ -93,24 +93,24 @@ class Model:
         Args:
             images: a path, a folder, a PIL image, encoded bytes, an array (H, W, 3), (H, W) or
                 (H, W, 4) or a tensor (3, H, W), of uint8 or of floats in 0..1; or several of these.
-            tta: one of the task's views; the run's own when left out.
-            batch: pictures at a time, fewer where they are large.
+            tta: one of the task's views; the run's own by default.
+            batch: pictures at a time, fewer if they are large.
 
         Raises: DataError for a picture that can't be read.
         """
         tta = tta or self.tta
         self.task.check_views(tta)
         samples = list(gather_samples(images))
-        found = self.task.kind.collect()
+        predictions = self.task.kind.collect()
         for items in self._items(samples, tta, batch):
             moved = self.task.collate(items).to(self.place.device)
             with self.place.autocast():
-                found.extend(self.task.predict(moved, tta))
-        kept = tuple(found) if isinstance(found, list) else found
+                predictions.extend(self.task.predict(moved, tta))
+        kept = tuple(predictions) if isinstance(predictions, list) else predictions
         return Predictions(self.task, kept, tuple(samples), self.category_ids)
 
     def _items(self, samples: Sequence[Sample | Path], tta: str, batch: int) -> Iterator[list[Any]]:
-        """What the net sees of the pictures, a batch at a time; the pictures are not kept."""
+        """The transformed pictures, a batch at a time; the pictures themselves are not kept."""
         transform, unused = self.task.transform(False, tta), np.random.default_rng(0)
         items: list[Any] = []
         held = 0
@@ -135,7 +135,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Predictions(Sequence[Any]):
-    """Predictions in the order of the pictures; each also as a row of plain values."""
+    """Predictions in the order of the pictures, which can also be had as rows of plain values."""
 
     task: Task
     items: Sequence[Any]
@@ -153,57 +153,57 @@ class Predictions(Sequence[Any]):
         return self.task.kind
 
     def at_least(self, score: float) -> Predictions:
-        """Without boxes of a lower score. Raises XferError for predictions that aren't boxes."""
+        """Drops boxes of a lower score. Raises XferError for predictions that aren't boxes."""
         return replace(self, items=tuple(self.kind.at_least(item, score) for item in self.items))
 
     def rows(self) -> list[dict[str, Any]]:
-        """A dict per picture: id and scores by class name, or "boxes": label, score, corners."""
+        """One dict per picture: id and scores by class name, or "boxes": label, score, corners."""
         return [self.task.describe(item) for item in self.items]
 
     def to_json(self) -> list[dict[str, Any]]:
         return self.rows()
 
     def to_table(self, min_score: float | None = None) -> list[dict[str, Any]]:
-        """A flat dict per picture; of boxes their number by class, those of 0.5 or `min_score`; of
-        masks the share of each class."""
+        """One flat dict per picture: for boxes, their number by class, those of at least 0.5 or
+        `min_score`; for masks, the share of each class."""
         classes = self.task.info.classes
         return [self.kind.table_row(item, classes, min_score) for item in self.items]
 
     def to_csv(self) -> str:
-        """A line per picture; lists are joined by blanks, scores get a column per class. Of boxes a
-        line per box; of masks a line per class in a picture."""
+        """One line per picture; lists are joined by spaces, scores get a column per class. For
+        boxes, one line per box; for masks, one line per class in a picture."""
         if not self.items:
             return ""
         columns, lines = self.kind.csv_rows(self.items, self.task.info.classes)
         return rows_to_csv(lines) if lines else ",".join(columns) + "\n"
 
     def to_coco(self) -> list[dict[str, Any]]:
-        """COCO results, see `coco_results`; classes by the ids of the COCO file that the model was
+        """COCO results, see `coco_results`; class ids are those of the COCO file the model was
         trained on, else 1 is the first. Raises XferError for predictions that aren't boxes."""
         ids = self.category_ids or range(1, len(self.task.info.classes) + 1)
         return self.kind.coco_results(self.items, ids)
 
     def draw(self, folder: Path | str, min_score: float | None = None) -> list[Path]:
-        """Writes <stem>.png for each picture into the folder; equal stems get a number. Of masks
+        """Writes <stem>.png for each picture into the folder; equal stems get a number. For masks,
         also <stem>_mask.png, see `draw_prediction`.
 
         Args:
-            min_score: the least score of boxes drawn; None: 0.5, or the best few if none has it.
+            min_score: the lowest score drawn; None: 0.5, or the best few boxes if none reaches it.
         """
         folder = Path(folder)
         check_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
         written: list[Path] = []
         taken: set[str] = set()
-        classes, endings = self.task.info.classes, self.kind.files
+        classes, suffixes = self.task.info.classes, self.kind.files
         for item, sample in zip(self.items, self.samples, strict=True):
             image = sample.image if isinstance(sample, Sample) else decode(sample)
             stem = name = Path(item.id).stem
             number = 1
-            while taken & {name + ending for ending in endings}:
+            while taken & {name + suffix for suffix in suffixes}:
                 number += 1
                 name = f"{stem}-{number}"
-            taken |= {name + ending for ending in endings}
+            taken |= {name + suffix for suffix in suffixes}
             written.append(folder / f"{name}.png")
             self.kind.draw_prediction(image, item, classes, written[-1], min_score)
         return written
@@ -213,19 +213,19 @@ class Predictions(Sequence[Any]):
 
 
 def gather_samples(images: Any) -> Iterable[Sample | Path]:
-    """Paths, folders and pictures in memory as samples; paths are read when their turn comes."""
+    """Paths, folders and pictures in memory as samples; paths are read later, one by one."""
     if is_one(images):
         images = [images]
     if not isinstance(images, Iterable):
-        raise XferError(f"type {type(images).__name__} is no picture", KINDS)
+        raise XferError(f"type {type(images).__name__} is not a picture", KINDS)
     for number, image in enumerate(images):
         if isinstance(image, (str, Path)):
             path = Path(image)
             if path.is_dir():
-                inside = find_pictures(path)
-                if not inside:
+                pictures = find_pictures(path)
+                if not pictures:
                     raise DataError(f"{path}: no pictures in this folder")
-                yield from inside
+                yield from pictures
             elif not path.exists():
                 raise DataError(f"{path}: no such file")
             else:
@@ -244,5 +244,5 @@ def predict(
     batch: int = 32,
     trust: str | Sequence[str] = (),
 ) -> Predictions:
-    """`xfer predict`: what the run's best weights say of these files and folders."""
+    """`xfer predict`: predictions of the run's best weights for these files and folders."""
     return load(run, device=device).predict(list(paths), tta=tta, batch=batch)

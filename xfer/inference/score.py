@@ -1,4 +1,4 @@
-"""Scoring: a model over a split, each picture once over all processes."""
+"""Scores a model on a split, each picture once over all processes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def score(
     tta: str = "none",
     tick: Callable[[int], None] | None = None,
 ) -> Metric:
-    """The task's metric over everything that the loader yields, all processes' counts merged.
+    """The task's metric over everything that the loader yields, merged over all processes.
 
     Args:
-        task: in eval mode during the call, in its old mode after it.
-        tta: one of the task's views; the loader's transform must have cut the views.
-        tick: told how many pictures are done, for a progress bar.
+        task: in eval mode during the call, in its previous mode afterwards.
+        tta: one of the task's views; the loader's transform must cut these views.
+        tick: called with the number of pictures done, for a progress bar.
     """
     was_training = task.training
     task.eval()
@@ -46,7 +46,7 @@ def score(
 
 
 def view_protocol(task: Task, tta: str) -> dict[str, str]:
-    """How the pictures were cut, in words: part of `protocol`."""
-    if hasattr(task, "view_words"):  # a probe's crops were chosen with its features
+    """A description of how the pictures were cut: part of `protocol`."""
+    if hasattr(task, "view_words"):  # the crops of a probe are those of its features
         return {"views": str(task.view_words)}
     return {"views": task.view_protocol(tta)}

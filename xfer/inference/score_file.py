@@ -1,4 +1,4 @@
-"""Scoring boxes that any tool has found: `xfer eval --detections FILE --data SPEC`."""
+"""Scores another tool's detections: `xfer eval --detections FILE --data SPEC`."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ def score_detections(
 ) -> dict[str, Any]:
     """Scores a COCO results json against true boxes.
 
-    Pictures are known by the annotation file's ids, by path, by name or by stem; classes by the
-    file's category ids, by name where the results list categories, else by number: 1 is the first.
+    Pictures are matched by the annotation file's ids, by path, by name or by stem; classes by the
+    file's category ids, by name if the results list categories, else by number: 1 is the first.
 
     Args:
         detections: the results; data: a spec of data with boxes, or a COCO json.
-        split: val, test or train, where the data have several.
+        split: val, test or train, if the data have several.
         out: a folder for result.json and plots/.
         overwrite: replace an earlier result there.
-        say: told what is odd about the results, a line each.
+        say: called with a line for each oddity in the results.
 
     Returns: {"data", "split", "images", "detections", "boxes", "primary", "metrics", "protocol",
         "warnings"}.
-    Raises: DataError for files that are missing or broken and for results of which no picture or
-        no class is known, XferError where `out` is in use.
+    Raises: DataError for files that are missing or broken and for results in which no picture or no
+        class is known, XferError if `out` is in use.
     """
     if out is not None:
         check_out(out, overwrite)
     truth = open_truth(data, split)
-    found = read_coco_results(detections)
-    boxes, warnings = matched(found, truth)
+    results = read_coco_results(detections)
+    boxes, warnings = matched(results, truth)
     for line in warnings:
         say(f"warning: {line}")
     metric = DetectionAP(truth.classes, usual_primary(truth.format, truth.name))
@@ -64,7 +64,7 @@ def score_detections(
         "data": data,
         "split": truth.split,
         "images": len(truth.ids),
-        "boxes": len(found),
+        "boxes": len(results),
         "primary": metric.primary,
         "metrics": metric.compute(),
         "protocol": metric.protocol(),
@@ -76,7 +76,7 @@ def score_detections(
 
 
 def check_out(out: Path, overwrite: bool) -> None:
-    """Raises XferError where the folder can't take a result."""
+    """Raises XferError if the folder can't take a result."""
     if out.exists() and not out.is_dir():
         raise XferError(f"{out} is a file, not a folder", "choose another --out")
     if (out / "recipe.toml").exists():
@@ -87,74 +87,74 @@ def check_out(out: Path, overwrite: bool) -> None:
         raise XferError(f"{out} holds another classes.txt", "choose another --out")
 
 
-def matched(found: CocoResults, truth: GroundTruth) -> tuple[FoundBoxes, list[str]]:
-    """The results as boxes of the truth's pictures and classes, and what is odd about them."""
-    warnings: list[str] = []
-    if not len(found):
-        warnings.append(f"{found.path}: no detections; every box counts as missed")
-    if truth.misnamed and any(isinstance(v, int) for v in found.image_ids):
+def matched(results: CocoResults, truth: GroundTruth) -> tuple[FoundBoxes, list[str]]:
+    """The results as boxes of the truth's pictures and classes, and warnings about them."""
+    path, warnings = results.path, list[str]()
+    if not len(results):
+        warnings.append(f"{path}: no detections; every box counts as missed")
+    if truth.misnamed and any(isinstance(v, int) for v in results.image_ids):
         warnings.append(
-            f"{found.path}: image_id is read as the data's id, and {len(truth.misnamed)} of its "
-            f"pictures are called by another one's: {', '.join(truth.misnamed[:NAMED])}"
+            f"{path}: image_id is read as the data's id, but {len(truth.misnamed)} of its pictures "
+            f"have a file name that is the id of another: {', '.join(truth.misnamed[:NAMED])}"
         )
-    files = {v for v in found.image_ids if isinstance(v, str) and v not in truth.images}
-    # a file where the data have names without endings (VOC), or in another folder
-    called = {v: i for v in files for n in (Path(v).name, Path(v).stem)
-              if (i := truth.images.get(n)) is not None}  # fmt: skip
-    image = _places(
-        found, found.image_ids, {**truth.images, **called}, "image_id", "pictures", warnings
+    files = {v for v in results.image_ids if isinstance(v, str) and v not in truth.images}
+    # the results give files, the data have names without extension (VOC) or in another folder
+    by_file = {v: i for v in files for n in (Path(v).name, Path(v).stem)
+               if (i := truth.images.get(n)) is not None}  # fmt: skip
+    image = _indices(
+        path, results.image_ids, {**truth.images, **by_file}, "image_id", "pictures", warnings
     )
     categories = dict(truth.categories)
-    if found.categories:
+    if results.categories:
         index = {name: c for c, name in enumerate(truth.classes)}
-        categories = {key: index[n] for key, n in found.categories.items() if n in index}
-        unknown = sorted(set(found.categories.values()) - set(index))
+        categories = {key: index[n] for key, n in results.categories.items() if n in index}
+        unknown = sorted(set(results.categories.values()) - set(index))
         if unknown and not categories:
             hint = nearest(unknown[0], index)
-            raise DataError(f"{found.path}: its classes are not the data's: {unknown[0]}", hint)
-    label = _places(found, found.category_ids, categories, "category_id", "classes", warnings)
+            raise DataError(f"{path}: its classes are not the data's: {unknown[0]}", hint)
+    label = _indices(path, results.category_ids, categories, "category_id", "classes", warnings)
     known = (image >= 0) & (label >= 0)
-    boxes = FoundBoxes(image[known], label[known], found.boxes_xywh[known], found.scores[known])
+    boxes = FoundBoxes(image[known], label[known], results.boxes_xywh[known], results.scores[known])
     if looks_like_xyxy(boxes.xywh, boxes.image, truth.sizes):
         warnings.append(
-            f"{found.path}: most boxes would leave their pictures: they look like x1, y1, x2, y2; "
+            f"{path}: most boxes would leave their pictures: they look like x1, y1, x2, y2; "
             "COCO's are x, y, width, height"
         )
     flat = (boxes.xywh[:, 2:] <= 0).any(1)
     if flat.any():
-        warnings.append(f"{found.path}: {int(flat.sum())} boxes have no area: they find nothing")
+        warnings.append(f"{path}: {int(flat.sum())} boxes have no area: they match nothing")
     rows = np.column_stack([boxes.image, boxes.label, boxes.xywh, boxes.score])
-    again = len(rows) - len(np.unique(rows, axis=0))
-    if again:
-        warnings.append(f"{found.path}: {again} detections are there twice; they count as wrong")
+    duplicates = len(rows) - len(np.unique(rows, axis=0))
+    if duplicates:
+        warnings.append(f"{path}: {duplicates} duplicate detections; they count as wrong")
     return boxes, warnings
 
 
-def _places(
-    found: CocoResults,
+def _indices(
+    path: Path | str,
     ids: Sequence[Id],
     known: dict[Id, int],
     key: str,
-    what: str,
+    noun: str,
     warnings: list[str],
 ) -> NDArray[np.int64]:
-    """Index of each id, -1 for unknown ones. Raises DataError where none is known."""
-    places = np.array([known.get(value, -1) for value in ids], np.int64)
-    strange = list(dict.fromkeys(v for v, p in zip(ids, places.tolist(), strict=True) if p < 0))
-    if not strange:
-        return places
-    named = ", ".join(map(str, strange[:NAMED])) + (", ..." if len(strange) > NAMED else "")
-    if (places < 0).all():
-        have = ", ".join(str(k) for k in list(known)[:NAMED])
+    """Index of each id, -1 for unknown ones. Raises DataError if none is known."""
+    indices = np.array([known.get(value, -1) for value in ids], np.int64)
+    unknown = list(dict.fromkeys(v for v, i in zip(ids, indices.tolist(), strict=True) if i < 0))
+    if not unknown:
+        return indices
+    listed = ", ".join(map(str, unknown[:NAMED])) + (", ..." if len(unknown) > NAMED else "")
+    if (indices < 0).all():
+        valid = ", ".join(str(k) for k in list(known)[:NAMED])
         raise DataError(
-            f"{found.path}: none of its {what} is in the data: {key} {named}",
-            f"the data have {have}{', ...' if len(known) > NAMED else ''}",
+            f"{path}: none of its {noun} is in the data: {key} {listed}",
+            f"the data have {valid}{', ...' if len(known) > NAMED else ''}",
         )
     warnings.append(
-        f"{found.path}: {int((places < 0).sum())} detections of {len(strange)} {what} that the "
-        f"data don't have are left out: {key} {named}"
+        f"{path}: {int((indices < 0).sum())} detections of {len(unknown)} {noun} that the "
+        f"data don't have are left out: {key} {listed}"
     )
-    return places
+    return indices
 
 
 def _write(
@@ -164,18 +164,20 @@ def _write(
     classes: Sequence[str],
     say: Callable[[str], None],
 ) -> None:
-    """plots/, classes.txt and, last of all, result.json."""
+    """Writes plots/, classes.txt and, last, result.json."""
     from xfer.files import write_text
     from xfer.report.plots import plot_run
 
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise XferError(f"{out} can't be made: {error.strerror}", "choose another --out") from None
+        raise XferError(
+            f"{out} can't be created: {error.strerror}", "choose another --out"
+        ) from None
     write_text(out / "classes.txt", "".join(f"{name}\n" for name in classes))
     try:
         plot_run(out, [], metric, None, classes)
     except Exception as error:
-        say(f"warning: plots/ is not complete: {type(error).__name__}: {error}")
+        say(f"warning: plots/ is incomplete: {type(error).__name__}: {error}")
     text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
     write_text(out / "result.json", text)

@@ -1,1 +1,1 @@
-"""Recipes: their tables, TOML, and which one a command means."""
+"""Recipes: their tables, their TOML, and which one a command uses."""

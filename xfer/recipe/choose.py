@@ -1,4 +1,4 @@
-"""Which recipe a command means, and the whole of it with what the user set."""
+"""Chooses the recipe of a command, and completes it with the user's settings."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _BARE_NAME = re.compile(r"([A-Za-z0-9][\w-]*)(:.*)?")
 
 
 def check(recipe: Recipe, where: str = "") -> Recipe:
-    """The recipe, its task by its own name, its task's and backbone's options found valid.
+    """The recipe with its task's canonical name, after checking task and backbone options.
 
     Args: where: the file that the recipe is from, for messages.
 
-    Raises: XferError naming the nearest task, backbone or option, or a module of the user's own
-        that nobody but the recipe names.
+    Raises: XferError naming the nearest task, backbone or option, or a module that only the recipe
+        names.
     """
     import torch
 
@@ -44,17 +44,17 @@ def check(recipe: Recipe, where: str = "") -> Recipe:
 
 
 def find_recipe(task: str, data: str, recipe: str = "") -> tuple[Recipe, str, str]:
-    """The recipe for a task and data: the one asked for, else task/NAME, else task/default.
+    """The recipe for a task and data: the given one, else task/NAME, else task/default.
 
     Args:
-        task: by its own name, or "" with `recipe`.
-        data: the data spec; only a bare NAME or NAME:PATH picks a recipe, a folder's never does.
+        task: its canonical name, or "" with `recipe`.
+        data: the data spec; only a bare NAME or NAME:PATH selects a recipe, never a folder.
         recipe: a name or a file.
 
-    Returns: the recipe, its name, and a line that says why this one.
+    Returns: the recipe, its name, and a line that says why it was chosen.
     """
     if recipe:
-        return load_recipe(recipe), recipe, f"recipe {recipe}, as asked for"
+        return load_recipe(recipe), recipe, f"recipe {recipe}, as requested"
     known = recipe_names(f"{task}/*")
     named = _BARE_NAME.fullmatch(data)
     if named and not (named[2] is None and Path(data).exists()):
@@ -64,12 +64,12 @@ def find_recipe(task: str, data: str, recipe: str = "") -> tuple[Recipe, str, st
     name = f"{task}/default"
     if name not in known:
         return _own_defaults(task)
-    return load_recipe(name), name, f"recipe {name}: there is none for {data} alone"
+    return load_recipe(name), name, f"recipe {name}: there is none specific to {data}"
 
 
 def _own_defaults(task: str) -> tuple[Recipe, str, str]:
-    """As `find_recipe`, for a task that has no recipe T/default: the values that it states itself,
-    over the defaults of all recipes."""
+    """As `find_recipe`, for a task without a recipe T/default: its own `recipe` values over the
+    general defaults."""
     from xfer import task as tasks
 
     own = dict(tasks.get(task).recipe)
@@ -82,11 +82,13 @@ def _own_defaults(task: str) -> tuple[Recipe, str, str]:
     return recipe, "", reason if own else reason.partition(", with")[0]
 
 
-def infer_task(data: str, settings: Mapping[str, Any], given: Any = None) -> tuple[str, str, Any]:
-    """The task that learns from what the data hold, a line that says so, and the data as they were
-    read for it; None where a look at them was enough.
+def infer_task(
+    data: str, settings: Mapping[str, Any], in_memory: Any = None
+) -> tuple[str, str, Any]:
+    """The task that trains on the kind of these data, a line that says so, and the data as they
+    were opened for it; None if the kind was clear without opening them.
 
-    Args: given: the data where they are in memory.
+    Args: in_memory: the data, if they are in memory.
     """
     from xfer import kinds
     from xfer import task as tasks
@@ -94,24 +96,25 @@ def infer_task(data: str, settings: Mapping[str, Any], given: Any = None) -> tup
     from xfer.data.readers.base import ReadOptions
     from xfer.data.spec import kind_at_sight, open_spec
 
-    kind, notes = kind_at_sight(data) if given is None else None, ()
+    opened = in_memory
+    kind, notes = kind_at_sight(data) if in_memory is None else None, ()
     if kind is None:
-        about = ("train", "val", "test", "images", "ignore", "skip_bad")
-        told = {key: settings[f"data.{key}"] for key in about if f"data.{key}" in settings}
-        splits = [told.get(role, "") for role in ("train", "val", "test")]
+        keys = ("train", "val", "test", "images", "ignore", "skip_bad")
+        values = {key: settings[f"data.{key}"] for key in keys if f"data.{key}" in settings}
+        splits = [values.get(role, "") for role in ("train", "val", "test")]
         options = ReadOptions(
-            tuple(name for name in splits if name and name != NONE), told.get("skip_bad", False),
-            images=told.get("images", ""), ignore=told.get("ignore", ""),
+            tuple(name for name in splits if name and name != NONE), values.get("skip_bad", False),
+            images=values.get("images", ""), ignore=values.get("ignore", ""),
         )  # fmt: skip
-        given = open_spec(data if given is None else given, options)
-        bundle = open_data(given, check=False, **{"val": "none", **told})
+        opened = open_spec(data if in_memory is None else in_memory, options)
+        bundle = open_data(opened, check=False, **{"val": "none", **values})
         kind, notes = bundle.kind, bundle.notes
     try:
         task = tasks.for_kind(kind)
     except DataError as error:  # perhaps there is a table that could not be read
-        beside = next((note for note in notes if "not read" in note), error.hint)
-        raise DataError(f"{data}: {error.message}", beside) from None
-    return task, f"task {task}: {data} holds {kinds.get(kind).holds}", given
+        hint = next((note for note in notes if "not read" in note), error.hint)
+        raise DataError(f"{data}: {error.message}", hint) from None
+    return task, f"task {task}: {data} holds {kinds.get(kind).holds}", opened
 
 
 def build_recipe(
@@ -121,7 +124,7 @@ def build_recipe(
     settings: Mapping[str, Any] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Recipe:
-    """The recipe that a command or a call asks for, whole and checked; see `prepare`."""
+    """The complete, checked recipe for a command or a call; see `prepare`."""
     return prepare(data, task, recipe, settings, say)[0]
 
 
@@ -132,31 +135,31 @@ def prepare(
     settings: Mapping[str, Any] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> tuple[Recipe, Any]:
-    """The recipe that a command or a call asks for, whole and checked, and the data for `fit`.
+    """The complete, checked recipe for a command or a call, and the data for `fit`.
 
     Args:
-        data: a data spec, or data in memory; the recipe's own where empty.
-        task: a task's name or alias; empty: the recipe's, else found by looking at the data.
+        data: a data spec, or data in memory; empty: the recipe's own.
+        task: a task's name or alias; empty: the recipe's, else inferred from the data.
         recipe: a name or a file; empty: chosen by `find_recipe`.
         settings: flags by name (epochs), or keys (optim.ema, optim__ema); None: not given.
-        say: is given the lines that tell what was found and chosen.
+        say: called with lines that tell what was found and chosen.
 
-    Returns: the recipe; and the data where they are in memory, or were read to find the task (an
-        `Opened`, which is read again only where the recipe says so), else None.
-    Raises: XferError for unknown names and keys and for values against the rules.
+    Returns: the recipe; and the data if they are in memory, or were opened to infer the task (an
+        `Opened`, which is read again only if the recipe requires it), else None.
+    Raises: XferError for unknown names and keys, and for values that break the rules.
     """
     say = say or (lambda line: None)
     values = {_key(k): v for k, v in (settings or {}).items() if v is not None}
     task = values.pop("task", "") or task  # keys come after flags
-    given = None
+    opened = None
     if isinstance(data, os.PathLike):
         data = os.fspath(data)
     if not isinstance(data, str):
         from xfer.data.sources.from_python import python_name
 
-        given, data = data, python_name(data)
+        opened, data = data, python_name(data)
     if values.get("data.source"):
-        given, data = None, values["data.source"]
+        opened, data = None, values["data.source"]
     values.pop("data.source", None)
     if task:
         from xfer.task import canonical
@@ -165,20 +168,20 @@ def prepare(
     if not recipe and not data:
         raise XferError("no data given", "--data NAME, PATH or FORMAT:PATH")
     if not recipe and not task:
-        task, reason, given = infer_task(data, values, given)
+        task, reason, opened = infer_task(data, values, opened)
         say(reason)
-    found, name, reason = find_recipe(task, data, recipe)
+    base, name, reason = find_recipe(task, data, recipe)
     if not recipe and name in ("", f"{task}/default"):
         say(reason)
-    own = found.given | values.keys()
+    user_keys = base.given | values.keys()
     if data:
         values["data.source"] = data
-    built = replace(check(override(found, values), recipe), given=own)
-    if task and task != built.task:
-        raise XferError(f"recipe {name} is for {built.task}, not for {task}", "leave out --task")
-    if not built.data.source:
+    full = replace(check(override(base, values), recipe), given=user_keys)
+    if task and task != full.task:
+        raise XferError(f"recipe {name} is for {full.task}, not for {task}", "leave out --task")
+    if not full.data.source:
         raise XferError("no data given", "--data NAME, PATH or FORMAT:PATH")
-    return built, given
+    return full, opened
 
 
 def _key(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The code that a recipe asks for: modules of people's own that its task, net or data are in."""
+"""The code that a recipe asks for: the user modules that its task, net or data come from."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from xfer.recipe.tables import Recipe
 
 
 def code_of(recipe: Recipe) -> list[tuple[str, Plug]]:
-    """What it is to be (task, backbone, data), and the plug that names it, for each of them."""
+    """The plugs in a recipe, each with what it should be: (task, backbone or data; plug)."""
     source = recipe.data.source
-    there = not source or Path(source).exists()
-    formats = () if there else (SCHEME, *FORMATS.names())
-    found = [
+    is_path = not source or Path(source).exists()
+    formats = () if is_path else (SCHEME, *FORMATS.names())
+    parsed = [
         ("task", plugs.parse(recipe.task)),
         ("backbone", plugs.parse(recipe.backbone, SCHEMES)),
-        ("data", None if there else plugs.parse(source, formats)),
+        ("data", None if is_path else plugs.parse(source, formats)),
     ]
-    return [(noun, plug) for noun, plug in found if plug is not None]
+    return [(noun, plug) for noun, plug in parsed if plug is not None]
 
 
 def check_code(recipe: Recipe, where: Path | str = "") -> None:
-    """Raises XferError, before anything is imported, for modules that nobody but the recipe names:
-    all of them at once.
+    """Raises XferError, before anything is imported, if only the recipe names a module: one error
+    for all such modules.
 
     Args: where: the file that the recipe is from.
     """

@@ -1,4 +1,4 @@
-"""The data that a recipe names, opened for its task."""
+"""Opens the data that a recipe names, for its task."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from xfer.errors import DataError, XferError
 from xfer.recipe.tables import Recipe
 
 
-def open_recipe_data(recipe: Recipe, given: Any = None) -> Bundle:
-    """The recipe's data, read and looked at.
+def open_recipe_data(recipe: Recipe, opened: Any = None) -> Bundle:
+    """The recipe's data, opened and checked.
 
-    Args: given: the data themselves, handed over in Python, or as they were read before.
+    Args: opened: the data themselves, passed in Python or opened earlier.
 
-    Raises: DataError for what would stop the run.
+    Raises: DataError for whatever would stop the run.
     """
     data = recipe.data
     if not data.source:
         raise XferError("no data given", "--data NAME, PATH or FORMAT:PATH")
     wanted = tasks.get(recipe.task).kinds
     bundle = open_data(
-        data.source if given is None else given, train=data.train, val=data.val, test=data.test,
+        data.source if opened is None else opened, train=data.train, val=data.val, test=data.test,
         seed=recipe.run.seed, limit=data.limit, skip_bad=data.skip_bad, kind=wanted,
         images=data.images, ignore=data.ignore, thorough=data.skip_bad,
     )  # fmt: skip
     if bundle.kind not in wanted:
-        found = kinds.get(bundle.kind)
-        hint = not found.labelled and wanted[0] in kinds.KINDS.names()
-        learns = " or ".join(kinds.words(kind) for kind in wanted)
+        actual = kinds.get(bundle.kind)
+        has_hint = not actual.labelled and wanted[0] in kinds.KINDS.names()
+        needed = " or ".join(kinds.words(kind) for kind in wanted)
         raise DataError(
-            f"{data.source} holds {found.holds}; {recipe.task} learns from {learns}",
-            (kinds.get(wanted[0]).needs or None) if hint else None,
+            f"{data.source} holds {actual.holds}; {recipe.task} trains on {needed}",
+            (kinds.get(wanted[0]).needs or None) if has_hint else None,
         )
     if "train" not in bundle.splits:
-        raise DataError(f"{data.source}: no training split", "--train NAME says which it is")
+        raise DataError(f"{data.source}: no training split", "name it with --train NAME")
     check_scored(bundle)
     return bundle

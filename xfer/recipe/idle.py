@@ -1,4 +1,4 @@
-"""Settings that count for nothing: said, so that nobody waits for an effect that can't come."""
+"""Reports settings that have no effect, so that nobody waits for one."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 def idle_settings(
     recipe: Recipe, model: Task | None = None, processes: int | None = None
 ) -> list[str]:
-    """A line for each setting of the user's that counts for nothing, as the options say (`when`).
+    """A line for each user setting that has no effect, according to the options' `when`.
 
     Args:
-        recipe: the whole of it; `recipe.given` are the user's settings. What a recipe of xfer's
-            own sets is never spoken of.
-        model: the task that was built from it: it knows what `auto` came to and the kind of the
-            data. Without it, an option that depends on either is taken to count.
-        processes: how many train together, where that is known.
+        recipe: the complete recipe; `recipe.given` are the user's settings. Values set by xfer's
+            own recipes are never reported.
+        model: the task built from it, which knows how `auto` was resolved and the kind of data.
+            Without it, an option that depends on either is assumed to have an effect.
+        processes: how many train together, if known.
     """
     kind = tasks.get(recipe.task)
     state = settled(recipe, model)
@@ -32,8 +32,8 @@ def idle_settings(
     lines: list[str] = []
     for key, value in state.items():
         if key not in recipe.given or not value:
-            continue  # what is switched off (false, 0, empty) has no effect to wait for
-        where = f"{key}={plain(value)} counts for nothing with"
+            continue  # a setting that switches off (false, 0, empty) needs no report
+        where = f"{key}={plain(value)} has no effect with"
         for when in conditions(kind, key):
             if isinstance(when, str):
                 lines.append(f"{where} task={recipe.task}: {when}")
@@ -41,26 +41,26 @@ def idle_settings(
             failing = _failing(when, state)
             if failing:
                 others = ", ".join(f"{other}={plain(state[other])}" for other in failing)
-                lines.append(f"{where} {others} (it counts with {in_words(when)})")
+                lines.append(f"{where} {others} (only with {in_words(when)})")
                 break
     return lines
 
 
 def conditions(kind: type[Task], key: str) -> list[When | str]:
-    """When a key of a recipe counts: its own condition and that of the task, which may be a text:
-    never, and why. None: always."""
-    found: list[When | str] = []
-    own = tasks.options_of(kind).get(key) or FIELDS.get(key)
-    if own is not None and "when" in own.metadata:
-        found.append(own.metadata["when"])
+    """The conditions under which a recipe key has an effect: its own and the task's, which may be a
+    text: never, and why. Empty: always."""
+    result: list[When | str] = []
+    option = tasks.options_of(kind).get(key) or FIELDS.get(key)
+    if option is not None and "when" in option.metadata:
+        result.append(option.metadata["when"])
     if key in kind.counts_when:
-        found.append(kind.counts_when[key])
-    return found
+        result.append(kind.counts_when[key])
+    return result
 
 
 def settled(recipe: Recipe, model: Task | None = None) -> dict[str, Any]:
-    """Every key of the recipe with its value, the task's defaults among them; with a model, what
-    `auto` came to and "kind", the kind of its data."""
+    """Every key of the recipe with its value, including the task's defaults; with a model, also the
+    values chosen for `auto`, and "kind", the kind of its data."""
     options = tasks.options_of(tasks.get(recipe.task))
     state = {key: option.default for key, option in options.items()} | flatten(recipe)
     if model is not None:
@@ -73,11 +73,11 @@ def settled(recipe: Recipe, model: Task | None = None) -> dict[str, Any]:
 
 
 def _failing(when: When, state: Mapping[str, Any]) -> list[str]:
-    """The keys for which an option does not count; none where it does, or where that is not known
-    yet."""
+    """The keys because of which an option has no effect; empty if it has one, or if that is not
+    known yet."""
     failing: list[str] = []
     for way in when if isinstance(when, tuple) else (when,):
-        # a kind that is not known, and an `auto` that nobody has settled
+        # skips an unknown kind, and an `auto` that is not resolved yet
         known = {key: test for key, test in way.items() if state.get(key, "auto") != "auto"}
         wrong = [key for key, test in known.items() if not test.holds(state[key])]
         if not wrong:

@@ -1,6 +1,6 @@
-"""An option of a recipe: its default, what it means, which values it takes, when it counts.
+"""An option of a recipe: its default, its meaning, its valid values, and when it has an effect.
 
-`option()` makes a field of a frozen dataclass: of the recipe's tables and of a task's Options.
+`option()` makes a field of a frozen dataclass: of a recipe table or of a task's Options.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from xfer.errors import XferError
 
 @dataclass(frozen=True, slots=True)
 class Is:
-    """What the value of a key has to be; `one_of`, `none_of`, `has_one_of`, `above`, `several` and
-    `unset` make one.
+    """A condition on the value of a key; made by `one_of`, `none_of`, `has_one_of`, `above`,
+    `several` and `unset`.
 
-    holds | whether a value is so
-    text  | the same in words, {key} for the key
+    holds | whether a value meets it
+    text  | the same in words, with {key} for the key
     """
 
     holds: Callable[[Any], bool]
     text: str
 
 
-# every key has to be so; of several mappings, one is enough
+# every key of a mapping must meet its condition; of several mappings, one is enough
 When = Mapping[str, Is] | tuple[Mapping[str, Is], ...]
 
 
@@ -37,13 +37,13 @@ def one_of(*values: Any) -> Is:
 
 
 def none_of(*values: Any) -> Is:
-    """The key has another value than these."""
+    """The key has none of these values."""
     return Is(lambda value: value not in values, f"{{key}} other than {_listed(values)}")
 
 
 def has_one_of(*words: str, text: str) -> Is:
-    """The key's text has one of these words in it, as csgdw has sgd. Args: text: which it may be,
-    for people."""
+    """The key's text contains one of these words, as csgdw contains sgd. Args: text: the valid
+    values, in words."""
     return Is(lambda value: any(word in value for word in words), f"{{key}}={text}")
 
 
@@ -68,7 +68,7 @@ def _listed(values: tuple[Any, ...]) -> str:
 
 
 def plain(value: Any) -> str:
-    """A value as it is typed in a command: true, 0.5, [1, 2]."""
+    """A value as typed in a command: true, 0.5, [1, 2]."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (list, tuple)):
@@ -91,48 +91,48 @@ def option(
     number: bool = False,
     when: When | None = None,
 ) -> Any:
-    """A field of a table of options, with its help text and the rules that its value must keep.
+    """A field of a table of options, with its help text and the rules for its value.
 
     The field's annotation is str, int, float, bool, or a tuple of one of these: tuple[float, float]
-    takes two, tuple[str, ...] any number. A whole number is a float too. Rules of a tuple hold for
-    each of its values.
+    takes two, tuple[str, ...] any number. A float may be given as a whole number. The rules of a
+    tuple apply to each of its values.
 
     Args:
-        default: the value where nobody sets one; it need not keep the rules.
-        help: what it means, in a line; `xfer recipes show -v` prints it.
-        min, max: the least and the largest value.
-        above, below: bounds that the value itself must not have.
-        choices: the texts to choose from.
-        rising: a tuple's values must not fall.
+        default: the value if nobody sets one; it may break the rules.
+        help: its meaning, in one line; `xfer recipes show -v` prints it.
+        min, max: the smallest and the largest valid value.
+        above, below: exclusive bounds.
+        choices: the valid texts.
+        rising: a tuple's values must not decrease.
         number: a text that may be given as a whole number: 255 is "255".
-        when: the option counts only where other keys are so: {"optim.name": one_of("sgd")}; all
-            keys of a mapping have to be so, and one mapping of a tuple of them. Keys are the
-            recipe's (data.augment), the task's own (task.head, where `auto` is what it came to),
-            "kind", the kind of the data, and "processes", how many train. A setting of the user's
-            that does not count is said when the run starts; nothing else follows from it.
+        when: the option has an effect only if other keys meet these conditions:
+            {"optim.name": one_of("sgd")}; all keys of a mapping must, or, in a tuple of mappings,
+            those of one of them. Keys are the recipe's (data.augment), the task's own (task.head,
+            with `auto` resolved), "kind", the kind of the data, and "processes", how many train. A
+            user setting without effect is reported when the run starts; it changes nothing else.
 
     Example:
-        anchors: int = option(9, "anchors that are fitted", min=1,
+        anchors: int = option(9, "number of anchors to fit", min=1,
                               when={"task.proposals": one_of("rpn")})
     """
     rules: dict[str, Any] = {
         "min": min, "max": max, "above": above, "below": below, "choices": choices,
         "rising": rising or None, "number": number or None, "when": when,
     }  # fmt: skip
-    given = {name: rule for name, rule in rules.items() if rule is not None}
-    return field(default=default, metadata={"help": help, **given})
+    set_rules = {name: rule for name, rule in rules.items() if rule is not None}
+    return field(default=default, metadata={"help": help, **set_rules})
 
 
 def explain(option: Field[Any]) -> str:
-    """The help text of an option, with the values to choose from and when it counts."""
+    """The help text of an option, with its choices and when it has an effect."""
     rules = option.metadata
     choices = f": {', '.join(rules['choices'])}" if "choices" in rules else ""
-    counts = f"; counts with {in_words(rules['when'])}" if "when" in rules else ""
-    return f"{rules['help']}{choices}{counts}"
+    condition = f"; only with {in_words(rules['when'])}" if "when" in rules else ""
+    return f"{rules['help']}{choices}{condition}"
 
 
 def in_words(when: When) -> str:
-    """When an option counts: "schedule.name=step or plateau"."""
+    """When an option has an effect, in words: "schedule.name=step or plateau"."""
     ways = when if isinstance(when, tuple) else (when,)
     return ", or with ".join(
         " and ".join(test.text.format(key=key) for key, test in way.items()) for way in ways
@@ -143,7 +143,7 @@ _WORDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "
 
 
 def checked(where: str, value: Any, field: Field[Any]) -> Any:
-    """A value as the field has it: whole numbers become floats, lists become tuples.
+    """A value in the field's type: whole numbers become floats, lists become tuples.
 
     Args:
         where: the key, as messages name it.
@@ -153,10 +153,10 @@ def checked(where: str, value: Any, field: Field[Any]) -> Any:
     Raises: XferError that names the key, the rule and the value.
     """
     annotation = field.type if isinstance(field.type, str) else _annotation(field.type)
-    found = re.fullmatch(r"tuple\[(.+)\]", annotation)
-    if found is None:
+    match = re.fullmatch(r"tuple\[(.+)\]", annotation)
+    if match is None:
         return check_value(where, value, annotation, field.metadata)
-    kinds = [part.strip() for part in found[1].split(",")]
+    kinds = [part.strip() for part in match[1].split(",")]
     count = None if kinds[-1] == "..." else len(kinds)
     if not isinstance(value, (list, tuple)):
         raise XferError(f"{where} must be a list, got {value!r}", f"{where}=[a, b]")
@@ -165,7 +165,7 @@ def checked(where: str, value: Any, field: Field[Any]) -> Any:
         raise XferError(f"{where} must hold {count} values, got {len(items)}: {list(items)}")
     result = tuple(check_value(where, item, kinds[0], field.metadata) for item in items)
     if field.metadata.get("rising") and list(result) != sorted(result):
-        raise XferError(f"{where} must not fall, got {list(result)}")
+        raise XferError(f"{where} must not decrease, got {list(result)}")
     return result
 
 
@@ -174,7 +174,7 @@ def _annotation(kind: Any) -> str:
 
 
 def check_value(where: str, value: Any, kind: str, rules: Mapping[str, Any]) -> Any:
-    """A single value of this kind (str, int, float, bool), under the rules; as `checked`."""
+    """A single value of this type (str, int, float, bool), checked as in `checked`."""
     if kind == "float" and type(value) is int:
         value = float(value)
     if rules.get("number") and type(value) is int:

@@ -1,4 +1,4 @@
-"""A recipe's paths, made absolute so that it resumes from any folder."""
+"""Makes a recipe's paths absolute, so that it resumes from any folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def absolute(recipe: Recipe) -> Recipe:
 
     def full(spec: str) -> str:
         head, colon, rest = spec.partition(":")
-        if head == SCHEME:  # data that are in no file
+        if head == SCHEME:  # data in memory
             return spec
         if spec and Path(spec).exists():
             return str(Path(spec).absolute())

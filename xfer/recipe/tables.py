@@ -1,8 +1,8 @@
 """A recipe: which backbone, task and data, and how to train. Dataclasses, then their rules.
 
 Layers, the last wins: the defaults here < the recipe (its parent first) < a file < flags and
-`key=value`. A layer that asks for a length or a rate also sets back what lower layers would make of
-it: see REPLACES. The flattened result is stored in the run folder and reruns it.
+`key=value`. A layer that sets a length or a rate also resets inherited keys that would change it:
+see REPLACES. The flattened result is stored in the run folder and reruns it.
 """
 
 from __future__ import annotations
@@ -32,83 +32,86 @@ class DataTable:
     """[data]: which pictures, and how they reach the net."""
 
     source: str = option("", "data spec: NAME, PATH or FORMAT:PATH")
-    images: str = option("", "folder of the pictures of an annotation file (empty: found)")
+    images: str = option("", "folder with the pictures of an annotation file; empty: detected")
     ignore: str = option(
-        "", "classes of masks that are left out, names or values; none; empty: found by name",
+        "", "mask classes to leave out, names or values; none; empty: detected by name",
         number=True, when={"kind": one_of("segment")},
     )  # fmt: skip
-    train: str = option("", "name of the training split (empty: found)")
+    train: str = option("", "name of the training split; empty: detected")
     val: str = option("", "name of the validation split; none: keep the last weights")
-    test: str = option("", "name of the test split, looked at once at the end; none: don't")
+    test: str = option("", "name of the test split, scored once at the end; none: no test")
     limit: int = option(0, "first N of a seeded shuffle of each split; 0: all", min=0)
     skip_bad: bool = option(False, "leave out pictures that can't be decoded instead of stopping")
     batch: int = option(32, "global batch, over all processes", min=1)
-    workers: int = option(-1, "loader threads; -1: one a core, 0: in line", min=-1)
+    workers: int = option(-1, "loader threads; -1: one per core, 0: none", min=-1)
     size: int = option(0, "input side in pixels; 0: what the weights were trained with", min=0)
     augment: str = option(
         "standard", "augmentation policy", choices=("none", "light", "standard", "strong")
     )
     flip: bool = option(True, "mirror half of the training pictures", when=AUGMENTED)
     crop_on: str = option(
-        "auto", "what cuts training crops and alters colours; auto: the device where it is a GPU "
-        "fed from a raw pack", choices=("auto", "host", "device"),
+        "auto", "where training crops are cut and colours altered; auto: on the device if it is a "
+        "GPU fed from a raw pack", choices=("auto", "host", "device"),
     )  # fmt: skip
     crop_area: tuple[float, float] = option(
         (0.35, 1.0), "share of the picture that a training crop covers", above=0, max=1,
         rising=True, when=AUGMENTED,
     )  # fmt: skip
     decode: str = option(
-        "host", "what decodes training pictures; device: a GPU that is fed from a JPEG pack and "
-        "cuts the crops as well", choices=("host", "device"),
+        "host", "where training pictures are decoded; device: on a GPU fed from a JPEG pack, which "
+        "then also cuts the crops", choices=("host", "device"),
     )  # fmt: skip
     balance: bool = option(False, "draw every class equally often")
-    window: int = option(0, "mix so many pictures at a time, as they lie on disk; 0: all", min=0)
+    window: int = option(
+        0, "shuffle within windows of N pictures in disk order; 0: shuffle everything", min=0
+    )
     cache_mb: int = option(1024, "decoded pictures kept in memory, MB; 0: none", min=0)
 
 
-# what the names of optimisers with a momentum have in them
+# parts of the names of optimisers that have a momentum
 MOMENTUM = ("sgd", "nesterov", "momentum", "lars", "larc", "rmsprop", "muon", "madgrad", "kron",
             "adafactorbv")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class OptimTable:
-    """[optim]: which weights move, and how."""
+    """[optim]: which weights train, and how."""
 
     name: str = option("adamw", "sgd, adamw, or any optimiser that timm has")
     lr: float = option(1e-4, "peak learning rate of the backbone", above=0)
     lr_batch: int = option(
-        0, "the batch that lr is meant for: it grows in proportion; 0: lr as it is", min=0
+        0, "batch that lr is meant for: lr scales in proportion; 0: lr as it is", min=0
     )
-    head_scale: float = option(10.0, "rate of the new head, times lr", above=0)
+    head_scale: float = option(10.0, "learning rate of the new head, as a multiple of lr", above=0)
     momentum: float = option(
         0.9, "momentum of the optimiser", min=0, below=1,
         when={"optim.name": has_one_of(*MOMENTUM, text="sgd, nesterov or another that has one")},
     )  # fmt: skip
-    weight_decay: float = option(0.05, "weight decay; biases and norms are left out", min=0)
+    weight_decay: float = option(0.05, "weight decay; not applied to biases and norms", min=0)
     decay_all: bool = option(
         False, "decay biases and norms as well", when={"optim.weight_decay": above(0)}
     )
     bias_scale: float = option(
-        1.0, "rate of biases and norms, times that of their weights; Caffe's nets have 2", above=0
-    )
+        1.0, "learning rate of biases and norms, as a multiple of the weights'; Caffe uses 2",
+        above=0,
+    )  # fmt: skip
     layer_decay: float = option(
-        1.0, "rate of each stage, times the one above it", above=0, max=1,
+        1.0, "learning rate of each stage, as a multiple of the next deeper one's", above=0, max=1,
         when={"optim.freeze": none_of("all")},
     )  # fmt: skip
     freeze: str = option(
         "", "freeze the backbone up to and including this stage (`xfer models show` lists them); "
-        "first: its first stage, first:2: its first two, whatever their names; all: the whole",
+        "first: its first stage, first:2: its first two, whatever their names; all: all of it",
     )  # fmt: skip
     freeze_epochs: float = option(
-        0.0, "train the head alone for this long first, epochs; at most half of the run", min=0,
+        0.0, "epochs of training only the head at first; at most half of the run", min=0,
         when={"optim.freeze": none_of("all")},
     )  # fmt: skip
-    clip: float = option(0.0, "clip the gradient's norm; 0: don't", min=0)
+    clip: float = option(0.0, "largest gradient norm; 0: no clipping", min=0)
     accumulate: int = option(1, "split each batch into this many passes", min=1)
     ema: float = option(
-        0.0, "decay of the moving average of the weights; step n keeps (1 + n) / (10 + n) at most, "
-        "so that a short run forgets its start as well; 0: none", min=0, below=1,
+        0.0, "decay of the moving average of the weights; at most (1 + n) / (10 + n) at step n, "
+        "so that short runs forget their start too; 0: none", min=0, below=1,
     )  # fmt: skip
 
 
@@ -119,35 +122,37 @@ class ScheduleTable:
     epochs: float = option(
         20.0, "passes over the training pictures", above=0, when={"schedule.steps": unset()}
     )
-    steps: int = option(0, "optimiser steps instead of epochs; 0: epochs count", min=0)
+    steps: int = option(0, "optimiser steps instead of epochs; 0: use epochs", min=0)
     min_steps: int = option(
-        0, "at least so many steps, however few pictures; set back to 0 by --epochs, and by a file "
-        "with a length of its own", min=0, when={"schedule.steps": unset()},
+        0, "minimum number of steps, for small sets; reset to 0 by --epochs, and by a file that "
+        "sets its own length", min=0, when={"schedule.steps": unset()},
     )  # fmt: skip
     name: str = option(
         "cosine", "shape", choices=("cosine", "linear", "onecycle", "step", "plateau", "constant")
     )
     warmup: float = option(
-        0.0, "linear warm-up, epochs, at most half of the run", min=0,
+        0.0, "epochs of linear warm-up; at most half of the run", min=0,
         when={"schedule.name": none_of("onecycle")},
     )  # fmt: skip
     milestones: tuple[float, ...] = option(
-        (), "shares of the run after which the rate drops, 0..1", above=0, max=1,
+        (), "fractions of the run after which the rate drops, 0..1", above=0, max=1,
         when={"schedule.name": one_of("step")},
     )  # fmt: skip
     gamma: float = option(
-        0.1, "the rate is multiplied by this", above=0, max=1,
+        0.1, "factor by which the rate drops", above=0, max=1,
         when={"schedule.name": one_of("step", "plateau")},
     )  # fmt: skip
     patience: int = option(
-        3, "evaluations without a gain before the rate drops", min=1,
+        3, "evaluations without improvement before the rate drops", min=1,
         when={"schedule.name": one_of("plateau")},
     )  # fmt: skip
     final: float = option(
-        0.0, "the last rate, as a share of the peak", min=0, max=1,
+        0.0, "final rate, as a fraction of the peak", min=0, max=1,
         when={"schedule.name": one_of("cosine", "linear")},
     )  # fmt: skip
-    stop_after: int = option(0, "stop after so many evaluations without a gain; 0: never", min=0)
+    stop_after: int = option(
+        0, "stop after this many evaluations without improvement; 0: never", min=0
+    )
 
 
 VIEWS = ("none", "flip", "10crop", "multiscale")  # of all tasks; each says which it offers
@@ -158,31 +163,33 @@ class EvalTable:
     """[eval]: when and how the model is scored."""
 
     every: float = option(
-        1.0, "epochs between two evaluations; the last step is one", above=0,
+        1.0, "epochs between evaluations; the last step is always evaluated", above=0,
         when={"data.val": none_of("none")},
     )  # fmt: skip
     tta: str = option("none", "views averaged at test", choices=VIEWS)
     while_training: str = option(
-        "", "views while training; empty: as tta", choices=("", *VIEWS),
+        "", "views averaged during training; empty: as tta", choices=("", *VIEWS),
         when={"data.val": none_of("none")},
     )  # fmt: skip
-    batch: int = option(0, "batch of evaluation; 0: twice data.batch", min=0)
+    batch: int = option(0, "evaluation batch; 0: twice data.batch", min=0)
 
 
 @dataclass(frozen=True, slots=True)
 class RunTable:
     """[run]: the machine, and what is kept."""
 
-    seed: int = option(0, "seeds weights, order and augmentation", min=0, max=2**63 - 1)
+    seed: int = option(0, "seed of weights, order and augmentation", min=0, max=2**63 - 1)
     device: str = option("auto", "auto, cpu, cuda, cuda:N, mps")
     precision: str = option("auto", "arithmetic", choices=("auto", "fp32", "bf16", "fp16"))
     sync_bn: bool = option(
-        False, "batch norms see the pictures of all processes; on GPUs alone",
+        False, "synchronise batch norms over all processes; GPUs only",
         when={"processes": above(1)},
     )  # fmt: skip
-    compile: bool = option(False, "torch.compile the backbone; may pay on GPUs, does not on CPUs")
+    compile: bool = option(
+        False, "torch.compile the backbone; may be faster on GPUs, is not on CPUs"
+    )
     chance_steps: int = option(
-        1000, "warn when the loss is still at chance after so many", min=1000
+        1000, "warn if the loss is still at chance after this many steps", min=1000
     )
     save_minutes: float = option(10.0, "save last/ at least this often, minutes", above=0)
     plots: bool = option(True, "draw plots/ at the end")
@@ -190,7 +197,7 @@ class RunTable:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that decides a run. `task` and `backbone` may have options of their own:
+    """Everything that determines a run. `task` and `backbone` may have their own options:
 
     `task_options` is the rest of the [task] table, checked against the task's Options;
     `backbone_options` the rest of [backbone], checked by the backbone.
@@ -207,7 +214,7 @@ class Recipe:
     schedule: ScheduleTable = field(default_factory=ScheduleTable)
     eval: EvalTable = field(default_factory=EvalTable)
     run: RunTable = field(default_factory=RunTable)
-    # keys that the user set, by flag, key=value or in a file of their own
+    # keys that the user set, by flag, by key=value or in their own file
     given: frozenset[str] = field(default=frozenset(), compare=False)
 
 
@@ -232,8 +239,8 @@ FLAGS = {
 }  # fmt: skip
 
 
-# What a layer asks for -> inherited keys that would stretch, replace or scale it: unless the layer
-# gives them as well, they go back to their defaults
+# key that a layer sets -> inherited keys that would stretch, replace or scale it: unless the layer
+# sets them as well, they go back to their defaults
 REPLACES = {
     "schedule.epochs": ("schedule.steps", "schedule.min_steps"),
     "schedule.steps": ("schedule.min_steps",),
@@ -242,18 +249,18 @@ REPLACES = {
 
 
 def meaning(key: str) -> str:
-    """The help text of a key of the tables, with the values to choose from and when it counts."""
+    """The help text of a key of the tables, with its choices and when it has an effect."""
     return explain(FIELDS[key])
 
 
 def override(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
-    """The recipe under one more layer: {"optim.lr": 1e-3, "task.head": "avg", "backbone": "zfnet"}.
+    """The recipe with one more layer: {"optim.lr": 1e-3, "task.head": "avg", "backbone": "zfnet"}.
 
-    A file over its parent, or flags and `key=value` over a file. What the values replace in the
-    recipe (REPLACES) goes back to its default: two epochs that were asked for are two epochs.
-    Another backbone (or task) starts without the options of the one that it replaces. Options of
-    the task and of the backbone are checked by `xfer.recipe.toml.check`.
-    Raises: XferError for an unknown key, naming the nearest, or a value against the rules.
+    A file over its parent, or flags and `key=value` over a file. Keys that the values replace
+    (REPLACES) go back to their defaults: if a user asks for two epochs, it is two epochs. Another
+    backbone (or task) starts without the options of the one it replaces. `xfer.recipe.choose.check`
+    checks the options of the task and of the backbone.
+    Raises: XferError for an unknown key, naming the nearest, or a value that breaks the rules.
     """
     named: dict[str, str] = {}
     own: dict[str, dict[str, Any]] = {"task": {}, "backbone": {}}
@@ -281,7 +288,7 @@ def override(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
 
 
 def _option(key: str, value: Any) -> Any:
-    """An option's value, whose type only its owner knows: plain, or a list of plain ones."""
+    """An option's value, whose type only its owner knows: a plain value or a list of them."""
     if isinstance(value, (list, tuple)):
         return tuple(_option(key, item) for item in cast("Iterable[Any]", value))
     if not isinstance(value, (str, int, float, bool)):
@@ -308,7 +315,7 @@ def _meant(key: str) -> str:
 
 
 def flatten(recipe: Recipe) -> dict[str, Any]:
-    """Every key of the recipe but its name, dotted, with its value."""
+    """Every dotted key of the recipe except its name, with its value."""
     flat: dict[str, Any] = {"task": recipe.task}
     flat.update({f"task.{k}": v for k, v in recipe.task_options.items()})
     flat["backbone"] = recipe.backbone
@@ -321,7 +328,7 @@ def flatten(recipe: Recipe) -> dict[str, Any]:
 
 
 def differences(old: Recipe, new: Recipe) -> dict[str, tuple[Any, Any]]:
-    """The keys in which two recipes differ, with both values; None where one lacks the key."""
+    """The keys in which two recipes differ, with both values; None if a recipe lacks the key."""
     before, after = flatten(old), flatten(new)
     keys = [*before, *(k for k in after if k not in before)]
     return {k: (before.get(k), after.get(k)) for k in keys if before.get(k) != after.get(k)}

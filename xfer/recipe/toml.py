@@ -1,8 +1,8 @@
 """Recipes as TOML: found by name, read, written.
 
-A recipe's name is its path under recipes/ without the ending: classify/default; an installed
-package adds those of the folder that its entry point in xfer.recipes names. A file is read
-the same way. `extends` names one parent, whose values come first.
+A recipe's name is its path under recipes/ without the extension: classify/default. An installed
+package adds those in the package that its entry point in xfer.recipes names. A file is read the
+same way. `extends` names a parent, whose values come first.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from xfer.recipe.tables import (
 
 
 def recipe_names(glob: str = "*") -> list[str]:
-    """The names of the recipes that come with xfer or with an installed package and match a shell
-    pattern, sorted."""
+    """The sorted names of all recipes, xfer's and those of installed packages, that match a shell
+    pattern."""
     return sorted(name for name in _entries() if fnmatch.fnmatchcase(name, glob))
 
 
 def recipe_origin(name: str) -> str:
-    """Where a recipe comes from: "xfer", or the package that brings it. Raises XferError for a
-    name that comes from several."""
+    """Where a recipe comes from: "xfer", or the package that offers it. Raises XferError for a name
+    that several offer."""
     origins = [origin for origin, _ in _entries()[name]]
     if len(origins) > 1:
         raise XferError(
@@ -52,15 +52,15 @@ def recipe_origin(name: str) -> str:
 
 
 def _entries() -> dict[str, list[tuple[str, Traversable]]]:
-    """Recipe name -> (where it comes from, its file); several where names collide."""
+    """Recipe name -> (where it comes from, its file); several if names collide."""
     folders = [(plugs.OURS, resources.files("xfer.recipes"))]
     for offered in plugs.offers("xfer.recipes").values():
         folders += [(offer.package, _folder(offer)) for offer in offered]
-    found: dict[str, list[tuple[str, Traversable]]] = {}
+    entries: dict[str, list[tuple[str, Traversable]]] = {}
     for origin, folder in folders:
         for name, file in _walk(folder):
-            found.setdefault(name, []).append((origin, file))
-    return found
+            entries.setdefault(name, []).append((origin, file))
+    return entries
 
 
 def _folder(offer: plugs.Offer) -> Traversable:
@@ -69,7 +69,8 @@ def _folder(offer: plugs.Offer) -> Traversable:
         return resources.files(module)
     except (TypeError, AttributeError):
         raise XferError(
-            f"recipes of package {offer.package}: {offer.entry.value} is no package of .toml files"
+            f"recipes of package {offer.package}: {offer.entry.value} is not a package with .toml "
+            "files"
         ) from None
 
 
@@ -86,10 +87,10 @@ def recipe_text(name_or_file: str) -> str:
 
     Raises: XferError for an unknown name, naming the nearest; DataError for an unreadable file.
     """
-    found = _entries().get(name_or_file)
-    if found is not None:
-        recipe_origin(name_or_file)  # that there is one alone
-        return found[0][1].read_text(encoding="utf-8")
+    entries = _entries().get(name_or_file)
+    if entries is not None:
+        recipe_origin(name_or_file)  # raises if there are several
+        return entries[0][1].read_text(encoding="utf-8")
     path = Path(name_or_file)
     if path.suffix != ".toml" and not path.is_file():
         raise XferError(f"unknown recipe {name_or_file!r}", _near_recipe(name_or_file))
@@ -98,22 +99,22 @@ def recipe_text(name_or_file: str) -> str:
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}", "`xfer recipes ls` lists the names") from None
     except UnicodeDecodeError:
-        raise DataError(f"{path} is not text in UTF-8") from None
+        raise DataError(f"{path} is not UTF-8 text") from None
 
 
 def _near_recipe(name: str) -> str:
     folder, slash, _ = name.rpartition("/")
     siblings = recipe_names(f"{folder}/*")
     if slash and not siblings:
-        return f"there is no recipe under {folder}/; `xfer recipes ls` lists all"
+        return f"there are no recipes in {folder}/; `xfer recipes ls` lists all"
     return nearest(name, siblings or recipe_names())
 
 
 def load_recipe(name_or_file: str) -> Recipe:
-    """The recipe of that name or in that file, with its parents' values under its own.
+    """The recipe of that name or in that file, on top of its parents' values.
 
-    Raises: XferError for unknown names, keys and values against the rules, naming the file;
-        DataError for a file that is missing or is no TOML.
+    Raises: XferError for unknown names and keys and for values that break the rules, naming the
+        file; DataError for a file that is missing or not TOML.
     """
     return _load(name_or_file, ())
 
@@ -140,13 +141,13 @@ def _load(source: str, below: tuple[str, ...]) -> Recipe:
         raise XferError(f"{source}: {error.message}", error.hint) from None
     if source in recipe_names():
         return recipe
-    # a file of the user's: what it changes is set by them, what it repeats is not
+    # a user's file: what it changes counts as set by the user, what it repeats does not
     changed = values.keys() & differences(base, recipe).keys()
     return replace(recipe, given=base.given | changed)
 
 
 def _beside(source: str, parent: str) -> str:
-    """A parent given as a file is looked for from the folder of the file that names it."""
+    """A parent given as a file is relative to the folder of the file that names it."""
     if parent.endswith(".toml") and source not in recipe_names():
         return str(Path(source).parent / parent)
     return parent
@@ -157,8 +158,8 @@ def _keys(text: str) -> dict[str, Any]:
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        twice = [t for t in ("task", "backbone") if re.search(rf"(?m)^\[{t}\]", text)]
-        hint = f'beside a table [{twice[0]}], its name goes inside: name = "..."' if twice else None
+        tables = [t for t in ("task", "backbone") if re.search(rf"(?m)^\[{t}\]", text)]
+        hint = f'with a table [{tables[0]}], put the name inside: name = "..."' if tables else None
         raise DataError(f"not valid TOML: {error}", hint) from None
     flat: dict[str, Any] = {}
     for key, value in document.items():
@@ -175,7 +176,7 @@ def _keys(text: str) -> dict[str, Any]:
 
 
 def header(text: str) -> str:
-    """The lab note on top of a recipe: the comment lines before its first key."""
+    """The lab note at the top of a recipe: the comment lines before its first key."""
     lines: list[str] = []
     for line in text.splitlines():
         if not line.startswith("#"):
@@ -185,9 +186,9 @@ def header(text: str) -> str:
 
 
 def dump(recipe: Recipe, explained: bool = False) -> str:
-    """The recipe as TOML, every key written out, each with its meaning if `explained` is set.
+    """The recipe as TOML with every key, each with its meaning if `explained` is set.
 
-    Loads back equal.
+    Loading it gives an equal recipe.
     """
     notes = meanings(recipe) if explained else {}
     lines = [f"name = {_toml(recipe.name)}"] if recipe.name else []
@@ -206,8 +207,8 @@ def dump(recipe: Recipe, explained: bool = False) -> str:
 
 
 def meanings(recipe: Recipe) -> dict[str, str]:
-    """The help text of every key of the tables, and of the recipe's task where it is known."""
-    from xfer import task as tasks  # here: torch comes with it
+    """The help text of every key of the tables, and of the recipe's task if it is known."""
+    from xfer import task as tasks  # here, because it imports torch
 
     texts = {key: meaning(key) for key in FIELDS}
     with contextlib.suppress(XferError):
@@ -224,7 +225,7 @@ def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        # JSON's escapes are TOML's, but for DEL, which TOML wants escaped as well
+        # JSON's escapes are valid in TOML, which also wants DEL escaped
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(_toml(item) for item in value)}]"
@@ -232,9 +233,9 @@ def _toml(value: Any) -> str:
 
 
 def copy(name: str, file: Path) -> None:
-    """Writes a recipe with its comments to a file of the user's, to be changed there.
+    """Copies a recipe with its comments to a user's file, to be edited there.
 
-    Raises: XferError for an unknown recipe or where the file exists.
+    Raises: XferError for an unknown recipe, or if the file exists.
     """
     text = recipe_text(name)
     if file.exists():
@@ -246,18 +247,18 @@ def copy(name: str, file: Path) -> None:
         raise XferError(f"{file} can't be written: {error.strerror}") from None
 
 
-def parse_assignments(words: list[str]) -> dict[str, Any]:
+def parse_assignments(assignments: list[str]) -> dict[str, Any]:
     """["optim.lr=1e-3", "data.crop_area=[0.2,1]"] as {key: value}, values read as TOML or text.
 
-    Raises: XferError for a word that is no key=value.
+    Raises: XferError for a text that is not key=value.
     """
     values: dict[str, Any] = {}
-    for word in words:
-        key, equals, text = word.partition("=")
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
         key = key.strip()
         if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+)?", key):
-            hint = f"did you mean --data {word}?" if not equals else "example: optim.lr=1e-3"
-            raise XferError(f"{word!r} is not key=value", hint)
+            hint = f"did you mean --data {assignment}?" if not equals else "example: optim.lr=1e-3"
+            raise XferError(f"{assignment!r} is not key=value", hint)
         values[key] = _value(key, text.strip())
     return values
 
@@ -267,14 +268,14 @@ def _value(key: str, text: str) -> Any:
         key in FIELDS and FIELDS[key].type == "str"
     )
     try:
-        found = tomllib.loads(f"v = {text}")
+        document = tomllib.loads(f"v = {text}")
     except tomllib.TOMLDecodeError:
-        found = {}
-    value = found.get("v", text) if len(found) == 1 else text
+        document = {}
+    value = document.get("v", text) if len(document) == 1 else text
     if takes_text:
         return value if isinstance(value, str) else text
     if text in ("True", "False"):
         return text == "True"
     if isinstance(value, str) and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text):
-        return float(text)  # ".5" and "1." are numbers to everybody but TOML
+        return float(text)  # TOML does not accept ".5" and "1." as numbers
     return value if isinstance(value, (str, int, float, bool, list)) else text

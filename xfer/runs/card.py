@@ -1,4 +1,4 @@
-"""A run's backbone as a weight file of its own, with a card that says where it comes from."""
+"""A run's backbone exported as a weight file, with a model card that tells its origin."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from xfer.runs.model_file import read_model
 
 
 def export_run(folder: Path, out: Path) -> str:
-    """Writes a finished run's backbone as .safetensors, under the names that the net has for them,
-    and beside it a card, <out>.md: what it is, how it was trained, its scores, how to use it.
+    """Writes a finished run's backbone as .safetensors, under the net's own tensor names, and next
+    to it a card, <out>.md: what it is, how it was trained, its scores, how to use it.
 
-    Returns: a line that says what was written. Raises: DataError for a run that is not finished or
-        whose own fc6 or fc7 are compressed, and where nothing can be written; XferError where a
-        card is there already, and for a net in a module that nobody has named.
+    Returns: a line that says what was written. Raises: DataError for a run that is unfinished or
+        whose fc6 or fc7 are compressed, and if nothing can be written; XferError if the card
+        exists already, and for a net in a module that nobody has named.
     """
     from xfer.backbones.files import digest, read_weights
     from xfer.backbones.weights import check_run_net
@@ -28,16 +28,16 @@ def export_run(folder: Path, out: Path) -> str:
     check_run_net(folder)
     if not run.finished:
         raise DataError(f"{folder}: the run is not finished", f"xfer finetune --resume {folder}")
-    found = {
+    tensors = {
         name.removeprefix("backbone."): tensor.contiguous()
         for name, tensor in read_weights(run.weights_file).items()
         if name.startswith("backbone.")
     }
-    if not found:
-        raise DataError(f"{run.weights_file}: no backbone in it")
-    if any(name.startswith("tail.") and name.endswith(".first.weight") for name in found):
+    if not tensors:
+        raise DataError(f"{run.weights_file}: it contains no backbone")
+    if any(name.startswith("tail.") and name.endswith(".first.weight") for name in tensors):
         raise DataError(
-            f"{folder}: its fc6, fc7 are compressed, no layers of the net any more",
+            f"{folder}: its fc6 and fc7 are compressed, so they no longer fit the net",
             "import the run that it was made from",
         )
     card = out.with_suffix(".md")
@@ -49,9 +49,9 @@ def export_run(folder: Path, out: Path) -> str:
         "backbone_options": json.dumps(model["backbone_options"]), "recipe": run.recipe().name,
         "source_sha256": digest(run.weights_file), "preprocess": json.dumps(model["preprocess"]),
     }  # fmt: skip
-    checkpoint.save_weights(out, found, about)
+    checkpoint.save_weights(out, tensors, about)
     files.write_text(card, text(out, model, result, run.recipe().name, digest(out)))
-    return f"{len(found)} tensors of {model['backbone']}; written to {out}, its card to {card}"
+    return f"{len(tensors)} tensors of {model['backbone']}; written to {out}, its card to {card}"
 
 
 def text(out: Path, model: dict[str, Any], result: dict[str, Any], recipe: str, sha256: str) -> str:
@@ -68,12 +68,12 @@ def text(out: Path, model: dict[str, Any], result: dict[str, Any], recipe: str, 
     shown = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
     lines = [
         f"# {out.stem}", "",
-        f"Weights of xfer's `{model['backbone']}`, its convolutions and hidden layers, without the "
-        "layer that named the classes.", "",
+        f"Weights of xfer's `{model['backbone']}`: its convolutions and hidden layers, without the "
+        "classification layer.", "",
         "| | |", "|--|--|",
         f"| trained by | `{recipe}`, seed {result['seed']} |",
         f"| on | {result['data']}: {len(classes)} classes ({shown}) |",
-        f"| steps | {result['steps']}, the best at {result['best_step']} |",
+        f"| steps | {result['steps']}, best at {result['best_step']} |",
         f"| input | {own['size']} px of {own['resize']}, {own['channels']}, mean {own['mean']}, "
         f"std {own['std']}, scale {own['scale']} |",
         *(f"| {name} | {value:.4f} |" for name, value in scores.items()),
@@ -82,6 +82,6 @@ def text(out: Path, model: dict[str, Any], result: dict[str, Any], recipe: str, 
         f'net = xfer.create_backbone("{model["backbone"]}", weights="{out.name}"{options})',
         "```", "",
         f"`xfer finetune --backbone {model['backbone']} --weights {out.name} --data ...`", "",
-        "The licence of the pictures that it was trained on may bind its use.", "",
+        "The licence of the training pictures may restrict its use.", "",
     ]  # fmt: skip
     return "\n".join(lines)

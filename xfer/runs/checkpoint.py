@@ -1,4 +1,4 @@
-"""Files that hold tensors: written whole or not at all, and read without running code."""
+"""Files that hold tensors: written atomically, and read without running code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from xfer.files import replacing
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Writes tensors as safetensors, whole or not at all."""
+    """Writes tensors as safetensors, atomically."""
     from safetensors.torch import save_file
 
     plain = {k: v.detach().cpu().contiguous() for k, v in weights.items()}
@@ -23,7 +23,7 @@ def save_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[st
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
-    """Reads a safetensors file. Raises DataError where it is absent or damaged."""
+    """Reads a safetensors file. Raises DataError if it is absent or damaged."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -36,14 +36,14 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Writes tensors, numbers, texts, lists and dicts for `load_state`, whole or not at all."""
+    """Writes tensors, numbers, texts, lists and dicts for `load_state`, atomically."""
     _replace(path, lambda temporary: torch.save(dict(state), temporary))
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Reads what `save_state` wrote; admits plain data only, so it can't run code.
+    """Reads what `save_state` wrote; accepts only plain data, so it can't run code.
 
-    Raises DataError where the file is absent or damaged.
+    Raises DataError if the file is absent or damaged.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file")
@@ -58,12 +58,12 @@ def _replace(path: Path, write: Callable[[Path], Any]) -> None:
     with replacing(path) as temporary:
         try:
             write(temporary)
-        except RuntimeError as error:  # how torch's zip writer reports that a write failed
+        except RuntimeError as error:  # torch's zip writer reports failed writes this way
             raise DataError(
                 f"{path}: could not be written ({str(error).splitlines()[0]})",
-                "is the disk full? what was saved before is intact",
+                "is the disk full? what was already saved is intact",
             ) from error
         except Exception as error:
-            if "No space left" in str(error):  # safetensors wraps the system's error in its own
+            if "No space left" in str(error):  # safetensors wraps the OS error in its own
                 raise OSError(errno.ENOSPC, "no space left") from error
             raise

@@ -1,4 +1,4 @@
-"""Weight files of other tools, turned into safetensors."""
+"""Converts weight files of other tools to safetensors."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ def convert(file: Path | str, out: Path, net: str = "") -> str:
     """Writes the tensors of a weight file as .safetensors.
 
     Args:
-        file: .pth, .pt, .npz, .safetensors or .caffemodel; nothing in it is run. Or run:DIR: the
-            run's backbone alone, under its own names, and beside it a card, <out>.md.
+        file: .pth, .pt, .npz, .safetensors or .caffemodel; no code in it is run. Or run:DIR: only
+            the run's backbone, under the net's tensor names, with a card next to it, <out>.md.
         out: the file to write, ending in .safetensors.
-        net: a backbone; its own names are used and what doesn't fit it is left out. Empty: every
-            tensor under the name that it has in the file.
+        net: a backbone whose tensor names are used; tensors that don't fit it are left out. Empty:
+            every tensor, under its name in the file.
 
     Returns: a line that says what was written.
-    Raises: XferError for another ending, an existing file or an unknown net; DataError for a
+    Raises: XferError for another extension, an existing file or an unknown net; DataError for a
         broken file, or one in which nothing fits the net.
     """
     from xfer.backbones.build import create_backbone
@@ -27,12 +27,12 @@ def convert(file: Path | str, out: Path, net: str = "") -> str:
     from xfer.runs.checkpoint import save_weights
 
     if out.suffix != ".safetensors":
-        raise XferError(f"{out}: the file to write must end in .safetensors")
+        raise XferError(f"{out}: the output file must end in .safetensors")
     if out.exists():
         raise XferError(f"{out} exists", "choose another name, or remove it first")
     if str(file).startswith("run:"):
         if net:
-            raise XferError(f"--net {net}: a run knows its net", "leave out --net")
+            raise XferError(f"--net {net}: a run already names its net", "leave out --net")
         from xfer.runs.card import export_run
 
         return export_run(Path(str(file)[4:]).expanduser(), out)
@@ -47,6 +47,6 @@ def convert(file: Path | str, out: Path, net: str = "") -> str:
         tensors = {k: v for k, v in backbone.state_dict().items() if k not in missing}
         about["backbone"] = net
         line = report.line()
-    # cloned: safetensors takes no tensors that share their memory, as tied layers do
+    # cloned: safetensors refuses tensors that share memory, as those of tied layers do
     save_weights(out, {k: v.clone() for k, v in tensors.items()}, about)
     return f"{line}; written to {out}"

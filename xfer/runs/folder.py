@@ -1,10 +1,10 @@
-"""The run folder: everything that a run was given and everything it learnt.
+"""The run folder: all inputs and outputs of a run.
 
-recipe.toml     the flattened recipe; runs again as it is
+recipe.toml     the flattened recipe; reruns the run as it is
 env.json        command, versions, git state, device, seed, fingerprint of the data
-log.jsonl       one event a line: train, eval, resume
+log.jsonl       one event per line: train, eval, resume
 result.json     written last: its presence means that the run is finished
-best.safetensors, model.json    the model, rebuilt from these two anywhere
+best.safetensors, model.json    enough to rebuild the model anywhere
 last/state.pt   everything that resuming needs
 classes.txt  split.json  plots/  predictions/
 """
@@ -36,16 +36,16 @@ VERSIONS = ("torch", "torchvision", "timm", "numpy", "albumentations", "scikit-l
 
 
 class Run:
-    """One run folder. `Run.create` starts a new one, `Run.open` takes up an old one."""
+    """One run folder. `Run.create` starts a new one, `Run.open` opens an existing one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @staticmethod
     def create(recipe: Recipe, out: Path | None, overwrite: bool = False) -> Run:
-        """Makes the folder, named `out` or runs/<task>-<backbone>-<data>-<n>.
+        """Creates the folder, `out` or runs/<task>-<backbone>-<data>-<n>.
 
-        Raises XferError where a run or other files are in the way.
+        Raises XferError if a run or other files are in the way.
         """
         path = out or _new_folder(recipe)
         run = Run.check_free(path, overwrite)
@@ -55,15 +55,15 @@ class Run:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise XferError(
-                f"{path} can't be made: {error.strerror}", "choose another --out"
+                f"{path} can't be created: {error.strerror}", "choose another --out"
             ) from None
         write_text(path / "recipe.toml", dump(recipe))
         return run
 
     @staticmethod
     def check_free(path: Path, overwrite: bool = False) -> Run:
-        """The run that may be made in `path`. Raises XferError where something is in the way, and
-        DataError for a folder that can't be written into."""
+        """The run that may be created in `path`. Raises XferError if something is in the way, and
+        DataError for a folder that is not writable."""
         run = Run(path)
         if path.exists() and not path.is_dir():
             raise XferError(f"{path} is a file, not a folder", "choose another --out")
@@ -73,21 +73,21 @@ class Run:
         if run.exists and not overwrite:
             raise XferError(
                 f"{path} holds an unfinished run",
-                f"go on: --resume {path}; start anew: --overwrite",
+                f"to continue: --resume {path}; to start afresh: --overwrite",
             )
-        # a temporary file is what a run leaves that was killed while writing its first one
+        # a run that was killed while writing its first file leaves only a temporary one
         others = path.is_dir() and any(not p.name.endswith(".tmp") for p in path.iterdir())
         if others and not run.exists:
-            raise XferError(f"{path} is not empty and not a run", "choose another --out")
+            raise XferError(f"{path} is neither empty nor a run", "choose another --out")
         return run
 
     @staticmethod
     def open(path: Path) -> Run:
-        """Takes up an old run. Raises XferError where the folder holds none."""
+        """Opens an existing run. Raises XferError if the folder holds none."""
         run = Run(path)
         if not run.exists:
-            what = "no such folder" if not path.exists() else "not a run folder (no recipe.toml)"
-            raise XferError(f"{path}: {what}", "`xfer runs ls` lists the runs here")
+            reason = "no such folder" if not path.exists() else "not a run folder (no recipe.toml)"
+            raise XferError(f"{path}: {reason}", "`xfer runs ls` lists the runs here")
         return run
 
     @property
@@ -107,11 +107,11 @@ class Run:
         return self.path / "best.safetensors"
 
     def recipe(self) -> Recipe:
-        """The flattened recipe that the run was started with: who set what is not kept."""
+        """The flattened recipe of the run; it does not record which keys the user set."""
         return replace(load_recipe(str(self.path / "recipe.toml")), given=frozenset())
 
     def clear(self) -> None:
-        """Removes the files of an earlier run, and nothing that a run did not write."""
+        """Removes the files of an earlier run, and only files that a run writes."""
         for name in ("result.json", "log.jsonl", "env.json", "model.json", "classes.txt",
                      "split.json", "best.safetensors", "last/state.pt", "recipe.toml"):  # fmt: skip
             (self.path / name).unlink(missing_ok=True)
@@ -121,18 +121,18 @@ class Run:
         self.sweep()
 
     def sweep(self) -> None:
-        """Removes what a process left half written that was killed."""
+        """Removes temporary files that a killed process left behind."""
         for folder in (self.path, self.path / "last", self.path / ".last.tmp"):
             for file in folder.glob(".*.tmp"):
                 if file.is_file():
                     file.unlink()
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        """Writes one of the run's json files, whole or not at all."""
+        """Writes one of the run's json files, atomically."""
         write_text(self.path / name, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Reads one of the run's json files. Raises XferError where it is absent or damaged."""
+        """Reads one of the run's json files. Raises XferError if it is absent or damaged."""
         try:
             return json.loads((self.path / name).read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -141,7 +141,7 @@ class Run:
             raise XferError(f"{self.path / name}: damaged ({error})") from None
 
     def save_state(self, state: Mapping[str, Any]) -> None:
-        """Writes last/state.pt whole or not at all; last/ exists only with a state in it."""
+        """Writes last/state.pt atomically; last/ exists only with a state in it."""
         folder = self.state_file.parent
         if folder.is_dir():
             save_state(self.state_file, state)
@@ -156,23 +156,23 @@ class Run:
             file.write(json.dumps({"event": event, **values}, ensure_ascii=False) + "\n")
 
     def events(self) -> list[dict[str, Any]]:
-        """The log's events in order; a last line that was cut off is left out."""
+        """The log's events in order; a truncated last line is left out."""
         file = self.path / "log.jsonl"
         if not file.is_file():
             return []
-        found: list[dict[str, Any]] = []
+        events: list[dict[str, Any]] = []
         for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 event = json.loads(line)
             except ValueError:
                 continue
             if isinstance(event, dict):
-                found.append(event)  # pyright: ignore[reportUnknownArgumentType]
-        return found
+                events.append(event)  # pyright: ignore[reportUnknownArgumentType]
+        return events
 
     def rewind_log(self, step: int, evaluated: int) -> None:
-        """Drops the events after `step`, and evaluations after `evaluated`: what comes next happens
-        once more."""
+        """Drops the events after `step`, and evaluations after `evaluated`, which will happen
+        again."""
         last = {"eval": evaluated}
         kept = [e for e in self.events() if e.get("step", 0) <= last.get(str(e.get("event")), step)]
         with replacing(self.path / "log.jsonl") as temporary:
@@ -181,9 +181,9 @@ class Run:
 
 
 def _new_folder(recipe: Recipe) -> Path:
-    """Makes runs/<task>-<backbone>-<data>-<n> with the first n that no other run has taken.
+    """Creates runs/<task>-<backbone>-<data>-<n> with the first n that is free.
 
-    Raises: XferError where it can't be made.
+    Raises: XferError if it can't be created.
     """
     data = re.sub(r"[^\w.-]+", "_", Path(recipe.data.source.rstrip("/")).name) or "data"
     stem = f"{plugs.short_name(recipe.task)}-{recipe.backbone}-{data}".replace(":", "_").replace(
@@ -192,19 +192,19 @@ def _new_folder(recipe: Recipe) -> Path:
     for number in itertools.count(1):
         path = Path("runs") / f"{stem}-{number}"
         try:
-            path.mkdir(parents=True)  # two runs that start together get a folder each
+            path.mkdir(parents=True)  # runs that start at the same time get separate folders
         except FileExistsError:
             continue
         except OSError as error:
             raise XferError(
-                f"{path} can't be made: {error.strerror}", "choose another --out"
+                f"{path} can't be created: {error.strerror}", "choose another --out"
             ) from None
         return path
     raise AssertionError("numbers end")
 
 
 def environment(**extra: Any) -> dict[str, Any]:
-    """What env.json says of the machine, the versions and the command."""
+    """The content of env.json: the machine, the versions and the command."""
     from xfer import __version__
 
     versions = {"xfer": __version__, "python": platform.python_version()}
@@ -223,16 +223,16 @@ def environment(**extra: Any) -> dict[str, Any]:
 
 
 def _git_state() -> dict[str, Any] | None:
-    """Commit of the folder that the command was given in, and whether it was changed since."""
+    """Commit of the current folder, and whether it has changed since."""
 
-    # the folder's own settings may name programs, which git would run
+    # the repository's own settings may name programs, which git would run
     safe = ("-c", "core.fsmonitor=", "-c", "core.hooksPath=/dev/null")
 
-    def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", *safe, *words], capture_output=True, text=True, timeout=5, check=True
+    def git(*args: str) -> str:
+        process = subprocess.run(
+            ["git", *safe, *args], capture_output=True, text=True, timeout=5, check=True
         )
-        return done.stdout.strip()
+        return process.stdout.strip()
 
     try:
         return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain"))}

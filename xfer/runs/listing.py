@@ -1,7 +1,7 @@
-"""Run folders looked at from outside: lists, one in full, several side by side.
+"""Reads run folders: lists them, shows one in full, compares several.
 
-Reads what `folder` writes, without torch, and takes what is there: a run may be unfinished or half
-deleted.
+Reads what `folder` writes, without torch, and copes with missing files: a run may be unfinished or
+half deleted.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ DEEPEST = 4
 
 
 def find_runs(folder: Path | str = "runs") -> list[Path]:
-    """The run folders in a folder and below it, by name; [] where there is no such folder."""
+    """The run folders in a folder and below it, sorted; [] if there is no such folder."""
     top = Path(folder)
-    found: list[Path] = []
-    for here, inside, files in os.walk(top):
+    runs: list[Path] = []
+    for here, subfolders, files in os.walk(top):
         path = Path(here)
         if "recipe.toml" in files:
-            found.append(path)
+            runs.append(path)
         if "recipe.toml" in files or len(path.relative_to(top).parts) >= DEEPEST:
-            inside.clear()
-        inside.sort()
-    return found
+            subfolders.clear()
+        subfolders.sort()
+    return runs
 
 
 def list_runs(folder: Path | str = "runs") -> list[dict[str, Any]]:
-    """A row for each run: what was trained on what, how far it is, and its main score.
+    """One row per run: what was trained on what, its progress and its main score.
 
-    Raises: DataError where there is no such folder.
+    Raises: DataError if there is no such folder.
     """
     if not Path(folder).is_dir():
         raise DataError(f"no folder {folder}", "`xfer runs ls DIR` lists the runs in DIR")
@@ -65,11 +65,11 @@ def _row(path: Path) -> dict[str, Any]:
 
 
 def show_run(run: Path | str) -> dict[str, Any]:
-    """All about one run.
+    """Everything about one run.
 
     Returns: {"run", "state", "result", "last": the last train and eval events, "base": the name
         of the recipe it came from, "changed": {key: [base's, run's]}, "environment"}.
-    Raises: XferError where the folder is no run.
+    Raises: XferError if the folder is not a run.
     """
     path = _run_folder(run)
     recipe = load_recipe(str(path / "recipe.toml"))
@@ -93,13 +93,13 @@ def show_run(run: Path | str) -> dict[str, Any]:
 def compare_runs(runs: Sequence[Path | str]) -> dict[str, Any]:
     """Runs side by side.
 
-    Returns: {"runs": [...], "val": {metric: [a value a run]}, "test": the same,
-        "speed": the same, "recipe": {key that differs: [a value a run]}}; None where a run has
-        no such number.
-    Raises: XferError for fewer than two, or a folder that is no run.
+    Returns: {"runs": [...], "val": {metric: [one value per run]}, "test": the same,
+        "speed": the same, "recipe": {key that differs: [one value per run]}}; None if a run lacks
+        the number.
+    Raises: XferError for fewer than two runs, or a folder that is not a run.
     """
     if len(runs) < 2:
-        raise XferError("comparing takes two runs or more", "xfer runs compare RUN RUN...")
+        raise XferError("comparing needs two runs or more", "xfer runs compare RUN RUN...")
     paths = [_run_folder(run) for run in runs]
     results = [_result(path) for path in paths]
     recipes = [flatten(load_recipe(str(path / "recipe.toml"))) for path in paths]
@@ -124,8 +124,8 @@ def _side_by_side(tables: list[dict[str, Any]]) -> dict[str, list[Any]]:
 def _run_folder(run: Path | str) -> Path:
     path = Path(run)
     if not (path / "recipe.toml").is_file():
-        what = "not a run folder (no recipe.toml)" if path.exists() else "no such folder"
-        raise XferError(f"{path}: {what}", "`xfer runs ls` lists the runs here")
+        reason = "not a run folder (no recipe.toml)" if path.exists() else "no such folder"
+        raise XferError(f"{path}: {reason}", "`xfer runs ls` lists the runs here")
     return path
 
 
@@ -137,14 +137,14 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: damaged ({error})") from None
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _events(path: Path) -> list[dict[str, Any]]:
-    """The log's events; a line that was cut off by a crash is left out."""
+    """The log's events; a line truncated by a crash is left out."""
     file = path / "log.jsonl"
     events: list[dict[str, Any]] = []
     if file.is_file():

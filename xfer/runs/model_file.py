@@ -1,7 +1,6 @@
-"""model.json: what rebuilds a run's model anywhere, beside its weights.
+"""model.json: everything but the weights that is needed to rebuild a run's model anywhere.
 
-It is text alone: a module that it names is imported only where the person trusts it, see
-`xfer.plugs`.
+It is only text: a module that it names is imported only if the user trusts it, see `xfer.plugs`.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from xfer.types import DataInfo
 
 NAME = "model.json"
 SCHEMA = 1
-# key -> its type, of a model that is trained by steps; a probe has keys of its own
+# key -> its type, for models trained by the loop; a probe has other keys
 _KEYS: dict[str, type | tuple[type, ...]] = {
     "task": str, "backbone": str, "backbone_options": dict, "task_options": dict, "kind": str,
     "classes": list, "size": int,
@@ -33,8 +32,7 @@ def about_model(
 ) -> dict[str, Any]:
     """The content of model.json for a task.
 
-    Args: category_ids: class name -> what the COCO file that it was trained on calls it; {}: no
-        such file.
+    Args: category_ids: class name -> its id in the COCO file trained on; {} without such a file.
     """
     own, classes = task.preprocess, task.info.classes
     named = bool(category_ids) and set(classes) <= set(category_ids)
@@ -46,7 +44,7 @@ def about_model(
         "backbone_options": dict(recipe.backbone_options),
         "task_options": task.resolved_options(),
         "kind": task.info.kind,
-        # a kind of one's own: the module that registers it
+        # the user's own kind: the module that registers it
         **({} if home.startswith("xfer.") else {"kind_from": home}),
         "classes": list(classes),
         **({"category_ids": [category_ids[c] for c in classes]} if named else {}),
@@ -60,19 +58,19 @@ def about_model(
 
 
 def write_model(run: Run, about: Mapping[str, Any]) -> None:
-    """Writes model.json, whole or not at all."""
+    """Writes model.json, atomically."""
     run.write_json(NAME, about)
 
 
 def read_model(run: Run) -> dict[str, Any]:
     """The content of a run's model.json.
 
-    Raises: XferError where it is absent, DataError where it is not what a run writes.
+    Raises: XferError if it is absent, DataError if it is not what a run writes.
     """
     about = run.read_json(NAME)
     file = run.path / NAME
     if not isinstance(about, dict) or not isinstance(about.get("task"), str):
-        raise DataError(f"{file}: not a run's model", "the run must be trained again")
+        raise DataError(f"{file}: not the model of a run", "the run must be trained again")
     if about.get("schema") != SCHEMA:
         raise DataError(f"{file}: schema {about.get('schema')!r}, this xfer reads {SCHEMA}")
     for key, kind in _KEYS.items() if about["task"] != "probe" else ():
@@ -82,7 +80,7 @@ def read_model(run: Run) -> dict[str, Any]:
 
 
 def rebuild(run: Run, about: Mapping[str, Any]) -> Task:
-    """The task that model.json tells of, on its backbone, with weights drawn at random.
+    """The task that model.json describes, on its backbone, with random weights.
 
     Raises: XferError for a module that is missing or not trusted, and for unknown names.
     """

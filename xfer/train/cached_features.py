@@ -1,7 +1,7 @@
-"""A head on a frozen backbone: the net sees each picture's views once, the rest is from memory.
+"""A head on a frozen backbone: the net sees each view once, then training reads from memory.
 
-The views are those that the first K epochs would have drawn; epoch e is shown the views of epoch
-e mod K. Vectors are kept in the cache of features too: a run on the same pictures, with the same
+The views are those that the first K epochs would have drawn; epoch e uses the views of epoch
+e mod K. Vectors are also kept in the feature cache: another run on the same pictures, with the same
 weights and seed, computes nothing.
 """
 
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
     from xfer.train.job import Job
 
 MOST_VIEWS = 8
-# keys of [data] that choose pictures, or say how they are read: a view is the same under all
+# keys of [data] that choose pictures, or how they are read: they do not change a view
 _NOT_SEEN = ("source", "images", "ignore", "train", "val", "test", "limit", "skip_bad", "batch",
              "workers", "balance", "window", "cache_mb")  # fmt: skip
 
 
 @dataclass
 class HeadInput:
-    """The task below its head as the net that `xfer.extraction.stream` runs.
+    """The task without its head, as a net for `xfer.extraction.stream`.
 
     Args:
-        train, tta: which views are cut; marks: text that changes with all that a vector depends
-            on but the picture.
+        train, tta: which views are cut; marks: text that changes with everything a vector depends
+            on except the picture.
     """
 
     task: Task
@@ -73,20 +73,20 @@ class HeadInput:
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> dict[str, NDArray[np.float32]]:
-        """uint8 (N * views, 3, H, W) -> {"head": float32 (N, views * D)}; mirrored views follow."""
+        """uint8 (N * views, 3, H, W) -> {"head": float32 (N, views * D)}; mirrored views last."""
         place = self.job.place
         images = images.to(place.device, non_blocking=True)
         with place.autocast():
-            found = self.head.head_input(images)
+            vectors = self.head.head_input(images)
             if self.tta == "flip" and not self.train:
-                found = torch.stack((found, self.head.head_input(images.flip(-1))), 1)
-        return {"head": found.float().reshape(len(images) // self.views, -1).cpu().numpy()}
+                vectors = torch.stack((vectors, self.head.head_input(images.flip(-1))), 1)
+        return {"head": vectors.float().reshape(len(images) // self.views, -1).cpu().numpy()}
 
 
 def keep_features(job: Job, say: Callable[[str], None]) -> None:
-    """Where nothing below the head trains, lets the net see each picture's views once.
+    """If only the head trains, runs each picture's views through the net once.
 
-    Args: say: told how many views are kept, or why none are.
+    Args: say: called with how many views are kept, or why none are.
     Raises: DataError for a picture that can't be read.
     """
     task = job.task
@@ -95,8 +95,8 @@ def keep_features(job: Job, say: Callable[[str], None]) -> None:
     if not isinstance(task, CachedFeatures) or not task.head_width:
         return
     if frozen_views(job, task.head_width)[0] < 1:
-        say("backbone frozen, but its features don't fit into data.cache_mb: they are computed "
-            "each epoch")  # fmt: skip
+        say("backbone frozen, but its features don't fit into data.cache_mb: they are recomputed "
+            "every epoch")  # fmt: skip
         return
     start = time.perf_counter()
     job.train, job.quick_val = frozen_loaders(job, task, say)
@@ -104,16 +104,16 @@ def keep_features(job: Job, say: Callable[[str], None]) -> None:
 
 
 def frozen_views(job: Job, width: int) -> tuple[int, bool]:
-    """How many epochs' views are kept: one an epoch, at most MOST_VIEWS, as data.cache_mb allows;
-    and whether val's vectors fit beside them. 0 where not even one view fits.
+    """How many epochs' views are kept: one per epoch, at most MOST_VIEWS, within data.cache_mb;
+    and whether val's vectors fit as well. 0 if not even one view fits.
 
-    Args: width: numbers that the head reads of one picture.
+    Args: width: length of the vector that the head reads.
     """
     splits, room = job.bundle.splits, job.recipe.data.cache_mb << 20
-    one = width * (2 if job.place.precision == "bf16" else 4)
-    size = max(1, len(splits["train"]) * one)
-    seen = {"flip": 2, "10crop": 10}.get(job.quick_tta, 1)
-    val = len(splits["val"]) * seen * one if "val" in splits else 0
+    vector = width * (2 if job.place.precision == "bf16" else 4)
+    size = max(1, len(splits["train"]) * vector)
+    val_views = {"flip": 2, "10crop": 10}.get(job.quick_tta, 1)
+    val = len(splits["val"]) * val_views * vector if "val" in splits else 0
     keeps_val = "val" in splits and size + val <= room
     epochs = math.ceil(job.steps / max(1, job.epoch_steps))
     return min(epochs, MOST_VIEWS, (room - val * keeps_val) // size), keeps_val
@@ -122,45 +122,45 @@ def frozen_views(job: Job, width: int) -> tuple[int, bool]:
 def frozen_loaders(
     job: Job, head: CachedFeatures, say: Callable[[str], None]
 ) -> tuple[FeatureLoader, FeatureLoader | None]:
-    """Loaders for training and, where there is a val split that fits into data.cache_mb beside it,
-    for the evaluations on the way.
+    """Loaders for training and, if there is a val split that also fits into data.cache_mb, for the
+    evaluations during training.
 
     Raises: DataError for a picture that can't be read.
     """
     digest = _marks_of_net(job, head)
     train = job.bundle.splits["train"]
     views, keeps_val = frozen_views(job, head.head_width)
-    with_cache = FeatureCache(cache_file(), limit_bytes(), lambda text: say(f"warning: {text}"))
+    cache = FeatureCache(cache_file(), limit_bytes(), lambda text: say(f"warning: {text}"))
     try:
         rows: list[Tensor] = []
         computed = 0
         for view in range(views):
             marks = f"{digest} {_cutting(job)} {view}"
             rows.append(torch.empty(0))
-            rows[view], new = _rows(job, head, train, marks, True, "", view, with_cache)
+            rows[view], new = _rows(job, head, train, marks, True, "", view, cache)
             computed += new
         say(
             f"backbone frozen: {views} view{'s' * (views != 1)} of each of {len(train)} pictures, "
-            f"{head.head_width} numbers each, are kept ({computed} computed, "
-            f"{views * len(train) - computed} known)"
+            f"{head.head_width} numbers each, are kept in memory ({computed} computed, "
+            f"{views * len(train) - computed} from the cache)"
         )
-        made = FeatureLoader(job.loader("train", training=True), rows, _labels(train))
+        train_loader = FeatureLoader(job.loader("train", training=True), rows, _labels(train))
         if not keeps_val:
-            return made, None
+            return train_loader, None
         val, tta = job.bundle.splits["val"], job.quick_tta
-        kept, _ = _rows(
-            job, head, val, f"{digest} {job.recipe.data.size} {tta}", False, tta, 0, with_cache
+        val_rows, _ = _rows(
+            job, head, val, f"{digest} {job.recipe.data.size} {tta}", False, tta, 0, cache
         )
     finally:
-        with_cache.close()
-    return made, FeatureLoader(job.loader("val", tta=tta), [kept], _labels(val))
+        cache.close()
+    return train_loader, FeatureLoader(job.loader("val", tta=tta), [val_rows], _labels(val))
 
 
 def _marks_of_net(job: Job, head: CachedFeatures) -> str:
-    """Text that changes with the net, its weights, its options, and what the head reads of it.
+    """Text that changes with the net, its weights, its options, and what the head reads from it.
 
-    Weights alone do not tell: bvlc_alexnet runs those of caffenet in another order, and a head may
-    read another map, or the same one pooled.
+    Weights alone are not enough: bvlc_alexnet runs those of caffenet in another order, and a head
+    may read another map, or the same one pooled.
     """
     recipe, task = job.recipe, job.task
     options = sorted(dict(recipe.backbone_options).items())
@@ -171,7 +171,7 @@ def _marks_of_net(job: Job, head: CachedFeatures) -> str:
 
 
 def _cutting(job: Job) -> str:
-    """What of [data] a training view depends on, beside the picture, its place and the seed."""
+    """The [data] settings that a training view depends on, besides picture, position and seed."""
     table = asdict(job.recipe.data)
     return str({key: value for key, value in table.items() if key not in _NOT_SEEN})
 
@@ -180,7 +180,7 @@ def _rows(
     job: Job, head: CachedFeatures, source: Source, marks: str, train: bool, tta: str, epoch: int,
     cache: FeatureCache,
 ) -> tuple[Tensor, int]:  # fmt: skip
-    """(pictures, V, D) in the precision of the run, and how many the net has seen."""
+    """Vectors (pictures, V, D) in the run's precision, and how many of them were computed."""
     place = job.place
     net = HeadInput(
         job.task, head, job, train, tta, f"{marks} {place.precision} {place.device.type}"
@@ -189,7 +189,7 @@ def _rows(
     dtype = torch.bfloat16 if place.precision == "bf16" else torch.float32
     mine: list[tuple[NDArray[np.int64], Tensor]] = []
     computed = 0
-    was = job.task.training
+    was_training = job.task.training
     job.task.eval()
     try:
         for part in parts(
@@ -201,16 +201,16 @@ def _rows(
             mine.append((part.rows, values.view(len(values), -1, width)))
             computed += part.computed
     finally:
-        job.task.train(was)
+        job.task.train(was_training)
     shares = gather((mine, computed), place)
-    found: Tensor | None = None
+    vectors: Tensor | None = None
     for share, _ in shares:
         for index, values in share:
-            if found is None:
-                found = torch.empty((len(source), *values.shape[1:]), dtype=dtype)
-            found[torch.from_numpy(index)] = values
-    assert found is not None
-    return found, sum(count for _, count in shares)
+            if vectors is None:
+                vectors = torch.empty((len(source), *values.shape[1:]), dtype=dtype)
+            vectors[torch.from_numpy(index)] = values
+    assert vectors is not None
+    return vectors, sum(count for _, count in shares)
 
 
 def _labels(source: Source) -> Tensor:

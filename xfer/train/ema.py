@@ -10,13 +10,13 @@ from torch.optim.swa_utils import AveragedModel
 
 
 class MovingAverage(AveragedModel):
-    """AveragedModel, buffers included, that touches only what training changes.
+    """AveragedModel, buffers included, that updates only what training changes.
 
     Update number n + 1 keeps min(decay, (1 + n) / (10 + n)) of the average, so that it reaches
-    back over at most a ninth of the steps that were made: the random start of a short run is
-    forgotten as thoroughly as that of a long one.
+    back over at most a ninth of the steps so far: a short run forgets its random start as
+    thoroughly as a long one.
 
-    Args: model: what is trained; decay: share of the old average that a step keeps at most, 0..1.
+    Args: model: the model in training; decay: most of the old average that a step keeps, 0..1.
     Source: the warm-up of TensorFlow's ExponentialMovingAverage(num_updates).
     """
 
@@ -26,16 +26,16 @@ class MovingAverage(AveragedModel):
         self._pairs: list[tuple[list[Tensor], list[Tensor]]] = []
 
     def forget(self) -> None:
-        """To be called when other parts are frozen than before."""
+        """Call this when the set of frozen parts has changed."""
         self._pairs = []
 
     def kept(self) -> float:
         """The share of the average that the next update keeps."""
-        count = int(self.n_averaged)  # a tensor on the CPU, saved with the average: no waiting
+        count = int(self.n_averaged)  # a CPU tensor, saved with the average: no device sync
         return min(self.decay, (1 + count) / (10 + count))
 
     def update(self, model: nn.Module) -> None:
-        """Moves the average towards the present weights; frozen ones are equal already."""
+        """Moves the average towards the current weights; frozen ones are equal already."""
         if self.n_averaged == 0:
             self.update_parameters(model)  # a copy of everything
             return
@@ -48,7 +48,7 @@ class MovingAverage(AveragedModel):
             self.n_averaged += 1
 
     def _moving(self, model: nn.Module) -> list[tuple[list[Tensor], list[Tensor]]]:
-        """Averaged and present tensors that training changes, by type."""
+        """The averaged and the current tensors that training changes, grouped by dtype."""
         kinds: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
         still = {id(t) for t in model.parameters() if not t.requires_grad}
         for module in model.modules():
@@ -67,7 +67,7 @@ class MovingAverage(AveragedModel):
 
 
 def _move(averaged: list[Tensor], current: list[Tensor], kept: float) -> None:
-    """Moves tensors of one type; whole numbers, which count batches, are copied."""
+    """Moves tensors of one dtype; integers, which count batches, are copied."""
     if averaged[0].is_floating_point():
         torch._foreach_lerp_(averaged, current, 1 - kept)  # pyright: ignore[reportPrivateImportUsage]
         return

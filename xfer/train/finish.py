@@ -1,10 +1,10 @@
-"""The end of a run: the test split once, predictions, pictures, and result.json last of all."""
+"""The end of a run: the test split scored once, predictions, plots, and result.json last."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from xfer.device import share_buffers
+from xfer.device import broadcast_buffers
 from xfer.inference.score import score, view_protocol
 from xfer.runs import checkpoint
 from xfer.runs.folder import SCHEMA, Run
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def finish(job: Job, run: Run, show: Progress) -> dict[str, Any]:
-    """Scores what is left to score and writes the run's last files; returns result.json."""
+    """Scores the remaining splits and writes the run's last files; returns result.json."""
     place, tta = job.place, job.recipe.eval.tta
     splits = job.bundle.splits
-    share_buffers(job.final_task(), place)
+    broadcast_buffers(job.final_task(), place)
     if "val" not in splits:
         job.best = {"score": 0.0, "step": job.step}
         if place.main:
@@ -28,35 +28,35 @@ def finish(job: Job, run: Run, show: Progress) -> dict[str, Any]:
     elif place.world > 1:
         _wait(job)
     task = job.final_task()
-    kept = job.best_metric if job.quick_tta == tta else None  # None after a resume as well
-    if job.best["step"] != job.step and ("test" in splits or kept is None):
+    best_metric = job.best_metric if job.quick_tta == tta else None  # None after a resume as well
+    if job.best["step"] != job.step and ("test" in splits or best_metric is None):
         task.load_state_dict(checkpoint.load_weights(run.weights_file))
-    found: dict[str, Metric] = {}
+    metrics: dict[str, Metric] = {}
     if "val" in splits:
         loader = job.val_loader() if job.quick_tta == tta else job.loader("val", tta=tta)
-        found["val"] = kept or score(task, loader, place, tta, show.tick("val"))
+        metrics["val"] = best_metric or score(task, loader, place, tta, show.tick("val"))
     if "test" in splits:
-        found["test"] = score(task, job.loader("test", tta=tta), place, tta, show.tick("test"))
-    result = _result(job, found)
+        metrics["test"] = score(task, job.loader("test", tta=tta), place, tta, show.tick("test"))
+    result = _result(job, metrics)
     if not place.main:
         return result
-    for split, metric in found.items():
+    for split, metric in metrics.items():
         write_rows(run.path / "predictions" / f"{split}.csv", metric.rows())
     if job.recipe.run.plots:
-        _draw(job, run, found, show)
+        _draw(job, run, metrics, show)
     run.write_json("result.json", result)
     return result
 
 
 def _wait(job: Job) -> None:
-    """Until rank 0 has written its files."""
+    """Waits until rank 0 has written its files."""
     from xfer.device import gather
 
     gather(None, job.place)
 
 
-def _result(job: Job, found: dict[str, Metric]) -> dict[str, Any]:
-    any_metric = next(iter(found.values()), None) or job.task.metric()
+def _result(job: Job, metrics: dict[str, Metric]) -> dict[str, Any]:
+    any_metric = next(iter(metrics.values()), None) or job.task.metric()
     protocol = {**any_metric.protocol(), **view_protocol(job.task, job.recipe.eval.tta)}
     result: dict[str, Any] = {
         "schema": SCHEMA,
@@ -67,10 +67,10 @@ def _result(job: Job, found: dict[str, Metric]) -> dict[str, Any]:
         "seed": job.recipe.run.seed,
         "primary": any_metric.primary,
     }
-    if "val" in found:
-        result["metrics"] = found["val"].compute()
-    if "test" in found:
-        result["test_metrics"] = found["test"].compute()
+    if "val" in metrics:
+        result["metrics"] = metrics["val"].compute()
+    if "test" in metrics:
+        result["test_metrics"] = metrics["test"].compute()
     return {
         **result,
         "protocol": protocol,
@@ -83,17 +83,17 @@ def _result(job: Job, found: dict[str, Metric]) -> dict[str, Any]:
     }
 
 
-def _draw(job: Job, run: Run, found: dict[str, Metric], show: Progress) -> None:
-    """Pictures of the run. A picture that can't be drawn costs a warning, never the run."""
+def _draw(job: Job, run: Run, metrics: dict[str, Metric], show: Progress) -> None:
+    """Draws plots/. A plot that can't be drawn causes a warning, never stops the run."""
     from xfer.report.plots import plot_run
 
-    split = "val" if "val" in found else "test" if "test" in found else "train"
+    split = "val" if "val" in metrics else "test" if "test" in metrics else "train"
     source = job.bundle.splits[split]
     where = {sample_id: i for i, sample_id in enumerate(source.ids)}
     try:
         plot_run(
-            run.path, run.events(), found.get(split),
+            run.path, run.events(), metrics.get(split),
             lambda sample_id: source[where[sample_id]].image, job.task.info.classes,
         )  # fmt: skip
     except Exception as error:
-        show.warn(f"plots/ is not complete: {type(error).__name__}: {error}")
+        show.warn(f"plots/ is incomplete: {type(error).__name__}: {error}")

@@ -1,7 +1,7 @@
-"""What a run needs before its first step: data, model, optimiser, schedule, all in one place.
+"""The state of a run: data, model, optimiser and schedule, all in one place.
 
-`Job.state()` is everything that resuming needs but the random states; `Job.load_state` continues
-to equal bits on CPU.
+`Job.state()` is everything that resuming needs except the random states; on a CPU,
+`Job.load_state` continues bit for bit.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from xfer.types import Batch, Source
 
 
 def build_task(recipe: Recipe, bundle: Bundle) -> Task:
-    """The backbone with its weights, under the recipe's task."""
+    """The recipe's task on its backbone, with pretrained weights."""
     kind = tasks.get(recipe.task)
     options = tasks.make_options(kind, dict(recipe.task_options))
     backbone = make_backbone(
@@ -48,7 +48,7 @@ def build_task(recipe: Recipe, bundle: Bundle) -> Task:
 
 
 def _check_fits(recipe: Recipe, place: Place, bundle: Bundle) -> None:
-    """Raises XferError for settings that would count for nothing with these data and processes."""
+    """Raises XferError for settings that can't work with these data and processes."""
     data, schedule = recipe.data, recipe.schedule
     if data.batch < place.world:
         raise XferError(
@@ -62,31 +62,30 @@ def _check_fits(recipe: Recipe, place: Place, bundle: Bundle) -> None:
         )
     waits = "schedule.name=plateau" if schedule.name == "plateau" else "schedule.stop_after"
     if "val" not in bundle.splits and (schedule.name == "plateau" or schedule.stop_after):
-        raise XferError(
-            f"{waits} waits for scores, and there is no val split", "leave out --val none"
-        )
+        raise XferError(f"{waits} needs scores, but there is no val split", "leave out --val none")
 
 
 def _choose_crops(task: Task, train: Source, gpu: bool, frozen: bool) -> str:
-    """host or device; as `DeviceCrops.choose_crops`, the host for other tasks."""
+    """host or device, from `DeviceCrops.choose_crops`; the host for other tasks."""
     if isinstance(task, DeviceCrops):
         return task.choose_crops(train, gpu, frozen)
     for key in ("crop_on", "decode"):
         if getattr(task.data, key) == "device":
             raise XferError(
-                f"data.{key}=device: this task cuts its pictures on the host", f"data.{key}=host"
+                f"data.{key}=device: this task prepares its pictures on the host",
+                f"data.{key}=host",
             )
     return "host"
 
 
 class Job:
-    """A recipe made real on a place.
+    """A recipe instantiated on a device: everything that changes while it trains.
 
     Args:
         recipe: what to do; place: where; bundle: its data, opened.
-        say: told of preparations that take long, a line now and then.
+        say: called with a line now and then during slow preparations.
 
-    task | the model on its device; epoch_steps, steps | optimiser steps an epoch, in all
+    task | the model on its device; epoch_steps, steps | optimiser steps per epoch, in total
     step | steps done; best | the best evaluation so far: {"score", "step"}
     """
 
@@ -100,7 +99,7 @@ class Job:
         seed_everything(recipe.run.seed)
         self.task = build_task(recipe, bundle)
         if recipe.run.sync_bn:
-            sync_batch_norms(self.task, place)  # in place: a task is no batch norm itself
+            sync_batch_norms(self.task, place)  # in place: a task is not itself a batch norm
         train = bundle.splits["train"]
         self.task.fit_labels(train.labels())
         self.task.fit_data(bundle)
@@ -109,7 +108,7 @@ class Job:
         self.crop_on = _choose_crops(self.task, train, gpu, recipe.optim.freeze == "all")
         place.put(self.task)
         if recipe.run.compile:
-            self.task.backbone.compile()  # in place: the names of the weights stay
+            self.task.backbone.compile()  # in place: the weights keep their names
         self.train: Loader | FeatureLoader = self.loader("train", training=True)
         if len(self.train) == 0:
             raise DataError(f"{recipe.data.source}: fewer training pictures than processes")
@@ -117,11 +116,11 @@ class Job:
         epochs = recipe.schedule.epochs
         by_epochs = max(1, recipe.schedule.min_steps, round(epochs * self.epoch_steps))
         self.steps = recipe.schedule.steps or by_epochs
-        # a set too small for its epochs is passed more often: what the recipe gives in epochs
-        # is stretched alike, so that it is scored no more often for that
+        # min_steps makes a small set go through more epochs: everything that the recipe gives in
+        # epochs is stretched likewise, so that it is not scored more often
         self.pass_steps = self.epoch_steps if recipe.schedule.steps else by_epochs / epochs
         self.eval_steps = max(1, round(recipe.eval.every * self.pass_steps))
-        # a backbone that is frozen for good does not thaw
+        # a backbone frozen for the whole run does not thaw
         early = 0.0 if recipe.optim.freeze == "all" else recipe.optim.freeze_epochs
         self.thaw_step = opening_steps(early, self.pass_steps, self.steps)
         self.schedule = Schedule(recipe.schedule, self.steps, self.pass_steps)
@@ -132,17 +131,17 @@ class Job:
         self.evaluated = 0
         self.pending: dict[str, Any] = {"steps": 0, "losses": {}}
         self.seconds = self.waited = 0.0
-        self.preparing = 0.0  # seconds before the first step that were spent on features
+        self.preparing = 0.0  # seconds spent on features before the first step
         self.quick_val: FeatureLoader | None = None
         self.ema: MovingAverage | None = None
         self._build_optimizer()
         if recipe.optim.ema:
             self.ema = MovingAverage(self.task, recipe.optim.ema)
-        # each process draws its own dropout masks; weights were drawn alike before
+        # each process draws its own dropout masks; the weights above are the same on all
         seed_everything(recipe.run.seed + place.rank)
 
     def loader(self, split: str, training: bool = False, tta: str = "none") -> Loader:
-        """A loader over one of the data's splits, this process's share of it."""
+        """A loader for this process's share of one of the data's splits."""
         data, place = self.recipe.data, self.place
         self.task.prepare(self.bundle.splits[split], self._say)
         return Loader(
@@ -155,12 +154,12 @@ class Job:
         )  # fmt: skip
 
     def val_loader(self) -> Loader | FeatureLoader:
-        """For the evaluations while training."""
+        """The loader for evaluations during training."""
         return self.quick_val or self.loader("val", tta=self.quick_tta)
 
     @property
     def quick_tta(self) -> str:
-        """The views of evaluations while training; the reported scores are made with eval.tta."""
+        """The views of evaluations during training; the reported scores use eval.tta."""
         return self.recipe.eval.while_training or self.recipe.eval.tta
 
     def eval_batch(self, tta: str) -> int:
@@ -168,7 +167,7 @@ class Job:
         return max(self.place.world, batch // 10) if tta == "10crop" else batch
 
     def _build_optimizer(self) -> None:
-        """Freezes what the step asks for, and gives the rest to a new optimiser."""
+        """Freezes what is frozen at the current step, and gives the rest to a new optimiser."""
         table = self.recipe.optim
         early = self.step < self.thaw_step
         frozen = frozen_stages(self.task.stages(), "all" if early else table.freeze)
@@ -189,12 +188,12 @@ class Job:
 
     @property
     def peak_lr(self) -> float:
-        """optim.lr; by the linear rule where it is meant for another batch (Goyal et al. 2017)."""
+        """optim.lr, scaled linearly from optim.lr_batch to the batch (Goyal et al. 2017)."""
         table = self.recipe.optim
         return table.lr * self.global_batch / (table.lr_batch or self.global_batch)
 
     def begin_step(self) -> float:
-        """Thaws when it is time, sets the step's learning rate and returns it."""
+        """Thaws the backbone if it is time, sets the step's learning rate and returns it."""
         if self.step == self.thaw_step and self.thaw_step > 0:
             self._build_optimizer()
         lr = self.peak_lr * self.schedule.factor(self.step)
@@ -203,46 +202,46 @@ class Job:
 
     @property
     def global_batch(self) -> int:
-        """Pictures a step, over all processes: the batch, or the whole set where it is smaller."""
+        """Pictures per step over all processes: the batch, or the whole set if it is smaller."""
         return min(self.recipe.data.batch, len(self.bundle.splits["train"]))
 
     def batches(self) -> Generator[Batch, None, None]:
-        """Batches without end, from the present step on: the order depends on the seed alone."""
+        """Endless batches from the current step on; their order depends only on the seed."""
         epoch, start = divmod(self.step, self.epoch_steps)
         while True:
             yield from self._epoch(epoch, start)
             epoch, start = epoch + 1, 0
 
     def _epoch(self, epoch: int, start: int) -> Generator[Batch, None, None]:
-        """An epoch's batches from number `start` on, at the sides that the task asks for."""
+        """An epoch's batches from number `start` on, at the picture sides the task asks for."""
         task, first = self.task, epoch * self.epoch_steps
         sides = task.sides if isinstance(task, ManySides) else ()
         if not isinstance(task, ManySides) or not sides or not isinstance(self.train, Loader):
             yield from self.train.batches(epoch, start)
             return
         while start < self.epoch_steps:
-            now = min(len(sides) - 1, (first + start) * len(sides) // self.steps)
-            change = -(-self.steps * (now + 1) // len(sides)) - first  # the first step of the next
-            stop = self.epoch_steps if now == len(sides) - 1 else min(self.epoch_steps, change)
-            self.train.set_transform(task.transform_at(sides[now]))
+            phase = min(len(sides) - 1, (first + start) * len(sides) // self.steps)
+            change = -(-self.steps * (phase + 1) // len(sides)) - first  # first step of the next
+            stop = self.epoch_steps if phase == len(sides) - 1 else min(self.epoch_steps, change)
+            self.train.set_transform(task.transform_at(sides[phase]))
             with contextlib.closing(self.train.batches(epoch, start)) as batches:
                 yield from itertools.islice(batches, stop - start)
             start = stop
 
     def evaluation_due(self) -> bool:
-        """At every eval.every epochs and at the end, once a step, where there is a val split."""
+        """Every eval.every epochs and at the end, once per step, if there is a val split."""
         if "val" not in self.bundle.splits or self.step == self.evaluated:
             return False
         return self.step % self.eval_steps == 0 or self.step >= self.steps
 
     def finished(self) -> bool:
-        """After the last step, or when schedule.stop_after evaluations brought no gain."""
+        """After the last step, or after schedule.stop_after evaluations without improvement."""
         patience = self.recipe.schedule.stop_after
         stale = patience and self.step - self.best["step"] >= patience * self.eval_steps
         return self.step >= self.steps or bool(stale and self.evaluated)
 
     def add_losses(self, losses: dict[str, Tensor]) -> None:
-        """Sums a step's losses on the device: no waiting until they are logged."""
+        """Adds a step's losses on the device, without a sync until they are logged."""
         pending = self.pending["losses"]
         for name, value in losses.items():
             pending[name] = pending.get(name, 0) + value
@@ -256,14 +255,14 @@ class Job:
         return means
 
     def final_task(self) -> Task:
-        """The weights that are evaluated and kept: the moving average where there is one."""
+        """The model that is evaluated and saved: the moving average if there is one."""
         return self.task if self.ema is None else cast(Task, self.ema.module)
 
     def weights(self) -> dict[str, Tensor]:
         return self.final_task().state_dict()
 
     def state(self) -> dict[str, Any]:
-        """Everything that resuming needs, in plain types and tensors."""
+        """Everything that resuming needs, as plain types and tensors."""
         return {
             "step": self.step,
             "thaw_step": self.thaw_step,
@@ -281,17 +280,17 @@ class Job:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Continues where `state` was taken; its "random" holds each process's random states.
+        """Continues from a `state`; its "random" holds each process's random states.
 
-        Raises DataError where the data are not those that the run was started on.
+        Raises DataError if the data have changed since the run was started.
         """
         self.check_data(state["fingerprint"])
         self.step = state["step"]
-        # states of before have none: their backbones thawed by the passes, however short the run
-        by_passes = round(self.recipe.optim.freeze_epochs * self.epoch_steps)
-        self.thaw_step = state.get("thaw_step", by_passes)
+        # older states lack it: their backbones thawed by epochs, however short the run
+        by_epochs = round(self.recipe.optim.freeze_epochs * self.epoch_steps)
+        self.thaw_step = state.get("thaw_step", by_epochs)
         if self.step > 0:
-            # the optimiser of the phase in which the state was saved: step counts those done
+            # the optimiser of the phase in which the state was saved: `step` counts steps done
             self.step -= 1
             self._build_optimizer()
             self.step += 1
@@ -308,7 +307,7 @@ class Job:
             restore_random_states(state["random"][self.place.rank])
 
     def check_data(self, fingerprint: str | None) -> None:
-        """Raises DataError where the data are not those of this fingerprint."""
+        """Raises DataError if the data have another fingerprint."""
         if fingerprint != self.bundle.fingerprint():
             raise DataError(
                 f"{self.recipe.data.source} has changed since the run was started",
@@ -316,6 +315,6 @@ class Job:
             )
 
     def model_json(self) -> dict[str, Any]:
-        """What rebuilds the model anywhere, beside its weights."""
-        called = category_ids(self.bundle.splits["train"]) or {}
-        return about_model(self.task, self.recipe, called)
+        """Everything but the weights that is needed to rebuild the model anywhere."""
+        ids = category_ids(self.bundle.splits["train"]) or {}
+        return about_model(self.task, self.recipe, ids)

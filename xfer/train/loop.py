@@ -1,4 +1,7 @@
-"""fit(): the training loop, to be read downwards. No hooks: for another loop copy the page."""
+"""fit(): the training loop, to be read top to bottom.
+
+There are no hooks; to change the loop, copy this file.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,14 @@ from typing import Any
 from xfer import files, plugs
 from xfer.data.sources.from_python import SCHEME
 from xfer.device import (
-    agree,
+    any_process,
     average,
+    broadcast,
+    broadcast_buffers,
     gather,
     on_device,
     placed,
     random_states,
-    share,
-    share_buffers,
 )
 from xfer.errors import DataError, XferError
 from xfer.files import check_folder
@@ -36,7 +39,7 @@ from xfer.train.cached_features import keep_features
 from xfer.train.finish import finish
 from xfer.train.job import Job
 from xfer.train.progress import Progress
-from xfer.train.restart import begun, launch, restarted
+from xfer.train.restart import launch, restarted, run_to_continue
 from xfer.train.signals import Interrupted, StopFlag
 from xfer.train.step import check_finite, train_step
 from xfer.train.throughput import Clock
@@ -44,10 +47,10 @@ from xfer.train.throughput import Clock
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run came to.
+    """The outcome of a run.
 
     path | the run folder; result | result.json's content, {} after a dry run
-    trust | the modules of the user's own that the run was allowed to import
+    trust | the user's own modules that the run was allowed to import
     """
 
     path: Path
@@ -63,8 +66,8 @@ class Summary:
             primary = self.result["primary"]
             if self.result.get(key, {}).get(primary) is not None:
                 parts.append(f"{split} {primary} {self.result[key][primary]:.4f}")
-        took = f"{self.result['seconds']:.0f} s, {self.result['steps']} steps"
-        return f"{', '.join(parts) or 'trained'} ({took}) in {self.path}"
+        cost = f"{self.result['seconds']:.0f} s, {self.result['steps']} steps"
+        return f"{', '.join(parts) or 'trained'} ({cost}) in {self.path}"
 
     def predict(self, images: Any, **options: Any) -> Any:
         """Predicts with the run's best weights; see `xfer.load`."""
@@ -85,18 +88,18 @@ def fit(
     data: Any = None,
     trust: str | Sequence[str] = (),
 ) -> Summary:
-    """Trains what the recipe says, or goes on with an unfinished run.
+    """Trains a recipe, or continues an unfinished run.
 
     Args:
         recipe: what to do; left out with `resume`.
-        out: the run folder; named by task, backbone and data when left out.
-        resume: an unfinished run folder; continues to equal bits on CPU.
-        overwrite: replace what a finished or unfinished run left in `out`.
+        out: the run folder; named after task, backbone and data by default.
+        resume: an unfinished run folder; on a CPU it continues bit for bit.
+        overwrite: replace a finished or unfinished run in `out`.
         dry_run: one training batch, one evaluation batch, one save, nothing kept.
-        verbosity: -1 quiet, 0 progress, 1 also what trains at what rate and which weights matched.
-        data: the data themselves, where they are in memory (see `xfer.data.sources.from_python`),
-            or as `xfer.recipe.choose.prepare` has read them; None: what the recipe names.
-        trust: modules of one's own that the recipe may import.
+        verbosity: -1 quiet, 0 progress, 1 also learning rates by stage and matched weights.
+        data: the data themselves, if in memory (see `xfer.data.sources.from_python`) or already
+            opened by `xfer.recipe.choose.prepare`; None: what the recipe names.
+        trust: your own modules that the recipe may import.
 
     Raises: XferError, DataError, DivergedError, and Interrupted after a signal (state saved).
     """
@@ -111,14 +114,14 @@ def fit(
     if old is not None and (data is not None) != in_memory:
         raise XferError(
             f"{old.path}: its data ({recipe.data.source}) "
-            + ("were handed over in Python" if in_memory else "are read by their name"),
+            + ("were passed in Python" if in_memory else "are read by name"),
             f"xfer.finetune(resume={str(old.path)!r}{', data=THE_SAME' if in_memory else ''})",
         )
     check_code(recipe, "" if old is None else old.path / "recipe.toml")
     recipe = absolute(recipe)
     with placed(recipe.run.device, recipe.run.precision) as place, StopFlag() as stop:
         if old is None and restarted() and not dry_run:
-            old = begun(recipe, out, place)
+            old = run_to_continue(recipe, out, place)
             if old is not None and old.finished:
                 return _finished(old)
         if old is None and place.main and not dry_run:
@@ -129,7 +132,7 @@ def fit(
         job = Job(recipe, place, bundle, show.say)
         show.model(job)
         if dry_run:
-            rehearse(job)
+            _dry_run(job)
             return Summary(Path(), {})
         run = old or _new_run(job, out, overwrite)
         if old is not None:
@@ -145,7 +148,7 @@ def _finished(run: Run) -> Summary:
 
 
 def train(job: Job, run: Run, show: Progress, stop: StopFlag) -> None:
-    """Steps until the schedule ends; evaluates, logs and saves on the way."""
+    """Trains to the end of the schedule; evaluates, logs and saves along the way."""
     place, clock = job.place, Clock(job)
     log_every = max(1, min(50, job.steps // 200))
     with contextlib.closing(job.batches()) as source:
@@ -154,10 +157,10 @@ def train(job: Job, run: Run, show: Progress, stop: StopFlag) -> None:
             if job.evaluation_due():
                 clock.pause(job)
                 evaluate_now(job, run, show)
-                clock.go_on(job)
+                clock.resume(job)
             if job.finished():
                 break
-            if job.step % job.epoch_steps == 0 and agree(clock.worth_saving(job), place):
+            if job.step % job.epoch_steps == 0 and any_process(clock.worth_saving(job), place):
                 clock.pause(job)
                 clock.saved(job, save(job, run))
 
@@ -167,7 +170,7 @@ def train(job: Job, run: Run, show: Progress, stop: StopFlag) -> None:
             job.step += 1
             logs = job.step % log_every == 0 or job.step == job.steps
             if place.world > 1 and not logs:
-                continue  # processes talk to each other only when they log
+                continue  # processes communicate only when they log
 
             if logs:
                 event = clock.event(job, average(job.take_losses(), place), lr)
@@ -175,26 +178,26 @@ def train(job: Job, run: Run, show: Progress, stop: StopFlag) -> None:
                 if place.main:
                     run.log("train", **event)
                 show.step(job, event)
-            asked = agree(stop.asked, place)
-            if asked or agree(clock.save_due(job), place):
+            stopping = any_process(stop.asked, place)
+            if stopping or any_process(clock.save_due(job), place):
                 clock.pause(job)
                 clock.saved(job, save(job, run))
-            if asked:
+            if stopping:
                 raise Interrupted(run.path)
 
 
 def evaluate_now(job: Job, run: Run, show: Progress) -> None:
-    """Scores the val split and keeps the weights if they are the best so far."""
+    """Scores the val split and saves the weights if they are the best so far."""
     job.evaluated = job.step
     tta = job.quick_tta
-    share_buffers(job.final_task(), job.place)
+    broadcast_buffers(job.final_task(), job.place)
     metric = score(job.final_task(), job.val_loader(), job.place, tta, show.tick("val"))
     metrics = metric.compute()
-    if metrics[metric.primary] is None:  # as COCO's figure of small boxes where none is small
-        raise DataError(f"val has nothing that {metric.primary} could be computed from",
+    if metrics[metric.primary] is None:  # like COCO's AP of small boxes if there are none
+        raise DataError(f"val has nothing that {metric.primary} can be computed from",
                         "another task.primary")  # fmt: skip
     value = float(metrics[metric.primary])
-    job.schedule.note(value)
+    job.schedule.update(value)
     better = value > job.best["score"]
     if better:
         job.best = {"score": value, "step": job.step}
@@ -214,7 +217,7 @@ def keep_weights(job: Job, run: Run) -> None:
 
 
 def save(job: Job, run: Run) -> float:
-    """Writes last/: everything that resuming needs, whole or not at all. Returns the seconds."""
+    """Writes last/ atomically: everything that resuming needs. Returns the seconds it took."""
     start = time.perf_counter()
     check_finite(job.step, [float(v) for v in job.pending["losses"].values()], run)
     states = gather(random_states(), job.place)
@@ -224,11 +227,11 @@ def save(job: Job, run: Run) -> float:
 
 
 def _new_run(job: Job, out: Path | None, overwrite: bool) -> Run:
-    """Makes the run folder and writes what is known before the first step."""
+    """Creates the run folder and writes what is known before the first step."""
     if not job.place.main:
-        return Run(share(None, job.place))
+        return Run(broadcast(None, job.place))
     run = Run.create(job.recipe, out, overwrite)
-    share(run.path, job.place)
+    broadcast(run.path, job.place)
     _write_start(job, run)
     return run
 
@@ -249,7 +252,7 @@ def _write_start(job: Job, run: Run) -> None:
 
 
 def _resume(job: Job, run: Run, show: Progress) -> None:
-    """Continues from last/; from the start where the run was stopped before its first save."""
+    """Continues from last/; from the start if the run was stopped before its first save."""
     if run.state_file.is_file():
         state = checkpoint.load_state(run.state_file)
         job.load_state(state)
@@ -264,8 +267,8 @@ def _resume(job: Job, run: Run, show: Progress) -> None:
     show.resumed(job, run)
 
 
-def rehearse(job: Job) -> None:
-    """A dry run: one training batch, one evaluation batch and one save to a temporary file."""
+def _dry_run(job: Job) -> None:
+    """One training batch, one evaluation batch and one save to a temporary file."""
     batch = next(iter(job.train.batches(0)))
     job.begin_step()
     losses = train_step(job, batch.to(job.place.device))

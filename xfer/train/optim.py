@@ -1,4 +1,4 @@
-"""Which weights move, at what rate, and how the rate changes over time."""
+"""Which weights train, at what rate, and how the rate changes over time."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from xfer.task import Stage, Task
 class Group:
     """One row of the table of what trains: a stage's weights, or its biases and norms.
 
-    name         | stage, and " (bias, norm)" for what is not decayed
-    scale        | its learning rate, times optim.lr
+    name         | the stage, with " (bias, norm)" for parameters that are not decayed
+    scale        | its learning rate, as a multiple of optim.lr
     weight_decay | its weight decay
     parameters   | the parameters themselves
     """
@@ -36,13 +36,13 @@ class Group:
 
 
 def frozen_stages(stages: Sequence[Stage], freeze: str) -> list[Stage]:
-    """The trunk stages that a word names, shallow to deep.
+    """The trunk stages that `freeze` names, shallow to deep.
 
     Args:
         freeze: the name of a stage: up to and including that one; "first": the stem, whatever its
-            name; "first:3": the three shallowest stages; "all": every one; "": none.
+            name; "first:3": the three shallowest stages; "all": every stage; "": none.
 
-    Raises XferError naming the stages there are.
+    Raises XferError naming the valid stages.
     """
     trunk = [s for s in stages if s.role == "trunk"]
     names = [s.name for s in trunk]
@@ -68,16 +68,16 @@ def frozen_stages(stages: Sequence[Stage], freeze: str) -> list[Stage]:
 
 
 def _is_plain(parameter: nn.Parameter, name: str) -> bool:
-    """Weights of products and convolutions; biases and the scales of norms are not decayed."""
+    """Whether this is a weight of a linear layer or convolution: others are not decayed."""
     return parameter.ndim > 1 and not name.endswith("bias")
 
 
 def parameter_groups(task: Task, table: OptimTable) -> list[Group]:
-    """Everything that trains, stage by stage, shallow to deep: rate and decay.
+    """Everything that trains, stage by stage, shallow to deep, with its rate and decay.
 
-    The head's rate is `head_scale`; the trunk's is 1 at its last stage and `layer_decay` times
-    less a stage further down (Howard and Ruder 2018, sec. 3.2); biases and norms have that rate
-    times `bias_scale`. Frozen parameters are left out.
+    The head's rate is `head_scale`; the trunk's is 1 at its last stage and is multiplied by
+    `layer_decay` for each stage below (Howard and Ruder 2018, sec. 3.2); biases and norms have that
+    rate times `bias_scale`. Frozen parameters are left out.
     """
     groups: list[Group] = []
     stages = task.stages()
@@ -103,7 +103,7 @@ def parameter_groups(task: Task, table: OptimTable) -> list[Group]:
 def build_optimizer(groups: Sequence[Group], table: OptimTable) -> torch.optim.Optimizer:
     """SGD and AdamW are torch's, fused; any other name is looked up in timm.
 
-    Raises XferError for a name that nobody knows.
+    Raises XferError for an unknown name.
     """
     rows: list[dict[str, Any]] = [
         {
@@ -135,14 +135,14 @@ def build_optimizer(groups: Sequence[Group], table: OptimTable) -> torch.optim.O
     )
 
 
-OPENING = 0.5  # of a run: the most that a warm-up, or the head's time alone, may take
+OPENING = 0.5  # largest part of a run that the warm-up, or training the head alone, may take
 
 
 def opening_steps(epochs: float, steps_per_epoch: float, steps: int) -> int:
-    """Steps of a phase at the start of a run that a recipe gives in epochs.
+    """Length in steps of an opening phase that a recipe gives in epochs.
 
-    At most OPENING of the run: in a run shorter than the one that the recipe was made for, the
-    rate still reaches its peak and falls again, and the backbone still trains.
+    At most OPENING of the run: in a run shorter than the recipe was made for, the rate still
+    reaches its peak and falls again, and the backbone still trains.
 
     Args: epochs: as in the recipe; steps_per_epoch; steps: of the whole run.
     """
@@ -155,10 +155,10 @@ class Schedule:
     Args:
         table: the recipe's [schedule].
         steps: optimiser steps of the whole run.
-        steps_per_epoch: for the warm-up, which is given in epochs and is at most OPENING of the
-            run.
+        steps_per_epoch: for the warm-up, which is given in epochs and takes at most OPENING of
+            the run.
 
-    Only `plateau` has a state: how often the rate dropped, and since when nothing was gained.
+    Only `plateau` uses the state: how often the rate dropped, and evaluations without improvement.
     """
 
     def __init__(self, table: ScheduleTable, steps: int, steps_per_epoch: float) -> None:
@@ -171,11 +171,11 @@ class Schedule:
         if table.name == "step" and not table.milestones:
             raise XferError(
                 "schedule.name=step needs schedule.milestones",
-                "shares of the run, as schedule.milestones=[0.33,0.67]",
+                "fractions of the run, such as schedule.milestones=[0.33,0.67]",
             )
 
     def factor(self, step: int) -> float:
-        """The share of the peak rate at which step number `step` (from 0) is taken."""
+        """The learning rate of step number `step` (from 0), as a share of the peak."""
         table = self.table
         if table.name == "onecycle":
             return self._onecycle(step)
@@ -201,8 +201,8 @@ class Schedule:
         done = min(1.0, (step - rise) / max(1.0, self.steps - 1 - rise))
         return end + (1 - end) * (1 + math.cos(math.pi * done)) / 2
 
-    def note(self, score: float) -> None:
-        """Tells the schedule an evaluation's primary metric."""
+    def update(self, score: float) -> None:
+        """Takes the primary metric of an evaluation into account."""
         if score > self.best:
             self.best, self.stale = score, 0
             return
@@ -218,6 +218,6 @@ class Schedule:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Sets every group's rate: `lr` times the group's own scale."""
+    """Sets every group's learning rate: `lr` times the group's scale."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group["scale"]

@@ -1,6 +1,6 @@
-"""What a person sees while a run goes on: a live bar on a terminal, plain lines elsewhere.
+"""Progress of a run: a live bar on a terminal, plain lines elsewhere.
 
-Everything goes to stderr, so that stdout stays free for what was asked.
+Everything goes to stderr, so that stdout holds only the result.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Progress:
     """Prints a run's progress.
 
     Args:
-        verbosity: -2 nothing at all (all processes but the first), -1 warnings only, 0 progress,
-            1 also the tables of what trains and of the weights.
+        verbosity: -2 nothing (all processes but the first), -1 warnings only, 0 progress,
+            1 also tables of the trained stages and the matched weights.
     """
 
     def __init__(self, verbosity: int = 0) -> None:
@@ -64,7 +64,7 @@ class Progress:
             self.console.print(f"warning: {text}", markup=False, style="yellow")
 
     def start(self, recipe: Recipe, bundle: Bundle, place: Place) -> None:
-        """Says what was read, and on what it will be trained."""
+        """Prints the recipe, the data and the device."""
         self.say(f"recipe {recipe.name or '(defaults)'}: {recipe.task} with {recipe.backbone}")
         for note in bundle.notes:
             self.say(note)
@@ -74,19 +74,19 @@ class Progress:
         self.say(f"on {place.describe()}")
         if not recipe.data.flip and recipe.eval.tta != "none":
             self.warn(
-                f"data.flip=false: training sees no mirror images, yet eval.tta={recipe.eval.tta} "
+                f"data.flip=false: training sees no mirror images, but eval.tta={recipe.eval.tta} "
                 "scores with them; --set eval.tta=none"
             )
         if recipe.data.batch > len(bundle.splits["train"]):
             self.warn(
-                f"{len(bundle.splits['train'])} training pictures are fewer than a batch of "
+                f"only {len(bundle.splits['train'])} training pictures for a batch of "
                 f"{recipe.data.batch}: each step sees all of them"
             )
 
     def model(self, job: Job) -> None:
-        """Says which weights matched; with -v also what trains at what rate."""
+        """Prints which weights matched; with -v also the learning rate of each stage."""
         report = job.task.backbone.weight_report
-        self.say("weights: none, drawn at random" if report is None else report.line())
+        self.say("weights: none, randomly initialised" if report is None else report.line())
         for line in idle_settings(job.recipe, job.task, job.place.world):
             self.warn(line)
         if job.task.size_note:
@@ -114,7 +114,7 @@ class Progress:
 
     def resumed(self, job: Job, run: Run) -> None:
         if job.step:
-            self.say(f"going on with {run.path} at step {job.step} of {job.steps}")
+            self.say(f"resuming {run.path} at step {job.step} of {job.steps}")
         else:
             self.say(f"{run.path} was stopped before its first save: starting at step 0")
 
@@ -142,7 +142,7 @@ class Progress:
                 self._bar = None
 
     def step(self, job: Job, event: dict[str, Any]) -> None:
-        """A logged step: loss, rate, images a second, share waiting for data, memory."""
+        """A logged step: loss, rate, images per second, share of time waiting for data, memory."""
         self._recent.append(event["loss"])
         self._check_chance(job)
         if self.verbosity < 0:
@@ -160,7 +160,7 @@ class Progress:
             self.say(f"step {job.step}/{job.steps}  {text}  {_duration(left)} left")
 
     def _check_chance(self, job: Job) -> None:
-        """Warns once when the loss is where a model that knows nothing would have it."""
+        """Warns once if the loss is no better than guessing."""
         chance = job.task.chance_loss()
         if self._warned or chance is None or job.step < job.recipe.run.chance_steps:
             return
@@ -175,7 +175,7 @@ class Progress:
             )
 
     def tick(self, what: str) -> Callable[[int], None] | None:
-        """A callback that shows how many pictures of an evaluation are done."""
+        """A callback that shows the progress of an evaluation."""
         if self._bar is None:
             return None
         bar, task = self._bar, self._task
@@ -202,12 +202,12 @@ def _from_small(job: Job) -> list[str]:
 
 
 def _decided(job: Job) -> list[str]:
-    """Options of the backbone that an option of the task takes the place of, a line each."""
+    """Backbone options that an option of the task overrides, a line each."""
     recipe, task = job.recipe, job.task
     if ":" in recipe.backbone:  # options of other libraries' nets are their own
         return []
     return [
-        f"backbone.{key}={recipe.backbone_options[key]} counts for nothing: {recipe.task} has "
+        f"backbone.{key}={recipe.backbone_options[key]} has no effect: {recipe.task} uses "
         f"task.{own}={getattr(task.options, own)}"
         for key, own in task.decides.items()
         if key in recipe.backbone_options
@@ -215,16 +215,16 @@ def _decided(job: Job) -> list[str]:
 
 
 def _too_long(job: Job) -> list[str]:
-    """What was asked for and does not fit into a run of this length, a line each."""
+    """Settings that do not fit into a run of this length, a line each."""
     optim, schedule, lines = job.recipe.optim, job.recipe.schedule, list[str]()
     length = f"the run has {job.steps / job.pass_steps:.4g} epochs"
     if job.thaw_step < round(optim.freeze_epochs * job.pass_steps) and optim.freeze != "all":
         lines.append(
             f"optim.freeze_epochs={optim.freeze_epochs:g}: {length}, so the backbone thaws after "
-            "half of them; --freeze all trains the head alone"
+            "half of them; --freeze all trains only the head"
         )
-    rises = schedule.name != "onecycle"  # which has no warm-up
-    if rises and job.schedule.warmup < round(schedule.warmup * job.pass_steps):
+    has_warmup = schedule.name != "onecycle"
+    if has_warmup and job.schedule.warmup < round(schedule.warmup * job.pass_steps):
         lines.append(
             f"schedule.warmup={schedule.warmup:g}: {length}, so the warm-up is shortened to half "
             "of them"
@@ -236,7 +236,7 @@ def _too_long(job: Job) -> list[str]:
     for key, evaluations in waits.items():
         if evaluations >= count:
             lines.append(
-                f"schedule.{key}={evaluations} counts for nothing: the run is scored {count} "
+                f"schedule.{key}={evaluations} has no effect: the run is scored {count} "
                 f"time{'' if count == 1 else 's'}, every {job.recipe.eval.every:g} epochs and at "
                 "the end; a smaller eval.every scores it more often"
             )

@@ -1,7 +1,7 @@
-"""Restarts by torchrun: which run a restarted process goes on with.
+"""Restarts by torchrun: which run a restarted process continues.
 
-When one of its processes dies, torchrun ends the others and gives the same command again
-(--max-restarts). The command then goes on with the run that it began, from its last/.
+If one of its processes dies, torchrun stops the others and runs the same command again
+(--max-restarts). The command then continues the run it had started, from its last/.
 """
 
 from __future__ import annotations
@@ -10,37 +10,36 @@ import os
 import socket
 from pathlib import Path
 
-from xfer.device import Place, share
+from xfer.device import Place, broadcast
 from xfer.errors import XferError
 from xfer.recipe.tables import Recipe, differences
 from xfer.runs.folder import Run
 
 
 def launch() -> str | None:
-    """Text that is the same after a restart and another one for other starts; None without
-    torchrun."""
+    """Text that identifies a launch of torchrun and survives restarts; None without torchrun."""
     name = os.environ.get("TORCHELASTIC_RUN_ID")
-    if name in ("", "none"):  # --rdzv-id was not given: our parent is torchrun itself
+    if name in ("", "none"):  # without --rdzv-id: our parent is torchrun itself
         return f"{socket.gethostname()} {os.getppid()}"
     return name
 
 
 def restarted() -> bool:
-    """Whether torchrun has started this process again."""
+    """Whether torchrun has restarted this process."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0) > 0
 
 
-def begun(recipe: Recipe, out: Path | None, place: Place) -> Run | None:
-    """The run that this command began before it was restarted; None: it had not come so far.
+def run_to_continue(recipe: Recipe, out: Path | None, place: Place) -> Run | None:
+    """The run that this command started before the restart; None if it had not got that far.
 
-    Args: recipe, out: as the command has them. Every process gets the answer of the first.
+    Args: recipe, out: of the command. Every process gets the answer of rank 0.
     """
-    path = _begun(recipe, out) if place.main else None
-    path = share(path, place)
+    path = _folder_to_continue(recipe, out) if place.main else None
+    path = broadcast(path, place)
     return None if path is None else Run(path)
 
 
-def _begun(recipe: Recipe, out: Path | None) -> Path | None:
+def _folder_to_continue(recipe: Recipe, out: Path | None) -> Path | None:
     if out is not None:
         run = Run(out)
         same = run.exists and not run.finished and not differences(run.recipe(), recipe)
@@ -49,7 +48,7 @@ def _begun(recipe: Recipe, out: Path | None) -> Path | None:
 
 
 def _is_ours(run: Run) -> bool:
-    """Whether a run's env.json tells of this start of torchrun."""
+    """Whether a run's env.json records this launch of torchrun."""
     try:
         return run.exists and run.read_json("env.json").get("launch") == launch()
     except XferError:  # it has none yet

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: finish the step, save, say how to go on."""
+"""Ctrl-C and SIGTERM: finish the step, save, print how to resume."""
 
 from __future__ import annotations
 
@@ -18,17 +18,15 @@ class Interrupted(KeyboardInterrupt):
     """Training was asked to stop; its state is saved in `path`."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(
-            f"interrupted; go on with: xfer finetune --resume {shlex.quote(str(path))}"
-        )
+        super().__init__(f"interrupted; to resume: xfer finetune --resume {shlex.quote(str(path))}")
         self.path = path
 
 
 class StopFlag:
-    """While entered, a signal to stop sets `asked`; a second Ctrl-C stops at once, which the first
-    one says.
+    """Context in which a stop signal sets `asked`; a second Ctrl-C stops at once, as a message
+    after the first one explains.
 
-    Signals reach the main thread only: elsewhere (a notebook's worker) nothing is installed.
+    Signals reach only the main thread: elsewhere (a notebook's worker) nothing is installed.
     """
 
     def __init__(self) -> None:
@@ -46,7 +44,7 @@ class StopFlag:
             raise KeyboardInterrupt
         self.asked = True
         if number == signal.SIGINT and is_main():
-            # a step may be far off, behind a search for proposals; print is not safe in here
+            # the next step may be far off, after a search for proposals; print is unsafe here
             with contextlib.suppress(OSError):
                 os.write(2, b"\nxfer: stopping after this step; Ctrl-C again stops at once\n")
 

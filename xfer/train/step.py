@@ -1,4 +1,4 @@
-"""One optimiser step: accumulation, loss scaling, clipping; and what to say of memory."""
+"""One optimiser step: accumulation, loss scaling, clipping, and advice on running out of memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def train_step(job: Job, batch: Batch) -> dict[str, Tensor]:
             ) from error
         if not is_out_of_memory(error):
             raise
-    # outside the except clause, so that the failed pass's tensors are free by now
+    # outside the except clause, so that the failed pass's tensors have been freed
     raise XferError(
         f"out of memory with a batch of {job.recipe.data.batch}", _what_fits(job, batch)
     )
@@ -39,7 +39,7 @@ def _train_step(job: Job, batch: Batch) -> dict[str, Tensor]:
     place, table = job.place, job.recipe.optim
     parts = min(table.accumulate, len(batch))
     cuts = [len(batch) * i // parts for i in range(parts + 1)]
-    # the mean over processes of each one's loss is the global mean only if shares are equal
+    # the mean of the processes' losses is the global mean only if their shares are equal
     share_of = len(batch) * place.world / job.global_batch
     total: dict[str, Tensor] = {}
     for start, stop in itertools.pairwise(cuts):
@@ -66,7 +66,7 @@ def _train_step(job: Job, batch: Batch) -> dict[str, Tensor]:
 
 
 def _what_fits(job: Job, batch: Batch) -> str:
-    """Halves the batch until a forward and backward pass fits, and says which did."""
+    """A hint: halves the batch until a forward and backward pass fits."""
     size = len(batch) // 2
     while size >= 1:
         job.optimizer.zero_grad()
@@ -85,10 +85,10 @@ def _what_fits(job: Job, batch: Batch) -> str:
 
 
 def check_finite(step: int, losses: Iterable[float], run: Run) -> None:
-    """Raises DivergedError where a loss is not a number."""
+    """Raises DivergedError if a loss is not finite."""
     bad = [value for value in losses if not math.isfinite(value)]
     if bad:
-        kept = f"; what was good is kept in {run.path}" if run.weights_file.is_file() else ""
+        kept = f"; the best weights are kept in {run.path}" if run.weights_file.is_file() else ""
         raise DivergedError(
             f"the loss is {bad[0]} at step {step}{kept}",
             "a lower --lr, a longer --warmup, optim.clip=1, or --precision fp32",
