@@ -149,6 +149,7 @@ fit(TINY, Path(sys.argv[1]), verbosity=-1, trust="tiny_nets")
 """
 
 
+@pytest.mark.slow
 def test_two_processes_count_each_picture_once(whole: Path, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)

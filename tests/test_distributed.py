@@ -47,6 +47,7 @@ def losses(run: Path) -> list[float]:
     return [e["loss"] for e in Run(run).events() if e["event"] == "train"]
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_losses_of_one_and_count_each_picture_once(tmp_path: Path) -> None:
     for processes in (1, 2):
         done = launch(tmp_path, processes)
@@ -60,12 +61,14 @@ def test_two_processes_give_the_losses_of_one_and_count_each_picture_once(tmp_pa
     assert len(rows) == len({row.split(",")[0] for row in rows}) == 195
 
 
+@pytest.mark.slow
 def test_an_error_in_two_processes_ends_both(tmp_path: Path) -> None:
     done = launch(tmp_path, 2, **{"optim.freeze": "conv9"})
     assert done.returncode != 0
     assert "conv9" in done.stderr
 
 
+@pytest.mark.slow
 def test_what_is_scored_by_two_processes_is_what_is_saved(tmp_path: Path) -> None:
     # each process's batch norm has last seen pictures of its own
     done = launch(tmp_path, 2, **{"backbone.batch_norm": True})

@@ -177,6 +177,7 @@ def launch(folder: Path, processes: int) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_two_processes_score_what_one_does_and_count_each_picture_once(tmp_path: Path) -> None:
     results: list[Any] = []
     for processes in (1, 2):
