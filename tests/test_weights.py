@@ -146,7 +146,7 @@ def test_other_mistakes_about_files(tmp_path: Path) -> None:
     for spec, match in (
         (str(tmp_path / "absent.pth"), "no weight file"),
         (str(tmp_path), "is a folder"),
-        (str(Path(__file__)), "unknown kind"),
+        (str(Path(__file__)), "unknown weight file format"),
     ):
         with pytest.raises(DataError, match=match):
             xfer.create_backbone("resnet18", weights=spec)
