@@ -1,4 +1,4 @@
-"""Small sets of boxes in the layouts that tools write, for the tests of reading them."""
+"""Small sets of boxes in the layouts that tools write, for the tests of data readers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SIZE = (40, 30)
 
 
 def coco_document(pictures: int = 4, **changes: Any) -> dict[str, Any]:
-    """Category ids with gaps; picture k has k boxes, the last of a crowd where there are three."""
+    """Category ids with gaps; picture k has k boxes; the last of three is a crowd."""
     annotations = [
         {
             "id": 100 + 10 * i + k, "image_id": 7 * i + 3, "category_id": (5, 90)[k % 2],
@@ -48,7 +48,7 @@ def write_coco(root: Path, pictures: int = 4, split: str = "train2017", **change
 def voc_xml(
     objects: list[tuple[str, Any]], size: tuple[int, int] | None = SIZE, head: str = "", **more: str
 ) -> str:
-    """An annotation file: (name, (x1, y1, x2, y2)) an object; `more` goes into every object."""
+    """An annotation file: one (name, (x1, y1, x2, y2)) per object; `more` is added to each."""
     rows = "".join(
         f"<object><name>{name}</name>{''.join(f'<{k}>{v}</{k}>' for k, v in more.items())}"
         f"<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax>"

@@ -1,4 +1,4 @@
-"""Made-up true and found boxes for the tests of scores."""
+"""Synthetic true boxes and detections for the tests of metrics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def truth(
     crowd: Sequence[int] = (),
     difficult: Sequence[int] = (),
 ) -> TrueBoxes:
-    """True boxes from (image, label, xywh); crowd, difficult: rows that are so."""
+    """True boxes from (image, label, xywh); crowd, difficult: indices of such rows."""
     boxes = np.array([row[2] for row in rows], np.float64).reshape(-1, 4)
     marks = np.arange(len(rows))
     return TrueBoxes.of_xywh(
@@ -26,7 +26,7 @@ def truth(
 
 
 def found(rows: Sequence[tuple[int, int, Sequence[float], float]]) -> FoundBoxes:
-    """Found boxes from (image, label, xywh, score)."""
+    """Detections from (image, label, xywh, score)."""
     return FoundBoxes(
         np.array([row[0] for row in rows], np.int64), np.array([row[1] for row in rows], np.int64),
         np.array([row[2] for row in rows], np.float64).reshape(-1, 4),
@@ -37,7 +37,7 @@ def found(rows: Sequence[tuple[int, int, Sequence[float], float]]) -> FoundBoxes
 def scene(
     seed: int, images: int = 20, classes: int = 5, ignored: bool = True, most: int = 12
 ) -> tuple[TrueBoxes, FoundBoxes]:
-    """A random set with many near hits, equal scores, boxes of nothing, and ignored ones."""
+    """A random set with many near hits, equal scores, empty boxes, and ignored ones."""
     rng = np.random.default_rng(seed)
     count = int(rng.integers(1, 6 * images))
     place = rng.uniform(0, 200, (count, 2)).round(1)

@@ -1,4 +1,4 @@
-"""Fixtures shared by the tests: where the real pictures are, and a cache of the test's own."""
+"""Shared fixtures: the folder of real pictures, and a separate cache for each test."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: a thread each
+if "PYTEST_XDIST_WORKER" in os.environ:  # one process per core: one thread each
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from xfer import plugs
@@ -33,12 +33,12 @@ def picture_data() -> Path:
 
 @pytest.fixture(autouse=True)
 def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No test reads or fills the user's cache."""
+    """Keeps tests from reading or filling the user's cache."""
     monkeypatch.setenv("XFER_CACHE", str(tmp_path_factory.getbasetemp() / "xfer-cache"))
 
 
 @pytest.fixture(autouse=True, scope="session")
 def tiny_nets_are_named() -> Iterator[None]:
-    """Tests say `tiny_nets:tiny` in recipes and files of theirs, too."""
+    """Allows `tiny_nets:tiny` in the tests' recipes and files."""
     with plugs.naming(trust="tiny_nets"):
         yield

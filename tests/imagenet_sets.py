@@ -1,4 +1,4 @@
-"""Miniatures of ImageNet in the forms in which it is downloaded: real JPEGs of a few pixels."""
+"""Miniatures of ImageNet in the layouts it is downloaded in: real JPEGs of a few pixels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pictures import encoded, scene
 from PIL import Image
 
 Content = dict[str, bytes] | list[tuple[str, bytes]]
-# wnids in their order; two are called crane
+# wnids in order; two are named crane
 WNIDS = ("n01440764", "n02012849", "n03126707", "n07745940")
 WORDS = {
     "n01440764": "tench, Tinca tinca",
@@ -22,7 +22,7 @@ WORDS = {
     "n07745940": "strawberry",
 }
 NAMES = ("n01440764 tench", "n02012849 crane", "n03126707 crane", "n07745940 strawberry")
-# the devkit's ILSVRC2012_ID of each, on purpose in another order than the wnids
+# the devkit's ILSVRC2012_ID of each, deliberately not in the order of the wnids
 IDS = {"n01440764": 3, "n02012849": 1, "n03126707": 4, "n07745940": 2}
 EACH = 3
 VAL_TRUTH = ("n07745940", "n01440764", "n01440764", "n03126707", "n02012849")
@@ -37,14 +37,14 @@ def cmyk_jpeg() -> bytes:
 
 
 def bad_exif_jpeg() -> bytes:
-    """A JPEG whose EXIF block is cut off: Pillow warns of it."""
+    """A JPEG whose EXIF block is truncated: Pillow warns about it."""
     plain = jpeg(3)
     block = b"Exif\0\0MM\0*\0\0\0\x08\0\x09\x01\x12"
     return plain[:2] + b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block + plain[2:]
 
 
 def odd_files() -> dict[str, bytes]:
-    """The kinds of odd files that the training set holds, under names like theirs."""
+    """The kinds of odd files in the training set, with similar names."""
     return {
         "n02012849_2933.JPEG": encoded(scene(seed=2), "PNG"),
         "n02012849_77.JPEG": cmyk_jpeg(),
@@ -85,7 +85,7 @@ def tar_bytes(content: Content, mode: str = "w") -> bytes:
 
 
 def devkit_files(year: int = 2012, truth: Iterable[int] | None = None) -> dict[str, bytes]:
-    """The two files of the devkit that matter; above the classes lies a synset with children."""
+    """The two relevant files of the devkit; one synset has the classes as children."""
     import scipy.io
 
     fields = (f"ILSVRC{year}_ID", "WNID", "words", "gloss", "num_children", "children",
@@ -123,7 +123,7 @@ def write(path: Path, payload: bytes | str) -> Path:
 
 
 def write_tars(folder: Path, devkit: bool = True) -> Path:
-    """The pair of tars as downloaded; members lie in no order."""
+    """The pair of tars as downloaded; members are in no particular order."""
     classes = {f"{w}.tar": tar_bytes(files) for w, files in train_pictures().items()}
     write_tar(folder / "ILSVRC2012_img_train.tar", dict(reversed(classes.items())))
     write_tar(folder / "ILSVRC2012_img_val.tar", dict(reversed(val_pictures().items())))
@@ -185,7 +185,7 @@ def write_tiny(folder: Path) -> Path:
 
 
 def write_imagenette(folder: Path) -> Path:
-    """Imagenette and Imagewoof: folders by wnid, and a csv of noisy labels beside."""
+    """Imagenette and Imagewoof: folders by wnid, and a csv with noisy labels beside them."""
     rows = [f"path,{','.join(f'noisy_labels_{n}' for n in (0, 1, 5, 25, 50))},is_valid"]
     for split in ("train", "val"):
         for k, wnid in enumerate(WNIDS):
@@ -198,7 +198,7 @@ def write_imagenette(folder: Path) -> Path:
 
 
 def write_shards(folder: Path, info: bool = True) -> Path:
-    """timm's WebDataset of ImageNet: three training shards and one of validation."""
+    """timm's WebDataset of ImageNet: three training shards and one validation shard."""
     pictures = [(w, n, b) for k, w in enumerate(WNIDS) for n, b in train_pictures()[w].items()]
     shards: dict[str, list[tuple[str, bytes]]] = {}
     for i, (wnid, name, payload) in enumerate(pictures):
@@ -225,7 +225,7 @@ def write_shards(folder: Path, info: bool = True) -> Path:
 
 
 def write_parquet(folder: Path) -> Path:
-    """Hugging Face's: train in two files of small row groups, validation, test without labels."""
+    """Hugging Face's: train in two files with small row groups, validation, unlabelled test."""
     import pyarrow as pa  # pyright: ignore[reportMissingImports]
     import pyarrow.parquet as pq  # pyright: ignore[reportMissingImports]
 

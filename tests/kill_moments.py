@@ -1,10 +1,10 @@
-"""Kills a piece of work at each moment of its writing, and at random ones; started as a program.
+"""Kills a job at every moment of its writing, and at random moments; run as a program.
 
 python kill_moments.py pack|index FOLDER   prints {"moments": n, "random": n, "bad": [...]}
 
-A moment is just before or after a file is synced, renamed or removed. The work is done in children
-that are forked, so that what it imports is imported once; after each kill it is done again, and the
-folder must hold the same bytes as where nothing was killed, and nothing else.
+A moment is just before or after a file is synced, renamed or removed. The job runs in forked
+children, so that its imports happen once; after each kill it runs again, and the folder must then
+hold exactly the same bytes as without any kill.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Work = Callable[[Path], None]
 
 
 def child(work: Callable[[], None]) -> int:
-    """Runs it in a fork; its exit status, 0 where it ended well."""
+    """Runs it in a fork; returns its exit status, 0 for success."""
     process = os.fork()
     if process == 0:
         status = 1
@@ -38,7 +38,7 @@ def child(work: Callable[[], None]) -> int:
 
 
 def die_at(moment: int) -> None:
-    """Makes this process kill itself at that moment of its writing, counted from 1."""
+    """Makes this process kill itself at the given moment of its writing, counted from 1."""
     seen = 0
 
     def tick() -> None:
@@ -64,7 +64,7 @@ def die_at(moment: int) -> None:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder but locks, by its path; folders as empty ones."""
+    """Every file below a folder by its path, except locks; folders as empty files."""
     return {
         str(p.relative_to(folder)): p.read_bytes() if p.is_file() else b""
         for p in sorted(folder.rglob("*")) if p.suffix != ".lock"
@@ -84,7 +84,7 @@ def check(work: Work, folder: Path) -> dict[str, Any]:
         elif content(folder / "x") != wanted:
             found = content(folder / "x")
             keys = [k for k in found.keys() | wanted.keys() if found.get(k) != wanted.get(k)]
-            bad.append(f"{what}: other content: {sorted(keys)}")
+            bad.append(f"{what}: different content: {sorted(keys)}")
         shutil.rmtree(folder / "x", ignore_errors=True)
 
     while True:
@@ -94,7 +94,7 @@ def check(work: Work, folder: Path) -> dict[str, Any]:
             die_at(moment)
             work(folder / "x")
 
-        if child(killed) == 0:  # it has no such moment
+        if child(killed) == 0:  # there are no more moments
             break
         moments = moment
         again(f"moment {moment}")
@@ -121,7 +121,7 @@ def packing(folder: Path) -> Work:
 
     packing.AT_ONCE = 4
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (30, 160, 160, 3), np.uint8)  # 77 KB each, 14 to a shard
+    images = rng.integers(0, 256, (30, 160, 160, 3), np.uint8)  # 77 KB each, 14 per shard
     info = DataInfo("noise", "classify", ("a", "b"), "train")
     source = ArraySource(info, images, np.arange(30) % 2, [str(i) for i in range(30)])
 

@@ -1,4 +1,4 @@
-"""Small sets of pictures and masks, written as tools write them."""
+"""Small sets of pictures and masks, in the layouts that tools write."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def write_picture(path: Path, seed: int = 0, size: tuple[int, int] = SIZE) -> No
 def make_mask(
     values: Sequence[int], seed: int = 0, size: tuple[int, int] = SIZE
 ) -> NDArray[np.uint8]:
-    """A mask that holds all the values, in patches."""
+    """A mask with all the values, in patches."""
     rng = np.random.default_rng(seed)
     mask = np.asarray(values, np.uint8)[rng.integers(0, len(values), size)]
     mask[0, : len(values)] = values

@@ -192,7 +192,7 @@ def test_names_by_pattern() -> None:
         ("alexnet_2012", {"ln": "paper"}, "lrn"),
         ("alexnet_2012", {"lrn": "caffe"}, "paper"),
         ("alexnet_2012", {"init": "papr"}, "paper"),
-        ("resnet18", {"conv1_padding": 3}, "none"),
+        ("resnet18", {"conv1_padding": 3}, "no options"),
         ("timm:resnet18", {"no_such_option": 3}, "no_such_option"),
         ("torchvision:resnet18", {"no_such_option": 3}, "no_such_option"),
     ],

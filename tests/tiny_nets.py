@@ -1,4 +1,4 @@
-"""A net small enough to train in a test, given as `tiny_nets:tiny`."""
+"""A net small enough to train in a test, named as `tiny_nets:tiny`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from xfer.types import Preprocess
 
 
 def tiny(batch_norm: bool = True, leak: float = 0.0) -> Backbone:
-    """Two convolutions of stride 2 over 32 px; `leak` changes what they do, not their weights."""
+    """Two convolutions of stride 2 for 32 px; `leak` changes their function, not their weights."""
     norm = [nn.BatchNorm2d(8)] if batch_norm else []
     trunk = nn.Sequential(
         nn.Conv2d(3, 8, 3, 2, 1), *norm, nn.LeakyReLU(leak) if leak else nn.ReLU(),
@@ -23,7 +23,7 @@ def tiny(batch_norm: bool = True, leak: float = 0.0) -> Backbone:
 
 
 def tailed() -> Backbone:
-    """The same with fc6 and fc7, which read 3 x 3 cells of the last map."""
+    """The same with fc6 and fc7, which take 3 x 3 cells of the last map."""
     net = tiny(batch_norm=False)
     net.tail = Tail((16, 3, 3), (12, 12))
     return net

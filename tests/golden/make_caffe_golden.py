@@ -1,8 +1,8 @@
 """Makes caffe_golden.npz: activations of Caffe's nets, computed by OpenCV's dnn module.
 
-An engine that we did not write reads the prototxt and caffemodel that this file writes, with
-weights that a seeded generator makes. The tests write the same caffemodel again, read it with our
-reader, and compare our nets with the numbers kept here.
+An independent engine reads the prototxt and caffemodel that this script writes, with weights from a
+seeded generator. The tests write the same caffemodel again, read it with our reader, and compare
+our nets with the numbers stored here.
 
 Run  pip install "opencv-python-headless<5" numpy; python tests/golden/make_caffe_golden.py
 """
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 HERE = Path(__file__).parent
 SAMPLES = 250
-# name: channels out, kernel, stride, padding, groups, inputs a group
+# name: channels out, kernel, stride, padding, groups, inputs per group
 CONVS = {
     "conv1": (96, 11, 4, 0, 1, 3),
     "conv2": (256, 5, 1, 2, 2, 48),
@@ -57,7 +57,7 @@ def picture(net: str) -> NDArray[np.float32]:
 
 
 def sample(activations: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Some of a layer's numbers, spread evenly."""
+    """A sample of a layer's numbers, evenly spaced."""
     flat = activations.reshape(-1)
     return flat[np.linspace(0, flat.size - 1, min(SAMPLES, flat.size)).astype(np.int64)]
 
@@ -80,7 +80,7 @@ def number(field: int, value: int) -> bytes:
 
 
 def blob(array: NDArray[np.float32], old: bool) -> bytes:
-    """BlobProto; old: four sizes padded with ones in front, short data not packed."""
+    """BlobProto; old: shape padded to four sizes with leading ones, short data not packed."""
     if not old:
         shape = nested(7, nested(1, b"".join(varint(d) for d in array.shape)))
         return shape + nested(5, array.astype("<f4").tobytes())
@@ -94,7 +94,7 @@ def blob(array: NDArray[np.float32], old: bool) -> bytes:
 
 
 def caffemodel(net: str, layers: dict[str, list[NDArray[np.float32]]], old: bool) -> bytes:
-    """NetParameter with V1 layers (old) or new ones."""
+    """NetParameter with V1 layers (old) or new layers."""
     out = [nested(1, net.encode())]
     for name, blobs in layers.items():
         convolution = name.startswith("conv")
@@ -115,7 +115,7 @@ def layer(name: str, kind: str, bottom: str, more: str = "") -> str:
 
 
 def lrn(name: str, bottom: str, alpha: float, k: int) -> str:
-    """k = 2 by way of k = 1, half the alpha, and a scale: dnn's importer leaves k out."""
+    """k = 2 expressed as k = 1, half the alpha, and a scale: dnn's importer ignores k."""
     rule = f"lrn_param {{ local_size: 5 alpha: {alpha / k} beta: 0.75 }}"
     if k == 1:
         return layer(name, "LRN", bottom, rule)

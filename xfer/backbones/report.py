@@ -16,7 +16,7 @@ class WeightReport:
     missing  | names in the net that the file did not fill
     has_tail | whether all of the tail's own weights were in the file
     digest   | sha256 of the file
-    side     | of a run's weights: side of the pictures that it was trained on, pixels; 0: not known
+    side     | for weights of a run: side of its training pictures, pixels; 0: unknown
     """
 
     source: str

@@ -59,7 +59,7 @@ def load_weights(
 
 
 def _trained_side(run: Path) -> int:
-    """Side of the pictures that a run was trained on, pixels; 0 where model.json does not say."""
+    """Side of the pictures that a run was trained on, pixels; 0 if model.json lacks it."""
     try:
         side = json.loads((run / "model.json").read_text(encoding="utf-8"))["size"]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):

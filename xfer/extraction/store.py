@@ -1,6 +1,6 @@
 """The features file: written as a stream, read layer by layer, never a pickle.
 
-A .npz, readable by numpy alone (`numpy.load(path, allow_pickle=False)`):
+An .npz, readable with plain numpy (`numpy.load(path, allow_pickle=False)`):
 
 name    | dtype              | shape            | meaning
 <layer> | float32 or float16 | (N, D)           | one array per layer, named after it

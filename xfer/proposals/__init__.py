@@ -1,1 +1,1 @@
-"""Where objects may be: boxes a picture, computed from it or read from a file."""
+"""Region proposals: boxes per picture that may hold an object, computed or read from a file."""
