@@ -381,7 +381,7 @@ def test_a_class_of_the_users_own_is_found_beside_them(
                 XferError, match="choose from: Split" if "None_" in spec else "formats"
             ):
                 open_data(spec)
-    with pytest.raises(XferError, match=r"zoo_of_tests.data:Whole.* was not named in this call"):
+    with pytest.raises(XferError, match=r"zoo_of_tests.data:Whole.* not named in this call"):
         open_data("zoo_of_tests.data:Whole")
 
 

@@ -47,7 +47,7 @@ class BoxKind(Kind):
         if not has_boxes(source, scored=True):
             raise DataError(
                 f"{title}: no box in {role} counts, so nothing could be scored",
-                f"give --{role} none, or another --{role}",
+                f"--{role} none, or another --{role}",
             )
 
     def strata(self, source: Source) -> NDArray[np.int64] | NDArray[np.int8]:
