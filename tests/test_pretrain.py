@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ import pytest
 import torch
 from imagenet_sets import NAMES, write_imagenette
 
+from xfer import kinds
 from xfer import task as tasks
 from xfer.backbones.build import create_backbone
+from xfer.backbones.report import WeightReport
 from xfer.data.open import open_data
 from xfer.data.sources.base import ArraySource, Bundle
 from xfer.data.transforms.crops import TrainTransform
@@ -195,7 +198,7 @@ def test_a_run_is_a_weight_for_every_task_and_becomes_a_plain_file(tmp_path: Pat
     run = fit(recipe, tmp_path / "p", verbosity=-1)
     assert run.result["steps"] == 3
     net = create_backbone("alexnet_bn", weights=f"run:{tmp_path / 'p'}")
-    assert net.weight_report is not None
+    assert net.weight_report is not None and net.weight_report.side == 64
     for task in tasks.names():
         asked = override(Recipe(), {"task": task, "backbone": "alexnet_bn",
                                     "weights": f"run:{tmp_path / 'p'}"})  # fmt: skip
@@ -221,3 +224,22 @@ def test_a_run_is_a_weight_for_every_task_and_becomes_a_plain_file(tmp_path: Pat
         from xfer.runs.convert import convert
 
         convert(f"run:{tmp_path / 'p'}", out)
+
+
+@pytest.mark.parametrize(("kind", "shown", "warned"), [
+    ("detect", 480, True), ("segment", 480, True), ("detect", 160, False), ("classify", 480, False),
+])  # fmt: skip
+def test_weights_of_a_run_on_small_pictures_are_warned_of_where_objects_are_looked_for(
+    kind: str, shown: int, warned: bool
+) -> None:
+    from xfer.train.progress import _from_small
+
+    report = WeightReport("run:tiny", side=64)
+    task = SimpleNamespace(
+        backbone=SimpleNamespace(weight_report=report), kind=kinds.get(kind),
+        preprocess=SimpleNamespace(size=shown),
+    )  # fmt: skip
+    job: Any = SimpleNamespace(task=task)
+    lines = _from_small(job)
+    assert bool(lines) == warned
+    assert not warned or "64 px" in lines[0]

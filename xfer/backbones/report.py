@@ -16,6 +16,7 @@ class WeightReport:
     missing  | names in the net that the file does not fill
     has_tail | whether all of the tail's own weights were in the file
     digest   | sha256 of the file
+    side     | of a run's weights: side of the pictures that it was trained on, pixels; 0: not known
     """
 
     source: str
@@ -25,6 +26,7 @@ class WeightReport:
     missing: list[str] = field(default_factory=list[str])
     has_tail: bool = False
     digest: str = ""
+    side: int = 0
 
     def line(self) -> str:
         """One line: how many tensors matched, were reshaped, skipped or are missing."""

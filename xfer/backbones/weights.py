@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -53,7 +54,17 @@ def load_weights(
     if spec.startswith("run:"):
         own = {k: v for k, v in tensors.items() if k.startswith("backbone.")}
         tensors = own or tensors
-    return fill(backbone, tensors, source, digest(path))
+    report = fill(backbone, tensors, source, digest(path))
+    return replace(report, side=_trained_side(path.parent)) if spec.startswith("run:") else report
+
+
+def _trained_side(run: Path) -> int:
+    """Side of the pictures that a run was trained on, pixels; 0 where model.json does not say."""
+    try:
+        side = json.loads((run / "model.json").read_text(encoding="utf-8"))["size"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return 0
+    return side if isinstance(side, int) else 0
 
 
 def check_run_net(run: Path) -> None:

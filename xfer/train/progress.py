@@ -93,7 +93,7 @@ class Progress:
             self.say(job.task.size_note)
         if job.crop_on == "device":
             self.say("training crops are cut on the device (data.crop_on=host: by the loader)")
-        for line in [*_decided(job), *_too_long(job)]:
+        for line in [*_decided(job), *_too_long(job), *_from_small(job)]:
             self.warn(line)
         if self.verbosity < 1:
             return
@@ -186,6 +186,19 @@ class Progress:
         best = "  (best so far)" if better else ""
         epoch = job.step / job.epoch_steps
         self.say(f"epoch {epoch:.4g}  step {job.step}  val {primary}: {shown}{best}")
+
+
+def _from_small(job: Job) -> list[str]:
+    """A line where objects are looked for in large pictures with weights of a run on small ones."""
+    report, task = job.task.backbone.weight_report, job.task
+    shown = task.preprocess.size
+    if report is None or not report.side or not task.kind.placed or shown < 3 * report.side:
+        return []
+    return [
+        f"{report.source} was trained on pictures of {report.side} px, and this run shows {shown} "
+        "px: for a detector of blood cells such weights were worse than random ones; pretrain "
+        "with a larger data.size, or --weights none"
+    ]
 
 
 def _decided(job: Job) -> list[str]:
