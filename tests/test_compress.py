@@ -81,7 +81,7 @@ def test_a_compressed_run_is_a_run_like_any_other(run: Path, tmp_path: Path) -> 
     assert scored["coco_ap50"] == pytest.approx(result["metrics"]["coco_ap50"], abs=1e-6)
     image = np.random.default_rng(0).integers(0, 255, (70, 110, 3), np.uint8)
     assert len(xfer.load(tmp_path / "thin").predict(image)) == 1
-    with pytest.raises(XferError, match="compressed already"):
+    with pytest.raises(XferError, match="already compressed"):
         compress(tmp_path / "thin", {"fc6": 2}, tmp_path / "thinner")
 
 

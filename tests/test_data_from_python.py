@@ -211,7 +211,7 @@ def test_a_run_trains_resumes_and_is_scored_on_them(tmp_path: Path) -> None:
     assert run.result["data"] == "python:arrays" and run.result["task"] == "classify"
     found = xfer.evaluate(run.path, data=data)
     assert found["images"] == 40 and found["data"] == "python:arrays"
-    with pytest.raises(XferError, match="passed in Python") as caught:
+    with pytest.raises(XferError, match="handed over in Python") as caught:
         xfer.evaluate(run.path)
     assert "data=" in (caught.value.hint or "") and caught.value.code == 2
     assert cli.main(["eval", str(run.path)]) == 2
@@ -228,7 +228,7 @@ def test_a_run_trains_resumes_and_is_scored_on_them(tmp_path: Path) -> None:
 def test_a_run_on_named_data_is_not_resumed_on_others(tmp_path: Path) -> None:
     run = xfer.finetune("digits", "cls", out=tmp_path / "run", limit=24, **TRAIN)
     (run.path / "result.json").unlink()
-    with pytest.raises(XferError, match="are read by their name"):
+    with pytest.raises(XferError, match="are read by name"):
         xfer.finetune(data=PAIRS, resume=run.path)
 
 

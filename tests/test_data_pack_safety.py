@@ -194,5 +194,5 @@ def test_the_command_packs_and_says_so(tmp_path: Path, capsys: pytest.CaptureFix
     assert "10 pictures in 1 shards" in capsys.readouterr().out
     assert open_data(tmp_path / "p", cut=False).splits["train"][0].image.shape == (8, 12, 3)
     assert main(words) == 0
-    assert "1 of them from before" in capsys.readouterr().out
+    assert "1 of them from an earlier run" in capsys.readouterr().out
     assert main([*words, "--side", "0"]) == 3

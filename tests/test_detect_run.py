@@ -110,7 +110,7 @@ def test_proposals_of_a_grid_train_and_are_made_for_new_pictures(
     assert len(xfer.load(tmp_path / "run").predict(image)) == 1
     asked = ["data", "proposals", "digits", "--method", f"run:{tmp_path / 'run'}"]
     assert main(asked) == 2
-    assert "has none of its own" in capfd.readouterr().err
+    assert "makes none of its own" in capfd.readouterr().err
 
 
 def test_the_proposals_of_a_run_are_measured_and_train_another_detector(
@@ -136,7 +136,7 @@ def test_a_score_that_val_can_not_give_is_told(tmp_path: Path) -> None:
     """Digits are 8 to 64 px high: none is large by COCO's measure."""
     given = {**SMALL, "primary": "coco_ap_large"}
     recipe = replace(TINY, task_options=given, schedule=ScheduleTable(epochs=1))
-    with pytest.raises(DataError, match="nothing that coco_ap_large could be computed from"):
+    with pytest.raises(DataError, match="nothing that coco_ap_large can be computed from"):
         fit(recipe, tmp_path / "run", verbosity=-1)
 
 

@@ -192,10 +192,10 @@ def test_a_head_on_an_earlier_map_trains_with_what_is_below_it_frozen_then_thawe
         ({"data": {"batch": 1}}, 2, "a batch of 1 can't be shared by 2 processes"),
         ({"data": {"balance": True, "window": 64}}, 1, "data.balance draws from all"),
         ({"data": {"val": "none"}, "schedule": {"name": "plateau"}}, 1, "schedule.name=plateau"),
-        ({"data": {"val": "none"}, "schedule": {"stop_after": 2}}, 1, "schedule.stop_after waits"),
+        ({"data": {"val": "none"}, "schedule": {"stop_after": 2}}, 1, "schedule.stop_after needs scores"),
     ],
 )
-def test_settings_that_would_count_for_nothing_are_refused(
+def test_settings_that_can_not_work_are_refused(
     tables: dict[str, dict[str, Any]], world: int, message: str
 ) -> None:
     recipe = changed(TINY, **tables)
@@ -347,14 +347,14 @@ def test_a_batch_larger_than_the_set_is_one_partial_batch(
 ) -> None:
     summary = train(tmp_path / "a", changed(TINY, data={"batch": 1000}))
     assert summary.result["steps"] == 4
-    assert "fewer than a batch" in capfd.readouterr().err
+    assert "training pictures for a batch of" in capfd.readouterr().err
 
 
 def test_mirror_images_at_test_alone_are_warned_of(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     train(tmp_path / "a", changed(TINY, data={"flip": False}, eval={"tta": "flip"}), dry_run=True)
-    assert "training sees no mirror images, yet eval.tta=flip" in capfd.readouterr().err
+    assert "training sees no mirror images, but eval.tta=flip" in capfd.readouterr().err
     train(tmp_path / "b", changed(TINY, data={"flip": False}, eval={"tta": "none"}), dry_run=True)
     assert "mirror images" not in capfd.readouterr().err
 

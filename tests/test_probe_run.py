@@ -174,8 +174,8 @@ def test_wrong_words_and_files_end_with_a_line(
         ([str(file), "--data", "photos"], 2, "need --compare"),
         ([], 2, "no features file"),
         (["--compare", "--data", "photos"], 2, "--backbones"),
-        (["--compare", str(file)], 2, "makes its own features"),
-        (["--compare", "--repeats", "3"], 2, "makes its own features"),
+        (["--compare", str(file)], 2, "computes its own features"),
+        (["--compare", "--repeats", "3"], 2, "computes its own features"),
         ([str(file), "--repeats", "3"], 2, "--shots"),
     ]:
         assert main(["probe", *words, "--out", str(tmp_path / "p")]) == code

@@ -70,7 +70,7 @@ def download(
         _resolve(url, timeout)
         with FileLock(path.with_name(f".{path.name}.lock")):
             if not path.is_file():  # else another process has fetched it meanwhile
-                _fetch_whole(url, part, path, expected, progress, timeout)
+                _fetch_checked(url, part, path, expected, progress, timeout)
     except urllib.error.HTTPError as error:
         error.close()
         raise DataError(f"{url}: the server replied {error.code} {error.reason}", by_hand) from None
@@ -80,7 +80,7 @@ def download(
     return path
 
 
-def _fetch_whole(
+def _fetch_checked(
     url: str, part: Path, path: Path, expected: str, progress: Progress | None, timeout: float
 ) -> None:
     """Fetches into `part`, checks it and renames it to `path`. Raises DataError for a bad hash."""

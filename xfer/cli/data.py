@@ -69,7 +69,7 @@ def data_show(
         Path | None,
         typer.Option(metavar="DIR", show_default=False, help="draw sample pictures with labels"),
     ] = None,
-) -> None:  # fmt: skip
+) -> None:
     """Show a data set: splits, classes, counts, and pictures that can't be read.
 
     For boxes, also their sizes and shapes; for masks, each class's share of the

@@ -189,7 +189,7 @@ class Progress:
 
 
 def _from_small(job: Job) -> list[str]:
-    """A line where objects are looked for in large pictures with weights of a run on small ones."""
+    """A line if boxes or masks are predicted in large pictures with weights from small ones."""
     report, task = job.task.backbone.weight_report, job.task
     shown = task.preprocess.size
     if report is None or not report.side or not task.kind.placed or shown < 3 * report.side:
