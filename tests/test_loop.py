@@ -192,7 +192,7 @@ def test_a_head_on_an_earlier_map_trains_with_what_is_below_it_frozen_then_thawe
         ({"data": {"batch": 1}}, 2, "a batch of 1 can't be shared by 2 processes"),
         ({"data": {"balance": True, "window": 64}}, 1, "data.balance draws from all"),
         ({"data": {"val": "none"}, "schedule": {"name": "plateau"}}, 1, "schedule.name=plateau"),
-        ({"data": {"val": "none"}, "schedule": {"stop_after": 2}}, 1, "schedule.stop_after needs scores"),
+        ({"data": {"val": "none"}, "schedule": {"stop_after": 2}}, 1, "schedule.stop_after needs"),
     ],
 )
 def test_settings_that_can_not_work_are_refused(
