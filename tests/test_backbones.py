@@ -232,7 +232,7 @@ def test_a_backbone_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
         xfer.create_backbone("their_nets:tiny", widht=5)
     with pytest.raises(XferError, match="not an xfer Backbone"):
         xfer.create_backbone("their_nets:wrong")
-    with pytest.raises(XferError, match="run is of subprocess, not of their_nets"):
+    with pytest.raises(XferError, match="run belongs to subprocess, not to their_nets"):
         xfer.create_backbone("their_nets:run", args=["touch", "/nowhere"])
 
 

@@ -211,7 +211,7 @@ def test_a_run_trains_resumes_and_is_scored_on_them(tmp_path: Path) -> None:
     assert run.result["data"] == "python:arrays" and run.result["task"] == "classify"
     found = xfer.evaluate(run.path, data=data)
     assert found["images"] == 40 and found["data"] == "python:arrays"
-    with pytest.raises(XferError, match="handed over in Python") as caught:
+    with pytest.raises(XferError, match="passed in Python") as caught:
         xfer.evaluate(run.path)
     assert "data=" in (caught.value.hint or "") and caught.value.code == 2
     assert cli.main(["eval", str(run.path)]) == 2

@@ -67,7 +67,7 @@ def test_it_runs_with_nothing_but_torch_torchvision_and_timm(
     for kind in ("synthetic", "raw", "jpeg"):
         assert found[f"alexnet_2012 128 {kind}"] > 0
     assert found["resnet18 128 reference"] > 0
-    assert "figures mean nothing" in found["device"]
+    assert "figures are meaningless" in found["device"]
 
 
 def test_without_a_gpu_it_says_so_and_measures_nothing(repo_root: Path, tmp_path: Path) -> None:
