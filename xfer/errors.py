@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 
@@ -44,5 +44,11 @@ def nearest(word: str, choices: Iterable[str], many: int = 6) -> str:
     close = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
     if close:
         return f"did you mean {' or '.join(close)}?"
-    listed = ", ".join(known[:many])
-    return f"choose from: {listed}{', ...' if len(known) > many else ''}"
+    names = ", ".join(known[:many])
+    return f"choose from: {names}{', ...' if len(known) > many else ''}"
+
+
+def listed(names: Sequence[str], max_names: int = 10) -> str:
+    """The first `max_names` names in a line, and how many more there are."""
+    more = f" and {len(names) - max_names} more" if len(names) > max_names else ""
+    return ", ".join(names[:max_names]) + more

@@ -7,8 +7,7 @@ Everything but `name` and `holds` has a default; xfer/kinds/labels.py is an exam
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
 import numpy as np
@@ -133,15 +132,31 @@ class Kind:
     def draw_split(
         self, role: str, source: Source, indices: Sequence[int], folder: Path
     ) -> list[Path]:
-        """Draw some samples of a split with their labels into a folder; returns the files."""
+        """Draw some samples of a split with their labels into a folder; returns the files.
+
+        SPLIT-STEM.png for each sample if labels are in pixels, see `draw_sample`; else SPLIT.png
+        with all of them.
+        """
         from xfer.drawing.mosaic import SIDE, Tile, mosaic
 
+        classes = source.info.classes
+        if self.placed:
+            files = _file_names(role, source, indices, folder)
+            for i, path in zip(indices, files, strict=True):
+                self.draw_sample(source[i], classes, path)
+            return files
         read = getattr(source, "read", None)
-        samples = [source[i] if self.placed or read is None else read(i, 2 * SIDE) for i in indices]
+        samples = [source[i] if read is None else read(i, 2 * SIDE) for i in indices]
+        lines = [(self.caption(sample, classes), sample.id) for sample in samples]
         path = folder / f"{role}.png"
-        lines = [(self.caption(s, source.info.classes), s.id) for s in samples]
         mosaic([Tile(s.image, text) for s, text in zip(samples, lines, strict=True)], path, role)
         return [path]
+
+    def draw_sample(self, sample: Sample, classes: Sequence[str], path: Path) -> None:
+        """Write a sample's picture with its label, as PNG."""
+        from xfer.drawing.mosaic import Tile, mosaic
+
+        mosaic([Tile(sample.image, (self.caption(sample, classes), sample.id))], path)
 
     def draw_all(
         self, splits: Mapping[str, Source], classes: Sequence[str], folder: Path
@@ -217,6 +232,15 @@ class Kind:
         mosaic([Tile(image, (", ".join(parts), str(prediction.id)))], path)
 
 
+def _file_names(role: str, source: Source, indices: Sequence[int], folder: Path) -> list[Path]:
+    """SPLIT-STEM.png for each sample; with the index if two pictures have the same stem."""
+    files: list[Path] = []
+    for i in indices:
+        path = folder / f"{role}-{PurePath(str(source.ids[i])).stem}.png"
+        files.append(path if path not in files else path.with_stem(f"{path.stem}-{i}"))
+    return files
+
+
 def _plain(value: Any) -> Any:
     """numpy's numbers and arrays as plain Python values."""
     if isinstance(value, np.generic | np.ndarray):
@@ -242,11 +266,6 @@ def moved(labels: NDArray[Any], table: NDArray[np.int64], classes: int, unknown:
     moved_labels = np.full((len(labels), classes), unknown, labels.dtype)
     moved_labels[:, table] = labels
     return moved_labels
-
-
-def relabelled(sample: Sample, **changes: Any) -> Sample:
-    """The sample with some fields replaced."""
-    return replace(sample, **changes)
 
 
 KINDS: Registry[Kind] = Registry("kind of data", "xfer.kinds", "xfer.kinds")

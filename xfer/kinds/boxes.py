@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePath
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from xfer.errors import DataError
 from xfer.kinds import box_rows
-from xfer.kinds.base import Kind, Table, moved, register, relabelled
+from xfer.kinds.base import Kind, Table, moved, register
 from xfer.kinds.box_stats import collect, has_boxes, per_class, summary
 from xfer.kinds.labels import check_several_labels, named
 from xfer.types import BoxPrediction, DataInfo, Sample, Source
@@ -56,7 +57,7 @@ class BoxKind(Kind):
     def relabel(self, sample: Sample, table: NDArray[np.int64], classes: int) -> Sample:
         if sample.boxes is None:
             return sample
-        return relabelled(sample, boxes=sample.boxes.relabelled(table))
+        return replace(sample, boxes=sample.boxes.relabelled(table))
 
     def relabel_labels(
         self, labels: NDArray[Any], table: NDArray[np.int64], classes: int
@@ -95,15 +96,10 @@ class BoxKind(Kind):
         ]  # fmt: skip
         return [*super().tables(splits), counts, sides]
 
-    def draw_split(
-        self, role: str, source: Source, indices: Sequence[int], folder: Path
-    ) -> list[Path]:
+    def draw_sample(self, sample: Sample, classes: Sequence[str], path: Path) -> None:
         from xfer.drawing.boxes_overview import draw_boxes
 
-        files = drawing_names(role, source, indices, folder)
-        for i, path in zip(indices, files, strict=True):
-            draw_boxes(source[i], source.info.classes, path)
-        return files
+        draw_boxes(sample, tuple(classes), path)
 
     def draw_all(
         self, splits: Mapping[str, Source], classes: Sequence[str], folder: Path
@@ -155,12 +151,3 @@ class BoxKind(Kind):
 
         with replacing(path) as temporary:
             boxes_on(image, prediction, classes, min_score).save(temporary, format="png")
-
-
-def drawing_names(role: str, source: Source, indices: Sequence[int], folder: Path) -> list[Path]:
-    """SPLIT-STEM.png for each sample; for equal names in different folders also the index."""
-    files: list[Path] = []
-    for i in indices:
-        path = folder / f"{role}-{PurePath(str(source.ids[i])).stem}.png"
-        files.append(path if path not in files else path.with_stem(f"{path.stem}-{i}"))
-    return files

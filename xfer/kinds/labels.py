@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.errors import DataError
-from xfer.kinds.base import UNJUDGED, Kind, moved, register, relabelled
+from xfer.kinds.base import UNJUDGED, Kind, moved, register
 from xfer.types import ClassPrediction, DataInfo, Sample, Source
 
 
@@ -90,7 +91,7 @@ class OneLabel(_Labels):
     def relabel(self, sample: Sample, table: NDArray[np.int64], classes: int) -> Sample:
         if sample.label is None or sample.label < 0:
             return sample
-        return relabelled(sample, label=int(table[sample.label]))
+        return replace(sample, label=int(table[sample.label]))
 
     def caption(self, sample: Sample, classes: Sequence[str]) -> str:
         return "" if sample.label is None else classes[int(sample.label)]
@@ -124,7 +125,7 @@ class SeveralLabels(_Labels):
         if sample.label is None:
             return sample
         row = np.asarray(sample.label)[None]
-        return relabelled(sample, label=self.relabel_labels(row, table, classes)[0])
+        return replace(sample, label=self.relabel_labels(row, table, classes)[0])
 
     def caption(self, sample: Sample, classes: Sequence[str]) -> str:
         return ", ".join(named(np.asarray(sample.label), classes) or ())

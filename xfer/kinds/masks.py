@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.errors import DataError, XferError
+from xfer.errors import DataError, XferError, listed
 from xfer.kinds import mask_rows
-from xfer.kinds.base import UNJUDGED, Kind, Table, moved, register, relabelled
-from xfer.kinds.boxes import drawing_names
+from xfer.kinds.base import UNJUDGED, Kind, Table, moved, register
 from xfer.kinds.labels import check_several_labels, named
 from xfer.kinds.pixel_counts import occurring, pixel_counts
 from xfer.types import IGNORE, DataInfo, MaskPrediction, Sample, Source
-
-MAX_LISTED = 10
 
 
 @register
@@ -52,9 +50,9 @@ class MaskKind(Kind):
                 f"{title}: the masks of {role} hold {present}",
                 "there must be at least two classes",
             )
-        more = f" and {len(absent) - MAX_LISTED} more" if len(absent) > MAX_LISTED else ""
-        listed = ", ".join(absent[:MAX_LISTED]) + more
-        return [f"warning: no mask of {role} holds {listed}: nothing can be learnt about it"]
+        return [
+            f"warning: no mask of {role} holds {listed(absent)}: nothing can be learnt about it"
+        ]
 
     def strata(self, source: Source) -> NDArray[np.int64] | NDArray[np.int8]:
         return source.labels()
@@ -64,7 +62,7 @@ class MaskKind(Kind):
             return sample
         lut = np.full(256, IGNORE, np.uint8)
         lut[: len(table)] = table
-        return relabelled(sample, mask=lut[sample.mask])
+        return replace(sample, mask=lut[sample.mask])
 
     def relabel_labels(
         self, labels: NDArray[Any], table: NDArray[np.int64], classes: int
@@ -101,15 +99,10 @@ class MaskKind(Kind):
         ignored = {n: f"{one['ignored']:.2%}" for n, one in splits.items()}
         return [*super().tables(splits), [*shares, {"pixels": "(ignored, of all)", **ignored}]]
 
-    def draw_split(
-        self, role: str, source: Source, indices: Sequence[int], folder: Path
-    ) -> list[Path]:
+    def draw_sample(self, sample: Sample, classes: Sequence[str], path: Path) -> None:
         from xfer.drawing.masks import draw_mask
 
-        files = drawing_names(role, source, indices, folder)
-        for i, path in zip(indices, files, strict=True):
-            draw_mask(source[i], source.info.classes, path)
-        return files
+        draw_mask(sample, classes, path)
 
     def collect(self) -> mask_rows.KeptMasks:
         return mask_rows.KeptMasks()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from xfer.data.images.threads import cores
 from xfer.errors import DataError
+from xfer.fetch import cache_folder
 from xfer.types import IGNORE, Source
 
 REMEMBERED = 2000  # smaller sets are counted again each time: it takes a second
@@ -62,9 +63,7 @@ def count_pixels(mask: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
 
 
 def _file(source: Source) -> Path:
-    own = os.environ.get("XFER_CACHE")
-    root = Path(own) if own else Path.home() / ".cache" / "xfer"
-    return root / "pixels" / f"{source.fingerprint()}.npy"
+    return cache_folder() / "pixels" / f"{source.fingerprint()}.npy"
 
 
 def _read(file: Path) -> NDArray[np.int64] | None:

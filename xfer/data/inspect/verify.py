@@ -17,6 +17,7 @@ from xfer.data.images.decode import DecodeError
 from xfer.data.images.threads import cores
 from xfer.data.sources.base import stamp, verify
 from xfer.errors import DataError
+from xfer.fetch import cache_folder
 from xfer.types import Source
 
 NAMED = 10
@@ -92,8 +93,7 @@ def _marks(source: Source, places: NDArray[np.int64]) -> NDArray[np.uint64]:
 
 
 def _file() -> Path:
-    folder = os.environ.get("XFER_CACHE")
-    return (Path(folder) if folder else Path.home() / ".cache" / "xfer") / "verified.npy"
+    return cache_folder() / "verified.npy"
 
 
 def _remembered() -> NDArray[np.uint64]:

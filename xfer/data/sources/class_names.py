@@ -12,7 +12,7 @@ from xfer import kinds
 from xfer.data.images.walk import nfc
 from xfer.data.sources.base import Subset
 from xfer.data.sources.wordnet import leading_wnid
-from xfer.errors import DataError
+from xfer.errors import DataError, listed
 from xfer.types import Source
 
 
@@ -79,9 +79,3 @@ class _Partners:
             if candidates:
                 return candidates[0]
         return None
-
-
-def listed(names: Sequence[str], max_names: int = 10) -> str:
-    """The first `max_names` names in a line, and how many more there are."""
-    more = f" and {len(names) - max_names} more" if len(names) > max_names else ""
-    return ", ".join(names[:max_names]) + more

@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from xfer.data.sources.id_array import Names
 from xfer.errors import DataError
+from xfer.fetch import cache_folder
 
 VERSION = 1
 ARRAYS = ("ids", "ends", "labels", "file", "start", "length")
@@ -98,8 +99,7 @@ class Index:
 
 def index_folder() -> Path:
     """Where indices are kept: $XFER_CACHE/index, or ~/.cache/xfer/index."""
-    own = os.environ.get("XFER_CACHE")
-    return (Path(own) if own else Path.home() / ".cache" / "xfer") / "index"
+    return cache_folder() / "index"
 
 
 def state_of(path: Path) -> str:

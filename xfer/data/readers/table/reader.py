@@ -29,10 +29,9 @@ from xfer.data.readers.table.labels import YES_NO, Labels, read_labels
 from xfer.data.readers.table.locate import Locator
 from xfer.data.readers.table.text import Table, read_table
 from xfer.data.sources.base import subset
-from xfer.data.sources.class_names import listed
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
-from xfer.errors import DataError, XferError
+from xfer.errors import DataError, XferError, listed
 from xfer.types import DataInfo
 
 SUFFIXES = (".csv", ".tsv")
