@@ -144,7 +144,7 @@ def test_a_dict_is_splits_matched_by_class_name() -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (3, "a int is not data"),
+        (3, "type int is not data"),
         ([], "an empty list"),
         ((IMAGES, LABELS[:5]), "12 pictures but 5 labels"),
         (np.zeros((4, 64)), r"an array \(4, 64\) is not a set of pictures"),
@@ -161,10 +161,10 @@ def test_a_dict_is_splits_matched_by_class_name() -> None:
         ([(3, "a")], "picture 0 is a int"),
         ((IMAGES, np.full((12, 2), 7)), "not all are 1, 0 or -1"),
         (Toy(targets=LABELS + 1), "label 3 is out of range: classes are 0 to 2"),
-        ({"train": 3}, "a int is not data"),
-        ({}, "a dict is not data"),
+        ({"train": 3}, "type int is not data"),
+        ({}, "type dict is not data"),
         ({"image": "a.jpg", "label": "x"}, "'a.jpg' is a single path"),
-        (iter(PAIRS), "a list_iterator is not data"),
+        (iter(PAIRS), "type list_iterator is not data"),
         (type("Odd", (Toy,), {"__getitem__": lambda s, i: {"image": 1}})(), "is a dict, not"),
         (type("Odd", (Toy,), {"__getitem__": lambda s, i: 1 / 0})(), "ZeroDivisionError"),
     ],

@@ -174,7 +174,7 @@ def test_a_source_may_be_given_a_path(mine: Path, named: None) -> None:
         ("own_readers:Listed", "a reader needs a path"),
         ("own_readers:Listed:gone.numbers", "gone.numbers: no such file"),
         ("own_readers:FromPath", r"FromPath\(split='train'\): missing a required argument: 'path'"),
-        ("own_nets:number", "a int is not data"),
+        ("own_nets:number", "type int is not data"),
         ("own_nets:missing", "module own_nets has no 'missing'"),
         ("not_there:X", "no module named not_there"),
         ("broken:X", "module broken can't be imported: SyntaxError"),

@@ -41,7 +41,9 @@ def _listed(pictures: Any) -> Iterable[Any]:
     if hasattr(pictures, "ndim") and pictures.ndim == 2 and pictures.shape[1] == 1:
         return np.asarray(pictures)[:, 0]  # a column of paths, as ColumnTransformer passes it
     if not isinstance(pictures, Iterable):
-        raise XferError(f"a {type(pictures).__name__} is not a list of pictures", KINDS)
+        raise XferError(
+            f"an object of type {type(pictures).__name__} is not a list of pictures", KINDS
+        )
     return pictures
 
 

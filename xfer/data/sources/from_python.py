@@ -280,7 +280,7 @@ def _data_set(data: Any, name: str) -> Source:
     """A map data set as a source."""
     what = type(data).__name__
     if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")) or isinstance(data, Mapping):
-        raise XferError(f"a {what} is not data", f"give {FORMS}")
+        raise XferError(f"an object of type {what} is not data", f"give {FORMS}")
     count = len(data)
     if not count:
         raise DataError(f"{name}: an empty data set")
