@@ -131,7 +131,7 @@ def test_annotations_with_scores_are_results(score: Eval) -> None:
         ([entry(score=None)], "its score is None, not a finite number"),
         ("[" + json.dumps(entry(score=0)).replace('"score": 0', '"score": NaN') + "]", "is nan"),
         ([entry(), entry(bbox=[1, 2, 3])], "entry 1 of 2: its bbox is [1, 2, 3], not four"),
-        ([entry(bbox=[1, 2, 3, "4"])], "not four finite numbers"),
+        ([entry(bbox=[1, 2, 3, "four"])], "not four finite numbers"),
         ([entry(image_id=None)], "its image_id is None"),
         ([entry(image_id=[1])], "its image_id is [1]"),
         ([{k: v for k, v in entry().items() if k != "score"}], "no entry has a score"),

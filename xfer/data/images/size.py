@@ -48,19 +48,27 @@ def upright_size(data: bytes) -> tuple[int, int] | None:
     return (width, height) if orientation in TURNED else (height, width)
 
 
-def sizes_of(paths: Sequence[Path]) -> NDArray[np.int64]:
-    """Returns int64 (N, 2): height and width of picture files as they are decoded; (0, 0) if a file
-    can't be read. Uses one thread per core."""
+def headers_of(paths: Sequence[Path]) -> NDArray[np.int64]:
+    """Returns int64 (N, 3): height, width and EXIF orientation of picture files as stored, before
+    turning; zeros if a file can't be read. Uses one thread per core."""
 
-    def look(path: Path) -> tuple[int, int]:
+    def look(path: Path) -> tuple[int, int, int]:
         try:
             with path.open("rb") as file:
                 head = file.read(HEAD_BYTES)
                 # EXIF may hold a whole thumbnail: then the frame comes later
-                size = upright_size(head) or upright_size(head + file.read())
+                header = header_of(head) or header_of(head + file.read())
         except OSError:
-            return 0, 0
-        return size or (0, 0)
+            return 0, 0, 0
+        return header or (0, 0, 0)
 
     with ThreadPoolExecutor(cores()) as pool:
-        return np.array([*pool.map(look, paths)], np.int64).reshape(-1, 2)
+        return np.array([*pool.map(look, paths)], np.int64).reshape(-1, 3)
+
+
+def sizes_of(paths: Sequence[Path]) -> NDArray[np.int64]:
+    """Returns int64 (N, 2): height and width of picture files as they are decoded; (0, 0) if a file
+    can't be read. Uses one thread per core."""
+    headers = headers_of(paths)
+    turned = np.isin(headers[:, 2], TURNED)
+    return np.where(turned[:, None], headers[:, 1::-1], headers[:, :2])
