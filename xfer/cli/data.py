@@ -10,6 +10,7 @@ import typer
 
 from xfer.cli import data_cache, data_get, data_pack, data_proposals
 from xfer.cli.command import command
+from xfer.cli.data_keys import Assignments, Set, reading_keys
 from xfer.cli.flags import Spec, Split, WantedFor
 from xfer.cli.output import Show
 from xfer.errors import XferError, nearest
@@ -65,6 +66,8 @@ def data_show(
         typer.Option(metavar="NAME", show_default=False, help="mask classes to leave out"),
     ] = "",
     split: Split = "",
+    set: Set = [],  # noqa: B006 (typer copies it)
+    assignments: Assignments = [],  # noqa: B006
     draw: Annotated[
         Path | None,
         typer.Option(metavar="DIR", show_default=False, help="draw sample pictures with labels"),
@@ -83,6 +86,7 @@ def data_show(
     if draw is not None:
         check_folder(draw)
     options = {key.partition(".")[2]: value for key, value in given.items()}
+    options |= reading_keys([*set, *assignments], ("train", "val", "test", "limit"))
     if task:
         from xfer import task as tasks
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from xfer.cli.data_keys import Assignments, Set, reading_keys
 from xfer.cli.flags import SkipBad, Spec, Split, out_option
 from xfer.cli.output import Show
 from xfer.errors import XferError
@@ -35,6 +36,8 @@ def proposals(
         ),
     ] = [],  # noqa: B006 (typer copies it)
     skip_bad: SkipBad = False,
+    set: Set = [],  # noqa: B006
+    assignments: Assignments = [],  # noqa: B006
 ) -> None:  # fmt: skip
     """Measure the recall of a proposal method against the number of proposals.
 
@@ -57,6 +60,7 @@ def proposals(
         model = load(method.removeprefix("run:"))
     result = measure(
         spec, method, model=model, split=split, max_boxes=most, skip_bad=skip_bad, say=show.note,
+        data_keys=reading_keys([*set, *assignments]),
         tick=ticker(show.note), **{key.rpartition(".")[2]: value for key, value in given.items()},
     )  # fmt: skip
     for path in files:

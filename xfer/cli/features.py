@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from xfer.cli.data_keys import Assignments, Set, reading_keys
 from xfer.cli.flags import Batch, Data, Pool, Size, SkipBad, out_option, varied
 from xfer.cli.output import Show
 
@@ -50,6 +51,8 @@ def features(
             help="compute everything; keep nothing in $XFER_CACHE",
         ),
     ] = False,
+    set: Set = [],  # noqa: B006 (typer copies it)
+    assignments: Assignments = [],  # noqa: B006
 ) -> None:  # fmt: skip
     """Extract features from a frozen backbone.
 
@@ -67,7 +70,7 @@ def features(
     )
     result = extract(
         data, out, choice=choice, form=Form(dtype, normalise), batch=batch, cache=not no_cache,
-        skip_bad=skip_bad, say=show.note, **options,
+        skip_bad=skip_bad, data_keys=reading_keys([*set, *assignments]), say=show.note, **options,
     )  # fmt: skip
     if show.json:
         show.document(result.counts())
