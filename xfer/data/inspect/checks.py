@@ -125,7 +125,7 @@ def two_labels(groups: Sequence[Sequence[Place]], splits: Mapping[str, Source]) 
     return [
         Finding(
             "two_labels",
-            f"{what} two labels, in copies that are equal byte for byte: {named(pairs)}",
+            f"{what} different labels in copies that are equal byte for byte: {named(pairs)}",
             tuple(tuple(place.id for place in group) for group in twice),
         )
     ]
