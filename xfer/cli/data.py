@@ -130,4 +130,6 @@ def data_show(
 command(app, "cache")(data_cache.cache)
 command(app, "get")(data_get.get)
 command(app, "pack")(data_pack.pack)
-command(app, "proposals", flags=data_proposals.FLAGS, trust=True, seed=DRAWS)(data_proposals.proposals)
+command(app, "proposals", flags=data_proposals.FLAGS, trust=True, seed=DRAWS)(
+    data_proposals.proposals
+)
