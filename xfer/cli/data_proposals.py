@@ -58,10 +58,12 @@ def proposals(
         from xfer.inference.model import load
 
         model = load(method.removeprefix("run:"))
+    options = {key.rpartition(".")[2]: value for key, value in given.items()}
+    if "split_seed" in options:
+        options["seed"] = options.pop("split_seed")
     result = measure(
         spec, method, model=model, split=split, max_boxes=most, skip_bad=skip_bad, say=show.note,
-        data_keys=reading_keys([*set, *assignments]),
-        tick=ticker(show.note), **{key.rpartition(".")[2]: value for key, value in given.items()},
+        data_keys=reading_keys([*set, *assignments]), tick=ticker(show.note), **options,
     )  # fmt: skip
     for path in files:
         result.write(path)

@@ -63,6 +63,8 @@ def features(
     from xfer.extraction.net import Choice, layer_names
 
     options = {key.rpartition(".")[2]: value for key, value in given.items()}
+    if "split_seed" in options:
+        options["seed"] = options.pop("split_seed")
     net_keys = ("backbone", "weights", "device", "precision")
     net = {key: options.pop(key) for key in net_keys if key in options}
     choice = Choice(

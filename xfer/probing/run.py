@@ -164,11 +164,12 @@ def _recipe(
     read = {
         k: about[k] for k in ("train", "val", "test", "limit", "skip_bad", *READING) if about.get(k)
     }
-    drawn = about["seed"] if about.get("limit") else seed  # of the pictures left by `limit`
+    drawn = about["seed"] if about.get("limit") else 0  # of the pictures left by `limit`
     recipe = Recipe(
         name="probe", task="probe", backbone=meta["backbone"], weights=meta["weights"]["spec"],
         task_options=options, backbone_options=meta["options"],
-        data=DataTable(source=about["spec"], **{"val": val, **read}), run=RunTable(seed=drawn),
+        data=DataTable(source=about["spec"], split_seed=drawn, **{"val": val, **read}),
+        run=RunTable(seed=seed),
     )  # fmt: skip
     return absolute(recipe)
 

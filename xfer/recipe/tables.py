@@ -46,6 +46,10 @@ class DataTable:
     train: str = option("", "name of the training split; empty: detected")
     val: str = option("", "name of the validation split; none: keep the last weights")
     test: str = option("", "name of the test split, scored once at the end; none: no test")
+    split_seed: int = option(
+        0, "seed of the val split that is cut from train, and of limit; the same for every "
+        "run.seed, so that runs are scored on the same pictures", min=0, max=2**63 - 1,
+    )  # fmt: skip
     limit: int = option(0, "first N of a seeded shuffle of each split; 0: all", min=0)
     skip_bad: bool = option(False, "leave out pictures that can't be decoded instead of stopping")
     batch: int = option(32, "global batch, over all processes", min=1)
