@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ def score_detections(
     split: str = "",
     out: Path | None = None,
     overwrite: bool = False,
+    data_keys: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Scores a COCO results json against true boxes.
@@ -41,6 +42,7 @@ def score_detections(
         split: val, test or train, if the data have several.
         out: a folder for result.json and plots/.
         overwrite: replace an earlier result there.
+        data_keys: images, path, label, split, as in `open_data`: how `data` are read.
         say: called with a line for each oddity in the results.
 
     Returns: {"data", "split", "images", "detections", "boxes", "primary", "metrics", "protocol",
@@ -50,7 +52,7 @@ def score_detections(
     """
     if out is not None:
         check_out(out, overwrite)
-    truth = open_truth(data, split)
+    truth = open_truth(data, split, data_keys)
     results = read_coco_results(detections)
     boxes, warnings = matched(results, truth)
     for line in warnings:
