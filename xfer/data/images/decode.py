@@ -48,6 +48,7 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "AVIF", "J
 END_OF_JPEG = b"\xff\xd9"
 # a picture of 16 bits that uses no more of them is read as dark
 DARK_BITS = 14
+SLACK = 1e-3  # how far resizing may leave 0..1
 
 
 def decode(
@@ -277,10 +278,10 @@ def _rgb(image: Any, most: int = 65535) -> NDArray[np.uint8]:
     if image.mode == "F":
         values = np.asarray(image)
         low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
-        if not (low >= 0 and high <= 1):  # also catches NaN
+        if not (low >= -SLACK and high <= 1 + SLACK):  # also catches NaN
             span = f"from {low:.4g} to {high:.4g}"
             raise DecodeError(f"holds floating-point numbers {span}, not within 0..1: {SAVE}")
-        grey = np.rint(values * 255).astype(np.uint8)
+        grey = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
         return on_white(np.asarray(image.convert("RGBA")))
