@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +52,9 @@ class GroundTruth:
     notes: tuple[str, ...] = ()
 
 
-def open_truth(data: str, split: str = "") -> GroundTruth:
+def open_truth(
+    data: str, split: str = "", data_keys: Mapping[str, Any] | None = None
+) -> GroundTruth:
     """The true boxes that a spec names; no picture is decoded, and a COCO json needs none.
 
     A COCO json given as a file is read as it is, boxes neither clipped nor dropped, so that its
@@ -60,6 +63,7 @@ def open_truth(data: str, split: str = "") -> GroundTruth:
 
     Args:
         split: val, test or train; by default the first of these that exists.
+        data_keys: images, path, label, split, as in `open_data`.
     """
     head, colon, rest = data.partition(":")
     path = Path(rest if colon and head == "coco" else data).expanduser()
@@ -67,7 +71,7 @@ def open_truth(data: str, split: str = "") -> GroundTruth:
         if split:
             raise DataError(f"{path} is a single file: it has no split {split!r}")
         return _from_json(path)
-    bundle = open_data(data, kind="detect", cut=False, check=False)
+    bundle = open_data(data, kind="detect", cut=False, check=False, **data_keys or {})
     kind = kinds.get(bundle.kind)
     if not kind.boxes:
         raise DataError(f"{data} holds {kind.holds}: no boxes to compare with")

@@ -30,6 +30,7 @@ def score_detections(
     split: str = "",
     out: Path | None = None,
     overwrite: bool = False,
+    data_keys: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Scores a COCO results json against true boxes.
@@ -43,6 +44,7 @@ def score_detections(
         split: val, test or train, if the data have several.
         out: a folder for result.json and plots/.
         overwrite: replace an earlier result there.
+        data_keys: images, path, label, split, as in `open_data`: how `data` are read.
         say: called with a line for each oddity in the results.
 
     Returns: {"data", "split", "images", "detections", "boxes", "primary", "metrics", "protocol",
@@ -52,7 +54,7 @@ def score_detections(
     """
     if out is not None:
         check_out(out, overwrite)
-    truth = open_truth(data, split)
+    truth = open_truth(data, split, data_keys)
     results = read_coco_results(detections)
     boxes, warnings = matched(results, truth)
     warnings = [*truth.notes, *warnings]

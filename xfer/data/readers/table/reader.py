@@ -25,6 +25,7 @@ import numpy as np
 from xfer.data.images.walk import is_junk, is_picture, listing, readable, subfolders
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.imagenet.trees import find_tree
+from xfer.data.readers.masks.run_lengths import run_length_column
 from xfer.data.readers.table.labels import YES_NO, Labels, read_labels
 from xfer.data.readers.table.locate import Locator
 from xfer.data.readers.table.text import Table, read_table
@@ -63,7 +64,10 @@ class Csv:
         tables = _tables(path)
         for name, file in tables.items():
             try:
-                column = _placed(_table(file, name), name, wide=False)[0]
+                table = _table(file, name)
+                if run_length_column(table) is not None:
+                    return None
+                column = _placed(table, name, wide=False)[0]
             except DataError:
                 if path.is_file():
                     raise
@@ -206,6 +210,9 @@ def _read(file: Path, name: str, reading: Reading, skip_bad: bool, several: bool
         )
     if not table.rows:
         raise DataError(f"{file}: no rows")
+    if (runs := run_length_column(table)) is not None:
+        raise DataError(f"{file}: {table.header[runs]!r} holds masks as run lengths, not labels",
+                        f"rle:{file} reads them, with --task segment")  # fmt: skip
     column, locator = _placed(table, name, wide=True)
     if column is None and len(table.header) == 1:
         reading.notes.append(f"{file.name}: only ids, and no such pictures: left out")
