@@ -110,8 +110,8 @@ def test_swapped_corners_are_put_in_order_and_told(seed: int) -> None:
     swap = rng.random((len(boxes), 2)) < 0.2
     written = boxes.copy()
     for axis in (0, 1):
-        rows = np.flatnonzero(swap[:, axis])
-        written[np.ix_(rows, [axis, axis + 2])] = boxes[np.ix_(rows, [axis + 2, axis])]
+        rows = swap[:, axis]
+        written[rows, axis], written[rows, axis + 2] = boxes[rows, axis + 2], boxes[rows, axis]
     read, keep, lines = clean_boxes(written, picture, sizes, [str(i) for i in range(len(sizes))])
     assert keep.all() and read == pytest.approx(boxes)
     count = int(swap.any(1).sum())

@@ -71,7 +71,7 @@ def open_truth(
         if split:
             raise DataError(f"{path} is a single file: it has no split {split!r}")
         return _from_json(path)
-    bundle = open_data(data, kind="detect", cut=False, check=False, **data_keys or {})
+    bundle = open_data(data, kind="detect", cut=False, check=False, find=False, **data_keys or {})
     kind = kinds.get(bundle.kind)
     if not kind.boxes:
         raise DataError(f"{data} holds {kind.holds}: no boxes to compare with")
