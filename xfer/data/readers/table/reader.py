@@ -111,9 +111,9 @@ class Csv:
             raise DataError(f"{path}: no table names pictures that exist")
         if {"classify", "multilabel"} <= {part.info.kind for part in reading.parts.values()}:
             reading = _read_all(tables, options, several=True)
-        odd = [part for part in reading.parts if role_of(part) is None]
+        odd = [p for p in reading.parts if role_of(p) is None and p not in options.named]
         if len(odd) < len(reading.parts):
-            reading.leave("split", "splits", [p for p in odd if p not in options.named])
+            reading.leave("split", "splits", odd)
         return reading
 
 
