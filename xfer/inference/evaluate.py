@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ def evaluate(
     batch: int = 0,
     device: str = "auto",
     workers: int = -1,
+    data_keys: Mapping[str, Any] | None = None,
     trust: str | Sequence[str] = (),
 ) -> dict[str, Any]:
     """Scores a run's best weights, on its own data or on other pictures of the same classes.
@@ -43,6 +44,7 @@ def evaluate(
             default.
         split: by default val, or test if there is no val; tta: one of the task's views, the run's
             own by default; batch: pictures at a time.
+        data_keys: images, ignore, path, label, split, as in `open_data`: how `data` are read.
         trust: your own modules that the run may import.
 
     Returns: {"split", "images", "primary", "metrics", "protocol", ...}, fractions in 0..1.
@@ -56,7 +58,7 @@ def evaluate(
         model = load(folder.path, place=place)
         tta = tta or recipe.eval.tta
         with plugs.reading(folder.path / "recipe.toml"):
-            bundle, role = open_split(recipe, model.task, data, split)
+            bundle, role = open_split(recipe, model.task, data, split, data_keys)
         loader = eval_loader(
             recipe, model.task, bundle.splits[role], place, tta, batch=batch, workers=workers
         )
@@ -72,11 +74,14 @@ def evaluate(
         }
 
 
-def open_split(recipe: Recipe, task: Task, data: Any = "", split: str = "") -> tuple[Bundle, str]:
+def open_split(
+    recipe: Recipe, task: Task, data: Any = "", split: str = "",
+    data_keys: Mapping[str, Any] | None = None,
+) -> tuple[Bundle, str]:  # fmt: skip
     """A run's own data or other data of the same classes, and the split to score: the given one,
     else the first of val, test and train. Raises DataError if there is no such split."""
     if not isinstance(data, str) or data:
-        bundle = open_other(data, task, recipe.run.seed)
+        bundle = open_other(data, task, recipe.run.seed, data_keys)
     else:
         if recipe.task == "probe":  # a probe reads data like the task that trains on that kind
             kind = getattr(task, "data_kind", task.info.kind)
@@ -114,7 +119,7 @@ def eval_loader(
     )  # fmt: skip
 
 
-def open_other(data: Any, task: Task, seed: int) -> Any:
+def open_other(data: Any, task: Task, seed: int, data_keys: Mapping[str, Any] | None = None) -> Any:
     """Other pictures for a trained model; their classes, by name, must be the model's."""
     from xfer.data.open import open_data
 
@@ -122,7 +127,12 @@ def open_other(data: Any, task: Task, seed: int) -> Any:
     wanted = dict.fromkeys((*task.kinds, getattr(task, "data_kind", task.kinds[0])))
     try:
         bundle = open_data(
-            data, seed=seed, classes=task.info.classes, cut=False, kind=tuple(wanted)
+            data,
+            seed=seed,
+            classes=task.info.classes,
+            cut=False,
+            kind=tuple(wanted),
+            **data_keys or {},
         )
     except DataError as error:
         if "skip_bad" in (error.hint or ""):  # that key is for training only

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ def compare_nets(
     device: str = "auto",
     out: Path | str | None = None,
     overwrite: bool = False,
+    data_keys: Mapping[str, Any] | None = None,
     say: Say = lambda _: None,
 ) -> dict[str, Any]:
     """Probes every layer of every net, and names the commands for the best one.
@@ -76,7 +77,7 @@ def compare_nets(
     for backbone, spec in zip(backbones, specs, strict=True):
         names = tuple(layers) if layers is not None else usable_layers(backbone, spec, pool)
         choice = Choice(backbone, spec, names, pool, device=device)
-        extraction = extract(data, choice=choice, seed=seed, say=say)
+        extraction = extract(data, choice=choice, seed=seed, data_keys=data_keys, say=say)
         assert extraction.features is not None
         for layer in names:
             began = time.perf_counter()

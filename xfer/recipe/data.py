@@ -9,7 +9,7 @@ from xfer import task as tasks
 from xfer.data.open import check_scored, open_data
 from xfer.data.sources.base import Bundle
 from xfer.errors import DataError, XferError
-from xfer.recipe.tables import Recipe
+from xfer.recipe.tables import READING, Recipe
 
 
 def open_recipe_data(recipe: Recipe, opened: Any = None) -> Bundle:
@@ -25,8 +25,8 @@ def open_recipe_data(recipe: Recipe, opened: Any = None) -> Bundle:
     wanted = tasks.get(recipe.task).kinds
     bundle = open_data(
         data.source if opened is None else opened, train=data.train, val=data.val, test=data.test,
-        seed=recipe.run.seed, limit=data.limit, skip_bad=data.skip_bad, kind=wanted,
-        images=data.images, ignore=data.ignore, thorough=data.skip_bad,
+        seed=data.split_seed, limit=data.limit, skip_bad=data.skip_bad, kind=wanted,
+        thorough=data.skip_bad, **{key: getattr(data, key) for key in READING},
     )  # fmt: skip
     if bundle.kind not in wanted:
         actual = kinds.get(bundle.kind)
