@@ -80,11 +80,13 @@ class Pairs:
 class Layout:
     """How a set is laid out.
 
-    parts | its splits; left | folders of pictures that are neither; folders | those of the masks
+    parts   | its splits
+    left    | folders of pictures that are neither, and folders and endings of other masks
+    folders | those of the masks
     """
 
     parts: list[Pairs]
-    left: list[Path]
+    left: list[str]
     folders: list[Path]
 
 
@@ -99,7 +101,16 @@ def find_layout(top: Path, named: tuple[str, ...] = (), label: str = "") -> Layo
     leaves = _leaves(top, named)
     found = candidates(leaves) if leaves else []
     chosen = choose(found, label)
-    return None if chosen is None else _layout(leaves, chosen)
+    if chosen is None:
+        return None
+    layout = _layout(leaves, chosen, {m for c in found for own in c.pairs.values() for m in own})
+    used = {leaf.folder for leaf in leaves if leaf.folder in chosen.leaves}
+    for other in found:
+        for folder, leaf in other.leaves.items():
+            name = "/".join(leaf.parts)
+            if folder not in used and other.form and name not in layout.left:
+                layout.left.append(name)
+    return layout
 
 
 def _leaves(top: Path, named: tuple[str, ...]) -> list[Leaf]:
@@ -157,13 +168,13 @@ def _glance(top: Path) -> tuple[dict[Path, list[str]], bool]:
     return folders, whole
 
 
-def _layout(leaves: Sequence[Leaf], chosen: Candidate) -> Layout:
+def _layout(leaves: Sequence[Leaf], chosen: Candidate, masks_of_any: set[Path]) -> Layout:
     by_folder = {leaf.folder: leaf for leaf in leaves}
     roots = {_root(by_folder[p.parent]) for p in chosen.pairs}
     splits = {by_folder[p.parent].split_role for p in chosen.pairs}
     parts: dict[str, Pairs] = {}
     shown: dict[str, str] = {}
-    left: list[Path] = []
+    left: list[str] = []
 
     def part(leaf: Leaf, split: str = "") -> Pairs:
         role, name = (leaf.split_role, leaf.split) if leaf.split or not split else (split, split)
@@ -185,7 +196,7 @@ def _layout(leaves: Sequence[Leaf], chosen: Candidate) -> Layout:
                 own.files.append((picture, masks[0]))
                 if len(masks) > 1:
                     own.more[picture] = masks[1:]
-            elif picture not in taken:
+            elif picture not in masks_of_any:
                 bare.append(picture)
         if leaf.folder in paired and not chosen.form:  # masks in the folder of the pictures
             spare = [p for p in bare if is_mask_name(p.name)]
@@ -201,7 +212,7 @@ def _layout(leaves: Sequence[Leaf], chosen: Candidate) -> Layout:
         ):
             part(leaf).without_mask.extend(bare)
         elif leaf.role != "masks":
-            left.append(leaf.folder)
+            left.append("/".join(leaf.parts) or ".")
     for folder, leaf in chosen.leaves.items():
         if folder in paired:
             continue

@@ -84,6 +84,8 @@ class Candidate:
         """What data.label may call it."""
         own = {self.shown.casefold(), self.form}
         if self.form:
+            inner = "/".join(("", *self.inner)) if self.inner else ""
+            own |= {leaf.parts[leaf.at].casefold() + inner for leaf in self.leaves.values()}
             own |= {leaf.parts[leaf.at].casefold() for leaf in self.leaves.values()}
             own |= {"/".join(leaf.parts).casefold() for leaf in self.leaves.values()}
         if self.edit not in (SAME, OWN_FOLDER):
@@ -100,8 +102,7 @@ def candidates(leaves: Sequence[Leaf]) -> list[Candidate]:
     for images in others:
         for form, inner, group in _facing(images, masks):
             _add(found, images, group, form, inner)
-    if not found:
-        _without_words(found, others)
+    _without_words(found, others)
     paired = {picture.parent for c in found.values() for picture in c.pairs}
     for leaf in others if found else leaves:
         if leaf.folder not in paired:
@@ -192,7 +193,9 @@ def _by_stem(leaves: Sequence[tuple[Leaf, Sequence[str]]]) -> dict[str, list[Pat
 
 def _mixed(found: dict[tuple[str, tuple[str, ...], Edit], Candidate], leaf: Leaf) -> None:
     """Pair the pictures and masks that lie in one folder, and add what pairs."""
-    masks = [name for name in leaf.names if is_mask_name(name)]
+    # x.jpg and x_L.jpg in a class folder may be two eyes: masks are not JPEGs
+    masks = [name for name in leaf.names if is_mask_name(name)
+             and (not leaf.key or not name.casefold().endswith(LOSSY_ENDINGS))]  # fmt: skip
     pictures = [name for name in leaf.names if name not in {*masks}]
     alone = [n for n in masks if _is_word(n, MASKS)] or [
         n for n in leaf.names if _is_word(n, MASKS)
@@ -301,7 +304,7 @@ def choose(found: Sequence[Candidate], label: str) -> Candidate | None:
         if not chosen:
             raise XferError(
                 f"data.label={label}: no masks are in such a folder, or end so",
-                nearest(label, {c.shown for c in found}),
+                nearest(label, {_name(c, found) for c in found}),
             )
         return _joined(chosen)
     if not found:
@@ -328,15 +331,24 @@ def _rival(best: Candidate, other: Candidate) -> bool:
 
 def _question(rivals: Sequence[Candidate]) -> XferError:
     """The question which of several folders or endings holds the masks."""
-    names = [_where(c, rivals) for c in rivals]
+    places = [_where(c, rivals) for c in rivals]
     picture = next(iter(rivals[0].pairs))
     first = [f"{c.pairs[picture][0].parent.name}/{c.pairs[picture][0].name}"
              for c in rivals if picture in c.pairs]  # fmt: skip
     fits = f" (for {picture.name}: {' or '.join(first)})" if len(first) > 1 else ""
     return XferError(
-        f"masks may be those of {' or of '.join(names)}{fits}: which are the truth?",
-        " or ".join(f"data.label={c.shown}" for c in rivals),
+        f"masks may be those of {' or of '.join(places)}{fits}: which are the truth?",
+        " or ".join(f"data.label={_name(c, rivals)}" for c in rivals),
     )
+
+
+def _name(one: Candidate, rivals: Sequence[Candidate]) -> str:
+    """What the user writes for a candidate: its folder, or its ending if others are there too."""
+    alone = all(c is one or c.folder != one.folder for c in rivals)
+    if not alone or not one.leaves or not one.form:
+        return one.shown
+    leaf = next(iter(one.leaves.values()))
+    return "/".join((leaf.parts[leaf.at], *one.inner))
 
 
 def _where(one: Candidate, rivals: Sequence[Candidate]) -> str:

@@ -25,12 +25,14 @@ from xfer.data.readers.masks.class_table import find_table
 from xfer.data.readers.masks.folder_words import is_images
 from xfer.data.readers.masks.layout import Pairs, find_layout, first_pair, near_miss
 from xfer.data.readers.masks.pairing import is_mask_name
+from xfer.data.readers.masks.several import check_parts
 from xfer.data.readers.masks.values import meaning
 from xfer.data.sources.box_rules import leave_out
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.masks import MaskFiles
 from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.errors import DataError
+from xfer.kinds.findings import counted
 from xfer.types import DataInfo
 
 # found only in VOC, Cityscapes and ADE20K, which have formats of their own
@@ -44,6 +46,7 @@ class Masks:
     kinds: ClassVar[tuple[str, ...]] = ("segment",)
     low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
+    takes: ClassVar[tuple[str, ...]] = ("label",)
 
     def recognise(self, path: Path) -> str | None:
         if _is_other(path) or (mates := first_pair(path)) is None:
@@ -53,6 +56,8 @@ class Masks:
         sure = not own or any(map(is_images, own)) or is_mask_name(mates[1].name)
         if any(map(_is_other, above)) or (not sure and _has_json(path)):
             return None
+        if mates[0].is_dir():
+            return "pictures and several forms of masks"
         masks = readable(os.path.relpath(mates[1], path))
         return f"pictures and masks, {readable(os.path.relpath(mates[0], path))} with {masks}"
 
@@ -61,15 +66,18 @@ class Masks:
         return None if fault is None else DataError(f"{path}: {fault}", "images/x.jpg, masks/x.png")
 
     def load(self, path: Path, options: ReadOptions) -> Reading:
-        layout = find_layout(path, options.named)
+        layout = find_layout(path, options.named, options.label)
         if layout is None:
             none = DataError(f"{path}: no pictures with masks in it", "images/ and masks/")
             raise self.explain(path) or none
         reading = Reading({})
+        reading.leave("folder", "folders", [f"{name}/" for name in layout.left])
         parts = layout.parts
         for part in parts:
             _note_unpaired(path, part, options.skip_bad, reading)
-        masks = [mask for part in parts for _, mask in part.files]
+        check_parts(path, parts)
+        masks = [mask for part in parts for picture, first in part.files
+                 for mask in (first, *part.more.get(picture, ()))]  # fmt: skip
         above = [f for own in layout.folders for f in (own, own.parent)]
         table = find_table([path, *above, *subfolders(path)])
         classes, code, lines = meaning(path, masks, table, options.ignore)
@@ -85,7 +93,15 @@ class Masks:
                 continue
             files = [str(picture.relative_to(path)) for picture, _ in part.files]
             own = [str(mask.relative_to(path)) for _, mask in part.files]
-            reading.parts[part.name] = MaskFiles(info, path, files, own, code)
+            more = {
+                k: tuple(str(mask.relative_to(path)) for mask in part.more[picture])
+                for k, (picture, _) in enumerate(part.files) if picture in part.more
+            }  # fmt: skip
+            if more:
+                where = "" if part.name == WHOLE else f"{part.name}: "
+                have = f"{counted(len(more), 'picture')} with several masks"
+                reading.notes.append(f"{where}{have}, which are joined")
+            reading.parts[part.name] = MaskFiles(info, path, files, own, code, more=more)
         return reading
 
 
