@@ -244,7 +244,7 @@ def _not_looked_at(splits: dict[str, Source]) -> list[str]:
     counts = {role: (len(checked_indices(len(s))), len(s)) for role, s in splits.items()}
     return [
         f"{role}: {some:,} of {total:,} pictures were decoded to look for bad ones; "
-        "data.skip_bad=true decodes all, once"
+        "--skip-bad (data.skip_bad=true) decodes all, once"
         for role, (some, total) in counts.items() if some < total
     ]  # fmt: skip
 

@@ -15,7 +15,7 @@ import torch
 from xfer import plugs
 from xfer.device import Place, placed, usable_precision
 from xfer.errors import XferError
-from xfer.inference.evaluate import eval_loader, open_split
+from xfer.inference.evaluate import eval_loader, open_split, skipping
 from xfer.inference.model import load
 from xfer.inference.score import view_protocol
 from xfer.nn.low_rank import replace_linear
@@ -39,6 +39,7 @@ def compress(
     device: str = "auto",
     workers: int = -1,
     overwrite: bool = False,
+    skip_bad: bool = False,
     trust: str | Sequence[str] = (),
 ) -> dict[str, Any]:
     """Writes a copy of a run whose layers keep fewer singular values, and scores both.
@@ -49,6 +50,7 @@ def compress(
         run: a finished run; svd: layer -> singular values to keep, {"fc6": 1024, "fc7": 256}.
         out: the new run's folder; data, split: what both are scored on, by default the run's own
             val (or test).
+        skip_bad: leave out pictures that can't be decoded, and list them under "skipped".
         trust: your own modules that the run may import.
 
     Returns: {"svd", "split", "images", "primary", "before", "after"}, the last two {"metrics",
@@ -73,7 +75,8 @@ def compress(
         replace_linear(after, svd, approximate=True)
         place.put(after)
         with plugs.reading(folder.path / "recipe.toml"):
-            bundle, role = open_split(recipe, before, data, split)
+            own, keys = skipping(recipe, None) if skip_bad else (recipe, None)
+            bundle, role = open_split(own, before, data, split, keys)
         tta = recipe.eval.tta
         loader = eval_loader(recipe, before, bundle.splits[role], place, tta, workers=workers)
         scores = _score_both({"before": before, "after": after}, loader, place, tta)
@@ -81,6 +84,7 @@ def compress(
         report: dict[str, Any] = {
             "svd": dict(svd), "from": str(folder.path), "data": bundle.name, "split": role,
             "images": len(bundle.splits[role]), "primary": metric.primary,
+            "skipped": [list(item) for item in bundle.skipped],
         }  # fmt: skip
         for name, task in (("before", before), ("after", after)):
             task_metric, seconds = scores[name]

@@ -34,6 +34,7 @@ def evaluate(
     batch: int = 0,
     device: str = "auto",
     workers: int = -1,
+    skip_bad: bool = False,
     data_keys: Mapping[str, Any] | None = None,
     trust: str | Sequence[str] = (),
 ) -> dict[str, Any]:
@@ -44,6 +45,7 @@ def evaluate(
             default.
         split: by default val, or test if there is no val; tta: one of the task's views, the run's
             own by default; batch: pictures at a time.
+        skip_bad: leave out pictures that can't be decoded, and list them under "skipped".
         data_keys: images, ignore, path, label, split, as in `open_data`: how `data` are read.
         trust: your own modules that the run may import.
 
@@ -54,6 +56,8 @@ def evaluate(
 
     folder = Run.open(Path(run))
     recipe = folder.recipe()
+    if skip_bad:
+        recipe, data_keys = skipping(recipe, data_keys)
     with placed(device, usable_precision(recipe.run.precision, device)) as place:
         model = load(folder.path, place=place)
         tta = tta or recipe.eval.tta
@@ -68,10 +72,18 @@ def evaluate(
             "data": bundle.name,
             "split": role,
             "images": len(bundle.splits[role]),
+            "skipped": [list(item) for item in bundle.skipped],
             "primary": metric.primary,
             "metrics": metric.compute(),
             "protocol": {**metric.protocol(), **view_protocol(model.task, tta)},
         }
+
+
+def skipping(recipe: Recipe, data_keys: Mapping[str, Any] | None) -> tuple[Recipe, dict[str, Any]]:
+    """A run's recipe, and the keys by which other data are read, so that every picture is looked at
+    and those that can't be decoded are left out."""
+    own = replace(recipe, data=replace(recipe.data, skip_bad=True))
+    return own, {**(data_keys or {}), "skip_bad": True, "thorough": True}
 
 
 def open_split(
@@ -125,19 +137,14 @@ def open_other(data: Any, task: Task, seed: int, data_keys: Mapping[str, Any] | 
 
     # a probe trained on the classes of boxes is scored on boxes
     wanted = dict.fromkeys((*task.kinds, getattr(task, "data_kind", task.kinds[0])))
-    try:
-        bundle = open_data(
-            data,
-            seed=seed,
-            classes=task.info.classes,
-            cut=False,
-            kind=tuple(wanted),
-            **data_keys or {},
-        )
-    except DataError as error:
-        if "skip_bad" in (error.hint or ""):  # that key is for training only
-            raise DataError(error.message, "take them out of the data") from error
-        raise
+    bundle = open_data(
+        data,
+        seed=seed,
+        classes=task.info.classes,
+        cut=False,
+        kind=tuple(wanted),
+        **data_keys or {},
+    )
     if bundle.kind not in wanted:
         needed = " or ".join(kinds.words(kind) for kind in task.kinds)
         content = kinds.get(bundle.kind).holds

@@ -18,7 +18,7 @@ from xfer.data.images.decode import DecodeError
 from xfer.data.images.remarks import Remark, remarks
 from xfer.data.images.threads import cores
 from xfer.data.sources.base import stamp, verify
-from xfer.errors import DataError
+from xfer.errors import SKIP_BAD, DataError
 from xfer.fetch import cache_folder
 from xfer.kinds.findings import Finding, counted, named
 from xfer.types import Source
@@ -114,7 +114,7 @@ def bad_pictures(name: str, total: int, bad: Sequence[tuple[str, str]]) -> DataE
     more = f"; and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
     return DataError(
         f"{name}: {len(bad)} of {total} pictures can't be used: {'; '.join(named)}{more}",
-        "--skip-bad leaves them out",
+        SKIP_BAD,
     )
 
 

@@ -32,7 +32,7 @@ from xfer.data.readers.table.text import Table, read_table
 from xfer.data.sources.base import subset
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
-from xfer.errors import DataError, XferError, listed
+from xfer.errors import SKIP_BAD, DataError, XferError, listed
 from xfer.types import DataInfo
 
 SUFFIXES = (".csv", ".tsv")
@@ -232,7 +232,7 @@ def _read(file: Path, name: str, reading: Reading, skip_bad: bool, several: bool
         more = f" and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
         raise DataError(
             f"{file}: {len(lost)} of {len(places)} pictures are not there: {shown}{more}",
-            "--set data.skip_bad=true leaves them out",
+            SKIP_BAD,
         )
     reading.skipped.extend(lost)
     rows = [k for k, f in enumerate(places) if f]
