@@ -14,7 +14,7 @@ from pictures import write_folder
 from xfer.cli.app import main
 from xfer.device import usable_precision
 from xfer.errors import DataError
-from xfer.inference.evaluate import open_other
+from xfer.inference.scored import open_other
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_pictures_that_can_not_be_scored_are_named_with_what_helps(tmp_path: Pat
     info = SimpleNamespace(classes=("ant", "bee"))
     task: Any = SimpleNamespace(kinds=("classify", "multilabel"), info=info)
     with pytest.raises(DataError, match=r"bad\.jpg") as caught:
-        open_other(str(tmp_path), task, 0)
+        open_other(str(tmp_path), task)
     assert caught.value.hint == "take them out of the data"
 
 
