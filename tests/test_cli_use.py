@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from pictures import write_folder
@@ -46,7 +47,7 @@ def test_a_score_is_a_table_or_a_document(
     assert "single centre crop" in shown.err
     assert scored == [
         {"run": Path("r"), "data": "photos", "split": "val", "tta": "flip", "batch": 4,
-         "device": "cpu", "workers": 0, "data_keys": {}}
+         "device": "cpu", "workers": 0, "data_keys": {}, "say": ANY}
     ]  # fmt: skip
     assert main(["eval", "r", "--json", "-q"]) == 0
     assert json.loads(capsys.readouterr().out)["metrics"]["per_class"] == {"ant": {"acc": 1.0}}

@@ -180,7 +180,7 @@ def raw(source: Source, i: int) -> bytes | None:
     Raises: OSError if its file is gone.
     """
     reader = getattr(source, "raw", None)
-    return None if reader is None else reader(i)
+    return reader(i) if callable(reader) else None  # a pack's `raw` says what it stores
 
 
 class ArraySource:
