@@ -157,7 +157,7 @@ def test_ids_as_they_are_compared(value: Any, key: Any) -> None:
         (lambda d: d["categories"][1].update(name="dog"), "several categories are called dog"),
         (lambda d: d["annotations"][0].update(category_id=1), "no category has the id 1"),
         (lambda d: d["annotations"][0].update(image_id=1), "no image has the id 1"),
-        (lambda d: d["annotations"][0].update(bbox=[1, 2, "3", 4]), "not a list of four numbers"),
+        (lambda d: d["annotations"][0].update(bbox=[1, 2, "3x", 4]), "not a list of four numbers"),
         (lambda d: d["annotations"][0].update(bbox=[1, 2, 3]), "not a list of four numbers"),
         (lambda d: d["annotations"][0].update(bbox=[1, math.nan, 3, 4]), "not finite"),
         (lambda d: d["annotations"][0].update(bbox=[1, 10**400, 3, 4]), "not finite"),

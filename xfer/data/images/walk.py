@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
@@ -13,9 +14,12 @@ EXTENSIONS = frozenset(
     f".{name}"
     for name in (
         "jpg", "jpeg", "jpe", "jfif", "mpo", "png", "gif", "bmp", "tif", "tiff", "webp",
-        "ppm", "pgm", "pbm", "avif", "jp2",
+        "ppm", "pgm", "pbm", "avif", "jp2", "dib", "apng", "pnm", "j2k", "jpx", "jpf", "j2c",
+        "pjpeg", "pjp", "jif", "jfi",
     )
 )  # fmt: skip
+# photo.jpg_large: browsers save pictures under the address's own ending
+_SIZE = re.compile(r"[_:!-](?:large|medium|small|orig|original|\d+x\d+)$")
 JUNK = frozenset({"thumbs.db", "desktop.ini", "@eadir", "__macosx", "$recycle.bin"})
 
 
@@ -25,8 +29,9 @@ def is_junk(name: str) -> bool:
 
 
 def is_picture(name: str) -> bool:
-    """Whether the name has a picture's extension."""
-    return Path(name).suffix.casefold() in EXTENSIONS
+    """Whether the name has the extension of a picture that is read."""
+    suffix = Path(name).suffix.casefold()
+    return suffix in EXTENSIONS or _SIZE.sub("", suffix) in EXTENSIONS
 
 
 @dataclass

@@ -29,7 +29,7 @@ from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.coco.json import CocoTable, read_coco_json
 from xfer.data.readers.coco.segment import Placed, coco_masks
 from xfer.data.readers.table.locate import Locator
-from xfer.data.sources.box_rules import NAMED, clean_boxes, leave_out, looks_like_xyxy
+from xfer.data.sources.box_rules import NAMED, leave_out, settle
 from xfer.data.sources.boxes import BoxSource, box_table
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
 from xfer.errors import DataError
@@ -68,6 +68,7 @@ class Coco:
             masks = bool(options.kind) and not kinds.get(options.kind).boxes
             table = read_coco_json(file, masks=masks, skip_bad=options.skip_bad)
             reading.skipped.extend(table.skipped)
+            reading.notes.extend(f"{file.name}: {line}" for line in table.notes)
             folders = _folders(root, file, split, options.images)
             if masks:
                 placed = _placed(table, root, folders, options, reading)
@@ -217,24 +218,20 @@ def coco_source(
     picture = where_to[table.picture]
     rows = np.flatnonzero(picture >= 0)
     picture = picture[rows]
-    boxes, keep, warnings = clean_boxes(table.boxes_xyxy[rows], picture, sizes, ids)
-    reading.notes.extend(f"{path.name}: {line}" for line in warnings)
-    if looks_like_xyxy(table.boxes_xywh[rows], picture, sizes):
-        reading.notes.append(
-            f"{path.name}: warning: the boxes look like x1, y1, x2, y2, but COCO's are x, y, "
-            "width, height: read that way, many leave their pictures"
-        )
+    paths = [root / file for file in files]
+    settled = settle(table.boxes_xywh[rows], picture, sizes, ids, paths, "xywh")
+    reading.notes.extend(f"{path.name}: {line}" for line in settled.lines)
     classes = _classes(table, reading)
     place_of = np.full(len(table.categories), -1)
     place_of[classes] = np.arange(len(classes))
-    rows, picture, boxes = rows[keep], picture[keep], boxes[keep]
-    objects = Boxes.of(
-        boxes, place_of[table.category[rows]], crowd=table.crowd[rows], area=table.areas[rows]
-    )
+    keep = settled.keep
+    rows, picture, boxes = rows[keep], picture[keep], settled.boxes_xyxy[keep]
+    areas = None if settled.changed else table.areas[rows]
+    objects = Boxes.of(boxes, place_of[table.category[rows]], crowd=table.crowd[rows], area=areas)
     names = tuple(table.categories[c] for c in classes)
     info = DataInfo(readable(root.name), "detect", names, role_of(split) or split)
     return BoxSource(
-        info, root, files, box_table(picture, objects, sizes), ids,
+        info, root, files, box_table(picture, objects, settled.sizes), ids,
         [table.image_ids[i] for i in kept], [table.category_ids[c] for c in classes],
     )  # fmt: skip
 

@@ -68,6 +68,10 @@ class Locator:
                     return picture
         return None
 
+    def names_in(self, folder: str) -> set[str]:
+        """The names of the pictures in a folder, relative to the table's folder or absolute."""
+        return {name for names in self._listed(Path(folder)).values() for name in names}
+
     def _in(self, folder: Path, name: str) -> Path | None:
         if not name:  # all of it was dropped
             return None
