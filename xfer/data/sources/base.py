@@ -179,8 +179,11 @@ def raw(source: Source, i: int) -> bytes | None:
 
     Raises: OSError if its file is gone.
     """
-    reader = getattr(source, "raw", None)
-    return reader(i) if callable(reader) else None  # a pack's `raw` says what it stores
+    reader: Any = getattr(source, "raw", None)
+    if not callable(reader):  # a pack's `raw` says what it stores
+        return None
+    stored: Any = reader(i)
+    return stored
 
 
 class ArraySource:
