@@ -53,7 +53,7 @@ def compress(
     ranks = parse_ranks(svd)
     report = work(
         run, ranks, out, data=data, split=split, device=device, workers=workers,
-        overwrite=overwrite, skip_bad=skip_bad,
+        overwrite=overwrite, skip_bad=skip_bad, say=show.note,
     )  # fmt: skip
     show.left_out(report["skipped"])
     if show.json:

@@ -100,6 +100,7 @@ def evaluate(
             workers=workers,
             skip_bad=skip_bad,
             data_keys=keys,
+            say=show.note,
         )
     show.left_out(result.get("skipped", ()))
     if show.json:

@@ -28,7 +28,8 @@ from xfer.data.images.walk import (
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.imagenet.trees import find_tree
 from xfer.data.readers.masks.layout import find_places
-from xfer.data.readers.table.reader import Csv, unread_tables
+from xfer.data.readers.table.found import unread_tables
+from xfer.data.readers.table.reader import Csv
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.split_names import WHOLE, is_plain, role_of, role_word, split_folders
 from xfer.errors import DataError, XferError

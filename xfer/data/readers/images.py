@@ -9,7 +9,7 @@ import numpy as np
 
 from xfer.data.images.walk import WalkResult, has_picture, is_picture, listing, subfolders, walk
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
-from xfer.data.readers.table.reader import unread_tables
+from xfer.data.readers.table.found import unread_tables
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.split_names import WHOLE, is_plain, role_of, split_folders
 from xfer.errors import DataError
