@@ -21,8 +21,9 @@ from xfer.inference.score import view_protocol
 from xfer.inference.scored import open_scored
 from xfer.nn.low_rank import replace_linear
 from xfer.runs import checkpoint
-from xfer.runs.folder import PICTURES, Run, environment
+from xfer.runs.folder import Run, environment
 from xfer.runs.model_file import read_model, write_model
+from xfer.runs.pictures import PICTURES
 from xfer.runs.tables import write_rows
 from xfer.task import Metric, Task
 

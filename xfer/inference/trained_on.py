@@ -51,7 +51,7 @@ class TrainedOn:
     ) -> None:
         self.folder, self.recipe = folder, recipe
         self.splits, self.classes = splits, tuple(classes)
-        self.marks, self.truths = read_pictures(folder, splits)
+        self.marks, self.truths = read_pictures(folder.path, splits)
         listed = splits.get("train", [])
         self.names = frozenset(listed if isinstance(listed, list) else ())
 

@@ -30,9 +30,9 @@ from xfer.files import check_folder, replacing, write_text
 from xfer.recipe.tables import Recipe
 from xfer.recipe.toml import dump, load_recipe
 from xfer.runs.checkpoint import save_state
+from xfer.runs.pictures import PICTURES
 
 SCHEMA = 1
-PICTURES = "pictures.npz"
 VERSIONS = ("torch", "torchvision", "timm", "numpy", "albumentations", "scikit-learn")
 
 

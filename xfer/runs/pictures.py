@@ -9,6 +9,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,29 +19,29 @@ from xfer.data.sources.base import Bundle
 from xfer.data.sources.marks import MOST, marks, truths
 from xfer.errors import DataError
 from xfer.files import replacing
-from xfer.runs.folder import PICTURES, Run
 
+PICTURES = "pictures.npz"
 Numbers = dict[str, NDArray[np.uint64]]
 
 
-def write_pictures(run: Run, bundle: Bundle) -> None:
+def write_pictures(run: Path, bundle: Bundle) -> None:
     """Writes the numbers of each split of at most MOST pictures, in the order of split.json."""
     arrays: Numbers = {}
     for role, source in bundle.splits.items():
         if len(source) <= MOST:
             arrays |= {f"{role}_marks": marks(source), f"{role}_truths": truths(source)}
-    with replacing(run.path / PICTURES) as temporary, temporary.open("wb") as file:
+    with replacing(run / PICTURES) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
-def read_pictures(run: Run, splits: Mapping[str, Any]) -> tuple[Numbers, Numbers]:
+def read_pictures(run: Path, splits: Mapping[str, Any]) -> tuple[Numbers, Numbers]:
     """The marks and the truths of each split; empty for a run that has no such file.
 
     Args: splits: the run's split.json; numbers of a split with another count are left out.
 
     Raises: DataError for a damaged file.
     """
-    path = run.path / PICTURES
+    path = run / PICTURES
     found: tuple[Numbers, Numbers] = {}, {}
     if not path.is_file():
         return found

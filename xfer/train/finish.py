@@ -43,7 +43,7 @@ def finish(job: Job, run: Run, show: Progress) -> dict[str, Any]:
         return result
     for split, metric in metrics.items():
         write_rows(run.path / "predictions" / f"{split}.csv", metric.rows())
-    write_pictures(run, job.bundle)
+    write_pictures(run.path, job.bundle)
     if job.recipe.run.plots:
         _draw(job, run, metrics, show)
     run.write_json("result.json", result)
