@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from pictures import write_folder
@@ -14,7 +15,7 @@ from pictures import write_folder
 from xfer.cli.app import main
 from xfer.device import usable_precision
 from xfer.errors import DataError
-from xfer.inference.evaluate import open_other
+from xfer.inference.scored import open_other
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def test_a_score_is_a_table_or_a_document(
     assert "single centre crop" in shown.err
     assert scored == [
         {"run": Path("r"), "data": "photos", "split": "val", "tta": "flip", "batch": 4,
-         "device": "cpu", "workers": 0, "data_keys": {}}
+         "device": "cpu", "workers": 0, "data_keys": {}, "say": ANY}
     ]  # fmt: skip
     assert main(["eval", "r", "--json", "-q"]) == 0
     assert json.loads(capsys.readouterr().out)["metrics"]["per_class"] == {"ant": {"acc": 1.0}}
@@ -105,7 +106,7 @@ def test_pictures_that_can_not_be_scored_are_named_with_what_helps(tmp_path: Pat
     info = SimpleNamespace(classes=("ant", "bee"))
     task: Any = SimpleNamespace(kinds=("classify", "multilabel"), info=info)
     with pytest.raises(DataError, match=r"bad\.jpg") as caught:
-        open_other(str(tmp_path), task, 0)
+        open_other(str(tmp_path), task)
     assert caught.value.hint == "take them out of the data"
 
 

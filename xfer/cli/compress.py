@@ -51,7 +51,7 @@ def compress(
     ranks = parse_ranks(svd)
     report = work(
         run, ranks, out, data=data, split=split, device=device, workers=workers,
-        overwrite=overwrite,
+        overwrite=overwrite, say=show.note,
     )  # fmt: skip
     if show.json:
         show.document(report)

@@ -97,6 +97,7 @@ def evaluate(
             device=device,
             workers=workers,
             data_keys=keys,
+            say=show.note,
         )
     if show.json:
         show.document(result)

@@ -13,6 +13,7 @@ from xfer.data.inspect.verify import bad_pictures, checked_indices, find_bad
 from xfer.data.readers.base import Reading, ReadOptions
 from xfer.data.sources.base import Bundle, subset
 from xfer.data.sources.class_names import match_classes
+from xfer.data.sources.kept import Kept, find_again
 from xfer.data.sources.split import VAL_SHARE, stratified
 from xfer.data.sources.split_names import role_of
 from xfer.data.spec import open_spec
@@ -42,6 +43,7 @@ def open_data(
     classes: Sequence[str] | None = None,
     cut: bool = True,
     find: bool = True,
+    kept: Kept | None = None,
 ) -> Bundle:
     """Open data and make it ready to train on or to score.
 
@@ -72,6 +74,8 @@ def open_data(
         cut: whether the data are for training: a val split is split off from train if there is
             none, and a single class is not enough.
         find: look for what is odd: copies across splits, labels that contradict each other, ...
+        kept: a split of an earlier run: only its pictures are opened, and the bundle's `drift` says
+            what has changed. With `classes`, those of the run, and without `limit`.
 
     Raises: DataError for data that are missing or can't be used, XferError for a wrong spec or
         split name.
@@ -89,6 +93,10 @@ def open_data(
         notes.append(unused)
     splits = _choose(title, reading, names, notes)
     splits = {role: _labelled(title, role, source, notes) for role, source in splits.items()}
+    drift = None
+    if kept is not None:
+        splits[kept.role], drift = find_again(title, splits, kept)
+        splits = {kept.role: splits[kept.role]}
     first = next(iter(splits))
     kind_name = splits[first].info.kind
     kind_of_data = kinds.get(kind_name)
@@ -123,7 +131,7 @@ def open_data(
         notes.append(f"left out: {len(skipped)} that can't be used")
     return Bundle(
         title, opened.format, kind_name, wanted, splits, tuple(notes), tuple(skipped),
-        tuple(findings),
+        tuple(findings), drift,
     )  # fmt: skip
 
 
