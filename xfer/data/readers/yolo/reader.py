@@ -93,15 +93,16 @@ class Yolo:
         return reading
 
 
-def _pictures(place: Path, root: Path, reading: Reading) -> tuple[list[Path], list[str]]:
-    """The pictures of a folder or of a list, and those that the list names in vain."""
+def _pictures(
+    place: Path, root: Path, reading: Reading
+) -> tuple[list[Path], list[tuple[str, str]]]:
+    """The pictures of a folder or of a list, and (name, reason) of those that the list names in vain."""
     if place.is_dir():
         return find_pictures(place), []
     lines = lines_of(place)
     found = Locator(place, ["", root.absolute()]).find_all(lines)
     reading.notes.extend(f"{place.name}: {note}" for note in found.notes(lines))
-    lost = [line for line, path in zip(lines, found.places, strict=True) if path is None]
-    return [place.parent / path for path in found.places if path is not None], lost
+    return [place.parent / path for path in found.places if path is not None], found.lost(lines)
 
 
 def label_file(picture: Path) -> Path:
@@ -121,9 +122,10 @@ def _source(setup: Setup, split: str, options: ReadOptions, reading: Reading) ->
     places, classes = setup.splits[split].places, setup.splits[split].classes
     every = [_pictures(place, setup.root, reading) for place in places]
     pictures = list(dict.fromkeys(p for found, _ in every for p in found))
-    gone = [(line, "no such picture") for _, lost in every for line in lost]
+    gone = [one for _, lost in every for one in lost]
     if gone and not pictures:
-        raise DataError(f"{places[0]}: none of its {len(gone)} pictures is there: {gone[0][0]}")
+        first = f"{gone[0][0]} ({gone[0][1]})"
+        raise DataError(f"{places[0]}: none of its {len(gone)} pictures is there: {first}")
     leave_out(split, "pictures are not there", gone, options.skip_bad, reading.skipped)
     if not pictures:
         raise DataError(f"{', '.join(map(str, places))}: no pictures of {split} in it")
