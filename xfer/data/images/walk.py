@@ -20,11 +20,17 @@ EXTENSIONS = frozenset(
 )  # fmt: skip
 # photo.jpg_large: browsers save pictures under the address's own ending
 _SIZE = re.compile(r"[_:!-](?:large|medium|small|orig|original|\d+x\d+)$")
-JUNK = frozenset({"thumbs.db", "desktop.ini", "@eadir", "__macosx", "$recycle.bin"})
+JUNK = frozenset(
+    {
+        "thumbs.db", "desktop.ini", "@eadir", "__macosx", "$recycle.bin", "lost+found", "#recycle",
+        "@recycle", "@recently-snapshot", "system volume information", "__pycache__", "recycler",
+    }
+)  # fmt: skip
 
 
 def is_junk(name: str) -> bool:
-    """Whether a system left it among the pictures: dot-files, ._x.jpg, Thumbs.db, __MACOSX."""
+    """Whether a system left it among the pictures: dot-files, ._x.jpg, Thumbs.db, __MACOSX,
+    lost+found."""
     return name.startswith(".") or name.casefold() in JUNK
 
 

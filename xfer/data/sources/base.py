@@ -179,8 +179,11 @@ def raw(source: Source, i: int) -> bytes | None:
 
     Raises: OSError if its file is gone.
     """
-    reader = getattr(source, "raw", None)
-    return None if reader is None else reader(i)
+    reader: Any = getattr(source, "raw", None)
+    if not callable(reader):  # a pack's `raw` says what it stores
+        return None
+    stored: Any = reader(i)
+    return stored
 
 
 class ArraySource:
@@ -231,6 +234,21 @@ def sample_label(label: Any) -> Any:
 
 
 @dataclass(frozen=True)
+class Drift:
+    """What became of a split that a run kept.
+
+    gone  | ids that are no longer there
+    new   | ids that the run did not have, among the pictures that the split comes from; None if
+          | that can't be told
+    moved | (id in the run, id now) of pictures that have another name, known by their bytes
+    """
+
+    gone: tuple[str, ...] = ()
+    new: tuple[str, ...] | None = ()
+    moved: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class Bundle:
     """The splits that a run works on, and where they come from.
 
@@ -242,6 +260,7 @@ class Bundle:
     notes   | lines for people: how it was read, what was skipped, which split was split off
     skipped | (file, reason) of each picture that was left out
     findings | what is odd in it, as far as no picture need be decoded to know it
+    drift   | what has changed since the run whose split was found again; None if none was
     """
 
     name: str
@@ -252,6 +271,7 @@ class Bundle:
     notes: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
     findings: tuple[Finding, ...] = ()
+    drift: Drift | None = None
 
     def fingerprint(self) -> str:
         """Hex text that changes with the pictures, the labels or how they are split."""

@@ -68,19 +68,19 @@ def parse_list(cell: str) -> list[str] | None:
         return None
     inner = cell[1:-1].strip()
     quoted = _QUOTED.findall(inner)
-    if quoted and not _QUOTED.sub("", inner).strip():  # blanks alone between them, as numpy has it
-        return _texts(one or other for one, other in quoted)
-    for read in (json.loads, ast.literal_eval):
+    apart = len(quoted) > 1 and not _QUOTED.sub("", inner).strip()  # as numpy writes them
+    for read in (json.loads, *(() if apart else (ast.literal_eval,))):
         try:
             value = read(cell)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             continue
         if isinstance(value, (list, tuple, set)):
-            return _texts(map(str, value)) if all(
-                isinstance(v, (str, int, float)) for v in value
-            ) else None  # fmt: skip
+            flat = all(isinstance(v, (str, int, float)) for v in value)
+            return _texts(map(str, value)) if flat else None
         if value == {}:
             return []
+    if apart:
+        return _texts(one or other for one, other in quoted)
     if quoted or set("[](){}:") & set(inner):
         return None
     return _texts(inner.split("," if "," in inner else None))
