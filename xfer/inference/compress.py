@@ -41,6 +41,7 @@ def compress(
     device: str = "auto",
     workers: int = -1,
     overwrite: bool = False,
+    skip_bad: bool = False,
     trust: str | Sequence[str] = (),
     say: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
@@ -52,6 +53,7 @@ def compress(
         run: a finished run; svd: layer -> singular values to keep, {"fc6": 1024, "fc7": 256}.
         out: the new run's folder; data, split: what both are scored on, by default the run's own
             val (or test).
+        skip_bad: leave out pictures that can't be decoded, and list them under "skipped".
         trust: your own modules that the run may import.
         say: called with lines about the pictures, as in `evaluate`.
 
@@ -76,7 +78,7 @@ def compress(
         after = copy.deepcopy(before)
         replace_linear(after, svd, approximate=True)
         place.put(after)
-        scored = open_scored(folder, before, data, split)
+        scored = open_scored(folder, before, data, split, skip_bad=skip_bad)
         tell(scored.notes, say)
         role, tta = scored.role, recipe.eval.tta
         loader = eval_loader(recipe, before, scored.source, place, tta, workers=workers)

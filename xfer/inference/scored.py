@@ -59,13 +59,13 @@ class Scored:
         return {
             "data": self.bundle.name, "split": self.role, "images": len(self.source),
             "trained_on": self.trained_on, "changes": dict(self.changes),
-            "notes": list(self.notes),
+            "skipped": [list(item) for item in self.bundle.skipped], "notes": list(self.notes),
         }  # fmt: skip
 
 
 def open_scored(
     folder: Run, task: Task, data: Any = "", split: str = "",
-    data_keys: Mapping[str, Any] | None = None,
+    data_keys: Mapping[str, Any] | None = None, skip_bad: bool = False,
 ) -> Scored:  # fmt: skip
     """What to score a run on.
 
@@ -73,10 +73,14 @@ def open_scored(
         data: other data with the run's classes; empty: the run's own.
         split: val, test or train; empty: the first of these that there is.
         data_keys: how other data are read: images, ignore, path, label, split of `open_data`.
+        skip_bad: look at every picture, and leave out those that can't be decoded.
 
     Raises: DataError for data that are gone or don't fit, and if there is no such split.
     """
     recipe = folder.recipe()
+    if skip_bad:
+        recipe = replace(recipe, data=replace(recipe.data, skip_bad=True))
+        data_keys = {**(data_keys or {}), "skip_bad": True, "thorough": True}
     if recipe.task == "probe":  # a probe reads data like the task that trains on that kind
         recipe = replace(recipe, task=tasks.for_kind(getattr(task, "data_kind", task.info.kind)))
     splits = folder.read_json("split.json") if (folder.path / "split.json").is_file() else {}
@@ -242,14 +246,9 @@ def open_other(data: Any, task: Task, data_keys: Mapping[str, Any] | None = None
     """Other pictures for a trained model; their classes, by name, must be the model's."""
     # a probe trained on the classes of boxes is scored on boxes
     wanted = dict.fromkeys((*task.kinds, getattr(task, "data_kind", task.kinds[0])))
-    try:
-        bundle = open_data(
-            data, classes=task.info.classes, cut=False, kind=tuple(wanted), **data_keys or {}
-        )
-    except DataError as error:
-        if "skip_bad" in (error.hint or ""):  # that key is for training only
-            raise DataError(error.message, "take them out of the data") from error
-        raise
+    bundle = open_data(
+        data, classes=task.info.classes, cut=False, kind=tuple(wanted), **data_keys or {}
+    )
     if bundle.kind not in wanted:
         needed = " or ".join(kinds.words(kind) for kind in task.kinds)
         content = kinds.get(bundle.kind).holds

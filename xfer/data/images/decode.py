@@ -219,10 +219,11 @@ def _tiff(data: bytes, name: str) -> NDArray[np.uint8]:
         raise DecodeError(layout.refusal())
     image = _pillow(without_notes(data), name, layout)
     if layout.pages:
-        remark("holds several pages, of which the first is read")
+        remark("pages", "of several pages the first alone is read")
     if layout.channels == 2 or (layout.channels > 3 and 0 in layout.extra):
         kept = "first is" if layout.channels == 2 else "first 3 are"
-        remark(f"has {layout.channels} channels, of which the {kept} read")
+        line = f"of {layout.channels} channels the {kept} read"
+        remark("channels", line, layout.channels)
     return image
 
 
@@ -293,10 +294,11 @@ def _remark_bits(most: int) -> None:
     bits = max(8, most.bit_length())
     if most and bits <= DARK_BITS:
         looks = "almost black" if bits <= 12 else "dark"
-        remark(
-            f"uses only the lower {bits} of its 16 bits, so it is read as {looks}: multiply its "
-            f"values by {2 ** (16 - bits)}, or save it as 8 bit"
+        line = (
+            f"only the lower {bits} of 16 bits are used, which is read as {looks}: multiply the "
+            f"values by {2 ** (16 - bits)}, or save as 8 bit"
         )
+        remark("few_bits", line, bits)
 
 
 def _to_8_bits(values: NDArray[np.uint16], most: int = 65535) -> NDArray[np.uint8]:

@@ -13,7 +13,9 @@ class DecodeError(DataError):
     """A file can't be read as a picture. `reason` says why, without naming the file."""
 
     def __init__(self, reason: str, name: str = "picture") -> None:
-        super().__init__(f"{name}: {reason}", "remove it, or --skip-bad leaves it out")
+        super().__init__(
+            f"{name}: {reason}", "remove it, or --skip-bad (data.skip_bad=true) leaves it out"
+        )
         self.reason = reason
         self.name = name
 

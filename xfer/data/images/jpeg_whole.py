@@ -44,7 +44,7 @@ def decode_odd(
     if image is not None:
         return image
     if "Huffman" in said or "found marker" in said:
-        remark("has damaged pixels: a part of it looks wrong")
+        remark("damaged_part", "some of the pixels are damaged, so a part looks wrong")
     try:
         return simplejpeg.decode_jpeg(
             whole, colours, min_height=min_side, min_width=min_side, strict=False

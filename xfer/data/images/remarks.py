@@ -9,16 +9,30 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 _asked = threading.local()
 
 
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What is odd about a picture.
+
+    check | a word for programs: few_bits, channels, pages, damaged_part
+    line  | about one picture or several, without their names
+    rank  | of several remarks of one check the line of the highest holds for all
+    """
+
+    check: str
+    line: str
+    rank: int = 0
+
+
 @contextlib.contextmanager
-def remarks() -> Iterator[list[str]]:
-    """Within, the list gets a line for each thing that is odd about the pictures that this thread
-    decodes: "uses only the lower 12 of its 16 bits, so it is read as almost black"."""
-    before: list[str] | None = getattr(_asked, "found", None)
-    found: list[str] = []
+def remarks() -> Iterator[list[Remark]]:
+    """Within, the list gets what is odd about the pictures that this thread decodes."""
+    before: list[Remark] | None = getattr(_asked, "found", None)
+    found: list[Remark] = []
     _asked.found = found
     try:
         yield found
@@ -31,8 +45,8 @@ def asked() -> bool:
     return getattr(_asked, "found", None) is not None
 
 
-def remark(line: str) -> None:
-    """Adds a line on the picture that is being decoded, without its name."""
-    found: list[str] | None = getattr(_asked, "found", None)
-    if found is not None and line not in found:
-        found.append(line)
+def remark(check: str, line: str, rank: int = 0) -> None:
+    """Remarks on the picture that is being decoded, see `Remark`."""
+    found: list[Remark] | None = getattr(_asked, "found", None)
+    if found is not None:
+        found.append(Remark(check, line, rank))

@@ -23,10 +23,9 @@ from numpy.typing import NDArray
 from xfer.boxes import clip_xyxy
 from xfer.data.sources.box_forms import judge, leaving
 from xfer.data.sources.box_frames import settle_frames
-from xfer.errors import DataError
+from xfer.errors import SKIP_BAD, DataError
 
 NAMED = 10
-SKIP = "--set data.skip_bad=true leaves them out"
 # files round coordinates to two digits or more: no warning for less than this outside
 SLACK = 0.02
 
@@ -139,5 +138,5 @@ def leave_out(
     if bad and not skip_bad:
         listed = "; ".join(f"{name} ({reason})" for name, reason in bad[:NAMED])
         more = f"; and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
-        raise DataError(f"{where}: {len(bad)} {what}: {listed}{more}", SKIP)
+        raise DataError(f"{where}: {len(bad)} {what}: {listed}{more}", SKIP_BAD)
     skipped.extend(bad)

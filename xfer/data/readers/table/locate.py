@@ -130,7 +130,8 @@ class Locator:
         that a picture anywhere below the folders has.
 
         A picture that has only the last part of a cell's path is not meant by it if another cell
-        means it too, or if other cells name its folder: cam1/0.jpg is not cam2/0.jpg.
+        means it too, if other cells name its folder, or if its own folder is there: cam1/0.jpg is
+        not cam2/0.jpg.
 
         Raises: DataError if several pictures fit a cell equally well.
         """
@@ -168,9 +169,11 @@ class Locator:
         Args: agreeing: how many parts of its end each cell has in common with its file; owners:
             file -> the cells that mean it.
         """
-        # folders that cells name: the pictures in them are not for cells with other folders
-        named = {Path(files[k]).parent for k, n in enumerate(agreeing)
-                 if n > 1 and files[k] and len(_parts(cells[k])) > 1}  # fmt: skip
+        # folders that cells name: the pictures in them are not for cells with other folders, and
+        # one that lacks a picture is not another folder
+        sure = [k for k, n in enumerate(agreeing) if n > 1 and len(_parts(cells[k])) > 1]
+        named = {Path(files[k]).parent for k in sure}
+        there = {_parts(cells[k])[:-1] for k in sure}
         reasons: dict[int, str] = {}
         for k, n in enumerate(agreeing):
             if n != 1 or len(_parts(cells[k])) < 2:
@@ -179,6 +182,8 @@ class Locator:
             place = os.path.relpath(files[k], self.root)
             if others:
                 reasons[k] = f"only {place} has its name, as {cells[others[0]]} has"
+            elif _parts(cells[k])[:-1] in there:
+                reasons[k] = f"only {place} has its name, and its own folder is there without it"
             elif Path(files[k]).parent in named:
                 reasons[k] = f"only {place} has its name, in a folder that other names give"
         return reasons

@@ -62,7 +62,7 @@ from xfer.data.readers.table.text import Table
 from xfer.data.sources.base import subset
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.split_names import WHOLE, role_of
-from xfer.errors import DataError, XferError
+from xfer.errors import SKIP_BAD, DataError, XferError
 from xfer.types import DataInfo
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -207,7 +207,7 @@ def _read(file: Path, name: str, reading: Reading, progress: _Progress) -> None:
         more = f" and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
         raise DataError(
             f"{file}: {len(lost)} of {len(places)} pictures are not there: {shown}{more}",
-            "--set data.skip_bad=true leaves them out",
+            SKIP_BAD,
         )
     reading.skipped.extend(lost)
     rows = [k for k, f in enumerate(places) if f]
