@@ -371,8 +371,11 @@ def test_the_same_folders_inside_all_class_folders_are_asked_about(tmp_path: Pat
     assert bundle.classes == ("bad", "good") and sizes(bundle) == {"train": 4, "val": 4}
     write_picture(tmp_path / "set" / "part1" / "0.jpg")
     assert open_data(tmp_path / "set").classes == ("part1", "part2", "part3")
-    write_folder(tmp_path / "one", {"a/images": 2, "b/images": 2})
-    assert open_data(tmp_path / "one", val="none").classes == ("a", "b")
+    for name, inside in (("one", ["pics"]), ("two", ["front", "Back"]), ("own", ["x", "y"])):
+        write_folder(tmp_path / name, {f"{c}/{k}": 2 for c in "ab" for k in inside})
+    write_folder(tmp_path / "own", {"b/z": 1})
+    for name in ("one", "two", "own"):
+        assert open_data(tmp_path / name, val="none").classes == ("a", "b")
 
 
 def test_folders_of_pictures_and_masks_are_never_classes(tmp_path: Path) -> None:

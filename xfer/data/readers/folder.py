@@ -53,6 +53,13 @@ OTHER_LAYOUTS = frozenset(
 
 # how endings begin that browsers give to pictures: .jpg_large, .png!d
 _NEARLY = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif")
+# folders of other pictures of the same things: never classes
+_VIEWS = frozenset(
+    ("rgb", "depth", "ir", "nir", "infrared", "thermal", "grey", "gray", "color", "colour", "colors",
+     "images", "image", "img", "imgs", "photos", "pictures", "original", "originals", "raw", "crop",
+     "crops", "cropped", "augmented", "aug", "resized", "front", "back", "left", "right", "top",
+     "side")
+)  # fmt: skip
 FEW = 3  # class folders that are looked into to know what all of them hold
 
 
@@ -195,13 +202,14 @@ def _apart(mates: tuple[Path, Path] | None) -> bool:
 
 def _two_levels(folders: Sequence[Path]) -> list[str]:
     """The names of the folders inside class folders, if the first few of these hold nothing but
-    folders of the same names: either level may be the classes."""
+    folders of the same names, which may be the classes; none if they are views: rgb, depth."""
     full = list(itertools.islice(filter(has_picture, folders), FEW))
     if len(full) < 2 or any(has_picture(folder, deep=False) for folder in full):
         return []
     inside = [[f.name for f in subfolders(folder) if has_picture(f)] for folder in full]
     alike = len({tuple(name.casefold() for name in names) for names in inside}) == 1
-    return inside[0] if alike and len(inside[0]) > 1 else []
+    views = alike and {name.casefold() for name in inside[0]} <= _VIEWS
+    return inside[0] if alike and len(inside[0]) > 1 and not views else []
 
 
 def _which_level(path: Path, folders: Sequence[Path], inside: Sequence[str]) -> XferError:
