@@ -55,7 +55,7 @@ OTHER_LAYOUTS = frozenset(
 _NEARLY = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif")
 # folders of other pictures of the same things: never classes
 _VIEWS = frozenset(
-    ("rgb", "depth", "ir", "nir", "infrared", "thermal", "grey", "gray", "color", "colour", "colors",
+    ("rgb", "depth", "ir", "nir", "infrared", "thermal", "grey", "gray", "color", "colour",
      "images", "image", "img", "imgs", "photos", "pictures", "original", "originals", "raw", "crop",
      "crops", "cropped", "augmented", "aug", "resized", "front", "back", "left", "right", "top",
      "side")
