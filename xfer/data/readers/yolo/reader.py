@@ -96,7 +96,7 @@ class Yolo:
 def _pictures(
     place: Path, root: Path, reading: Reading
 ) -> tuple[list[Path], list[tuple[str, str]]]:
-    """The pictures of a folder or of a list, and (name, reason) of those that the list names in vain."""
+    """The pictures of a folder or list, and (name, reason) of those that the list names in vain."""
     if place.is_dir():
         return find_pictures(place), []
     lines = lines_of(place)
