@@ -22,6 +22,7 @@ from xfer.data.sources.base import Bundle
 from xfer.data.sources.boxes import category_ids
 from xfer.device import Place, average, restore_random_states, seed_everything, sync_batch_norms
 from xfer.errors import DataError, XferError
+from xfer.nn.lone_values import allow_lone_values
 from xfer.recipe.tables import Recipe
 from xfer.runs.model_file import about_model
 from xfer.task import DeviceCrops, ManySides, Metric, Task
@@ -136,6 +137,7 @@ class Job:
         self.preparing = 0.0  # seconds spent on features before the first step
         self.quick_val: FeatureLoader | None = None
         self.ema: MovingAverage | None = None
+        self._lone_allowed = self._lone_said = False
         self._build_optimizer()
         if recipe.optim.ema:
             self.ema = MovingAverage(self.task, recipe.optim.ema)
@@ -182,6 +184,30 @@ class Job:
         self.module = self._distributed()
         if self.ema is not None:
             self.ema.forget()
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The task's losses on a batch, or a part of one; over several processes gradients are
+        averaged."""
+        self.allow_lone(len(batch))
+        return self.module(batch)
+
+    def allow_lone(self, pictures: int) -> None:
+        """Before the first pass over one picture: lets batch norms go without statistics of it."""
+        if pictures == 1 and not self._lone_allowed:
+            self._lone_allowed = True
+            allow_lone_values(self.task, self._say_lone)
+
+    def _say_lone(self, name: str) -> None:
+        if self._lone_said or self._say is None:
+            return
+        self._lone_said = True
+        parts = self.recipe.optim.accumulate > 1
+        avoids = "a smaller optim.accumulate" if parts else "--batch 2 or more"
+        self._say(
+            f"warning: passes over one picture leave some batch norms ({name} first) one value per "
+            f"channel: these use their running statistics; {avoids}, or a larger data.size, avoids "
+            "it"
+        )
 
     def _distributed(self) -> nn.Module:
         if self.place.world == 1:

@@ -24,6 +24,7 @@ from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.masks.class_table import find_table
 from xfer.data.readers.masks.folder_words import is_images
 from xfer.data.readers.masks.layout import Pairs, find_layout, first_pair, near_miss
+from xfer.data.readers.masks.official_lists import split_by_lists
 from xfer.data.readers.masks.pairing import is_mask_name
 from xfer.data.readers.masks.several import check_parts
 from xfer.data.readers.masks.values import meaning
@@ -72,7 +73,7 @@ class Masks:
             raise self.explain(path) or none
         reading = Reading({})
         reading.leave("folder", "folders", [f"{name}/" for name in layout.left])
-        parts = layout.parts
+        parts = split_by_lists(path, layout.parts, reading)
         for part in parts:
             _note_unpaired(path, part, options.skip_bad, reading)
         check_parts(path, parts)
