@@ -336,3 +336,13 @@ def test_the_record_holds_a_number_for_each_picture(run: Path, birds: Path) -> N
     assert len(set(marks.tolist())) == 20 and 0 not in marks
     assert len(set(truths.tolist())) == 2
     assert open_data(str(birds)).split_json() == splits(run)
+
+
+def test_a_run_is_not_resumed_on_other_pictures(birds: Path, tmp_path: Path) -> None:
+    run = train(str(birds), tmp_path / "run")
+    (run / "result.json").unlink()
+    write_birds(birds, 2, first=70)
+    (birds / splits(run)["train"][0]).unlink()
+    changed = "has changed since the run was started: 4 new pictures, 1 gone"
+    with pytest.raises(DataError, match=changed):
+        xfer.finetune(resume=run, verbosity=-1)
