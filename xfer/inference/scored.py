@@ -78,20 +78,30 @@ def open_scored(
 
     Raises: DataError for data that are gone or don't fit, and if there is no such split.
     """
-    recipe = folder.recipe()
     if skip_bad:
-        recipe = replace(recipe, data=replace(recipe.data, skip_bad=True))
         data_keys = {**(data_keys or {}), "skip_bad": True, "thorough": True}
-    if recipe.task == "probe":  # a probe reads data like the task that trains on that kind
-        recipe = replace(recipe, task=tasks.for_kind(getattr(task, "data_kind", task.info.kind)))
-    splits = folder.read_json("split.json") if (folder.path / "split.json").is_file() else {}
-    own = _Own(folder, recipe, splits, task)
+    own = _own_of(folder, task, skip_bad)
     with plugs.reading(folder.path / "recipe.toml"):
         if not isinstance(data, str) or data:
             return own.in_memory(data, split) or _other(
                 open_other(data, task, data_keys), task, split, own
             )
         return own.scored(split)
+
+
+def training_warnings(folder: Run, task: Task, source: Source) -> list[str]:
+    """Lines that count the pictures of a source that a run was trained on, if any."""
+    return _warnings(_own_of(folder, task).trained.among_others(source))
+
+
+def _own_of(folder: Run, task: Task, skip_bad: bool = False) -> _Own:
+    recipe = folder.recipe()
+    if skip_bad:
+        recipe = replace(recipe, data=replace(recipe.data, skip_bad=True))
+    if recipe.task == "probe":  # a probe reads data like the task that trains on that kind
+        recipe = replace(recipe, task=tasks.for_kind(getattr(task, "data_kind", task.info.kind)))
+    splits = folder.read_json("split.json") if (folder.path / "split.json").is_file() else {}
+    return _Own(folder, recipe, splits, task)
 
 
 class _Own:
