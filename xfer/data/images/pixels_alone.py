@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from xfer.data.images.decode_error import CUT_OFF, DecodeError, cut_off
 
 PNG = b"\x89PNG\r\n\x1a\n"
+_VITAL = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a PNG's colour types
 # Adam7: first column, first row, columns and rows apart
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
@@ -31,6 +32,23 @@ def pixels_alone(data: bytes) -> bytes | None:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return _webp(data)
     return None
+
+
+def png_whole(data: bytes) -> bool:
+    """Whether a PNG has its end, and right checksums of all that its pixels need. Decoders differ
+    in what they compare: without this, damage may pass, or be told of on stderr."""
+    view, at = memoryview(data), len(PNG)
+    while at + 12 <= len(data):
+        length, name = int.from_bytes(view[at : at + 4], "big"), view[at + 4 : at + 8]
+        if name == b"IEND":
+            return True
+        end = at + 8 + length
+        if name in _VITAL and view[end : end + 4] != zlib.crc32(view[at + 4 : end]).to_bytes(
+            4, "big"
+        ):
+            return False
+        at = end + 4
+    return False
 
 
 def exif_of_png(data: bytes) -> bytes | None:
