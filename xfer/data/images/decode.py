@@ -134,7 +134,7 @@ def _decode(data: bytes, short_side: int, rows: Rows | None, name: str = "") -> 
 
 def _png(data: bytes, name: str) -> NDArray[np.uint8]:
     if len(data) > 25:
-        _check_size(*(int.from_bytes(data[i : i + 4], "big") for i in (16, 20)))
+        _check_size(int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"))
     if not png_whole(data):
         data = pixels_alone(data) or data  # raises if it is the pixels that are not whole
     if data[24] == 16 and data[25] != 0:

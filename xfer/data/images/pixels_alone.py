@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from xfer.data.images.decode_error import CUT_OFF, DecodeError, cut_off
 
 PNG = b"\x89PNG\r\n\x1a\n"
+_CHUNK, _WORD = struct.Struct(">I4s").unpack_from, struct.Struct(">I").unpack_from
 _VITAL = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a PNG's colour types
 # Adam7: first column, first row, columns and rows apart
@@ -37,15 +38,13 @@ def pixels_alone(data: bytes) -> bytes | None:
 def png_whole(data: bytes) -> bool:
     """Whether a PNG has its end, and right checksums of all that its pixels need. Decoders differ
     in what they compare: without this, damage may pass, or be told of on stderr."""
-    view, at = memoryview(data), len(PNG)
-    while at + 12 <= len(data):
-        length, name = int.from_bytes(view[at : at + 4], "big"), view[at + 4 : at + 8]
+    at, last, view = len(PNG), len(data) - 12, memoryview(data)
+    while at <= last:
+        length, name = _CHUNK(data, at)
         if name == b"IEND":
             return True
         end = at + 8 + length
-        if name in _VITAL and view[end : end + 4] != zlib.crc32(view[at + 4 : end]).to_bytes(
-            4, "big"
-        ):
+        if name in _VITAL and (end > last or _WORD(data, end)[0] != zlib.crc32(view[at + 4 : end])):
             return False
         at = end + 4
     return False
