@@ -344,6 +344,8 @@ def _ends_early(data: bytes) -> bool:
     kind = kind_of(data)
     if kind == "BMP":
         return int.from_bytes(data[2:6], "little") > len(data)
+    if kind == "TIFF":
+        return False  # its layout has been looked at
     if kind == "WebP":
         return int.from_bytes(data[4:8], "little") + 8 > len(data)
     if kind == "AVIF" or (kind == "JPEG 2000" and data[4:8] == b"jP  "):  # boxes, ISO 14496-12

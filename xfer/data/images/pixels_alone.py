@@ -72,6 +72,8 @@ def _png(data: bytes) -> bytes:
         if name == b"IDAT":
             pixels.append(body)
         elif name in (b"IHDR", b"PLTE", b"tRNS"):
+            if good is None:
+                raise DecodeError(CUT_OFF)
             if not good:
                 raise DecodeError(f"damaged (the checksum of {name.decode()} is wrong)")
             parts.setdefault(name, body)
@@ -90,8 +92,8 @@ def _png(data: bytes) -> bytes:
     return b"".join((PNG, *chunks, _png_chunk(b"IEND", b"")))
 
 
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
-    """(name, content, whether its checksum is right) of each chunk; the last may be cut off."""
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool | None]]:
+    """(name, content, whether its checksum is right) of each chunk; None if it is cut off."""
     at = len(PNG)
     while at + 8 < len(data):
         length, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
@@ -99,7 +101,8 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
             return
         body = data[at + 8 : at + 8 + length]
         checksum = data[at + 8 + length : at + 12 + length]
-        yield name, body, checksum == struct.pack(">I", zlib.crc32(body, zlib.crc32(name)))
+        right = checksum == struct.pack(">I", zlib.crc32(body, zlib.crc32(name)))
+        yield name, body, right if len(checksum) == 4 else None
         at += length + 12
 
 
