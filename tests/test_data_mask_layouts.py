@@ -250,3 +250,80 @@ def test_pictures_of_a_split_without_masks_are_not_scored(tmp_path: Path) -> Non
     assert any("not used: 1 folder (extra/)" in note for note in found.notes)
     layout = find_layout(tmp_path)
     assert layout is not None and [len(p.without_mask) for p in layout.parts] == [3, 0]
+
+
+# official lists
+
+
+def write_listed(root: Path, count: int = 8, masks: str = "masks/{}.png") -> list[str]:
+    names = [f"img {i}" for i in range(count)]
+    write_set(root, "images/{}.jpg", masks, names)
+    return names
+
+
+LINES = {
+    "stems": "{}",
+    "names": "{}.jpg",
+    "paths": "images/{}.jpg",
+    "paths of another machine": "/home/me/set/images/{}.jpg",
+    "windows": "images\\{}.jpg",
+    "masks": "{}.png",
+}
+
+
+@pytest.mark.parametrize("form", LINES)
+@pytest.mark.parametrize(
+    "files", [("train.txt", "val.txt"), ("train_list.txt", "val_list.txt"), ("lists/train.txt",
+                                                                           "lists/valid.txt")]
+)  # fmt: skip
+def test_official_lists_divide_the_pictures(
+    tmp_path: Path, form: str, files: tuple[str, str]
+) -> None:
+    names = write_listed(tmp_path)
+    (tmp_path / files[0]).parent.mkdir(exist_ok=True)
+    for file, own in zip(files, (names[:5], names[5:7]), strict=True):
+        (tmp_path / file).write_text("".join(f"{LINES[form].format(n)}\n" for n in own))
+    found = open_data(tmp_path)
+    assert {role: s.ids for role, s in found.splits.items()} == {
+        "train": tuple(f"images/{n}.jpg" for n in names[:5]),
+        "val": tuple(f"images/{n}.jpg" for n in names[5:7]),
+    }
+    assert any("1 picture in no list (img 7.jpg)" in note for note in found.notes)
+
+
+def test_a_list_of_val_alone_leaves_the_rest_to_train(tmp_path: Path) -> None:
+    names = write_listed(tmp_path, 9, "labels/{}_P.png")
+    (tmp_path / "valid.txt").write_text(f"{names[2]}.jpg\n{names[7]}.jpg\ngone.jpg\n")
+    found = open_data(tmp_path)
+    assert {role: len(s) for role, s in found.splits.items()} == {"train": 7, "val": 2}
+    assert any("1 of 3 lines name no picture (gone.jpg)" in note for note in found.notes)
+
+
+def test_lines_with_a_picture_and_its_mask_decide(tmp_path: Path) -> None:
+    for i, name in enumerate(NAMES):
+        write_picture(tmp_path / f"images/{name}.jpg", i)
+    write_masks(tmp_path, "annotations/{}.png", (0, 1))
+    write_masks(tmp_path, "other/{}.png", (0, 1), 20)
+    for file, own in (("train.txt", NAMES[:3]), ("val.txt", NAMES[3:])):
+        text = "".join(f"images/{n}.jpg other/{n}.png\n" for n in own)
+        (tmp_path / file).write_text(text)
+    found = open_data(tmp_path, label="annotations")
+    assert {role: len(s) for role, s in found.splits.items()} == {"train": 3, "val": 1}
+    assert np.array_equal(mask_of(found.splits["val"]), make_mask((0, 1), 23))
+
+
+def test_lists_that_are_not_used_are_counted(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        write_set(tmp_path, f"{split}/images/{{}}.png", f"{split}/masks/{{}}.png", NAMES)
+        (tmp_path / f"{split}.txt").write_text("p1\np2\n")
+    found = open_data(tmp_path)
+    assert {role: len(s) for role, s in found.splits.items()} == {"train": 4, "val": 4}
+    assert any("not used: 2 lists (train.txt, val.txt)" in note for note in found.notes)
+
+
+def test_a_list_about_something_else_is_not_used(tmp_path: Path) -> None:
+    write_listed(tmp_path)
+    (tmp_path / "train.txt").write_text("epoch 1 loss 0.3\nepoch 2 loss 0.2\n")
+    found = open_data(tmp_path)
+    assert len(found.splits["train"]) + len(found.splits["val"]) == 8
+    assert any("not used: 1 list (train.txt)" in note for note in found.notes)

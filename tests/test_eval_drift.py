@@ -146,7 +146,7 @@ def test_changed_pictures_and_labels_are_told(birds: Path, tmp_path: Path) -> No
     ]
     (run / "pictures.npz").unlink()  # an older run can only say that there is something
     (line,) = scored(run)["notes"]
-    assert line.startswith("the data are not as they were when the run was trained")
+    assert line.startswith("the data are not as this run recorded them")
 
 
 def test_the_val_folder_of_the_data_may_grow_too(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_with_a_limit_no_picture_is_called_new(birds: Path, tmp_path: Path) -> N
     assert (found["images"], found["changes"]) == (3, {})
     write_birds(birds, 2, first=70)
     (line,) = scored(run)["notes"]
-    assert line.startswith("the data are not as they were")
+    assert line.startswith("the data are not as this run recorded them")
 
 
 def test_training_pictures_are_scored_with_a_warning(run: Path, birds: Path) -> None:
@@ -263,6 +263,15 @@ def test_other_pictures_are_scored_without_a_warning(run: Path, tmp_path: Path) 
     assert scored(run, data=str(same_names))["trained_on"] == 0
 
 
+def test_the_run_s_own_folder_is_known_however_it_is_written(
+    run: Path, birds: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(birds.parent)
+    assert main(["eval", str(run), "--data", "birds", "--device", "cpu"]) == 0
+    shown = capsys.readouterr().err
+    assert "16 of the 20 pictures were trained on; without --data the val split of" in shown
+
+
 def test_it_is_said_where_nothing_can_be_compared(run: Path, birds: Path, tmp_path: Path) -> None:
     other = write_birds(tmp_path / "other", 3, first=50)
     (run / "pictures.npz").unlink()
@@ -336,3 +345,13 @@ def test_the_record_holds_a_number_for_each_picture(run: Path, birds: Path) -> N
     assert len(set(marks.tolist())) == 20 and 0 not in marks
     assert len(set(truths.tolist())) == 2
     assert open_data(str(birds)).split_json() == splits(run)
+
+
+def test_a_run_is_not_resumed_on_other_pictures(birds: Path, tmp_path: Path) -> None:
+    run = train(str(birds), tmp_path / "run")
+    (run / "result.json").unlink()
+    write_birds(birds, 2, first=70)
+    (birds / splits(run)["train"][0]).unlink()
+    changed = "has changed since the run was started: 4 new pictures, 1 gone"
+    with pytest.raises(DataError, match=changed):
+        xfer.finetune(resume=run, verbosity=-1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from xfer.data.loading.feature_loader import FeatureLoader
 from xfer.data.loading.loader import Loader
 from xfer.data.sources.base import Bundle
 from xfer.data.sources.boxes import category_ids
+from xfer.data.sources.kept import difference
 from xfer.device import Place, average, restore_random_states, seed_everything, sync_batch_norms
 from xfer.errors import DataError, XferError
 from xfer.nn.lone_values import allow_lone_values
@@ -333,12 +334,14 @@ class Job:
             "fingerprint": self.bundle.fingerprint(),
         }
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state(self, state: dict[str, Any], splits: Mapping[str, Any] | None = None) -> None:
         """Continues from a `state`; its "random" holds each process's random states.
+
+        Args: splits: the run's split.json, to say what has changed if the data have.
 
         Raises DataError if the data have changed since the run was started.
         """
-        self.check_data(state["fingerprint"])
+        self.check_data(state["fingerprint"], splits)
         self.step = state["step"]
         # older states lack it: their backbones thawed by epochs, however short the run
         by_epochs = round(self.recipe.optim.freeze_epochs * self.epoch_steps)
@@ -361,11 +364,13 @@ class Job:
         if self.place.rank < len(state["random"]):
             restore_random_states(state["random"][self.place.rank])
 
-    def check_data(self, fingerprint: str | None) -> None:
-        """Raises DataError if the data have another fingerprint."""
+    def check_data(self, fingerprint: str | None, splits: Mapping[str, Any] | None = None) -> None:
+        """Raises DataError if the data have another fingerprint; see `load_state`."""
         if fingerprint != self.bundle.fingerprint():
+            what = difference(splits, self.bundle.splits) if splits else ""
             raise DataError(
-                f"{self.recipe.data.source} has changed since the run was started",
+                f"{self.recipe.data.source} has changed since the run was started"
+                + (f": {what}" if what else ""),
                 "put the old pictures back, or start a new run",
             )
 

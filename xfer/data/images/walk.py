@@ -56,7 +56,7 @@ class WalkResult:
     def notes(self) -> list[str]:
         """Lines that say what was skipped."""
         lines: list[str] = []
-        for counts, what in ((self.junk, "junk"), (self.others, "files that are not pictures")):
+        for counts, what in ((self.junk, "junk"), (self.others, "other files")):
             if counts:
                 listed = ", ".join(f"{n} {name}" for name, n in sorted(counts.items()))
                 lines.append(f"skipped {counts.total()} {what} ({listed})")

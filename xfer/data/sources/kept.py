@@ -11,6 +11,7 @@ import numpy as np
 from xfer.data.sources.base import Drift, Subset, subset
 from xfer.data.sources.marks import MOST, UNKNOWN, marks
 from xfer.errors import DataError
+from xfer.kinds.findings import counted
 from xfer.types import Source
 
 
@@ -30,6 +31,18 @@ class Kept:
     ignored: frozenset[str] = frozenset()
     whole: bool = True
     marks: Mapping[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
+
+
+def difference(kept: Mapping[str, Any], splits: Mapping[str, Source]) -> str:
+    """How the pictures of all splits differ from those in a run's split.json, in words: "3 new
+    pictures, 1 gone"; empty if they have the same names or that can't be told."""
+    if not all(isinstance(ids, list) for ids in kept.values()):
+        return ""
+    before = {name for ids in kept.values() for name in ids}
+    now = {name for source in splits.values() for name in source.ids}
+    new, gone = len(now - before), len(before - now)
+    parts = [counted(new, "new picture")] if new else []
+    return ", ".join([*parts, *([f"{gone:,} gone"] if gone else [])])
 
 
 def find_again(title: str, splits: Mapping[str, Source], kept: Kept) -> tuple[Subset, Drift]:

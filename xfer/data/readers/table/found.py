@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from xfer.data.images.walk import is_junk, listing, subfolders
@@ -67,9 +68,10 @@ def _inside(folder: Path) -> list[Path]:
     return [f for f in files if "submission" not in f.stem.casefold()]
 
 
-def unread_tables(folder: Path) -> list[str]:
-    """A line about the tables and lists of a folder that is read as something else."""
-    files = _inside(folder) + lists_in(folder)
+def unread_tables(folder: Path, lists: Sequence[Path] = ()) -> list[str]:
+    """A line about the tables and lists of a folder that is read as something else, apart from
+    `lists`, which are read."""
+    files = [file for file in (*_inside(folder), *lists_in(folder)) if file not in lists]
     if len(files) > 1:
         return [f"{listed([f.name for f in files], 3)} are not read: csv:FILE reads one"]
     return [f"{f.name} is not read: csv:{f} reads it, or says why it can't" for f in files]
