@@ -47,7 +47,7 @@ def test_the_task_is_found_by_looking_at_the_data_and_said(
     assert (recipe.task, recipe.name, recipe.data.source) == (
         "classify", "classify/default", "labels.csv",
     )  # fmt: skip
-    assert opened == [{"spec": "labels.csv", "check": False, "val": "none"}]
+    assert opened == [{"spec": "labels.csv", "check": False, "find": False, "val": "none"}]
     assert lines == [
         "task classify: labels.csv holds several labels per picture",
         "recipe classify/default: there is none specific to labels.csv",

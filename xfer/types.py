@@ -114,11 +114,12 @@ class Source(Protocol):
     fingerprint() | hex text that changes with the ids, the labels or the files; cheap
 
     A source can be pickled, and read from several threads at once. `xfer.testing.check_source`
-    checks all this. Six methods are optional: `read(i, short_side)`, source[i] decoded no larger
+    checks all this. Eight methods are optional: `read(i, short_side)`, source[i] decoded no larger
     than that short side; `read_rows(i, short_side, rows)`, the same if only the first
     rows(height, width) of its rows are needed; `verify(i)`, called before training instead of
     source[i] to raise DataError for a picture that can't be decoded; `stamp(i)`, text that changes
-    with its file; `stored()`, the indices in the order in which the pictures lie on disk; and
+    with its file; `path(i)`, its file, None if it is not a file of its own; `raw(i)`, its bytes as
+    they are stored; `stored()`, the indices in the order in which the pictures lie on disk; and
     `annotation(i)`, the Boxes read without decoding the picture (sources with boxes).
     """
 

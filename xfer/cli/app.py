@@ -23,7 +23,7 @@ from xfer.cli import (
     runs,
     train,
 )
-from xfer.cli.command import command
+from xfer.cli.command import DRAWS, command
 from xfer.cli.flags import Debug, varied
 from xfer.exit_codes import complain, report
 
@@ -39,7 +39,9 @@ command(app, "pretrain", flags=train.FLAGS, panel="Train", trust=True)(train.pre
 command(app, "eval", panel="Use", trust=True)(evaluate.evaluate)
 command(app, "predict", panel="Use", trust=True)(predict.predict)
 command(app, "compress", panel="Use", trust=True)(compress.compress)
-command(app, "features", flags=features.FLAGS, panel="Features", trust=True)(features.features)
+command(app, "features", flags=features.FLAGS, panel="Features", trust=True, seed=DRAWS)(
+    features.features
+)
 command(app, "probe", panel="Features", trust=True)(probe.probe)
 for group in (data, models, recipes, runs):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2], rich_help_panel="Inspect")

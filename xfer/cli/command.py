@@ -22,16 +22,18 @@ _PANELS: dict[str, tuple[str, ...]] = {
     "Net": ("backbone", "weights", "freeze", "freeze_epochs"),
     "Training": ("epochs", "batch", "lr", "weight_decay", "optimizer", "schedule", "warmup",
                  "layer_decay", "tta", "seed"),
-    "Data": ("train", "val", "test", "limit"),
+    "Data": ("train", "val", "test", "limit", "skip_bad"),
     "Machine": ("device", "precision", "workers"),
 }  # fmt: skip
 PANEL_OF = {flag: panel for panel, flags in _PANELS.items() for flag in flags}
+
+DRAWS = "data.split_seed"  # what --seed sets where nothing is trained
 
 _HELP = {
     "backbone": "alexnet, caffenet, resnet50, ..., torchvision:NAME, timm:NAME",
     "weights": "imagenet, none, a file, or run:DIR",
 }
-_TYPES: dict[str, Any] = {"str": str, "int": int, "float": float}
+_TYPES: dict[str, Any] = {"str": str, "int": int, "float": float, "bool": bool}
 
 
 def escaped(text: str) -> str:
@@ -39,9 +41,11 @@ def escaped(text: str) -> str:
     return text.replace("[", "\\[")
 
 
-def recipe_flag(name: str) -> inspect.Parameter:
-    """The flag as a parameter; None unless the user gives it, so that the recipe's value holds."""
-    key = FLAGS[name]
+def recipe_flag(name: str, key: str) -> inspect.Parameter:
+    """The flag as a parameter; None unless the user gives it, so that the recipe's value holds.
+
+    Args: key: the recipe key that it sets.
+    """
     if key in FIELDS:
         field = FIELDS[key]
         kind = _TYPES[str(field.type)]
@@ -53,7 +57,7 @@ def recipe_flag(name: str) -> inspect.Parameter:
         f"--{name.replace('_', '-')}",
         help=escaped(text),
         rich_help_panel=PANEL_OF[name],
-        metavar={str: "TEXT", int: "N", float: "X"}[kind],
+        metavar={str: "TEXT", int: "N", float: "X", bool: None}[kind],
         autocompletion=_offer(choices) if choices else None,
         show_default=False,
     )
@@ -100,6 +104,7 @@ def command(
     flags: tuple[str, ...] = (),
     panel: str | None = None,
     trust: bool = False,
+    seed: str = FLAGS["seed"],
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Registers a function as a command: `function(show, ..., given={key: value})`.
 
@@ -109,6 +114,7 @@ def command(
             by their recipe keys. A command without flags has no `given`.
         trust: whether it has --trust: it reads a run, a recipe or a features file, which may name
             modules. Modules named on the command line itself are allowed in every command.
+        seed: the key that --seed sets: a command that trains nothing draws only pictures.
 
     The registered function returns the exit code: every error is reported here.
     """
@@ -120,7 +126,8 @@ def command(
             for p in inspect.signature(function).parameters.values()
             if p.name not in ("show", "given")
         ]
-        parameters = [*own, *(recipe_flag(flag) for flag in flags), *COMMON]
+        keys = {flag: seed if flag == "seed" else FLAGS[flag] for flag in flags}
+        parameters = [*own, *(recipe_flag(*flag) for flag in keys.items()), *COMMON]
         if trust:
             parameters.append(_parameter("trust", Trust, []))
 
@@ -131,7 +138,7 @@ def command(
             trusted: list[str] = values.pop("trust", [])
             if flags:
                 given = {flag: values.pop(flag) for flag in flags}
-                values["given"] = {FLAGS[k]: v for k, v in given.items() if v is not None}
+                values["given"] = {keys[k]: v for k, v in given.items() if v is not None}
             # typer would turn Ctrl-C and a broken pipe into exit codes of its own
             try:
                 with naming(*_specs(values), trust=trusted):

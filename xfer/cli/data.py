@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from xfer.cli import data_cache, data_get, data_pack, data_proposals
-from xfer.cli.command import command
+from xfer.cli.command import DRAWS, command
+from xfer.cli.data_keys import Assignments, Set, reading_keys
 from xfer.cli.flags import Spec, Split, WantedFor
 from xfer.cli.output import Show
 from xfer.errors import XferError, nearest
@@ -45,7 +46,7 @@ def data_ls(show: Show) -> None:
     show.note(f"formats of FORMAT:PATH: {', '.join(origins)}")
 
 
-@command(app, "show", flags=("train", "val", "test", "limit", "seed"))
+@command(app, "show", flags=("train", "val", "test", "limit", "seed", "skip_bad"), seed=DRAWS)
 def data_show(
     show: Show,
     given: dict[str, Any],
@@ -65,6 +66,8 @@ def data_show(
         typer.Option(metavar="NAME", show_default=False, help="mask classes to leave out"),
     ] = "",
     split: Split = "",
+    set: Set = [],  # noqa: B006 (typer copies it)
+    assignments: Assignments = [],  # noqa: B006
     draw: Annotated[
         Path | None,
         typer.Option(metavar="DIR", show_default=False, help="draw sample pictures with labels"),
@@ -82,7 +85,12 @@ def data_show(
 
     if draw is not None:
         check_folder(draw)
-    options = {key.partition(".")[2]: value for key, value in given.items()}
+    options = {
+        key.partition(".")[2]: value for key, value in given.items() if key != "data.skip_bad"
+    }
+    options |= reading_keys([*set, *assignments], ("train", "val", "test", "limit", "split_seed"))
+    if "split_seed" in options:
+        options["seed"] = options.pop("split_seed")
     if task:
         from xfer import task as tasks
 
@@ -107,8 +115,9 @@ def data_show(
         return
     for note in bundle.notes:
         show.note(note)
-    for file, reason in bundle.skipped:
-        show.note(f"left out: {file}: {reason}")
+    show.left_out(bundle.skipped)
+    if bundle.skipped and not given.get("data.skip_bad"):
+        show.note("training stops at what can't be used, unless --skip-bad leaves it out")
     splits: dict[str, dict[str, Any]] = document["splits"]
     for number, table in enumerate(kinds.get(bundle.kind).tables(splits)):
         if number:
@@ -128,4 +137,6 @@ def data_show(
 command(app, "cache")(data_cache.cache)
 command(app, "get")(data_get.get)
 command(app, "pack")(data_pack.pack)
-command(app, "proposals", flags=data_proposals.FLAGS, trust=True)(data_proposals.proposals)
+command(app, "proposals", flags=data_proposals.FLAGS, trust=True, seed=DRAWS)(
+    data_proposals.proposals
+)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from xfer.cli.data_keys import Assignments, Set, reading_keys
 from xfer.cli.flags import SkipBad, Spec, WantedFor, out_option
 from xfer.cli.output import Show
 
@@ -28,6 +29,8 @@ def pack(
     quality: Annotated[int, typer.Option(metavar="N", help="JPEG quality, 1 to 100")] = 90,
     skip_bad: SkipBad = False,
     task: WantedFor = "",
+    set: Set = [],  # noqa: B006 (typer copies it)
+    assignments: Assignments = [],  # noqa: B006
 ) -> None:  # fmt: skip
     """Pack a data set into shards, which are several times faster to read.
 
@@ -49,9 +52,9 @@ def pack(
     def tick(done: int, total: int) -> None:
         show.note(f"{done} of {total} pictures")
 
-    packed = write(spec, out, options, skip_bad=skip_bad, kinds=kinds, tick=tick)
-    for file, reason in packed.skipped:
-        show.note(f"left out: {file}: {reason}")
+    packed = write(spec, out, options, skip_bad=skip_bad, kinds=kinds, tick=tick,
+                   data_keys=reading_keys([*set, *assignments]))  # fmt: skip
+    show.left_out(packed.skipped)
     if show.json:
         show.document({
             "path": str(packed.path), "images": packed.images, "shards": packed.shards,

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from xfer.cli.data_keys import Assignments, Set, reading_keys
 from xfer.cli.flags import SkipBad, Spec, Split, out_option
 from xfer.cli.output import Show
 from xfer.errors import XferError
@@ -35,6 +36,8 @@ def proposals(
         ),
     ] = [],  # noqa: B006 (typer copies it)
     skip_bad: SkipBad = False,
+    set: Set = [],  # noqa: B006
+    assignments: Assignments = [],  # noqa: B006
 ) -> None:  # fmt: skip
     """Measure the recall of a proposal method against the number of proposals.
 
@@ -55,9 +58,12 @@ def proposals(
         from xfer.inference.model import load
 
         model = load(method.removeprefix("run:"))
+    options = {key.rpartition(".")[2]: value for key, value in given.items()}
+    if "split_seed" in options:
+        options["seed"] = options.pop("split_seed")
     result = measure(
         spec, method, model=model, split=split, max_boxes=most, skip_bad=skip_bad, say=show.note,
-        tick=ticker(show.note), **{key.rpartition(".")[2]: value for key, value in given.items()},
+        data_keys=reading_keys([*set, *assignments]), tick=ticker(show.note), **options,
     )  # fmt: skip
     for path in files:
         result.write(path)

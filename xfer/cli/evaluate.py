@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from xfer.cli.data_keys import Set, reading_keys
 from xfer.cli.flags import (
     Batch,
     Data,
@@ -14,6 +15,7 @@ from xfer.cli.flags import (
     Overwrite,
     RunFolder,
     ScoredSplit,
+    SkipBad,
     Tta,
     Workers,
     out_option,
@@ -47,6 +49,8 @@ def evaluate(
         Path | None, out_option("with --detections: a folder for result.json and plots/")
     ] = None,
     overwrite: Overwrite = False,
+    skip_bad: SkipBad = False,
+    set: Set = [],  # noqa: B006 (typer copies it)
 ) -> None:  # fmt: skip
     """Score a run, or another tool's detections.
 
@@ -55,6 +59,9 @@ def evaluate(
     """
     if tta:
         checked("--tta", tta, FIELDS["eval.tta"])
+    keys = reading_keys(set)
+    if keys and not data:
+        raise XferError("--set says how --data is read, and there is none", "--data SPEC")
     if detections is not None:
         if run is not None or tta or batch or device != "auto" or workers != -1:
             raise XferError(
@@ -66,7 +73,13 @@ def evaluate(
         from xfer.inference.score_file import score_detections
 
         result = score_detections(
-            detections, data, split=split, out=out, overwrite=overwrite, say=show.note
+            detections,
+            data,
+            split=split,
+            out=out,
+            overwrite=overwrite,
+            data_keys={**keys, "skip_bad": True} if skip_bad else keys,
+            say=show.note,
         )
     elif run is None:
         raise XferError("nothing to score", "xfer eval RUN, or --detections FILE --data SPEC")
@@ -78,8 +91,18 @@ def evaluate(
         from xfer.inference.evaluate import evaluate as score
 
         result = score(
-            run, data=data, split=split, tta=tta, batch=batch, device=device, workers=workers
+            run,
+            data=data,
+            split=split,
+            tta=tta,
+            batch=batch,
+            device=device,
+            workers=workers,
+            skip_bad=skip_bad,
+            data_keys=keys,
+            say=show.note,
         )
+    show.left_out(result.get("skipped", ()))
     if show.json:
         show.document(result)
         return

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from xfer.cli.data_keys import Assignments, Set, reading_keys
 from xfer.cli.flags import Batch, Data, Pool, Size, SkipBad, out_option, varied
 from xfer.cli.output import Show
 
@@ -50,6 +51,8 @@ def features(
             help="compute everything; keep nothing in $XFER_CACHE",
         ),
     ] = False,
+    set: Set = [],  # noqa: B006 (typer copies it)
+    assignments: Assignments = [],  # noqa: B006
 ) -> None:  # fmt: skip
     """Extract features from a frozen backbone.
 
@@ -60,6 +63,8 @@ def features(
     from xfer.extraction.net import Choice, layer_names
 
     options = {key.rpartition(".")[2]: value for key, value in given.items()}
+    if "split_seed" in options:
+        options["seed"] = options.pop("split_seed")
     net_keys = ("backbone", "weights", "device", "precision")
     net = {key: options.pop(key) for key in net_keys if key in options}
     choice = Choice(
@@ -67,7 +72,7 @@ def features(
     )
     result = extract(
         data, out, choice=choice, form=Form(dtype, normalise), batch=batch, cache=not no_cache,
-        skip_bad=skip_bad, say=show.note, **options,
+        skip_bad=skip_bad, data_keys=reading_keys([*set, *assignments]), say=show.note, **options,
     )  # fmt: skip
     if show.json:
         show.document(result.counts())

@@ -8,14 +8,18 @@ from typing import Any
 import numpy as np
 
 from xfer import kinds
-from xfer.data.inspect.verify import bad_pictures, checked_indices, find_bad
+from xfer.data.images.remarks import Remark
+from xfer.data.inspect.checks import look
+from xfer.data.inspect.verify import bad_pictures, checked_indices, look_at, odd_pictures
 from xfer.data.readers.base import Reading, ReadOptions
 from xfer.data.sources.base import Bundle, subset
 from xfer.data.sources.class_names import match_classes
+from xfer.data.sources.kept import Kept, find_again
 from xfer.data.sources.split import VAL_SHARE, stratified
 from xfer.data.sources.split_names import role_of
 from xfer.data.spec import open_spec
 from xfer.errors import DataError, XferError, nearest
+from xfer.kinds.findings import Finding
 from xfer.types import Source
 
 NONE = "none"
@@ -33,10 +37,15 @@ def open_data(
     kind: str | Sequence[str] = (),
     images: str = "",
     ignore: str = "",
+    path: str = "",
+    label: str = "",
+    split: str = "",
     check: bool = True,
     thorough: bool = False,
     classes: Sequence[str] | None = None,
     cut: bool = True,
+    find: bool = True,
+    kept: Kept | None = None,
 ) -> Bundle:
     """Open data and make it ready to train on or to score.
 
@@ -58,6 +67,7 @@ def open_data(
         images: the folder that holds the pictures of an annotation file; empty: found.
         ignore: for masks: classes whose pixels are ignored, names or mask values, separated by
             commas; none: no class; empty: those whose names say so (void, unlabelled, ignore).
+        path, label, split: names of a table's columns, see `ReadOptions`; empty: found.
         check: decode the pictures of the splits once, now; for a split of more than 100,000 only
             a sample, unless `thorough`.
         thorough: decode all of them, however many.
@@ -65,6 +75,9 @@ def open_data(
             enough, and nothing is split off from train.
         cut: whether the data are for training: a val split is split off from train if there is
             none, and a single class is not enough.
+        find: look for what is odd: copies across splits, labels that contradict each other, ...
+        kept: a split of an earlier run: only its pictures are opened, and the bundle's `drift` says
+            what has changed. With `classes`, those of the run, and without `limit`.
 
     Raises: DataError for data that are missing or can't be used, XferError for a wrong spec or
         split name.
@@ -72,11 +85,20 @@ def open_data(
     names = {"train": train, "val": val, "test": test}
     named = tuple(name for name in names.values() if name and name != NONE)
     wanted_as = (kind,) if isinstance(kind, str) and kind else tuple(kind)
-    opened = open_spec(spec, ReadOptions(named, skip_bad, images=images, ignore=ignore), wanted_as)
+    options = ReadOptions(
+        named, skip_bad, images=images, ignore=ignore, path=path, label=label, split=split
+    )
+    opened = open_spec(spec, options, wanted_as)
     title, reading = opened.name, opened.reading
     notes = list(reading.notes)
+    if (unused := reading.unused_line()) is not None:
+        notes.append(unused)
     splits = _choose(title, reading, names, notes)
     splits = {role: _labelled(title, role, source, notes) for role, source in splits.items()}
+    drift = None
+    if kept is not None:
+        splits[kept.role], drift = find_again(title, splits, kept)
+        splits = {kept.role: splits[kept.role]}
     first = next(iter(splits))
     kind_name = splits[first].info.kind
     kind_of_data = kinds.get(kind_name)
@@ -88,23 +110,42 @@ def open_data(
             splits[role], lines = match_classes(source, wanted, f"{title}, {role}", theirs)
             notes += lines
     if own:
-        kind_of_data.check_truth(title, first, splits[first], wanted, learn=cut)
+        try:
+            kind_of_data.check_truth(title, first, splits[first], wanted, learn=cut)
+        except DataError as error:
+            raise _with_reasons(error, reading.skipped) from None
     if cut and own and "train" in splits and "val" not in splits and val != NONE:
         _cut_val(title, splits, seed, notes)
     splits = {role: _with_role(source, role) for role, source in splits.items()}
     if limit:
         splits = {role: limited(source, limit, seed) for role, source in splits.items()}
     skipped = list(reading.skipped)
+    odd: list[Finding] = []
     if check:
-        splits, bad = _checked(title, splits, skip_bad, thorough)
+        splits, bad, odd = _checked(title, splits, skip_bad, thorough)
         skipped += bad
     if check and not thorough:
         notes += _not_looked_at(splits)
+    findings = [*odd, *(look(kind_of_data, splits, wanted) if own and find else [])]
+    notes += [f"warning: {finding.text}" for finding in findings]
     if check and own:
         notes += kind_of_data.check_pictures(title, first, splits[first], learn=cut)
     if skipped:
         notes.append(f"left out: {len(skipped)} that can't be used")
-    return Bundle(title, opened.format, kind_name, wanted, splits, tuple(notes), tuple(skipped))
+    return Bundle(
+        title, opened.format, kind_name, wanted, splits, tuple(notes), tuple(skipped),
+        tuple(findings), drift,
+    )  # fmt: skip
+
+
+def _with_reasons(error: DataError, skipped: Sequence[tuple[str, str]]) -> DataError:
+    """The error, with the reason why something was left out, if anything was."""
+    if not skipped:
+        return error
+    name, reason = skipped[0]
+    return DataError(
+        f"{error.message}: {len(skipped)} can't be used, first {name} ({reason})", error.hint
+    )
 
 
 def _choose(
@@ -142,9 +183,6 @@ def _choose(
         raise DataError(f"{title}: the splits hold different kinds of labels ({listed})")
     if not splits:
         raise XferError(f"{title}: no split is left", f"it has {', '.join(parts)}")
-    twice = [r for r in splits if list(chosen.values()).count(chosen[r]) > 1]
-    if twice:
-        notes.append(f"warning: {' and '.join(twice)} are the same pictures")
     return splits
 
 
@@ -214,30 +252,32 @@ def _not_looked_at(splits: dict[str, Source]) -> list[str]:
     counts = {role: (len(checked_indices(len(s))), len(s)) for role, s in splits.items()}
     return [
         f"{role}: {some:,} of {total:,} pictures were decoded to look for bad ones; "
-        "data.skip_bad=true decodes all, once"
+        "--skip-bad (data.skip_bad=true) decodes all, once"
         for role, (some, total) in counts.items() if some < total
     ]  # fmt: skip
 
 
 def _checked(
     title: str, splits: dict[str, Source], skip_bad: bool, thorough: bool
-) -> tuple[dict[str, Source], list[tuple[str, str]]]:
-    """The splits without the pictures that can't be decoded, and a list of these. Raises DataError
-    unless they may be left out, or if nothing is left."""
+) -> tuple[dict[str, Source], list[tuple[str, str]], list[Finding]]:
+    """The splits without the pictures that can't be decoded, a list of these, and what is odd about
+    the others. Raises DataError unless they may be left out, or if nothing is left."""
     good: dict[str, Source] = {}
     bad: list[tuple[str, str]] = []
+    odd: list[tuple[str, Remark]] = []
     for role, source in splits.items():
-        undecodable = find_bad(source, thorough)
-        bad += [(source.ids[i], reason) for i, reason in undecodable]
-        broken = {i for i, _ in undecodable}
+        looked = look_at(source, thorough)
+        bad += [(source.ids[i], reason) for i, reason in looked.bad]
+        odd += [(source.ids[i], remark) for i, remark in looked.remarks]
+        broken = {i for i, _ in looked.bad}
         good[role] = source
         if broken:
             good[role] = subset(source, [i for i in range(len(source)) if i not in broken])
         if not len(good[role]) and skip_bad:
-            raise DataError(f"{title}: no picture of {role} can be decoded")
+            raise _with_reasons(DataError(f"{title}: no picture of {role} can be used"), bad)
     if bad and not skip_bad:
         raise bad_pictures(title, sum(map(len, splits.values())), list(dict.fromkeys(bad)))
-    return good, list(dict.fromkeys(bad))
+    return good, list(dict.fromkeys(bad)), odd_pictures(odd)
 
 
 def show(bundle: Bundle, items: bool = False) -> dict[str, Any]:
@@ -245,6 +285,7 @@ def show(bundle: Bundle, items: bool = False) -> dict[str, Any]:
 
     Returns: {"splits": {role: {"images": n, "classes": {name: count}}}}, and what the kind of data
     adds, see `Kind.summary`. `items` adds "items": [[id, class name], ...], see `Kind.items`.
+    "notes" and "warnings": lines for people; "left_out": [[file, reason], ...].
     """
     kind = kinds.get(bundle.kind)
     splits: dict[str, dict[str, Any]] = {}
@@ -252,4 +293,10 @@ def show(bundle: Bundle, items: bool = False) -> dict[str, Any]:
         splits[role] = kind.summary(source)
         if items:
             splits[role]["items"] = kind.items(source)
-    return {"splits": splits}
+    warnings = [note for note in bundle.notes if "warning: " in note]
+    return {
+        "splits": splits,
+        "notes": [note for note in bundle.notes if note not in warnings],
+        "warnings": [note.replace("warning: ", "", 1) for note in warnings],
+        "left_out": [list(one) for one in bundle.skipped],
+    }

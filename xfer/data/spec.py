@@ -69,6 +69,7 @@ def _open(spec: Any, options: ReadOptions, kinds: Sequence[str]) -> Opened:
         spec = os.fspath(spec)
     if not isinstance(spec, str):
         own = getattr(getattr(spec, "info", None), "name", "")
+        _refuse_columns("the data were passed in Python", options)
         return _object(spec, own or ("data" if isinstance(spec, Mapping) else python_name(spec)))
     path = Path(spec).expanduser()
     if spec and path.exists():
@@ -76,6 +77,7 @@ def _open(spec: Any, options: ReadOptions, kinds: Sequence[str]) -> Opened:
     if spec in EMBEDDED.names():
         known = EMBEDDED.get(spec)()
         _refuse_images(spec, options)
+        _refuse_columns(f"{spec} is built in", options)
         kind = choose_kind(known.kinds, kinds) or ""
         if options.ignore:
             raise XferError(f"data.ignore={options.ignore}: {spec} has nothing to ignore")
@@ -103,6 +105,7 @@ def _read(
 ) -> Reading:
     if not getattr(form, "takes_images", False):
         _refuse_images(f"the format {name}", options)
+    _refuse_columns(f"{path} is read as {name}", options, getattr(form, "takes", ()))
     kind = choose_kind(form.kinds, kinds) or ""
     if options.ignore and not (kind and kinds_of_data.get(kind).ignores):
         raise XferError(f"data.ignore={options.ignore}: {path} is read as {name}, without masks")
@@ -112,6 +115,17 @@ def _read(
 def _refuse_images(what: str, options: ReadOptions) -> None:
     if options.images:
         raise XferError(f"data.images={options.images}: {what} finds its own pictures")
+
+
+def _refuse_columns(what: str, options: ReadOptions, takes: Sequence[str] = ()) -> None:
+    """Raises XferError for a column that the user names, in data that have no such thing."""
+    for name in options.given:
+        if name not in takes:
+            able = [n for n in FORMATS.names() if name in getattr(FORMATS.get(n)(), "takes", ())]
+            raise XferError(
+                f"data.{name}={getattr(options, name)}: {what}, which does not use it",
+                f"formats that do: {', '.join(able)}; choose with FORMAT:PATH",
+            )
 
 
 def kind_at_sight(spec: str) -> str | None:
@@ -151,11 +165,18 @@ def _recognised(
     strong = {
         n: text for n, text in findings.items() if not getattr(seen[n], "low_priority", False)
     }
+    weak = {n: text for n, text in findings.items() if n not in strong and _placed(seen[n])}
     findings = strong or findings
+    if options.given:  # whoever names a column means data that have it
+        able = {
+            n: text for n, text in findings.items()
+            if set(options.given) <= set(getattr(seen[n], "takes", ()))
+        }  # fmt: skip
+        findings = able or findings
     # a file of boxes names its pictures: the folders around them are not classes
-    placed = {n: text for n, text in findings.items() if kinds_of_data.get(seen[n].kinds[0]).placed}
+    placed = {n: text for n, text in findings.items() if _placed(seen[n])}
     if "folder" in findings:
-        findings = placed or findings
+        findings = placed or {**findings, **weak}
     if len(findings) > 1:
         readings = "; ".join(f"{name} ({text})" for name, text in findings.items())
         choices = " or ".join(f"{name}:{spec}" for name in findings)
@@ -166,6 +187,11 @@ def _recognised(
         raise _nothing_in(spec, path)
     name, text = next(iter(findings.items()))
     return name, seen[name], text
+
+
+def _placed(form: Format) -> bool:
+    """Whether a format's default labels are in pixels of the pictures."""
+    return kinds_of_data.get(form.kinds[0]).placed
 
 
 def _nothing_in(spec: str, path: Path) -> XferError:
@@ -229,6 +255,7 @@ def _class(spec: str, options: ReadOptions, kinds: Sequence[str]) -> Opened:
         reading = _read(plug.spec, form, path, options, kinds)
         return Opened(plug.path, plug.spec, reading, tuple(form.kinds))
     _refuse_images(spec, options)
+    _refuse_columns(f"{spec} makes its own pictures", options)
     args = (plug.path,) if plug.path else ()
     splits = getattr(make, "splits", None)
     name = Path(plug.path).name if plug.path else plug.name

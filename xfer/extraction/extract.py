@@ -108,6 +108,7 @@ def extract(
     limit: int = 0,
     seed: int = 0,
     skip_bad: bool = False,
+    data_keys: Mapping[str, Any] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Extraction:
     """Runs a frozen net over every picture of a data set.
@@ -126,6 +127,7 @@ def extract(
         batch: pictures per pass of the net.
         cache: look up and store vectors under $XFER_CACHE.
         train, val, test, limit, seed, skip_bad: as in `open_data`.
+        data_keys: images, ignore, path, label, split, as in `open_data`: how files are read.
         say: called with notes on the data, downloads and warnings.
 
     Raises: XferError for an unknown name, DataError for unusable data, weights or folders.
@@ -137,7 +139,7 @@ def extract(
     say = say or (lambda text: None)
     bundle = open_data(
         data, train=train, val=val, test=test, seed=seed, limit=limit,
-        skip_bad=skip_bad, check=skip_bad, cut=False,
+        skip_bad=skip_bad, check=skip_bad, cut=False, **data_keys or {},
     )  # fmt: skip
     for note in bundle.notes:
         say(note)
@@ -168,6 +170,7 @@ def extract(
                 "spec": str(data) if isinstance(data, (str, Path)) else python_name(data),
                 "train": train,
                 "val": val, "test": test, "limit": limit, "seed": seed, "skip_bad": skip_bad,
+                **(data_keys or {}),
             }  # fmt: skip
             table = _features(bundle, layers, meta)
             if target is not None and place.main:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.errors import XferError
+from xfer.kinds.findings import Finding
 from xfer.registry import Registry
 from xfer.types import DataInfo, Sample, Source
 
@@ -83,6 +84,17 @@ class Kind:
 
     def check_pictures(self, title: str, role: str, source: Source, learn: bool) -> list[str]:
         """Like `check_truth`, but may read the pictures or masks. Returns: lines for people."""
+        return []
+
+    def find(self, splits: Mapping[str, Source], classes: Sequence[str]) -> list[Finding]:
+        """What is odd in the labels of these splits (role -> source), whatever format they were
+        read from; reads no picture and no mask, and is run whenever data are opened."""
+        return []
+
+    def find_in_pictures(
+        self, splits: Mapping[str, Source], classes: Sequence[str]
+    ) -> list[Finding]:
+        """Like `find`, for what only the pictures or masks tell; for `xfer data check`."""
         return []
 
     def check_scored(self, title: str, role: str, source: Source) -> None:

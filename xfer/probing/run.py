@@ -23,7 +23,7 @@ from xfer.probing.fit import Probe, fit_probe
 from xfer.probing.space import SCALINGS
 from xfer.probing.store import model_json, save_probe
 from xfer.recipe.paths import absolute
-from xfer.recipe.tables import DataTable, Recipe, RunTable
+from xfer.recipe.tables import READING, DataTable, Recipe, RunTable
 from xfer.runs.folder import SCHEMA, Run, environment
 from xfer.runs.tables import write_rows
 
@@ -161,12 +161,15 @@ def _recipe(
     # no val split is cut from the probe's training pictures
     val = "" if (table.splits == "val").any() else "none"
     about = meta["data"]
-    read = {k: about[k] for k in ("train", "val", "test", "limit", "skip_bad") if about.get(k)}
-    drawn = about["seed"] if about.get("limit") else seed  # of the pictures left by `limit`
+    read = {
+        k: about[k] for k in ("train", "val", "test", "limit", "skip_bad", *READING) if about.get(k)
+    }
+    drawn = about["seed"] if about.get("limit") else 0  # of the pictures left by `limit`
     recipe = Recipe(
         name="probe", task="probe", backbone=meta["backbone"], weights=meta["weights"]["spec"],
         task_options=options, backbone_options=meta["options"],
-        data=DataTable(source=about["spec"], **{"val": val, **read}), run=RunTable(seed=drawn),
+        data=DataTable(source=about["spec"], split_seed=drawn, **{"val": val, **read}),
+        run=RunTable(seed=seed),
     )  # fmt: skip
     return absolute(recipe)
 

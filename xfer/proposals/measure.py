@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,6 +108,7 @@ def measure(
     max_boxes: int = MAX_BOXES,
     workers: int = -1,
     skip_bad: bool = False,
+    data_keys: Mapping[str, Any] | None = None,
     tick: Tick | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Measured:
@@ -121,6 +122,7 @@ def measure(
         limit: the first N of each split, shuffled by `seed`; 0: all.
         max_boxes, workers, tick: as in `propose`.
         skip_bad: leave out invalid boxes and pictures that can't be decoded.
+        data_keys: images, path, label, split, as in `ReadOptions`.
         say: called with one line per note or file left out.
 
     Raises: as `propose`; XferError for a run without a proposal network;
@@ -129,7 +131,7 @@ def measure(
     if model is None:
         check_method(method)
     named = (split,) if split else ()
-    opened = open_spec(spec, ReadOptions(named, skip_bad), ("detect",))
+    opened = open_spec(spec, ReadOptions(named, skip_bad, **data_keys or {}), ("detect",))
     reading = opened.reading
     parts = reading.parts
     if split:

@@ -11,7 +11,7 @@ from typing import Any
 
 from xfer import plugs
 from xfer.errors import DataError, XferError
-from xfer.recipe.tables import FLAGS, Recipe, override
+from xfer.recipe.tables import FLAGS, READING, Recipe, override
 from xfer.recipe.toml import load_recipe, recipe_names
 
 _BARE_NAME = re.compile(r"([A-Za-z0-9][\w-]*)(:.*)?")
@@ -97,22 +97,24 @@ def infer_task(
     from xfer.data.spec import kind_at_sight, open_spec
 
     opened = in_memory
-    kind, notes = kind_at_sight(data) if in_memory is None else None, ()
+    keys = ("train", "val", "test", "skip_bad", *READING)
+    values = {key: settings[f"data.{key}"] for key in keys if f"data.{key}" in settings}
+    at_sight = in_memory is None and not any(values.get(key) for key in READING)
+    kind, notes = kind_at_sight(data) if at_sight else None, ()
     if kind is None:
-        keys = ("train", "val", "test", "images", "ignore", "skip_bad")
-        values = {key: settings[f"data.{key}"] for key in keys if f"data.{key}" in settings}
         splits = [values.get(role, "") for role in ("train", "val", "test")]
         options = ReadOptions(
             tuple(name for name in splits if name and name != NONE), values.get("skip_bad", False),
-            images=values.get("images", ""), ignore=values.get("ignore", ""),
+            **{key: values[key] for key in READING if key in values},
         )  # fmt: skip
         opened = open_spec(data if in_memory is None else in_memory, options)
-        bundle = open_data(opened, check=False, **{"val": "none", **values})
+        bundle = open_data(opened, check=False, find=False, **{"val": "none", **values})
         kind, notes = bundle.kind, bundle.notes
     try:
         task = tasks.for_kind(kind)
-    except DataError as error:  # perhaps there is a table that could not be read
-        hint = next((note for note in notes if "not read" in note), error.hint)
+    except DataError as error:  # perhaps there is a table that could not be read, or a flag helps
+        helps = ("not read", "data.label=")
+        hint = next((note for note in notes if any(text in note for text in helps)), error.hint)
         raise DataError(f"{data}: {error.message}", hint) from None
     return task, f"task {task}: {data} holds {kinds.get(kind).holds}", opened
 

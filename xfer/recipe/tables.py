@@ -37,9 +37,19 @@ class DataTable:
         "", "mask classes to leave out, names or values; none; empty: detected by name",
         number=True, when={"kind": one_of("segment")},
     )  # fmt: skip
+    path: str = option("", "column of a table that names the pictures; empty: detected")
+    label: str = option(
+        "", "column of the labels, several as A,B,C; from_name: the class is in the file's name; "
+        "empty: detected", number=True,
+    )  # fmt: skip
+    split: str = option("", "column that says to which split a picture belongs; empty: detected")
     train: str = option("", "name of the training split; empty: detected")
     val: str = option("", "name of the validation split; none: keep the last weights")
     test: str = option("", "name of the test split, scored once at the end; none: no test")
+    split_seed: int = option(
+        0, "seed of the val split that is cut from train, and of limit; the same for every "
+        "run.seed, so that runs are scored on the same pictures", min=0, max=2**63 - 1,
+    )  # fmt: skip
     limit: int = option(0, "first N of a seeded shuffle of each split; 0: all", min=0)
     skip_bad: bool = option(False, "leave out pictures that can't be decoded instead of stopping")
     batch: int = option(32, "global batch, over all processes", min=1)
@@ -67,6 +77,9 @@ class DataTable:
     )
     cache_mb: int = option(1024, "decoded pictures kept in memory, MB; 0: none", min=0)
 
+
+# keys of [data] that say how files are read, under the same names in `open_data`
+READING = ("images", "ignore", "path", "label", "split")
 
 # parts of the names of optimisers that have a momentum
 MOMENTUM = ("sgd", "nesterov", "momentum", "lars", "larc", "rmsprop", "muon", "madgrad", "kron",
@@ -235,6 +248,7 @@ FLAGS = {
     "freeze": "optim.freeze", "freeze_epochs": "optim.freeze_epochs",
     "layer_decay": "optim.layer_decay", "train": "data.train", "val": "data.val",
     "test": "data.test", "limit": "data.limit", "workers": "data.workers", "tta": "eval.tta",
+    "skip_bad": "data.skip_bad",
     "seed": "run.seed", "device": "run.device", "precision": "run.precision",
 }  # fmt: skip
 

@@ -32,6 +32,9 @@ from xfer.recipe.tables import (
     override,
 )
 
+# keys that every recipe.toml of a run has had, see `dump`
+_IN_EVERY_DUMP = {"data.source", "data.val", "data.limit", "optim.name", "eval.every", "run.seed"}
+
 
 def recipe_names(glob: str = "*") -> list[str]:
     """The sorted names of all recipes, xfer's and those of installed packages, that match a shell
@@ -124,7 +127,7 @@ def _load(source: str, below: tuple[str, ...]) -> Recipe:
         raise XferError(f"{below[0]}: extends goes in a circle: {' -> '.join([*below, source])}")
     text = recipe_text(source)
     try:
-        values = _keys(text)
+        values = _with_split_seed(_keys(text))
         parent = values.pop("extends", None)
         name = values.pop("name", source)
         for key, value in (("extends", parent), ("name", name)):
@@ -173,6 +176,13 @@ def _keys(text: str) -> dict[str, Any]:
                 raise XferError(f"{key}.{name} must be a value, not a table")
             flat[f"{key}.{name}"] = item
     return flat
+
+
+def _with_split_seed(values: dict[str, Any]) -> dict[str, Any]:
+    """A run's recipe.toml from before `data.split_seed`, when run.seed drew the val split as well,
+    with the seed that gives the same split again. Such a file holds every key of its time."""
+    old = "data.split_seed" not in values and values.keys() >= _IN_EVERY_DUMP
+    return {**values, "data.split_seed": values["run.seed"]} if old else values
 
 
 def header(text: str) -> str:

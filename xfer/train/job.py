@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -20,8 +20,10 @@ from xfer.data.loading.feature_loader import FeatureLoader
 from xfer.data.loading.loader import Loader
 from xfer.data.sources.base import Bundle
 from xfer.data.sources.boxes import category_ids
-from xfer.device import Place, restore_random_states, seed_everything, sync_batch_norms
+from xfer.data.sources.kept import difference
+from xfer.device import Place, average, restore_random_states, seed_everything, sync_batch_norms
 from xfer.errors import DataError, XferError
+from xfer.nn.lone_values import allow_lone_values
 from xfer.recipe.tables import Recipe
 from xfer.runs.model_file import about_model
 from xfer.task import DeviceCrops, ManySides, Metric, Task
@@ -86,7 +88,8 @@ class Job:
         say: called with a line now and then during slow preparations.
 
     task | the model on its device; epoch_steps, steps | optimiser steps per epoch, in total
-    step | steps done; best | the best evaluation so far: {"score", "step"}
+    step | steps done; best | the best evaluation so far: {"score", "loss", "step", "since"}, see
+    `is_best`
     """
 
     def __init__(
@@ -126,14 +129,16 @@ class Job:
         self.schedule = Schedule(recipe.schedule, self.steps, self.pass_steps)
         self.scaler = place.scaler()
         self.step = 0
-        self.best: dict[str, Any] = {"score": -math.inf, "step": 0}
+        self.best: dict[str, Any] = {"score": -math.inf, "loss": math.inf, "step": 0, "since": 0}
         self.best_metric: Metric | None = None
         self.evaluated = 0
         self.pending: dict[str, Any] = {"steps": 0, "losses": {}}
+        self.since_evaluation = {"steps": 0, "loss": 0.0}  # without what is pending
         self.seconds = self.waited = 0.0
         self.preparing = 0.0  # seconds spent on features before the first step
         self.quick_val: FeatureLoader | None = None
         self.ema: MovingAverage | None = None
+        self._lone_allowed = self._lone_said = False
         self._build_optimizer()
         if recipe.optim.ema:
             self.ema = MovingAverage(self.task, recipe.optim.ema)
@@ -180,6 +185,30 @@ class Job:
         self.module = self._distributed()
         if self.ema is not None:
             self.ema.forget()
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The task's losses on a batch, or a part of one; over several processes gradients are
+        averaged."""
+        self.allow_lone(len(batch))
+        return self.module(batch)
+
+    def allow_lone(self, pictures: int) -> None:
+        """Before the first pass over one picture: lets batch norms go without statistics of it."""
+        if pictures == 1 and not self._lone_allowed:
+            self._lone_allowed = True
+            allow_lone_values(self.task, self._say_lone)
+
+    def _say_lone(self, name: str) -> None:
+        if self._lone_said or self._say is None:
+            return
+        self._lone_said = True
+        parts = self.recipe.optim.accumulate > 1
+        avoids = "a smaller optim.accumulate" if parts else "--batch 2 or more"
+        self._say(
+            f"warning: passes over one picture leave some batch norms ({name} first) one value per "
+            f"channel: these use their running statistics; {avoids}, or a larger data.size, avoids "
+            "it"
+        )
 
     def _distributed(self) -> nn.Module:
         if self.place.world == 1:
@@ -237,7 +266,8 @@ class Job:
     def finished(self) -> bool:
         """After the last step, or after schedule.stop_after evaluations without improvement."""
         patience = self.recipe.schedule.stop_after
-        stale = patience and self.step - self.best["step"] >= patience * self.eval_steps
+        since = self.best.get("since", self.best["step"])  # older states lack it
+        stale = patience and self.step - since >= patience * self.eval_steps
         return self.step >= self.steps or bool(stale and self.evaluated)
 
     def add_losses(self, losses: dict[str, Tensor]) -> None:
@@ -251,8 +281,32 @@ class Job:
         """The mean losses since the last call."""
         steps = self.pending["steps"]
         means = {k: float(v) / steps for k, v in self.pending["losses"].items()}
+        self.since_evaluation["steps"] += steps
+        self.since_evaluation["loss"] += steps * sum(means.values())
         self.pending = {"steps": 0, "losses": {}}
         return means
+
+    def train_loss(self) -> float:
+        """The mean training loss since the last call, over all processes; infinite without a
+        step."""
+        steps, total = self.pending["steps"], float(sum(self.pending["losses"].values()))
+        count = self.since_evaluation["steps"] + steps
+        loss = self.since_evaluation["loss"] + total
+        self.since_evaluation = {"steps": -steps, "loss": -total}  # they are logged later
+        return average({"loss": loss / count}, self.place)["loss"] if count else math.inf
+
+    def is_best(self, score: float, loss: float) -> bool:
+        """Whether an evaluation now is the best so far, which is then recorded: a higher score, or
+        the same score with a lower loss. `since` is the step of the first one with that score, for
+        schedule.stop_after."""
+        higher = score > self.best["score"]
+        # the state of an older run lacks the loss: then the earlier evaluation stays
+        lower = score == self.best["score"] and loss < self.best.get("loss", -math.inf)
+        if not (higher or lower):
+            return False
+        since = self.step if higher else self.best.get("since", self.best["step"])
+        self.best = {"score": score, "loss": loss, "step": self.step, "since": since}
+        return True
 
     def final_task(self) -> Task:
         """The model that is evaluated and saved: the moving average if there is one."""
@@ -274,17 +328,20 @@ class Job:
             "best": self.best,
             "evaluated": self.evaluated,
             "pending": self.pending,
+            "since_evaluation": self.since_evaluation,
             "seconds": self.seconds,
             "waited": self.waited,
             "fingerprint": self.bundle.fingerprint(),
         }
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state(self, state: dict[str, Any], splits: Mapping[str, Any] | None = None) -> None:
         """Continues from a `state`; its "random" holds each process's random states.
+
+        Args: splits: the run's split.json, to say what has changed if the data have.
 
         Raises DataError if the data have changed since the run was started.
         """
-        self.check_data(state["fingerprint"])
+        self.check_data(state["fingerprint"], splits)
         self.step = state["step"]
         # older states lack it: their backbones thawed by epochs, however short the run
         by_epochs = round(self.recipe.optim.freeze_epochs * self.epoch_steps)
@@ -302,15 +359,18 @@ class Job:
             self.ema.load_state_dict(state["ema"])
         self.best, self.evaluated = state["best"], state["evaluated"]
         self.pending = state["pending"]
+        self.since_evaluation = state.get("since_evaluation", self.since_evaluation)
         self.seconds, self.waited = state["seconds"], state["waited"]
         if self.place.rank < len(state["random"]):
             restore_random_states(state["random"][self.place.rank])
 
-    def check_data(self, fingerprint: str | None) -> None:
-        """Raises DataError if the data have another fingerprint."""
+    def check_data(self, fingerprint: str | None, splits: Mapping[str, Any] | None = None) -> None:
+        """Raises DataError if the data have another fingerprint; see `load_state`."""
         if fingerprint != self.bundle.fingerprint():
+            what = difference(splits, self.bundle.splits) if splits else ""
             raise DataError(
-                f"{self.recipe.data.source} has changed since the run was started",
+                f"{self.recipe.data.source} has changed since the run was started"
+                + (f": {what}" if what else ""),
                 "put the old pictures back, or start a new run",
             )
 

@@ -187,7 +187,8 @@ def train(job: Job, run: Run, show: Progress, stop: StopFlag) -> None:
 
 
 def evaluate_now(job: Job, run: Run, show: Progress) -> None:
-    """Scores the val split and saves the weights if they are the best so far."""
+    """Scores the val split and saves the weights if they are the best so far: of equal scores,
+    those with the lower loss on val, or in training since the last evaluation."""
     job.evaluated = job.step
     tta = job.quick_tta
     broadcast_buffers(job.final_task(), job.place)
@@ -198,9 +199,10 @@ def evaluate_now(job: Job, run: Run, show: Progress) -> None:
                         "another task.primary")  # fmt: skip
     value = float(metrics[metric.primary])
     job.schedule.update(value)
-    better = value > job.best["score"]
+    train_loss = job.train_loss()
+    loss = metrics.get("loss")  # not every task reports one
+    better = job.is_best(value, train_loss if loss is None else float(loss))
     if better:
-        job.best = {"score": value, "step": job.step}
         job.best_metric = metric
     if job.place.main:
         if better:
@@ -253,11 +255,12 @@ def _write_start(job: Job, run: Run) -> None:
 
 def _resume(job: Job, run: Run, show: Progress) -> None:
     """Continues from last/; from the start if the run was stopped before its first save."""
+    splits = run.read_json("split.json") if (run.path / "split.json").is_file() else None
     if run.state_file.is_file():
         state = checkpoint.load_state(run.state_file)
-        job.load_state(state)
+        job.load_state(state, splits)
     elif (run.path / "env.json").is_file():
-        job.check_data(run.read_json("env.json").get("data_fingerprint"))
+        job.check_data(run.read_json("env.json").get("data_fingerprint"), splits)
     if job.place.main:
         if not (run.path / "model.json").is_file() or not (run.path / "classes.txt").is_file():
             _write_start(job, run)

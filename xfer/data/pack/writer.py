@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -81,6 +81,7 @@ def pack(
     *,
     skip_bad: bool = False,
     kinds: Sequence[str] = (),
+    data_keys: Mapping[str, Any] | None = None,
     tick: Callable[[int, int], None] | None = None,
 ) -> Packed:
     """Write the splits of a data spec into the folder `out`.
@@ -92,13 +93,14 @@ def pack(
         spec: as in `open_data`.
         skip_bad: leave out what can't be decoded instead of raising.
         kinds: the kinds to read the data as, see `open_spec`.
+        data_keys: images, ignore, path, label, split, as in `ReadOptions`.
         tick: called with (pictures done, pictures) now and then.
 
     Raises: DataError for data that can't be read, for a full disk, if `out` holds anything but a
         pack of the same pictures with the same options, and while another process writes there.
     """
     options = options or Packing()
-    opened = open_spec(spec, ReadOptions(skip_bad=skip_bad), kinds)
+    opened = open_spec(spec, ReadOptions(skip_bad=skip_bad, **data_keys or {}), kinds)
     parts = opened.reading.parts
     plan = {
         "name": next(iter(parts.values())).info.name, "options": asdict(options),
@@ -196,8 +198,7 @@ def _all_bad(name: str, parts: dict[str, Source], known: list[tuple[str, str]]) 
     """The error that names what can't be decoded: the known pictures and the rest of the set."""
     others = [(s.ids[i], why) for s in parts.values() for i, why in find_bad(s)]
     bad = list({**dict(known), **dict(others)}.items())
-    error = bad_pictures(name, sum(map(len, parts.values())), bad)
-    return DataError(error.message, "--skip-bad leaves them out")
+    return bad_pictures(name, sum(map(len, parts.values())), bad)
 
 
 def _finish(

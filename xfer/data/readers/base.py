@@ -6,12 +6,13 @@ A set that comes with xfer is a class with `kinds` and `load` under `@EMBEDDED.r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol
 
 from xfer import kinds
+from xfer.errors import listed
 from xfer.registry import Registry
 from xfer.types import Source
 
@@ -24,16 +25,36 @@ class Reading:
             | sources' classes may differ: they are matched by name later
     notes   | lines for people
     skipped | (file, reason) of what was left out on request
+    unused  | (what it is: one, several) -> names of what was found but is not used, see `leave`
     """
 
     parts: dict[str, Source]
     notes: list[str] = field(default_factory=list[str])
     skipped: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    unused: dict[tuple[str, str], list[str]] = field(
+        default_factory=dict[tuple[str, str], list[str]]
+    )
+
+    def leave(self, one: str, many: str, names: Iterable[str]) -> None:
+        """Record what was found but is not used: "column", "columns", ["fold"]."""
+        if names := list(names):
+            self.unused.setdefault((one, many), []).extend(names)
+
+    def unused_line(self) -> str | None:
+        """What is not used, in one line: "not used: 1 column (fold), 2 lists (a.txt, b.txt)"."""
+        counts = [
+            f"{len(names)} {one if len(names) == 1 else many} ({listed(names, 5)})"
+            for (one, many), names in self.unused.items()
+        ]
+        return f"not used: {', '.join(counts)}" if counts else None
 
     @property
     def labelled(self) -> bool:
         """Whether any part has labels."""
         return any(kinds.get(source.info.kind).labelled for source in self.parts.values())
+
+
+COLUMNS = ("path", "label", "split")
 
 
 @dataclass(frozen=True)
@@ -45,6 +66,10 @@ class ReadOptions:
     kind     | the kind to read the data as, one of the format's kinds; "": its first
     images   | the folder that holds the pictures; "": found
     ignore   | masks: the classes whose pixels are ignored, names or values; "": by their names
+    path     | the column that names the pictures; "": found
+    label    | the column of the labels, several separated by commas, or whatever else a format
+             | finds them by (from_name); "": found
+    split    | the column that says which split a picture belongs to; "": found
     """
 
     named: tuple[str, ...] = ()
@@ -52,6 +77,14 @@ class ReadOptions:
     kind: str = ""
     images: str = ""
     ignore: str = ""
+    path: str = ""
+    label: str = ""
+    split: str = ""
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Which of path, label and split the user named."""
+        return tuple(name for name in COLUMNS if getattr(self, name))
 
 
 class Format(Protocol):
@@ -62,6 +95,7 @@ class Format(Protocol):
     takes_images        | True: its pictures may be in another folder, `options.images`
     fixed_kind          | optional; True: the default kind is always the first of `kinds`, so it is
                         | known without reading the data
+    takes               | optional; which of the options path, label and split it understands
     recognise(path)     | what was found, in words, or None; quick: reads as little as possible
     load(path, options) | Reading; raises DataError for what can't be used
     explain(path)       | optional; for a path that no format recognises: the error that says why

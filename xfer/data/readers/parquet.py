@@ -98,8 +98,7 @@ class ParquetSource:
         i = range(len(self))[i]
         name = self.ids[i]
         file = self.root / self.index.files[int(self.index.file[i])]
-        data = self._group(int(self.index.file[i]), int(self.index.start[i]))
-        encoded = data[int(self.index.length[i])].as_py()
+        encoded = self.raw(i)
         if not encoded:
             raise DecodeError(f"no bytes in {file}", name)
         try:
@@ -111,6 +110,11 @@ class ParquetSource:
     def verify(self, i: int) -> None:
         """Raises DecodeError if picture i can't be decoded."""
         self.read(i, PROBE_SIDE)
+
+    def raw(self, i: int) -> bytes:
+        """Picture i as it is stored; b"" if there is nothing."""
+        data = self._group(int(self.index.file[i]), int(self.index.start[i]))
+        return data[int(self.index.length[i])].as_py() or b""
 
     def labels(self) -> NDArray[np.int64]:
         return self.index.labels

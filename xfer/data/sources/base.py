@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from xfer.data.images.jpeg_rows import Rows
 from xfer.data.sources.id_array import choose
 from xfer.kinds.annotation import annotation
 from xfer.kinds.base import Kind
+from xfer.kinds.findings import Finding
 from xfer.kinds.pixel_counts import pixel_counts_of
 from xfer.types import DataInfo, Sample, Source
 
@@ -94,6 +96,14 @@ class Subset:
         """Text that changes when the file of picture i does, see `stamp`."""
         return stamp(self.source, int(self.indices[i]))
 
+    def path(self, i: int) -> Path | None:
+        """The file of picture i, see `path_of`."""
+        return path_of(self.source, int(self.indices[i]))
+
+    def raw(self, i: int) -> bytes | None:
+        """Picture i as it is stored, see `raw`."""
+        return raw(self.source, int(self.indices[i]))
+
     def annotation(self, i: int) -> Boxes:
         """The boxes of picture i, without decoding it if the source can."""
         boxes = annotation(self.source, int(self.indices[i]))
@@ -158,6 +168,24 @@ def stamp(source: Source, i: int) -> str | None:
     return None if mark is None else mark(i)
 
 
+def path_of(source: Source, i: int) -> Path | None:
+    """The file of picture i; None if it is not a file of its own."""
+    find = getattr(source, "path", None)
+    return None if find is None else find(i)
+
+
+def raw(source: Source, i: int) -> bytes | None:
+    """Picture i as it is stored, encoded; None if the source keeps pixels, not files.
+
+    Raises: OSError if its file is gone.
+    """
+    reader: Any = getattr(source, "raw", None)
+    if not callable(reader):  # a pack's `raw` says what it stores
+        return None
+    stored: Any = reader(i)
+    return stored
+
+
 class ArraySource:
     """Pictures in memory.
 
@@ -206,6 +234,21 @@ def sample_label(label: Any) -> Any:
 
 
 @dataclass(frozen=True)
+class Drift:
+    """What became of a split that a run kept.
+
+    gone  | ids that are no longer there
+    new   | ids that the run did not have, among the pictures that the split comes from; None if
+          | that can't be told
+    moved | (id in the run, id now) of pictures that have another name, known by their bytes
+    """
+
+    gone: tuple[str, ...] = ()
+    new: tuple[str, ...] | None = ()
+    moved: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class Bundle:
     """The splits that a run works on, and where they come from.
 
@@ -216,6 +259,8 @@ class Bundle:
     splits  | role -> Source, for those of train, val and test that exist
     notes   | lines for people: how it was read, what was skipped, which split was split off
     skipped | (file, reason) of each picture that was left out
+    findings | what is odd in it, as far as no picture need be decoded to know it
+    drift   | what has changed since the run whose split was found again; None if none was
     """
 
     name: str
@@ -225,6 +270,8 @@ class Bundle:
     splits: dict[str, Source]
     notes: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
+    findings: tuple[Finding, ...] = ()
+    drift: Drift | None = None
 
     def fingerprint(self) -> str:
         """Hex text that changes with the pictures, the labels or how they are split."""

@@ -74,6 +74,10 @@ class FileSource:
         """
         decode(self.path(i), PROBE_SIDE)
 
+    def raw(self, i: int) -> bytes:
+        """Picture i as it is stored. Raises OSError if it is gone."""
+        return self.path(i).read_bytes()
+
     def stamp(self, i: int) -> str | None:
         """The path, size and time of change of picture i; None if it is gone."""
         path = self.path(i).absolute()

@@ -57,6 +57,13 @@ class IndexedSource:
         """Raises DecodeError if picture i can't be decoded."""
         self._decoded(i, self.ids[i], PROBE_SIDE)
 
+    def raw(self, i: int) -> bytes:
+        """Picture i as it is stored. Raises OSError if its file is gone."""
+        start = int(self.index.start[i])
+        if start < 0:
+            return self._file(i).read_bytes()
+        return self._bytes(int(self.index.file[i]), start, int(self.index.length[i]))
+
     def labels(self) -> NDArray[np.int64]:
         return self.index.labels
 
