@@ -11,12 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import ge
 
 import torch
 from torch import Tensor, nn
 
 from xfer.backbones.base import Backbone
-from xfer.backbones.parts import averaged
+from xfer.backbones.parts import averaged, shared
 from xfer.backbones.stored import Stored
 
 _COUNTER = "num_batches_tracked"
@@ -182,19 +183,20 @@ def _by_name(tensors: Mapping[str, Stored], net: Net) -> Match:
 
     best = max(hits, key=lambda p: (*score(p), averaged(p)))  # the first of equals
     used = set(hits[best].values())
-    rivals = tuple(
-        prefix for prefix in hits
-        if prefix != best and not used & set(hits[prefix].values())
-        and score(prefix) > (0, 0) and 2 * score(prefix)[0] >= score(best)[0]
-        and 2 * score(prefix)[1] >= score(best)[1]
-    )  # fmt: skip
+    rivals: list[str] = []
+    least = [value / 2 for value in score(best)]
+    for prefix in sorted(hits, key=lambda p: (-score(p)[0], -score(p)[1])):
+        enough = score(prefix) > (0, 0) and all(map(ge, score(prefix), least))
+        if enough and not used & set(hits[prefix].values()):
+            rivals.append(prefix)
+            used |= set(hits[prefix].values())
     scope = _scope(best, rivals)
     found = dict(hits[best])
     _add_heads(found, hits, clashes.get(best, {}), net, scope)
     return Match(
         {theirs: ours for ours, theirs in found.items()},
         {theirs: ours for ours, theirs in clashes.get(best, {}).items() if ours not in found},
-        best, scope, rivals,
+        best, scope, tuple(rivals),
     )  # fmt: skip
 
 
@@ -265,20 +267,13 @@ def _by_order(tensors: Mapping[str, Stored], net: Net, ordered: bool) -> Match |
         names = _in_order(prefix, names, ordered, net.trunk)
         matched = _in_step(names, tensors, net, norms) if names is not None else None
         if matched and not used & set(matched):
-            found[_shared(list(matched)[: len(net.trunk)])] = matched
+            found[shared(list(matched)[: len(net.trunk)])] = matched
             used |= set(matched)
     if not found:
         return None
     best = max(found, key=averaged)
     rivals = tuple(prefix for prefix in found if prefix != best)
     return Match(found[best], {}, best, _scope(best, rivals), rivals, by_order=True)
-
-
-def _shared(names: Sequence[str]) -> str:
-    """The longest beginning of all names, cut after a dot."""
-    first, last = min(names), max(names)
-    count = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
-    return first[: first.rfind(".", 0, count) + 1]
 
 
 def _sequences(tensors: Mapping[str, Stored], least: int) -> Iterator[tuple[str, list[str]]]:

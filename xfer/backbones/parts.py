@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,7 +50,7 @@ def averaged(where: str) -> bool:
 
 def beside(where: str) -> bool:
     """Whether a part is an optimiser's or of another thing that a trainer keeps."""
-    return bool(_BESIDE.match(where))
+    return any(_BESIDE.match(key) for key in where.split("."))
 
 
 def split(root: Any, find: Find) -> Parts:
@@ -146,6 +146,19 @@ def _arch(root: Any) -> str:
     return ""
 
 
+def shared(names: Sequence[str]) -> str:
+    """The longest beginning of all names, cut after a dot."""
+    first, last = min(names), max(names)
+    count = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
+    return first[: first.rfind(".", 0, count) + 1]
+
+
+def _shapes(part: Mapping[str, Stored]) -> set[tuple[str, tuple[int, ...]]]:
+    """Names without what all of them begin with, and shapes."""
+    start = len(shared(list(part)))
+    return {(name[start:], tensor.shape) for name, tensor in part.items()}
+
+
 def without_net(parts: Parts) -> tuple[dict[str, Stored], str, list[str]]:
     """The tensors of a file that is read for no net in particular.
 
@@ -160,11 +173,8 @@ def without_net(parts: Parts) -> tuple[dict[str, Stored], str, list[str]]:
     chosen: list[str] = []
     left: list[str] = []
     for where in order:
-        shapes = {(name, tensor.shape) for name, tensor in kept[where].items()}
-        same = any(
-            2 * len(shapes & {(n, t.shape) for n, t in kept[other].items()}) > len(shapes)
-            for other in chosen
-        )
+        shapes = _shapes(kept[where])
+        same = any(2 * len(shapes & _shapes(kept[other])) > len(shapes) for other in chosen)
         (left if same else chosen).append(where)
     chosen = [where for where in kept if where in chosen]
     left += [where for where in parts.tensors if where not in kept]

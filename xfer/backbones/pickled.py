@@ -143,6 +143,10 @@ class _Machine:
             what.module in ("builtins", "__builtin__") and what.name in _LISTS
         ):
             return first if isinstance(first, list | tuple) else []
+        if what.module in ("builtins", "__builtin__") and what.name in ("bytes", "bytearray"):
+            return first if isinstance(first, bytes | bytearray) else b""
+        if what == Global("_codecs", "encode") and isinstance(first, str):
+            return first.encode("latin-1")  # bytes, in protocols that have none
         return Made(what, arguments)
 
     def tuple_of(self, count: int) -> None:

@@ -117,8 +117,6 @@ class Source:
             if node.what.name != "_load_from_bytes" or not isinstance(node.args, tuple):
                 return None
             data = node.args[0] if node.args else None
-            if isinstance(data, Made):
-                data = _encoded(data)
             if not isinstance(data, bytes | bytearray):
                 return None
             inner = read_torch(lambda: io.BytesIO(data))
@@ -148,18 +146,6 @@ def dtype_of(kind: Any) -> torch.dtype | None:
     return _DTYPES.get(_STORAGES.get(kind.name, ""))
 
 
-def _encoded(node: Made) -> Any:
-    """The bytes that pickle's older protocols write as a text and its encoding."""
-    first = node.args[0] if isinstance(node.args, tuple) and node.args else None
-    if node.what in (Global("builtins", "bytearray"), Global("__builtin__", "bytearray")):
-        return _encoded(first) if isinstance(first, Made) else first
-    text = first if node.what == Global("_codecs", "encode") else None
-    try:
-        return text.encode("latin-1") if isinstance(text, str) else None
-    except UnicodeEncodeError:
-        return None
-
-
 def _array(node: Made) -> Stored | None:
     """numpy's array, whose state is (version, shape, dtype, Fortran order, bytes), or which
     pickle's fifth protocol makes of (bytes, dtype, shape, order)."""
@@ -173,8 +159,6 @@ def _array(node: Made) -> Stored | None:
     if not isinstance(kind, Made) or not isinstance(kind.args, tuple) or not kind.args:
         return None
     dtype = NUMBERS.get(kind.args[0]) if isinstance(kind.args[0], str) else None
-    if isinstance(raw, Made):
-        raw = _encoded(raw)
     if isinstance(raw, str):  # of Python 2
         raw = raw.encode("latin-1", "replace")
     sides = shape_of(shape)
