@@ -135,3 +135,55 @@ def test_joined_masks_hold_what_either_holds(seed: int, coloured: bool) -> None:
     assert np.array_equal(both, parts[0] + parts[1])
     with pytest.raises(DecodeError, match="another size"):
         joined(RawMask(parts[0]), RawMask(parts[1][1:]))
+
+
+def write_labelme(root: Path, tables: list[list[str]]) -> list[NDArray[np.uint8]]:
+    """labelme's folders: numbers mean what the label_names.txt next to them says."""
+    masks: list[NDArray[np.uint8]] = []
+    for i, names in enumerate(tables):
+        folder = root / f"shot{i}_json"
+        write_picture(folder / "img.png", i)
+        write_picture(folder / "label_viz.png", i)
+        masks.append(make_mask(range(len(names)), i))
+        write_mask(folder / "label.png", masks[-1], COLOURS)
+        (folder / "label_names.txt").write_text("\n".join(names))
+    return masks
+
+
+def test_numbers_mean_what_the_table_of_their_folder_says(tmp_path: Path) -> None:
+    tables = [["_background_", "owl"], ["_background_", "bat", "owl"], ["_background_"]]
+    masks = write_labelme(tmp_path, tables)
+    found = open_data(tmp_path, val="none")
+    assert (found.format, found.classes) == ("masks", ("_background_", "bat", "owl"))
+    source = found.splits["train"]
+    for i, names in enumerate(tables):
+        meant = np.array([found.classes.index(name) for name in names])
+        assert np.array_equal(mask_of(source, i), meant[masks[i]])
+    before = found.fingerprint()
+    (tmp_path / "shot0_json/label_names.txt").write_text("_background_\nbat")
+    assert open_data(tmp_path, val="none").fingerprint() != before
+
+
+def test_equal_tables_in_all_folders_are_one(tmp_path: Path) -> None:
+    masks = write_labelme(tmp_path, [["_background_", "owl", "bat"]] * 3)
+    found = open_data(tmp_path, val="none")
+    assert found.classes == ("_background_", "owl", "bat")
+    assert np.array_equal(mask_of(found.splits["train"], 2), masks[2])
+
+
+def test_splits_whose_tables_number_the_classes_in_other_ways(tmp_path: Path) -> None:
+    masks = {}
+    for split, order in (("train", "cat dog"), ("valid", "dog cat")):
+        masks[split] = write_set(tmp_path, f"{split}/{{}}.jpg", f"{split}/{{}}_mask.png")
+        rows = "".join(f"{k}, {n}\n" for k, n in enumerate(["background", *order.split()]))
+        (tmp_path / split / "_classes.csv").write_text(f"Pixel Value, Class\n{rows}")
+    found = open_data(tmp_path)
+    assert found.classes == ("background", "cat", "dog")
+    assert np.array_equal(mask_of(found.splits["train"]), masks["train"]["a"])
+    expected = np.array([0, 2, 1])[masks["valid"]["a"]]
+    assert np.array_equal(mask_of(found.splits["val"]), expected)
+    (tmp_path / "valid/_classes.csv").unlink()
+    for name in ("a", "b", "c"):
+        (tmp_path / f"valid/{name}.jpg").rename(tmp_path / f"valid/v{name}.jpg")
+        (tmp_path / f"valid/{name}_mask.png").rename(tmp_path / f"valid/v{name}_mask.png")
+    assert open_data(tmp_path).classes == ("background", "cat", "dog")  # the only table is of all

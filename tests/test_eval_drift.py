@@ -146,7 +146,7 @@ def test_changed_pictures_and_labels_are_told(birds: Path, tmp_path: Path) -> No
     ]
     (run / "pictures.npz").unlink()  # an older run can only say that there is something
     (line,) = scored(run)["notes"]
-    assert line.startswith("the data are not as they were when the run was trained")
+    assert line.startswith("the data are not as this run recorded them")
 
 
 def test_the_val_folder_of_the_data_may_grow_too(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_with_a_limit_no_picture_is_called_new(birds: Path, tmp_path: Path) -> N
     assert (found["images"], found["changes"]) == (3, {})
     write_birds(birds, 2, first=70)
     (line,) = scored(run)["notes"]
-    assert line.startswith("the data are not as they were")
+    assert line.startswith("the data are not as this run recorded them")
 
 
 def test_training_pictures_are_scored_with_a_warning(run: Path, birds: Path) -> None:
@@ -261,6 +261,15 @@ def test_other_pictures_are_scored_without_a_warning(run: Path, tmp_path: Path) 
     for name in splits(run)["train"]:
         write_picture(same_names / name, seed=sum(name.encode()) + 1000)
     assert scored(run, data=str(same_names))["trained_on"] == 0
+
+
+def test_the_run_s_own_folder_is_known_however_it_is_written(
+    run: Path, birds: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(birds.parent)
+    assert main(["eval", str(run), "--data", "birds", "--device", "cpu"]) == 0
+    shown = capsys.readouterr().err
+    assert "16 of the 20 pictures were trained on; without --data the val split of" in shown
 
 
 def test_it_is_said_where_nothing_can_be_compared(run: Path, birds: Path, tmp_path: Path) -> None:

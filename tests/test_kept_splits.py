@@ -258,6 +258,20 @@ def test_a_change_anywhere_in_a_small_file_and_at_the_ends_of_a_large_one_counts
     assert marks(source)[0] == 0
 
 
+def test_what_would_cost_a_pass_over_the_data_is_not_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = Masks()
+    for n in range(6):
+        data.write(tmp_path, n)
+    source = open_recipe_data(Recipe(task="segment", data=DataTable(source=str(tmp_path)))).splits[
+        "train"
+    ]
+    assert (truths(source) > 0).all()
+    monkeypatch.setattr("xfer.data.sources.marks.REMEMBERED", 2)
+    assert not truths(source).any() and marks(source).all()
+
+
 def birds(tmp_path: Path) -> Path:
     for k in range(12):
         picture(tmp_path / "birds" / ("owl", "wren")[k % 2] / f"{k}.png", k)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,20 +78,30 @@ def open_scored(
 
     Raises: DataError for data that are gone or don't fit, and if there is no such split.
     """
-    recipe = folder.recipe()
     if skip_bad:
-        recipe = replace(recipe, data=replace(recipe.data, skip_bad=True))
         data_keys = {**(data_keys or {}), "skip_bad": True, "thorough": True}
-    if recipe.task == "probe":  # a probe reads data like the task that trains on that kind
-        recipe = replace(recipe, task=tasks.for_kind(getattr(task, "data_kind", task.info.kind)))
-    splits = folder.read_json("split.json") if (folder.path / "split.json").is_file() else {}
-    own = _Own(folder, recipe, splits, task)
+    own = _own_of(folder, task, skip_bad)
     with plugs.reading(folder.path / "recipe.toml"):
         if not isinstance(data, str) or data:
             return own.in_memory(data, split) or _other(
                 open_other(data, task, data_keys), task, split, own
             )
         return own.scored(split)
+
+
+def training_warnings(folder: Run, task: Task, source: Source) -> list[str]:
+    """Lines that count the pictures of a source that a run was trained on, if any."""
+    return _warnings(_own_of(folder, task).trained.among_others(source))
+
+
+def _own_of(folder: Run, task: Task, skip_bad: bool = False) -> _Own:
+    recipe = folder.recipe()
+    if skip_bad:
+        recipe = replace(recipe, data=replace(recipe.data, skip_bad=True))
+    if recipe.task == "probe":  # a probe reads data like the task that trains on that kind
+        recipe = replace(recipe, task=tasks.for_kind(getattr(task, "data_kind", task.info.kind)))
+    splits = folder.read_json("split.json") if (folder.path / "split.json").is_file() else {}
+    return _Own(folder, recipe, splits, task)
 
 
 class _Own:
@@ -157,9 +168,10 @@ class _Own:
             )
         lines = [f"{_TOLD[key](len(names), role)}: {named(names)}"
                  for key, names in changes.items() if names]  # fmt: skip
-        if not lines and (drift.new is None or numbers is None) and self._differ():
-            lines = ["the data are not as they were when the run was trained: files, their dates "
-                     "or their labels differ"]  # fmt: skip
+        blind = numbers is None or drift.new is None or not (numbers != UNKNOWN).any()
+        if blind and not lines and self._differ():
+            lines = ["the data are not as this run recorded them: files, their dates or their "
+                     "labels differ, or an older xfer read them in another way"]  # fmt: skip
         counts = {key: len(names) for key, names in changes.items() if names}
         return self._finished(bundle, role, lines, counts, numbers)
 
@@ -237,7 +249,7 @@ def _other(bundle: Bundle, task: Task, split: str, own: _Own) -> Scored:
     if not seen.told:
         lines = ["whether the run was trained on any of these pictures can't be told: "
                  "its own data are not there any more"]  # fmt: skip
-    elif seen.same.any() and "val" in own.splits and bundle.name == own.recipe.data.source:
+    elif seen.same.any() and "val" in own.splits and _same_place(bundle.name, own.recipe):
         lines[0] += "; without --data the val split of the run is scored"
     return Scored(_fitting(bundle, task), role, (*bundle.notes, *lines), {}, _count(seen))
 
@@ -254,6 +266,11 @@ def open_other(data: Any, task: Task, data_keys: Mapping[str, Any] | None = None
         content = kinds.get(bundle.kind).holds
         raise DataError(f"{bundle.name} holds {content}; the run needs {needed}")
     return bundle
+
+
+def _same_place(name: str, recipe: Recipe) -> bool:
+    """Whether a spec names the run's own data."""
+    return recipe.data.source in (name, str(Path(name).absolute()))
 
 
 def _first(splits: Mapping[str, Any]) -> str:

@@ -19,27 +19,47 @@ from xfer.data.sources.boxes_as_labels import Presence
 from xfer.data.sources.from_python import Pictures
 from xfer.errors import XferError
 from xfer.kinds.annotation import annotation
-from xfer.kinds.pixel_counts import pixel_counts_of
+from xfer.kinds.pixel_counts import REMEMBERED, pixel_counts_of
 from xfer.types import Source
 
-MOST = 100_000  # pictures of a split that are marked
+MOST = 100_000  # pictures of a split that a run keeps marks of
+MOST_INSIDE = 20_000  # pictures in tars and tables, which are read in full, that are marked
 CHUNK, CHUNKS = 4096, 8  # bytes; a larger file is read in pieces spread evenly over it
 UNKNOWN = 0
 
 
 def marks(source: Source) -> NDArray[np.uint64]:
     """A number for the bytes of each picture, (N,); UNKNOWN where a source keeps only pixels that
-    it made itself, as a pack does, and where a file is gone.
+    it made itself, as a pack does, where a file is gone, and in large tars and tables.
 
     Equal files have equal numbers, under whatever name and in whatever format of annotations.
     """
+    inside = len(source) > 0 and path_of(source, 0) is None
+    if inside and len(source) > MOST_INSIDE and _stored(source):
+        return np.full(len(source), UNKNOWN, np.uint64)
     return _numbers(source, _mark)
 
 
 def truths(source: Source) -> NDArray[np.uint64]:
     """A number for what is known about each picture, (N,): its classes by name, its boxes, the
-    pixels of each class in its mask; UNKNOWN for what can't be read."""
+    pixels of each class in its mask; UNKNOWN for what can't be read, and where many masks or
+    pictures would have to be read for it alone."""
+    kind = kinds.get(source.info.kind)
+    costly = not hasattr(_innermost(source), "annotation") if kind.boxes else kind.placed
+    if costly and len(source) >= REMEMBERED:
+        return np.full(len(source), UNKNOWN, np.uint64)
     return _numbers(source, _truth_of(source))
+
+
+def _innermost(source: Source) -> Source:
+    while isinstance(source, (Subset, Presence)):
+        source = source.source
+    return source
+
+
+def _stored(source: Source) -> bool:
+    """Whether the source keeps encoded pictures."""
+    return callable(getattr(_innermost(source), "raw", None))
 
 
 def _numbers(source: Source, number: Callable[[Source, int], int]) -> NDArray[np.uint64]:

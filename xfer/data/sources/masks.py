@@ -108,7 +108,7 @@ class MaskFiles(MaskSource):
     """Pictures with mask files that hold numbers or colours.
 
     Args:
-        masks: N paths, relative to root or absolute; code: what their values mean.
+        masks: N paths, relative to root or absolute; code: what their values mean, or N of them.
         more: further masks of a picture, by its index: where one holds 0, the next one counts.
     """
 
@@ -118,13 +118,15 @@ class MaskFiles(MaskSource):
         root: Path,
         files: Sequence[str],
         masks: Sequence[str],
-        code: MaskCode,
+        code: MaskCode | Sequence[MaskCode],
         ids: Sequence[str] | None = None,
         more: Mapping[int, Sequence[str]] | None = None,
     ) -> None:
         super().__init__(info, root, files, ids)
-        self.masks, self.code, self.more = tuple(masks), code, dict(more or {})
-        self._code_mark = code.fingerprint()
+        self.masks, self.more = tuple(masks), dict(more or {})
+        self.codes = (code,) * len(self.masks) if isinstance(code, MaskCode) else tuple(code)
+        marks = {key: one.fingerprint() for key, one in {id(c): c for c in self.codes}.items()}
+        self._code_marks = tuple(marks[id(one)] for one in self.codes)
 
     def read_mask(self, i: int) -> NDArray[np.uint8]:
         whole: RawMask | None = None
@@ -134,7 +136,7 @@ class MaskFiles(MaskSource):
                 raw = self.read_raw(self.root / name)
                 whole = raw if whole is None else joined(whole, raw)
             assert whole is not None
-            return self.code.decode(whole)
+            return self.codes[i].decode(whole)
         except DecodeError as error:
             named = f"mask {readable(Path(name).as_posix())}: {error.reason}"
             raise DecodeError(named, self.ids[i]) from None
@@ -145,7 +147,7 @@ class MaskFiles(MaskSource):
 
     def mask_stamp(self, i: int) -> str:
         stamps = [file_stamp(self.root / name) for name in (self.masks[i], *self.more.get(i, ()))]
-        return f"{' '.join(stamps)} {self._code_mark}"
+        return f"{' '.join(stamps)} {self._code_marks[i]}"
 
 
 def joined(one: RawMask, other: RawMask) -> RawMask:

@@ -19,15 +19,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from xfer.data.images.walk import listing, readable, subfolders
+from xfer.data.images.walk import listing, readable
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
-from xfer.data.readers.masks.class_table import find_table
 from xfer.data.readers.masks.folder_words import is_images
 from xfer.data.readers.masks.layout import Pairs, find_layout, first_pair, near_miss
 from xfer.data.readers.masks.official_lists import split_by_lists
 from xfer.data.readers.masks.pairing import is_mask_name
 from xfer.data.readers.masks.several import check_parts
-from xfer.data.readers.masks.values import meaning
+from xfer.data.readers.masks.tables import meanings
 from xfer.data.sources.box_rules import leave_out
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.masks import MaskFiles
@@ -79,9 +78,7 @@ class Masks:
         check_parts(path, parts)
         masks = [mask for part in parts for picture, first in part.files
                  for mask in (first, *part.more.get(picture, ()))]  # fmt: skip
-        above = [f for own in layout.folders for f in (own, own.parent)]
-        table = find_table([path, *above, *subfolders(path)])
-        classes, code, lines = meaning(path, masks, table, options.ignore)
+        classes, codes, lines = meanings(path, masks, layout.folders, options.ignore)
         reading.notes.extend(lines)
         for part in parts:
             info = DataInfo(
@@ -102,6 +99,7 @@ class Masks:
                 where = "" if part.name == WHOLE else f"{part.name}: "
                 have = f"{counted(len(more), 'picture')} with several masks"
                 reading.notes.append(f"{where}{have}, which are joined")
+            code = [codes[mask.parent] for _, mask in part.files]
             reading.parts[part.name] = MaskFiles(info, path, files, own, code, more=more)
         return reading
 

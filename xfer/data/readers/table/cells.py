@@ -18,7 +18,7 @@ LISTED = "written as lists"
 REPEATED = 3
 _YES_NO = {"true": 1, "false": 0, "": -1}
 _ONE_DIGIT = re.compile(r"([+-]?)0*([01])(?:\.0*)?")
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _WHOLE = re.compile(r"([+-]?\d+)\.0*")
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
@@ -57,7 +57,7 @@ def _unsigned(number: str) -> str:
 def are_fractions(cells: Iterable[str]) -> bool:
     """Whether cells hold measured values: all are numbers, and not all of them are whole."""
     distinct = set(cells) - {""}
-    numbers = [float(c) for c in distinct if len(c) < 40 and _NUMBER.fullmatch(c)]
+    numbers = [float(c) for c in distinct if len(c) < 40 and NUMBER.fullmatch(c)]
     return 0 < len(distinct) == len(numbers) and any(n % 1 for n in numbers)
 
 

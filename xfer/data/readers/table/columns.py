@@ -169,7 +169,7 @@ def _joined(
     ]  # fmt: skip
     names = [
         k for k in width
-        if k not in folders and (len(width) <= JOINABLE or _is_path(table.header[k]))
+        if k not in folders and (len(width) <= JOINABLE or is_path(table.header[k]))
     ]  # fmt: skip
     return {(f, k): _cells(probe, (f, k)) for f in folders for k in names}
 
@@ -201,12 +201,12 @@ def _choose(
     for pair in [c for c in rivals if len(c) > 1 and hits[c] >= hits.get(c[1:], 0)]:
         rivals = [c for c in rivals if c != pair[1:]]
     head = {c: table.header[c[-1]] for c in rivals}
-    for unlike in (_is_made, is_index):
+    for unlike in (is_made, is_index):
         rivals = [c for c in rivals if not unlike(head[c])] or rivals
     if bare and len(rivals) > 1:  # numbers that repeat are no names
-        rivals = [c for c in rivals if _is_path(head[c]) or _distinct(table, c)] or rivals
+        rivals = [c for c in rivals if is_path(head[c]) or _distinct(table, c)] or rivals
     rivals.sort(key=lambda c: (-hits[c], head[c].casefold() not in PATHS, len(c), c))
-    named = [c for c in rivals if _is_path(head[c])]
+    named = [c for c in rivals if is_path(head[c])]
     for some in (rivals, named):
         if some and all(_agree(found[some[0]], found[c]) for c in some[1:]):
             return some[0]
@@ -219,11 +219,13 @@ def _choose(
     )
 
 
-def _is_path(header: str) -> bool:
-    return bool(_PICTURE & set(words_of(header))) and not _is_made(header)
+def is_path(header: str) -> bool:
+    """Whether a column's name says that it names pictures."""
+    return bool(_PICTURE & set(words_of(header))) and not is_made(header)
 
 
-def _is_made(header: str) -> bool:
+def is_made(header: str) -> bool:
+    """Whether a column's name says that it holds something else about them: masks, labels."""
     return bool(_MADE & set(words_of(header)))
 
 

@@ -53,6 +53,7 @@ from xfer.data.images.walk import is_picture, nfc, readable, subfolders
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.imagenet.trees import find_tree
 from xfer.data.readers.masks.run_lengths import run_length_column
+from xfer.data.readers.table.box_columns import box_columns
 from xfer.data.readers.table.columns import PATHS, Placed, column_named, find_pictures_of, is_index
 from xfer.data.readers.table.found import LISTS, SUFFIXES, read, tables_of
 from xfer.data.readers.table.labels import Labels, is_label, read_labels
@@ -65,7 +66,6 @@ from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.errors import SKIP_BAD, DataError, XferError
 from xfer.types import DataInfo
 
-CORNERS = ("xmin", "ymin", "xmax", "ymax")
 PROBED = 50
 NAMED = 10
 COLUMNS = ("column", "columns")
@@ -89,6 +89,8 @@ class Csv:
                 table = read(file, name)
                 if run_length_column(table) is not None:
                     return None
+                if box_columns(table):
+                    return None  # `boxes` reads it
                 found = place(table, name, wide=False) is not None
             except DataError:
                 if path.is_file() and file.suffix.casefold() not in LISTS:
@@ -101,6 +103,9 @@ class Csv:
                 what = "list" if file.suffix.casefold() in LISTS else "table"
                 return f"{what if len(tables) == 1 else f'{what}s'} {files}"
         return None
+
+    def explain(self, path: Path) -> DataError | None:
+        return boxes_instead(path)
 
     def load(self, path: Path, options: ReadOptions) -> Reading:
         tables = tables_of(path)
@@ -188,7 +193,10 @@ def _read(file: Path, name: str, reading: Reading, progress: _Progress) -> None:
     """Read one table into the reading's parts."""
     options = progress.options
     table = read(file, name)
-    _refuse_others(table)
+    if not options.label:  # with it, the user asks for that column's labels
+        if columns := box_columns(table):
+            raise _of_boxes(table, columns)
+        _refuse_runs(table)
     if not table.rows:
         raise DataError(f"{file}: no rows")
     placed = place(table, name, True, options.path)
@@ -238,13 +246,28 @@ def _read(file: Path, name: str, reading: Reading, progress: _Progress) -> None:
         reading.parts[value] = subset(whole, chosen, role_of(value) or value)
 
 
-def _refuse_others(table: Table) -> None:
-    """Raises DataError for a table that holds boxes or masks, not labels of whole pictures."""
-    if set(CORNERS) <= {h.casefold() for h in table.header}:
-        raise DataError(
-            f"{table.file}: a table of boxes; boxes are read from COCO, VOC or YOLO files",
-            f"to read its labels, remove the columns {', '.join(CORNERS)}",
-        )
+def boxes_instead(folder: Path) -> DataError | None:
+    """The error for the tables of a folder, if they hold boxes."""
+    for name, file in tables_of(folder).items():
+        try:
+            table = read(file, name)
+        except DataError:
+            return None
+        if columns := box_columns(table):
+            return _of_boxes(table, columns)
+    return None
+
+
+def _of_boxes(table: Table, columns: Sequence[int]) -> DataError:
+    names = ", ".join(table.header[k] for k in columns)
+    return DataError(
+        f"{table.file}: a table of boxes ({names}), which are not labels of whole pictures",
+        f"boxes:{table.file} reads them; csv:{table.file} data.label=COLUMN reads a label",
+    )
+
+
+def _refuse_runs(table: Table) -> None:
+    """Raises DataError for a table of masks as run lengths."""
     if (runs := run_length_column(table)) is not None:
         raise DataError(
             f"{table.file}: {table.header[runs]!r} holds masks as run lengths, not labels",

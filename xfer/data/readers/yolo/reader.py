@@ -9,6 +9,9 @@ next to the picture. A split is a folder, a list of folders, or a txt with a pat
 that is not there is looked for by its end. A missing test split is left out, since Roboflow may
 name one that does not exist; a split without any label file has only pictures.
 
+Lines of seven columns or more are outlines: for --task segment they are drawn as masks, with a
+class background; for --task detect the box around each counts.
+
 A picture without a label file is background; a label file without a picture is counted. Boxes are
 centre and size as shares; corners or left and top under that name are read as such if centres are
 implausible over the whole split, see `sources/box_forms`.
@@ -28,6 +31,7 @@ from xfer.data.images.size import sizes_of
 from xfer.data.images.threads import cores
 from xfer.data.images.walk import find_pictures, is_junk, listing, readable
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
+from xfer.data.readers.coco.outlines import Shape, outline_masks
 from xfer.data.readers.table.locate import Locator
 from xfer.data.readers.yolo.darknet import (
     ROBOFLOW,
@@ -58,7 +62,7 @@ NO_LABELS = frozenset((*TABLES, ROBOFLOW, "train.txt", "val.txt", "valid.txt", "
 class Yolo:
     """YOLO's txt files with a data.yaml, or with darknet's files."""
 
-    kinds: ClassVar[tuple[str, ...]] = ("detect",)
+    kinds: ClassVar[tuple[str, ...]] = ("detect", "segment")
     low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 
@@ -169,6 +173,12 @@ def _source(setup: Setup, split: str, options: ReadOptions, reading: Reading) ->
     files = [_relative(p, setup.root) for p, _ in known]
     names = [readable(Path(f).as_posix()) for f in files]
     sizes = sizes_of([p for p, _ in known])
+    if options.kind == "segment":
+        shapes = [_shapes(t, sizes[i]) for i, (_, t) in enumerate(known)]
+        labels_of = [label_file(p) if t is not None else None for p, t in known]
+        return outline_masks(
+            setup.root, split, classes, files, sizes, shapes, labels_of, options, reading
+        )
     rows = [(i, row, bool(outline)) for i, (_, t) in enumerate(known) if t is not None
             for row, outline in zip(t.rows, t.outlines, strict=True)
             if sizes[i].any()]  # the rest can't be decoded  # fmt: skip
@@ -184,6 +194,18 @@ def _source(setup: Setup, split: str, options: ReadOptions, reading: Reading) ->
         readable(setup.root.absolute().name), "detect", classes, role_of(split) or split
     )
     return BoxSource(info, setup.root, files, table, names)
+
+
+def _shapes(labels: YoloFile | None, size: NDArray[np.int64]) -> list[Shape]:
+    """The objects of a picture in pixels. Args: size: height and width."""
+    height, width = size.tolist()
+    shapes: list[Shape] = []
+    for row, outline in zip(labels.rows, labels.outlines, strict=True) if labels else ():
+        points = tuple(v * (height if k % 2 else width) for k, v in enumerate(outline))
+        x1, y1, x2, y2 = row[1:]
+        box = (x1 * width, y1 * height, x2 * width, y2 * height)
+        shapes.append(Shape(row[0], (points,) if points else (), box))
+    return shapes
 
 
 def _formed(
