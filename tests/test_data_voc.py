@@ -441,3 +441,16 @@ def test_a_turned_picture_is_in_the_frame_of_its_boxes(tmp_path: Path) -> None:
     assert annotation(bundle.splits["train"], 0).xyxy.tolist() == [[1, 1, 28, 38]]
     assert bundle.splits["train"][0].image.shape == (40, 30, 3)
     assert any("turned by EXIF" in note for note in bundle.notes)
+
+
+def test_boxes_beside_masks_are_not_read_where_masks_are(tmp_path: Path) -> None:
+    """Oxford's pets: annotations/trimaps for every picture, annotations/xmls for some heads."""
+    write_loose(tmp_path, "annotations/xmls", "images", ("a", "b", "c"))
+    for name in ("a", "b", "c"):
+        mask = np.zeros(SIZE[::-1], np.uint8)
+        mask[:9] = 1
+        (tmp_path / "annotations" / "trimaps").mkdir(exist_ok=True)
+        Image.fromarray(mask).save(tmp_path / "annotations" / "trimaps" / f"{name}.png")
+    assert open_data(str(tmp_path), val="none").format == "masks"
+    assert open_data(str(tmp_path), val="none", kind="segment").format == "masks"
+    assert open_data(str(tmp_path), val="none", kind="detect").format == "xml"

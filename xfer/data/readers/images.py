@@ -24,6 +24,7 @@ from xfer.data.images.walk import (
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.from_names import FROM_NAME, class_in, classes_in
 from xfer.data.readers.table.found import unread_tables
+from xfer.data.readers.table.reader import boxes_instead
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.split_names import WHOLE, is_plain, role_of, split_folders
 from xfer.errors import DataError, XferError, listed
@@ -42,6 +43,8 @@ class Images:
     def recognise(self, path: Path) -> str | None:
         if path.is_file():
             return "one picture" if is_picture(path.name) else None
+        if boxes_instead(path) is not None:
+            return None  # better an error that names them
         folders = subfolders(path)
         splits = split_folders(path, (), folders)
         tops = splits or [path, *(folders if is_plain(folders) else ())]

@@ -18,6 +18,7 @@ from xfer.data.images.jpeg_rows import Rows
 from xfer.data.sources.id_array import choose
 from xfer.kinds.annotation import annotation
 from xfer.kinds.base import Kind
+from xfer.kinds.box_stats import EveryBox, every_box
 from xfer.kinds.findings import Finding
 from xfer.kinds.pixel_counts import pixel_counts_of
 from xfer.types import DataInfo, Sample, Source
@@ -108,6 +109,11 @@ class Subset:
         """The boxes of picture i, without decoding it if the source can."""
         boxes = annotation(self.source, int(self.indices[i]))
         return boxes if self.table is None else boxes.relabelled(self.table)
+
+    def every_box(self) -> EveryBox:
+        """All boxes of all pictures; see `xfer.kinds.box_stats.every_box`."""
+        own = every_box(self.source).chosen(self.indices)
+        return own if self.table is None else own.relabelled(self.table)
 
     def fingerprint(self) -> str:
         parts = [self.source.fingerprint(), self.info.split, *self.info.classes]

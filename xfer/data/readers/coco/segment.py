@@ -120,6 +120,9 @@ def coco_masks(
             Outline(place.get(category, 0), outline, float(table.areas[row]),
                     bool(table.crowd[row]), (x, y, x + w, y + h))
         )  # fmt: skip
+    if len(table.crowd) and table.crowd.all():
+        what = f"all {len(table.crowd)} objects are crowds (iscrowd 1), which masks ignore"
+        raise DataError(f"{table.path}: {what}", "set iscrowd to 0 for single objects")
     reading.notes.append(
         f"{table.path.name}: {len(names)} classes with {BACKGROUND}; ignored: crowds"
         + "".join(f", {rows[i].name}" for i in gone)

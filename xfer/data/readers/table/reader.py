@@ -53,9 +53,11 @@ from xfer.data.images.walk import is_picture, nfc, readable, subfolders
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.imagenet.trees import find_tree
 from xfer.data.readers.masks.run_lengths import run_length_column
+from xfer.data.readers.table.box_columns import box_columns
 from xfer.data.readers.table.columns import PATHS, Placed, column_named, find_pictures_of, is_index
-from xfer.data.readers.table.found import LISTS, SUFFIXES, read, tables_of
+from xfer.data.readers.table.found import LISTS, SUFFIXES, lists_in, read, tables_of
 from xfer.data.readers.table.labels import Labels, is_label, read_labels
+from xfer.data.readers.table.list_splits import use_lists
 from xfer.data.readers.table.locate import Locator
 from xfer.data.readers.table.splits import Splits, find_splits
 from xfer.data.readers.table.text import Table
@@ -65,7 +67,6 @@ from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.errors import SKIP_BAD, DataError, XferError
 from xfer.types import DataInfo
 
-CORNERS = ("xmin", "ymin", "xmax", "ymax")
 PROBED = 50
 NAMED = 10
 COLUMNS = ("column", "columns")
@@ -89,6 +90,8 @@ class Csv:
                 table = read(file, name)
                 if run_length_column(table) is not None:
                     return None
+                if box_columns(table):
+                    return None  # `boxes` reads it
                 found = place(table, name, wide=False) is not None
             except DataError:
                 if path.is_file() and file.suffix.casefold() not in LISTS:
@@ -102,6 +105,9 @@ class Csv:
                 return f"{what if len(tables) == 1 else f'{what}s'} {files}"
         return None
 
+    def explain(self, path: Path) -> DataError | None:
+        return boxes_instead(path)
+
     def load(self, path: Path, options: ReadOptions) -> Reading:
         tables = tables_of(path)
         if not tables:
@@ -111,6 +117,11 @@ class Csv:
             raise DataError(f"{path}: no table names pictures that exist")
         if {"classify", "multilabel"} <= {part.info.kind for part in reading.parts.values()}:
             reading = _read_all(tables, options, several=True)
+        top = path if path.is_dir() else path.parent
+        used = [*tables.values()]
+        if [*reading.parts] == [WHOLE] and not options.split:
+            used += use_lists(top, reading)
+        reading.leave("list", "lists", [f.name for f in lists_in(top) if f not in used])
         odd = [p for p in reading.parts if role_of(p) is None and p not in options.named]
         if len(odd) < len(reading.parts):
             reading.leave("split", "splits", odd)
@@ -129,8 +140,8 @@ def place(table: Table, name: str, wide: bool, given: str = "") -> Placed | None
         columns name pictures.
     """
     near, *further = _locators(table.file, name, wide)
-    placed = find_pictures_of(table, [near, *further], given)
-    if placed is None or placed.locator is near:
+    placed = find_pictures_of(table, [near, *further], given, deep=wide)
+    if placed is None or placed.locator is near or placed.deep:
         return placed
     each = {f.name: Locator(table.file, [f.name]) for f in subfolders(table.file.parent)}
     for row in placed.table.rows[:PROBED]:
@@ -150,8 +161,9 @@ def _locators(file: Path, name: str, wide: bool) -> list[Locator]:
     if role_of(name) in (None, "train") or not any((file.parent / n).is_dir() for n in near[1:-1]):
         near += ["train", "train_images"]
     beside = [f.name for f in subfolders(file.parent)]
-    further = [Locator(file, [*near, *beside])] if wide or len(beside) == 1 else []
-    return [Locator(file, near), *further]
+    role = role_of(name)
+    further = [Locator(file, [*near, *beside], role)] if wide or len(beside) == 1 else []
+    return [Locator(file, near, role), *further]
 
 
 @dataclass
@@ -188,7 +200,10 @@ def _read(file: Path, name: str, reading: Reading, progress: _Progress) -> None:
     """Read one table into the reading's parts."""
     options = progress.options
     table = read(file, name)
-    _refuse_others(table)
+    if not options.label:  # with it, the user asks for that column's labels
+        if columns := box_columns(table):
+            raise _of_boxes(table, columns)
+        _refuse_runs(table)
     if not table.rows:
         raise DataError(f"{file}: no rows")
     placed = place(table, name, True, options.path)
@@ -198,7 +213,7 @@ def _read(file: Path, name: str, reading: Reading, progress: _Progress) -> None:
     if placed is None:
         raise _no_pictures(table, name, options.path)
     table, column, locator = placed.table, placed.column, placed.locator
-    places = [locator.find(row[column]) for row in table.rows]
+    places = _places(placed, reading)
     lost = [
         (row[column], "no such picture") for row, f in zip(table.rows, places, strict=True) if not f
     ]
@@ -238,13 +253,38 @@ def _read(file: Path, name: str, reading: Reading, progress: _Progress) -> None:
         reading.parts[value] = subset(whole, chosen, role_of(value) or value)
 
 
-def _refuse_others(table: Table) -> None:
-    """Raises DataError for a table that holds boxes or masks, not labels of whole pictures."""
-    if set(CORNERS) <= {h.casefold() for h in table.header}:
-        raise DataError(
-            f"{table.file}: a table of boxes; boxes are read from COCO, VOC or YOLO files",
-            f"to read its labels, remove the columns {', '.join(CORNERS)}",
-        )
+def _places(placed: Placed, reading: Reading) -> list[Path | None]:
+    """The picture of each row, None if it is not there."""
+    cells = [row[placed.column] for row in placed.table.rows]
+    if not placed.deep:
+        return [placed.locator.find(cell) for cell in cells]
+    found = placed.locator.find_all(cells)
+    reading.notes.extend(found.notes(cells))
+    return found.places
+
+
+def boxes_instead(folder: Path) -> DataError | None:
+    """The error for the tables of a folder, if they hold boxes."""
+    for name, file in tables_of(folder).items():
+        try:
+            table = read(file, name)
+        except DataError:
+            return None
+        if columns := box_columns(table):
+            return _of_boxes(table, columns)
+    return None
+
+
+def _of_boxes(table: Table, columns: Sequence[int]) -> DataError:
+    names = ", ".join(table.header[k] for k in columns)
+    return DataError(
+        f"{table.file}: a table of boxes ({names}), which are not labels of whole pictures",
+        f"boxes:{table.file} reads them; csv:{table.file} data.label=COLUMN reads a label",
+    )
+
+
+def _refuse_runs(table: Table) -> None:
+    """Raises DataError for a table of masks as run lengths."""
     if (runs := run_length_column(table)) is not None:
         raise DataError(
             f"{table.file}: {table.header[runs]!r} holds masks as run lengths, not labels",

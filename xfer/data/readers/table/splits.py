@@ -102,7 +102,7 @@ def _splits(table: Table, column: int) -> Splits:
         return Splits(column, [flag[yes_no(cell) == 0] for cell in cells])
     if (empty := cells.count("")) > 0:
         raise DataError(f"{table.file}: {empty} rows have nothing in {table.header[column]!r}")
-    names = _names(list(dict.fromkeys(cells)))
+    names = split_of_words(list(dict.fromkeys(cells)))
     # worth a line: words that few people would take for these splits
     odd = [f"{cell} is {name}" for cell, name in names.items()
            if name != cell and role_of(cell) is None]  # fmt: skip
@@ -110,7 +110,7 @@ def _splits(table: Table, column: int) -> Splits:
     return Splits(column, [names[cell] for cell in cells], notes)
 
 
-def _names(cells: Sequence[str]) -> dict[str, str]:
+def split_of_words(cells: Sequence[str]) -> dict[str, str]:
     """Cell -> split: words for the same role are one split, under the name of the first."""
     roles = {cell: role_in_cell(cell) for cell in cells}
     if "val" in roles.values() and not any(

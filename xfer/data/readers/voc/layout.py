@@ -49,10 +49,14 @@ def trees(path: Path, deep: int = 3) -> Iterator[Path]:
 
 
 def xml_folder(tree: Path) -> Path | None:
-    """The folder of a tree's annotation files, which may be in folders below it (CVAT)."""
+    """The folder of a tree's annotation files; in a tree with VOC's other folders they may be in
+    folders below it (CVAT)."""
     for name in ANNOTATIONS:
         top = tree / name
-        if top.is_dir() and (_has_xml(top) or any(map(_has_xml, subfolders(top)[:ENTRIES]))):
+        if _has_xml(top):
+            return top
+        own = (tree / "ImageSets").is_dir() or (tree / "JPEGImages").is_dir()
+        if own and any(map(_has_xml, subfolders(top)[:ENTRIES])):
             return top
     return None
 
