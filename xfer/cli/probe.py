@@ -108,7 +108,7 @@ def probe(
                 "--compare computes its own features: leave out FILE, --layer, --shots, --repeats",
                 "xfer probe --compare --data SPEC --backbones B,B",
             )
-        given |= {"data_keys": reading_keys(set)}
+        given |= {"data_keys": reading_keys(set, ("changes",))}
         given |= {"weights": _split(weights), "pool": pool, "device": device}
         _compare(show, data, _split(backbones), layers, given)
         return

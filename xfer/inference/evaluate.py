@@ -44,7 +44,7 @@ def evaluate(
             default.
         split: by default val, or test if there is no val; tta: one of the task's views, the run's
             own by default; batch: pictures at a time.
-        data_keys: images, ignore, path, label, split, as in `open_data`: how `data` are read.
+        data_keys: images, ignore, path, label, split, changes for `data`, as in `open_data`.
         trust: your own modules that the run may import.
 
     Returns: {"split", "images", "primary", "metrics", "protocol", ...}, fractions in 0..1.

@@ -26,7 +26,8 @@ def open_recipe_data(recipe: Recipe, opened: Any = None) -> Bundle:
     bundle = open_data(
         data.source if opened is None else opened, train=data.train, val=data.val, test=data.test,
         seed=data.split_seed, limit=data.limit, skip_bad=data.skip_bad, kind=wanted,
-        thorough=data.skip_bad, **{key: getattr(data, key) for key in READING},
+        thorough=data.skip_bad, changes=data.changes,
+        **{key: getattr(data, key) for key in READING},
     )  # fmt: skip
     if bundle.kind not in wanted:
         actual = kinds.get(bundle.kind)
