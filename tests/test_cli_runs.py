@@ -12,7 +12,8 @@ from xfer.cli.app import main
 from xfer.errors import DataError, XferError
 from xfer.recipe.tables import Recipe, override
 from xfer.recipe.toml import dump, load_recipe
-from xfer.runs.listing import compare_runs, find_runs, list_runs, show_run
+from xfer.runs.compare import compare_runs
+from xfer.runs.listing import find_runs, list_runs, show_run
 
 
 def fake_run(path: Path, recipe: Recipe, top1: float | None = None, steps: int = 40) -> Path:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from pictures import write_folder
@@ -14,7 +15,8 @@ from pictures import write_folder
 from xfer.cli.app import main
 from xfer.device import usable_precision
 from xfer.errors import DataError
-from xfer.inference.evaluate import open_other
+from xfer.inference.scored import open_other
+from xfer.kinds.findings import Finding
 
 
 @pytest.fixture
@@ -25,6 +27,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         calls.append({"run": run, **options})
         return {
             "data": "photos", "split": "val", "images": 12, "primary": "top1",
+            "skipped": [["b.jpg", "zero bytes"]] if options["skip_bad"] else [],
             "metrics": {"top1": 0.75, "per_class": {"ant": {"acc": 1.0}}, "without_positives": [],
                         "left_out": ["bee", "wasp"]},
             "protocol": {"views": "single centre crop"},
@@ -46,19 +49,30 @@ def test_a_score_is_a_table_or_a_document(
     assert "single centre crop" in shown.err
     assert scored == [
         {"run": Path("r"), "data": "photos", "split": "val", "tta": "flip", "batch": 4,
-         "device": "cpu", "workers": 0, "data_keys": {}}
+         "device": "cpu", "workers": 0, "skip_bad": False, "data_keys": {}, "say": ANY}
     ]  # fmt: skip
     assert main(["eval", "r", "--json", "-q"]) == 0
     assert json.loads(capsys.readouterr().out)["metrics"]["per_class"] == {"ant": {"acc": 1.0}}
+    assert main(["eval", "r", "--skip-bad"]) == 0
+    assert "left out: b.jpg: zero bytes" in capsys.readouterr().err
     assert main(["eval", "r", "--tta", "5crop"]) == 2
     assert "none, flip, 10crop" in capsys.readouterr().err
+
+
+class _Found(SimpleNamespace):
+    """Predictions for a folder of which one file, b.jpg, can't be read."""
+
+    def __len__(self) -> int:
+        return 1
 
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     drawn: list[Any] = []
     rows = [{"id": "a b.jpg", "label": "ant", "scores": {"ant": 0.875, "bee": 0.125}}]
-    found = SimpleNamespace(
+    found = _Found(
+        skipped=(),
+        findings=(Finding("few_bits", "1 picture (a b.jpg): only 12 bits"),),
         rows=lambda: rows,
         to_json=lambda: rows,
         to_csv=lambda: "id,label\na b.jpg,ant\n",
@@ -87,6 +101,24 @@ def test_predictions_come_as_table_json_or_csv(
         assert json.loads(capsys.readouterr().out)[0]["scores"]["ant"] == 0.875
 
 
+@pytest.mark.parametrize("words", [[], ["--json"], ["--format", "csv"], ["--draw", "there"]])
+def test_what_can_be_read_is_predicted_and_the_rest_is_listed(
+    seen: list[Any], words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tuple((f"{i}.jpg", "zero bytes") for i in range(30))
+    sys.modules["xfer.inference.model"].predict().skipped = broken
+    assert main(["predict", "r", "photos", *words]) == 3
+    shown = capsys.readouterr()
+    assert "a b.jpg" in shown.out and "warning: 1 picture (a b.jpg): only 12" in shown.err
+    assert all(f"xfer: {name}: zero bytes" in shown.err for name, _ in broken)
+    assert "30 of 31 pictures can't be read" in shown.err and "--skip-bad" in shown.err
+    assert seen == [Path("there")] * ("--draw" in words)
+    assert main(["predict", "r", "photos", "--skip-bad", *words]) == 0
+    shown = capsys.readouterr()
+    assert "a b.jpg" in shown.out
+    assert all(f"left out: {name}: zero bytes" in shown.err for name, _ in broken)
+
+
 def test_a_file_where_drawings_should_go_is_said_before_anything_is_computed(
     seen: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,8 +137,9 @@ def test_pictures_that_can_not_be_scored_are_named_with_what_helps(tmp_path: Pat
     info = SimpleNamespace(classes=("ant", "bee"))
     task: Any = SimpleNamespace(kinds=("classify", "multilabel"), info=info)
     with pytest.raises(DataError, match=r"bad\.jpg") as caught:
-        open_other(str(tmp_path), task, 0)
-    assert caught.value.hint == "take them out of the data"
+        open_other(str(tmp_path), task)
+    assert "--skip-bad" in str(caught.value.hint)
+    assert len(open_other(str(tmp_path), task, {"skip_bad": True}).skipped) == 1
 
 
 def test_a_run_is_scored_in_its_own_precision_where_the_device_has_it() -> None:

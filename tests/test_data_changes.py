@@ -92,6 +92,15 @@ def test_a_file_that_is_something_else(photos: Path, tmp_path: Path) -> None:
             open_data(str(photos), changes=str(file))
 
 
+def test_a_class_that_only_train_has(photos: Path, tmp_path: Path) -> None:
+    """A val picture may get a class that the val folder lacks."""
+    for file in (photos / "val" / "oak").iterdir():
+        file.unlink()
+    changes = write(tmp_path / "c.csv", "val,val/ash/1.png,label,oak,")
+    val = open_data(str(photos), changes=changes).splits["val"]
+    assert (val.info.classes, val.labels().tolist()) == (("ash", "oak"), [0, 1])
+
+
 def test_every_picture_dropped_is_an_error(photos: Path, tmp_path: Path) -> None:
     lines = [f"val,val/{c}/{i}.png,drop,," for c in ("ash", "oak") for i in range(2)]
     with pytest.raises(DataError, match="every picture of val"):

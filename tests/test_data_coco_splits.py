@@ -6,10 +6,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from box_files import write_coco
+from box_files import SIZE, coco_document, write_coco, write_json
+from hypothesis import given
+from hypothesis import strategies as st
+from pictures import scene
+from PIL import Image
+from pycocotools import mask as coco_mask
 
 from xfer.data.open import check_scored, open_data
+from xfer.data.readers.coco.polygons import box_around
 from xfer.errors import DataError
 from xfer.kinds.annotation import annotation
 from xfer.testing.source import check_source
@@ -51,17 +58,18 @@ def test_shares_where_pixels_are_due_get_a_warning(tmp_path: Path) -> None:
     boxes = [{"id": i, "image_id": 7 * i + 3, "category_id": 5, "bbox": [0.1, 0.2, 0.5, 0.5]}
              for i in range(4)]  # fmt: skip
     write_coco(tmp_path, annotations=boxes)
-    notes = open_data(str(tmp_path), cut=False).notes
-    assert any("look like shares of the picture" in note for note in notes)
+    bundle = open_data(str(tmp_path), cut=False)
+    assert any("look like shares of the picture" in note for note in bundle.notes)
+    assert annotation(bundle.splits["train"], 0).xyxy == pytest.approx(np.array([[4, 6, 24, 21]]))
 
 
 def test_pictures_that_train_and_val_share_are_told(tmp_path: Path) -> None:
     """Here val's folder is not there, and train has pictures of the same names."""
     write_coco(tmp_path)
     write_coco(tmp_path, split="val2017")
-    assert not [n for n in open_data(str(tmp_path)).notes if "are in both" in n]
+    assert not [n for n in open_data(str(tmp_path)).notes if "both in" in n]
     shutil.rmtree(tmp_path / "val2017")
-    told = "warning: 4 pictures are in both train2017 and val2017: 0000.jpg, 0001.jpg"
+    told = "warning: 4 pictures are both in train and val: 0000.jpg, 0001.jpg"
     assert any(n.startswith(told) for n in open_data(str(tmp_path)).notes)
 
 
@@ -107,3 +115,119 @@ def test_a_json_of_a_folder_that_was_cut_off_early_is_told_so(tmp_path: Path) ->
     (tmp_path / "result.json").write_text(text[: text.index('"annotations"')])
     with pytest.raises(DataError, match=r"result\.json: not valid JSON: cut off"):
         open_data(str(tmp_path), kind="detect")
+
+
+def test_flags_ids_and_numbers_may_be_text(tmp_path: Path) -> None:
+    document = coco_document()
+    for one in document["annotations"]:
+        one.update(iscrowd=str(one["iscrowd"]), bbox=[str(n) for n in one["bbox"]], area="7.5")
+    write_json(write_coco(tmp_path), document)
+    found = annotation(open_data(str(tmp_path), val="none").splits["train"], 3)
+    assert found.crowd.tolist() == [False, False, True] and found.area.tolist() == [7.5] * 3
+    assert found.xyxy[:1].tolist() == [[2, 3, 12.5, 11]]
+    document["annotations"][0]["iscrowd"] = "perhaps"
+    write_json(tmp_path / "annotations" / "instances_train2017.json", document)
+    with pytest.raises(DataError, match="its iscrowd is 'perhaps', not 0 or 1"):
+        open_data(str(tmp_path))
+
+
+@pytest.mark.parametrize("ending", ["", ".jpg"])
+@pytest.mark.parametrize("folder", ["", "some/where/"])
+def test_pictures_and_classes_may_be_referred_to_by_name(
+    tmp_path: Path, ending: str, folder: str
+) -> None:
+    document = coco_document()
+    names = {image["id"]: image["file_name"] for image in document["images"]}
+    for one in document["annotations"]:
+        one["image_id"] = folder + names[one["image_id"]].removesuffix(".jpg") + ending
+        one["category_id"] = {5: "cat", 90: "dog"}[one["category_id"]]
+    write_json(write_coco(tmp_path), document)
+    bundle = open_data(str(tmp_path), val="none")
+    assert annotation(bundle.splits["train"], 3).labels.tolist() == [0, 1, 0]
+    assert any("picture by its name, not by its id" in note for note in bundle.notes)
+
+
+def test_a_number_without_a_picture_is_no_name_where_others_are_ids(tmp_path: Path) -> None:
+    """0002.jpg has the id 17; an annotation of the missing image 2 is not one of it."""
+    document = coco_document()
+    document["annotations"][0]["image_id"] = 2
+    write_json(write_coco(tmp_path), document)
+    with pytest.raises(DataError, match="no image has the id 2"):
+        open_data(str(tmp_path))
+
+
+def test_a_name_that_means_two_pictures_is_none(tmp_path: Path) -> None:
+    document = coco_document()
+    document["images"][0]["file_name"], document["images"][1]["file_name"] = "a/x.jpg", "b/x.jpg"
+    for one in document["annotations"]:
+        one["image_id"] = "x"
+    write_json(write_coco(tmp_path, images=document["images"]), document)
+    with pytest.raises(DataError, match="no image has the id 'x'"):
+        open_data(str(tmp_path))
+
+
+@pytest.mark.parametrize("empty", [None, [], ""])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_an_rle_without_a_box_has_the_box_around_it(
+    tmp_path: Path, empty: Any, compressed: bool
+) -> None:
+    mask = np.zeros((30, 40), np.uint8)
+    mask[4:9, 6:17] = 1
+    mask[7:12, 10:14] = 1
+    rle: Any = coco_mask.encode(np.asfortranarray(mask))
+    rle["counts"] = rle["counts"].decode()
+    if not compressed:
+        flat = mask.T.reshape(-1)
+        edges = np.flatnonzero(np.diff(flat)) + 1
+        rle["counts"] = np.diff([0, *edges, flat.size]).tolist()
+    document = coco_document(annotations=[
+        {"id": 1, "image_id": 3, "category_id": 5, "bbox": empty, "segmentation": rle}
+    ])  # fmt: skip
+    write_json(write_coco(tmp_path), document)
+    bundle = open_data(str(tmp_path), val="none")
+    assert annotation(bundle.splits["train"], 0).xyxy.tolist() == [[6, 4, 17, 12]]
+    assert any("1 annotations have no bbox" in note for note in bundle.notes)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_the_box_of_an_rle_is_that_of_its_pixels(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    mask = (rng.random(rng.integers(1, 9, 2)) < rng.choice([0.05, 0.3, 0.9])).astype(np.uint8)
+    rle: Any = coco_mask.encode(np.asfortranarray(mask))
+    rows, columns = np.nonzero(mask)
+    if not len(rows):
+        assert box_around(rle) is None
+        return
+    low, high = (columns.min(), rows.min()), (columns.max() + 1, rows.max() + 1)
+    assert box_around(rle) == [*low, high[0] - low[0], high[1] - low[1]]
+
+
+def test_lvis_names_pictures_by_their_url(tmp_path: Path) -> None:
+    document = coco_document()
+    for image in document["images"]:
+        image["coco_url"] = f"http://images.cocodataset.org/train2017/{image.pop('file_name')}"
+    write_json(write_coco(tmp_path), document)
+    assert len(open_data(str(tmp_path), val="none").splits["train"]) == 4
+
+
+def test_masks_follow_the_frame_of_their_outlines(tmp_path: Path) -> None:
+    """EXIF turns the pictures, the json has their size before, the outlines are drawn after."""
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    outline = [5, 6, 25, 6, 25, 38, 5, 38]
+    document = coco_document(3, annotations=[
+        {"id": i, "image_id": 7 * i + 3, "category_id": 5, "bbox": [5, 6, 20, 32],
+         "segmentation": [outline]} for i in range(3)
+    ])  # fmt: skip
+    write_json(write_coco(tmp_path, 3), document)
+    for path in (tmp_path / "train2017").iterdir():
+        Image.fromarray(scene(*SIZE)).save(path, exif=exif)
+    for kind in ("detect", "segment"):
+        bundle = open_data(str(tmp_path), val="none", kind=kind)
+        assert any("turned by EXIF" in note for note in bundle.notes)
+        sample = bundle.splits["train"][0]
+        assert sample.image.shape == (40, 30, 3)
+        if sample.mask is not None:
+            assert int((sample.mask == 1).sum()) == 20 * 32
+        else:
+            assert sample.boxes is not None and sample.boxes.xyxy.tolist() == [[5, 6, 25, 38]]

@@ -193,7 +193,7 @@ def test_a_cut_off_file_is_no_picture(kind: str, share: float) -> None:
     with pytest.raises(DecodeError) as caught:
         decode(data[: int(len(data) * share)])
     if name in ("JPEG", "PNG"):
-        assert caught.value.reason == "cut off"
+        assert caught.value.reason.startswith("cut off")
 
 
 def test_a_missing_file_or_a_folder_is_named(tmp_path: Path) -> None:

@@ -3,13 +3,17 @@ rather than guessed."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pictures import write_folder, write_picture
 
 from xfer.data.open import open_data
+from xfer.data.readers.from_names import class_in
 from xfer.errors import DataError, XferError
 from xfer.recipe.choose import infer_task
 
@@ -117,7 +121,7 @@ def test_a_table_of_boxes_is_no_table_of_labels(tmp_path: Path) -> None:
 
 def test_folders_of_pictures_and_masks_are_no_classes(tmp_path: Path) -> None:
     write_folder(tmp_path, {f"{c}/{k}": 2 for c in ("1", "2") for k in ("images", "masks")}, ".png")
-    with pytest.raises(DataError, match=r"pictures and masks, such as 1/"):
+    with pytest.raises(DataError, match="the masks are coloured"):  # read as masks, and named so
         open_data(tmp_path)
 
 
@@ -281,3 +285,171 @@ def test_a_table_of_colours_is_no_table_of_pictures(tmp_path: Path) -> None:
     write_pictures(tmp_path / "images", ("0", "128", "64"))
     write_table(tmp_path / "class_dict.csv", "name,r,g,b", {"road": "0,128,64"})
     assert open_data(tmp_path, cut=False).format == "images"
+
+
+def test_classes_in_the_names_of_files_are_hinted_at_and_read_where_asked(tmp_path: Path) -> None:
+    names = [f"{c}{k}" for c in ("crow.", "Snow_owl_", "wren (", "Å-") for k in range(3)]
+    names = [f"{name})" if "(" in name else name for name in names]
+    write_pictures(tmp_path, names)
+    plain = open_data(tmp_path, cut=False)
+    assert plain.kind == "images"
+    hint = next(note for note in plain.notes if "data.label=from_name" in note)
+    assert "(Snow_owl, crow, wren, Å)" in hint
+    with pytest.raises(DataError, match="the pictures have no labels") as caught:
+        infer_task(str(tmp_path), {})
+    assert "data.label=from_name" in str(caught.value)
+    bundle = open_data(tmp_path, label="from_name", val="none")
+    assert bundle.classes == ("Snow_owl", "crow", "wren", "Å") and bundle.kind == "classify"
+    assert bundle.splits["train"].labels().tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+    assert infer_task(str(tmp_path), {"data.label": "from_name"})[0] == "classify"
+    with pytest.raises(XferError, match="label=kind"):
+        open_data(tmp_path, label="kind")
+
+
+def test_names_without_a_class_are_not_hinted_at(tmp_path: Path) -> None:
+    for place, names in {
+        "numbers": [f"{k:04d}" for k in range(6)],
+        "one": [f"IMG_{k}" for k in range(6)],
+        "own": [f"{c}_1" for c in "abcdef"],
+        "mixed": ["cat_1", "cat_2", "dog_1", "7", "8", "9"],
+    }.items():
+        write_pictures(tmp_path / place, names)
+        found = open_data(tmp_path / place, cut=False)
+        assert not any("from_name" in note for note in found.notes), place
+    with pytest.raises(DataError, match="no name holds a class and a number"):
+        open_data(tmp_path / "numbers", label="from_name")
+    write_pictures(tmp_path / "split" / "train", ["cat.1", "cat.2", "dog.1", "dog.2"])
+    write_pictures(tmp_path / "split" / "test", ["1", "2"])
+    bundle = open_data(tmp_path / "split", label="from_name", val="none")
+    assert sizes(bundle) == {"train": 4} and bundle.classes == ("cat", "dog")
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.from_regex(r"[A-Za-z]([A-Za-z_ -]{0,8}[A-Za-z])?", fullmatch=True), st.integers(0, 99999),
+    st.sampled_from([".", "_", "-", " ", "", "_-"]),
+)  # fmt: skip
+def test_a_class_and_a_number_come_apart(name: str, number: int, between: str) -> None:
+    assert class_in(f"{name}{between}{number}.jpg") == name
+    assert class_in(f"{name} ({number}).png") == name
+    assert class_in(f"{number:05d}_{name}.jpg") == name
+    assert class_in(f"{name}.jpg") == class_in(f"{number}.jpg") == ""
+
+
+@pytest.mark.parametrize("top", ["", "train/"])
+@pytest.mark.parametrize("ending", [".heic", ".CR2", ".png_old"])
+def test_a_class_of_a_kind_that_is_not_read_is_named_so(
+    tmp_path: Path, top: str, ending: str
+) -> None:
+    write_folder(tmp_path, {f"{top}ant": 3, f"{top}bee": 3})
+    for name, kind in (("wasp", ending), ("notes", ".txt"), ("empty", "")):
+        (tmp_path / top / name).mkdir()
+        for k in range(2 if kind else 0):
+            (tmp_path / top / name / f"{k}{kind}").write_bytes(b"x")
+    bundle = open_data(tmp_path, val="none")
+    told = "\n".join(bundle.notes)
+    assert bundle.classes == ("ant", "bee") and f"{top}wasp/ holds 2 {ending.lower()} files" in told
+    assert f"1 empty folder ({top}empty/)" in told and f"other files ({top}notes/)" in told
+    for file in (tmp_path / top / "ant").iterdir():
+        file.unlink()
+    with pytest.raises(DataError, match=rf"only one class \(bee\).*wasp/ \(2 {ending.lower()}"):
+        open_data(tmp_path, val="none")
+
+
+def test_what_a_file_system_leaves_is_no_class(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"ant": 2, "bee": 2, "lost+found": 1, "#recycle": 2, "__pycache__": 1})
+    assert open_data(tmp_path, val="none").classes == ("ant", "bee")
+
+
+def test_the_same_folders_inside_all_class_folders_are_asked_about(tmp_path: Path) -> None:
+    for n in (1, 2, 3):
+        write_folder(tmp_path / "set", {f"part{n}/good": 2, f"part{n}/bad": 2})
+    with pytest.raises(XferError, match="are part1/, part2/, part3/ the classes, or bad/, good/"):
+        open_data(tmp_path / "set")
+    assert open_data(f"folder:{tmp_path / 'set'}").classes == ("part1", "part2", "part3")
+    bundle = open_data(tmp_path / "set", train="part1", val="part3")
+    assert bundle.classes == ("bad", "good") and sizes(bundle) == {"train": 4, "val": 4}
+    write_picture(tmp_path / "set" / "part1" / "0.jpg")
+    assert open_data(tmp_path / "set").classes == ("part1", "part2", "part3")
+    for name, inside in (("one", ["pics"]), ("two", ["front", "Back"]), ("own", ["x", "y"])):
+        write_folder(tmp_path / name, {f"{c}/{k}": 2 for c in "ab" for k in inside})
+    write_folder(tmp_path / "own", {"b/z": 1})
+    for name in ("one", "two", "own"):
+        assert open_data(tmp_path / name, val="none").classes == ("a", "b")
+
+
+def test_folders_of_pictures_and_masks_are_never_classes(tmp_path: Path) -> None:
+    for folder in ("images", "masks"):
+        for k in range(3):
+            write_picture(tmp_path / folder / f"{k}.png", seed=k)
+    for kinds in ("classify", ("classify", "multilabel")):
+        with pytest.raises(DataError, match="coloured"):  # read as masks, which these are not
+            open_data(tmp_path, kind=kinds)
+
+
+@pytest.mark.parametrize("line", ["{}/{}.jpg", "./{}/{}", "data/set/{}/{}.jpg", "{}/{}.jpg 0"])
+def test_lists_beside_class_folders_split_them(tmp_path: Path, line: str) -> None:
+    write_folder(tmp_path, {"ant": 5, "bee": 5})
+    lists = {"train": (0, 1, 2), "val": (3,), "test": (4,)}
+    for name, numbers in lists.items():
+        lines = [line.format(c, k) for c in ("ant", "bee") for k in numbers if (c, k) != ("bee", 4)]
+        (tmp_path / f"{name}.txt").write_text("\n".join(lines) + "\n")
+    spec = f"folder:{tmp_path}" if line.endswith("0") else tmp_path
+    bundle = open_data(spec)
+    assert sizes(bundle) == {"train": 6, "val": 2, "test": 1} and bundle.classes == ("ant", "bee")
+    told = "\n".join(bundle.notes)
+    assert "1 picture in no list (bee/4.jpg)" in told and "not read" not in told
+    (tmp_path / "val.txt").write_text("ant/3.jpg\nbee/3.jpg\nbee/33.jpg\n")
+    other = open_data(spec)
+    assert sizes(other) == {"train": 8, "val": 2}
+    assert any("val.txt is not used to split: 1 of its 3 lines" in note for note in other.notes)
+
+
+def test_lists_of_other_things_are_left_alone(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"ant": 5, "bee": 5})
+    (tmp_path / "train.txt").write_text("how to train\nthis\n")
+    (tmp_path / "test.txt").write_text("ant\nbee\n")
+    assert sizes(open_data(tmp_path)) == {"train": 8, "val": 2}
+
+
+@pytest.mark.parametrize("end", ["0", "cat"])
+def test_caffes_lists_of_path_and_label(tmp_path: Path, end: str) -> None:
+    write_pictures(tmp_path / "pics", [f"a {k}" for k in range(9)])
+    for name, numbers in (("train", range(6)), ("val", range(6, 9))):
+        lines = [f"pics/a {k}.jpg {end if k % 2 else '1'}" for k in numbers]
+        (tmp_path / f"{name}.txt").write_text("\n".join(lines) + "\n")
+    (tmp_path / "readme.txt").write_text("nothing\n")
+    bundle = open_data(tmp_path)
+    assert bundle.format == "csv" and sizes(bundle) == {"train": 6, "val": 3}
+    assert bundle.classes == tuple(sorted(("1", end)))
+    assert sizes(open_data(tmp_path / "train.txt", val="none")) == {"train": 6}
+    (tmp_path / "train.txt").write_text("pics/a 1.jpg 0 1\npics/a 2.jpg 1 1\n")
+    with pytest.raises(DataError, match="not a list of pictures"):  # blanks in names and two labels
+        open_data(f"csv:{tmp_path / 'train.txt'}")
+
+
+def test_a_list_with_several_numbers_a_line(tmp_path: Path) -> None:
+    write_pictures(tmp_path, "pqr")
+    (tmp_path / "train.txt").write_text("p.jpg 0 1 1\nq.jpg 1 1 0\nr.jpg -1 0 1\n")
+    bundle = open_data(tmp_path / "train.txt", val="none")
+    assert bundle.kind == "multilabel"
+    assert bundle.splits["train"].labels().tolist() == [[0, 1, 1], [1, 1, 0], [-1, 0, 1]]
+
+
+@pytest.mark.parametrize("place", ["", "train"])
+def test_hugging_faces_metadata(tmp_path: Path, place: str) -> None:
+    write_pictures(tmp_path / place)
+    rows = [{"file_name": f"{k}.jpg", "label": v, "size": 3} for k, v in LABELS.items()]
+    rows[3]["tags"] = ["x"]
+    text = "\n".join(json.dumps(row) for row in rows)
+    (tmp_path / place / "metadata.jsonl").write_text(text + "\n\n")
+    bundle = open_data(tmp_path)
+    assert bundle.format == "csv" and bundle.classes == ("cat", "dog")
+    assert sizes(bundle) == {"train": 8, "val": 2}
+    assert any("2 columns (size, tags)" in note for note in bundle.notes)
+    (tmp_path / place / "metadata.jsonl").write_text(text + "\n{broken\n")
+    with pytest.raises(DataError, match="line 11: not JSON"):
+        open_data(f"csv:{tmp_path}")
+    (tmp_path / place / "metadata.jsonl").write_text("[1]\n")
+    with pytest.raises(DataError, match="line 1: not a JSON object"):
+        open_data(f"csv:{tmp_path}")

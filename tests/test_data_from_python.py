@@ -210,7 +210,7 @@ def test_a_run_trains_resumes_and_is_scored_on_them(tmp_path: Path) -> None:
     assert load_recipe(str(run.path / "recipe.toml")).data.source == "python:arrays"
     assert run.result["data"] == "python:arrays" and run.result["task"] == "classify"
     found = xfer.evaluate(run.path, data=data)
-    assert found["images"] == 40 and found["data"] == "python:arrays"
+    assert found["images"] == 8 and found["data"] == "python:arrays"
     with pytest.raises(XferError, match="passed in Python") as caught:
         xfer.evaluate(run.path)
     assert "data=" in (caught.value.hint or "") and caught.value.code == 2

@@ -37,9 +37,9 @@ def test_arrays_and_images_come_as_pixels() -> None:
         (GOOD.astype(int), "picture 7 holds int64"),
         (GOOD / 25.5, "picture 7 holds floats from .* to 8.24, not within 0..1"),
         (np.full((4, 4), np.nan), "picture 7 holds floats from nan to nan"),
-        (b"GIF8 no more", "picture 7: cut off"),
+        (b"GIF89a no more", "picture 7: cut off"),
         ([[1, 2]], "picture 7 is a list"),
-        (Image.new("F", (3, 3)), "picture 7: holds floating-point numbers"),
+        (Image.new("F", (3, 3), 7.5), "picture 7: holds floating-point numbers from 7.5 to 7.5"),
     ],
 )
 def test_what_is_no_picture_is_named(picture: Any, said: str) -> None:

@@ -72,7 +72,10 @@ def test_a_split_named_for_testing_does_not_choose_the_best_step(photos: Path) -
 
 def test_folders_of_any_name_can_be_splits(tmp_path: Path) -> None:
     write_folder(tmp_path, {f"{s}/{c}": 3 for s in ("jan", "feb") for c in "xy"})
-    assert open_data(str(tmp_path)).classes == ("feb", "jan")
+    with pytest.raises(XferError, match="are feb/, jan/ the classes, or x/, y/ in each") as caught:
+        open_data(str(tmp_path))
+    assert caught.value.code == 2 and "--train feb --val jan" in str(caught.value)
+    assert open_data(f"folder:{tmp_path}").classes == ("feb", "jan")
     bundle = open_data(str(tmp_path), train="jan", val="feb")
     assert bundle.classes == ("x", "y") and sizes(bundle) == {"train": 6, "val": 6}
 
@@ -174,7 +177,8 @@ def test_junk_and_other_files_are_counted(photos: Path) -> None:
     assert sizes(bundle) == {"train": 16, "val": 5} and bundle.classes == ("ant", "bee")
     told = "\n".join(bundle.notes)
     assert "2 dot-files" in told and "1 Thumbs.db" in told and "1 @eaDir" in told
-    assert "1 .txt" in told and "1 pictures outside the class folders" in told
+    assert "1 .txt" in told
+    assert "not used: 1 picture outside the class folders (train/cover.jpg)" in told
 
 
 def test_links_are_followed_and_circles_are_not(photos: Path, tmp_path: Path) -> None:

@@ -11,11 +11,13 @@ import pytest
 from box_files import SIZE, voc_xml, write_voc
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import write_picture
+from pictures import scene, write_picture
+from PIL import Image
 
 from xfer.data.open import open_data
 from xfer.data.readers.voc.reader import corners
 from xfer.data.readers.voc.xml import read_voc_xml
+from xfer.data.sources.base import path_of
 from xfer.errors import DataError, XferError
 from xfer.kinds.annotation import annotation
 from xfer.testing.source import check_source
@@ -46,7 +48,8 @@ def test_parts_of_an_object_are_not_objects(tmp_path: Path) -> None:
     assert annotation(opened(tmp_path), 0).xyxy.tolist() == [[4, 4, 20, 20]]
 
 
-@pytest.mark.parametrize(("text", "flag"), [("1", True), ("0", False), ("", False)])
+@pytest.mark.parametrize(("text", "flag"), [("1", True), ("0", False), ("", False), ("true", True),
+                                            ("0.0", False), ("Unspecified", False)])  # fmt: skip
 def test_difficult_is_kept(tmp_path: Path, text: str, flag: bool) -> None:
     write_voc(tmp_path, {"a": voc_xml([("cat", (1, 1, 5, 5))], difficult=text)})
     assert annotation(opened(tmp_path), 0).difficult.tolist() == [flag]
@@ -276,3 +279,178 @@ def test_voc_mini_equals_the_boxes_of_its_coco_twin(picture_data: Path) -> None:
         # the twin's width is xmax - xmin, and it counts from 1
         assert own[:, 2:] == pytest.approx(twin.boxes_xyxy[rows][:, 2:])
         assert own[:, :2] == pytest.approx(twin.boxes_xywh[rows][:, :2] - 1)
+
+
+# --- folders of any name
+
+
+def write_loose(root: Path, xmls: str, pictures: str, names: tuple[str, ...] = ("a", "b")) -> Path:
+    """XML in one folder, pictures in another; a cat in the first, dogs in the others."""
+    for i, name in enumerate(names):
+        write_picture(root / pictures / f"{name}.jpg", seed=i, size=SIZE)
+        file = root / xmls / f"{name}.xml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(voc_xml([("dog" if i else "cat", (3, 4, 9, 9))]))
+    return root
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("cam0/1", "cam1/2"), ("x/y/1", "x/z/2")])
+@pytest.mark.parametrize(
+    ("xmls", "pictures"), [("annots", "images"), ("labels", "pics"), ("Annotations", "JPEGImages")]
+)
+def test_xml_in_a_folder_of_any_name(
+    tmp_path: Path, xmls: str, pictures: str, names: tuple[str, ...]
+) -> None:
+    write_loose(tmp_path, xmls, pictures, names)
+    bundle = open_data(str(tmp_path), val="none", kind="detect")
+    assert bundle.format in ("voc", "xml") and bundle.classes == ("cat", "dog")
+    paths = [str(path_of(bundle.splits["train"], i)) for i in range(2)]
+    assert [path.removesuffix(".jpg") for path in paths] == [
+        str(tmp_path / pictures / name) for name in names
+    ]
+    check_source(bundle.splits["train"])
+    assert len(open_data(f"voc:{tmp_path}", val="none").splits["train"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("xmls", "pictures"),
+    [("{}/annotations", "{}/images"), ("annots/{}", "images/{}"), ("{}_xml", "{}_images")],
+)
+def test_xml_in_a_folder_of_each_split(tmp_path: Path, xmls: str, pictures: str) -> None:
+    """The same names in both splits: each takes its own pictures."""
+    for split in ("train", "val"):
+        write_loose(tmp_path, xmls.format(split), pictures.format(split))
+    bundle = open_data(str(tmp_path), kind="detect")
+    assert {role: len(s) for role, s in bundle.splits.items()} == {"train": 2, "val": 2}
+    for role, source in bundle.splits.items():
+        paths = [path for i in range(2) if (path := path_of(source, i)) is not None]
+        assert len(paths) == 2 and all(role in str(p.relative_to(tmp_path)) for p in paths)
+
+
+def test_pictures_of_several_folders_with_one_name_are_asked_about(tmp_path: Path) -> None:
+    write_loose(tmp_path, "annots", "images/left")
+    write_loose(tmp_path, "annots", "images/right")
+    with pytest.raises(DataError, match=r"'a' may be .*left/a.jpg or .*right/a.jpg"):
+        open_data(str(tmp_path), kind="detect", val="none")
+
+
+def test_class_folders_with_xml_are_asked_about_unless_a_task_decides(tmp_path: Path) -> None:
+    for name in ("ant", "bee"):
+        write_loose(tmp_path, name, name)
+    with pytest.raises(XferError, match="several ways"):
+        open_data(str(tmp_path), val="none")
+    assert open_data(str(tmp_path), val="none", kind="classify").classes == ("ant", "bee")
+    assert open_data(str(tmp_path), val="none", kind="detect").classes == ("cat", "dog")
+
+
+def test_other_xml_is_no_annotation(tmp_path: Path) -> None:
+    for name in ("ant", "bee"):
+        write_picture(tmp_path / name / "0.jpg")
+        (tmp_path / name / "about.xml").write_text("<rdf><description/></rdf>")
+    assert open_data(str(tmp_path), val="none").format == "folder"
+
+
+@pytest.mark.parametrize("line", ["{}", "images/{}.jpg", "images/{}.jpg annots/{}.xml", "./{}.jpg"])
+def test_lists_beside_the_annotations_are_splits(tmp_path: Path, line: str) -> None:
+    write_loose(tmp_path, "annots", "images", ("a", "b", "c"))
+    for split, names in (("train", ("a", "b")), ("val", ("c",))):
+        text = "\n".join(line.format(name, name) for name in names)
+        (tmp_path / f"{split}.txt").write_text(text)
+    bundle = open_data(str(tmp_path), kind="detect")
+    assert {role: s.ids for role, s in bundle.splits.items()} == {
+        "train": ("a", "b"),
+        "val": ("c",),
+    }
+
+
+def test_a_list_of_something_else_is_told(tmp_path: Path) -> None:
+    write_loose(tmp_path, "annots", "images")
+    (tmp_path / "train.txt").write_text("see the readme\nfor more\n")
+    notes = open_data(str(tmp_path), kind="detect", val="none").notes
+    assert "not used: 1 list (train.txt)" in notes
+
+
+@pytest.mark.parametrize("xmls", ["Annotations", "annots"])
+def test_pictures_without_xml_are_background(tmp_path: Path, xmls: str) -> None:
+    write_loose(tmp_path, xmls, "images", ("a", "b", "c"))
+    (tmp_path / xmls / "c.xml").unlink()
+    write_picture(tmp_path / "images" / "d.jpg", size=SIZE)
+    bundle = open_data(str(tmp_path), kind="detect", val="none")
+    source = bundle.splits["train"]
+    assert [len(annotation(source, i)) for i in range(4)] == [1, 1, 0, 0]
+    assert source.ids == ("a", "b", "c", "d")
+    assert "all: 2 pictures without an annotation file are background" in bundle.notes
+
+
+def test_pictures_that_no_list_names_are_no_background(tmp_path: Path) -> None:
+    write_voc(tmp_path, FOUR, {"train": IDS})
+    write_picture(tmp_path / "JPEGImages" / "more.jpg", size=SIZE)
+    assert len(opened(tmp_path)) == 4
+
+
+def named(text: str, picture: str) -> str:
+    return text.replace("<annotation>", f"<annotation><filename>{picture}</filename>")
+
+
+def test_a_renamed_annotation_file_is_that_of_its_filename(tmp_path: Path) -> None:
+    for i in range(3):
+        write_picture(tmp_path / "JPEGImages" / f"IMG {i}.jpg", size=SIZE)
+        file = tmp_path / "Annotations" / f"{i}.xml"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(named(voc_xml([("cat", (1 + i, 4, 9, 9))]), f"IMG {2 - i}.jpg"))
+    bundle = open_data(str(tmp_path), val="none")
+    source = bundle.splits["train"]
+    paths = [path for i in range(3) if (path := path_of(source, i)) is not None]
+    assert [path.name for path in paths] == ["IMG 2.jpg", "IMG 1.jpg", "IMG 0.jpg"]
+    assert any("3 pictures by <filename>: 0.xml is of IMG 2.jpg" in note for note in bundle.notes)
+    (tmp_path / "Annotations" / "1.xml").write_text(
+        named(voc_xml([("cat", (1, 4, 9, 9))]), "IMG 2.jpg")
+    )
+    with pytest.raises(DataError, match=r"<filename> is IMG 2.jpg, as that of 0.xml"):
+        opened(tmp_path)
+
+
+def test_a_filename_of_another_picture_that_is_there_is_told(tmp_path: Path) -> None:
+    write_voc(tmp_path, {name: named(text, "000002.jpg") for name, text in FOUR.items()})
+    notes = open_data(str(tmp_path), val="none").notes
+    told = [note for note in notes if "another picture" in note]
+    assert len(told) == 1 and "3 annotation files" in told[0]
+
+
+def test_shares_and_swapped_corners_are_read_as_such(tmp_path: Path) -> None:
+    write_voc(tmp_path, {str(i): voc_xml([("cat", (0.25, 0.5, 0.75, 0.9))]) for i in range(4)})
+    bundle = open_data(str(tmp_path), val="none")
+    assert annotation(bundle.splits["train"], 0).xyxy == pytest.approx(np.array([[10, 15, 30, 27]]))
+    assert any("look like shares" in note for note in bundle.notes)
+
+
+def test_sides_where_corners_are_due_are_read_as_sides(tmp_path: Path) -> None:
+    boxes = [(20 + i, 3 + i, 10, 8) for i in range(8)]
+    write_voc(tmp_path, {str(i): voc_xml([("cat", box)]) for i, box in enumerate(boxes)})
+    bundle = open_data(str(tmp_path), val="none")
+    assert any("look like" in note for note in bundle.notes)
+
+
+def test_a_turned_picture_is_in_the_frame_of_its_boxes(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    write_voc(tmp_path, {str(i): voc_xml([("cat", (2, 2, 28, 38))]) for i in range(3)})
+    for path in (tmp_path / "JPEGImages").iterdir():
+        Image.fromarray(scene(*SIZE)).save(path, exif=exif)
+    bundle = open_data(str(tmp_path), val="none")
+    assert annotation(bundle.splits["train"], 0).xyxy.tolist() == [[1, 1, 28, 38]]
+    assert bundle.splits["train"][0].image.shape == (40, 30, 3)
+    assert any("turned by EXIF" in note for note in bundle.notes)
+
+
+def test_boxes_beside_masks_are_not_read_where_masks_are(tmp_path: Path) -> None:
+    """Oxford's pets: annotations/trimaps for every picture, annotations/xmls for some heads."""
+    write_loose(tmp_path, "annotations/xmls", "images", ("a", "b", "c"))
+    for name in ("a", "b", "c"):
+        mask = np.zeros(SIZE[::-1], np.uint8)
+        mask[:9] = 1
+        (tmp_path / "annotations" / "trimaps").mkdir(exist_ok=True)
+        Image.fromarray(mask).save(tmp_path / "annotations" / "trimaps" / f"{name}.png")
+    assert open_data(str(tmp_path), val="none").format == "masks"
+    assert open_data(str(tmp_path), val="none", kind="segment").format == "masks"
+    assert open_data(str(tmp_path), val="none", kind="detect").format == "xml"

@@ -14,8 +14,8 @@ from pictures import write_picture
 from PIL import Image
 
 from xfer.data.open import open_data
-from xfer.data.readers.yolo import read_setup
-from xfer.data.readers.yolo_labels import read_yolo_text
+from xfer.data.readers.yolo.labels import read_yolo_text
+from xfer.data.readers.yolo.setup import read_setup
 from xfer.errors import DataError
 from xfer.kinds.annotation import annotation
 from xfer.testing.source import check_source
@@ -172,7 +172,7 @@ def test_a_picture_turned_by_exif_is_upright(tmp_path: Path) -> None:
         ("0.5 .5 .5 .1 .1", "unknown class 0.5"),
         ("cat .5 .5 .1 .1", "are not numbers"),
         ("0 .5 .5 .1", "4 columns"),
-        ("0 .5 .5 .1 .1 .9", "6 columns"),
+        ("0 .5 .5 .1 .1 .9", "6 columns, the last .9: a box has 5; with a score"),
         ("0 nan .5 .1 .1", "not finite"),
         ("0 120 80 30 20", "pixels"),
     ],
@@ -264,5 +264,134 @@ def test_names_that_are_aliases_of_aliases_are_one_short_line(tmp_path: Path) ->
 
 def test_labels_none_of_which_can_be_used_are_told_as_such(tmp_path: Path) -> None:
     write_yolo(tmp_path, {"a": "77 .5 .5 .1 .1", "b": "cat .5 .5 .1 .1"})
-    with pytest.raises(DataError, match=r"none of its 2 label files can be used"):
+    with pytest.raises(
+        DataError,
+        match=r"none of its 2 label files can be used: labels/a.txt .line 1: unknown class 77",
+    ):
         open_data(str(tmp_path), skip_bad=True)
+
+
+# --- darknet's files
+
+
+def write_darknet(root: Path, names: str = "obj.names", begin: str = "data/") -> Path:
+    """What CVAT writes as YOLO 1.1: pictures with a txt beside each, and lists."""
+    for split, count in (("train", 3), ("valid", 2)):
+        for i in range(count):
+            file = root / f"obj_{split}_data" / f"frame_{i}.jpg"
+            write_picture(file, size=SIZE)
+            file.with_suffix(".txt").write_text(f"{i % 2} .5 .5 .5 .5\n")
+        lines = [f"{begin}obj_{split}_data/frame_{i}.jpg" for i in range(count)]
+        (root / f"{split}.txt").write_text("\n".join(lines))
+    (root / names).write_text("dog\ncat\n")
+    (root / "obj.data").write_text(
+        f"classes = 2\ntrain = {begin}train.txt\nvalid = {begin}valid.txt\n"
+        f"names = {begin}{names}\nbackup = backup/\n"
+    )
+    return root
+
+
+@pytest.mark.parametrize("begin", ["data/", "", "/content/darknet/data/", "build\\darknet\\data\\"])
+def test_darknets_paths_are_meant_by_their_ends(tmp_path: Path, begin: str) -> None:
+    write_darknet(tmp_path, "my.names", begin)
+    bundle = open_data(str(tmp_path))
+    assert bundle.format == "yolo" and bundle.classes == ("dog", "cat")
+    assert {role: len(s) for role, s in bundle.splits.items()} == {"train": 3, "val": 2}
+    assert annotation(bundle.splits["val"], 1).labels.tolist() == [1]
+    assert len(open_data(f"yolo:{tmp_path / 'obj.data'}").splits["train"]) == 3
+
+
+def test_darknets_lists_without_obj_data(tmp_path: Path) -> None:
+    (write_darknet(tmp_path) / "obj.data").unlink()
+    found = open_data(str(tmp_path)).splits
+    assert {role: len(source) for role, source in found.items()} == {"train": 3, "val": 2}
+
+
+def test_a_valid_that_darknet_names_in_vain_is_left_out(tmp_path: Path) -> None:
+    (write_darknet(tmp_path) / "valid.txt").unlink()
+    bundle = open_data(str(tmp_path), val="none")
+    assert set(bundle.splits) == {"train"}
+    assert any("valid.txt is not there: left out" in note for note in bundle.notes)
+
+
+def test_a_list_whose_pictures_are_gone_names_them(tmp_path: Path) -> None:
+    write_darknet(tmp_path)
+    (tmp_path / "obj_train_data" / "frame_1.jpg").unlink()
+    with pytest.raises(DataError, match=r"data/obj_train_data/frame_1.jpg .only obj_valid_data"):
+        open_data(str(tmp_path))
+
+
+def test_each_split_has_the_classes_of_its_own_table(tmp_path: Path) -> None:
+    """Roboflow numbers the classes of a split that lacks some of them differently."""
+    for split, names in (("train", "cat\ndog\n"), ("valid", "dog\n")):
+        write_picture(tmp_path / split / "a.jpg", size=SIZE)
+        (tmp_path / split / "a.txt").write_text("0 .5 .5 .5 .5\n")
+        (tmp_path / split / "_darknet.labels").write_text(names)
+    bundle = open_data(str(tmp_path))
+    assert bundle.classes == ("cat", "dog")
+    assert annotation(bundle.splits["val"], 0).labels.tolist() == [1]
+
+
+def test_a_table_in_the_labels_of_a_split_is_that_splits(tmp_path: Path) -> None:
+    for split, names in (("train", "cat\ndog\n"), ("val", "dog\ncat\n")):
+        write_picture(tmp_path / "images" / split / "a.jpg", size=SIZE)
+        file = tmp_path / "labels" / split / "a.txt"
+        file.parent.mkdir(parents=True)
+        file.write_text("0 .5 .5 .5 .5\n")
+        file.with_name("classes.txt").write_text(names)
+    bundle = open_data(str(tmp_path))
+    assert annotation(bundle.splits["val"], 0).labels.tolist() == [1]
+
+
+# --- what lies elsewhere, or is left over
+
+
+@pytest.mark.parametrize("begin", ["Project-3/", "../Project-3/", "/home/me/Project-3/", "../"])
+def test_a_split_is_meant_by_the_end_of_its_path(tmp_path: Path, begin: str) -> None:
+    for split in ("train", "valid"):
+        write_picture(tmp_path / split / "images" / f"{split}.jpg", size=SIZE)
+        (tmp_path / split / "labels").mkdir()
+        (tmp_path / split / "labels" / f"{split}.txt").write_text("0 .5 .5 .5 .5\n")
+    (tmp_path / "data.yaml").write_text(
+        f"train: {begin}train/images\nval: {begin}valid/images\nnames: [cat, dog]\n"
+    )
+    found = open_data(str(tmp_path)).splits
+    assert {role: s.ids for role, s in found.items()} == {
+        "train": ("train/images/train.jpg",), "val": ("valid/images/valid.jpg",)
+    }  # fmt: skip
+
+
+def test_the_end_of_a_path_is_not_that_of_two_splits(tmp_path: Path) -> None:
+    write_yolo(tmp_path, LABELS, "train: a/images\nval: b/images\nnames: [cat, dog]\n")
+    with pytest.raises(DataError, match="val is not there"):
+        open_data(str(tmp_path))
+
+
+def test_label_files_without_a_picture_are_told(tmp_path: Path) -> None:
+    write_yolo(tmp_path, LABELS)
+    for name in ("x.txt", "y.txt"):
+        (tmp_path / "labels" / name).write_text("0 .5 .5 .5 .5\n")
+    (tmp_path / "labels" / "classes.txt").write_text("cat\ndog\n")
+    notes = open_data(str(tmp_path), val="none").notes
+    assert [n for n in notes if "no picture" in n] == [
+        "warning: train: 2 label files have no picture: labels/x.txt, labels/y.txt"
+    ]
+
+
+def test_the_number_of_a_track_is_not_read(tmp_path: Path) -> None:
+    write_yolo(tmp_path, {"a": "0 .5 .5 .5 .4 17\n1 .25 .5 .1 .2 3\n", "b": "1 .5 .5 .5 .4\n"})
+    bundle = open_data(str(tmp_path), val="none")
+    assert annotation(bundle.splits["train"], 0).xyxy == pytest.approx(
+        np.array([[10, 9, 30, 21], [8, 12, 12, 18]])
+    )
+    assert any("the sixth, a track, of 1 label files" in note for note in bundle.notes)
+
+
+def test_corners_under_the_name_of_centres_are_read_as_corners(tmp_path: Path) -> None:
+    corners: dict[str, str | None] = {
+        f"p{i}": f"0 .{5 + i % 4} .{4 + i % 3} .{6 + i % 4} .9\n" for i in range(8)
+    }
+    write_yolo(tmp_path, corners)
+    bundle = open_data(str(tmp_path), val="none")
+    assert annotation(bundle.splits["train"], 0).xyxy == pytest.approx(np.array([[20, 12, 24, 27]]))
+    assert any("the boxes look like x1, y1, x2, y2" in note for note in bundle.notes)

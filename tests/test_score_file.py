@@ -131,7 +131,7 @@ def test_annotations_with_scores_are_results(score: Eval) -> None:
         ([entry(score=None)], "its score is None, not a finite number"),
         ("[" + json.dumps(entry(score=0)).replace('"score": 0', '"score": NaN') + "]", "is nan"),
         ([entry(), entry(bbox=[1, 2, 3])], "entry 1 of 2: its bbox is [1, 2, 3], not four"),
-        ([entry(bbox=[1, 2, 3, "4"])], "not four finite numbers"),
+        ([entry(bbox=[1, 2, 3, "four"])], "not four finite numbers"),
         ([entry(image_id=None)], "its image_id is None"),
         ([entry(image_id=[1])], "its image_id is [1]"),
         ([{k: v for k, v in entry().items() if k != "score"}], "no entry has a score"),
@@ -242,3 +242,85 @@ def test_known_values_of_another_tool_come_out(score: Eval, picture_data: Path) 
     expected = json.loads((voc / "expected_pycocotools.json").read_text())["values"]
     figures = [v for k, v in found["metrics"].items() if k.startswith("coco_")]
     assert figures == pytest.approx(expected, abs=1e-6)
+
+
+# --- numbers of classes
+
+
+def numbered(first: int, classes: int = 3, count: int = 12) -> list[dict[str, Any]]:
+    """Detections that fit the boxes of `many`, with classes counted from `first`."""
+    return [entry(image_id=i + 1, category_id=i % classes + first) for i in range(count)]
+
+
+def many(file: Path, ids: list[int], count: int = 12) -> Path:
+    """A truth of one box per picture, with these ids of classes."""
+    names = [{"id": key, "name": f"class {key}"} for key in ids]
+    boxes = [{"id": i + 1, "image_id": i + 1, "category_id": ids[i % len(ids)], "bbox": BOX,
+              "area": 900, "iscrowd": 0} for i in range(count)]  # fmt: skip
+    images = [{"id": i + 1, "file_name": f"p{i}.jpg", "width": 200, "height": 100}
+              for i in range(count)]  # fmt: skip
+    file.write_text(json.dumps({"images": images, "categories": names, "annotations": boxes}))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("ids", "first"),
+    [([1, 2, 3], 0), ([0, 1, 2], 1), ([1, 4, 9], 0), ([2, 4, 9], 1), ([7, 8, 9], 0)],
+)
+def test_classes_may_be_counted_by_place(
+    score: Eval, tmp_path: Path, ids: list[int], first: int
+) -> None:
+    data = many(tmp_path / "many.json", ids)
+    found = score(numbered(first), data=str(data))
+    assert found["metrics"]["coco_ap"] == pytest.approx(1)
+    (line,) = found["warnings"]
+    assert f"category_id counts the classes from {first}" in line
+
+
+@pytest.mark.parametrize("ids", [[1, 2, 3], [0, 1, 2], [1, 4, 9]])
+def test_the_datas_own_numbers_are_left_alone(score: Eval, tmp_path: Path, ids: list[int]) -> None:
+    data = many(tmp_path / "many.json", ids)
+    own = [entry(image_id=i + 1, category_id=ids[i % 3]) for i in range(12)]
+    found = score(own, data=str(data))
+    assert found["metrics"]["coco_ap"] == pytest.approx(1) and found["warnings"] == []
+    # one more class, for the background, is no shift
+    found = score([*own, entry(image_id=1, category_id=99)], data=str(data))
+    assert found["metrics"]["coco_ap"] == pytest.approx(1)
+    assert "category_id 99" in found["warnings"][0]
+
+
+def test_a_zero_for_background_is_no_shift(score: Eval, tmp_path: Path) -> None:
+    """Most boxes agree with the numbers as they are."""
+    data = many(tmp_path / "many.json", [1, 2, 3])
+    rows = [row | {"category_id": min(row["category_id"], 2)} for row in numbered(1)]
+    found = score([*rows, entry(image_id=1, category_id=0, score=0.1)], data=str(data))
+    assert found["metrics"]["coco_ap50"] > 0.5
+    assert "category_id 0" in found["warnings"][0] and "are left out" in found["warnings"][0]
+
+
+def test_numbers_that_fit_both_ways_are_kept_and_told(score: Eval, tmp_path: Path) -> None:
+    data = many(tmp_path / "many.json", [1, 2, 3, 4])
+    rows = [row for row in numbered(0, 4) if row["category_id"] in (1, 2, 3)]
+    found = score(rows, data=str(data))
+    assert found["metrics"]["coco_ap"] == 0
+    assert any("agree with their classes only if" in line for line in found["warnings"])
+
+
+def test_detections_as_corners_are_read_as_corners(score: Eval, tmp_path: Path) -> None:
+    data = many(tmp_path / "many.json", [1, 2, 3])
+    document = json.loads(data.read_text())
+    for i, one in enumerate(document["annotations"]):
+        one["bbox"] = [100.0 + i, 40, 40, 30]
+    data.write_text(json.dumps(document))
+    rows = [entry(image_id=i + 1, category_id=i % 3 + 1, bbox=[100 + i, 40, 140 + i, 70])
+            for i in range(12)]  # fmt: skip
+    found = score(rows, data=str(data))
+    assert found["metrics"]["coco_ap"] == pytest.approx(1)
+    assert "so they are read as x1, y1, x2, y2" in found["warnings"][0]
+
+
+def test_crowds_written_as_text_are_no_crowds(score: Eval, tmp_path: Path) -> None:
+    data = many(tmp_path / "many.json", [1, 2, 3])
+    data.write_text(data.read_text().replace('"iscrowd": 0', '"iscrowd": "0"'))
+    rows = [row | {"bbox": [str(n) for n in BOX], "score": "0.5"} for row in numbered(1)]
+    assert score(rows, data=str(data))["metrics"]["coco_ap"] == pytest.approx(1)

@@ -27,3 +27,11 @@ def tailed() -> Backbone:
     net = tiny(batch_norm=False)
     net.tail = Tail((16, 3, 3), (12, 12))
     return net
+
+
+def narrow() -> Backbone:
+    """A net whose last map is a single cell for 32 px, with batch norms."""
+    layers = nn.Conv2d(3, 8, 4, 4), nn.BatchNorm2d(8), nn.ReLU()
+    trunk = nn.Sequential(*layers, nn.Conv2d(8, 12, 8, 8), nn.BatchNorm2d(12), nn.ReLU())
+    maps = {"wide": 2, "cell": 5}
+    return SequentialBackbone("narrow", Preprocess(size=32, resize=32), trunk, maps)

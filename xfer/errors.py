@@ -6,6 +6,9 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
+# the flag and the key that leave out what can't be used
+SKIP_BAD = "--skip-bad (data.skip_bad=true) leaves them out"
+
 
 class XferError(Exception):
     """The command or the call is wrong. The command line prints it and exits with `code`.

@@ -22,7 +22,7 @@ _PANELS: dict[str, tuple[str, ...]] = {
     "Net": ("backbone", "weights", "freeze", "freeze_epochs"),
     "Training": ("epochs", "batch", "lr", "weight_decay", "optimizer", "schedule", "warmup",
                  "layer_decay", "tta", "seed"),
-    "Data": ("train", "val", "test", "limit"),
+    "Data": ("train", "val", "test", "limit", "skip_bad"),
     "Machine": ("device", "precision", "workers"),
 }  # fmt: skip
 PANEL_OF = {flag: panel for panel, flags in _PANELS.items() for flag in flags}
@@ -33,7 +33,7 @@ _HELP = {
     "backbone": "alexnet, caffenet, resnet50, ..., torchvision:NAME, timm:NAME",
     "weights": "imagenet, none, a file, or run:DIR",
 }
-_TYPES: dict[str, Any] = {"str": str, "int": int, "float": float}
+_TYPES: dict[str, Any] = {"str": str, "int": int, "float": float, "bool": bool}
 
 
 def escaped(text: str) -> str:
@@ -57,7 +57,7 @@ def recipe_flag(name: str, key: str) -> inspect.Parameter:
         f"--{name.replace('_', '-')}",
         help=escaped(text),
         rich_help_panel=PANEL_OF[name],
-        metavar={str: "TEXT", int: "N", float: "X"}[kind],
+        metavar={str: "TEXT", int: "N", float: "X", bool: None}[kind],
         autocompletion=_offer(choices) if choices else None,
         show_default=False,
     )

@@ -14,6 +14,7 @@ from xfer.cli.flags import (
     Overwrite,
     RunFolder,
     ScoredSplit,
+    SkipBad,
     Workers,
     out_option,
     varied,
@@ -40,6 +41,7 @@ def compress(
     device: Device = "auto",
     workers: Workers = -1,
     overwrite: Overwrite = False,
+    skip_bad: SkipBad = False,
 ) -> None:  # fmt: skip
     """Compress a run's fully connected layers by truncated SVD.
 
@@ -51,8 +53,9 @@ def compress(
     ranks = parse_ranks(svd)
     report = work(
         run, ranks, out, data=data, split=split, device=device, workers=workers,
-        overwrite=overwrite,
+        overwrite=overwrite, skip_bad=skip_bad, say=show.note,
     )  # fmt: skip
+    show.left_out(report["skipped"])
     if show.json:
         show.document(report)
         return

@@ -46,7 +46,7 @@ def data_ls(show: Show) -> None:
     show.note(f"formats of FORMAT:PATH: {', '.join(origins)}")
 
 
-@command(app, "show", flags=("train", "val", "test", "limit", "seed"), seed=DRAWS)
+@command(app, "show", flags=("train", "val", "test", "limit", "seed", "skip_bad"), seed=DRAWS)
 def data_show(
     show: Show,
     given: dict[str, Any],
@@ -85,7 +85,9 @@ def data_show(
 
     if draw is not None:
         check_folder(draw)
-    options = {key.partition(".")[2]: value for key, value in given.items()}
+    options = {
+        key.partition(".")[2]: value for key, value in given.items() if key != "data.skip_bad"
+    }
     options |= reading_keys(
         [*set, *assignments], ("train", "val", "test", "limit", "split_seed", "changes")
     )
@@ -115,8 +117,9 @@ def data_show(
         return
     for note in bundle.notes:
         show.note(note)
-    for file, reason in bundle.skipped:
-        show.note(f"left out: {file}: {reason}")
+    show.left_out(bundle.skipped)
+    if bundle.skipped and not given.get("data.skip_bad"):
+        show.note("training stops at what can't be used, unless --skip-bad leaves it out")
     splits: dict[str, dict[str, Any]] = document["splits"]
     for number, table in enumerate(kinds.get(bundle.kind).tables(splits)):
         if number:

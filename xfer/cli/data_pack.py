@@ -54,8 +54,7 @@ def pack(
 
     packed = write(spec, out, options, skip_bad=skip_bad, kinds=kinds, tick=tick,
                    data_keys=reading_keys([*set, *assignments]))  # fmt: skip
-    for file, reason in packed.skipped:
-        show.note(f"left out: {file}: {reason}")
+    show.left_out(packed.skipped)
     if show.json:
         show.document({
             "path": str(packed.path), "images": packed.images, "shards": packed.shards,

@@ -15,6 +15,7 @@ from xfer.cli.flags import (
     Overwrite,
     RunFolder,
     ScoredSplit,
+    SkipBad,
     Tta,
     Workers,
     out_option,
@@ -48,6 +49,7 @@ def evaluate(
         Path | None, out_option("with --detections: a folder for result.json and plots/")
     ] = None,
     overwrite: Overwrite = False,
+    skip_bad: SkipBad = False,
     set: Set = [],  # noqa: B006 (typer copies it)
 ) -> None:  # fmt: skip
     """Score a run, or another tool's detections.
@@ -76,7 +78,7 @@ def evaluate(
             split=split,
             out=out,
             overwrite=overwrite,
-            data_keys=keys,
+            data_keys={**keys, "skip_bad": True} if skip_bad else keys,
             say=show.note,
         )
     elif run is None:
@@ -96,8 +98,11 @@ def evaluate(
             batch=batch,
             device=device,
             workers=workers,
+            skip_bad=skip_bad,
             data_keys=keys,
+            say=show.note,
         )
+    show.left_out(result.get("skipped", ()))
     if show.json:
         show.document(result)
         return

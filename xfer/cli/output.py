@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,11 @@ class Show:
         """A note: what was found or chosen."""
         if self.verbosity >= 0 and is_main():
             print(text, file=sys.stderr)
+
+    def left_out(self, pictures: Iterable[Sequence[str]]) -> None:
+        """Notes on pictures that can't be used. Args: pictures: (file, reason) of each."""
+        for file, reason in pictures:
+            self.note(f"left out: {file}: {reason}")
 
     def text(self, text: str) -> None:
         """The result, as plain text."""

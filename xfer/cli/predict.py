@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from xfer.cli.flags import Batch, Device, RunFolder, Tta
+from xfer.cli.flags import Batch, Device, RunFolder, SkipBad, Tta
 from xfer.cli.output import Show
-from xfer.errors import XferError
+from xfer.errors import DataError, XferError
+from xfer.exit_codes import complain
 from xfer.files import check_folder
 from xfer.recipe.tables import FIELDS, checked
 
@@ -48,8 +51,13 @@ def predict(
     tta: Tta = "",
     device: Device = "auto",
     batch: Batch = 32,
+    skip_bad: SkipBad = False,
 ) -> None:
-    """Predict on new pictures."""
+    """Predict on new pictures.
+
+    Files that can't be read are listed after the others are predicted, and the
+    exit code is 3; with --skip-bad it is 0.
+    """
     if format not in ("table", "json", "csv", "coco"):
         raise XferError(f"--format {format}: unknown", "choose table, json, csv or coco")
     if tta:
@@ -58,7 +66,11 @@ def predict(
         check_folder(draw)
     from xfer.inference.model import predict as run_predict
 
-    predictions = run_predict(run, paths, tta=tta, device=device, batch=batch)
+    predictions = run_predict(run, paths, tta=tta, device=device, batch=batch, skip_bad=True)
+    for finding in predictions.findings:
+        show.note(f"warning: {finding.text}")
+    if not len(predictions):
+        _end(show, predictions.skipped, 0, skip_bad)
     if min_score is not None:
         predictions = predictions.at_least(min_score)
     if draw is not None:
@@ -72,3 +84,21 @@ def predict(
         show.text(predictions.to_csv().rstrip("\n"))
     else:
         show.table(predictions.to_table(min_score))
+    _end(show, predictions.skipped, len(predictions), skip_bad)
+
+
+def _end(show: Show, skipped: Sequence[tuple[str, str]], read: int, skip_bad: bool) -> None:
+    """Lists the files that can't be read. Raises DataError for them unless they may be left out, or
+    if nothing is left."""
+    if not skipped:
+        return
+    sys.stdout.flush()  # so that the list follows the predictions on a terminal
+    if skip_bad and read:
+        show.left_out(skipped)
+        return
+    for name, reason in skipped:
+        complain(f"{name}: {reason}")
+    what = "its prediction is" if read == 1 else f"predictions of the other {read} are"
+    hint = f"{what} complete; --skip-bad leaves such files out" if read else None
+    total = read + len(skipped)
+    raise DataError(f"{len(skipped)} of {total} pictures can't be read", hint)

@@ -8,12 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from xfer.cli.data_keys import Set, reading_keys
-from xfer.cli.flags import Data, Device, Overwrite, Pool, out_option, varied
+from xfer.cli.flags import Data, Device, Overwrite, Pool, SkipBad, out_option, varied
 from xfer.cli.output import Show
 from xfer.errors import XferError
 
 REPEATS = 10
 ComparedData = Annotated[str, varied(Data, rich_help_panel="Compare")]
+ComparedSkipBad = Annotated[bool, varied(SkipBad, rich_help_panel="Compare")]
 ComparedPool = Annotated[str, varied(Pool, rich_help_panel="Compare")]
 ComparedSet = Annotated[list[str], varied(Set, rich_help_panel="Compare")]
 ComparedDevice = Annotated[str, varied(Device, rich_help_panel="Compare")]
@@ -96,6 +97,7 @@ def probe(
         ),
     ] = "imagenet",
     device: ComparedDevice = "auto",
+    skip_bad: ComparedSkipBad = False,
     set: ComparedSet = [],  # noqa: B006 (typer copies it)
 ) -> None:  # fmt: skip
     """Fit a classifier to frozen features, or compare nets and layers."""
@@ -110,6 +112,7 @@ def probe(
             )
         given |= {"data_keys": reading_keys(set, ("changes",))}
         given |= {"weights": _split(weights), "pool": pool, "device": device}
+        given |= {"skip_bad": skip_bad}
         _compare(show, data, _split(backbones), layers, given)
         return
     if repeats != REPEATS and not shots:
@@ -117,9 +120,15 @@ def probe(
     if not file:
         raise XferError("no features file given", "xfer probe FILE, or --compare --data SPEC")
     defaults = {"": [data, backbones], "auto": [layers, device], "grid2": [pool]}
-    if set or weights != "imagenet" or any(v != k for k, vs in defaults.items() for v in vs):
+    if (
+        set
+        or skip_bad
+        or weights != "imagenet"
+        or any(v != k for k, vs in defaults.items() for v in vs)
+    ):
         raise XferError(
-            "--data, --backbones, --layers, --pool, --weights, --device and --set need --compare"
+            "--data, --backbones, --layers, --pool, --weights, --device, --skip-bad and --set need "
+            "--compare"
         )
     from xfer.probing.run import probe as fit
 

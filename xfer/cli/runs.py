@@ -82,7 +82,7 @@ def runs_compare(
     ],
 ) -> None:
     """Compare runs: their scores, and the recipe keys that differ."""
-    from xfer.runs.listing import compare_runs
+    from xfer.runs.compare import compare_runs
 
     comparison = compare_runs(folders)
     if show.json:
@@ -95,3 +95,26 @@ def runs_compare(
         for key, values in comparison[part].items()
     ]
     show.table(rows)
+    for line in comparison["notes"]:
+        show.note(line)
+    groups: list[dict[str, Any]] = comparison["groups"]
+    if all(group["n"] < 2 for group in groups):
+        return
+    show.text("\nmean and standard deviation of runs that differ only in their seed:")
+    names = [f"{group['runs'][0]} (n = {group['n']})" for group in groups]
+    metrics = dict.fromkeys((s, m) for group in groups for s in ("val", "test") for m in group[s])
+    show.table([
+        {"": f"{split} {metric}", **{
+            name: _mean(group[split].get(metric)) for name, group in zip(names, groups, strict=True)
+        }}
+        for split, metric in metrics
+    ])  # fmt: skip
+    for name, group in zip(names, groups, strict=True):
+        show.note(f"{name}: seeds {plain_text(group['seeds'])}; {', '.join(group['runs'])}")
+
+
+def _mean(numbers: dict[str, Any] | None) -> str:
+    if numbers is None:
+        return ""
+    mean, std = plain_text(numbers["mean"]), numbers["std"]
+    return mean if std is None else f"{mean} ± {plain_text(std)}"

@@ -9,16 +9,19 @@ from typing import Any
 import numpy as np
 
 from xfer import kinds
+from xfer.data.images.remarks import Remark
 from xfer.data.inspect.checks import look
-from xfer.data.inspect.verify import bad_pictures, checked_indices, find_bad
+from xfer.data.inspect.verify import bad_pictures, checked_indices, look_at, odd_pictures
 from xfer.data.readers.base import Reading, ReadOptions
 from xfer.data.sources.base import Bundle, subset
 from xfer.data.sources.changes import apply_changes, read_changes
 from xfer.data.sources.class_names import match_classes
+from xfer.data.sources.kept import Kept, find_again
 from xfer.data.sources.split import VAL_SHARE, stratified
 from xfer.data.sources.split_names import role_of
 from xfer.data.spec import open_spec
 from xfer.errors import DataError, XferError, nearest
+from xfer.kinds.findings import Finding
 from xfer.types import Source
 
 NONE = "none"
@@ -45,6 +48,7 @@ def open_data(
     classes: Sequence[str] | None = None,
     cut: bool = True,
     find: bool = True,
+    kept: Kept | None = None,
 ) -> Bundle:
     """Open data and make it ready to train on or to score.
 
@@ -77,6 +81,8 @@ def open_data(
         cut: whether the data are for training: a val split is split off from train if there is
             none, and a single class is not enough.
         find: look for what is odd: copies across splits, labels that contradict each other, ...
+        kept: a split of an earlier run: only its pictures are opened, and the bundle's `drift` says
+            what has changed. With `classes`, those of the run, and without `limit`.
 
     Raises: DataError for data that are missing or can't be used, XferError for a wrong spec or
         split name.
@@ -94,6 +100,14 @@ def open_data(
         notes.append(unused)
     splits = _choose(title, reading, names, notes)
     splits = {role: _labelled(title, role, source, notes) for role, source in splits.items()}
+    if changes:
+        file = Path(changes).expanduser()
+        splits, lines = apply_changes(file, read_changes(file), splits)
+        notes += lines
+    drift = None
+    if kept is not None:
+        splits[kept.role], drift = find_again(title, splits, kept)
+        splits = {kept.role: splits[kept.role]}
     first = next(iter(splits))
     kind_name = splits[first].info.kind
     kind_of_data = kinds.get(kind_name)
@@ -104,10 +118,6 @@ def open_data(
             theirs = first if own else "the model"
             splits[role], lines = match_classes(source, wanted, f"{title}, {role}", theirs)
             notes += lines
-    if changes:
-        file = Path(changes).expanduser()
-        splits, lines = apply_changes(file, read_changes(file), splits, wanted)
-        notes += lines
     if own:
         try:
             kind_of_data.check_truth(title, first, splits[first], wanted, learn=cut)
@@ -119,12 +129,13 @@ def open_data(
     if limit:
         splits = {role: limited(source, limit, seed) for role, source in splits.items()}
     skipped = list(reading.skipped)
+    odd: list[Finding] = []
     if check:
-        splits, bad = _checked(title, splits, skip_bad, thorough)
+        splits, bad, odd = _checked(title, splits, skip_bad, thorough)
         skipped += bad
     if check and not thorough:
         notes += _not_looked_at(splits)
-    findings = look(kind_of_data, splits, wanted) if own and find else []
+    findings = [*odd, *(look(kind_of_data, splits, wanted) if own and find else [])]
     notes += [f"warning: {finding.text}" for finding in findings]
     if check and own:
         notes += kind_of_data.check_pictures(title, first, splits[first], learn=cut)
@@ -132,7 +143,7 @@ def open_data(
         notes.append(f"left out: {len(skipped)} that can't be used")
     return Bundle(
         title, opened.format, kind_name, wanted, splits, tuple(notes), tuple(skipped),
-        tuple(findings),
+        tuple(findings), drift,
     )  # fmt: skip
 
 
@@ -250,22 +261,24 @@ def _not_looked_at(splits: dict[str, Source]) -> list[str]:
     counts = {role: (len(checked_indices(len(s))), len(s)) for role, s in splits.items()}
     return [
         f"{role}: {some:,} of {total:,} pictures were decoded to look for bad ones; "
-        "data.skip_bad=true decodes all, once"
+        "--skip-bad (data.skip_bad=true) decodes all, once"
         for role, (some, total) in counts.items() if some < total
     ]  # fmt: skip
 
 
 def _checked(
     title: str, splits: dict[str, Source], skip_bad: bool, thorough: bool
-) -> tuple[dict[str, Source], list[tuple[str, str]]]:
-    """The splits without the pictures that can't be decoded, and a list of these. Raises DataError
-    unless they may be left out, or if nothing is left."""
+) -> tuple[dict[str, Source], list[tuple[str, str]], list[Finding]]:
+    """The splits without the pictures that can't be decoded, a list of these, and what is odd about
+    the others. Raises DataError unless they may be left out, or if nothing is left."""
     good: dict[str, Source] = {}
     bad: list[tuple[str, str]] = []
+    odd: list[tuple[str, Remark]] = []
     for role, source in splits.items():
-        undecodable = find_bad(source, thorough)
-        bad += [(source.ids[i], reason) for i, reason in undecodable]
-        broken = {i for i, _ in undecodable}
+        looked = look_at(source, thorough)
+        bad += [(source.ids[i], reason) for i, reason in looked.bad]
+        odd += [(source.ids[i], remark) for i, remark in looked.remarks]
+        broken = {i for i, _ in looked.bad}
         good[role] = source
         if broken:
             good[role] = subset(source, [i for i in range(len(source)) if i not in broken])
@@ -273,7 +286,7 @@ def _checked(
             raise _with_reasons(DataError(f"{title}: no picture of {role} can be used"), bad)
     if bad and not skip_bad:
         raise bad_pictures(title, sum(map(len, splits.values())), list(dict.fromkeys(bad)))
-    return good, list(dict.fromkeys(bad))
+    return good, list(dict.fromkeys(bad)), odd_pictures(odd)
 
 
 def show(bundle: Bundle, items: bool = False) -> dict[str, Any]:

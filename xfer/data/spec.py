@@ -165,6 +165,7 @@ def _recognised(
     strong = {
         n: text for n, text in findings.items() if not getattr(seen[n], "low_priority", False)
     }
+    weak = {n: text for n, text in findings.items() if n not in strong and _placed(seen[n])}
     findings = strong or findings
     if options.given:  # whoever names a column means data that have it
         able = {
@@ -173,9 +174,9 @@ def _recognised(
         }  # fmt: skip
         findings = able or findings
     # a file of boxes names its pictures: the folders around them are not classes
-    placed = {n: text for n, text in findings.items() if kinds_of_data.get(seen[n].kinds[0]).placed}
+    placed = {n: text for n, text in findings.items() if _placed(seen[n])}
     if "folder" in findings:
-        findings = placed or findings
+        findings = placed or {**findings, **weak}
     if len(findings) > 1:
         readings = "; ".join(f"{name} ({text})" for name, text in findings.items())
         choices = " or ".join(f"{name}:{spec}" for name in findings)
@@ -186,6 +187,11 @@ def _recognised(
         raise _nothing_in(spec, path)
     name, text = next(iter(findings.items()))
     return name, seen[name], text
+
+
+def _placed(form: Format) -> bool:
+    """Whether a format's default labels are in pixels of the pictures."""
+    return kinds_of_data.get(form.kinds[0]).placed
 
 
 def _nothing_in(spec: str, path: Path) -> XferError:

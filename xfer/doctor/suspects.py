@@ -12,7 +12,6 @@ Differs: the features are a frozen backbone's, the classifier a logistic regress
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -24,12 +23,10 @@ from xfer.doctor.pictures import Looks
 from xfer.extraction.extract import extract
 from xfer.extraction.net import Choice
 from xfer.kinds.findings import Finding, counted, named
+from xfer.probing.held_out import held_out_probabilities
 from xfer.types import Source
 
-FOLDS = 5
 WIDE = 512  # a map with as many channels is averaged, a narrower one by quarters
-DIMS = 256  # principal components that the classifier sees
-STRENGTH = 1e-2  # its C
 MARGIN = 0.2  # a class must be this much more probable than the label to be worth a look
 
 
@@ -96,50 +93,8 @@ def find_suspects(
     together = np.arange(len(labels))
     for group in groups:
         together[list(group)] = min(group)
-    likely = probabilities(features[known], labels[known], together[known])
+    likely = held_out_probabilities(features[known], labels[known], together[known])
     return _doubted(likely, labels[known], known)
-
-
-def probabilities(
-    features: NDArray[np.float32], labels: NDArray[np.int64], together: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """float64 (N, C) probabilities of each picture's classes, from classifiers that saw neither it
-    nor its copies."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    found = np.zeros((len(labels), int(labels.max()) + 1))
-    counts = np.unique(labels, return_counts=True)[1]
-    rows = _narrowed(features)
-    folds = StratifiedGroupKFold(min(FOLDS, int(counts.max())), shuffle=True, random_state=0)
-    with warnings.catch_warnings():
-        # a class smaller than the folds is missing from some of them, which is all right here; and
-        # a fit that stops early is good enough to doubt a label
-        warnings.simplefilter("ignore")
-        for train, held in folds.split(rows, labels, together):
-            present = np.unique(labels[train])
-            if len(present) < 2:
-                found[held[:, None], present] = 1.0
-                continue
-            model = LogisticRegression(C=STRENGTH, max_iter=100, tol=1e-3)
-            model.fit(rows[train], labels[train])
-            found[held[:, None], model.classes_] = model.predict_proba(rows[held])
-    return found
-
-
-def _narrowed(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32 (N, D) -> (N, at most DIMS): signed square roots, length 1, unit variance, principal
-    components; with a total variance of DIMS, so that one STRENGTH fits every net."""
-    rows = np.sign(features) * np.sqrt(np.abs(features))
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    rows = rows / np.where(length > 0, length, 1)
-    spread = rows.std(0)
-    rows = (rows - rows.mean(0))[:, spread > 0] / spread[spread > 0]
-    if rows.shape[1] > DIMS:
-        axes = np.linalg.eigh(rows.T @ rows)[1][:, -DIMS:]
-        scale = np.sqrt(DIMS / rows.shape[1])
-        rows = rows @ axes * scale
-    return np.ascontiguousarray(rows, np.float32)
 
 
 def _doubted(

@@ -6,7 +6,7 @@ import copy
 import shutil
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,19 @@ import torch
 from xfer import plugs
 from xfer.device import Place, placed, usable_precision
 from xfer.errors import XferError
-from xfer.inference.evaluate import eval_loader, open_split
+from xfer.inference.evaluate import eval_loader, tell
 from xfer.inference.model import load
 from xfer.inference.score import view_protocol
+from xfer.inference.scored import open_scored
 from xfer.nn.low_rank import replace_linear
 from xfer.runs import checkpoint
 from xfer.runs.folder import Run, environment
 from xfer.runs.model_file import read_model, write_model
+from xfer.runs.pictures import PICTURES
 from xfer.runs.tables import write_rows
 from xfer.task import Metric, Task
 
-KEPT = ("recipe.toml", "classes.txt", "split.json")
+KEPT = ("recipe.toml", "classes.txt", "split.json", PICTURES)
 
 
 @plugs.face("data")
@@ -39,7 +41,9 @@ def compress(
     device: str = "auto",
     workers: int = -1,
     overwrite: bool = False,
+    skip_bad: bool = False,
     trust: str | Sequence[str] = (),
+    say: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Writes a copy of a run whose layers keep fewer singular values, and scores both.
 
@@ -49,7 +53,9 @@ def compress(
         run: a finished run; svd: layer -> singular values to keep, {"fc6": 1024, "fc7": 256}.
         out: the new run's folder; data, split: what both are scored on, by default the run's own
             val (or test).
+        skip_bad: leave out pictures that can't be decoded, and list them under "skipped".
         trust: your own modules that the run may import.
+        say: called with lines about the pictures, as in `evaluate`.
 
     Returns: {"svd", "split", "images", "primary", "before", "after"}, the last two {"metrics",
         "seconds_per_image", "parameters"}; the new run's result.json has it as "compressed".
@@ -72,15 +78,15 @@ def compress(
         after = copy.deepcopy(before)
         replace_linear(after, svd, approximate=True)
         place.put(after)
-        with plugs.reading(folder.path / "recipe.toml"):
-            bundle, role = open_split(recipe, before, data, split)
-        tta = recipe.eval.tta
-        loader = eval_loader(recipe, before, bundle.splits[role], place, tta, workers=workers)
+        scored = open_scored(folder, before, data, split, skip_bad=skip_bad)
+        tell(scored.notes, say)
+        role, tta = scored.role, recipe.eval.tta
+        loader = eval_loader(recipe, before, scored.source, place, tta, workers=workers)
         scores = _score_both({"before": before, "after": after}, loader, place, tta)
         metric = scores["after"][0]
         report: dict[str, Any] = {
-            "svd": dict(svd), "from": str(folder.path), "data": bundle.name, "split": role,
-            "images": len(bundle.splits[role]), "primary": metric.primary,
+            "svd": dict(svd), "from": str(folder.path), **scored.document(),
+            "primary": metric.primary,
         }  # fmt: skip
         for name, task in (("before", before), ("after", after)):
             task_metric, seconds = scores[name]

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from xfer import kinds
 from xfer.boxes import Boxes
 from xfer.data.open import open_data
-from xfer.data.readers.coco.json import Id, plain_id, read_coco_json
+from xfer.data.readers.coco.json import read_coco_json
+from xfer.data.sources.box_forms import from_xyxy, judge
 from xfer.data.sources.boxes import category_ids, image_ids
+from xfer.data.sources.written import Id, plain_id
 from xfer.errors import DataError
 from xfer.kinds.annotation import annotation
 from xfer.metrics.boxes import TrueBoxes
@@ -34,6 +36,7 @@ class GroundTruth:
     boxes      | the true boxes
     sizes      | int64 (N, 2): height and width; (0, 0): unknown
     misnamed   | pictures whose file name is the id of another picture
+    notes      | warnings about how the data were read
     """
 
     name: str
@@ -46,6 +49,7 @@ class GroundTruth:
     boxes: TrueBoxes
     sizes: NDArray[np.int64]
     misnamed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def open_truth(
@@ -54,7 +58,8 @@ def open_truth(
     """The true boxes that a spec names; no picture is decoded, and a COCO json needs none.
 
     A COCO json given as a file is read as it is, boxes neither clipped nor dropped, so that its
-    figures equal pycocotools'. Everything else is read as training would read it.
+    figures equal pycocotools', unless its boxes are in another form than COCO's (a warning).
+    Everything else is read as training would read it.
 
     Args:
         split: val, test or train; by default the first of these that exists.
@@ -66,7 +71,7 @@ def open_truth(
         if split:
             raise DataError(f"{path} is a single file: it has no split {split!r}")
         return _from_json(path)
-    bundle = open_data(data, kind="detect", cut=False, check=False, **data_keys or {})
+    bundle = open_data(data, kind="detect", cut=False, check=False, find=False, **data_keys or {})
     kind = kinds.get(bundle.kind)
     if not kind.boxes:
         raise DataError(f"{data} holds {kind.holds}: no boxes to compare with")
@@ -92,6 +97,7 @@ def open_truth(
         {(names[name] if names else c + 1): c for c, name in enumerate(classes)
          if name in names or not names},
         boxes, np.array([b.size for b in per_picture], np.int64).reshape(-1, 2), misnamed,
+        tuple(note.replace("warning: ", "", 1) for note in bundle.notes if "warning: " in note),
     )  # fmt: skip
 
 
@@ -100,12 +106,16 @@ def _from_json(path: Path) -> GroundTruth:
     images: dict[Id, int] = {key: i for i, key in enumerate(table.image_ids)}
     misnamed = _misnamed(images, table.file_names)
     _add_names(images, table.file_names, numbers=False)
-    boxes = TrueBoxes.of_xywh(
-        table.picture, table.boxes_xywh, table.category, area=table.areas, crowd=table.crowd
-    )
+    form = judge(table.boxes_xywh, table.picture, table.sizes, "xywh")
+    notes = [*table.notes, *([form.warning.removeprefix("warning: ")] if form.warning else [])]
+    written, areas = table.boxes_xywh, table.areas
+    if form.changes("xywh"):
+        written, areas = from_xyxy(form.corners(written, table.sizes[table.picture]), "xywh"), None
+    boxes = TrueBoxes.of_xywh(table.picture, written, table.category, area=areas, crowd=table.crowd)
     return GroundTruth(
         str(path), "coco", path.stem, tuple(map(str, table.image_ids)), images, table.categories,
         {key: c for c, key in enumerate(table.category_ids)}, boxes, table.sizes, misnamed,
+        tuple(f"{path}: {line}" for line in notes),
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,14 @@ import torch
 from xfer import plugs
 from xfer.data.images.decode import DecodeError, decode, shrink
 from xfer.data.images.from_memory import KINDS, given_picture, is_one
+from xfer.data.images.remarks import Remark, remarks
 from xfer.data.images.walk import find_pictures
+from xfer.data.inspect.verify import odd_pictures
 from xfer.device import Place, find_device, find_precision, usable_precision
 from xfer.errors import DataError, XferError
 from xfer.files import check_folder
 from xfer.kinds.base import Kind
+from xfer.kinds.findings import Finding
 from xfer.recipe.code import check_code
 from xfer.runs import checkpoint
 from xfer.runs.folder import Run
@@ -87,7 +90,9 @@ class Model:
         return self.task.info.classes
 
     @torch.inference_mode()
-    def predict(self, images: Any, *, tta: str = "", batch: int = 32) -> Predictions:
+    def predict(
+        self, images: Any, *, tta: str = "", batch: int = 32, skip_bad: bool = False
+    ) -> Predictions:
         """Predicts pictures, in their order.
 
         Args:
@@ -95,26 +100,43 @@ class Model:
                 (H, W, 4) or a tensor (3, H, W), of uint8 or of floats in 0..1; or several of these.
             tta: one of the task's views; the run's own by default.
             batch: pictures at a time, fewer if they are large.
+            skip_bad: go on past pictures that can't be read, and list them in `skipped`.
 
-        Raises: DataError for a picture that can't be read.
+        Raises: DataError for a picture that can't be read, unless `skip_bad`.
         """
         tta = tta or self.tta
         self.task.check_views(tta)
-        samples = list(gather_samples(images))
+        looked = _Looked(skip_bad)
+        samples = list(gather_samples(images, looked.skipped if skip_bad else None))
         predictions = self.task.kind.collect()
-        for items in self._items(samples, tta, batch):
+        for items in self._items(samples, tta, batch, looked):
             moved = self.task.collate(items).to(self.place.device)
             with self.place.autocast():
                 predictions.extend(self.task.predict(moved, tta))
         kept = tuple(predictions) if isinstance(predictions, list) else predictions
-        return Predictions(self.task, kept, tuple(samples), self.category_ids)
+        return Predictions(
+            self.task, kept, tuple(looked.read), self.category_ids, tuple(looked.skipped),
+            tuple(odd_pictures(looked.remarks)),
+        )  # fmt: skip
 
-    def _items(self, samples: Sequence[Sample | Path], tta: str, batch: int) -> Iterator[list[Any]]:
+    def _items(
+        self, samples: Sequence[Sample | Path], tta: str, batch: int, looked: _Looked
+    ) -> Iterator[list[Any]]:
         """The transformed pictures, a batch at a time; the pictures themselves are not kept."""
         transform, unused = self.task.transform(False, tta), np.random.default_rng(0)
         items: list[Any] = []
         held = 0
-        for sample in map(self._read, samples):
+        for given in samples:
+            with remarks() as odd:
+                try:
+                    sample = self._read(given)
+                except DecodeError as error:
+                    if not looked.skip_bad:
+                        raise DataError(error.message, "leave it out, or --skip-bad") from error
+                    looked.skipped.append((error.name, error.reason))
+                    continue
+            looked.read.append(given)
+            looked.remarks += [(sample.id, remark) for remark in odd]
             items.append(transform(sample, unused))
             held += sample.image.nbytes
             if len(items) == batch or held > HELD:
@@ -126,21 +148,39 @@ class Model:
     def _read(self, sample: Sample | Path) -> Sample:
         side = self.task.short_side
         if isinstance(sample, Path):
-            try:
-                return Sample(str(sample), decode(sample, side))
-            except DecodeError as error:
-                raise DataError(error.message, "leave it out") from error
+            return Sample(str(sample), decode(sample, side))
         return replace(sample, image=shrink(sample.image, side))
+
+
+@dataclass
+class _Looked:
+    """What reading the pictures to predict has shown.
+
+    skip_bad | whether to go on past those that can't be read
+    read     | those that were read; skipped | (name, reason) of the others
+    remarks  | (id, remark) of those that may look wrong
+    """
+
+    skip_bad: bool
+    read: list[Sample | Path] = field(default_factory=list[Sample | Path])
+    skipped: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    remarks: list[tuple[str, Remark]] = field(default_factory=list[tuple[str, Remark]])
 
 
 @dataclass(frozen=True)
 class Predictions(Sequence[Any]):
-    """Predictions in the order of the pictures, which can also be had as rows of plain values."""
+    """Predictions in the order of the pictures, which can also be had as rows of plain values.
+
+    skipped  | (name, reason) of each picture that can't be read, with `skip_bad`
+    findings | what is odd about those that were read
+    """
 
     task: Task
     items: Sequence[Any]
     samples: tuple[Sample | Path, ...]
     category_ids: tuple[int | str, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     def __len__(self) -> int:
         return len(self.items)
@@ -212,8 +252,13 @@ class Predictions(Sequence[Any]):
         return json.dumps(self.rows(), indent=1, ensure_ascii=False)
 
 
-def gather_samples(images: Any) -> Iterable[Sample | Path]:
-    """Paths, folders and pictures in memory as samples; paths are read later, one by one."""
+def gather_samples(
+    images: Any, skipped: list[tuple[str, str]] | None = None
+) -> Iterable[Sample | Path]:
+    """Paths, folders and pictures in memory as samples; paths are read later, one by one.
+
+    Args: skipped: gets (name, reason) of pictures in memory that can't be read; None: they raise.
+    """
     if is_one(images):
         images = [images]
     if not isinstance(images, Iterable):
@@ -231,7 +276,12 @@ def gather_samples(images: Any) -> Iterable[Sample | Path]:
             else:
                 yield path
         else:
-            yield Sample(str(number), given_picture(image, number))
+            try:
+                yield Sample(str(number), given_picture(image, number))
+            except DecodeError as error:
+                if skipped is None:
+                    raise
+                skipped.append((error.name, error.reason))
 
 
 @plugs.face()
@@ -242,7 +292,9 @@ def predict(
     tta: str = "",
     device: str = "auto",
     batch: int = 32,
+    skip_bad: bool = False,
     trust: str | Sequence[str] = (),
 ) -> Predictions:
     """`xfer predict`: predictions of the run's best weights for these files and folders."""
-    return load(run, device=device).predict(list(paths), tta=tta, batch=batch)
+    model = load(run, device=device)
+    return model.predict(list(paths), tta=tta, batch=batch, skip_bad=skip_bad)

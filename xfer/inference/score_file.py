@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.readers.coco.json import Id
 from xfer.data.readers.coco.results import CocoResults, read_coco_results
-from xfer.data.sources.box_rules import looks_like_xyxy
+from xfer.data.sources.box_forms import from_xyxy, judge
+from xfer.data.sources.written import Id
 from xfer.errors import DataError, XferError, nearest
+from xfer.inference.class_numbers import class_numbers
 from xfer.inference.ground_truth import GroundTruth, open_truth
 from xfer.metrics.boxes import FoundBoxes
 from xfer.metrics.detection import DetectionAP, usual_primary
@@ -35,7 +36,8 @@ def score_detections(
     """Scores a COCO results json against true boxes.
 
     Pictures are matched by the annotation file's ids, by path, by name or by stem; classes by the
-    file's category ids, by name if the results list categories, else by number: 1 is the first.
+    file's category ids, by name if the results list categories, else by number: 1 is the first,
+    unless the results count otherwise, see `class_numbers`.
 
     Args:
         detections: the results; data: a spec of data with boxes, or a COCO json.
@@ -55,6 +57,7 @@ def score_detections(
     truth = open_truth(data, split, data_keys)
     results = read_coco_results(detections)
     boxes, warnings = matched(results, truth)
+    warnings = [*truth.notes, *warnings]
     for line in warnings:
         say(f"warning: {line}")
     metric = DetectionAP(truth.classes, usual_primary(truth.format, truth.name))
@@ -106,7 +109,7 @@ def matched(results: CocoResults, truth: GroundTruth) -> tuple[FoundBoxes, list[
     image = _indices(
         path, results.image_ids, {**truth.images, **by_file}, "image_id", "pictures", warnings
     )
-    categories = dict(truth.categories)
+    categories: Mapping[Id, int] = truth.categories
     if results.categories:
         index = {name: c for c, name in enumerate(truth.classes)}
         categories = {key: index[n] for key, n in results.categories.items() if n in index}
@@ -114,14 +117,16 @@ def matched(results: CocoResults, truth: GroundTruth) -> tuple[FoundBoxes, list[
         if unknown and not categories:
             hint = nearest(unknown[0], index)
             raise DataError(f"{path}: its classes are not the data's: {unknown[0]}", hint)
+    written = _in_pixels(results, image, truth, warnings)
+    if not results.categories:
+        nameless = FoundBoxes(image, np.full_like(image, -1), written, results.scores)
+        categories, lines = class_numbers(
+            results.category_ids, categories, len(truth.classes), nameless, truth.boxes
+        )
+        warnings += [f"{path}: {line}" for line in lines]
     label = _indices(path, results.category_ids, categories, "category_id", "classes", warnings)
     known = (image >= 0) & (label >= 0)
-    boxes = FoundBoxes(image[known], label[known], results.boxes_xywh[known], results.scores[known])
-    if looks_like_xyxy(boxes.xywh, boxes.image, truth.sizes):
-        warnings.append(
-            f"{path}: most boxes would leave their pictures: they look like x1, y1, x2, y2; "
-            "COCO's are x, y, width, height"
-        )
+    boxes = FoundBoxes(image[known], label[known], written[known], results.scores[known])
     flat = (boxes.xywh[:, 2:] <= 0).any(1)
     if flat.any():
         warnings.append(f"{path}: {int(flat.sum())} boxes have no area: they match nothing")
@@ -132,10 +137,26 @@ def matched(results: CocoResults, truth: GroundTruth) -> tuple[FoundBoxes, list[
     return boxes, warnings
 
 
+def _in_pixels(
+    results: CocoResults, image: NDArray[np.int64], truth: GroundTruth, warnings: list[str]
+) -> NDArray[np.float64]:
+    """The boxes as x, y, width, height in pixels, whatever form they are in; adds a warning."""
+    known = np.flatnonzero(image >= 0)
+    form = judge(results.boxes_xywh[known], image[known], truth.sizes, "xywh")
+    if not form.warning:
+        return results.boxes_xywh
+    warnings.append(f"{results.path}: {form.warning.removeprefix('warning: ')}")
+    boxes = results.boxes_xywh.copy()
+    if form.changes("xywh"):
+        size = truth.sizes[image[known]]
+        boxes[known] = from_xyxy(form.corners(boxes[known], size), "xywh")
+    return boxes
+
+
 def _indices(
     path: Path | str,
     ids: Sequence[Id],
-    known: dict[Id, int],
+    known: Mapping[Id, int],
     key: str,
     noun: str,
     warnings: list[str],

@@ -37,6 +37,46 @@ class BoxStats:
     crowds: int
 
 
+@dataclass(frozen=True)
+class EveryBox:
+    """All boxes of a source, crowds too, end to end.
+
+    picture | int64 (R,), index of each box's picture, rising
+    boxes   | Boxes of R
+    sizes   | int64 (N, 2), height and width of the pictures; (0, 0): not known
+    """
+
+    picture: NDArray[np.int64]
+    boxes: Boxes
+    sizes: NDArray[np.int64]
+
+    def chosen(self, indices: NDArray[np.int64]) -> EveryBox:
+        """Those of some pictures, in the order of `indices`."""
+        first = np.searchsorted(self.picture, indices)
+        count = np.searchsorted(self.picture, indices, side="right") - first
+        picture = np.repeat(np.arange(len(indices)), count)
+        within = np.arange(len(picture)) - np.repeat(np.cumsum(count) - count, count)
+        return EveryBox(picture, self.boxes[np.repeat(first, count) + within], self.sizes[indices])
+
+    def relabelled(self, table: NDArray[np.int64]) -> EveryBox:
+        """The same with other class indices: `table` maps old to new."""
+        return EveryBox(self.picture, self.boxes.relabelled(table), self.sizes)
+
+
+def every_box(source: Source) -> EveryBox:
+    """All boxes of a source: at once if it can (a method `every_box`), else picture by picture.
+
+    Raises: DataError for a sample without boxes.
+    """
+    at_once = getattr(source, "every_box", None)
+    if at_once is not None:
+        return at_once()
+    annotations = [annotation(source, i) for i in range(len(source))]
+    picture = np.repeat(np.arange(len(annotations)), [len(boxes) for boxes in annotations])
+    sizes = np.array([boxes.size for boxes in annotations], np.int64).reshape(-1, 2)
+    return EveryBox(picture, Boxes.join(annotations), sizes)
+
+
 def collect(source: Source) -> BoxStats:
     """Collect the boxes of every picture; a source of files opens none of them."""
     annotations = [annotation(source, i) for i in range(len(source))]

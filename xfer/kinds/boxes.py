@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from xfer.errors import DataError
 from xfer.kinds import box_rows
 from xfer.kinds.base import Kind, Table, moved, register
-from xfer.kinds.box_stats import collect, has_boxes, per_class, summary
+from xfer.kinds.box_findings import find_in_boxes
+from xfer.kinds.box_stats import collect, every_box, has_boxes, per_class, summary
+from xfer.kinds.findings import Finding
 from xfer.kinds.labels import check_several_labels, named
 from xfer.types import BoxPrediction, DataInfo, Sample, Source
 
@@ -24,7 +26,9 @@ class BoxKind(Kind):
 
     name: ClassVar[str] = "detect"
     holds: ClassVar[str] = "boxes"
-    needs: ClassVar[str] = "boxes: a COCO json, VOC's Annotations or a YOLO data.yaml"
+    needs: ClassVar[str] = (
+        "boxes: a COCO json, VOC's Annotations, a YOLO data.yaml or a table of boxes"
+    )
     several: ClassVar[bool] = True
     placed: ClassVar[bool] = True
     boxes: ClassVar[bool] = True
@@ -41,8 +45,19 @@ class BoxKind(Kind):
     def check_truth(
         self, title: str, role: str, source: Source, classes: Sequence[str], learn: bool
     ) -> None:
-        if not has_boxes(source):
-            raise DataError(f"{title}: no boxes in {role}")
+        if has_boxes(source):
+            return
+        crowds = len(every_box(source).boxes)
+        if crowds:
+            raise DataError(
+                f"{title}: no boxes in {role}: all {crowds} are crowds (iscrowd 1), which are "
+                "neither learnt nor scored",
+                "set iscrowd to 0 for boxes of single objects",
+            )
+        raise DataError(f"{title}: no boxes in {role}")
+
+    def find(self, splits: Mapping[str, Source], classes: Sequence[str]) -> list[Finding]:
+        return find_in_boxes(splits, classes)
 
     def check_scored(self, title: str, role: str, source: Source) -> None:
         if not has_boxes(source, scored=True):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +15,8 @@ from numpy.typing import NDArray
 
 from xfer.errors import DataError
 from xfer.kinds.base import UNJUDGED, Kind, moved, register
+from xfer.kinds.findings import Finding, counted
+from xfer.kinds.findings import named as first_of
 from xfer.types import ClassPrediction, DataInfo, Sample, Source
 
 
@@ -29,14 +34,14 @@ class _Labels(Kind):
         return moved(labels, table, classes, UNJUDGED)
 
     def summary(self, source: Source) -> dict[str, Any]:
-        labels, names = source.labels(), source.info.classes
-        counts = (labels == 1).sum(0) if labels.ndim == 2 else np.bincount(
-            labels[labels >= 0], minlength=len(names)
-        )  # fmt: skip
+        counts = pictures_per_class(source)
         return {
             "images": len(source),
-            "classes": {name: int(n) for name, n in zip(names, counts, strict=True)},
+            "classes": {n: int(k) for n, k in zip(source.info.classes, counts, strict=True)},
         }
+
+    def find(self, splits: Mapping[str, Source], classes: Sequence[str]) -> list[Finding]:
+        return [*spelt_alike(classes), *absent(splits)]
 
     def items(self, source: Source) -> list[list[Any]]:
         names = source.info.classes
@@ -150,6 +155,43 @@ class NoLabels(_Labels):
 
     def check_labels(self, labels: NDArray[Any], count: int, info: DataInfo) -> None:
         check_one_label(labels, count, len(info.classes))
+
+
+def pictures_per_class(source: Source) -> NDArray[np.int64]:
+    """(C,) pictures of each class."""
+    labels = source.labels()
+    if labels.ndim == 2:
+        return (labels == 1).sum(0)
+    return np.bincount(labels[labels >= 0], minlength=len(source.info.classes))
+
+
+def spelt_alike(classes: Sequence[str]) -> list[Finding]:
+    """Classes whose names differ only in case, or in blanks, hyphens and underscores."""
+    if all(len(name) == 1 for name in classes):  # letters to be told apart: a and A differ
+        return []
+    forms: dict[str, list[str]] = defaultdict(list)
+    for name in classes:
+        plain = unicodedata.normalize("NFC", name).casefold().strip()
+        forms[re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", plain)].append(name)
+    groups = [names for names in forms.values() if len(names) > 1]
+    if not groups:
+        return []
+    some = first_of(" = ".join(map(repr, names)) for names in groups)
+    return [Finding("alike", f"classes differ only in upper and lower case or blanks: {some}")]
+
+
+def absent(splits: Mapping[str, Source]) -> list[Finding]:
+    """For splits other than train: the classes without a picture there."""
+    found: list[Finding] = []
+    for role, source in splits.items():
+        counts = pictures_per_class(source)
+        without = [n for n, k in zip(source.info.classes, counts, strict=True) if not k]
+        if role != "train" and 0 < len(without) < len(counts):
+            what = counted(len(without), "class has", "classes have")
+            found.append(Finding(
+                "empty_class", f"{role}: {what} no picture: {first_of(without)}"
+            ))  # fmt: skip
+    return found
 
 
 def named(label: Any, classes: Sequence[str]) -> Any:

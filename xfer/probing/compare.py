@@ -44,6 +44,7 @@ def compare_nets(
     device: str = "auto",
     out: Path | str | None = None,
     overwrite: bool = False,
+    skip_bad: bool = False,
     data_keys: Mapping[str, Any] | None = None,
     say: Say = lambda _: None,
 ) -> dict[str, Any]:
@@ -56,6 +57,7 @@ def compare_nets(
         pool: how a map becomes a vector; grid2 keeps the first layers' vectors short enough.
         clf, cv, seed: of the probes, as in `xfer.probing.run.probe`.
         out: a folder for result.json, layers.csv and layers.png.
+        skip_bad: leave out pictures that can't be decoded.
 
     Returns: result.json's content: {"rows": [{"backbone", "layer", "width", score, "loss",
         "scaling", "value", "seconds"}], "best": its row, "commands": the commands to run, ...}.
@@ -77,7 +79,9 @@ def compare_nets(
     for backbone, spec in zip(backbones, specs, strict=True):
         names = tuple(layers) if layers is not None else usable_layers(backbone, spec, pool)
         choice = Choice(backbone, spec, names, pool, device=device)
-        extraction = extract(data, choice=choice, seed=seed, data_keys=data_keys, say=say)
+        extraction = extract(
+            data, choice=choice, seed=seed, skip_bad=skip_bad, data_keys=data_keys, say=say
+        )
         assert extraction.features is not None
         for layer in names:
             began = time.perf_counter()
@@ -108,7 +112,7 @@ def compare_nets(
     result: dict[str, Any] = {
         "schema": SCHEMA, "task": "probe-compare", "data": data, "clf": clf, "seed": seed,
         "primary": primary, "rows": rows, "best": best,
-        "commands": commands(best, data, pool, clf),
+        "commands": commands(best, data, pool, clf, skip_bad),
         "protocol": _protocol(scored_on, kind, pool),
         "seconds": round(time.perf_counter() - started, 2),
     }  # fmt: skip
@@ -130,14 +134,16 @@ def usable_layers(backbone: str, weights: str, pool: str) -> tuple[str, ...]:
     return net.layers
 
 
-def commands(best: dict[str, Any], data: str, pool: str, clf: str) -> list[str]:
+def commands(
+    best: dict[str, Any], data: str, pool: str, clf: str, skip_bad: bool = False
+) -> list[str]:
     """The commands to get the probe of a row as a run: its features, then the probe."""
     net = ["--backbone", best["backbone"], "--weights", best["weights"]]
     file, out = "best.npz", f"runs/probe-{best['layer']}"
     return [
         shlex.join(
             ["xfer", "features", *net, "--layer", best["layer"], "--pool", pool, "--data", data,
-             "-o", file]
+             *["--skip-bad"] * skip_bad, "-o", file]
         ),
         shlex.join(["xfer", "probe", file, "--clf", clf, "--out", out]),
     ]  # fmt: skip

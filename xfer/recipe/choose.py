@@ -112,8 +112,9 @@ def infer_task(
         kind, notes = bundle.kind, bundle.notes
     try:
         task = tasks.for_kind(kind)
-    except DataError as error:  # perhaps there is a table that could not be read
-        hint = next((note for note in notes if "not read" in note), error.hint)
+    except DataError as error:  # perhaps there is a table that could not be read, or a flag helps
+        helps = ("not read", "data.label=")
+        hint = next((note for note in notes if any(text in note for text in helps)), error.hint)
         raise DataError(f"{data}: {error.message}", hint) from None
     return task, f"task {task}: {data} holds {kinds.get(kind).holds}", opened
 

@@ -8,14 +8,20 @@ from xfer import kinds
 from xfer import task as tasks
 from xfer.data.open import check_scored, open_data
 from xfer.data.sources.base import Bundle
+from xfer.data.sources.kept import Kept
 from xfer.errors import DataError, XferError
 from xfer.recipe.tables import READING, Recipe
 
 
-def open_recipe_data(recipe: Recipe, opened: Any = None) -> Bundle:
+def open_recipe_data(
+    recipe: Recipe, opened: Any = None, *, kept: Kept | None = None, **options: Any
+) -> Bundle:
     """The recipe's data, opened and checked.
 
-    Args: opened: the data themselves, passed in Python or opened earlier.
+    Args:
+        opened: the data themselves, passed in Python or opened earlier.
+        kept: open only this split of an earlier run, as far as it is still there.
+        options: of `open_data`, in place of the recipe's: with `kept`, the run's `classes`.
 
     Raises: DataError for whatever would stop the run.
     """
@@ -23,12 +29,13 @@ def open_recipe_data(recipe: Recipe, opened: Any = None) -> Bundle:
     if not data.source:
         raise XferError("no data given", "--data NAME, PATH or FORMAT:PATH")
     wanted = tasks.get(recipe.task).kinds
-    bundle = open_data(
-        data.source if opened is None else opened, train=data.train, val=data.val, test=data.test,
-        seed=data.split_seed, limit=data.limit, skip_bad=data.skip_bad, kind=wanted,
-        thorough=data.skip_bad, changes=data.changes,
-        **{key: getattr(data, key) for key in READING},
-    )  # fmt: skip
+    values = {
+        "train": data.train, "val": data.val, "test": data.test, "seed": data.split_seed,
+        "limit": 0 if kept else data.limit, "skip_bad": data.skip_bad, "thorough": data.skip_bad,
+        "kind": wanted, "kept": kept, "changes": data.changes,
+        **{key: getattr(data, key) for key in READING}, **options,
+    }  # fmt: skip
+    bundle = open_data(data.source if opened is None else opened, **values)
     if bundle.kind not in wanted:
         actual = kinds.get(bundle.kind)
         has_hint = not actual.labelled and wanted[0] in kinds.KINDS.names()
@@ -37,7 +44,7 @@ def open_recipe_data(recipe: Recipe, opened: Any = None) -> Bundle:
             f"{data.source} holds {actual.holds}; {recipe.task} trains on {needed}",
             (kinds.get(wanted[0]).needs or None) if has_hint else None,
         )
-    if "train" not in bundle.splits:
+    if kept is None and "train" not in bundle.splits:
         raise DataError(f"{data.source}: no training split", "name it with --train NAME")
     check_scored(bundle)
     return bundle

@@ -249,6 +249,7 @@ FLAGS = {
     "freeze": "optim.freeze", "freeze_epochs": "optim.freeze_epochs",
     "layer_decay": "optim.layer_decay", "train": "data.train", "val": "data.val",
     "test": "data.test", "limit": "data.limit", "workers": "data.workers", "tta": "eval.tta",
+    "skip_bad": "data.skip_bad",
     "seed": "run.seed", "device": "run.device", "precision": "run.precision",
 }  # fmt: skip
 

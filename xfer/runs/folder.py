@@ -6,7 +6,7 @@ log.jsonl       one event per line: train, eval, resume
 result.json     written last: its presence means that the run is finished
 best.safetensors, model.json    enough to rebuild the model anywhere
 last/state.pt   everything that resuming needs
-classes.txt  split.json  plots/  predictions/
+classes.txt  split.json  pictures.npz  plots/  predictions/
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from xfer.files import check_folder, replacing, write_text
 from xfer.recipe.tables import Recipe
 from xfer.recipe.toml import dump, load_recipe
 from xfer.runs.checkpoint import save_state
+from xfer.runs.pictures import PICTURES
 
 SCHEMA = 1
 VERSIONS = ("torch", "torchvision", "timm", "numpy", "albumentations", "scikit-learn")
@@ -113,7 +114,8 @@ class Run:
     def clear(self) -> None:
         """Removes the files of an earlier run, and only files that a run writes."""
         for name in ("result.json", "log.jsonl", "env.json", "model.json", "classes.txt",
-                     "split.json", "best.safetensors", "last/state.pt", "recipe.toml"):  # fmt: skip
+                     "split.json", PICTURES,
+                     "best.safetensors", "last/state.pt", "recipe.toml"):  # fmt: skip
             (self.path / name).unlink(missing_ok=True)
         for folder in ("plots", "predictions"):
             for file in (self.path / folder).glob("*.*"):

@@ -1,4 +1,4 @@
-"""Reads run folders: lists them, shows one in full, compares several.
+"""Reads run folders: lists them, shows one in full.
 
 Reads what `folder` writes, without torch, and copes with missing files: a run may be unfinished or
 half deleted.
@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from xfer.errors import DataError, XferError
-from xfer.recipe.tables import Recipe, differences, flatten
+from xfer.recipe.tables import Recipe, differences
 from xfer.recipe.toml import load_recipe, recipe_names
 
 DEEPEST = 4
@@ -45,7 +44,7 @@ def list_runs(folder: Path | str = "runs") -> list[dict[str, Any]]:
 
 def _row(path: Path) -> dict[str, Any]:
     try:
-        recipe, result = load_recipe(str(path / "recipe.toml")), _result(path)
+        recipe, result = load_recipe(str(path / "recipe.toml")), read_result(path)
     except XferError as error:
         return {"run": str(path), "state": f"damaged: {error.message}"}
     events = _events(path)
@@ -71,11 +70,11 @@ def show_run(run: Path | str) -> dict[str, Any]:
         of the recipe it came from, "changed": {key: [base's, run's]}, "environment"}.
     Raises: XferError if the folder is not a run.
     """
-    path = _run_folder(run)
+    path = run_folder(run)
     recipe = load_recipe(str(path / "recipe.toml"))
     known = recipe.name in recipe_names()
     base = load_recipe(recipe.name) if known else Recipe()
-    result, events = _result(path), _events(path)
+    result, events = read_result(path), _events(path)
     last = {name: e for e in events if (name := e.get("event")) in ("train", "eval")}
     changed = differences(base, recipe)
     return {
@@ -86,42 +85,12 @@ def show_run(run: Path | str) -> dict[str, Any]:
         "recipe": recipe.name,
         "base": recipe.name if known else "the defaults",
         "changed": {key: list(pair) for key, pair in changed.items()},
-        "environment": _read_json(path / "env.json"),
+        "environment": read_json(path / "env.json"),
     }
 
 
-def compare_runs(runs: Sequence[Path | str]) -> dict[str, Any]:
-    """Runs side by side.
-
-    Returns: {"runs": [...], "val": {metric: [one value per run]}, "test": the same,
-        "speed": the same, "recipe": {key that differs: [one value per run]}}; None if a run lacks
-        the number.
-    Raises: XferError for fewer than two runs, or a folder that is not a run.
-    """
-    if len(runs) < 2:
-        raise XferError("comparing needs two runs or more", "xfer runs compare RUN RUN...")
-    paths = [_run_folder(run) for run in runs]
-    results = [_result(path) for path in paths]
-    recipes = [flatten(load_recipe(str(path / "recipe.toml"))) for path in paths]
-    speed = ("steps", "best_step", "seconds", "images_per_second", "data_wait", "peak_memory_mb")
-    keys = dict.fromkeys(key for recipe in recipes for key in recipe)
-    rows = {key: [recipe.get(key) for recipe in recipes] for key in keys}
-    return {
-        "runs": [str(path) for path in paths],
-        "val": _side_by_side([result.get("metrics", {}) for result in results]),
-        "test": _side_by_side([result.get("test_metrics", {}) for result in results]),
-        "speed": _side_by_side([{k: r[k] for k in speed if k in r} for r in results]),
-        "recipe": {k: row for k, row in rows.items() if any(value != row[0] for value in row)},
-    }
-
-
-def _side_by_side(tables: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    numbers = [{k: v for k, v in t.items() if isinstance(v, (int, float))} for t in tables]
-    names = dict.fromkeys(name for table in numbers for name in table)
-    return {name: [table.get(name) for table in numbers] for name in names}
-
-
-def _run_folder(run: Path | str) -> Path:
+def run_folder(run: Path | str) -> Path:
+    """The path of a run folder. Raises XferError if it is none."""
     path = Path(run)
     if not (path / "recipe.toml").is_file():
         reason = "not a run folder (no recipe.toml)" if path.exists() else "no such folder"
@@ -129,11 +98,13 @@ def _run_folder(run: Path | str) -> Path:
     return path
 
 
-def _result(path: Path) -> dict[str, Any]:
-    return _read_json(path / "result.json")
+def read_result(path: Path) -> dict[str, Any]:
+    """A run's result.json; {} for an unfinished run."""
+    return read_json(path / "result.json")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A json file's object; {} if there is no such file. Raises DataError if it is damaged."""
     if not path.is_file():
         return {}
     try:

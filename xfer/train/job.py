@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -20,8 +20,10 @@ from xfer.data.loading.feature_loader import FeatureLoader
 from xfer.data.loading.loader import Loader
 from xfer.data.sources.base import Bundle
 from xfer.data.sources.boxes import category_ids
+from xfer.data.sources.kept import difference
 from xfer.device import Place, average, restore_random_states, seed_everything, sync_batch_norms
 from xfer.errors import DataError, XferError
+from xfer.nn.lone_values import allow_lone_values
 from xfer.recipe.tables import Recipe
 from xfer.runs.model_file import about_model
 from xfer.task import DeviceCrops, ManySides, Metric, Task
@@ -136,6 +138,7 @@ class Job:
         self.preparing = 0.0  # seconds spent on features before the first step
         self.quick_val: FeatureLoader | None = None
         self.ema: MovingAverage | None = None
+        self._lone_allowed = self._lone_said = False
         self._build_optimizer()
         if recipe.optim.ema:
             self.ema = MovingAverage(self.task, recipe.optim.ema)
@@ -182,6 +185,30 @@ class Job:
         self.module = self._distributed()
         if self.ema is not None:
             self.ema.forget()
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The task's losses on a batch, or a part of one; over several processes gradients are
+        averaged."""
+        self.allow_lone(len(batch))
+        return self.module(batch)
+
+    def allow_lone(self, pictures: int) -> None:
+        """Before the first pass over one picture: lets batch norms go without statistics of it."""
+        if pictures == 1 and not self._lone_allowed:
+            self._lone_allowed = True
+            allow_lone_values(self.task, self._say_lone)
+
+    def _say_lone(self, name: str) -> None:
+        if self._lone_said or self._say is None:
+            return
+        self._lone_said = True
+        parts = self.recipe.optim.accumulate > 1
+        avoids = "a smaller optim.accumulate" if parts else "--batch 2 or more"
+        self._say(
+            f"warning: passes over one picture leave some batch norms ({name} first) one value per "
+            f"channel: these use their running statistics; {avoids}, or a larger data.size, avoids "
+            "it"
+        )
 
     def _distributed(self) -> nn.Module:
         if self.place.world == 1:
@@ -307,12 +334,14 @@ class Job:
             "fingerprint": self.bundle.fingerprint(),
         }
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state(self, state: dict[str, Any], splits: Mapping[str, Any] | None = None) -> None:
         """Continues from a `state`; its "random" holds each process's random states.
+
+        Args: splits: the run's split.json, to say what has changed if the data have.
 
         Raises DataError if the data have changed since the run was started.
         """
-        self.check_data(state["fingerprint"])
+        self.check_data(state["fingerprint"], splits)
         self.step = state["step"]
         # older states lack it: their backbones thawed by epochs, however short the run
         by_epochs = round(self.recipe.optim.freeze_epochs * self.epoch_steps)
@@ -335,11 +364,13 @@ class Job:
         if self.place.rank < len(state["random"]):
             restore_random_states(state["random"][self.place.rank])
 
-    def check_data(self, fingerprint: str | None) -> None:
-        """Raises DataError if the data have another fingerprint."""
+    def check_data(self, fingerprint: str | None, splits: Mapping[str, Any] | None = None) -> None:
+        """Raises DataError if the data have another fingerprint; see `load_state`."""
         if fingerprint != self.bundle.fingerprint():
+            what = difference(splits, self.bundle.splits) if splits else ""
             raise DataError(
-                f"{self.recipe.data.source} has changed since the run was started",
+                f"{self.recipe.data.source} has changed since the run was started"
+                + (f": {what}" if what else ""),
                 "put the old pictures back, or start a new run",
             )
 

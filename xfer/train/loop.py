@@ -255,11 +255,12 @@ def _write_start(job: Job, run: Run) -> None:
 
 def _resume(job: Job, run: Run, show: Progress) -> None:
     """Continues from last/; from the start if the run was stopped before its first save."""
+    splits = run.read_json("split.json") if (run.path / "split.json").is_file() else None
     if run.state_file.is_file():
         state = checkpoint.load_state(run.state_file)
-        job.load_state(state)
+        job.load_state(state, splits)
     elif (run.path / "env.json").is_file():
-        job.check_data(run.read_json("env.json").get("data_fingerprint"))
+        job.check_data(run.read_json("env.json").get("data_fingerprint"), splits)
     if job.place.main:
         if not (run.path / "model.json").is_file() or not (run.path / "classes.txt").is_file():
             _write_start(job, run)

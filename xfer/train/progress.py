@@ -67,7 +67,10 @@ class Progress:
         """Prints the recipe, the data and the device."""
         self.say(f"recipe {recipe.name or '(defaults)'}: {recipe.task} with {recipe.backbone}")
         for note in bundle.notes:
-            self.say(note)
+            if "warning: " in note and self.verbosity >= -1:  # with -q too
+                self.console.print(note, markup=False, style="yellow")
+            else:
+                self.say(note)
         counts = ", ".join(f"{name} {len(split)}" for name, split in bundle.splits.items())
         classes = f"{len(bundle.classes)} classes; " if bundle.classes else ""
         self.say(f"data {bundle.name}: {classes}pictures: {counts}")

@@ -16,6 +16,9 @@ from xfer.runs.folder import Run
 from xfer.train.job import Job
 from xfer.types import Batch
 
+# torch's error for a batch norm or instance norm
+_ONE_VALUE = "Expected more than 1 "
+
 
 def train_step(job: Job, batch: Batch) -> dict[str, Tensor]:
     """One optimiser step on this process's share of a batch; its losses, detached."""
@@ -26,6 +29,12 @@ def train_step(job: Job, batch: Batch) -> dict[str, Tensor]:
             first = str(error).strip().splitlines()[0]
             raise XferError(
                 f"torch.compile failed: {first}", "leave out run.compile, or install a C++ compiler"
+            ) from error
+        if _ONE_VALUE in str(error):
+            raise XferError(
+                f"with a batch of {job.recipe.data.batch} and pictures this small, a layer that "
+                "normalises over the batch has one value only",
+                "--batch 2 or more (a share of 2 for each process and part), or a larger data.size",
             ) from error
         if not is_out_of_memory(error):
             raise
@@ -49,7 +58,7 @@ def _train_step(job: Job, batch: Batch) -> dict[str, Tensor]:
         quiet = contextlib.nullcontext() if last or place.world == 1 else job.module.no_sync()  # pyright: ignore[reportCallIssue]
         with quiet:
             with place.autocast():
-                losses = job.module(part)
+                losses = job.losses(part)
                 loss = torch.stack(list(losses.values())).sum() * weight
             job.scaler.scale(loss).backward()
         for name, value in losses.items():
@@ -74,6 +83,7 @@ def _what_fits(job: Job, batch: Batch) -> str:
             torch.get_device_module(job.place.device).empty_cache()
         try:
             with job.place.autocast():
+                job.allow_lone(size)
                 torch.stack(list(job.task(batch.part(0, size)).values())).sum().backward()
             fits, parts = size * job.place.world, math.ceil(len(batch) / size)
             return f"--batch {fits} fits, or the same batch with optim.accumulate={parts}"

@@ -5,10 +5,15 @@ everything else through Pillow. Both see the same policy:
 
     EXIF orientation         applied
     CMYK, YCCK               converted, Adobe's inversion included
-    16 bits per channel      divided by 257
+    16 bits per channel      divided by 257; 12 bits of a TIFF that says so by 16.06
+    floating point           from 0 (black) to 1 (white), grey; anything else is refused
     transparency             composited on white
     animation, several pages the first frame
     more than MAX_PIXELS     refused before anything is decoded
+    pixels missing           refused; whatever else is missing or damaged in a file is not looked at
+
+A picture of 16 bits that uses the lower ones alone is read as it is, nearly black, since scaling
+each picture by its own values would make equal things unequal; `remarks` tells of it.
 """
 
 from __future__ import annotations
@@ -24,29 +29,26 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from xfer.data.images.decode_error import CUT_OFF, DecodeError, cut_off
 from xfer.data.images.exif import JpegHeader, orientation_of, read_jpeg_header, upright
 from xfer.data.images.jpeg_rows import Rows, decode_top
+from xfer.data.images.jpeg_whole import decode_odd
+from xfer.data.images.pixels_alone import PNG, exif_of_png, pixels_alone
+from xfer.data.images.remarks import asked, remark
+from xfer.data.images.tiff import SAVE, Layout, is_tiff, layout_of, raw_kind, without_notes
+from xfer.data.images.unread import kind_of, what_is
 from xfer.data.images.walk import readable
-from xfer.errors import DataError
 
 # Pillow's own first limit, above which it warns
 MAX_PIXELS = 89_478_485
 
 # leaves out formats that run another program (EPS) or hold no pixels
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000")
-PNG = b"\x89PNG\r\n\x1a\n"
-
-
-class DecodeError(DataError):
-    """A file can't be read as a picture. `reason` says why, without naming the file."""
-
-    def __init__(self, reason: str, name: str = "picture") -> None:
-        super().__init__(f"{name}: {reason}", "remove it, or --set data.skip_bad=true")
-        self.reason = reason
-        self.name = name
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.reason, self.name)
+# the end mark of JPEG, and of JPEG 2000
+END_OF_JPEG = b"\xff\xd9"
+# a picture of 16 bits that uses no more of them is read as dark
+DARK_BITS = 14
+SLACK = 1e-3  # how far resizing may leave 0..1
 
 
 def decode(
@@ -66,13 +68,14 @@ def decode(
     """
     if isinstance(source, bytes):
         return shrink(_decode(source, short_side, rows), short_side)
+    name = readable(str(source))
     try:
-        return shrink(_decode(Path(source).read_bytes(), short_side, rows), short_side)
+        return shrink(_decode(Path(source).read_bytes(), short_side, rows, name), short_side)
     except DecodeError as error:
-        raise DecodeError(error.reason, readable(str(source))) from error.__cause__
+        raise DecodeError(error.reason, name) from error.__cause__
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise DecodeError(reason, readable(str(source))) from None
+        raise DecodeError(reason, name) from None
 
 
 def from_pil(image: Any, name: str = "picture") -> NDArray[np.uint8]:
@@ -87,9 +90,24 @@ def from_pil(image: Any, name: str = "picture") -> NDArray[np.uint8]:
     except DecodeError as error:
         raise DecodeError(error.reason, name) from None
     except Exception as error:  # Pillow's plugins raise almost anything for a damaged file
-        raise DecodeError(_damage(b"", error), name) from error
+        data = _file_of(image)
+        if data is None:
+            raise DecodeError(_damage(b"", error), name) from error
+        try:
+            return _decode(data, 0, None)
+        except DecodeError as closer:
+            raise DecodeError(closer.reason, name) from error
     turned = image.format == "TIFF"  # Pillow has turned it
     return upright(pixels, 1 if turned else orientation_of(image.info.get("exif")))
+
+
+def _file_of(image: Any) -> bytes | None:
+    """The bytes of the file that Pillow could not load, if it is still open."""
+    try:
+        image.fp.seek(0)
+        return image.fp.read()
+    except (AttributeError, OSError, ValueError):
+        return None
 
 
 def shrink(image: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
@@ -104,32 +122,37 @@ def shrink(image: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(image, size, interpolation=interpolation), np.uint8)
 
 
-def _decode(data: bytes, short_side: int, rows: Rows | None) -> NDArray[np.uint8]:
+def _decode(data: bytes, short_side: int, rows: Rows | None, name: str = "") -> NDArray[np.uint8]:
     if not data:
         raise DecodeError("zero bytes")
     if data.startswith(b"\xff\xd8\xff"):
-        header = read_jpeg_header(data)
-        if header is None:
-            raise DecodeError("cut off")
-        _check_size(header.width, header.height)
-        image = _turbo(data, header, short_side, rows)
-        return upright(_pillow(data) if image is None else image, header.orientation)
-    if (
-        data.startswith(b"\x89PNG\r\n\x1a\n")
-        and len(data) > 25
-        and data[24] == 16
-        and data[25] != 0
-    ):
+        return _jpeg(data, short_side, rows)
+    if data.startswith(PNG) and len(data) > 25 and data[24] == 16 and data[25] != 0:
         deep = _deep_png(data)
         if deep is not None:
-            return upright(deep, orientation_of(_png_chunk(data, b"eXIf")))
-    return _pillow(data)
+            return upright(deep, orientation_of(exif_of_png(data)))
+    return _tiff(data, name) if is_tiff(data) else _pillow(data, name)
+
+
+def _jpeg(data: bytes, short_side: int, rows: Rows | None) -> NDArray[np.uint8]:
+    header = read_jpeg_header(data)
+    if header is None:
+        raise DecodeError(CUT_OFF if kind_of(data) else what_is(data))
+    _check_size(header.width, header.height)
+    image = _turbo(data, header, short_side, rows)
+    if image is None:
+        # Pillow does not say that pixels are missing where the end mark is there
+        plain = header.components in (1, 3)
+        side = _scaled_side(header, short_side)
+        image = decode_odd(data, header, "RGB" if plain else "CMYK", side)
+        image = image if plain and image is not None else _pillow(data + END_OF_JPEG)
+    return upright(image, header.orientation)
 
 
 def _turbo(
     data: bytes, header: JpegHeader, short_side: int, rows: Rows | None
 ) -> NDArray[np.uint8] | None:
-    """Decodes with simplejpeg; None if it can't, or isn't sure: then Pillow decides."""
+    """Decodes with simplejpeg; None if it can't, or isn't sure."""
     if header.components not in (1, 3):
         return None
     side = min(header.width, header.height)
@@ -137,30 +160,46 @@ def _turbo(
         top = decode_top(data, header, rows(header.height, header.width))
         if top is not None:
             return top
-    # up to half the size, libjpeg-turbo's scaled transforms save time; above, they cost time
-    min_side = short_side if side >= 2 * short_side else 0
+    min_side = _scaled_side(header, short_side)
     try:
         return simplejpeg.decode_jpeg(data, "RGB", min_height=min_side, min_width=min_side)
     except ValueError:
         return None
 
 
+def _scaled_side(header: JpegHeader, short_side: int) -> int:
+    """The least side for libjpeg-turbo's scaled transforms, which save time up to half the size;
+    0: decode in full."""
+    return short_side if min(header.width, header.height) >= 2 * short_side else 0
+
+
 def _deep_png(data: bytes) -> NDArray[np.uint8] | None:
     """Decodes a 16-bit PNG with colour or alpha: Pillow would keep only the high byte."""
     width, height = (int.from_bytes(data[i : i + 4], "big") for i in (16, 20))
     _check_size(width, height)
-    if b"IEND" not in data[-16:]:
-        raise DecodeError("cut off")
+    if b"IEND" not in data[-16:]:  # else libpng complains on stderr
+        data = pixels_alone(data) or data
+    image = _deep_pixels(data)
+    if image is None:
+        image = _deep_pixels(pixels_alone(data) or data)
+    if image is None:
+        return None
+    if asked():
+        _remark_bits(int(image.max(initial=0)))
+    small = _to_8_bits(image)
+    if small.shape[2] == 4:
+        return on_white(small[:, :, [2, 1, 0, 3]])
+    return np.ascontiguousarray(small[:, :, ::-1])
+
+
+def _deep_pixels(data: bytes) -> NDArray[np.uint16] | None:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         return None
     if image is None or image.dtype != np.uint16 or image.ndim != 3:
         return None
-    small = _to_8_bits(np.asarray(image, np.uint16))
-    if small.shape[2] == 4:
-        return on_white(small[:, :, [2, 1, 0, 3]])
-    return np.ascontiguousarray(small[:, :, ::-1])
+    return np.asarray(image, np.uint16)
 
 
 @cache
@@ -170,43 +209,102 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _pillow(data: bytes) -> NDArray[np.uint8]:
+def _tiff(data: bytes, name: str) -> NDArray[np.uint8]:
+    if raw_kind(data) is not None:  # Pillow would read its preview
+        raise DecodeError(what_is(data, name))
+    layout = layout_of(data)
+    if layout is None:
+        raise DecodeError(CUT_OFF)
+    if layout.kind == "int" and layout.bits == 8:  # Pillow would read -1 as 255
+        raise DecodeError(layout.refusal())
+    image = _pillow(without_notes(data), name, layout)
+    if layout.pages:
+        remark("pages", "of several pages the first alone is read")
+    if layout.channels == 2 or (layout.channels > 3 and 0 in layout.extra):
+        kept = "first is" if layout.channels == 2 else "first 3 are"
+        line = f"of {layout.channels} channels the {kept} read"
+        remark("channels", line, layout.channels)
+    return image
+
+
+def _pillow(data: bytes, name: str = "", layout: Layout | None = None) -> NDArray[np.uint8]:
     try:
-        with Image.open(io.BytesIO(data), formats=_formats()) as image:
-            _check_size(*image.size)
-            image.load()
-            pixels = _rgb(image)
-            # Pillow turns TIFFs itself; JPEGs are turned by the caller
-            turned = image.format in ("TIFF", "JPEG", "MPO")
-            exif = None if turned else image.info.get("exif")
-            return upright(pixels, orientation_of(exif))
+        return _opened(data, layout)
     except DecodeError:
         raise
-    except UnidentifiedImageError:
-        raise DecodeError(_what_is(data)) from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise DecodeError(_too_large()) from None
     except Exception as error:  # Pillow's plugins raise almost anything for a damaged file
-        raise DecodeError(_damage(data, error)) from error
+        if data.startswith(PNG) and len(data) > 24:
+            _check_size(*(int.from_bytes(data[i : i + 4], "big") for i in (16, 20)))
+        alone = pixels_alone(data)  # says if it is they that are missing or damaged
+        if alone is not None and alone != data:
+            return _pillow(alone, name)
+        if layout is not None and layout.refusal():
+            raise DecodeError(layout.refusal()) from None
+        if layout is not None and layout.missing:
+            raise cut_off(layout.missing) from None
+        if not isinstance(error, UnidentifiedImageError):
+            raise DecodeError(_damage(data, error)) from error
+        kind = kind_of(data)
+        reason = _unopened(data) if kind in _readable_kinds() else what_is(data, name)
+        raise DecodeError(reason) from None
 
 
-def _rgb(image: Any) -> NDArray[np.uint8]:
-    """Returns a loaded Pillow image as uint8 (H, W, 3)."""
+def _opened(data: bytes, layout: Layout | None) -> NDArray[np.uint8]:
+    with Image.open(io.BytesIO(data), formats=_formats()) as image:
+        _check_size(*image.size)
+        image.load()
+        # 12 bits of a TIFF are read as numbers up to 4095
+        most = 4095 if layout is not None and (layout.bits, image.mode) == (12, "I;16") else 65535
+        pixels = _rgb(image, most)
+        if asked() and layout is not None and layout.bits == 16 and image.mode == "RGB":
+            _remark_bits(int(pixels.max(initial=0)) << 8 | 255)  # Pillow keeps the high byte
+        # Pillow turns TIFFs itself; JPEGs are turned by the caller
+        turned = image.format in ("TIFF", "JPEG", "MPO")
+        exif = None if turned else image.info.get("exif")
+        return upright(pixels, orientation_of(exif))
+
+
+def _rgb(image: Any, most: int = 65535) -> NDArray[np.uint8]:
+    """Returns a loaded Pillow image as uint8 (H, W, 3). Args: most: the value that is white."""
     if image.mode.startswith("I"):
         values = np.asarray(image)
         if values.size and (values.min() < 0 or values.max() > 65535):
-            raise DecodeError("its values are not within 16 bits: save it as 8 or 16 bit")
-        grey = _to_8_bits(values.astype(np.uint16))
+            raise DecodeError(f"its values are not within 16 bits: {SAVE}")
+        if asked() and most == 65535:
+            _remark_bits(int(values.max(initial=0)))
+        grey = _to_8_bits(values.astype(np.uint16), most)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.mode == "F":
-        raise DecodeError("holds floating-point numbers: save it as 8 or 16 bit")
+        values = np.asarray(image)
+        low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+        if not (low >= -SLACK and high <= 1 + SLACK):  # also catches NaN
+            span = f"from {low:.4g} to {high:.4g}"
+            raise DecodeError(f"holds floating-point numbers {span}, not within 0..1: {SAVE}")
+        grey = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
     if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
         return on_white(np.asarray(image.convert("RGBA")))
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _to_8_bits(values: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """Maps 0..65535 to 0..255, rounded: 257 = 65535 / 255."""
+def _remark_bits(most: int) -> None:
+    """Remarks that a picture of 16 bits uses few of them. Args: most: its largest value."""
+    bits = max(8, most.bit_length())
+    if most and bits <= DARK_BITS:
+        looks = "almost black" if bits <= 12 else "dark"
+        line = (
+            f"only the lower {bits} of 16 bits are used, which is read as {looks}: multiply the "
+            f"values by {2 ** (16 - bits)}, or save as 8 bit"
+        )
+        remark("few_bits", line, bits)
+
+
+def _to_8_bits(values: NDArray[np.uint16], most: int = 65535) -> NDArray[np.uint8]:
+    """Maps 0..most to 0..255, rounded: 257 = 65535 / 255."""
+    if most != 65535:
+        return ((values.astype(np.uint32) * 255 + most // 2) // most).clip(0, 255).astype(np.uint8)
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
@@ -228,46 +326,26 @@ def _too_large() -> str:
     return f"more than {MAX_PIXELS / 1e6:.0f} million pixels; shrink it first"
 
 
-def _png_chunk(data: bytes, name: bytes) -> bytes | None:
-    """Returns the content of a PNG's first chunk of that name."""
-    at = 8
-    while at + 8 <= len(data):
-        length = int.from_bytes(data[at : at + 4], "big")
-        if data[at + 4 : at + 8] == name:
-            return data[at + 8 : at + 8 + length]
-        at += length + 12
-    return None
+@cache
+def _readable_kinds() -> tuple[str | None, ...]:
+    """The names that `kind_of` gives to formats which this Pillow was built with."""
+    names = {"AVIF": "AVIF", "JPEG2000": "JPEG 2000", "WEBP": "WebP"}
+    return tuple(names.get(name, name) for name in _formats())
 
 
-_KNOWN_STARTS = (
-    (b"<!doctype html", "is HTML, not a picture"),
-    (b"<html", "is HTML, not a picture"),
-    (b"<svg", "is SVG, a drawing without pixels"),
-    (b"<?xml", "is XML, not a picture"),
-    (b"version https://git-lfs", "is a Git LFS pointer: fetch the file itself"),
-    (b"%pdf", "is PDF, not a picture"),
-    (b"pk\x03\x04", "is a zip archive, not a picture"),
-    (b"\x1f\x8b", "is gzip, not a picture"),
-    (b"{", "is text, not a picture"),
-)
-
-
-def _what_is(data: bytes) -> str:
-    """Says what a file is that no decoder recognises."""
-    start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    for mark, meaning in _KNOWN_STARTS:
-        if start.startswith(mark):
-            return meaning
-    if data.startswith((b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")):
-        return "cut off"
-    if not data.strip(b"\0"):
-        return "holds only zeros"
-    return "is not a picture in a known format"
+def _unopened(data: bytes) -> str:
+    """What is wrong with a picture of a format that is read, whose header is not understood."""
+    length = {b"BM": (2, 6, 0), b"RI": (4, 8, 8)}.get(data[:2])
+    if length is not None:
+        start, stop, more = length
+        whole = int.from_bytes(data[start:stop], "little") + more <= len(data)
+        return "damaged (its header is not understood)" if whole else CUT_OFF
+    return CUT_OFF if len(data) < 1024 else "damaged (its header is not understood)"
 
 
 def _damage(data: bytes, error: Exception) -> str:
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    cut = data.startswith(b"\x89PNG") and b"IEND" not in data[-16:]
+    cut = kind_of(data) == "JPEG 2000" and END_OF_JPEG not in data[-2:]
     if cut or any(word in text.lower() for word in ("truncat", "not enough", "unexpected end")):
-        return "cut off"
+        return CUT_OFF
     return f"damaged ({text})"

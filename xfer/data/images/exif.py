@@ -28,6 +28,9 @@ class JpegHeader:
     lines_at      | offset of its height, two bytes, the high one first
     unit          | rows that are coded together: 8 times the largest sampling factor
     plain         | baseline or extended Huffman coding, without restart markers
+    frame         | its start-of-frame marker: 0xC0 baseline, 0xC2 progressive, ...
+    bits          | per channel
+    scan_at       | offset of the first start-of-scan marker, where the coded pixels begin
     """
 
     width: int
@@ -37,12 +40,16 @@ class JpegHeader:
     lines_at: int = 0
     unit: int = 16
     plain: bool = False
+    frame: int = 0xC0
+    bits: int = 8
+    scan_at: int = 0
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader | None:
     """Returns the header of a JPEG; None if the file ends before the pixels begin."""
     at, orientation = 2, 1
     frame: tuple[int, int, int] | None = None
+    kind, bits = 0xC0, 8
     lines_at, unit, sequential, restarts = 0, 16, False, False
     while at + 4 <= len(data):
         if data[at] != 0xFF:  # stray bytes between segments: look for the next marker
@@ -58,12 +65,14 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
         length = int.from_bytes(data[at + 2 : at + 4], "big")
         body = data[at + 4 : at + 2 + length]
         if marker == 0xDA and frame is not None:
-            return JpegHeader(*frame, orientation, lines_at, unit, sequential and not restarts)
+            plain = sequential and not restarts
+            return JpegHeader(*frame, orientation, lines_at, unit, plain, kind, bits, at)
         if marker in _FRAMES and frame is None:
             if len(body) < 6:
                 return None
             height, width = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
             frame = (width, height, body[5])
+            kind, bits = marker, body[0]
             lines_at, sequential = at + 5, marker in (0xC0, 0xC1)
             unit = 8 * max((factors & 15 for factors in body[7::3]), default=2)
         if marker == 0xDD:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.images.decode import DecodeError, decode, from_pil, on_white
+from xfer.data.images.decode import SLACK, DecodeError, decode, from_pil, on_white
 from xfer.errors import XferError
 
 KINDS = (
@@ -16,7 +16,6 @@ KINDS = (
     "floats in 0..1"
 )
 CHANNELS = (1, 3, 4)
-SLACK = 1e-3  # how far resizing may leave 0..1
 
 
 def given_picture(picture: Any, number: int | str) -> NDArray[np.uint8]:

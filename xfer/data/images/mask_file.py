@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xfer.data.images.decode import MAX_PIXELS, DecodeError, decode
+from xfer.data.images.pixels_alone import pixels_alone
 from xfer.data.images.walk import readable
 
 LOSSLESS = ("PNG", "BMP", "DIB", "TIFF", "GIF", "PPM")
+# of files whose names say that they lose values
+LOSSY_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".avif", ".jp2")
 _LOSSY = {"JPEG": "JPEG", "MPO": "JPEG", "WEBP": "WebP", "JPEG2000": "JPEG 2000", "AVIF": "AVIF"}
 
 
@@ -71,7 +74,10 @@ def _read(data: bytes) -> RawMask:
         raise
     except Exception:  # Pillow's plugins raise almost anything; `decode` says what is wrong
         decode(data)
-        raise DecodeError("can't be read as a mask") from None
+    alone = pixels_alone(data)  # what lies beside them may be at fault
+    if alone is None or alone == data:
+        raise DecodeError("can't be read as a mask")
+    return _read(alone)
 
 
 def _values(image: Image.Image, data: bytes) -> RawMask:

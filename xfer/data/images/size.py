@@ -13,7 +13,9 @@ from PIL import Image
 
 from xfer.data.images.decode import FORMATS
 from xfer.data.images.exif import orientation_of, read_jpeg_header
+from xfer.data.images.pixels_alone import PNG, exif_of_png
 from xfer.data.images.threads import cores
+from xfer.data.images.tiff import is_tiff, raw_kind
 
 HEAD_BYTES = 1 << 16
 TURNED = (5, 6, 7, 8)  # orientations that swap height and width
@@ -24,6 +26,8 @@ def header_of(data: bytes) -> tuple[int, int, int] | None:
     if data.startswith(b"\xff\xd8\xff"):
         header = read_jpeg_header(data)
         return None if header is None else (header.height, header.width, header.orientation)
+    if is_tiff(data) and raw_kind(data) is not None:
+        return None
     try:
         with Image.open(io.BytesIO(data), formats=[f for f in FORMATS if f in _known()]) as image:
             width, height = image.size
@@ -31,7 +35,15 @@ def header_of(data: bytes) -> tuple[int, int, int] | None:
             exif = None if image.format == "TIFF" else image.info.get("exif")
             return height, width, orientation_of(exif)
     except Exception:  # Pillow's plugins raise almost anything; decoding says what is wrong
+        return _png_header(data)
+
+
+def _png_header(data: bytes) -> tuple[int, int, int] | None:
+    """`header_of` a PNG in which something beside the pixels is wrong."""
+    if not data.startswith(PNG) or data[12:16] != b"IHDR" or len(data) < 33:
         return None
+    width, height = (int.from_bytes(data[i : i + 4], "big") for i in (16, 20))
+    return height, width, orientation_of(exif_of_png(data))
 
 
 def _known() -> dict[str, object]:
@@ -48,19 +60,27 @@ def upright_size(data: bytes) -> tuple[int, int] | None:
     return (width, height) if orientation in TURNED else (height, width)
 
 
-def sizes_of(paths: Sequence[Path]) -> NDArray[np.int64]:
-    """Returns int64 (N, 2): height and width of picture files as they are decoded; (0, 0) if a file
-    can't be read. Uses one thread per core."""
+def headers_of(paths: Sequence[Path]) -> NDArray[np.int64]:
+    """Returns int64 (N, 3): height, width and EXIF orientation of picture files as stored, before
+    turning; zeros if a file can't be read. Uses one thread per core."""
 
-    def look(path: Path) -> tuple[int, int]:
+    def look(path: Path) -> tuple[int, int, int]:
         try:
             with path.open("rb") as file:
                 head = file.read(HEAD_BYTES)
                 # EXIF may hold a whole thumbnail: then the frame comes later
-                size = upright_size(head) or upright_size(head + file.read())
+                header = header_of(head) or header_of(head + file.read())
         except OSError:
-            return 0, 0
-        return size or (0, 0)
+            return 0, 0, 0
+        return header or (0, 0, 0)
 
     with ThreadPoolExecutor(cores()) as pool:
-        return np.array([*pool.map(look, paths)], np.int64).reshape(-1, 2)
+        return np.array([*pool.map(look, paths)], np.int64).reshape(-1, 3)
+
+
+def sizes_of(paths: Sequence[Path]) -> NDArray[np.int64]:
+    """Returns int64 (N, 2): height and width of picture files as they are decoded; (0, 0) if a file
+    can't be read. Uses one thread per core."""
+    headers = headers_of(paths)
+    turned = np.isin(headers[:, 2], TURNED)
+    return np.where(turned[:, None], headers[:, 1::-1], headers[:, :2])

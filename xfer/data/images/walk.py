@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
@@ -13,20 +14,30 @@ EXTENSIONS = frozenset(
     f".{name}"
     for name in (
         "jpg", "jpeg", "jpe", "jfif", "mpo", "png", "gif", "bmp", "tif", "tiff", "webp",
-        "ppm", "pgm", "pbm", "avif", "jp2",
+        "ppm", "pgm", "pbm", "avif", "jp2", "dib", "apng", "pnm", "j2k", "jpx", "jpf", "j2c",
+        "pjpeg", "pjp", "jif", "jfi",
     )
 )  # fmt: skip
-JUNK = frozenset({"thumbs.db", "desktop.ini", "@eadir", "__macosx", "$recycle.bin"})
+# photo.jpg_large: browsers save pictures under the address's own ending
+_SIZE = re.compile(r"[_:!-](?:large|medium|small|orig|original|\d+x\d+)$")
+JUNK = frozenset(
+    {
+        "thumbs.db", "desktop.ini", "@eadir", "__macosx", "$recycle.bin", "lost+found", "#recycle",
+        "@recycle", "@recently-snapshot", "system volume information", "__pycache__", "recycler",
+    }
+)  # fmt: skip
 
 
 def is_junk(name: str) -> bool:
-    """Whether a system left it among the pictures: dot-files, ._x.jpg, Thumbs.db, __MACOSX."""
+    """Whether a system left it among the pictures: dot-files, ._x.jpg, Thumbs.db, __MACOSX,
+    lost+found."""
     return name.startswith(".") or name.casefold() in JUNK
 
 
 def is_picture(name: str) -> bool:
-    """Whether the name has a picture's extension."""
-    return Path(name).suffix.casefold() in EXTENSIONS
+    """Whether the name has the extension of a picture that is read."""
+    suffix = Path(name).suffix.casefold()
+    return suffix in EXTENSIONS or _SIZE.sub("", suffix) in EXTENSIONS
 
 
 @dataclass
@@ -45,7 +56,7 @@ class WalkResult:
     def notes(self) -> list[str]:
         """Lines that say what was skipped."""
         lines: list[str] = []
-        for counts, what in ((self.junk, "junk"), (self.others, "files that are not pictures")):
+        for counts, what in ((self.junk, "junk"), (self.others, "other files")):
             if counts:
                 listed = ", ".join(f"{n} {name}" for name, n in sorted(counts.items()))
                 lines.append(f"skipped {counts.total()} {what} ({listed})")

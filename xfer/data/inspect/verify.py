@@ -8,16 +8,19 @@ import os
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xfer.data.images.decode import DecodeError
+from xfer.data.images.remarks import Remark, remarks
 from xfer.data.images.threads import cores
 from xfer.data.sources.base import stamp, verify
-from xfer.errors import DataError
+from xfer.errors import SKIP_BAD, DataError
 from xfer.fetch import cache_folder
+from xfer.kinds.findings import Finding, counted, named
 from xfer.types import Source
 
 NAMED = 10
@@ -28,8 +31,20 @@ REMEMBERED = 2000
 WHOLE, DRAWN = 100_000, 2000
 
 
-def find_bad(source: Source, all: bool = False) -> list[tuple[int, str]]:
-    """(index, reason) of the pictures of a source that can't be decoded. Uses one thread per core.
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What decoding the pictures of a source has shown.
+
+    bad     | (index, reason) of those that can't be decoded
+    remarks | (index, remark) of those that are read but may look wrong
+    """
+
+    bad: list[tuple[int, str]]
+    remarks: list[tuple[int, Remark]]
+
+
+def look_at(source: Source, all: bool = False) -> Looked:
+    """Decodes the pictures of a source, with one thread per core.
 
     For large sets, $XFER_CACHE/verified.npy records which files are good, by path, size and time of
     change: the next run checks only what has changed. If there are more than WHOLE pictures, a
@@ -40,21 +55,44 @@ def find_bad(source: Source, all: bool = False) -> list[tuple[int, str]]:
     known = np.isin(marks, _remembered()) if len(marks) else np.zeros(len(drawn), bool)
     todo = drawn[~known].tolist()
 
-    def look(i: int) -> str | None:
-        try:
-            verify(source, i)
-        except DecodeError as error:
-            return error.reason
-        except DataError as error:
-            return error.message
-        return None
+    def look(i: int) -> tuple[str | None, list[Remark]]:
+        with remarks() as odd:
+            try:
+                verify(source, i)
+            except DecodeError as error:
+                return error.reason, []
+            except DataError as error:
+                return error.message, []
+        return None, odd
 
     with ThreadPoolExecutor(cores()) as pool:
-        reasons = list(pool.map(look, todo))
-    bad = [(i, why) for i, why in zip(todo, reasons, strict=True) if why is not None]
-    if len(marks) and len(todo) > len(bad):
-        _remember(marks[~np.isin(drawn, [i for i, _ in bad])])
-    return bad
+        seen = list(pool.map(look, todo))
+    bad = [(i, why) for i, (why, _) in zip(todo, seen, strict=True) if why is not None]
+    odd = [(i, one) for i, (_, some) in zip(todo, seen, strict=True) for one in some]
+    if len(marks):
+        again = [i for i, _ in bad] + [i for i, _ in odd]  # to be told of again next time
+        if len(set(again)) < len(todo):
+            _remember(marks[~np.isin(drawn, again)])
+    return Looked(bad, odd)
+
+
+def find_bad(source: Source, all: bool = False) -> list[tuple[int, str]]:
+    """(index, reason) of the pictures of a source that can't be decoded, see `look_at`."""
+    return look_at(source, all).bad
+
+
+def odd_pictures(remarked: Sequence[tuple[str, Remark]]) -> list[Finding]:
+    """One finding per kind of remark. Args: remarked: pictures' ids, and what is odd about each."""
+    by_check: dict[str, list[tuple[str, Remark]]] = {}
+    for name, one in remarked:
+        by_check.setdefault(one.check, []).append((name, one))
+    found: list[Finding] = []
+    for check, some in by_check.items():
+        ids = list(dict.fromkeys(name for name, _ in some))
+        line = max((one for _, one in some), key=lambda one: one.rank).line
+        text = f"{counted(len(ids), 'picture')} ({named(ids)}): {line}"
+        found.append(Finding(check, text, tuple((name,) for name in ids)))
+    return found
 
 
 def checked_indices(count: int) -> NDArray[np.int64]:
@@ -76,7 +114,7 @@ def bad_pictures(name: str, total: int, bad: Sequence[tuple[str, str]]) -> DataE
     more = f"; and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
     return DataError(
         f"{name}: {len(bad)} of {total} pictures can't be used: {'; '.join(named)}{more}",
-        "--set data.skip_bad=true leaves them out",
+        SKIP_BAD,
     )
 
 

@@ -198,8 +198,7 @@ def _all_bad(name: str, parts: dict[str, Source], known: list[tuple[str, str]]) 
     """The error that names what can't be decoded: the known pictures and the rest of the set."""
     others = [(s.ids[i], why) for s in parts.values() for i, why in find_bad(s)]
     bad = list({**dict(known), **dict(others)}.items())
-    error = bad_pictures(name, sum(map(len, parts.values())), bad)
-    return DataError(error.message, "--skip-bad leaves them out")
+    return bad_pictures(name, sum(map(len, parts.values())), bad)
 
 
 def _finish(

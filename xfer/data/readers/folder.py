@@ -2,18 +2,25 @@
 
 The class of a picture is the first folder below the top or the split; folders inside it are
 searched too. Classes are sorted by code point, as in torchvision's ImageFolder (1, 10, 2; timm has
-1, 2, 10). Folders without a picture are not classes. If a split holds only a folder of its own
-name, train/train/, that folder is read.
+1, 2, 10). Folders without a picture are not classes; those of a kind that is not read (.heic) are
+named. If a split holds only a folder of its own name, train/train/, that folder is read.
+
+Lists called train.txt, val.txt, ... beside the class folders split them, where all of their lines
+name pictures. Class folders that all hold folders of the same names (fold_1/cat, fold_2/cat) are
+asked about, and folders of pictures and masks are none.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
+from xfer.data.images.unread import UNREAD_ENDINGS
 from xfer.data.images.walk import (
     WalkResult,
     find_pictures,
@@ -27,8 +34,10 @@ from xfer.data.images.walk import (
 )
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.imagenet.trees import find_tree
-from xfer.data.readers.masks.layout import find_places
-from xfer.data.readers.table.reader import Csv, unread_tables
+from xfer.data.readers.masks.layout import find_places, first_pair
+from xfer.data.readers.table.found import unread_tables
+from xfer.data.readers.table.list_splits import split_by_lists
+from xfer.data.readers.table.reader import Csv
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.split_names import WHOLE, is_plain, role_of, role_word, split_folders
 from xfer.errors import DataError, XferError
@@ -40,6 +49,18 @@ __all__ = ["Folder", "find_pictures"]
 OTHER_LAYOUTS = frozenset(
     ("annotations", "imagesets", "jpegimages", "segmentationclass", "masks", "labels")
 )
+
+
+# how endings begin that browsers give to pictures: .jpg_large, .png!d
+_NEARLY = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif")
+# folders of other pictures of the same things: never classes
+_VIEWS = frozenset(
+    ("rgb", "depth", "ir", "nir", "infrared", "thermal", "grey", "gray", "color", "colour",
+     "images", "image", "img", "imgs", "photos", "pictures", "original", "originals", "raw", "crop",
+     "crops", "cropped", "augmented", "aug", "resized", "front", "back", "left", "right", "top",
+     "side")
+)  # fmt: skip
+FEW = 3  # class folders that are looked into to know what all of them hold
 
 
 @FORMATS.register("folder")
@@ -63,11 +84,12 @@ class Folder:
             sorted_in = [f.name for f in splits if _has_class(f)]
             if not sorted_in:
                 return None
-            return f"class folders in {', '.join(f'{name}/' for name in sorted_in)}"
+            text = f"class folders in {', '.join(f'{name}/' for name in sorted_in)}"
+            return None if _apart(first_pair(path)) else text
         full = _full(folders)
         if not full or is_plain(folders) or _within(full) or _like_splits(folders):
             return None
-        if _has_masks(full[0]):
+        if _has_masks(full[0]) or _two_levels(folders) or _apart(first_pair(path)):
             return None
         if len(full) == 1 and Csv().recognise(path) is not None:
             return None  # the folder holds the pictures of a table
@@ -87,30 +109,42 @@ class Folder:
         if (full := _full(folders)) and _has_masks(full[0]):
             return DataError(f"{path}: folders of pictures and masks, such as {full[0].name}/",
                              "put all pictures in one folder, all masks in another")  # fmt: skip
+        if inside := _two_levels(folders):
+            return _which_level(path, folders, inside)
         return None
 
     def load(self, path: Path, options: ReadOptions) -> Reading:
         folders = subfolders(path)
         splits = _splits(path, options.named, folders)
         skipped = WalkResult()
-        notes: list[str] = []
-        parts: dict[str, Source] = {}
+        reading = Reading({})
         for top in splits or [path]:
             name = top.name if splits else WHOLE
-            part = _read(path, top, name, skipped, notes)
+            part = _read(path, top, name, skipped, reading)
             if part is not None:
-                parts[name] = part
-        if splits and (rest := [f.name for f in folders if f not in splits and has_picture(f)]):
-            notes.append(f"folders that are not splits are left out: {', '.join(rest)}")
-        notes += unread_tables(path)
+                reading.parts[name] = part
+        rest = [f"{f.name}/" for f in folders if splits and f not in splits and has_picture(f)]
+        reading.leave("folder that is not a split", "folders that are not splits", rest)
+        if not reading.parts:
+            raise _no_pictures(path, reading)
+        lists = []
+        if not splits:
+            parts, lists = split_by_lists(path, reading.parts[WHOLE], reading)
+            reading.parts.update(parts)
+            if parts:
+                del reading.parts[WHOLE]
+        reading.notes.extend([*unread_tables(path, lists), *skipped.notes()])
         if any(place.masks == place.images for place in find_places(path, options.named)):
-            notes.append("warning: masks next to their pictures (x_mask) are read as pictures: "
-                         f"masks:{path} reads them as masks")  # fmt: skip
-        if not parts:
-            raise DataError(
-                f"{path}: no pictures in it", "one folder per class, or train/ and val/"
+            reading.notes.append(
+                "warning: masks next to their pictures (x_mask) are read as pictures: "
+                f"masks:{path} reads them as masks"
             )
-        return Reading(parts, [*notes, *skipped.notes()])
+        return reading
+
+
+def _no_pictures(path: Path, reading: Reading) -> DataError:
+    why = "".join(f": {name} holds {reason}" for name, reason in reading.skipped[:1])
+    return DataError(f"{path}: no pictures in it{why}", "one folder per class, or train/ and val/")
 
 
 def _splits(path: Path, named: tuple[str, ...], folders: list[Path]) -> list[Path]:
@@ -158,6 +192,37 @@ def _like_splits(folders: list[Path]) -> dict[str, str]:
     return known if "train" in known and len(known) > 1 else {}
 
 
+def _apart(mates: tuple[Path, Path] | None) -> bool:
+    """Whether pictures and their masks are in different folders, so that neither is a class."""
+    if mates is None:
+        return False
+    pictures, masks = (place if place.is_dir() else place.parent for place in mates)
+    return pictures != masks
+
+
+def _two_levels(folders: Sequence[Path]) -> list[str]:
+    """The names of the folders inside class folders, if the first few of these hold nothing but
+    folders of the same names, which may be the classes; none if they are views: rgb, depth."""
+    full = list(itertools.islice(filter(has_picture, folders), FEW))
+    if len(full) < 2 or any(has_picture(folder, deep=False) for folder in full):
+        return []
+    inside = [[f.name for f in subfolders(folder) if has_picture(f)] for folder in full]
+    alike = len({tuple(name.casefold() for name in names) for names in inside}) == 1
+    views = alike and {name.casefold() for name in inside[0]} <= _VIEWS
+    return inside[0] if alike and len(inside[0]) > 1 and not views else []
+
+
+def _which_level(path: Path, folders: Sequence[Path], inside: Sequence[str]) -> XferError:
+    tops = [f.name for f in folders if has_picture(f)]
+    above = ", ".join(f"{name}/" for name in tops[:3]) + (", ..." if len(tops) > 3 else "")
+    below = ", ".join(f"{name}/" for name in inside[:3]) + (", ..." if len(inside) > 3 else "")
+    return XferError(
+        f"{path}: are {above} the classes, or {below} in each of them?",
+        f"the former: folder:{path}; the latter: --train {tops[0]} --val {tops[1]}, or give one "
+        f"folder, {path / tops[0]}",
+    )
+
+
 def _unwrapped(split: Path) -> Path:
     """The split itself, or the folder of its name if it holds nothing else."""
     inside = subfolders(split)
@@ -166,30 +231,34 @@ def _unwrapped(split: Path) -> Path:
     return split
 
 
-def _read(root: Path, top: Path, name: str, skipped: WalkResult, notes: list[str]) -> Source | None:
+def _read(root: Path, top: Path, name: str, skipped: WalkResult, reading: Reading) -> Source | None:
     """The pictures of one split; None if there are none."""
     files: list[Path] = []
     labels: list[int] = []
     classes: list[str] = []
-    empty: list[str] = []
-    where = top.name if name != WHOLE else root.name
+    where = "" if name == WHOLE else f"{top.name}/"
     top = top if name == WHOLE else _unwrapped(top)
+    empty: list[str] = []
     for folder in subfolders(top):
-        inside = walk(folder, WalkResult(junk=skipped.junk, others=skipped.others)).pictures
-        if not inside:
-            empty.append(folder.name)
+        result = walk(folder, WalkResult(junk=skipped.junk))
+        skipped.others += result.others
+        if not result.pictures:
+            if result.others:
+                _not_a_class(f"{where}{folder.name}/", result.others, reading)
+            else:
+                empty.append(f"{where}{folder.name}/")
             continue
-        labels += [len(classes)] * len(inside)
+        labels += [len(classes)] * len(result.pictures)
         classes.append(readable(folder.name))
-        files += inside
+        files += result.pictures
     loose = [Path(e.path) for e in listing(top) if is_picture(e.name) and not is_junk(e.name)]
-    if empty:
-        notes.append(f"{where}: folders without a picture are not classes: {', '.join(empty)}")
+    reading.leave("empty folder", "empty folders", empty)
     if not classes and loose:
         # a split without class folders: pictures to predict on, not to learn from
         files, labels = loose, [-1] * len(loose)
     elif loose:
-        notes.append(f"{where}: {len(loose)} pictures outside the class folders are left out")
+        reading.leave("picture outside the class folders", "pictures outside the class folders",
+                      [readable(str(p.relative_to(root))) for p in loose])  # fmt: skip
     if not files:
         return None
     kind = "classify" if classes else "images"
@@ -197,3 +266,17 @@ def _read(root: Path, top: Path, name: str, skipped: WalkResult, notes: list[str
     relative = [str(f.relative_to(root)) for f in files]
     info = DataInfo(root.name, kind, tuple(classes), split)
     return FileSource(info, root, relative, np.array(labels, np.int64))
+
+
+def _not_a_class(folder: str, others: Counter[str], reading: Reading) -> None:
+    """Record a folder that holds files but no picture that is read."""
+    count, ending = max((n, ending) for ending, n in others.items())
+    what = f"{count} {ending} file{'s' if count > 1 else ''}"
+    if ending in UNREAD_ENDINGS or ending.startswith(_NEARLY):
+        reading.notes.append(
+            f"warning: {folder} holds {what}, a kind of picture that is not read, so it is not a "
+            "class: save them as JPEG or PNG"
+        )
+        reading.skipped.append((folder, f"{what}, which are not read"))
+    else:
+        reading.leave("folder of other files", "folders of other files", [folder])

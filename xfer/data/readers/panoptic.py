@@ -23,7 +23,6 @@ from xfer.data.images.decode import DecodeError
 from xfer.data.images.mask_file import read_mask_file
 from xfer.data.images.walk import has_picture, is_junk, listing, readable, subfolders
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
-from xfer.data.readers.coco.json import Id, plain_id
 from xfer.data.readers.masks.class_table import ClassRow, find_table
 from xfer.data.readers.masks.split_lists import find_all, stems
 from xfer.data.readers.masks.values import code_of, numbered
@@ -32,6 +31,7 @@ from xfer.data.sources.box_rules import leave_out
 from xfer.data.sources.mask_codes import colour_codes, runs_of
 from xfer.data.sources.masks import MaskFiles, MaskSource, file_stamp
 from xfer.data.sources.split_names import WHOLE, role_of
+from xfer.data.sources.written import Id, plain_id
 from xfer.errors import DataError
 from xfer.types import IGNORE, DataInfo
 

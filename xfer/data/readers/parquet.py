@@ -1,8 +1,9 @@
 """`parquet`: Hugging Face's tables of pictures, data/train-00000-of-00294.parquet, read in place.
 
-A column of pictures, struct(bytes, path), and one of labels, whole numbers or -1. Labels and paths
-are read on their own; a picture's bytes are read with its whole row group, so training is fastest
-with `data.window`, or from a pack. Needs pyarrow: `pip install xfer[parquet]`.
+A column of pictures and one of labels, whole numbers (-1: none) or text, see `parquet_columns`; a
+column called split divides the rows. Labels and paths are read on their own; a picture's bytes are
+read with its whole row group, so training is fastest with `data.window`, or from a pack. Needs
+pyarrow: `pip install xfer[parquet]`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 from xfer.data.images.decode import DecodeError, decode
 from xfer.data.images.walk import is_junk, listing
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
+from xfer.data.readers.parquet_columns import Columns, find_columns
+from xfer.data.readers.table.splits import split_of_words
 from xfer.data.sources.base import sample_label
 from xfer.data.sources.files import PROBE_SIDE
 from xfer.data.sources.index_file import Entries, Index, kept_index, state_of
@@ -39,6 +42,7 @@ class Parquet:
     kinds: ClassVar[tuple[str, ...]] = ("classify", "images")
     low_priority: ClassVar[bool] = True
     takes_images: ClassVar[bool] = False
+    takes: ClassVar[tuple[str, ...]] = ("path", "label", "split")
 
     def recognise(self, path: Path) -> str | None:
         files = find_tables(path)
@@ -59,30 +63,63 @@ class Parquet:
             splits.setdefault(name, []).append(file)
         if path.is_dir():
             _check_all_there(files)
+        first = next((some for name, some in splits.items() if role_of(name) == "train"), files)[0]
+        columns = find_columns(first, _open(first), options.path, options.label, options.split)
+        reading = Reading({})
         parts: dict[str, ParquetSource] = {}
         for split, some in splits.items():
-            states = ["parquet", str(root.absolute()), *map(state_of, some)]
-            index = kept_index(states, lambda some=some: _entries(root, some))
-            labelled = bool((index.labels >= 0).any())
-            kind = "classify" if labelled else "images"
-            classes = index.classes if labelled else ()
-            info = DataInfo(root.name, kind, classes, role_of(split) or split)
-            parts[split] = ParquetSource(info, root, index)
+            for name, values in _values(some, split, columns).items():
+                parts[name] = _part(root, name, some, columns, values)
         same_names(parts)
-        notes = ["pictures are read with their row groups: `xfer data pack` makes training faster"]
+        reading.parts.update(parts)
+        reading.notes.append(
+            "pictures are read with their row groups: `xfer data pack` makes training faster"
+        )
         for part in parts.values():
-            notes += [note for note in part.index.notes if note not in notes]
-        return Reading({**parts}, notes)
+            reading.notes.extend(n for n in part.index.notes if n not in reading.notes)
+        reading.leave("column", "columns", columns.unused)
+        if not columns.label and columns.unused:
+            reading.notes.append("no column is read as the label: data.label=COLUMN names one")
+        return reading
+
+
+def _part(
+    root: Path, name: str, files: list[Path], columns: Columns, values: tuple[str, ...]
+) -> ParquetSource:
+    """The source of one split. Args: values: of the column of splits; none: all rows."""
+    about = [columns.pictures, columns.label, columns.split, *values]
+    states = ["parquet", str(root.absolute()), *about, *map(state_of, files)]
+    index = kept_index(states, lambda: _entries(root, files, columns, values))
+    labelled = bool((index.labels >= 0).any())
+    kind = "classify" if labelled else "images"
+    classes = index.classes if labelled else ()
+    info = DataInfo(root.name, kind, classes, role_of(name) or name)
+    return ParquetSource(info, root, index, columns.pictures)
+
+
+def _values(files: list[Path], split: str, columns: Columns) -> dict[str, tuple[str, ...]]:
+    """Split -> the values of the column of splits that mean it; all rows if there is no column."""
+    if not columns.split:
+        return {split: ()}
+    words: dict[str, None] = {}
+    for file in files:
+        table = _open(file)
+        for group in range(table.num_row_groups):
+            read = _read(file, table, group, [columns.split])
+            words.update(dict.fromkeys(str(v) for v in read.column(0).to_pylist()))
+    names = split_of_words([*words])
+    return {name: tuple(w for w in words if names[w] == name) for name in names.values()}
 
 
 class ParquetSource:
     """Pictures of a split; the most recently read row groups stay in memory.
 
-    Args: info; root: the folder of the files; index: `start` is the row group, `length` the row.
+    Args: info; root: the folder of the files; index: `start` is the row group, `length` the row;
+        column: that of the pictures.
     """
 
-    def __init__(self, info: DataInfo, root: Path, index: Index) -> None:
-        self.info, self.root, self.index = info, Path(root), index
+    def __init__(self, info: DataInfo, root: Path, index: Index, column: str) -> None:
+        self.info, self.root, self.index, self.column = info, Path(root), index, column
         self.ids = index.ids
         self._groups: OrderedDict[tuple[int, int], Any] = OrderedDict()
         self._lock = threading.Lock()
@@ -133,9 +170,10 @@ class ParquetSource:
             if rows is None:
                 path = self.root / self.index.files[file]
                 table = _open(path)
-                column = _columns(path, table)[0]
-                read = _read(path, table, group, [f"{column}.bytes"])
-                rows = read.column(0).combine_chunks().field("bytes")
+                struct = table.schema_arrow.field(self.column).type.num_fields > 0
+                wanted = f"{self.column}.bytes" if struct else self.column
+                rows = _read(path, table, group, [wanted]).column(0).combine_chunks()
+                rows = rows.field("bytes") if struct else rows
                 self._groups[file, group] = rows
                 while len(self._groups) > KEPT_GROUPS:
                     self._groups.popitem(last=False)
@@ -143,10 +181,12 @@ class ParquetSource:
             return rows
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"info": self.info, "root": self.root, "index": self.index}
+        return {
+            "info": self.info, "root": self.root, "index": self.index, "column": self.column,
+        }  # fmt: skip
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        ParquetSource.__init__(self, state["info"], state["root"], state["index"])
+        ParquetSource.__init__(self, **state)
 
 
 def find_tables(path: Path) -> list[Path]:
@@ -196,58 +236,73 @@ def _read(path: Path, table: Any, group: int, columns: list[str]) -> Any:
         ) from None
 
 
-def _has_path(table: Any, pictures: str) -> bool:
-    return "path" in [f.name for f in table.schema_arrow.field(pictures).type]
-
-
-def _columns(path: Path, table: Any) -> tuple[str, str]:
-    """Names of the columns of pictures and of labels ("" if there is none)."""
-    import pyarrow as pa  # pyright: ignore[reportMissingImports]
-
-    pictures, label = "", ""
-    for field in table.schema_arrow:
-        is_struct = pa.types.is_struct(field.type)
-        if is_struct and "bytes" in [f.name for f in field.type] and not pictures:
-            pictures = field.name
-        if pa.types.is_integer(field.type) and field.name in ("label", "labels", "fine_label"):
-            label = label or field.name
-    if not pictures:
-        listed = ", ".join(table.schema_arrow.names)
-        raise DataError(f"{path}: no column of pictures (bytes, path)", f"it has {listed}")
-    return pictures, label
-
-
-def _entries(root: Path, files: list[Path]) -> Entries:
+def _entries(
+    root: Path, files: list[Path], columns: Columns, values: tuple[str, ...] = ()
+) -> Entries:
+    """The rows of some files. Args: values: of the column of splits; none: all rows."""
     entries = Entries(files=[f.relative_to(root).as_posix() for f in files])
     names: list[str] = []
     paths: list[str] = []
+    texts: list[str] = []
     for number, file in enumerate(files):
         table = _open(file)
-        pictures, label = _columns(file, table)
-        names = names or _class_names(table, label)
-        columns = [f"{pictures}.path"] if _has_path(table, pictures) else []
-        columns += [label] if label else []
+        own = table.schema_arrow.names
+        for name in (columns.pictures, columns.split):
+            if name and name not in own:
+                raise DataError(f"{file}: no column {name!r}, which other files have")
+        label = columns.label if columns.label in own else ""  # a test split may have none
+        names = names or ([] if columns.text else _class_names(table, label))
+        wanted = [f"{columns.pictures}.path"] if columns.paths else []
+        wanted += [name for name in (label, columns.split if values else "") if name]
         for group in range(table.num_row_groups):
-            read = _read(file, table, group, columns)
-            own_paths = [None] * table.metadata.row_group(group).num_rows
-            if pictures in read.column_names:  # otherwise there are bytes without paths
-                own_paths = read.column(pictures).combine_chunks().field("path").to_pylist()
-            labels = read.column(label).to_pylist() if label else [-1] * len(own_paths)
-            for row, (path, value) in enumerate(zip(own_paths, labels, strict=True)):
-                value = -1 if value is None else int(value)
-                if value < -1 or (names and value >= len(names)):
-                    raise DataError(
-                        f"{file}: row {row} of group {group}: label {value} is out of range",
-                        f"it has {len(names)} classes",
-                    )
-                place = f"{file.stem}/{group:04d}-{row:05d}"
+            read = _read(file, table, group, wanted)
+            count = table.metadata.row_group(group).num_rows
+            own_paths = [None] * count
+            if columns.paths and columns.pictures in read.column_names:
+                own_paths = read.column(columns.pictures).combine_chunks().field("path").to_pylist()
+            labels = read.column(label).to_pylist() if label else [None] * count
+            splits = read.column(columns.split).to_pylist() if values else [None] * count
+            for row in range(count):
+                if values and str(splits[row]) not in values:
+                    continue
+                path, place = own_paths[row], f"{file.stem}/{group:04d}-{row:05d}"
+                value = -1 if columns.text else _number(file, group, row, labels[row], names)
                 entries.add(f"{place}-{path}" if path else place, value, number, group, row)
                 paths.append(path or "")
+                texts.append(_text(labels[row]) if columns.text else "")
     if not entries.ids:
         raise DataError(f"{root}: no rows in its parquet files")
+    if columns.text:
+        entries.classes = sorted(set(texts) - {""})
+        at = {name: k for k, name in enumerate(entries.classes)}
+        entries.labels = [at.get(text, -1) for text in texts]
+        return entries
     names = names or numbered(entries.labels, entries.ids, root)
     entries.classes = _unique(with_wnids(names, entries.labels, paths))
     return entries
+
+
+def _number(file: Path, group: int, row: int, value: Any, names: list[str]) -> int:
+    """A label that is a number, -1 for none."""
+    whole = -1 if value is None or value != value else int(value)  # nan is not itself
+    if value is not None and value == value and whole != value:
+        raise DataError(
+            f"{file}: row {row} of group {group}: label {value} is no whole number",
+            "decimal numbers are no classes; data.label=COLUMN names another column",
+        )
+    if whole < -1 or (names and whole >= len(names)):
+        raise DataError(
+            f"{file}: row {row} of group {group}: label {whole} is out of range",
+            f"it has {len(names)} classes",
+        )
+    return whole
+
+
+def _text(value: Any) -> str:
+    """A label that is text, "" for none; a yes or no as JSON has it."""
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value).strip()
 
 
 def _class_names(table: Any, label: str) -> list[str]:

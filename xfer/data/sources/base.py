@@ -18,6 +18,7 @@ from xfer.data.images.jpeg_rows import Rows
 from xfer.data.sources.id_array import choose
 from xfer.kinds.annotation import annotation
 from xfer.kinds.base import Kind
+from xfer.kinds.box_stats import EveryBox, every_box
 from xfer.kinds.findings import Finding
 from xfer.kinds.pixel_counts import pixel_counts_of
 from xfer.types import DataInfo, Sample, Source
@@ -109,6 +110,11 @@ class Subset:
         boxes = annotation(self.source, int(self.indices[i]))
         return boxes if self.table is None else boxes.relabelled(self.table)
 
+    def every_box(self) -> EveryBox:
+        """All boxes of all pictures; see `xfer.kinds.box_stats.every_box`."""
+        own = every_box(self.source).chosen(self.indices)
+        return own if self.table is None else own.relabelled(self.table)
+
     def fingerprint(self) -> str:
         parts = [self.source.fingerprint(), self.info.split, *self.info.classes]
         digest = hashlib.sha256("\0".join(parts).encode())
@@ -179,8 +185,11 @@ def raw(source: Source, i: int) -> bytes | None:
 
     Raises: OSError if its file is gone.
     """
-    reader = getattr(source, "raw", None)
-    return None if reader is None else reader(i)
+    reader: Any = getattr(source, "raw", None)
+    if not callable(reader):  # a pack's `raw` says what it stores
+        return None
+    stored: Any = reader(i)
+    return stored
 
 
 class ArraySource:
@@ -231,6 +240,21 @@ def sample_label(label: Any) -> Any:
 
 
 @dataclass(frozen=True)
+class Drift:
+    """What became of a split that a run kept.
+
+    gone  | ids that are no longer there
+    new   | ids that the run did not have, among the pictures that the split comes from; None if
+          | that can't be told
+    moved | (id in the run, id now) of pictures that have another name, known by their bytes
+    """
+
+    gone: tuple[str, ...] = ()
+    new: tuple[str, ...] | None = ()
+    moved: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class Bundle:
     """The splits that a run works on, and where they come from.
 
@@ -242,6 +266,7 @@ class Bundle:
     notes   | lines for people: how it was read, what was skipped, which split was split off
     skipped | (file, reason) of each picture that was left out
     findings | what is odd in it, as far as no picture need be decoded to know it
+    drift   | what has changed since the run whose split was found again; None if none was
     """
 
     name: str
@@ -252,6 +277,7 @@ class Bundle:
     notes: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
     findings: tuple[Finding, ...] = ()
+    drift: Drift | None = None
 
     def fingerprint(self) -> str:
         """Hex text that changes with the pictures, the labels or how they are split."""

@@ -1,24 +1,77 @@
 """Rules for valid boxes, whichever format they come from.
 
-A box partly outside its picture is clipped, one without area or wholly outside is dropped; one
-warning of each kind counts and names them. What can't be understood at all (a coordinate that is
-not a number, an undeclared class) stops the run, unless it may be left out.
+1. A coordinate that is not a finite number, an undeclared class, a flag that is neither yes nor no
+   stop the run, unless they may be left out (`leave_out`).
+2. The form that the format declares is checked over the whole file (`box_forms`).
+3. So is the frame, as stored or upright, of pictures that EXIF turns (`box_frames`).
+4. A box whose corners are swapped (a negative side) is read with them in order if it lies in its
+   picture. One without area or wholly outside is dropped, one partly outside is clipped.
+
+One warning of each kind counts and names them. `settle` applies 2 to 4. What is odd but can be
+learnt from (classes without a box, crowds alone, doubled boxes) is found by `BoxKind.find`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xfer.boxes import clip_xyxy
-from xfer.errors import DataError
+from xfer.data.sources.box_forms import judge, leaving
+from xfer.data.sources.box_frames import settle_frames
+from xfer.errors import SKIP_BAD, DataError
 
 NAMED = 10
-SKIP = "--set data.skip_bad=true leaves them out"
 # files round coordinates to two digits or more: no warning for less than this outside
 SLACK = 0.02
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Boxes by the rules.
+
+    boxes_xyxy | float64 (R, 4)  | clipped to their pictures
+    keep       | bool (R,)       | which of them to use
+    sizes      | int64 (N, 2)    | of the pictures, in the frame of the boxes
+    changed    | bool            | the file's form is not the declared one
+    lines      | the warnings
+    """
+
+    boxes_xyxy: NDArray[np.float64]
+    keep: NDArray[np.bool_]
+    sizes: NDArray[np.int64]
+    changed: bool
+    lines: list[str]
+
+
+def settle(
+    written: NDArray[np.float64],
+    picture: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    names: Sequence[str],
+    paths: Sequence[Path],
+    declared: str = "xyxy",
+) -> Settled:
+    """The boxes of a file as corners that can be learnt from.
+
+    Args: paths: the pictures; declared: the form that the format declares, see `box_forms`.
+
+    Shapes:
+        written    | (R, 4)  | finite, pixels from 0
+        picture    | (R,)    | index of each box's picture
+        sizes      | (N, 2)  | height and width; (0, 0): not known, so nothing is clipped
+        names      | N       | names of the pictures, for warnings
+    """
+    form = judge(written, picture, sizes, declared)
+    boxes = form.corners(written, sizes[picture])
+    sizes, lines = settle_frames(paths, sizes, picture, boxes)
+    clipped, keep, warnings = clean_boxes(boxes, picture, sizes, names)
+    lines = [form.warning] * bool(form.warning) + lines + warnings
+    return Settled(clipped, keep, sizes, form.changes(declared), lines)
 
 
 def clean_boxes(
@@ -36,21 +89,25 @@ def clean_boxes(
         names      | N       | names of the pictures, for warnings
     """
     size = sizes[picture]
-    clipped = clip_xyxy(boxes_xyxy, size)
-    empty = ~_has_area(boxes_xyxy)
+    low = np.minimum(boxes_xyxy[:, :2], boxes_xyxy[:, 2:])
+    ordered = np.concatenate([low, np.maximum(boxes_xyxy[:, :2], boxes_xyxy[:, 2:])], 1)
+    bounds = np.where(size > 0, size, np.iinfo(np.int64).max)
+    swapped = (ordered != boxes_xyxy).any(1) & _has_area(ordered) & ~leaving(ordered, bounds)
+    boxes = np.where(swapped[:, None], ordered, boxes_xyxy)
+    clipped = clip_xyxy(boxes, size)
+    empty = ~_has_area(boxes)
     gone = ~empty & ~_has_area(clipped)
-    over = ~empty & ~gone & (np.abs(clipped - boxes_xyxy) > SLACK).any(1)
+    over = ~empty & ~gone & (np.abs(clipped - boxes) > SLACK).any(1)
     warnings = [
         f"warning: {int(which.sum())} {what}: {_named(picture[which], names)}"
         for which, what in (
+            (swapped, "boxes with swapped corners (negative sides) are read with them in order"),
             (empty, "boxes without area are dropped"),
             (gone, "boxes outside their picture are dropped"),
             (over, "boxes partly outside their picture are clipped"),
         )
         if which.any()
     ]
-    if len(boxes_xyxy) and boxes_xyxy.max() <= 1 and size.min() > 1:
-        warnings.append("warning: the boxes look like shares of the picture, 0 to 1, not pixels")
     return clipped, ~empty & ~gone, warnings
 
 
@@ -67,21 +124,6 @@ def _named(pictures: NDArray[np.int64], names: Sequence[str]) -> str:
     return ", ".join(str(names[i]) for i in first[:NAMED]) + more
 
 
-def looks_like_xyxy(
-    boxes_xywh: NDArray[np.float64], picture: NDArray[np.int64], sizes: NDArray[np.int64]
-) -> bool:
-    """Whether boxes declared as x, y, width, height look like corners: read as declared, many leave
-    their pictures; read as corners, nearly all fit."""
-    size = sizes[picture][:, ::-1]
-    known = (size > 0).all(1)
-    boxes, size = boxes_xywh[known], size[known]
-    if not len(boxes):
-        return False
-    leaving = (boxes[:, :2] + boxes[:, 2:] > size + 1).any(1).mean()
-    corners = ((boxes[:, 2:] >= boxes[:, :2]) & (boxes[:, 2:] <= size + 1)).all(1).mean()
-    return bool(leaving > 0.25 and corners > 0.98)
-
-
 def leave_out(
     where: str,
     what: str,
@@ -96,5 +138,5 @@ def leave_out(
     if bad and not skip_bad:
         listed = "; ".join(f"{name} ({reason})" for name, reason in bad[:NAMED])
         more = f"; and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
-        raise DataError(f"{where}: {len(bad)} {what}: {listed}{more}", SKIP)
+        raise DataError(f"{where}: {len(bad)} {what}: {listed}{more}", SKIP_BAD)
     skipped.extend(bad)

@@ -17,6 +17,7 @@ from xfer.data.images.size import TURNED, header_of
 from xfer.data.images.walk import readable
 from xfer.data.sources.base import Subset
 from xfer.data.sources.files import PROBE_SIDE, FileSource
+from xfer.kinds.box_stats import EveryBox
 from xfer.types import DataInfo, Sample, Source
 
 
@@ -88,6 +89,11 @@ class BoxSource(FileSource):
     def annotation(self, i: int) -> Boxes:
         """The boxes of picture i; its file is not opened."""
         return self.table.of(i)
+
+    def every_box(self) -> EveryBox:
+        """All boxes of all pictures; no file is opened."""
+        picture = np.repeat(np.arange(len(self)), np.diff(self.table.first))
+        return EveryBox(picture, self.table.boxes, self.table.sizes)
 
     def read(self, i: int, short_side: int = 0) -> Sample:
         """Sample i; the full picture whatever `short_side` is, since boxes are in its pixels.

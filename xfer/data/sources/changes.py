@@ -86,7 +86,7 @@ def read_changes(path: Path) -> list[Change]:
 
 
 def apply_changes(
-    path: Path, changes: Sequence[Change], splits: Mapping[str, Source], classes: Sequence[str]
+    path: Path, changes: Sequence[Change], splits: Mapping[str, Source]
 ) -> tuple[dict[str, Source], list[str]]:
     """The splits with the changes made, and lines for people.
 
@@ -94,6 +94,7 @@ def apply_changes(
         several, and if nothing of a split is left; XferError for an unknown split.
     """
     new = dict(splits)
+    classes = dict.fromkeys(name for source in splits.values() for name in source.info.classes)
     found: set[Change] = set()
     dropped = relabelled = 0
     for role, source in splits.items():
@@ -103,7 +104,7 @@ def apply_changes(
         gone = [i for i, change in at.items() if change.change == DROP]
         labels = {i: change.value for i, change in at.items() if change.change == LABEL}
         if labels:
-            new[role] = _relabelled(path, source, labels, classes)
+            new[role] = _relabelled(path, source, labels, list(classes))
         if gone:
             keep = np.setdiff1d(np.arange(len(source)), gone)
             if not len(keep):
@@ -131,24 +132,26 @@ def _relabelled(
             f"data.changes={path}: labels are changed where each picture has one class; "
             f"these data hold {kind.holds}"
         )
-    place = {name: i for i, name in enumerate(classes)}
     for value in labels.values():
-        if value not in place:
+        if value not in classes:
             raise DataError(
                 f"data.changes={path}: there is no class {value!r}", nearest(value, classes)
             )
-    return Relabelled(source, {i: place[value] for i, value in labels.items()})
+    names = tuple(dict.fromkeys((*source.info.classes, *labels.values())))
+    return Relabelled(source, {i: names.index(value) for i, value in labels.items()}, names)
 
 
 class Relabelled:
     """A source in which some pictures have another class.
 
-    Args: source: one class per picture; labels: index of a picture -> its class index.
+    Args:
+        source: one class per picture; labels: index of a picture -> its class index.
+        classes: those of the source, and perhaps others after them.
     """
 
-    def __init__(self, source: Source, labels: Mapping[int, int]) -> None:
+    def __init__(self, source: Source, labels: Mapping[int, int], classes: tuple[str, ...]) -> None:
         self.source, self.changed = source, dict(labels)
-        self.info, self.ids = source.info, source.ids
+        self.info, self.ids = replace(source.info, classes=classes), source.ids
         self._labels: NDArray[np.int64] = source.labels().astype(np.int64)
         self._labels[list(self.changed)] = list(self.changed.values())
 

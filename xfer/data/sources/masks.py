@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +108,8 @@ class MaskFiles(MaskSource):
     """Pictures with mask files that hold numbers or colours.
 
     Args:
-        masks: N paths, relative to root or absolute; code: what their values mean.
+        masks: N paths, relative to root or absolute; code: what their values mean, or N of them.
+        more: further masks of a picture, by its index: where one holds 0, the next one counts.
     """
 
     def __init__(
@@ -116,19 +118,27 @@ class MaskFiles(MaskSource):
         root: Path,
         files: Sequence[str],
         masks: Sequence[str],
-        code: MaskCode,
+        code: MaskCode | Sequence[MaskCode],
         ids: Sequence[str] | None = None,
+        more: Mapping[int, Sequence[str]] | None = None,
     ) -> None:
         super().__init__(info, root, files, ids)
-        self.masks, self.code = tuple(masks), code
-        self._code_mark = code.fingerprint()
+        self.masks, self.more = tuple(masks), dict(more or {})
+        self.codes = (code,) * len(self.masks) if isinstance(code, MaskCode) else tuple(code)
+        marks = {key: one.fingerprint() for key, one in {id(c): c for c in self.codes}.items()}
+        self._code_marks = tuple(marks[id(one)] for one in self.codes)
 
     def read_mask(self, i: int) -> NDArray[np.uint8]:
-        path = self.root / self.masks[i]
+        whole: RawMask | None = None
+        name = self.masks[i]
         try:
-            return self.code.decode(self.read_raw(path))
+            for name in (self.masks[i], *self.more.get(i, ())):
+                raw = self.read_raw(self.root / name)
+                whole = raw if whole is None else joined(whole, raw)
+            assert whole is not None
+            return self.codes[i].decode(whole)
         except DecodeError as error:
-            named = f"mask {readable(Path(self.masks[i]).as_posix())}: {error.reason}"
+            named = f"mask {readable(Path(name).as_posix())}: {error.reason}"
             raise DecodeError(named, self.ids[i]) from None
 
     def read_raw(self, path: Path) -> RawMask:
@@ -136,7 +146,25 @@ class MaskFiles(MaskSource):
         return read_mask_file(path)
 
     def mask_stamp(self, i: int) -> str:
-        return f"{file_stamp(self.root / self.masks[i])} {self._code_mark}"
+        stamps = [file_stamp(self.root / name) for name in (self.masks[i], *self.more.get(i, ()))]
+        return f"{' '.join(stamps)} {self._code_marks[i]}"
+
+
+def joined(one: RawMask, other: RawMask) -> RawMask:
+    """Two masks of the same picture as one: where the first holds 0, the second counts.
+
+    Raises: DecodeError if they differ in size or kind, or hold different values at a pixel.
+    """
+    first, second = one.values, other.values
+    if first.shape != second.shape:
+        raise DecodeError("it has another size or kind than the other mask of its picture")
+    channels = np.atleast_3d(first), np.atleast_3d(second)
+    bare = ~channels[0].any(2)
+    clash = ~bare & channels[1].any(2) & (channels[0] != channels[1]).any(2)
+    if clash.any():
+        raise DecodeError(f"it and the other mask of its picture differ at {clash.sum()} pixels")
+    mixed = np.where(bare.reshape(bare.shape + (1,) * (first.ndim - 2)), second, first)
+    return replace(one, values=mixed.astype(np.promote_types(first.dtype, second.dtype)))
 
 
 def file_stamp(path: Path) -> str:

@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer.data.readers.coco.loose_ids import LooseIds
+from xfer.data.readers.coco.polygons import box_around
 from xfer.data.sources.box_rules import leave_out
+from xfer.data.sources.written import Id, flag, number, numbers, plain_id
 from xfer.errors import DataError
 
-Id = int | str
 LISTS = ("images", "annotations", "categories")
-_KEPT_OF_IMAGE = ("id", "file_name", "height", "width")
+_KEPT_OF_IMAGE = ("id", "file_name", "coco_url", "height", "width")
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,12 @@ class CocoTable:
 
     path           | the file
     image_ids      | N ints or texts, distinct
-    file_names     | N texts
+    file_names     | N texts; from coco_url where there is no file_name (LVIS)
     sizes          | int64 (N, 2): height and width; (0, 0): not given
     annotation_ids | R ints or texts, distinct; 1 .. R if the file gives none
     picture        | int64 (R,): index of the annotation's picture
     category       | int64 (R,): index of its class
-    boxes_xywh     | float64 (R, 4): as in the file, finite; if missing, the box around the polygons
+    boxes_xywh     | float64 (R, 4): as in the file, finite; if missing, the box around the outline
     areas          | float64 (R,): the file's; width * height if it gives none
     crowd          | bool (R,)
     category_ids   | C ints or texts, distinct, rising
@@ -44,6 +46,7 @@ class CocoTable:
     parents        | C names of supercategories, or ""
     segmentations  | R polygons or RLEs as in the file; () unless requested
     skipped        | (name, reason) of each annotation that was left out
+    notes          | lines about what was read otherwise than it is written
     """
 
     path: Path
@@ -61,23 +64,13 @@ class CocoTable:
     parents: tuple[str, ...]
     segmentations: tuple[Any, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def boxes_xyxy(self) -> NDArray[np.float64]:
         """float64 (R, 4): the boxes' corners, not clipped."""
         corner = self.boxes_xywh[:, :2]
         return np.concatenate([corner, corner + self.boxes_xywh[:, 2:]], axis=1)
-
-
-def plain_id(value: Any) -> Id | None:
-    """An id for comparison: 3, 3.0 and "3" are the same, "003" is another; None: not an id."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, float):
-        return int(value) if value.is_integer() else None
-    if isinstance(value, str):
-        return int(value) if value.isdecimal() and str(int(value)) == value else value or None
-    return value if isinstance(value, int) else None
 
 
 def read_coco_json(path: Path | str, *, masks: bool = False, skip_bad: bool = False) -> CocoTable:
@@ -95,8 +88,8 @@ def read_coco_json(path: Path | str, *, masks: bool = False, skip_bad: bool = Fa
     document = _document(path, rows)
     image_ids, names, sizes = _images(path, document["images"])
     category_ids, categories, parents = _categories(path, document["categories"])
-    images: dict[Id | None, int] = {key: i for i, key in enumerate(image_ids)}
-    classes: dict[Id | None, int] = {key: c for c, key in enumerate(category_ids)}
+    images = LooseIds(image_ids, names, set(rows.image), files=True)
+    classes = LooseIds(category_ids, categories, set(rows.category))
     bad: list[tuple[str, str]] = []
     good: list[int] = []
     picture, category = array("q"), array("q")
@@ -104,12 +97,13 @@ def read_coco_json(path: Path | str, *, masks: bool = False, skip_bad: bool = Fa
         if not isinstance(entry, _Row):
             bad.append((f"annotation {_entry_label(entry, place)}", _fault(entry)))
             continue
-        image, label = images.get(rows.image[entry]), classes.get(rows.category[entry])
+        image, label = images.find(rows.image[entry]), classes.find(rows.category[entry])
         name = f"annotation {rows.label(entry, place)}"
         if image is None:
-            bad.append((name, f"no image has the id {rows.image[entry]!r}"))
+            bad.append((name, f"no image has the id {rows.image[entry]!r}{images.example()}"))
         elif label is None:
-            bad.append((name, f"no category has the id {rows.category[entry]!r}"))
+            key = rows.category[entry]
+            bad.append((name, f"no category has the id {key!r}{classes.example()}"))
         elif not all(map(math.isfinite, rows.boxes[4 * entry : 4 * entry + 4])):
             bad.append((f"{name} of {names[image]}", "a coordinate is not finite"))
         else:
@@ -131,6 +125,8 @@ def read_coco_json(path: Path | str, *, masks: bool = False, skip_bad: bool = Fa
         np.where(np.isfinite(areas), areas, boxes[:, 2] * boxes[:, 3]),
         np.array(rows.crowd, bool)[keep], category_ids, categories, parents,
         tuple(rows.segmentations[k] for k in good) if masks else (), tuple(skipped),
+        (*images.notes("annotations name their picture"),
+         *classes.notes("annotations name their category"), *rows.notes()),
     )  # fmt: skip
 
 
@@ -148,28 +144,36 @@ class _Rows:
         self.category: list[Id | None] = []
         self.boxes, self.areas, self.crowd = array("d"), array("d"), array("b")
         self.segmentations: list[Any] = []
+        self.derived = 0
 
     def take(self, entry: dict[str, Any]) -> Any:
         """json's object_hook: makes an annotation its row's number; an invalid one stays a dict."""
         if "image_id" in entry:
-            box, area = entry.get("bbox"), entry.get("area")
-            if box is None:
-                box = _around(entry.get("segmentation"))
-            if box is None or "category_id" not in entry or not _four_numbers(box):
+            box = _four_numbers(entry.get("bbox"))
+            if box is None and entry.get("bbox") in (None, [], ""):
+                box = box_around(entry.get("segmentation"))
+                self.derived += box is not None
+            crowd = flag(entry.get("iscrowd"))
+            if box is None or crowd is None or "category_id" not in entry:
                 entry.pop("segmentation", None)
                 return entry
+            area = number(entry.get("area"))
             self.ids.append(plain_id(entry.get("id")))
             self.image.append(plain_id(entry["image_id"]))
             self.category.append(plain_id(entry["category_id"]))
-            self.boxes.extend(map(_float, box))
-            self.areas.append(_float(area) if area is not None and _is_number(area) else math.nan)
-            self.crowd.append(bool(entry.get("iscrowd")))
+            self.boxes.extend(box)
+            self.areas.append(math.nan if area is None else area)
+            self.crowd.append(crowd)
             if self.masks:
                 self.segmentations.append(_packed(entry.get("segmentation")))
             return _Row(len(self.areas) - 1)
-        if "file_name" in entry and "id" in entry:
+        if "id" in entry and ("file_name" in entry or "coco_url" in entry):
             return {key: entry[key] for key in _KEPT_OF_IMAGE if key in entry}
         return entry
+
+    def notes(self) -> list[str]:
+        text = "annotations have no bbox: the boxes are those around their outlines"
+        return [f"{self.derived} {text}"] * bool(self.derived)
 
     def label(self, row: int, place: int) -> str:
         return f"{place} of the list" if self.ids[row] is None else str(self.ids[row])
@@ -185,30 +189,20 @@ def _packed(segmentation: Any) -> Any:
         return segmentation
 
 
-def _around(segmentation: Any) -> list[float] | None:
-    """x, y, width and height of the box around polygons; None for anything else."""
-    try:
-        points = np.concatenate([np.reshape(p, (-1, 2)) for p in segmentation]).astype(np.float64)
-        low, high = points.min(0), points.max(0)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return [*low.tolist(), *(high - low).tolist()]
-
-
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _float(value: int | float) -> float:
-    """A number of the file as a float; infinite if it is too large."""
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf
-
-
-def _four_numbers(box: Any) -> bool:
-    return isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))
+def _four_numbers(box: Any) -> list[float] | None:
+    """A bbox; None if it is not four numbers."""
+    if type(box) is list and len(box) == 4 and all(type(n) is float or type(n) is int for n in box):
+        try:
+            found = [float(n) for n in box]
+        except OverflowError:
+            return numbers(box, 4)
+    else:
+        found = numbers(box, 4)
+    return found
 
 
 def _entry_label(entry: Any, place: int) -> str:
@@ -220,8 +214,10 @@ def _fault(entry: Any) -> str:
     """Why an entry of `annotations` is invalid."""
     if not isinstance(entry, dict):
         return f"is a {type(entry).__name__}"
+    if flag(entry.get("iscrowd")) is None:
+        return f"its iscrowd is {str(entry['iscrowd'])[:40]!r}, not 0 or 1"
     for key in ("image_id", "category_id", "bbox"):
-        if entry.get(key) in (None, []):
+        if entry.get(key) in (None, [], ""):
             panoptic = "segments_info" in entry
             return "panoptic: segments instead of boxes" if panoptic else f"no {key}"
     return f"its bbox is not a list of four numbers: {str(entry['bbox'])[:60]}"
@@ -266,16 +262,25 @@ def _images(
     sizes = np.zeros((len(entries), 2), np.int64)
     for place, entry in enumerate(entries):
         key = plain_id(entry.get("id")) if isinstance(entry, dict) else None
-        name = entry.get("file_name") if isinstance(entry, dict) else None
+        name = _file_name(entry) if isinstance(entry, dict) else None
         if key is None or not isinstance(name, str) or not name:
             raise DataError(f"{path}: image {place} of the list has no id or no file_name")
         ids.append(key)
         names.append(name)
-        size = [entry.get(key, 0) for key in ("height", "width")]
-        if all(_is_number(n) and 0 < n < 2**31 for n in size):
-            sizes[place] = size
+        height, width = number(entry.get("height")), number(entry.get("width"))
+        if (
+            height is not None
+            and width is not None
+            and 0 < min(height, width) <= 2**31 > max(height, width)
+        ):
+            sizes[place] = int(height), int(width)
     _distinct(path, "image", ids, names)
     return tuple(ids), tuple(names), sizes
+
+
+def _file_name(entry: dict[str, Any]) -> Any:
+    """The name of a picture; LVIS gives the path in COCO's url instead."""
+    return entry.get("file_name") or entry.get("coco_url")
 
 
 def _categories(

@@ -54,6 +54,38 @@ def render(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
     return whole
 
 
+def box_around(segmentation: Any) -> list[float] | None:
+    """x, y, width and height of the box around polygons or an RLE; None for anything else, and for
+    an outline without a pixel."""
+    if isinstance(segmentation, dict):
+        return _box_of_rle(segmentation)
+    try:
+        points = np.concatenate([np.reshape(p, (-1, 2)) for p in segmentation]).astype(np.float64)
+        low, high = points.min(0), points.max(0)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return [*low.tolist(), *(high - low).tolist()]
+
+
+def _box_of_rle(rle: dict[str, Any]) -> list[float] | None:
+    """The box around the ones of an RLE, from its run lengths."""
+    try:
+        height, counts = int(rle["size"][0]), np.array(_plain(rle.get("counts")), np.int64)
+    except (DataError, KeyError, IndexError, TypeError, ValueError, OverflowError):
+        return None
+    ends = np.cumsum(counts)
+    first, last = (ends - counts)[1::2], ends[1::2] - 1
+    some = last >= first
+    first, last = first[some], last[some]
+    if not len(first) or height < 1:
+        return None
+    left, right = int((first // height).min()), int((last // height).max()) + 1
+    whole = first // height != last // height  # a run that goes on in the next column
+    top = 0 if whole.any() else int((first % height).min())
+    bottom = height if whole.any() else int((last % height).max()) + 1
+    return [float(left), float(top), float(right - left), float(bottom - top)]
+
+
 def _expanded(counts: list[int], height: int, width: int) -> NDArray[np.bool_]:
     """Expand run lengths by column, zeros first, to a mask."""
     if sum(counts) != height * width:

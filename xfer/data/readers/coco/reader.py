@@ -25,11 +25,12 @@ from xfer import kinds
 from xfer.boxes import Boxes
 from xfer.data.images.size import sizes_of
 from xfer.data.images.walk import is_junk, listing, readable, subfolders
+from xfer.data.inspect.checks import MOST
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.coco.json import CocoTable, read_coco_json
 from xfer.data.readers.coco.segment import Placed, coco_masks
-from xfer.data.readers.table.locate import Locator
-from xfer.data.sources.box_rules import NAMED, clean_boxes, leave_out, looks_like_xyxy
+from xfer.data.readers.table.locate import Locator, split_of_folder
+from xfer.data.sources.box_rules import NAMED, leave_out, settle
 from xfer.data.sources.boxes import BoxSource, box_table
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
 from xfer.errors import DataError
@@ -68,9 +69,10 @@ class Coco:
             masks = bool(options.kind) and not kinds.get(options.kind).boxes
             table = read_coco_json(file, masks=masks, skip_bad=options.skip_bad)
             reading.skipped.extend(table.skipped)
+            reading.notes.extend(f"{file.name}: {line}" for line in table.notes)
             folders = _folders(root, file, split, options.images)
             if masks:
-                placed = _placed(table, root, folders, options, reading)
+                placed = _placed(table, root, split, folders, options, reading)
                 reading.parts[split] = coco_masks(
                     table, root, split, placed, _classes(table, reading), options, reading
                 )
@@ -82,7 +84,9 @@ class Coco:
 
 def _note_shared(reading: Reading) -> None:
     """Warn about pictures shared by two of train, val and test: a leak, or a missing folder whose
-    pictures' names were found in another one."""
+    pictures' names were found in another one. In smaller sets the bytes of all are compared."""
+    if sum(map(len, reading.parts.values())) <= MOST:
+        return
     boxed = {s: p for s, p in reading.parts.items() if role_of(s) and isinstance(p, BoxSource)}
     for (one, first), (two, other) in itertools.combinations(boxed.items(), 2):
         known = set(first.files)
@@ -162,6 +166,9 @@ def _folders(root: Path, file: Path, split: str, images: str) -> list[Path]:
         root = file.parent.parent
     names = [split, f"images/{split}", "images", "", "data", "train2017", "val2017",
              "train2014", "val2014"]  # fmt: skip
+    if role := role_of(split):
+        beside = [f for top in (root, root / "images") for f in subfolders(top)]
+        names += [str(f.relative_to(root)) for f in beside if split_of_folder(f.name) == role]
     if split == WHOLE:
         names = ["images/default", "images/Train", *names]
     if not in_annotations and file.parent != root:
@@ -171,22 +178,25 @@ def _folders(root: Path, file: Path, split: str, images: str) -> list[Path]:
 
 
 def _placed(
-    table: CocoTable, root: Path, folders: list[Path], options: ReadOptions, reading: Reading
+    table: CocoTable,
+    root: Path,
+    split: str,
+    folders: list[Path],
+    options: ReadOptions,
+    reading: Reading,
 ) -> Placed:
     """The pictures of a json. Raises DataError naming missing ones, unless they may be left out."""
     path = table.path
-    locator = Locator(root.absolute() / path.name, folders)
-    places = [locator.find_anywhere(name) for name in table.file_names]
-    lost = [
-        (name, "no such picture")
-        for name, place in zip(table.file_names, places, strict=True)
-        if place is None
-    ]
+    locator = Locator(root.absolute() / path.name, folders, role_of(split))
+    found = locator.find_all(table.file_names)
+    places, lost = found.places, found.lost(table.file_names)
+    reading.notes.extend(f"{path.name}: {line}" for line in found.notes(table.file_names))
     if len(lost) == len(places):
         where = locator.places() or ", ".join(map(str, folders))
         what = f"none of its {len(places)} pictures is there" if places else "it lists no pictures"
+        why = f": {lost[0][0]} ({lost[0][1]})" if lost else ""
         hint = f"looked in {where}; data.images=DIR names their folder"
-        raise DataError(f"{path}: {what}", hint if places else None)
+        raise DataError(f"{path}: {what}{why}", hint if places else None)
     leave_out(str(path), "pictures are not there", lost, options.skip_bad, reading.skipped)
     kept = [i for i, place in enumerate(places) if place is not None]
     files = [str(places[i]) for i in kept]
@@ -210,31 +220,27 @@ def coco_source(
     Raises: DataError naming missing pictures, unless they may be left out.
     """
     path = table.path
-    placed = _placed(table, root, folders, options, reading)
+    placed = _placed(table, root, split, folders, options, reading)
     kept, files, sizes, ids = placed.kept, placed.files, placed.sizes, placed.ids
     where_to = np.full(len(table.file_names), -1)
     where_to[kept] = np.arange(len(kept))
     picture = where_to[table.picture]
     rows = np.flatnonzero(picture >= 0)
     picture = picture[rows]
-    boxes, keep, warnings = clean_boxes(table.boxes_xyxy[rows], picture, sizes, ids)
-    reading.notes.extend(f"{path.name}: {line}" for line in warnings)
-    if looks_like_xyxy(table.boxes_xywh[rows], picture, sizes):
-        reading.notes.append(
-            f"{path.name}: warning: the boxes look like x1, y1, x2, y2, but COCO's are x, y, "
-            "width, height: read that way, many leave their pictures"
-        )
+    paths = [root / file for file in files]
+    settled = settle(table.boxes_xywh[rows], picture, sizes, ids, paths, "xywh")
+    reading.notes.extend(f"{path.name}: {line}" for line in settled.lines)
     classes = _classes(table, reading)
     place_of = np.full(len(table.categories), -1)
     place_of[classes] = np.arange(len(classes))
-    rows, picture, boxes = rows[keep], picture[keep], boxes[keep]
-    objects = Boxes.of(
-        boxes, place_of[table.category[rows]], crowd=table.crowd[rows], area=table.areas[rows]
-    )
+    keep = settled.keep
+    rows, picture, boxes = rows[keep], picture[keep], settled.boxes_xyxy[keep]
+    areas = None if settled.changed else table.areas[rows]
+    objects = Boxes.of(boxes, place_of[table.category[rows]], crowd=table.crowd[rows], area=areas)
     names = tuple(table.categories[c] for c in classes)
     info = DataInfo(readable(root.name), "detect", names, role_of(split) or split)
     return BoxSource(
-        info, root, files, box_table(picture, objects, sizes), ids,
+        info, root, files, box_table(picture, objects, settled.sizes), ids,
         [table.image_ids[i] for i in kept], [table.category_ids[c] for c in classes],
     )  # fmt: skip
 

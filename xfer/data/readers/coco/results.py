@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.readers.coco.json import Id, plain_id
+from xfer.data.sources.written import Id, number, numbers, plain_id
 from xfer.errors import DataError
 
 KEYS = ("image_id", "category_id", "bbox", "score")
@@ -67,8 +67,8 @@ def read_coco_results(path: Path | str) -> CocoResults:
     try:
         images = _ids([row["image_id"] for row in rows])
         labels = _ids([row["category_id"] for row in rows])
-        boxes = _numbers([row["bbox"] for row in rows]).reshape(len(rows), 4)
-        scores = _numbers([row["score"] for row in rows]).reshape(len(rows))
+        boxes = _numbers([_listed(row["bbox"]) for row in rows]).reshape(len(rows), 4)
+        scores = _numbers([_plain(row["score"]) for row in rows]).reshape(len(rows))
     except (KeyError, TypeError, ValueError, OverflowError):
         raise DataError(f"{path}: {_first_wrong(rows)}", FORM) from None
     if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
@@ -100,12 +100,25 @@ def _ids(values: Sequence[Any]) -> tuple[Id, ...]:
     return tuple(known[value] for value in values)
 
 
+def _plain(value: Any) -> Any:
+    """A number that is written as text as a number; anything else unchanged."""
+    found = number(value) if isinstance(value, str) else None
+    return value if found is None else found
+
+
+def _listed(box: Any) -> Any:
+    """Four numbers that are written as text as numbers; anything else unchanged."""
+    texts = isinstance(box, str) or any(isinstance(one, str) for one in box)
+    found = numbers(box, 4) if texts else None
+    return box if found is None else found
+
+
 def _numbers(values: Sequence[Any]) -> NDArray[np.float64]:
     """Numbers, nested or not. Raises ValueError or TypeError for texts, booleans and null."""
-    numbers = np.array(values)
-    if numbers.size and numbers.dtype.kind not in "iuf":
+    found = np.array(values)
+    if found.size and found.dtype.kind not in "iuf":
         raise ValueError
-    return numbers.astype(np.float64)
+    return found.astype(np.float64)
 
 
 def _first_wrong(rows: list[Any]) -> str:
@@ -125,10 +138,10 @@ def _first_wrong(rows: list[Any]) -> str:
                 return f"{where}: its {key} is {value!r}"
         for key, shape in (("bbox", (4,)), ("score", ())):
             try:
-                numbers = _numbers(row[key])
+                values = _numbers(_listed(row[key]) if shape else _plain(row[key]))
             except (TypeError, ValueError, OverflowError):
-                numbers = None
-            if numbers is None or numbers.shape != shape or not np.isfinite(numbers).all():
+                values = None
+            if values is None or values.shape != shape or not np.isfinite(values).all():
                 expected = "four finite numbers" if shape else "a finite number"
                 return f"{where}: its {key} is {str(row[key])[:60]}, not {expected}"
     return "not COCO results"

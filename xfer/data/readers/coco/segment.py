@@ -22,6 +22,7 @@ from xfer.data.readers.coco.json import CocoTable
 from xfer.data.readers.coco.polygons import render
 from xfer.data.readers.masks.class_table import ClassRow
 from xfer.data.readers.masks.values import numbered
+from xfer.data.sources.box_frames import settle_frames
 from xfer.data.sources.masks import MaskSource, file_stamp
 from xfer.data.sources.split_names import role_of
 from xfer.errors import DataError
@@ -100,6 +101,13 @@ def coco_masks(
     objects: list[list[Outline]] = [[] for _ in pictures.files]
     bare = 0
     where = {i: k for k, i in enumerate(pictures.kept)}
+    shown = np.flatnonzero(np.isin(table.picture, pictures.kept))
+    sizes, lines = settle_frames(
+        [root / file for file in pictures.files], pictures.sizes,
+        np.array([where[i] for i in table.picture[shown].tolist()], np.int64),
+        table.boxes_xyxy[shown],
+    )  # fmt: skip
+    reading.notes.extend(f"{table.path.name}: {line}" for line in lines)
     for row, (picture, category) in enumerate(
         zip(table.picture.tolist(), table.category.tolist(), strict=True)
     ):
@@ -112,15 +120,16 @@ def coco_masks(
             Outline(place.get(category, 0), outline, float(table.areas[row]),
                     bool(table.crowd[row]), (x, y, x + w, y + h))
         )  # fmt: skip
+    if len(table.crowd) and table.crowd.all():
+        what = f"all {len(table.crowd)} objects are crowds (iscrowd 1), which masks ignore"
+        raise DataError(f"{table.path}: {what}", "set iscrowd to 0 for single objects")
     reading.notes.append(
         f"{table.path.name}: {len(names)} classes with {BACKGROUND}; ignored: crowds"
         + "".join(f", {rows[i].name}" for i in gone)
         + (f"; {bare} objects without an outline: their boxes are ignored" if bare else "")
     )
     info = DataInfo(readable(root.name), "segment", names, role_of(split) or split)
-    return CocoMasks(
-        info, root, pictures.files, objects, labels, pictures.sizes, table.path, pictures.ids
-    )
+    return CocoMasks(info, root, pictures.files, objects, labels, sizes, table.path, pictures.ids)
 
 
 class CocoMasks(MaskSource):

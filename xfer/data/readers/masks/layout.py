@@ -1,59 +1,56 @@
 """Find the pictures and masks of a set, and which mask belongs to which picture.
 
     images/x.jpg, masks/x.png                 also images/train/, masks/train/
-    train/images/x.jpg, train/masks/x.png
+    train/images/x.jpg, train/masks/x.png     also Train/Urban/images_png/, Train/Urban/masks_png/
     train/x.jpg, train_labels/x_L.png         also trainannot/, or train_images/ and train_masks/
+    A_Training_Input/x.jpg, A_Training_GroundTruth/x_segmentation.png
     train/x.jpg, train/x_mask.png             also without train/, or a folder deeper
+    x/images/x.png, x/masks/*.png             a folder for each picture
+    x_json/img.png, x_json/label.png
 
-Folders are recognised by words in their names (Images, JPEGImages, PedMasks, labels, gt ...). A
-mask has its picture's name, perhaps with another word at either end: x_mask, x_L, mask_x, x_gt.
+Folders are recognised by words in their names (Images, JPEGImages, PedMasks, labels, gt ...), or
+by what their files hold, see `pairing`; the text that masks add to their pictures' names is learnt
+from the names, see `stems`. A folder of pictures alone is a split if its name is one.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
-import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from xfer.data.images.walk import (
-    EXTENSIONS,
     find_pictures,
     has_picture,
+    is_dir,
     is_junk,
     is_picture,
     listing,
-    nfc,
     subfolders,
 )
-from xfer.data.sources.split_names import WHOLE, role_of, split_folders
-from xfer.errors import DataError
-
-_IMAGE_FOLDERS = frozenset(
-    ("image", "images", "img", "imgs", "jpegimages", "picture", "pictures", "pics", "photo",
-     "photos", "input", "inputs", "rgb", "frames", "original", "originals", "jpegs")
-)  # fmt: skip
-_MASK_FOLDERS = (
-    "masks", "mask", "labels", "label", "annotations", "annotation", "annot", "annots", "gt", "gts",
-    "groundtruth", "truth", "segmentation", "segmentations", "seg", "semantic", "targets", "target",
-    "labelids", "lbl", "ann",
-)  # fmt: skip
-# words in names of folders with other forms of the masks: as colours for viewing, or by object
-_OTHERS = frozenset(
-    ("color", "colour", "colors", "visualization", "vis", "human", "overlay", "object", "objects",
-     "instance", "instances", "json", "xml", "txt")
-)  # fmt: skip
-# names of folders that can't hold boxes
-_SURE = frozenset(("mask", "masks", "gt", "gts", "groundtruth", "seg", "segmentation", "semantic"))
-_MASK_WORD = (
-    "masks?|labels?|label_?ids|label_?train_?ids|l|gt|ground_?truth|seg(?:mentation)?|annot(?:ation)?"
-    "|ann|target|lbl|semantic"
+from xfer.data.readers.masks.folder_words import (
+    SURE,
+    Leaf,
+    describe,
+    is_images,
+    mask_rank,
+    words,
 )
-FIRST = 2000
-_IMAGE_WORD = "images?|img|rgb|sat|photo|picture|input"
+from xfer.data.readers.masks.pairing import (
+    Candidate,
+    candidates,
+    choose,
+    is_mask_name,
+)
+from xfer.data.sources.split_names import WHOLE
+from xfer.errors import XferError
+
+FIRST = 2000  # names of a folder that are enough to recognise what it holds
+FEW_FOLDERS = 24  # of a folder that are looked into to recognise it
+MOST_FOLDERS = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,88 +64,227 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """The pictures of one split with their masks, and the files without a partner."""
+    """The pictures of one split with their masks, and the files without a partner.
+
+    files | (picture, mask); more | picture -> further masks of it
+    """
 
     name: str
     files: list[tuple[Path, Path]]
     without_mask: list[Path]
     without_picture: list[Path]
+    more: dict[Path, list[Path]] = field(default_factory=dict[Path, list[Path]])
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a set is laid out.
+
+    parts   | its splits
+    left    | folders of pictures that are neither, and folders and endings of other masks
+    folders | those of the masks
+    """
+
+    parts: list[Pairs]
+    left: list[str]
+    folders: list[Path]
+
+
+def find_layout(top: Path, named: tuple[str, ...] = (), label: str = "") -> Layout | None:
+    """The splits of a set of pictures and masks; None if it is none.
+
+    Args: named: names of splits; label: the folder or ending that holds the truth.
+
+    Raises: XferError if several folders or endings may hold the masks; DataError if several masks
+        fit one picture.
+    """
+    leaves = _leaves(top, named)
+    found = candidates(leaves) if leaves else []
+    chosen = choose(found, label)
+    if chosen is None:
+        return None
+    layout = _layout(leaves, chosen, {m for c in found for own in c.pairs.values() for m in own})
+    used = {leaf.folder for leaf in leaves if leaf.folder in chosen.leaves}
+    for other in found:
+        for folder, leaf in other.leaves.items():
+            name = "/".join(leaf.parts)
+            if folder not in used and other.form and name not in layout.left:
+                layout.left.append(name)
+    return layout
+
+
+def _leaves(top: Path, named: tuple[str, ...]) -> list[Leaf]:
+    """The folders that hold pictures; none if a first look at the names finds nothing of masks."""
+    if not top.is_dir():
+        return []
+    looked, whole = _glance(top)
+    if whole:
+        return describe(top, looked, named)
+    leaves = describe(top, looked, named)
+    masks = any(leaf.role == "masks" for leaf in leaves)
+    pictures = any(leaf.role != "masks" for leaf in leaves)
+    mixed = any(_mostly_masks(leaf.names) for leaf in leaves)
+    if not (mixed or (masks and pictures) or 1 < len(leaves) <= 4):
+        return []
+    folders: dict[Path, list[str]] = defaultdict(list)
+    for path in find_pictures(top):
+        folders[path.parent].append(path.name)
+    return describe(top, folders, named)
+
+
+def _mostly_masks(names: Sequence[str]) -> bool:
+    masks = sum(is_mask_name(name) for name in names)
+    return masks * 5 > len(names)
+
+
+def _glance(top: Path) -> tuple[dict[Path, list[str]], bool]:
+    """The names of the pictures in the first folders below `top`, and whether these are all."""
+    folders: dict[Path, list[str]] = {}
+    whole, looked = True, 0
+    queue, seen = [top], set[str]()
+    while queue:
+        folder = queue.pop(0)
+        real = os.path.realpath(folder)
+        if real in seen:
+            continue
+        if looked == MOST_FOLDERS:
+            return folders, False
+        seen.add(real)
+        looked += 1
+        try:
+            with os.scandir(folder) as entries:
+                first = list(itertools.islice(entries, FIRST))
+                more = next(entries, None) is not None
+        except OSError:
+            continue
+        whole = whole and not more
+        first = sorted((e for e in first if not is_junk(e.name)), key=lambda e: e.name)
+        inner = [Path(e.path) for e in first if is_dir(e)]
+        whole = whole and len(inner) <= FEW_FOLDERS
+        queue += inner[:FEW_FOLDERS]
+        names = [e.name for e in first if is_picture(e.name) and not is_dir(e)]
+        if names:
+            folders[folder] = names
+    return folders, whole
+
+
+def _layout(leaves: Sequence[Leaf], chosen: Candidate, masks_of_any: set[Path]) -> Layout:
+    by_folder = {leaf.folder: leaf for leaf in leaves}
+    roots = {_root(by_folder[p.parent]) for p in chosen.pairs}
+    splits = {by_folder[p.parent].split_role for p in chosen.pairs}
+    parts: dict[str, Pairs] = {}
+    shown: dict[str, str] = {}
+    left: list[str] = []
+
+    def part(leaf: Leaf, split: str = "") -> Pairs:
+        role, name = (leaf.split_role, leaf.split) if leaf.split or not split else (split, split)
+        name = shown.setdefault(role, name or WHOLE)
+        return parts.setdefault(role, Pairs(name, [], [], []))
+
+    taken = {mask for masks in chosen.pairs.values() for mask in masks}
+    paired = {p.parent for p in chosen.pairs}
+    for leaf in leaves:
+        if leaf.folder in chosen.leaves and leaf.folder not in paired:
+            continue  # masks
+        files = [leaf.folder / name for name in leaf.names]
+        bare: list[Path] = []
+        for picture in files:
+            masks = chosen.pairs.get(picture)
+            if masks:
+                mask_leaf = by_folder[masks[0].parent]
+                own = part(leaf, mask_leaf.split)
+                own.files.append((picture, masks[0]))
+                if len(masks) > 1:
+                    own.more[picture] = masks[1:]
+            elif picture not in masks_of_any:
+                bare.append(picture)
+        if leaf.folder in paired and not chosen.form:  # masks in the folder of the pictures
+            spare = [p for p in bare if is_mask_name(p.name)]
+            part(leaf).without_picture.extend(spare)
+            bare = [p for p in bare if p not in spare]
+        if not bare:
+            continue
+        alone = leaf.split and leaf.split_role not in splits
+        if (
+            leaf.folder in paired
+            or _root(leaf) in roots
+            or (alone and (leaf.role == "images" or not leaf.key))
+        ):
+            part(leaf).without_mask.extend(bare)
+        elif leaf.role != "masks":
+            left.append("/".join(leaf.parts) or ".")
+    for folder, leaf in chosen.leaves.items():
+        if folder in paired:
+            continue
+        spare = [folder / name for name in leaf.names if folder / name not in taken]
+        if spare:
+            home = leaf.split_role if leaf.split_role in parts else next(iter(parts))
+            parts[home].without_picture.extend(spare)
+    ordered = sorted(parts.values(), key=lambda one: one.name)
+    return Layout(ordered, left, [*chosen.leaves])
+
+
+def _root(leaf: Leaf) -> tuple[str, ...]:
+    """The folder that says that pictures are in it, of a split: those below it belong together."""
+    if leaf.role != "images":
+        return leaf.parts
+    return tuple(part for part in leaf.parts[: leaf.at + 1] if part != leaf.split)
 
 
 def find_places(top: Path, named: tuple[str, ...] = ()) -> list[Place]:
-    """The folders of each split of a set; empty if it is not a set of pictures and masks."""
-    folders = subfolders(top)
-    beside = _beside(folders)
-    if beside is not None:
-        images, masks = beside
-        splits = split_folders(images, named, subfolders(images))
-        return [Place(s.name, s, _same(s.name, masks)) for s in splits] or [
-            Place(WHOLE, images, masks)
-        ]
+    """The folders of each split of a set; empty if it is not a set of pictures and masks.
+
+    Raises: XferError if several folders may hold the masks.
+    """
+    layout = find_layout(top, named)
     places: list[Place] = []
-    splits = split_folders(top, named, folders)
-    masks_of = {f: m for f in folders if (m := _sibling(f, folders)) is not None}
-    names = {f: f.name if f in splits else _without_images(f.name) for f in masks_of}
-    for split in [*splits, *(f for f in masks_of if f not in splits)]:
-        inner = _beside(subfolders(split))
-        if inner is not None:
-            places.append(Place(split.name, *inner))
-        elif split in masks_of:
-            places.append(Place(names[split], split, masks_of[split]))
-        elif _is_mixed(split):
-            places.append(Place(split.name, split, split))
-        elif split not in masks_of.values() and has_picture(split):
-            places.append(Place(split.name, _only_images(split), None))
-    if not any(place.masks for place in places):
-        return [Place(WHOLE, top, top)] if _is_mixed(top) else []
+    for part in layout.parts if layout else []:
+        pictures = [p for p, _ in part.files] or part.without_mask
+        images = _common(pictures)
+        masks = _common([m for _, m in part.files]) if part.files else None
+        places.append(Place(part.name, images, masks))
     return places
+
+
+def _common(files: Sequence[Path]) -> Path:
+    return Path(os.path.commonpath([f.parent for f in files]))
 
 
 def pair(place: Place) -> Pairs:
     """Pair the pictures of a split with their masks. Raises DataError if several masks fit one."""
     if place.masks is None:
         return Pairs(place.name, [], find_pictures(place.images), [])
-    if place.masks == place.images:
-        inside = find_pictures(place.images)
-        masks = [p for p in inside if _is_mask_name(p)]
-        pictures = [p for p in inside if not _is_mask_name(p)]
-    else:
-        pictures, masks = find_pictures(place.images), find_pictures(place.masks)
-    exact: dict[str, list[Path]] = defaultdict(list)
-    loose: dict[str, list[Path]] = defaultdict(list)
-    for mask in masks:
-        exact[_key(mask, place.masks)].append(mask)
-        loose[_key(mask, place.masks, _MASK_WORD)].append(mask)
     files: list[tuple[Path, Path]] = []
+    own: dict[str, dict[str, Path]] = defaultdict(dict)
+    masks = find_pictures(place.masks)
+    for mask in masks:
+        own[mask.parent.relative_to(place.masks).as_posix()][mask.stem] = mask
     without: list[Path] = []
-    for picture in pictures:
-        mates = exact.get(_key(picture, place.images)) or loose.get(_key(picture, place.images))
-        mates = mates or loose.get(_key(picture, place.images, _IMAGE_WORD), [])
-        if len(mates) > 1:
-            raise DataError(
-                f"{picture}: its mask may be {' or '.join(m.name for m in mates[:4])}",
-                "keep one mask per picture",
-            )
-        if mates:
-            files.append((picture, mates[0]))
-        else:
+    for picture in find_pictures(place.images):
+        folder = picture.parent.relative_to(place.images).as_posix()
+        mate = own[folder].get(picture.stem)
+        if mate is None:
             without.append(picture)
+        else:
+            files.append((picture, mate))
     taken = {mask for _, mask in files}
     return Pairs(place.name, files, without, [m for m in masks if m not in taken])
 
 
 def first_pair(top: Path) -> tuple[Path, Path] | None:
-    """A picture of a set and its mask; None if a folder is not a set of pictures and masks."""
-    place = (
-        next((p for p in find_places(top) if p.masks is not None), None) if top.is_dir() else None
-    )
-    if place is None:
-        return None
+    """A picture of a set and its mask; None if a folder is not a set of pictures and masks. If it
+    is a question which folder holds the masks, the folders of one choice: loading asks it."""
+    leaves = _leaves(top, ())
+    found = candidates(leaves) if leaves else []
     try:
-        return next(iter(pair(place).files), None)
-    except DataError:  # several masks fit one picture: loading reports it
-        assert place.masks is not None
-        return place.images, place.masks
+        chosen = choose(found, "")
+    except XferError:
+        picture, masks = next(iter(found[0].pairs.items()))
+        return picture.parent, masks[0].parent
+    if chosen is None:
+        return None
+    picture, masks = next(iter(chosen.pairs.items()))
+    return picture, masks[0]
 
 
 def near_miss(top: Path) -> str | None:
@@ -156,13 +292,13 @@ def near_miss(top: Path) -> str | None:
     them; None if it looks like something else."""
     for place in (top, *subfolders(top)):
         folders = subfolders(place)
-        masks = [f for f in folders if _mask_rank(f.name) is not None]
-        images = [f for f in folders if f not in masks and _is_images(f.name) and has_picture(f)]
+        masks = [f for f in folders if mask_rank(f.name) is not None]
+        images = [f for f in folders if f not in masks and is_images(f.name) and has_picture(f)]
         if not masks or not images:
             continue
         full = next((f for f in masks if has_picture(f)), None)
         if full is None:
-            masks = [f for f in masks if _SURE & {*_words(f.name), "".join(_words(f.name))}]
+            masks = [f for f in masks if SURE & {*words(f.name), "".join(words(f.name))}]
             if not masks:
                 continue
             others = sorted({Path(e.name).suffix for f in masks for e in listing(f)} - {""})
@@ -171,125 +307,3 @@ def near_miss(top: Path) -> str | None:
         pair = [find_pictures(f)[0].relative_to(place).as_posix() for f in (images[0], full)]
         return f"no mask has the name of a picture ({', '.join(pair)})"
     return None
-
-
-def _words(name: str) -> list[str]:
-    """The words in a folder's name: JPEGImages has jpeg, images; train_labels has train, labels."""
-    return [w.casefold() for w in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)]
-
-
-def _mask_rank(name: str) -> int | None:
-    """How likely a folder with this name holds the masks, 0 is likeliest; None: it does not."""
-    words = _words(name)
-    joined = "".join(words)
-    if role_of(name):
-        return None
-    ranks = [_MASK_FOLDERS.index(w) for w in (*words, joined) if w in _MASK_FOLDERS]
-    if not ranks:
-        return None
-    return min(ranks) + (100 if _OTHERS & set(words) else 0)
-
-
-def _beside(folders: Sequence[Path]) -> tuple[Path, Path] | None:
-    """The folders of pictures and of masks among several; None unless there are both."""
-    ranked = [(rank, f.name, f) for f in folders if (rank := _mask_rank(f.name)) is not None]
-    masks = next((f for _, _, f in sorted(ranked) if has_picture(f)), None)
-    if masks is None:
-        return None
-    images = [f for f in folders if _mask_rank(f.name) is None and _is_images(f.name)]
-    images = [f for f in images if has_picture(f)]
-    return (images[0], _as_deep(images[0], masks)) if len(images) == 1 else None
-
-
-def _as_deep(images: Path, masks: Path) -> Path:
-    """The masks' folder, or its only subfolder if the pictures are not nested as deep: in the
-    Oxford pets, annotations/ has trimaps/."""
-    full = [f for f in subfolders(masks) if has_picture(f)]
-    deeper = has_picture(images, deep=False) and not has_picture(masks, deep=False)
-    return full[0] if deeper and len(full) == 1 else masks
-
-
-def _is_images(name: str) -> bool:
-    words = _words(name)
-    return bool(_IMAGE_FOLDERS & {*words, "".join(words)}) and not role_of(name)
-
-
-def _same(name: str, masks: Path) -> Path | None:
-    """The masks' folder of a split: with its name, else with its role."""
-    folders = subfolders(masks)
-    own = [f for f in folders if f.name == name]
-    own = own or [f for f in folders if role_of(name) and role_of(f.name) == role_of(name)]
-    return own[0] if len(own) == 1 else None
-
-
-def _sibling(folder: Path, folders: Sequence[Path]) -> Path | None:
-    """The masks' folder next to a folder of pictures: train_labels or trainannot for train or
-    train_images."""
-    own = _without_images(folder.name)
-    for other in folders:
-        rest = other.name[len(own) :]
-        if other.name.startswith(own) and rest and _mask_rank(rest) is not None:
-            return other if has_picture(other) else None
-    return None
-
-
-def _without_images(name: str) -> str:
-    """Shorten train_images to train; a name that only means pictures is not changed."""
-    return re.sub(rf"(?i)[-_. ](?:{_IMAGE_WORD})$", "", name) or name
-
-
-def _only_images(split: Path) -> Path:
-    """The pictures of a split without masks: its images/ if it has one, else itself."""
-    return next((f for f in subfolders(split) if _is_images(f.name)), split)
-
-
-def _is_mixed(folder: Path) -> bool:
-    """Whether pictures and their masks are in one folder, or in the first below it that holds
-    pictures: most files named like masks have their pictures in the same folder."""
-    names = own = _pictures(folder)
-    if not own:
-        names = next((inside for f in subfolders(folder) if (inside := _pictures(f))), [])
-    masks = [name for name in names if _is_mask_name(Path(name))]
-    if not own:  # x.jpg and x_L.jpg in a class folder may be two eyes; masks are not JPEGs
-        masks = [name for name in masks if not name.casefold().endswith((".jpg", ".jpeg"))]
-    stems = {stem for name in names for stem in (_stem(name), _stripped(_stem(name), _IMAGE_WORD))}
-    mates = sum(_stripped(_stem(name), _MASK_WORD) in stems for name in masks)
-    return bool(masks) and mates * 2 > len(masks)
-
-
-def _pictures(folder: Path) -> list[str]:
-    """The names of the pictures in a folder; if there are very many and none of the first FIRST is
-    named like a mask, only those."""
-    try:
-        with os.scandir(folder) as entries:
-            # the first names are enough to recognise a million pictures without masks
-            names = [entry.name for entry in itertools.islice(entries, FIRST)]
-            if len(names) == FIRST and any(_is_mask_name(Path(name)) for name in names):
-                names += [entry.name for entry in entries]
-    except OSError:
-        return []
-    return [name for name in names if is_picture(name) and not is_junk(name)]
-
-
-def _is_mask_name(path: Path) -> bool:
-    return _stripped(_stem(path.name), _MASK_WORD) != _stem(path.name)
-
-
-def _stem(name: str) -> str:
-    """A file's name without its extension; for x.jpg.png, without both."""
-    stem = Path(name).stem
-    return Path(stem).stem if Path(stem).suffix.casefold() in EXTENSIONS else stem
-
-
-def _stripped(stem: str, word: str) -> str:
-    """A stem without the words at its ends; unchanged if nothing else is left."""
-    for _ in range(2):
-        shorter = re.sub(rf"(?i)[-_. ](?:{word})$", "", stem) or stem
-        stem = re.sub(rf"(?i)^(?:{word})[-_. ]", "", shorter) or shorter
-    return stem
-
-
-def _key(path: Path, top: Path, word: str = "") -> str:
-    folder = path.parent.relative_to(top).as_posix()
-    stem = _stem(path.name)
-    return nfc(f"{folder}/{_stripped(stem, word) if word else stem}")

@@ -19,16 +19,20 @@ from typing import ClassVar
 
 import numpy as np
 
-from xfer.data.images.walk import listing, readable, subfolders
+from xfer.data.images.walk import listing, readable
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
-from xfer.data.readers.masks.class_table import find_table
-from xfer.data.readers.masks.layout import Pairs, find_places, first_pair, near_miss, pair
-from xfer.data.readers.masks.values import meaning
+from xfer.data.readers.masks.folder_words import is_images
+from xfer.data.readers.masks.layout import Pairs, find_layout, first_pair, near_miss
+from xfer.data.readers.masks.official_lists import split_by_lists
+from xfer.data.readers.masks.pairing import is_mask_name
+from xfer.data.readers.masks.several import check_parts
+from xfer.data.readers.masks.tables import meanings
 from xfer.data.sources.box_rules import leave_out
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.masks import MaskFiles
 from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.errors import DataError
+from xfer.kinds.findings import counted
 from xfer.types import DataInfo
 
 # found only in VOC, Cityscapes and ADE20K, which have formats of their own
@@ -42,13 +46,18 @@ class Masks:
     kinds: ClassVar[tuple[str, ...]] = ("segment",)
     low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
+    takes: ClassVar[tuple[str, ...]] = ("label",)
 
     def recognise(self, path: Path) -> str | None:
-        if any((path / name).exists() for name in OTHERS) or _has_xml(path / "Annotations"):
+        if _is_other(path) or (mates := first_pair(path)) is None:
             return None
-        mates = first_pair(path)
-        if mates is None:
+        above = {f for mate in mates for f in mate.parents if f.is_relative_to(path)}
+        own = [folder.name for folder in mates[0].parents if folder in above and folder != path]
+        sure = not own or any(map(is_images, own)) or is_mask_name(mates[1].name)
+        if any(map(_is_other, above)) or (not sure and _has_json(path)):
             return None
+        if mates[0].is_dir():
+            return "pictures and several forms of masks"
         masks = readable(os.path.relpath(mates[1], path))
         return f"pictures and masks, {readable(os.path.relpath(mates[0], path))} with {masks}"
 
@@ -57,23 +66,19 @@ class Masks:
         return None if fault is None else DataError(f"{path}: {fault}", "images/x.jpg, masks/x.png")
 
     def load(self, path: Path, options: ReadOptions) -> Reading:
-        places = find_places(path, options.named)
-        if not places:
+        layout = find_layout(path, options.named, options.label)
+        if layout is None:
             none = DataError(f"{path}: no pictures with masks in it", "images/ and masks/")
             raise self.explain(path) or none
         reading = Reading({})
-        parts = [pair(place) for place in places]
+        reading.leave("folder", "folders", [f"{name}/" for name in layout.left])
+        parts = split_by_lists(path, layout.parts, reading)
         for part in parts:
             _note_unpaired(path, part, options.skip_bad, reading)
-        masks = [mask for part in parts for _, mask in part.files]
-        if not masks:
-            none = DataError(
-                f"{path}: no mask has the name of a picture", "images/x.jpg, masks/x.png"
-            )
-            raise self.explain(path) or none
-        above = [f for place in places if place.masks for f in (place.masks, place.masks.parent)]
-        table = find_table([path, *above, *subfolders(path)])
-        classes, code, lines = meaning(path, masks, table, options.ignore)
+        check_parts(path, parts)
+        masks = [mask for part in parts for picture, first in part.files
+                 for mask in (first, *part.more.get(picture, ()))]  # fmt: skip
+        classes, codes, lines = meanings(path, masks, layout.folders, options.ignore)
         reading.notes.extend(lines)
         for part in parts:
             info = DataInfo(
@@ -86,12 +91,29 @@ class Masks:
                 continue
             files = [str(picture.relative_to(path)) for picture, _ in part.files]
             own = [str(mask.relative_to(path)) for _, mask in part.files]
-            reading.parts[part.name] = MaskFiles(info, path, files, own, code)
+            more = {
+                k: tuple(str(mask.relative_to(path)) for mask in part.more[picture])
+                for k, (picture, _) in enumerate(part.files) if picture in part.more
+            }  # fmt: skip
+            if more:
+                where = "" if part.name == WHOLE else f"{part.name}: "
+                have = f"{counted(len(more), 'picture')} with several masks"
+                reading.notes.append(f"{where}{have}, which are joined")
+            code = [codes[mask.parent] for _, mask in part.files]
+            reading.parts[part.name] = MaskFiles(info, path, files, own, code, more=more)
         return reading
 
 
-def _has_xml(folder: Path) -> bool:
-    return any(e.name.endswith(".xml") for e in listing(folder))
+def _has_json(path: Path) -> bool:
+    """Whether a json may say what the pictures are, as that of panoptic masks does."""
+    return any(e.name.endswith(".json") for f in (path, path / "annotations") for e in listing(f))
+
+
+def _is_other(folder: Path) -> bool:
+    """Whether a folder is of a format of its own, or holds boxes too."""
+    if any((folder / name).exists() for name in OTHERS):
+        return True
+    return any(e.name.endswith(".xml") for e in listing(folder / "Annotations"))
 
 
 def _note_unpaired(path: Path, part: Pairs, skip_bad: bool, reading: Reading) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,13 +17,16 @@ from xfer.data.images.decode import DecodeError
 from xfer.data.images.mask_file import RawMask, read_mask_file
 from xfer.data.images.threads import cores
 from xfer.data.images.walk import readable
-from xfer.data.readers.masks.class_table import ClassRow, ignored_rows
+from xfer.data.readers.masks.class_table import ClassRow, ignored_rows, is_ignored
+from xfer.data.readers.masks.palettes import check_palettes
 from xfer.data.sources.mask_codes import MaskCode, colour_codes, make_code
 from xfer.errors import DataError
 from xfer.types import IGNORE
 
 MAX_SAMPLED = 32
 MAX_CLASSES = 254
+BACKGROUND = "background"
+BACKGROUNDS = frozenset((BACKGROUND, "bg", "back", "backgrounds", "backgroundclass"))
 TABLE = "add classes.txt next to the folders: a name per line, or `name r g b`"
 
 
@@ -40,7 +44,10 @@ def meaning(
 
     Raises: DataError if the masks and the table don't fit each other.
     """
-    looked = [raw for raw in _look(_evenly(masks)) if raw is not None]
+    some = _evenly(masks)
+    seen = [(f, raw) for f, raw in zip(some, _look(some), strict=True) if raw is not None]
+    looked = [raw for _, raw in seen]
+    notes: list[str] = []
     if class_table is None:
         if masks and not looked:  # with a table, verifying reports them all
             try:
@@ -59,6 +66,7 @@ def meaning(
         pixels, numbers = _all_values(masks)
         if _numbers_objects(numbers) and not ignore:
             return _objects(max(numbers))
+        check_palettes(path, seen)
         rows = _named_by_value(path, pixels, ignore)
         where = "no class table: the classes are the values in the masks"
     else:
@@ -66,9 +74,13 @@ def meaning(
         where = f"classes from {readable(os.path.relpath(table, path))}"
         if _by_colour(path, table, rows, looked):
             return code_of(path, rows, [_number(row) for row in rows], "colour", where, ignore)
-        rows = _with_values(rows, looked)
+        if any(row.value is None for row in rows):
+            check_palettes(path, seen)
+        rows, line = _with_values(table, rows, looked, masks)
+        notes += [line] if line else []
     values = [row.value if row.value is not None else -1 for row in rows]
-    return code_of(path, rows, values, "value", where, ignore)
+    classes, code, lines = code_of(path, rows, values, "value", where, ignore)
+    return classes, code, [*notes, *lines]
 
 
 def _evenly(masks: Sequence[Path]) -> list[Path]:
@@ -156,18 +168,43 @@ def _named_by_value(path: Path, pixels: Mapping[int, int], ignore: str) -> list[
     return [ClassRow(str(v), v) for v in named]
 
 
-def _with_values(rows: list[ClassRow], looked: Sequence[RawMask]) -> list[ClassRow]:
-    """The rows with their values: those of the table, else their positions in it."""
+def _with_values(
+    table: Path, rows: list[ClassRow], looked: Sequence[RawMask], masks: Sequence[Path]
+) -> tuple[list[ClassRow], str]:
+    """The rows with their values: those of the table, else their positions in it; and a line.
+
+    Many tables leave out the background. It is added where the masks hold one value more than there
+    are names, 0 among them; where they hold 1 to n, names are numbered from 1.
+    """
     if all(row.value is not None for row in rows):
-        return rows
+        return rows, ""
     plain = [replace(row, value=i) for i, row in enumerate(rows)]
     values = {v for raw in looked if not raw.coloured for v in np.unique(raw.values).tolist()}
     if IGNORE in values and values <= {0, IGNORE}:
         if len(rows) == 1:
-            return [ClassRow("background", 0), replace(rows[0], value=IGNORE)]
+            return [ClassRow(BACKGROUND, 0), replace(rows[0], value=IGNORE)], ""
         if len(rows) == 2:
-            return [plain[0], replace(rows[1], value=IGNORE)]
-    return plain
+            return [plain[0], replace(rows[1], value=IGNORE)], ""
+    count = len(rows)
+    own = values - {IGNORE}
+    first = re.sub("[^a-z]", "", rows[0].name.casefold())
+    if first in BACKGROUNDS or is_ignored(rows[0].name):
+        if count == 2 and len(own) == 2 and min(own) == 0:
+            return [plain[0], replace(rows[1], value=max(own))], ""
+        return plain, ""
+    if own and max(own) < count - 1 and len(masks) > len(looked):
+        own = _all_values(masks)[0].keys() - {IGNORE}  # few masks may lack the last classes
+    if own == {0, max(own, default=0)} and count == 1:
+        return [ClassRow(BACKGROUND, 0), replace(rows[0], value=max(own))], ""
+    if not own or max(own) != count:
+        return plain, ""
+    numbered_rows = [replace(row, value=i) for i, row in enumerate(rows, 1)]
+    if 0 not in own:
+        return numbered_rows, f"{table.name}: the masks hold no 0, so its names are numbered from 1"
+    return [ClassRow(BACKGROUND, 0), *numbered_rows], (
+        f"warning: {table.name} names {count} classes, the masks hold 0 to {count}: 0 is read as "
+        f"{BACKGROUND}; data.ignore=0 leaves its pixels out"
+    )
 
 
 def _by_colour(

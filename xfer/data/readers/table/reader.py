@@ -4,50 +4,71 @@
     id,label                   as on Kaggle: with or without extension, the files next to the table,
                                in a folder of its name, in images/ or in train/; else in any folder
                                next to it
-    path,labels                several per picture, separated by blanks, commas, semicolons or bars
-    path,cat,dog,bird          one column per class, 0 or 1 (-1: unknown)
+    folder,filename,label      the path in two columns
+    path,labels                several per picture, separated by blanks, commas, semicolons or bars,
+                               or written as a list: ['cat', 'dog'], ["cat", "dog"]
+    path,cat,dog,bird          one column per class, 0 or 1 (-1 or nothing: unknown)
     ... and a column `split`   train, val, test, or any names; fastai's `is_valid`, True or False
+    train.txt                  lines of `path label`, Caffe's lists
+    metadata.jsonl             {"file_name": "a.png", "label": "cat"}, Hugging Face's
 
 A folder with train.csv, val.csv, test.csv has three splits, and so has one with a table in each of
 train/, valid/, test/; a single table is read alone. A submission to Kaggle is not read, and a test
-table may have no labels. Ids keep their leading zeros. Columns may be separated by , ; tab or |; a
-byte order mark is not part of a name.
+table may have no labels.
+
+Cells are separated by , ; tab or bar, or by what Excel's first line says (sep=;). They are text,
+without blanks at the ends: 001, 1 and 10 are three labels. A byte order mark is not part of a name.
+
+| what | rule | otherwise |
+|--|--|--|
+| pictures | existing files with their ending win over bare names and numbers; then a header that
+|          | says image, file or path; never pandas' index, see `columns`
+|          | | asked, `data.path=COLUMN` |
+| label    | called label, or its name ends so, or the only column that can be one, see `labels`
+|          | | asked, `data.label=COLUMN` |
+| several  | half of the parts stand alone too, or with others; else the name of the column, labels
+|          | or label, decides, see `cells` | asked |
+| a column per class | 1, 0, -1 and nothing | beside others asked, `data.label=A,B,C` |
+| numbers  | 1, 1.0 and 1.00 are one label | decimals are asked about, `data.label=COLUMN` |
+| split    | called split, or all words are names of splits; never folds, see `splits`
+|          | | `data.split=COLUMN`, or none |
+| a picture in several rows | read once per split | with different labels an error |
+| two names for one file    | | an error |
+
+Columns that are not used, and pictures beside those of the table that no row names, are counted.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from xfer.data.images.walk import is_junk, is_picture, listing, readable, subfolders
+from xfer.data.images.walk import is_picture, nfc, readable, subfolders
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.imagenet.trees import find_tree
 from xfer.data.readers.masks.run_lengths import run_length_column
-from xfer.data.readers.table.labels import YES_NO, Labels, read_labels
+from xfer.data.readers.table.box_columns import box_columns
+from xfer.data.readers.table.columns import PATHS, Placed, column_named, find_pictures_of, is_index
+from xfer.data.readers.table.found import LISTS, SUFFIXES, read, tables_of
+from xfer.data.readers.table.labels import Labels, is_label, read_labels
 from xfer.data.readers.table.locate import Locator
-from xfer.data.readers.table.text import Table, read_table
+from xfer.data.readers.table.splits import Splits, find_splits
+from xfer.data.readers.table.text import Table
 from xfer.data.sources.base import subset
 from xfer.data.sources.files import FileSource
-from xfer.data.sources.split_names import WHOLE, role_of, role_word
-from xfer.errors import DataError, XferError, listed
+from xfer.data.sources.split_names import WHOLE, role_of
+from xfer.errors import SKIP_BAD, DataError, XferError
 from xfer.types import DataInfo
 
-SUFFIXES = (".csv", ".tsv")
-PATHS = (
-    "path", "file", "filename", "file_name", "filepath", "file_path", "image", "img", "image_path",
-    "image_name", "image_id", "imageid", "img_id", "id", "name", "photo", "picture", "fname",
-    "filepaths",
-)  # fmt: skip
-SPLITS = ("split", "set", "subset", "partition", "data set")
-IS_VAL = ("is_valid", "is_val")
-CORNERS = ("xmin", "ymin", "xmax", "ymax")
-# columns of a table of the colours and values of masks
-COLOURS = (("r", "g", "b"), ("pixel value",))
 PROBED = 50
 NAMED = 10
+COLUMNS = ("column", "columns")
 
 
 @FORMATS.register("csv")
@@ -57,222 +78,294 @@ class Csv:
     kinds: ClassVar[tuple[str, ...]] = ("classify", "multilabel", "images")
     low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
+    takes: ClassVar[tuple[str, ...]] = ("path", "label", "split")
 
     def recognise(self, path: Path) -> str | None:
         if path.is_dir() and find_tree(path) is not None:
             return None  # a table next to folders by WordNet id: Imagenette's noisy labels
-        tables = _tables(path)
+        tables = tables_of(path)
         for name, file in tables.items():
             try:
-                table = _table(file, name)
+                table = read(file, name)
                 if run_length_column(table) is not None:
                     return None
-                column = _placed(table, name, wide=False)[0]
+                if path.is_dir() and box_columns(table):
+                    return None
+                found = place(table, name, wide=False) is not None
             except DataError:
-                if path.is_file():
+                if path.is_file() and file.suffix.casefold() not in LISTS:
                     raise
                 continue
-            if column is not None or path.is_file():
+            except XferError:  # a question, asked when the table is read
+                found = True
+            if found or path.is_file():
                 files = ", ".join(f.name for f in tables.values())
-                return f"{'table' if len(tables) == 1 else 'tables'} {files}"
+                what = "list" if file.suffix.casefold() in LISTS else "table"
+                return f"{what if len(tables) == 1 else f'{what}s'} {files}"
         return None
 
+    def explain(self, path: Path) -> DataError | None:
+        return boxes_instead(path)
+
     def load(self, path: Path, options: ReadOptions) -> Reading:
-        tables = _tables(path)
+        tables = tables_of(path)
         if not tables:
             raise DataError(f"{path}: no table in it", f"it should end in {' or '.join(SUFFIXES)}")
-        reading = _read_all(tables, options.skip_bad)
+        reading = _read_all(tables, options)
         if not reading.parts:
             raise DataError(f"{path}: no table names pictures that exist")
         if {"classify", "multilabel"} <= {part.info.kind for part in reading.parts.values()}:
-            return _read_all(tables, options.skip_bad, several=True)
+            reading = _read_all(tables, options, several=True)
+        odd = [p for p in reading.parts if role_of(p) is None and p not in options.named]
+        if len(odd) < len(reading.parts):
+            reading.leave("split", "splits", odd)
         return reading
 
 
-def _tables(path: Path) -> dict[str, Path]:
-    """Split name -> table."""
-    if path.is_file():
-        return {WHOLE: path} if path.suffix.casefold() in SUFFIXES else {}
-    files = _inside(path)
-    splits = {f.stem: f for f in files if role_of(f.stem)}
-    if splits:
-        return splits
-    if len(files) == 1:
-        return {WHOLE: files[0]}
-    words = [(word, f) for f in files if (word := role_word(f.stem))]
-    if not files:  # Roboflow's train/_classes.csv
-        words = [(f.name, own[0]) for f in subfolders(path)
-                 if role_of(f.name) and len(own := _inside(f)) == 1]  # fmt: skip
-    return dict(words) if len({word for word, _ in words}) == len(words) else {}
+def place(table: Table, name: str, wide: bool, given: str = "") -> Placed | None:
+    """The column of a split's table that names pictures, and the locator that finds them; None if
+    there is none.
 
+    Args:
+        wide: also search the folders next to the table if there is more than one.
+        given: the column that the user named.
 
-def _inside(folder: Path) -> list[Path]:
-    """The tables of a folder, except submissions to Kaggle."""
-    files = [Path(e.path) for e in listing(folder) if not is_junk(e.name)]
-    files = [f for f in files if f.suffix.casefold() in SUFFIXES and f.is_file()]
-    return [f for f in files if "submission" not in f.stem.casefold()]
-
-
-def unread_tables(folder: Path) -> list[str]:
-    """A line about the tables of a folder that is read as something else."""
-    files = _inside(folder)
-    if len(files) > 1:
-        return [f"{listed([f.name for f in files], 3)} are not read: csv:FILE reads one"]
-    return [f"{f.name} is not read: csv:{f} reads it, or says why it can't" for f in files]
-
-
-def _table(file: Path, name: str) -> Table:
-    """A split's table; that of a test split may hold only ids."""
-    return read_table(file, 1 if role_of(name) == "test" else 2)
-
-
-def _placed(table: Table, name: str, wide: bool) -> tuple[int | None, Locator]:
-    """The column that names pictures, None if there is none, and the locator that finds them.
-
-    Args: wide: also search the folders next to the table if there is more than one.
-
-    Raises: DataError if two of these hold a picture of the same name.
+    Raises: DataError if two of these folders hold a picture of the same name, XferError if several
+        columns name pictures.
     """
-    file = table.file
+    near, *further = _locators(table.file, name, wide)
+    placed = find_pictures_of(table, [near, *further], given)
+    if placed is None or placed.locator is near:
+        return placed
+    each = {f.name: Locator(table.file, [f.name]) for f in subfolders(table.file.parent)}
+    for row in placed.table.rows[:PROBED]:
+        cell = row[placed.column]
+        holders = [f for f, own in each.items() if own.find(cell) is not None]
+        if len(holders) > 1:
+            raise DataError(f"{table.file}: {cell!r} is in {holders[0]}/ and in {holders[1]}/",
+                            "write the folders into the table")  # fmt: skip
+    return placed
+
+
+def _locators(file: Path, name: str, wide: bool) -> list[Locator]:
+    """Where a split's pictures may be: near its table, and perhaps in any folder next to it."""
     own = [n for n in (file.stem, name) if n != WHOLE]
     near = ["", *own, *(f"{n}_images" for n in own), "images"]
     # a picture that is missing from test/ must not be taken from train/
     if role_of(name) in (None, "train") or not any((file.parent / n).is_dir() for n in near[1:-1]):
         near += ["train", "train_images"]
-    locator = Locator(file, near)
-    column = _path_column(table, locator)
     beside = [f.name for f in subfolders(file.parent)]
-    if column is not None or not (wide or len(beside) == 1):
-        return column, locator
-    locator = Locator(file, [*near, *beside])
-    column = _path_column(table, locator)
-    each = {f: Locator(file, [f]) for f in beside}
-    for cell in [] if column is None else [row[column] for row in table.rows[:PROBED]]:
-        holders = [f for f, own in each.items() if own.find(cell) is not None]
-        if len(holders) > 1:
-            raise DataError(f"{file}: {cell!r} is in {holders[0]}/ and in {holders[1]}/",
-                            "write the folders into the table")  # fmt: skip
-    return column, locator
+    further = [Locator(file, [*near, *beside])] if wide or len(beside) == 1 else []
+    return [Locator(file, near), *further]
 
 
-def _path_column(table: Table, locator: Locator) -> int | None:
-    """The column with the most cells that are existing pictures; of equals, the one with a usual
-    name. If there is none, leading folders are dropped from the names one by one."""
-    heads = [h.casefold() for h in table.header]
-    if any(set(names) <= set(heads) for names in COLOURS):
-        return None
-    probe = table.rows[:PROBED]
-    longest = max((len(Path(c.replace("\\", "/")).parts) for row in probe for c in row
-                   if is_picture(c)), default=1)  # fmt: skip
-    for locator.drop in range(longest):
-        hits = [
-            sum(locator.find(row[k]) is not None for row in probe if not locator.drop
-                or is_picture(row[k]))
-            for k in range(len(heads))
-        ]  # fmt: skip
-        best = max(hits, default=0)
-        if best:
-            full = [k for k, n in enumerate(hits) if n == best]
-            return ([k for k in full if heads[k] in PATHS] or full)[0]
-    locator.drop = 0
-    return None
+@dataclass
+class _Progress:
+    """What the tables of a set have in common: the label columns of the first, and the pictures
+    that are named so far, by folder."""
+
+    options: ReadOptions
+    several: bool
+    labels: list[str] = field(default_factory=list[str])
+    named: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    listed: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
 
 
-def _split_column(table: Table) -> tuple[int | None, list[str]]:
-    """The column with each row's split, and the splits; None if there is none."""
-    for k, head in enumerate(table.header):
-        cells = [row[k] for row in table.rows]
-        if head.casefold() in SPLITS:
-            return k, cells
-        flags = [YES_NO.get(cell.casefold(), -1) for cell in cells]
-        if head.casefold() in IS_VAL and min(flags, default=-1) >= 0:
-            return k, ["val" if is_val else "train" for is_val in flags]
-    return None, []
-
-
-def _read_all(tables: dict[str, Path], skip_bad: bool, several: bool = False) -> Reading:
+def _read_all(tables: dict[str, Path], options: ReadOptions, several: bool = False) -> Reading:
+    """Args: several: some tables have several labels per picture, so all are read so."""
     reading = Reading({})
-    for name, file in tables.items():
-        _read(file, name, reading, skip_bad, several)
+    progress = _Progress(options, several)
+    order = sorted(tables, key=lambda name: role_of(name) != "train")
+    for name in order:  # the columns of train count for all
+        _read(tables[name], name, reading, progress)
+    parts = {name: reading.parts.pop(name) for name in tables if name in reading.parts}
+    reading.parts.update(parts)
+    extra = [
+        readable(f"{folder}/{name}" if folder else name)
+        for folder, names in progress.listed.items()
+        for name in sorted(names - progress.named[folder])
+    ]
+    reading.leave("picture without a row", "pictures without a row", extra)
     return reading
 
 
-def _read(file: Path, name: str, reading: Reading, skip_bad: bool, several: bool) -> None:
-    """Read one table into the reading's parts.
-
-    Args: several: another table has several labels per picture.
-    """
-    table = _table(file, name)
-    if set(CORNERS) <= {h.casefold() for h in table.header}:
-        raise DataError(
-            f"{file}: a table of boxes; boxes are read from COCO, VOC or YOLO files",
-            f"to read its labels, remove the columns {', '.join(CORNERS)}",
-        )
+def _read(file: Path, name: str, reading: Reading, progress: _Progress) -> None:
+    """Read one table into the reading's parts."""
+    options = progress.options
+    table = read(file, name)
+    if not options.label:  # with it, the user asks for that column's labels
+        if columns := box_columns(table):
+            raise _of_boxes(table, columns)
+        _refuse_runs(table)
     if not table.rows:
         raise DataError(f"{file}: no rows")
-    if (runs := run_length_column(table)) is not None:
-        raise DataError(f"{file}: {table.header[runs]!r} holds masks as run lengths, not labels",
-                        f"rle:{file} reads them, with --task segment")  # fmt: skip
-    column, locator = _placed(table, name, wide=True)
-    if column is None and len(table.header) == 1:
+    placed = place(table, name, True, options.path)
+    if placed is None and len(table.header) == 1:
         reading.notes.append(f"{file.name}: only ids, and no such pictures: left out")
         return
-    if column is None:
-        names = [k for k, h in enumerate(table.header) if h.casefold() in PATHS]
-        example = table.rows[0][names[0] if names else 0]
-        raise DataError(f"{file}: no column names pictures that exist ({example!r} is not found)",
-                        f"looked in {locator.places()}")  # fmt: skip
-    split, splits = _split_column(table)
+    if placed is None:
+        raise _no_pictures(table, name, options.path)
+    table, column, locator = placed.table, placed.column, placed.locator
     places = [locator.find(row[column]) for row in table.rows]
     lost = [
         (row[column], "no such picture") for row, f in zip(table.rows, places, strict=True) if not f
     ]
-    if lost and not skip_bad:
+    if lost and not options.skip_bad:
         shown = ", ".join(repr(cell) for cell, _ in lost[:NAMED])
         more = f" and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
         raise DataError(
             f"{file}: {len(lost)} of {len(places)} pictures are not there: {shown}{more}",
-            "--set data.skip_bad=true leaves them out",
+            SKIP_BAD,
         )
     reading.skipped.extend(lost)
     rows = [k for k, f in enumerate(places) if f]
-    others = [k for k in range(len(table.header)) if k not in (column, split)]
-    labels = read_labels(table, others, rows, several)
+    others = [k for k in range(len(table.header)) if k not in (column, *placed.taken)]
+    splits = _splits(table, name, others, options)
+    rest = [k for k in others if splits is None or k != splits.column]
+    labels = _labels(table, name, rest, rows, progress)
     files = [str(places[k]) for k in rows]
-    keep = _once(file, files, labels, reading)
+    named = [splits.of[k] if splits is not None else name for k in rows]
+    keep = _once(table, column, rows, files, named, labels, reading)
     reading.notes.append(f"{file.name}: pictures by column {table.header[column]!r}; {labels.how}")
+    reading.notes.extend([*labels.notes, *(splits.notes if splits is not None else ())])
+    unused = [table.header[k] for k in rest if k not in (*labels.columns, *labels.same)]
+    before = reading.unused.get(COLUMNS, [])
+    reading.leave(*COLUMNS, [h for h in unused if h not in before and not is_index(h)])
+    _count(locator, files, progress)
     info = DataInfo(readable(file.stem), labels.kind, labels.classes, role_of(name) or name)
     whole = FileSource(
         info, file.parent, [files[k] for k in keep], labels.values[keep],
         [readable(Path(files[k]).as_posix()) for k in keep],
     )  # fmt: skip
-    if split is None:
+    if splits is None:
         reading.parts[name] = whole
         return
-    if name != WHOLE:
-        raise XferError(
-            f"{file}: a column {table.header[split]!r} in a table that is a split itself",
-            f"give only the table: csv:{file}",
-        )
-    named = np.array([splits[rows[k]] for k in keep], dtype=object)
-    if (empty := int((named == "").sum())) > 0:
-        raise DataError(f"{file}: {empty} rows have nothing in {table.header[split]!r}")
-    for value in dict.fromkeys(named):
-        chosen = np.flatnonzero(named == value)
+    values = np.array([named[k] for k in keep], dtype=object)
+    for value in dict.fromkeys(values):
+        chosen = np.flatnonzero(values == value)
         reading.parts[value] = subset(whole, chosen, role_of(value) or value)
 
 
-def _once(file: Path, files: list[str], labels: Labels, reading: Reading) -> list[int]:
-    """Rows without repetitions. Raises DataError if a picture has different labels."""
+def boxes_instead(folder: Path) -> DataError | None:
+    """The error for the tables of a folder, if they hold boxes."""
+    for name, file in tables_of(folder).items():
+        try:
+            table = read(file, name)
+        except DataError:
+            return None
+        if columns := box_columns(table):
+            return _of_boxes(table, columns)
+    return None
+
+
+def _of_boxes(table: Table, columns: Sequence[int]) -> DataError:
+    names = ", ".join(table.header[k] for k in columns)
+    return DataError(
+        f"{table.file}: a table of boxes ({names}); boxes are read from COCO, VOC or YOLO files",
+        f"csv:{table.file} data.label=COLUMN reads labels of whole pictures from it",
+    )
+
+
+def _refuse_runs(table: Table) -> None:
+    """Raises DataError for a table of masks as run lengths."""
+    if (runs := run_length_column(table)) is not None:
+        raise DataError(
+            f"{table.file}: {table.header[runs]!r} holds masks as run lengths, not labels",
+            f"rle:{table.file} reads them, with --task segment",
+        )
+
+
+def _no_pictures(table: Table, name: str, given: str) -> DataError:
+    names = [k for k, h in enumerate(table.header) if h.casefold() in PATHS]
+    column = column_named(table, given, "path")[0] if given else names[0] if names else 0
+    example = table.rows[0][column]
+    what = f"column {given!r} names no picture" if given else "no column names pictures"
+    return DataError(
+        f"{table.file}: {what} that exists ({example!r} is not found)"
+        if given else f"{table.file}: {what} that exist ({example!r} is not found)",
+        f"looked in {_locators(table.file, name, True)[-1].places()}",
+    )  # fmt: skip
+
+
+def _splits(table: Table, name: str, columns: Sequence[int], options: ReadOptions) -> Splits | None:
+    """The splits of a table's rows. Raises XferError for a column of splits in a table that is one
+    split itself, unless it says the same."""
+    splits = find_splits(table, columns, options.split)
+    if splits is None or name == WHOLE:
+        return splits
+    if {role_of(value) or value for value in splits.of} == {role_of(name) or name}:
+        return replace(splits, of=[name] * len(splits.of))
+    raise XferError(
+        f"{table.file}: a column {table.header[splits.column]!r} in a table that is a split itself",
+        f"give only the table: csv:{table.file}; or data.split=none",
+    )
+
+
+def _labels(
+    table: Table, name: str, columns: Sequence[int], rows: Sequence[int], progress: _Progress
+) -> Labels:
+    """The labels of a table: from the columns that the user named, from those of train, or found;
+    a test table may have none."""
+    given = progress.options.label
+    test = role_of(name) == "test"
+    chosen: list[int] = []
+    if given and not (test and progress.labels and progress.labels[0] not in table.header):
+        chosen = column_named(table, given, "label")
+    elif progress.labels and set(progress.labels) <= set(table.header):
+        chosen = [table.header.index(head) for head in progress.labels]
+    elif test and progress.labels:
+        columns = [k for k in columns if is_label(table.header[k])]
+    labels = read_labels(table, columns, rows, progress.several, chosen, sure=bool(given))
+    progress.labels = progress.labels or [table.header[k] for k in labels.columns]
+    return labels
+
+
+def _count(locator: Locator, files: Sequence[str], progress: _Progress) -> None:
+    """Record which pictures a table names, and which are beside them."""
+    for folder, name in map(os.path.split, files):
+        if folder not in progress.listed:
+            progress.listed[folder] = locator.names_in(folder)
+        progress.named[folder].add(name)
+
+
+def _once(
+    table: Table, column: int, rows: Sequence[int], files: Sequence[str], splits: Sequence[str],
+    labels: Labels, reading: Reading,
+) -> list[int]:  # fmt: skip
+    """Which rows to read: each picture once per split.
+
+    Raises DataError if a picture has different labels, or if two names lead to one file.
+    """
     first: dict[str, int] = {}
+    once: dict[tuple[str, str], int] = {}
     for k, name in enumerate(files):
         at = first.setdefault(name, k)
-        if at != k and not np.array_equal(labels.values[at], labels.values[k]):
+        once.setdefault((name, splits[k]), k)
+        if at == k:
+            continue
+        one, other = table.rows[rows[at]][column], table.rows[rows[k]][column]
+        if one != other and not _same_name(one, other):
             raise DataError(
-                f"{file}: {name} has several rows with different labels",
+                f"{table.file}: {one!r} and {other!r} are both found as {name}",
+                "write paths that exist, or put the pictures into their folders",
+            )
+        if not np.array_equal(labels.values[at], labels.values[k]):
+            raise DataError(
+                f"{table.file}: {name} has several rows with different labels",
                 "for several labels per picture, write them into one cell: a;b",
             )
-    again = Counter(files)
-    if len(again) < len(files):
-        reading.notes.append(f"{file.name}: {len(files) - len(again)} repeated rows are read once")
-    return sorted(first.values())
+    if again := len(files) - len(once):
+        reading.notes.append(f"{table.file.name}: {again} repeated rows are read once")
+    return list(once.values())
+
+
+def _same_name(one: str, other: str) -> bool:
+    """Whether two cells are the same name, perhaps one with more of its folders."""
+    short, long = sorted(map(_plain, (one, other)), key=len)
+    return long == short or long.endswith(f"/{short}")
+
+
+def _plain(cell: str) -> str:
+    """A name in one spelling, without its ending."""
+    text = nfc(cell).casefold().replace("\\", "/").removeprefix("./")
+    return text.rpartition(".")[0] if is_picture(text) else text

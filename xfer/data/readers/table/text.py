@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+# Excel's first line, which says what separates the cells: sep=;
+_SEP = re.compile(r'"?sep=(.)"?[ \t]*\r?\n')
 
 
 @dataclass(frozen=True)
@@ -48,16 +51,12 @@ def parse_table(file: Path, data: bytes, min_columns: int = 2) -> Table:
     Raises DataError if the bytes are not text, if there are fewer than `min_columns` columns, or if
     a row and the header differ in length.
     """
-    encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8")
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError:
-        raise DataError(f"{file}: not UTF-8 text", "save the table as UTF-8") from None
-    if not text.strip():
-        raise DataError(f"{file}: an empty table")
-    if "\0" in text:
-        raise DataError(f"{file}: not a table of text")
-    lines = _split(file, text, _delimiter(text))
+    text = as_text(file, data)
+    excel = _SEP.match(text)
+    if excel is not None:
+        lines = _split(file, text[excel.end() :], excel[1], first=2)
+    else:
+        lines = _split(file, text, _delimiter(text))
     width = len(lines[0][1])
     if width < min_columns:
         raise DataError(f"{file}: only one column", "a table needs pictures and labels: path,label")
@@ -72,17 +71,31 @@ def parse_table(file: Path, data: bytes, min_columns: int = 2) -> Table:
     return Table(file, rows[0], rows[1:])
 
 
-def _split(file: Path, text: str, delimiter: str) -> list[tuple[int, list[str]]]:
-    """(line number, cells) of every line that is not blank."""
+def as_text(file: Path, data: bytes) -> str:
+    """The text of a file, without a byte order mark. Raises DataError for anything else."""
+    encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        raise DataError(f"{file}: not UTF-8 text", "save the table as UTF-8") from None
+    if not text.strip():
+        raise DataError(f"{file}: an empty table")
+    if "\0" in text:
+        raise DataError(f"{file}: not a table of text")
+    return text
+
+
+def _split(file: Path, text: str, delimiter: str, first: int = 1) -> list[tuple[int, list[str]]]:
+    """(line number, cells) of every line that is not blank; `first` is that of the first line."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     lines: list[tuple[int, list[str]]] = []
     try:
         for cells in reader:
             cells = [cell.strip() for cell in cells]
             if any(cells):
-                lines.append((reader.line_num, cells))
+                lines.append((reader.line_num + first - 1, cells))
     except csv.Error as error:
-        raise DataError(f"{file}, line {reader.line_num}: {error}") from None
+        raise DataError(f"{file}, line {reader.line_num + first - 1}: {error}") from None
     if not lines:
         raise DataError(f"{file}: an empty table")
     return lines

@@ -3,12 +3,17 @@
     VOCdevkit/VOC20xx/{Annotations, JPEGImages, ImageSets/Main}   VOC 2007 to 2012
     {Annotations or annotations, JPEGImages or images}            any tool's export
     train/, valid/, test/ with x.jpg next to x.xml                Roboflow; also a single folder
+    annots/ or labels/ beside images/, in each split or below     `xml`: folders of any name
 
 A split is a file of ImageSets/Main with an id per line (train, val, trainval, test); the class
-files in the same folder (cat_train.txt) are not read. Without ImageSets there is one part, all.
-`trainval` is the training split if it is named, or if there is no `train`. Classes are those of a
-split's objects, sorted by name; pictures of a split without any annotation file (VOC 2012's test)
-have none.
+files in the same folder (cat_train.txt) are not read. Without ImageSets, see `layout`, there may be
+lists beside the annotations, or there is one part, all. `trainval` is the training split if it is
+named, or if there is no `train`. Classes are those of a split's objects, sorted by name; pictures
+of a split without any annotation file (VOC 2012's test) have none.
+
+The picture of x.xml is x.jpg; where there is none, the one that <filename> names. Where no list
+says otherwise, a picture without an annotation file is background, as in YOLO's sets; a line counts
+them.
 
 VOC's boxes count pixels from 1 and include the last pixel: x1 and y1 are lowered by 1, and a box
 with equal corners is one pixel wide. Exports that count from 0 are recognised by their zeros, see
@@ -17,9 +22,8 @@ with equal corners is one pixel wide. Exports that count from 0 are recognised b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -30,30 +34,29 @@ from xfer import kinds
 from xfer.boxes import Boxes
 from xfer.data.images.size import sizes_of
 from xfer.data.images.threads import cores
-from xfer.data.images.walk import is_junk, is_picture, listing, readable, subfolders
+from xfer.data.images.walk import is_junk, is_picture, listing, readable
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.table.locate import Locator
-from xfer.data.readers.voc.masks import FOLDERS, has_masks, load_masks
+from xfer.data.readers.voc.layout import (
+    PICTURES,
+    Part,
+    flat_parts,
+    loose_folders,
+    loose_parts,
+    tree_parts,
+    trees,
+    xml_folder,
+)
+from xfer.data.readers.voc.masks import FOLDERS, load_masks
 from xfer.data.readers.voc.xml import VocFile, read_voc_xml
-from xfer.data.sources.box_rules import clean_boxes, leave_out
+from xfer.data.sources.box_rules import leave_out, settle
 from xfer.data.sources.boxes import BoxSource, box_table
 from xfer.data.sources.files import FileSource
-from xfer.data.sources.split_names import WHOLE, role_of
+from xfer.data.sources.split_names import role_of
 from xfer.errors import DataError, XferError
 from xfer.types import DataInfo, Source
 
-ANNOTATIONS = ("Annotations", "annotations")
-PICTURES = ("JPEGImages", "images", "Images", "")
-
-
-@dataclass(frozen=True)
-class Part:
-    """One split on disk: the folders of its files, and its listed ids."""
-
-    name: str
-    xmls: Path
-    pictures: tuple[Path, ...]
-    ids: tuple[str, ...]
+NAMED = 3
 
 
 @FORMATS.register("voc")
@@ -67,11 +70,12 @@ class Voc:
     def recognise(self, path: Path) -> str | None:
         if not path.is_dir():
             return None
-        trees = list(_trees(path))
-        if trees:
-            tops = [_xmls(t) or next(t / n for n in FOLDERS if (t / n).is_dir()) for t in trees]
+        found = list(trees(path))
+        if found:
+            tops = [xml_folder(t) or next(t / n for n in FOLDERS if (t / n).is_dir())
+                    for t in found]  # fmt: skip
             return f"VOC, {' and '.join(str(top.relative_to(path)) for top in tops)}"
-        flat = _flat(path)
+        flat = flat_parts(path)
         return (
             f"VOC, XML next to the pictures in {', '.join(p.name for p in flat)}" if flat else None
         )
@@ -79,95 +83,58 @@ class Voc:
     def load(self, path: Path, options: ReadOptions) -> Reading:
         if not path.is_dir():
             raise DataError(f"{path}: not a folder", "VOC is a folder with Annotations")
-        trees = list(_trees(path))
-        if len(trees) > 1:
-            which = " or ".join(f"voc:{tree}" for tree in trees)
+        found = list(trees(path))
+        if len(found) > 1:
+            which = " or ".join(f"voc:{tree}" for tree in found)
             raise XferError(f"{path} holds several sets", f"choose one: {which}")
         masks = bool(options.kind) and not kinds.get(options.kind).boxes
-        if trees and (masks or _xmls(trees[0]) is None):
+        if found and (masks or xml_folder(found[0]) is None):
             images = Path(options.images).expanduser().absolute() if options.images else None
-            folders = tuple(trees[0] / name for name in PICTURES) if images is None else (images,)
-            return load_masks(trees[0], folders, options)
-        parts = _parts(trees[0]) if trees else _flat(path)
-        if not parts:
-            raise DataError(f"{path}: no annotations in it", "Annotations/*.xml, JPEGImages/")
-        root = trees[0] if trees else path
-        if options.images:
-            images = Path(options.images).expanduser().absolute()
-            if not images.is_dir():
-                raise DataError(f"data.images={options.images}: no such folder")
-            parts = [Part(p.name, p.xmls, (images,), p.ids) for p in parts]
+            folders = tuple(found[0] / name for name in PICTURES) if images is None else (images,)
+            return load_masks(found[0], folders, options)
         reading = Reading({})
-        read = _read_all(parts, options.skip_bad, reading)
-        from_one = _from_one([f for f in read.values() if f is not None], reading)
-        for part in parts:
-            reading.parts[part.name] = _source(root, part, read, from_one, options, reading)
-        if not reading.labelled:
-            raise DataError(f"{root}: none of the listed pictures has an XML in Annotations/")
-        return reading
+        parts = tree_parts(found[0], reading) if found else flat_parts(path)
+        return load_parts(found[0] if found else path, parts or loose_parts(path, reading),
+                          options, reading)  # fmt: skip
 
 
-def _trees(path: Path, deep: int = 3) -> Iterator[Path]:
-    """Folders with Annotations/*.xml or masks: the path itself, else VOCdevkit/VOC2007 below it."""
-    if _xmls(path) is not None or has_masks(path):
-        yield path
-    elif deep:
-        for folder in subfolders(path):
-            if folder.name.startswith("VOC") or folder.name == "TrainVal":
-                yield from _trees(folder, deep - 1)
+@FORMATS.register("xml")
+class Xml:
+    """VOC's XML in folders of any name, with the pictures in others."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("detect",)
+    low_priority: ClassVar[bool] = True
+    takes_images: ClassVar[bool] = True
+
+    def recognise(self, path: Path) -> str | None:
+        if Voc().recognise(path) is not None:
+            return None
+        folders = loose_folders(path)
+        named = [folder.relative_to(path).as_posix() for folder in folders[:NAMED]]
+        more = ", ..." if len(folders) > NAMED else ""
+        return f"VOC's XML in {', '.join(named)}{more}" if folders else None
+
+    def load(self, path: Path, options: ReadOptions) -> Reading:
+        reading = Reading({})
+        return load_parts(path, loose_parts(path, reading), options, reading)
 
 
-def _xmls(tree: Path) -> Path | None:
-    """The folder of a tree's annotation files."""
-    return next((tree / name for name in ANNOTATIONS if _has_xml(tree / name)), None)
-
-
-def _has_xml(folder: Path) -> bool:
-    return any(e.name.endswith(".xml") and not is_junk(e.name) for e in listing(folder))
-
-
-def _stems(folder: Path) -> tuple[str, ...]:
-    names = [e.name for e in listing(folder) if not is_junk(e.name)]
-    return tuple(name[:-4] for name in names if name.endswith(".xml"))
-
-
-def _parts(root: Path) -> list[Part]:
-    """The splits of a tree: the lists of ImageSets/Main, or everything as one."""
-    xmls, pictures = _xmls(root) or root / ANNOTATIONS[0], tuple(root / name for name in PICTURES)
-    parts: list[Part] = []
-    for entry in listing(root / "ImageSets" / "Main"):
-        if is_junk(entry.name) or not entry.name.endswith(".txt"):
-            continue
-        try:
-            lines = Path(entry.path).read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{entry.path}: {error}") from None
-        ids = [_id(line.strip(), xmls) for line in lines if line.strip()]
-        if ids and not _of_class(ids):
-            name = "all" if entry.name == "default.txt" else entry.name.removesuffix(".txt")
-            parts.append(Part(name, xmls, pictures, tuple(dict.fromkeys(ids))))
-    return parts or [Part(WHOLE, xmls, pictures, _stems(xmls))]
-
-
-def _id(listed: str, xmls: Path) -> str:
-    """The id of an annotation file; some lists name the pictures instead."""
-    if not is_picture(listed) or (xmls / f"{listed}.xml").is_file():
-        return listed
-    stem = listed.rpartition(".")[0]
-    return stem if (xmls / f"{stem}.xml").is_file() else listed
-
-
-def _of_class(lines: list[str]) -> bool:
-    """Whether a list is for one class: an id and 1, -1 or 0 on each line."""
-    return all(line.rpartition(" ")[2] in ("1", "-1", "0") and " " in line for line in lines)
-
-
-def _flat(path: Path) -> list[Part]:
-    """Splits, or one folder, with XML files next to the pictures."""
-    tops = [f for f in subfolders(path) if role_of(f.name) and _has_xml(f)]
-    if tops:
-        return [Part(top.name, top, (top,), _stems(top)) for top in tops]
-    return [Part(WHOLE, path, (path,), _stems(path))] if _has_xml(path) else []
+def load_parts(root: Path, parts: list[Part], options: ReadOptions, reading: Reading) -> Reading:
+    """Reads the splits of a set into `reading`."""
+    if not parts:
+        raise DataError(f"{root}: no annotations in it", "Annotations/*.xml, JPEGImages/")
+    if options.images:
+        images = Path(options.images).expanduser().absolute()
+        if not images.is_dir():
+            raise DataError(f"data.images={options.images}: no such folder")
+        parts = [replace(part, pictures=(images,)) for part in parts]
+    read = _read_all(parts, options.skip_bad, reading)
+    from_one = _from_one([f for f in read.values() if f is not None], reading)
+    for part in parts:
+        reading.parts[part.name] = _source(root, part, read, from_one, options, reading)
+    if not reading.labelled:
+        raise DataError(f"{root}: none of the listed pictures has an XML in Annotations/")
+    return reading
 
 
 def _read_all(
@@ -200,7 +167,10 @@ def _from_one(files: list[VocFile], reading: Reading) -> bool:
     A set that counts from 0 has boxes that start at 0, one that counts from 1 has them at 1. A few
     zeros among more ones are mistakes of the annotators: they are clipped.
     """
-    starts = [min(box[:2]) for file in files for box in file.boxes]
+    boxes = [box for file in files for box in file.boxes]
+    if boxes and max(max(box) for box in boxes) <= 1:  # shares of the picture, see `box_forms`
+        return False
+    starts = [min(box[:2]) for box in boxes]
     zeros, ones = sum(s == 0 for s in starts), sum(s == 1 for s in starts)
     if not zeros:
         return True
@@ -209,6 +179,84 @@ def _from_one(files: list[VocFile], reading: Reading) -> bool:
         return True
     reading.notes.append(f"{zeros} boxes start at 0, {ones} at 1: read as counted from 0")
     return False
+
+
+def _places(
+    root: Path,
+    part: Part,
+    ids: list[str],
+    read: dict[tuple[Path, str], VocFile | None],
+    options: ReadOptions,
+    reading: Reading,
+) -> dict[str, Path]:
+    """Id -> its picture, by its own name or else by <filename>; adds notes to `reading`.
+
+    Raises: DataError naming missing pictures, unless they may be left out.
+    """
+    locator = Locator(root.absolute() / "x", [p.absolute() for p in part.pictures],
+                      role_of(part.name))  # fmt: skip
+    found = locator.find_all(ids)
+    files = {name: file for name in ids if (file := read[part.xmls, name]) is not None}
+    places = {name: place for name, place in zip(ids, found.places, strict=True) if place}
+    reasons = dict(found.lost(ids))
+    taken = {place: name for name, place in places.items()}
+    named: list[str] = []
+    other: list[str] = []
+    for name, file in files.items():
+        if Path(file.picture).stem == name.rpartition("/")[2] or not file.picture:
+            continue
+        place = locator.find_anywhere(file.picture)
+        if place is None or place == places.get(name):
+            continue
+        if name in places:
+            other.append(f"{name}.xml names {file.picture}")
+        elif place in taken:
+            reasons[name] = f"<filename> is {file.picture}, as that of {taken[place]}.xml"
+        else:
+            places[name] = place
+            taken[place] = name
+            named.append(f"{name}.xml is of {file.picture}")
+    if named:
+        reading.notes.append(f"{part.name}: {len(named)} pictures by <filename>: {_few(named)}")
+    if other:
+        reading.notes.append(
+            f"warning: {part.name}: {len(other)} annotation files name another picture than that "
+            f"with their own name, which is taken: {_few(other)}"
+        )
+    if not places:
+        where = locator.places() or ", ".join(map(str, part.pictures))
+        raise DataError(f"{root}: no picture of {part.name} is there", f"looked in {where}")
+    reading.notes.extend(f"{part.name}: {line}" for line in found.notes(ids)
+                         if not found.reasons or named == [])  # fmt: skip
+    lost = [(name, reasons[name]) for name in ids if name not in places]
+    leave_out(f"{root}, {part.name}", "pictures are not there", lost, options.skip_bad,
+              reading.skipped)  # fmt: skip
+    return {name: places[name] for name in ids if name in places}
+
+
+def _few(texts: list[str]) -> str:
+    return ", ".join(texts[:NAMED]) + (", ..." if len(texts) > NAMED else "")
+
+
+NOTHING = VocFile((), (), (), (0, 0))
+
+
+def _background(root: Path, part: Part, places: dict[str, Path]) -> dict[str, Path]:
+    """Id -> picture, of those beside the others that have no annotation file."""
+    taken, known = set(places.values()), set(part.ids)
+    tops = [top.absolute() for top in (*part.pictures, root)]
+    more: dict[str, Path] = {}
+    for folder in dict.fromkeys(place.parent for place in taken):
+        for entry in listing(root.absolute() / folder):
+            place = folder / entry.name
+            if is_junk(entry.name) or not is_picture(entry.name) or place in taken:
+                continue
+            whole = root.absolute() / place
+            top = next((top for top in tops if whole.is_relative_to(top)), whole.parent)
+            name = whole.relative_to(top).with_suffix("").as_posix()
+            if not {name, whole.stem} & known:  # else it has a file, which can't be used
+                more[name if name not in more else str(place)] = place
+    return more
 
 
 def _source(
@@ -230,15 +278,16 @@ def _source(
         )  # fmt: skip
         ids = [name for name in ids if read[part.xmls, name] is not None]
         bare = []
-    locator = Locator(root.absolute() / "x", [p.absolute() for p in part.pictures])
-    places_of = {name: place for name in ids if (place := locator.find(name)) is not None}
-    lost = [(name, "no such picture") for name in ids if name not in places_of]
-    if not places_of:
-        where = locator.places() or ", ".join(map(str, part.pictures))
-        raise DataError(f"{root}: no picture of {part.name} is there", f"looked in {where}")
-    leave_out(f"{root}, {part.name}", "pictures are not there", lost, options.skip_bad,
-              reading.skipped)  # fmt: skip
+    places_of = _places(root, part, ids, read, options, reading)
     ids = list(places_of)
+    if not part.listed and not bare:
+        more = _background(root, part, places_of)
+        if more:
+            text = f"{part.name}: {len(more)} pictures without an annotation file are background"
+            reading.notes.append(f"warning: {text}" if len(more) > len(ids) else text)
+        places_of |= more
+        read = {**read, **{(part.xmls, name): NOTHING for name in more}}
+        ids = list(places_of)
     names = [readable(name) for name in ids]
     files = [str(place) for place in places_of.values()]
     title, split = readable(root.name), role_of(part.name) or part.name
@@ -256,10 +305,12 @@ def _source(
     labels = np.array([places[name] for file in about for name in file.names], np.int64)
     difficult = np.array([flag for file in about for flag in file.difficult], bool)
     written = np.array([box for file in about for box in file.boxes], np.float64).reshape(-1, 4)
-    boxes, keep, warnings = clean_boxes(corners(written, from_one), picture, sizes, names)
-    reading.notes.extend(f"{part.name}: {line}" for line in warnings)
-    objects = Boxes.of(boxes[keep], labels[keep], difficult=difficult[keep])
-    table = box_table(picture[keep], objects, sizes)
+    paths = [root / file for file in files]
+    settled = settle(corners(written, from_one), picture, sizes, names, paths)
+    reading.notes.extend(f"{part.name}: {line}" for line in settled.lines)
+    keep = settled.keep
+    objects = Boxes.of(settled.boxes_xyxy[keep], labels[keep], difficult=difficult[keep])
+    table = box_table(picture[keep], objects, settled.sizes)
     return BoxSource(DataInfo(title, "detect", classes, split), root, files, table, names)
 
 

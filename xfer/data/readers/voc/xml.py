@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from xfer.data.sources.written import flag
 from xfer.errors import DataError
 
 MAX_BYTES = 16 * 2**20
@@ -26,12 +27,14 @@ class VocFile:
     boxes     | R corners as written: x1, y1, x2, y2 (in VOC 1-based, the last two inclusive)
     difficult | R flags; a missing one is False
     size      | (H, W); (0, 0) if not given
+    picture   | the name of the picture as the file gives it, or ""
     """
 
     names: tuple[str, ...]
     boxes: tuple[tuple[float, float, float, float], ...]
     difficult: tuple[bool, ...]
     size: tuple[int, int]
+    picture: str = ""
 
 
 class _NoDoctype(ET.TreeBuilder):
@@ -69,11 +72,12 @@ def read_voc_xml(path: Path) -> VocFile:
         x1, y1, x2, y2 = corners
         names.append(name)
         boxes.append((x1, y1, x2, y2))
-        difficult.append((item.findtext("difficult") or "").strip() in ("1", "true", "True"))
+        difficult.append(bool(flag(item.findtext("difficult"))))
     size = [_number(root.findtext(f"size/{key}")) for key in ("height", "width")]
     height, width = (int(n) if n and n > 0 else 0 for n in size)
     whole = (height, width) if height and width else (0, 0)
-    return VocFile(tuple(names), tuple(boxes), tuple(difficult), whole)
+    picture = (root.findtext("filename") or "").strip()
+    return VocFile(tuple(names), tuple(boxes), tuple(difficult), whole, picture)
 
 
 def _number(text: str | None) -> float | None:

@@ -1,6 +1,7 @@
 """YOLO's label files: `class cx cy w h` per line, all but the class as shares of the picture.
 
 5 columns         | a box
+6 columns         | a box and the whole number of its track (CVAT), which is not read
 7, 9, ... columns | class and a polygon's points x y x y ...: the box around them
 5 + K columns     | if data.yaml's kpt_shape means K numbers: a box; its keypoints are not read
 no file, empty    | background
@@ -21,11 +22,18 @@ MAX_SHARE = 2.0
 
 @dataclass
 class YoloFile:
-    """The content of a label file: class and x1, y1, x2, y2 as shares; and the number of repeated
-    lines."""
+    """The content of a label file.
+
+    rows     | class and x1, y1, x2, y2 as shares
+    outlines | of each row, the points x y x y ... of its polygon as shares; () for a box
+    repeated | the number of repeated lines
+    tracks   | the number of lines with a track
+    """
 
     rows: list[Row] = field(default_factory=list[Row])
+    outlines: list[tuple[float, ...]] = field(default_factory=list[tuple[float, ...]])
     repeated: int = 0
+    tracks: int = 0
 
 
 def read_yolo_text(path: Path, classes: int, keypoints: int = 0) -> YoloFile:
@@ -42,28 +50,38 @@ def read_yolo_text(path: Path, classes: int, keypoints: int = 0) -> YoloFile:
     except UnicodeDecodeError:
         raise DataError("is not UTF-8 text") from None
     labels = YoloFile()
-    seen: set[Row] = set()
+    seen: set[tuple[Row, tuple[float, ...]]] = set()
     for number, line in enumerate(lines, 1):
         cells = line.split()
         if not cells:
             continue
         boxed = keypoints and len(cells) == 5 + keypoints
-        row = _row(cells[:5] if boxed else cells, classes, f"line {number}")
-        if row in seen:
+        row, outline = _row(cells[:5] if boxed else cells, classes, f"line {number}")
+        labels.tracks += len(cells) == 6 and not boxed
+        if (row, outline) in seen:
             labels.repeated += 1
         else:
             labels.rows.append(row)
-            seen.add(row)
+            labels.outlines.append(outline)
+            seen.add((row, outline))
     return labels
 
 
-def _row(cells: list[str], classes: int, where: str) -> Row:
+def _row(cells: list[str], classes: int, where: str) -> tuple[Row, tuple[float, ...]]:
+    """A line's class and box, and the points of its polygon, if it is one."""
     try:
         values = [float(cell) for cell in cells]
     except ValueError:
         raise DataError(f"{where}: {' '.join(cells)[:40]!r} are not numbers") from None
     if not all(map(math.isfinite, values)):
         raise DataError(f"{where}: a coordinate is not finite")
+    if len(values) == 6:
+        if values[5] != int(values[5]) or values[5] < 0:
+            raise DataError(
+                f"{where}: 6 columns, the last {cells[5]}: a box has 5; with a score these are "
+                "predictions, with the number of a track it is whole"
+            )
+        values.pop()
     if len(values) != 5 and (len(values) < 7 or len(values) % 2 == 0):
         raise DataError(f"{where}: {len(values)} columns; a box has 5, a polygon 7, 9, ...")
     label = int(values[0])
@@ -73,6 +91,6 @@ def _row(cells: list[str], classes: int, where: str) -> Row:
         raise DataError(f"{where}: {max(values[1:]):g} is not a share of the picture: pixels?")
     if len(values) == 5:
         x, y, width, height = values[1:]
-        return label, x - width / 2, y - height / 2, x + width / 2, y + height / 2
+        return (label, x - width / 2, y - height / 2, x + width / 2, y + height / 2), ()
     xs, ys = values[1::2], values[2::2]
-    return label, min(xs), min(ys), max(xs), max(ys)
+    return (label, min(xs), min(ys), max(xs), max(ys)), tuple(values[1:])

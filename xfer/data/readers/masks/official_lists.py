@@ -1,0 +1,183 @@
+"""Lists that say which pictures belong to which split: train.txt and val.txt next to images/.
+
+    train.txt, val.txt, test.txt     a line per picture: its stem, its name or its path; also
+                                     train_list.txt, or in a folder lists/ or splits/
+    images/x.jpg masks/x.png         ... with its mask behind (PaddleSeg), which then decides
+    valid.txt                        alone (fast.ai): all other pictures are train
+
+Lists are read where the folders do not say which pictures are val. Lines that name no picture are
+counted; pictures that no list names are left out, and counted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from xfer.data.images.walk import is_junk, is_picture, listing, nfc, subfolders
+from xfer.data.readers.base import Reading
+from xfer.data.readers.masks.layout import Pairs
+from xfer.data.readers.masks.pairing import stem
+from xfer.data.sources.split_names import WHOLE, role_of, role_word
+from xfer.errors import DataError, listed
+
+SUFFIXES = (".txt", ".lst", ".list")
+FOLDERS = ("lists", "list", "splits", "split", "image_lists", "file_lists")
+TRAINVAL = "trainval"
+ROLES = ("train", "val", "test")
+
+
+@dataclass
+class SplitList:
+    """A list of pictures: the pictures that it names, and lines that name none.
+
+    masks | picture -> mask, for lines that name both
+    """
+
+    file: Path
+    pictures: dict[Path, None] = field(default_factory=dict[Path, None])
+    masks: dict[Path, Path] = field(default_factory=dict[Path, Path])
+    lost: list[str] = field(default_factory=list[str])
+
+
+def split_by_lists(path: Path, parts: Sequence[Pairs], reading: Reading) -> list[Pairs]:
+    """The parts of a set, with the pictures of one divided by the lists next to it, if there are.
+
+    Adds lines to `reading` about what is used, and what is not. Raises: DataError for a list that
+    is not text.
+    """
+    files = _files([path, *(f for f in subfolders(path) if f.name.casefold() in FOLDERS)])
+    pairs = next((part.files[0] for part in parts if part.files), ())
+    inner = {f for file in pairs for f in file.parents if f.is_relative_to(path)} - {path}
+    reading.leave("list", "lists", _names(path, _files(sorted(inner)).values()))
+    if not files:
+        return list(parts)
+    roles = {role_of(part.name) for part in parts}
+    whole = next((p for p in parts if p.name == WHOLE or role_of(p.name) == "train"), None)
+    if whole is None or "val" in roles:
+        reading.leave("list", "lists", _names(path, files.values()))
+        return list(parts)
+    index = _Index(path, whole)
+    lists = {role: _read(file, index) for role, file in files.items()}
+    lists = {role: one for role, one in lists.items() if len(one.pictures) > len(one.lost)}
+    taken = [role for role in lists if role not in roles or role_of(whole.name) == role]
+    unused = [file for role, file in files.items() if role not in taken]
+    if not any(role in taken for role in ("train", "val")):
+        reading.leave("list", "lists", _names(path, files.values()))
+        return list(parts)
+    if unused:
+        reading.leave("list", "lists", _names(path, unused))
+    found = {role: lists[role] for role in ROLES if role in taken}
+    for one in found.values():
+        if one.lost:
+            reading.notes.append(
+                f"warning: {one.file.name}: {len(one.lost)} of "
+                f"{len(one.lost) + len(one.pictures)} lines name no picture "
+                f"({listed(one.lost, 3)})"
+            )
+    named = {picture for one in found.values() for picture in one.pictures}
+    everything = [*(p for p, _ in whole.files), *whole.without_mask]
+    rest = [p for p in everything if p not in named]
+    divided = {role: list(one.pictures) for role, one in found.items()}
+    how = ", ".join(f"{role} by {one.file.name}" for role, one in found.items())
+    if "train" not in found:
+        divided = {"train": rest, **divided}
+        how += "; all other pictures are train"
+    elif rest:
+        reading.leave("picture in no list", "pictures in no list", [p.name for p in rest])
+    reading.notes.append(f"splits by lists: {how}")
+    masks = {p: m for one in found.values() for p, m in one.masks.items()}
+    own = [_part(role, pictures, whole, masks) for role, pictures in divided.items()]
+    own[0].without_picture.extend(whole.without_picture)
+    return [*own, *(part for part in parts if part is not whole)]
+
+
+def _part(role: str, pictures: Sequence[Path], whole: Pairs, masks: dict[Path, Path]) -> Pairs:
+    """The pictures of one list."""
+    known = dict(whole.files) | masks
+    return Pairs(
+        role,
+        [(p, known[p]) for p in pictures if p in known],
+        [p for p in pictures if p not in known],
+        [],
+        {p: more for p, more in whole.more.items() if p not in masks},
+    )
+
+
+def _files(folders: Sequence[Path]) -> dict[str, Path]:
+    """Role -> its list in some folders; a name that is the split's wins over one with a word of
+    it."""
+    files = [Path(e.path) for f in folders for e in listing(f) if not is_junk(e.name)]
+    files = [f for f in files if f.suffix.casefold() in SUFFIXES and f.is_file()]
+    found: dict[str, Path] = {}
+    for name_of in (lambda s: role_of(s), lambda s: role_of(role_word(s) or "")):
+        for file in files:
+            role = name_of(file.stem)
+            if role is not None:
+                found.setdefault(role, file)
+    both = next((f for f in files if f.stem.casefold() == TRAINVAL), None)
+    if both is not None:
+        found.setdefault("train", both)
+    return found
+
+
+def _names(path: Path, files: Iterable[Path]) -> list[str]:
+    return [f.relative_to(path).as_posix() for f in files]
+
+
+def _read(file: Path, index: _Index) -> SplitList:
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: {error}") from None
+    one = SplitList(file)
+    for line in dict.fromkeys(line.strip() for line in lines):
+        if not line or line.startswith("#"):
+            continue
+        words = re.split(r"[\s,;]+", line)
+        mask = index.mask(words[1]) if len(words) == 2 else None
+        picture = None if mask is not None else index.find(line)
+        if picture is None and len(words) > 1:
+            picture = index.find(words[0])
+            if picture is not None and mask is not None:
+                one.masks[picture] = mask
+        if picture is None:
+            one.lost.append(line)
+        else:
+            one.pictures[picture] = None
+    return one
+
+
+class _Index:
+    """Finds the pictures of a part by what a list calls them."""
+
+    def __init__(self, path: Path, part: Pairs) -> None:
+        self.path = path
+        self._names: dict[str, dict[Path, None]] = defaultdict(dict)
+        for picture in (*(p for p, _ in part.files), *part.without_mask):
+            for name in (picture.name, stem(picture.name)):
+                self._names[nfc(name).casefold()][picture] = None
+        for picture, mask in part.files:  # lists of masks name their pictures
+            for name in (mask.name, stem(mask.name)):
+                self._names.setdefault(nfc(name).casefold(), {picture: None})
+
+    def find(self, text: str) -> Path | None:
+        """The picture that a text names; None if there is none, or more than one."""
+        parts = [part for part in text.replace("\\", "/").split("/") if part not in ("", ".")]
+        if not parts:
+            return None
+        last = nfc(parts[-1]).casefold()
+        near = list(self._names.get(last) or self._names.get(nfc(stem(last)), {}))
+        for depth in range(1, len(parts)):
+            deeper = [p for p in near if p.parts[-1 - depth : -1] == tuple(parts[-1 - depth : -1])]
+            near = deeper or near
+        return near[0] if len(near) == 1 else None
+
+    def mask(self, text: str) -> Path | None:
+        """The file that a text names as a mask, if it is there."""
+        name = text.replace("\\", "/").lstrip("/")
+        places = (self.path / name, self.path.parent / name)
+        return next((p for p in places if is_picture(p.name) and p.is_file()), None)

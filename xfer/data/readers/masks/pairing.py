@@ -1,0 +1,409 @@
+"""Pair the pictures and masks of folders: which folder or ending of names holds the masks.
+
+Every way that pairs is a `Candidate`: the folder of the masks with what their names add. One that
+is another form of the masks (x_color.png, SegmentationObject/) is taken only if there is no other.
+If two fit the same pictures, as DRIVE's 1st_manual/ and mask/ do, data.label names the truth.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from xfer.data.images.decode import DecodeError
+from xfer.data.images.mask_file import LOSSY_ENDINGS, read_mask_file
+from xfer.data.images.walk import EXTENSIONS, nfc
+from xfer.data.readers.masks.folder_words import IMAGES, MASKS, OTHERS, Leaf, words
+from xfer.data.readers.masks.stems import SAME, Edit, Form, match
+from xfer.errors import DataError, XferError, nearest
+
+MASK_WORD = (
+    "masks?|labels?|label_?ids|label_?train_?ids|l|gt|ground_?truth|seg(?:mentation)?|annot(?:ation)?"
+    "|ann|anno|target|lbl|semantic"
+)
+IMAGE_WORD = "images?|img|rgb|sat|photo|picture|input"
+FEW_VALUES = 48  # a mask has no more
+SIDE_BY_SIDE = 400  # folders that are compared with each other, where their names are not alike
+OWN_FOLDER: Edit = ("*", "*", "", "")
+
+
+def stem(name: str) -> str:
+    """A file's name without its extension; for x.jpg.png, without both."""
+    bare = Path(name).stem
+    return nfc(Path(bare).stem if Path(bare).suffix.casefold() in EXTENSIONS else bare)
+
+
+def stripped(bare: str, word: str) -> str:
+    """A stem without the words at its ends; unchanged if nothing else is left."""
+    for _ in range(2):
+        shorter = re.sub(rf"(?i)[-_. ](?:{word})$", "", bare) or bare
+        bare = re.sub(rf"(?i)^(?:{word})[-_. ]", "", shorter) or shorter
+    return bare
+
+
+def is_mask_name(name: str) -> bool:
+    """Whether a file's name has a word for masks at either end: x_mask.png, gt_x.png."""
+    bare = re.sub(r"[-_. ]?\(?\d{1,4}\)?$", "", stem(name)) or stem(name)
+    return any(stripped(text, MASK_WORD) != text for text in (stem(name), bare))
+
+
+def _is_word(name: str, known: Sequence[str] | frozenset[str]) -> bool:
+    return stem(name).casefold() in known
+
+
+@dataclass
+class Candidate:
+    """One way to find the masks.
+
+    form  | words of the masks' folder; "": they are in the pictures' own folders
+    inner | what the masks' folders have in their paths and the pictures' do not
+    edit  | what the masks' names add, see `stems`
+    shown | the folder or ending, as the user may name it
+    other | whether it is another form of the masks
+    pairs | picture -> its masks, in order
+    """
+
+    form: str
+    inner: tuple[str, ...]
+    edit: Edit
+    shown: str
+    other: bool
+    pairs: dict[Path, list[Path]] = field(default_factory=dict[Path, list[Path]])
+    leaves: dict[Path, Leaf] = field(default_factory=dict[Path, Leaf])
+
+    @property
+    def folder(self) -> tuple[str, tuple[str, ...]]:
+        return self.form, self.inner
+
+    def names(self) -> set[str]:
+        """What data.label may call it."""
+        own = {self.shown.casefold(), self.form}
+        if self.form:
+            inner = "/".join(("", *self.inner)) if self.inner else ""
+            own |= {leaf.parts[leaf.at].casefold() + inner for leaf in self.leaves.values()}
+            own |= {leaf.parts[leaf.at].casefold() for leaf in self.leaves.values()}
+            own |= {"/".join(leaf.parts).casefold() for leaf in self.leaves.values()}
+        if self.edit not in (SAME, OWN_FOLDER):
+            ending = Form(self.edit).ending
+            own |= {ending.casefold(), self.edit[1].casefold(), self.edit[0].casefold()}
+        return own - {""}
+
+
+def candidates(leaves: Sequence[Leaf]) -> list[Candidate]:
+    """Every way to pair the pictures of some folders with masks, the fullest first."""
+    found: dict[tuple[str, tuple[str, ...], Edit], Candidate] = {}
+    masks = [leaf for leaf in leaves if leaf.role == "masks"]
+    others = [leaf for leaf in leaves if leaf.role != "masks"]
+    for images in others:
+        for form, inner, group in _facing(images, masks):
+            _add(found, images, group, form, inner)
+    _without_words(found, others)
+    paired = {picture.parent for c in found.values() for picture in c.pairs}
+    for leaf in others if found else leaves:
+        if leaf.folder not in paired:
+            _mixed(found, leaf)
+    own = [c for c in found.values() if c.edit != OWN_FOLDER or len(c.pairs) > 1]
+    return sorted(own, key=lambda c: (c.other, -len(c.pairs)))
+
+
+def _facing(images: Leaf, masks: Sequence[Leaf]) -> list[tuple[str, tuple[str, ...], list[Leaf]]]:
+    """The folders that may hold the masks of a folder of pictures, by form: those whose paths have
+    the same key, else those that have a part of it, else those in the same folder."""
+    by_form: dict[str, list[Leaf]] = defaultdict(list)
+    for leaf in masks:
+        if not leaf.split or not images.split or leaf.split_role == images.split_role:
+            by_form[leaf.form].append(leaf)
+    groups: list[tuple[str, tuple[str, ...], list[Leaf]]] = []
+    for form, own in by_form.items():
+        same = [leaf for leaf in own if leaf.key == images.key]
+        if same:
+            groups.append((form, (), same))
+            continue
+        if len(own) > SIDE_BY_SIDE:
+            continue
+        near = [leaf for leaf in own if _within(leaf.key, images.key)]
+        near = near or [leaf for leaf in own if _place(leaf) == _place(images)]
+        inner: dict[tuple[str, ...], list[Leaf]] = defaultdict(list)
+        for leaf in near:
+            inner[tuple(k for k in leaf.key if k not in images.key)].append(leaf)
+        if len(inner) == 1:
+            inner = {(): near}
+        groups += [(form, key, group) for key, group in inner.items()]
+    return groups
+
+
+def _within(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    """Whether a key is part of another, in order."""
+    short, long = sorted((one, other), key=len)
+    rest = iter(long)
+    return all(part in rest for part in short)
+
+
+def _place(leaf: Leaf) -> tuple[str, ...]:
+    """The folder in which the folder of pictures or masks lies, without its split."""
+    return tuple(part for part in leaf.parts[: leaf.at] if part != leaf.split)
+
+
+def _add(
+    found: dict[tuple[str, tuple[str, ...], Edit], Candidate],
+    images: Leaf,
+    group: Sequence[Leaf],
+    form: str,
+    inner: tuple[str, ...],
+) -> None:
+    """Pair the pictures of a folder with the masks of others, and add what pairs."""
+    pictures = _by_stem([(images, images.names)])
+    masks = _by_stem([(leaf, leaf.names) for leaf in group])
+    forms = match([*pictures], [*masks])
+    alike = images.key == group[0].key
+    own_folder = len(images.names) == 1 and alike and images.key and not forms
+    if own_folder:  # a folder for each picture, whose masks have any names
+        forms = [Form(OWN_FOLDER, dict.fromkeys(masks, next(iter(pictures))))]
+    for one in forms:
+        if images.role != "images" and not own_folder:
+            if len(one.pairs) * 2 < min(len(pictures), len(masks)):
+                continue
+            first = next(iter(one.pairs))
+            if not alike and not _opposed(pictures[one.pairs[first]][0], masks[first][0]):
+                continue
+        other = all(leaf.other for leaf in group) or bool(OTHERS & set(words(one.ending)))
+        place = group[0].parts[group[0].at] if group[0].parts else ""
+        shown = "/".join((place, *inner)) if one.edit in (SAME, OWN_FOLDER) else one.ending
+        key = (form, inner, one.edit)
+        target = found.setdefault(key, Candidate(form, inner, one.edit, shown, other))
+        target.other = target.other and other
+        for mask, picture in one.pairs.items():
+            for path in pictures[picture]:
+                target.pairs.setdefault(path, []).extend(masks[mask])
+        target.leaves.update((leaf.folder, leaf) for leaf in group)
+
+
+def _by_stem(leaves: Sequence[tuple[Leaf, Sequence[str]]]) -> dict[str, list[Path]]:
+    files: dict[str, list[Path]] = defaultdict(list)
+    for leaf, names in leaves:
+        for name in names:
+            files[stem(name)].append(leaf.folder / name)
+    return files
+
+
+def _mixed(found: dict[tuple[str, tuple[str, ...], Edit], Candidate], leaf: Leaf) -> None:
+    """Pair the pictures and masks that lie in one folder, and add what pairs."""
+    # x.jpg and x_L.jpg in a class folder may be two eyes: masks are not JPEGs
+    masks = [name for name in leaf.names if is_mask_name(name)
+             and (not leaf.key or not name.casefold().endswith(LOSSY_ENDINGS))]  # fmt: skip
+    pictures = [name for name in leaf.names if name not in {*masks}]
+    alone = [n for n in masks if _is_word(n, MASKS)] or [
+        n for n in leaf.names if _is_word(n, MASKS)
+    ]
+    image = [n for n in leaf.names if _is_word(n, IMAGES)]
+    if leaf.key and len(image) == 1 and alone:  # 0_json/img.png and label.png
+        forms = [Form(("", stem(n), "", ""), {stem(n): stem(image[0])}) for n in alone]
+        pictures, masks = image, [n for n in leaf.names if n not in image]
+    elif masks and pictures:
+        forms = match([stem(n) for n in pictures], [stem(n) for n in masks])
+        paired = sum(len(one.pairs) for one in forms)
+        if paired * 2 <= len(masks):
+            return
+    else:
+        pictures, masks, forms = _mixed_by_names(leaf)
+    by_picture = _by_stem([(leaf, pictures)])
+    by_mask = _by_stem([(leaf, masks)])
+    for one in forms:
+        other = bool(OTHERS & set(words(one.ending)))
+        key = ("", (), one.edit)
+        target = found.setdefault(key, Candidate("", (), one.edit, one.ending, other))
+        for mask, picture in one.pairs.items():
+            for path in by_picture[picture]:
+                target.pairs.setdefault(path, []).extend(by_mask[mask])
+        target.leaves[leaf.folder] = leaf
+
+
+def _mixed_by_names(leaf: Leaf) -> tuple[list[str], list[str], list[Form]]:
+    """Pictures and masks of a folder whose names have no word for masks: Image_01L.jpg,
+    Image_01L_1stHO.png. Most pictures must have a mask, and the files must look so."""
+    stems = {stem(name): name for name in leaf.names}
+    longer = [n for n in stems if any(n[:k] in stems for k in range(len(n) - 1, 0, -1))]
+    short = [n for n in stems if n not in {*longer}]
+    forms = [one for one in match(short, longer) if len(one.pairs) > 1]
+    covered = {picture for one in forms for picture in one.pairs.values()}
+    if not forms or len(covered) * 5 < len(short) * 4:
+        return [], [], []
+    mask, picture = next(iter(forms[0].pairs.items()))
+    if not _opposed(leaf.folder / stems[picture], leaf.folder / stems[mask]):
+        return [], [], []
+    return [stems[n] for n in short], [stems[n] for n in longer], forms
+
+
+def _without_words(
+    found: dict[tuple[str, tuple[str, ...], Edit], Candidate], leaves: Sequence[Leaf]
+) -> None:
+    """Pair sister folders whose names say nothing of masks, such as sat/ and map/, where one holds
+    pictures and the other files of few values."""
+    sisters: dict[tuple[tuple[str, ...], str], list[Leaf]] = defaultdict(list)
+    for leaf in leaves:
+        if leaf.parts:
+            sisters[_place(leaf), leaf.split_role].append(leaf)
+    for group in sisters.values():
+        if not 2 <= len(group) <= 4:
+            continue
+        for images in group:
+            for masks in group:
+                if images is masks or masks.role == "images" or not _alike(images, masks):
+                    continue
+                form = " ".join(words(masks.parts[masks.at]))
+                _add(found, images, [masks], form, ())
+
+
+def _alike(images: Leaf, masks: Leaf) -> bool:
+    """Whether nearly all files of two folders pair, and look like pictures and masks."""
+    own, theirs = [stem(n) for n in images.names], [stem(n) for n in masks.names]
+    if Path(masks.names[0]).suffix.casefold() in LOSSY_ENDINGS:
+        return False
+    forms = match(own, theirs)
+    if not forms or len(forms[0].pairs) * 10 < 9 * min(len(own), len(theirs)):
+        return False
+    mask, picture = next(iter(forms[0].pairs.items()))
+    file = next(n for n in masks.names if stem(n) == mask)
+    mate = next(n for n in images.names if stem(n) == picture)
+    return _opposed(images.folder / mate, masks.folder / file)
+
+
+def _opposed(picture: Path, mask: Path) -> bool:
+    """Whether one file looks like a picture, the other like its mask: few values, and as large."""
+    few = _few_values(mask)
+    return few is not None and _few_values(picture) is None
+
+
+def _few_values(path: Path) -> int | None:
+    """The number of values or colours of a file without loss; None if they are many."""
+    try:
+        raw = read_mask_file(path)
+    except DecodeError:
+        return None
+    values = raw.values.reshape(-1, 3) if raw.coloured else raw.values.ravel()
+    count = len(np.unique(values, axis=0))
+    return count if count <= FEW_VALUES else None
+
+
+def choose(found: Sequence[Candidate], label: str) -> Candidate | None:
+    """The candidate that is the truth, with the masks of those that only complete it.
+
+    Args: label: the user's choice, the name of a folder or an ending; "": the only one.
+
+    Raises: XferError if several fit the same pictures, or none has the user's name; DataError if a
+        picture has two masks that are not parts of one.
+    """
+    if label:
+        word = label.casefold().strip("/")
+        chosen = [c for c in found if word in c.names()] or _ending(found, word)
+        if not chosen:
+            raise XferError(
+                f"data.label={label}: no masks are in such a folder, or end so",
+                nearest(label, {_name(c, found) for c in found}),
+            )
+        return _joined(chosen)
+    if not found:
+        return None
+    own = [c for c in found if not c.other] or list(found)
+    best = own[0]
+    rivals = [c for c in own[1:] if _rival(best, c)]
+    if rivals:
+        raise _question([best, *rivals])
+    # masks of the same folders with other endings complete it; other folders are other masks
+    apart = [c for c in own[1:] if c.folder != best.folder and not (c.pairs.keys() & best.pairs)]
+    if apart:
+        raise _question([best, *apart])
+    return _joined([c for c in own if c.folder == best.folder])
+
+
+def _rival(best: Candidate, other: Candidate) -> bool:
+    """Whether two candidates both have masks for many of the same pictures."""
+    both = len(best.pairs.keys() & other.pairs.keys())
+    if best.folder == other.folder:
+        return both * 2 > len(best.pairs) and both > 1
+    return both * 2 >= min(len(best.pairs), len(other.pairs))
+
+
+def _question(rivals: Sequence[Candidate]) -> XferError:
+    """The question which of several folders or endings holds the masks."""
+    places = [_where(c, rivals) for c in rivals]
+    picture = next(iter(rivals[0].pairs))
+    first = [f"{c.pairs[picture][0].parent.name}/{c.pairs[picture][0].name}"
+             for c in rivals if picture in c.pairs]  # fmt: skip
+    fits = f" (for {picture.name}: {' or '.join(first)})" if len(first) > 1 else ""
+    return XferError(
+        f"masks may be those of {' or of '.join(places)}{fits}: which are the truth?",
+        " or ".join(f"data.label={_name(c, rivals)}" for c in rivals),
+    )
+
+
+def _name(one: Candidate, rivals: Sequence[Candidate]) -> str:
+    """What the user writes for a candidate: its folder, or its ending if others are there too."""
+    alone = all(c is one or c.folder != one.folder for c in rivals)
+    if not alone or not one.leaves or not one.form:
+        return one.shown
+    leaf = next(iter(one.leaves.values()))
+    return "/".join((leaf.parts[leaf.at], *one.inner))
+
+
+def _where(one: Candidate, rivals: Sequence[Candidate]) -> str:
+    """A candidate in words: its folders, or its ending."""
+    ended = [c for c in rivals if c.folder == one.folder]
+    if len(ended) > 1 or not one.form:
+        return f"names with {one.shown!r}"
+    folders = sorted("/".join(leaf.parts) for leaf in one.leaves.values())
+    more = f" and {len(folders) - 2} more folders" if len(folders) > 2 else ""
+    return f"{', '.join(f'{f}/' for f in folders[:2])}{more}"
+
+
+def _ending(found: Sequence[Candidate], word: str) -> list[Candidate]:
+    """The candidates with only those masks whose names end or begin with a word."""
+    kept: list[Candidate] = []
+    for one in found:
+        pairs = {
+            picture: own for picture, masks in one.pairs.items()
+            if (own := [m for m in masks if _has_end(m, word)])
+        }  # fmt: skip
+        if pairs:
+            kept.append(replace(one, pairs=pairs))
+    return kept
+
+
+def _has_end(mask: Path, word: str) -> bool:
+    bare = stem(mask.name).casefold()
+    return bare.endswith(word) or bare.startswith(word)
+
+
+def _joined(parts: Sequence[Candidate]) -> Candidate:
+    """Candidates as one. Raises DataError for a picture with masks that exclude each other."""
+    whole = parts[0]
+    for part in parts[1:]:
+        for picture, masks in part.pairs.items():
+            if picture in whole.pairs:
+                raise _either(picture, [*whole.pairs[picture], *masks])
+            whole.pairs[picture] = masks
+        whole.leaves.update(part.leaves)
+    for picture, masks in whole.pairs.items():
+        if len(masks) > 1:
+            exact = [m for m in masks if m.suffix.casefold() not in LOSSY_ENDINGS] or masks
+            if len({(m.parent, stem(m.name)) for m in exact}) < len(exact) or (
+                whole.edit != OWN_FOLDER and len({m.parent for m in exact}) > 1
+            ):
+                raise _either(picture, exact)
+            whole.pairs[picture] = exact
+    return whole
+
+
+def _either(picture: Path, masks: Sequence[Path]) -> DataError:
+    names = [m.name for m in masks]
+    if len({*names}) < len(names):
+        names = [f"{m.parent.name}/{m.name}" for m in masks]
+    return DataError(
+        f"{picture}: its mask may be {' or '.join(sorted(names)[:4])}",
+        "keep one mask per picture, or name the truth: data.label=FOLDER or data.label=ENDING",
+    )

@@ -1,0 +1,77 @@
+"""Find the tables and lists of a folder, and which splits they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from xfer.data.images.walk import is_junk, listing, subfolders
+from xfer.data.readers.table.records import peek, read_json_lines, read_list
+from xfer.data.readers.table.text import Table, read_table
+from xfer.data.sources.split_names import WHOLE, role_of, role_word
+from xfer.errors import listed
+
+SUFFIXES = (".csv", ".tsv")
+JSON_LINES = (".jsonl", ".ndjson")
+LISTS = (".txt", ".lst")
+MOST_LISTS = 20  # text files named like splits; more are labels of single pictures
+METADATA = "metadata.jsonl"  # the only name of JSON lines that says that they are about pictures
+
+
+def tables_of(path: Path) -> dict[str, Path]:
+    """Split name -> table, for a file or a folder; lists of `path label` if there is no table."""
+    if path.is_file():
+        return {WHOLE: path} if path.suffix.casefold() in (*SUFFIXES, *JSON_LINES, *LISTS) else {}
+    files = _inside(path)
+    lists = [] if files else [file for file in lists_in(path) if _has_labels(file)]
+    files = files or lists
+    splits = {f.stem: f for f in files if role_of(f.stem)}
+    if splits:
+        return splits
+    if len(files) == 1:
+        return {WHOLE: files[0]}
+    words = [(word, f) for f in files if (word := role_word(f.stem))]
+    if not files:  # Roboflow's train/_classes.csv, Hugging Face's train/metadata.jsonl
+        words = [(f.name, own[0]) for f in subfolders(path)
+                 if role_of(f.name) and len(own := _inside(f)) == 1]  # fmt: skip
+    return dict(words) if len({word for word, _ in words}) == len(words) else {}
+
+
+def read(file: Path, name: str) -> Table:
+    """A split's table; that of a test split may hold only ids."""
+    ending = file.suffix.casefold()
+    if ending in LISTS:
+        return read_list(file)
+    if ending in JSON_LINES:
+        return read_json_lines(file)
+    return read_table(file, 1 if role_of(name) == "test" else 2)
+
+
+def lists_in(folder: Path) -> list[Path]:
+    """The text files of a folder that are named like splits and list pictures, with or without a
+    label."""
+    files = [Path(e.path) for e in listing(folder) if not is_junk(e.name)]
+    files = [f for f in files if f.suffix.casefold() in LISTS and role_word(f.stem)]
+    return [f for f in files if f.is_file() and peek(f)] if len(files) <= MOST_LISTS else []
+
+
+def _has_labels(file: Path) -> bool:
+    rows = peek(file)
+    return rows is not None and len(rows[0]) > 1
+
+
+def _inside(folder: Path) -> list[Path]:
+    """The tables of a folder, except submissions to Kaggle."""
+    files = [Path(e.path) for e in listing(folder) if not is_junk(e.name)]
+    files = [f for f in files if (f.suffix.casefold() in SUFFIXES or f.name.casefold() == METADATA)
+             and f.is_file()]  # fmt: skip
+    return [f for f in files if "submission" not in f.stem.casefold()]
+
+
+def unread_tables(folder: Path, lists: Sequence[Path] = ()) -> list[str]:
+    """A line about the tables and lists of a folder that is read as something else, apart from
+    `lists`, which are read."""
+    files = [file for file in (*_inside(folder), *lists_in(folder)) if file not in lists]
+    if len(files) > 1:
+        return [f"{listed([f.name for f in files], 3)} are not read: csv:FILE reads one"]
+    return [f"{f.name} is not read: csv:{f} reads it, or says why it can't" for f in files]

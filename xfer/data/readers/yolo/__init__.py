@@ -1,0 +1,1 @@
+"""YOLO's label files and the files around them."""

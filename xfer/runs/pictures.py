@@ -1,0 +1,56 @@
+"""pictures.npz of a run: numbers for the bytes and the labels of its pictures.
+
+By them `xfer eval` knows a picture again under another name, and sees what has changed since.
+Written at the end of a run, when its pictures have been read many times; a megabyte for 60,000.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfer.data.sources.base import Bundle
+from xfer.data.sources.marks import MOST, marks, truths
+from xfer.errors import DataError
+from xfer.files import replacing
+
+PICTURES = "pictures.npz"
+Numbers = dict[str, NDArray[np.uint64]]
+
+
+def write_pictures(run: Path, bundle: Bundle) -> None:
+    """Writes the numbers of each split of at most MOST pictures, in the order of split.json."""
+    arrays: Numbers = {}
+    for role, source in bundle.splits.items():
+        if len(source) <= MOST:
+            arrays |= {f"{role}_marks": marks(source), f"{role}_truths": truths(source)}
+    with replacing(run / PICTURES) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def read_pictures(run: Path, splits: Mapping[str, Any]) -> tuple[Numbers, Numbers]:
+    """The marks and the truths of each split; empty for a run that has no such file.
+
+    Args: splits: the run's split.json; numbers of a split with another count are left out.
+
+    Raises: DataError for a damaged file.
+    """
+    path = run / PICTURES
+    found: tuple[Numbers, Numbers] = {}, {}
+    if not path.is_file():
+        return found
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            for role, ids in splits.items():
+                for into, name in zip(found, (f"{role}_marks", f"{role}_truths"), strict=True):
+                    if name in arrays and isinstance(ids, list) and len(arrays[name]) == len(ids):
+                        into[role] = arrays[name].astype(np.uint64)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path}: damaged ({error})", "the run can be scored without it") from None
+    return found
