@@ -31,7 +31,7 @@ def pictures(folder: Path, names: Sequence[str]) -> None:
         write_picture(folder / name, seed=k)
 
 
-def labels(spec: Path, **options: Any) -> dict[str, Any]:
+def labels(spec: Path | str, **options: Any) -> dict[str, Any]:
     """id -> label of all splits."""
     options = {"val": "none", **options}
     splits = show(open_data(spec, **options), items=True)["splits"]
@@ -320,22 +320,27 @@ BOXES = {
 
 
 @pytest.mark.parametrize(("header", "cells"), BOXES.items())
-def test_a_table_of_boxes_is_refused_unless_a_label_is_named(
+def test_a_table_of_boxes_is_no_table_of_labels_unless_a_label_is_named(
     header: str, cells: str, numbered: Path
 ) -> None:
     rows = [f"{k}.jpg,{cells},{kind_of(k)}" for k in range(10)]
     file = write(numbered, f"image,{header},species", rows)
-    for spec in (file, numbered, f"csv:{file}"):
-        with pytest.raises(DataError, match="a table of boxes"):
-            open_data(spec)
-    assert labels(file, label="species") == RIGHT
+    with pytest.raises(DataError, match="a table of boxes"):
+        open_data(f"csv:{file}")
+    assert labels(f"csv:{file}", label="species") == RIGHT
+    for spec in (file, numbered):
+        bundle = open_data(spec, label="species", val="none")
+        assert bundle.format == "boxes" and bundle.classes == ("elm", "oak")
+        if header not in ("boxes", "objects"):  # they may give classes themselves
+            with pytest.raises(XferError, match="a table of boxes; which column is their class"):
+                open_data(spec)
 
 
 def test_boxes_without_a_header_are_told_by_their_corners(numbered: Path) -> None:
     rows = [f"photos/{k}.jpg,{k},{k + 1},{k + 5},{k + 9},{kind_of(k)}" for k in range(9)]
     (numbered / "about.csv").write_text("\n".join([*rows, "photos/9.jpg,,,,,"]) + "\n")
-    with pytest.raises(DataError, match="a table of boxes"):
-        open_data(numbered)
+    bundle = open_data(numbered, val="none")
+    assert bundle.format == "boxes" and len(bundle.splits["train"]) == 10
     rows = [f"photos/{k}.jpg,{k},{k + 1},{k % 3},{9 - k},{kind_of(k)}" for k in range(10)]
     (numbered / "about.csv").write_text("\n".join(rows) + "\n")
     with pytest.raises(XferError, match="which column is the label"):

@@ -112,11 +112,12 @@ def test_a_table_that_is_not_read_is_told(tmp_path: Path) -> None:
 
 def test_a_table_of_boxes_is_no_table_of_labels(tmp_path: Path) -> None:
     write_pictures(tmp_path / "train")
-    rows = {f"{k}.jpg": f"40,30,{v},1,1,9,9" for k, v in LABELS.items()}
+    rows = {f"{k}.jpg": f"24,16,{v},1,1,9,9" for k, v in LABELS.items()}
     header = "filename,width,height,class,xmin,ymin,xmax,ymax"
     write_table(tmp_path / "train" / "_annotations.csv", header, rows)
+    assert open_data(tmp_path).format == "boxes"
     with pytest.raises(DataError, match="a table of boxes"):
-        open_data(tmp_path)
+        open_data(f"csv:{tmp_path / 'train' / '_annotations.csv'}")
 
 
 def test_folders_of_pictures_and_masks_are_no_classes(tmp_path: Path) -> None:

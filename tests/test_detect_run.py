@@ -119,7 +119,9 @@ def test_the_proposals_of_a_run_are_measured_and_train_another_detector(
     file = tmp_path / "boxes.npz"
     asked = ["data", "proposals", "digits", "--method", f"run:{whole}", "--most", "50"]
     assert main([*asked, "-o", str(file), "--json"]) == 0
-    said = json.loads(capfd.readouterr().out)
+    shown = capfd.readouterr()
+    said = json.loads(shown.out)
+    assert "were trained on" in shown.err
     assert said["max_boxes"] == 50 and said["recall_50"] > 0.1
     given: dict[str, Any] = {"proposals": f"file:{file}"}
     recipe = replace(TINY, task_options={**SMALL, **given}, schedule=ScheduleTable(epochs=1))

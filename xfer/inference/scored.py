@@ -78,20 +78,30 @@ def open_scored(
 
     Raises: DataError for data that are gone or don't fit, and if there is no such split.
     """
-    recipe = folder.recipe()
     if skip_bad:
-        recipe = replace(recipe, data=replace(recipe.data, skip_bad=True))
         data_keys = {**(data_keys or {}), "skip_bad": True, "thorough": True}
-    if recipe.task == "probe":  # a probe reads data like the task that trains on that kind
-        recipe = replace(recipe, task=tasks.for_kind(getattr(task, "data_kind", task.info.kind)))
-    splits = folder.read_json("split.json") if (folder.path / "split.json").is_file() else {}
-    own = _Own(folder, recipe, splits, task)
+    own = _own_of(folder, task, skip_bad)
     with plugs.reading(folder.path / "recipe.toml"):
         if not isinstance(data, str) or data:
             return own.in_memory(data, split) or _other(
                 open_other(data, task, data_keys), task, split, own
             )
         return own.scored(split)
+
+
+def training_warnings(folder: Run, task: Task, source: Source) -> list[str]:
+    """Lines that count the pictures of a source that a run was trained on, if any."""
+    return _warnings(_own_of(folder, task).trained.among_others(source))
+
+
+def _own_of(folder: Run, task: Task, skip_bad: bool = False) -> _Own:
+    recipe = folder.recipe()
+    if skip_bad:
+        recipe = replace(recipe, data=replace(recipe.data, skip_bad=True))
+    if recipe.task == "probe":  # a probe reads data like the task that trains on that kind
+        recipe = replace(recipe, task=tasks.for_kind(getattr(task, "data_kind", task.info.kind)))
+    splits = folder.read_json("split.json") if (folder.path / "split.json").is_file() else {}
+    return _Own(folder, recipe, splits, task)
 
 
 class _Own:
@@ -237,8 +247,8 @@ def _other(bundle: Bundle, task: Task, split: str, own: _Own) -> Scored:
     seen = own.trained.among_others(bundle.splits[role])
     lines = _warnings(seen)
     if not seen.told:
-        lines = ["whether the run was trained on any of these pictures can't be told: "
-                 "its own data are not there any more"]  # fmt: skip
+        lines.append("whether the run was trained on any of these pictures can't be told: its own "
+                     "data are not there any more")  # fmt: skip
     elif seen.same.any() and "val" in own.splits and _same_place(bundle.name, own.recipe):
         lines[0] += "; without --data the val split of the run is scored"
     return Scored(_fitting(bundle, task), role, (*bundle.notes, *lines), {}, _count(seen))
@@ -301,4 +311,5 @@ def _warnings(seen: Seen) -> list[str]:
 
 
 def _count(seen: Seen) -> int | None:
-    return int((seen.same | seen.named).sum()) if seen.told else None
+    count = int((seen.same | seen.named).sum())
+    return count if seen.told or count else None

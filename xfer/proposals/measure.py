@@ -20,6 +20,7 @@ from xfer.data.sources.base import stamp, subset
 from xfer.data.spec import open_spec
 from xfer.errors import DataError
 from xfer.files import write_text
+from xfer.inference.scored import training_warnings
 from xfer.kinds.annotation import annotation
 from xfer.proposals.files import write_proposals
 from xfer.proposals.from_run import propose_by_run
@@ -27,6 +28,7 @@ from xfer.proposals.propose import MAX_BOXES, check_method, propose
 from xfer.proposals.recall import PROTOCOL, Recall, RecallMeter
 from xfer.proposals.search import Tick
 from xfer.proposals.stored import Proposals, StoredProposals
+from xfer.runs.folder import Run
 from xfer.types import Source
 
 if TYPE_CHECKING:
@@ -144,6 +146,10 @@ def measure(
     sources = _each_once(opened.name, parts, limit, seed)
     if skip_bad:
         sources = [_decodable(source, say) for source in sources]
+    if model is not None and model.path is not None:
+        for source in sources:
+            for line in training_warnings(Run(model.path), model.task, source):
+                say(line)
     total = sum(map(len, sources))
     meter = RecallMeter(max_boxes)
     ids: list[str] = []

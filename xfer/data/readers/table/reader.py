@@ -89,8 +89,8 @@ class Csv:
                 table = read(file, name)
                 if run_length_column(table) is not None:
                     return None
-                if path.is_dir() and box_columns(table):
-                    return None
+                if box_columns(table):
+                    return None  # `boxes` reads it
                 found = place(table, name, wide=False) is not None
             except DataError:
                 if path.is_file() and file.suffix.casefold() not in LISTS:
@@ -261,8 +261,8 @@ def boxes_instead(folder: Path) -> DataError | None:
 def _of_boxes(table: Table, columns: Sequence[int]) -> DataError:
     names = ", ".join(table.header[k] for k in columns)
     return DataError(
-        f"{table.file}: a table of boxes ({names}); boxes are read from COCO, VOC or YOLO files",
-        f"csv:{table.file} data.label=COLUMN reads labels of whole pictures from it",
+        f"{table.file}: a table of boxes ({names}), which are not labels of whole pictures",
+        f"boxes:{table.file} reads them; csv:{table.file} data.label=COLUMN reads a label",
     )
 
 
