@@ -68,7 +68,7 @@ def test_planted_faults_are_found(photos: Path) -> None:
     (photos / "train/oak/cut.jpg").write_bytes((photos / "train/oak/5.jpg").read_bytes()[:700])
     Image.new("RGB", SIZE, (9, 9, 9)).save(photos / "train/oak/blank.png")
     Image.new("RGB", SIZE, (9, 9, 9)).save(photos / "train/oak/blank2.png", compress_level=1)
-    dim = np.asarray(scene(77)) // 10
+    dim = np.asarray(scene(77)) // 12
     Image.fromarray(dim).save(photos / "train/oak/dim.png")
     scene(78).resize((16, 14)).save(photos / "train/oak/tiny.png")
     scene(79).resize((400, 60)).save(photos / "train/oak/long.png")

@@ -70,12 +70,16 @@ def check(
         for note in report.notes:
             show.note(note)
         for finding in report.findings:
-            show.text(f"{finding.check}: {finding.text}")
-            most = len(finding.items) if show.verbosity > 0 else LISTED
-            for item in finding.items[:most] if len(finding.items) > NAMED else ():
-                show.text(f"  {' = '.join(item)}")
-            if len(finding.items) > most:
-                show.text(f"  and {len(finding.items) - most} more; -v lists all")
+            lines = finding.lines or tuple(" = ".join(item) for item in finding.items)
+            if len(lines) <= NAMED:
+                show.text(f"{finding.check}: {finding.text}")
+                continue
+            show.text(f"{finding.check}: {finding.head or finding.text}")
+            most = len(lines) if show.verbosity > 0 else LISTED
+            for line in lines[:most]:
+                show.text(f"  {line}")
+            if len(lines) > most:
+                show.text(f"  and {len(lines) - most} more; -v lists all")
         count = len(report.findings)
         show.text(f"{spec}: {report.images:,} pictures, " + (
             f"{count} findings" if count > 1 else "1 finding" if count else "nothing found"

@@ -21,7 +21,7 @@ from xfer.doctor.pictures import Looks, look_at, odd_pictures
 from xfer.doctor.sheets import draw_sheets
 from xfer.doctor.suspects import Suspect
 from xfer.errors import DataError
-from xfer.kinds.findings import Finding, counted, named
+from xfer.kinds.findings import Finding, counted, finding, named
 from xfer.types import Source
 
 # fewer examples of a class than this in training are few; so many times more of another is uneven
@@ -156,7 +156,7 @@ def _suspects(
     moved = [
         Suspect(int(index[s.index]), s.label, s.likely, s.own, s.other) for s in found
     ]  # fmt: skip
-    return moved, f"{backbone} ({weights})"
+    return moved, f"{backbone} ({Path(weights).name})"
 
 
 def _usable(bundle: Bundle, looks: Looks) -> dict[str, Source]:
@@ -177,9 +177,9 @@ def _from_reading(bundle: Bundle) -> list[Finding]:
     """What the reader left out, warned of, or did not use."""
     findings: list[Finding] = []
     if bundle.skipped:
-        names = named([f"{name} ({why})" for name, why in bundle.skipped])
-        text = f"{counted(len(bundle.skipped), 'entry', 'entries')} can't be used: {names}"
-        findings.append(Finding("broken", text, tuple((name,) for name, _ in bundle.skipped)))
+        head = f"{counted(len(bundle.skipped), 'entry', 'entries')} can't be used"
+        lines = [f"{name} ({why})" for name, why in bundle.skipped]
+        findings.append(finding("broken", head, [[name] for name, _ in bundle.skipped], lines))
     for note in bundle.notes:
         if "warning: " in note:
             findings.append(Finding("reading", note.replace("warning: ", "", 1)))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.doctor.pictures import PLAIN, Looks, labels_of
-from xfer.kinds.findings import Finding, counted, named
+from xfer.kinds.findings import Finding, counted, finding
 from xfer.types import Source
 
 # two pictures are near copies if at most BITS of the 64 bits of their perceptual hashes differ, and
@@ -138,8 +138,6 @@ def _reported(
          "groups of pictures are repeated within a split"),
     ):  # fmt: skip
         if found:
-            names = named([" = ".join(looks.id(k) for k in group[:3]) for group in found], 4)
-            items = tuple(tuple(looks.id(k) for k in group) for group in found)
-            text = f"{counted(len(found), one, many)}, {what}: {names}"
-            findings.append(Finding(name, text, items))
+            items = [[looks.id(k) for k in group] for group in found]
+            findings.append(finding(name, f"{counted(len(found), one, many)}, {what}", items))
     return findings

@@ -18,7 +18,7 @@ from xfer.data.images.threads import cores
 from xfer.data.inspect.checks import Place
 from xfer.data.sources.base import raw, read, verify
 from xfer.errors import DataError
-from xfer.kinds.findings import Finding, counted, named
+from xfer.kinds.findings import Finding, counted, finding
 from xfer.types import Source
 
 SIDE = 32  # of the thumbnails that are compared
@@ -162,16 +162,16 @@ def odd_pictures(looks: Looks) -> list[Finding]:
     ):  # fmt: skip
         found = np.flatnonzero(which).tolist()
         if found:
-            names = named([looks.id(k) for k in found])
-            text = f"{counted(len(found), one, many)} ({why}): {names}"
-            findings.append(Finding(check, text, tuple((looks.id(k),) for k in found)))
+            head = f"{counted(len(found), one, many)} ({why})"
+            findings.append(finding(check, head, [[looks.id(k)] for k in found]))
     return findings
 
 
 def _broken(looks: Looks) -> Finding:
-    names = named([f"{looks.id(k)} ({why})" for k, why in looks.bad.items()])
-    text = f"{counted(len(looks.bad), 'picture')} can't be used: {names}"
-    return Finding("broken", text, tuple((looks.id(k),) for k in looks.bad))
+    return finding(
+        "broken", f"{counted(len(looks.bad), 'picture')} can't be used",
+        [[looks.id(k)] for k in looks.bad], [f"{looks.id(k)} ({w})" for k, w in looks.bad.items()],
+    )  # fmt: skip
 
 
 def labels_of(looks: Looks, splits: Mapping[str, Source]) -> list[object]:

@@ -41,7 +41,7 @@ def draw_sheets(
         seen[finding.check] += 1
         number = f"-{seen[finding.check]}" if seen[finding.check] > 1 else ""
         files.append(folder / f"{finding.check}{number}.png")
-        mosaic(tiles, files[-1], finding.text.partition(":")[0])
+        mosaic(tiles, files[-1], finding.head or finding.text)
     return files
 
 
@@ -58,6 +58,9 @@ def _tiles(finding: Finding, by_id: dict[str, list[Place]], bundle: Bundle) -> l
                 continue
             group = f"{number}. " if len(item) > 1 else ""
             label = kind.caption(sample, bundle.classes)
+            own = finding.lines[number - 1].removeprefix(item[0]).strip(" ()") if (
+                finding.lines and len(item) == 1) else ""  # fmt: skip
+            label = own or label
             what = f"{place.role}: {label}" if label else place.role
             tiles.append(Tile(sample.image, (f"{group}{place.id.rpartition('/')[2]}", what)))
     return tiles

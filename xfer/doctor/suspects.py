@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.data.sources.base import Bundle, subset
-from xfer.doctor.pictures import Looks
+from xfer.doctor.pictures import PLAIN, Looks
 from xfer.extraction.extract import extract
 from xfer.extraction.net import Choice
-from xfer.kinds.findings import Finding, counted, named
+from xfer.kinds.findings import Finding, counted, finding
 from xfer.probing.held_out import held_out_probabilities
 from xfer.types import Source
 
@@ -48,7 +48,7 @@ def features_of(
     """float32 (M, D) features of the last map of a frozen net, and the M indices of the pictures,
     those that can be used. Raises DataError for weights that can't be had."""
     layer, channels = last_map(backbone)
-    good, begin = looks.good, 0
+    good, begin = looks.good & (looks.spread >= PLAIN), 0  # a blank picture shows no class
     splits: dict[str, Source] = {}
     for role, source in bundle.splits.items():
         keep = np.flatnonzero(good[begin : begin + len(source)])
@@ -59,7 +59,7 @@ def features_of(
         backbone, weights, (layer,), "avg" if channels >= WIDE else "grid2", device=device
     )
     usable = replace(bundle, splits=splits, notes=(), skipped=(), findings=())
-    found = extract(usable, choice=choice, say=say).features
+    found = extract(usable, choice=choice, data_keys={"find": False}, say=say).features
     assert found is not None
     return np.asarray(found.layers[layer], np.float32), np.flatnonzero(good)
 
@@ -125,15 +125,15 @@ def report(
     """The finding, for suspects in order."""
     if not suspects:
         return []
-    names = named(
-        [f"{looks.id(s.index)} ({classes[s.label]}; rather {classes[s.likely]}, {s.other:.2f})"
-         for s in suspects]
-    )  # fmt: skip
-    text = (
+    head = (
         f"{counted(len(suspects), 'label')} to look at, the most doubtful first, by confident "
-        f"learning (Northcutt 2021) on features of {net}: {names}"
+        f"learning (Northcutt 2021) on features of {net}"
     )
-    return [Finding("label_suspect", text, tuple((looks.id(s.index),) for s in suspects))]
+    lines = [
+        f"{looks.id(s.index)} ({classes[s.label]}; rather {classes[s.likely]}, {s.other:.2f})"
+        for s in suspects
+    ]
+    return [finding("label_suspect", head, [[looks.id(s.index)] for s in suspects], lines)]
 
 
 def all_labels(splits: Mapping[str, Source]) -> NDArray[np.int64] | None:
