@@ -60,7 +60,7 @@ def evaluate(
     """
     if tta:
         checked("--tta", tta, FIELDS["eval.tta"])
-    keys = reading_keys(set)
+    keys = reading_keys(set, ("changes",))
     if keys and not data:
         raise XferError("--set says how --data is read, and there is none", "--data SPEC")
     if detections is not None:

@@ -107,7 +107,7 @@ def find_in_masks(splits: Mapping[str, Source], classes: Sequence[str]) -> list[
         if not len(source):
             continue
         counts = pixel_counts(source)
-        held[role] = (counts[:, :-1] > 0).any(0)
+        held[role] = np.asarray((counts[:, :-1] > 0).any(0))
         absent = [classes[k] for k in np.flatnonzero(~held[role]).tolist()]
         if absent:
             text = f"no mask of {role} holds {listed(absent)}"
