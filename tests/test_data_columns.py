@@ -248,10 +248,10 @@ def test_words_of_headers() -> None:
 
 def test_the_label_is_the_only_column_that_can_be_one(numbered: Path) -> None:
     """Ids, measured values, folds, constants and row numbers are no classes."""
-    rows = [f"{k},{k}.jpg,P{k},{k * 1.5},scan,{kind_of(k)},{k % 2}" for k in range(10)]
-    bundle = open_data(write(numbered, "Unnamed: 0,image,person,size,how,tree,fold", rows))
+    rows = [f"{k},{k}.jpg,P{k},{k * 1.5},scan,{kind_of(k)},{k % 2},{k // 2}" for k in range(10)]
+    bundle = open_data(write(numbered, "Unnamed: 0,image,person,size,how,tree,fold,Tree age", rows))
     assert bundle.classes == ("elm", "oak")
-    assert any("4 columns (person, size, how, fold)" in note for note in bundle.notes)
+    assert any("5 columns (person, size, how, fold, Tree age)" in note for note in bundle.notes)
 
 
 def test_the_question_for_the_label_shows_the_flag_that_answers_it(numbered: Path) -> None:

@@ -55,7 +55,15 @@ from xfer.data.readers.imagenet.trees import find_tree
 from xfer.data.readers.masks.run_lengths import run_length_column
 from xfer.data.readers.table.box_columns import box_columns
 from xfer.data.readers.table.columns import PATHS, Placed, column_named, find_pictures_of, is_index
-from xfer.data.readers.table.found import LISTS, SUFFIXES, head, lists_in, read, tables_of
+from xfer.data.readers.table.found import (
+    LISTS,
+    SUFFIXES,
+    head,
+    lists_in,
+    read,
+    tables_in,
+    tables_of,
+)
 from xfer.data.readers.table.labels import Labels, is_label, read_labels
 from xfer.data.readers.table.list_splits import use_lists
 from xfer.data.readers.table.locate import Locator
@@ -121,6 +129,7 @@ class Csv:
         used = [*tables.values()]
         if [*reading.parts] == [WHOLE] and not options.split:
             used += use_lists(top, reading)
+        reading.leave("table", "tables", [f.name for f in tables_in(top) if f not in used])
         reading.leave("list", "lists", [f.name for f in lists_in(top) if f not in used])
         odd = [p for p in reading.parts if role_of(p) is None and p not in options.named]
         if len(odd) < len(reading.parts):
