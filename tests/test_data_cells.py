@@ -77,6 +77,14 @@ def test_where_cells_show_nothing_the_columns_name_decides_or_it_is_asked(
     assert "`label`" in str(asked.value) and asked.value.code == 2
 
 
+def test_a_plural_alone_makes_no_several_labels() -> None:
+    assert read(["oak", "elm"] * 3, "labels").kind == "classify"
+    assert read(["oak", "elm", ""] * 3, "labels").kind == "multilabel"
+    with pytest.raises(XferError, match="'1,5' in column 'what'"):
+        read(["1,5", "2", "1,5", "5"], "what")
+    assert read(["1,5", "2", "1,5", "5"], "labels").classes == ("1", "2", "5")
+
+
 NAME = st.text("abcdefgh é-", min_size=1, max_size=6).map(str.strip).filter(bool)
 SETS = st.lists(st.lists(NAME, max_size=3, unique=True), min_size=1, max_size=8)
 

@@ -345,3 +345,49 @@ def test_boxes_without_a_header_are_told_by_their_corners(numbered: Path) -> Non
     (numbered / "about.csv").write_text("\n".join(rows) + "\n")
     with pytest.raises(XferError, match="which column is the label"):
         open_data(numbered)
+
+
+def test_numbers_are_not_taken_where_the_files_of_another_column_are_not_there(
+    numbered: Path,
+) -> None:
+    rows = [f"{row},{9 - row}.jpeg,{kind_of(9 - row)}" for row in range(10)]
+    file = write(numbered, "id,image,label", rows)
+    with pytest.raises(
+        XferError, match=r"the files in 'image' are not there \('9.jpeg'\)"
+    ) as asked:
+        open_data(file)
+    assert "data.path=id" in str(asked.value) and asked.value.code == 2
+    assert labels(file, path="id")["photos/9.jpg"] == "oak"
+
+
+def test_pictures_deeper_below_the_table_are_found_by_their_ends(tmp_path: Path) -> None:
+    for k in range(8):
+        write_picture(tmp_path / f"images_{k % 2}" / "images" / f"{k:04d}_0.png", seed=k)
+    expected = {f"images_{k % 2}/images/{k:04d}_0.png": kind_of(k) for k in range(8)}
+    for end in (".png", ""):
+        rows = [f"{k:04d}_0{end},{kind_of(k)},{k % 4}" for k in range(8)]
+        file = write(tmp_path, "Image Index,Finding Labels,Follow-up #", rows)
+        assert labels(file) == expected
+    for name, numbers in (("train_val_list", range(6)), ("test_list", (6, 7))):
+        (tmp_path / f"{name}.txt").write_text("\n".join(f"{k:04d}_0.png" for k in numbers) + "\n")
+    bundle = open_data(file, val="none")
+    assert {role: len(s) for role, s in bundle.splits.items()} == {"train": 6, "test": 2}
+    assert any("split by test_list.txt and train_val_list.txt" in note for note in bundle.notes)
+    (tmp_path / "test_list.txt").write_text("0006_0.png\nx_0.png\nz_0.png\n")
+    bundle = open_data(file, val="none")
+    assert len(bundle.splits["train"]) == 8
+    assert any("2 lists (test_list.txt, train_val_list.txt)" in note for note in bundle.notes)
+    write_picture(tmp_path / "other" / "deep" / "0000_0.png")
+    with pytest.raises(DataError, match="may be"):
+        open_data(file)
+
+
+def test_texts_that_all_differ_are_asked_about(numbered: Path) -> None:
+    rows = [f"{k}.jpg,a picture of {k + 3} trees" for k in range(10)]
+    file = write(numbered, "file_name,text", rows)
+    with pytest.raises(XferError, match="'text' holds a different value in each of 10") as asked:
+        open_data(file)
+    assert "data.label=text" in str(asked.value)
+    assert len(set(labels(file, label="text").values())) == 10
+    joint = write(numbered, "file_name,seen", [f"{k}.jpg,x{k};sky" for k in range(10)])
+    assert open_data(joint, val="none").kind == "multilabel"

@@ -279,6 +279,10 @@ def test_it_is_said_where_nothing_can_be_compared(run: Path, birds: Path, tmp_pa
     found = scored(run, data=str(other))
     assert found["trained_on"] is None
     assert any("can't be told" in note for note in found["notes"])
+    again = write_birds(tmp_path / "again")  # only the names are left to compare
+    found = scored(run, data=str(again))
+    assert found["trained_on"] == 16
+    assert any("16 of the 20 pictures have the names of" in note for note in found["notes"])
 
 
 def test_a_pack_of_the_training_pictures_is_known_by_their_names(

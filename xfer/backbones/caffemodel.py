@@ -179,6 +179,14 @@ def parse(data: memoryview) -> list[Layer]:
     return layers
 
 
+def looks_like_caffe(start: bytes) -> bool:
+    """Whether a file's first bytes are those of a net: its name, or a layer."""
+    if start[:1] == b"\x0a" and len(start) > 1:
+        name = start[2 : 2 + start[1]]
+        return start[1] < 0x80 and all(32 <= byte < 127 for byte in name)
+    return start[:1] == b"\x12" or start[:2] == b"\xa2\x06"
+
+
 def read_caffemodel(path: Path) -> dict[str, NDArray[np.float32]]:
     """Weights of a .caffemodel: "conv1.weight", "conv1.bias", ...
 

@@ -66,8 +66,8 @@ def models_import(
         str,
         typer.Argument(
             metavar="FILE", show_default=False,
-            help=".pth, .pt, .npz, .safetensors, .caffemodel, or run:DIR: only a run's backbone, "
-            "with a model card",
+            help="a weight file of PyTorch's (.pth .pt .ckpt .bin), .npz, .safetensors or "
+            ".caffemodel, or run:DIR: only a run's backbone, with a model card",
         ),
     ],
     out: Annotated[Path, out_option("the .safetensors to write", "FILE")],

@@ -247,8 +247,8 @@ def _other(bundle: Bundle, task: Task, split: str, own: _Own) -> Scored:
     seen = own.trained.among_others(bundle.splits[role])
     lines = _warnings(seen)
     if not seen.told:
-        lines = ["whether the run was trained on any of these pictures can't be told: "
-                 "its own data are not there any more"]  # fmt: skip
+        lines.append("whether the run was trained on any of these pictures can't be told: its own "
+                     "data are not there any more")  # fmt: skip
     elif seen.same.any() and "val" in own.splits and _same_place(bundle.name, own.recipe):
         lines[0] += "; without --data the val split of the run is scored"
     return Scored(_fitting(bundle, task), role, (*bundle.notes, *lines), {}, _count(seen))
@@ -311,4 +311,5 @@ def _warnings(seen: Seen) -> list[str]:
 
 
 def _count(seen: Seen) -> int | None:
-    return int((seen.same | seen.named).sum()) if seen.told else None
+    count = int((seen.same | seen.named).sum())
+    return count if seen.told or count else None

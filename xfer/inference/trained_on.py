@@ -79,7 +79,8 @@ class TrainedOn:
         blind = (numbers == UNKNOWN) & [path_of(source, i) is None for i in range(len(source))]
         # numbers are names of pictures in memory: they say nothing
         called = [name in self.names and not name.isdecimal() for name in source.ids]
-        return Seen(same, blind & called & ~same, not (known is None and own is None))
+        told = known is not None or own is not None
+        return Seen(same, called & ~same & (blind if told else True), told)
 
     def _own_files(self) -> Source | None:
         """The training pictures as they are now; None if the run's data are not to be had."""

@@ -33,7 +33,7 @@ from xfer.data.images.decode_error import CUT_OFF, DecodeError, cut_off
 from xfer.data.images.exif import JpegHeader, orientation_of, read_jpeg_header, upright
 from xfer.data.images.jpeg_rows import Rows, decode_top
 from xfer.data.images.jpeg_whole import decode_odd
-from xfer.data.images.pixels_alone import PNG, exif_of_png, pixels_alone
+from xfer.data.images.pixels_alone import PNG, exif_of_png, pixels_alone, png_whole
 from xfer.data.images.remarks import asked, remark
 from xfer.data.images.tiff import SAVE, Layout, is_tiff, layout_of, raw_kind, without_notes
 from xfer.data.images.unread import kind_of, what_is
@@ -127,11 +127,21 @@ def _decode(data: bytes, short_side: int, rows: Rows | None, name: str = "") -> 
         raise DecodeError("zero bytes")
     if data.startswith(b"\xff\xd8\xff"):
         return _jpeg(data, short_side, rows)
-    if data.startswith(PNG) and len(data) > 25 and data[24] == 16 and data[25] != 0:
+    if data.startswith(PNG):
+        return _png(data, name)
+    return _tiff(data, name) if is_tiff(data) else _pillow(data, name)
+
+
+def _png(data: bytes, name: str) -> NDArray[np.uint8]:
+    if len(data) > 25:
+        _check_size(int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"))
+    if not png_whole(data):
+        data = pixels_alone(data) or data  # raises if it is the pixels that are not whole
+    if data[24] == 16 and data[25] != 0:
         deep = _deep_png(data)
         if deep is not None:
             return upright(deep, orientation_of(exif_of_png(data)))
-    return _tiff(data, name) if is_tiff(data) else _pillow(data, name)
+    return _pillow(data, name)
 
 
 def _jpeg(data: bytes, short_side: int, rows: Rows | None) -> NDArray[np.uint8]:
@@ -175,10 +185,6 @@ def _scaled_side(header: JpegHeader, short_side: int) -> int:
 
 def _deep_png(data: bytes) -> NDArray[np.uint8] | None:
     """Decodes a 16-bit PNG with colour or alpha: Pillow would keep only the high byte."""
-    width, height = (int.from_bytes(data[i : i + 4], "big") for i in (16, 20))
-    _check_size(width, height)
-    if b"IEND" not in data[-16:]:  # else libpng complains on stderr
-        data = pixels_alone(data) or data
     image = _deep_pixels(data)
     if image is None:
         image = _deep_pixels(pixels_alone(data) or data)
@@ -235,8 +241,6 @@ def _pillow(data: bytes, name: str = "", layout: Layout | None = None) -> NDArra
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise DecodeError(_too_large()) from None
     except Exception as error:  # Pillow's plugins raise almost anything for a damaged file
-        if data.startswith(PNG) and len(data) > 24:
-            _check_size(*(int.from_bytes(data[i : i + 4], "big") for i in (16, 20)))
         alone = pixels_alone(data)  # says if it is they that are missing or damaged
         if alone is not None and alone != data:
             return _pillow(alone, name)
@@ -247,8 +251,10 @@ def _pillow(data: bytes, name: str = "", layout: Layout | None = None) -> NDArra
         if not isinstance(error, UnidentifiedImageError):
             raise DecodeError(_damage(data, error)) from error
         kind = kind_of(data)
-        reason = _unopened(data) if kind in _readable_kinds() else what_is(data, name)
-        raise DecodeError(reason) from None
+        if kind not in _readable_kinds():
+            raise DecodeError(what_is(data, name)) from None
+        header = "damaged (its header is not understood)"
+        raise DecodeError(CUT_OFF if _ends_early(data) else header) from None
 
 
 def _opened(data: bytes, layout: Layout | None) -> NDArray[np.uint8]:
@@ -333,19 +339,29 @@ def _readable_kinds() -> tuple[str | None, ...]:
     return tuple(names.get(name, name) for name in _formats())
 
 
-def _unopened(data: bytes) -> str:
-    """What is wrong with a picture of a format that is read, whose header is not understood."""
-    length = {b"BM": (2, 6, 0), b"RI": (4, 8, 8)}.get(data[:2])
-    if length is not None:
-        start, stop, more = length
-        whole = int.from_bytes(data[start:stop], "little") + more <= len(data)
-        return "damaged (its header is not understood)" if whole else CUT_OFF
-    return CUT_OFF if len(data) < 1024 else "damaged (its header is not understood)"
+def _ends_early(data: bytes) -> bool:
+    """Whether a file is shorter than its own header says."""
+    kind = kind_of(data)
+    if kind == "BMP":
+        return int.from_bytes(data[2:6], "little") > len(data)
+    if kind == "TIFF":
+        return False  # its layout has been looked at
+    if kind == "WebP":
+        return int.from_bytes(data[4:8], "little") + 8 > len(data)
+    if kind == "AVIF" or (kind == "JPEG 2000" and data[4:8] == b"jP  "):  # boxes, ISO 14496-12
+        at = 0
+        while at + 8 <= len(data):
+            length = int.from_bytes(data[at : at + 4], "big")
+            if length == 1:
+                length = int.from_bytes(data[at + 8 : at + 16], "big")
+            at = at + max(length, 8) if length else len(data)
+        return at != len(data) or (kind == "JPEG 2000" and not data.endswith(END_OF_JPEG))
+    return len(data) < 1024 or (kind == "JPEG 2000" and not data.endswith(END_OF_JPEG))
 
 
 def _damage(data: bytes, error: Exception) -> str:
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    cut = kind_of(data) == "JPEG 2000" and END_OF_JPEG not in data[-2:]
+    cut = kind_of(data) == "JPEG 2000" and _ends_early(data)
     if cut or any(word in text.lower() for word in ("truncat", "not enough", "unexpected end")):
         return CUT_OFF
     return f"damaged ({text})"

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from xfer.data.images.decode_error import CUT_OFF, DecodeError, cut_off
 
 PNG = b"\x89PNG\r\n\x1a\n"
+_CHUNK, _WORD = struct.Struct(">I4s").unpack_from, struct.Struct(">I").unpack_from
+_VITAL = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a PNG's colour types
 # Adam7: first column, first row, columns and rows apart
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
@@ -31,6 +33,21 @@ def pixels_alone(data: bytes) -> bytes | None:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return _webp(data)
     return None
+
+
+def png_whole(data: bytes) -> bool:
+    """Whether a PNG has its end, and right checksums of all that its pixels need. Decoders differ
+    in what they compare: without this, damage may pass, or be told of on stderr."""
+    at, last, view = len(PNG), len(data) - 12, memoryview(data)
+    while at <= last:
+        length, name = _CHUNK(data, at)
+        if name == b"IEND":
+            return True
+        end = at + 8 + length
+        if name in _VITAL and (end > last or _WORD(data, end)[0] != zlib.crc32(view[at + 4 : end])):
+            return False
+        at = end + 4
+    return False
 
 
 def exif_of_png(data: bytes) -> bytes | None:
@@ -55,6 +72,8 @@ def _png(data: bytes) -> bytes:
         if name == b"IDAT":
             pixels.append(body)
         elif name in (b"IHDR", b"PLTE", b"tRNS"):
+            if good is None:
+                raise DecodeError(CUT_OFF)
             if not good:
                 raise DecodeError(f"damaged (the checksum of {name.decode()} is wrong)")
             parts.setdefault(name, body)
@@ -73,8 +92,8 @@ def _png(data: bytes) -> bytes:
     return b"".join((PNG, *chunks, _png_chunk(b"IEND", b"")))
 
 
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
-    """(name, content, whether its checksum is right) of each chunk; the last may be cut off."""
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool | None]]:
+    """(name, content, whether its checksum is right) of each chunk; None if it is cut off."""
     at = len(PNG)
     while at + 8 < len(data):
         length, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
@@ -82,7 +101,8 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
             return
         body = data[at + 8 : at + 8 + length]
         checksum = data[at + 8 + length : at + 12 + length]
-        yield name, body, checksum == struct.pack(">I", zlib.crc32(body, zlib.crc32(name)))
+        right = checksum == struct.pack(">I", zlib.crc32(body, zlib.crc32(name)))
+        yield name, body, right if len(checksum) == 4 else None
         at += length + 12
 
 

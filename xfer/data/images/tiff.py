@@ -29,6 +29,8 @@ _MAKERS = (
     ("kodak", "DCR"), ("leaf", "MOS"), ("mamiya", "MEF"),
 )  # fmt: skip
 _FORMATS = {1: "uint", 2: "int", 3: "float", 5: "complex int", 6: "complex"}
+# compressions that libtiff knows in Pillow
+_PACKINGS = {1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32946, 34676, 34677, 34925, 50000, 50001}
 SAVE = "save it as 8 or 16 bit"
 # what decoding needs: size, coding, where the pixels lie, colours, orientation (TIFF 6.0, sec. 8 to
 # 23); everything else is a note
@@ -158,6 +160,7 @@ class Layout:
     """How a TIFF stores its pixels.
 
     channels, bits, kind | number; bits and kind (uint, int, float) of each value
+    packing              | Compression: 1 none, 5 LZW, 7 JPEG, 8 deflate, ...
     extra                | what the channels after the colours are: 0 unknown, 1 or 2 opacity
     colours              | PhotometricInterpretation: 0, 1 grey, 2 RGB, 3 palette, 5 CMYK, ...
     pages                | whether another page follows that is no smaller copy of the first
@@ -167,6 +170,7 @@ class Layout:
     channels: int
     bits: int
     kind: str
+    packing: int
     extra: tuple[int, ...]
     colours: int
     pages: bool
@@ -186,6 +190,8 @@ class Layout:
             return f"holds {values} values{of}: {SAVE}"
         if self.channels > 1 and self.colours in (0, 1):
             return f"has {self.channels} channels that are not marked as RGB: save it as RGB"
+        if self.packing not in _PACKINGS:
+            return f"is packed in a way that is not read (TIFF's compression {self.packing})"
         return ""
 
 
@@ -204,7 +210,8 @@ def layout_of(data: bytes) -> Layout | None:
     total = sum(count for _, count in parts)
     return Layout(
         tags.get(SAMPLES, (1,))[0], max(tags.get(BITS, (1,))),
-        _FORMATS.get(tags.get(FORMAT, (1,))[0], "uint"), tags.get(EXTRA, ()),
+        _FORMATS.get(tags.get(FORMAT, (1,))[0], "uint"), tags.get(COMPRESSION, (1,))[0],
+        tags.get(EXTRA, ()),
         tags.get(PHOTOMETRIC, (1,))[0], _has_pages(data, directory),
         1 - there / total if total else 0.0,
     )  # fmt: skip
@@ -218,10 +225,10 @@ def _has_pages(data: bytes, directory: Directory) -> bool:
 
 
 def without_notes(data: bytes) -> bytes:
-    """A TIFF without the tags that decoding does not need, if some of these lie behind its end;
-    else as it is. Decoders warn of them or refuse the picture."""
+    """A TIFF without the tags that decoding does not need, and without further pages. Decoders warn
+    of odd ones on stderr, or refuse the picture."""
     directory = read_directory(data)
-    if directory is None or all(entry.end <= len(data) for entry in directory.entries):
+    if directory is None:
         return data
     size, order = (20 if directory.large else 12), directory.order
     kept = [

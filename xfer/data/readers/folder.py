@@ -36,7 +36,7 @@ from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.imagenet.trees import find_tree
 from xfer.data.readers.masks.layout import find_places, first_pair
 from xfer.data.readers.table.found import unread_tables
-from xfer.data.readers.table.list_splits import split_by_lists
+from xfer.data.readers.table.list_splits import use_lists
 from xfer.data.readers.table.reader import Csv
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.split_names import WHOLE, is_plain, role_of, role_word, split_folders
@@ -127,13 +127,8 @@ class Folder:
         reading.leave("folder that is not a split", "folders that are not splits", rest)
         if not reading.parts:
             raise _no_pictures(path, reading)
-        lists = []
-        if not splits:
-            parts, lists = split_by_lists(path, reading.parts[WHOLE], reading)
-            reading.parts.update(parts)
-            if parts:
-                del reading.parts[WHOLE]
-        reading.notes.extend([*unread_tables(path, lists), *skipped.notes()])
+        used = [] if splits else use_lists(path, reading)
+        reading.notes.extend([*unread_tables(path, used), *skipped.notes()])
         if any(place.masks == place.images for place in find_places(path, options.named)):
             reading.notes.append(
                 "warning: masks next to their pictures (x_mask) are read as pictures: "

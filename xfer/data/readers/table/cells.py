@@ -19,6 +19,7 @@ REPEATED = 3
 _YES_NO = {"true": 1, "false": 0, "": -1}
 _ONE_DIGIT = re.compile(r"([+-]?)0*([01])(?:\.0*)?")
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+_COMMA_NUMBER = re.compile(r"[+-]?\d+,\d+")
 _WHOLE = re.compile(r"([+-]?\d+)\.0*")
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
@@ -127,6 +128,8 @@ def _separates(count: Counter[str], mark: str, plural: bool, singular: bool) -> 
     multi = [cell for cell in count if mark in cell]
     if not multi:
         return None
+    if mark == "," and not plural and all(map(_COMMA_NUMBER.fullmatch, multi)):
+        raise ValueError(multi[0])  # 1,5 may be a number as some countries write it
     shown = _shown(count, mark)
     if shown >= 0.5:
         return True
@@ -136,8 +139,10 @@ def _separates(count: Counter[str], mark: str, plural: bool, singular: bool) -> 
             return True
     elif singular:
         return not whole and mark != ","
-    elif shown == 0 and (whole if mark == "," else not whole):
-        return mark != ","
+    elif mark != "," and not whole:  # bars and semicolons are hardly ever part of a name
+        return True
+    elif mark == "," and whole and not shown:
+        return False
     raise ValueError(multi[0])
 
 
@@ -155,8 +160,8 @@ def _by_blanks(count: Counter[str], plural: bool, singular: bool) -> str | None:
     if the same few cells are repeated many times, as class names are."""
     words = [cell.split() for cell in count]
     multi = next((cell for cell, own in zip(count, words, strict=True) if len(own) > 1), None)
-    if multi is None:
-        return " " if plural else None
+    if multi is None:  # with nothing in some cells, a plural is taken at its word
+        return " " if plural and "" in count else None
     few = len({word for own in words for word in own}) < len(count)
     if plural:
         if few or count.total() < REPEATED * len(count):

@@ -8,7 +8,7 @@ exists. Two columns that name different pictures, neither by its header, are ask
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -75,19 +75,24 @@ class Placed:
     column  | the column that names the pictures
     locator | finds them
     taken   | columns that are part of the name, and hold nothing else
+    deep    | the pictures are found by the ends of their paths, anywhere below the table's folder
     """
 
     table: Table
     column: int
     locator: Locator
     taken: tuple[int, ...]
+    deep: bool
 
 
-def find_pictures_of(table: Table, locators: Sequence[Locator], given: str = "") -> Placed | None:
+def find_pictures_of(
+    table: Table, locators: Sequence[Locator], given: str = "", deep: bool = False
+) -> Placed | None:
     """Find the column that names the pictures; None if there is none.
 
     Args:
         locators: tried one after the other, until one finds pictures.
+        deep: at last, search anywhere below the folders of the last locator.
         given: the column that the user named, or several whose cells make up the name, separated by
             commas; "": found.
 
@@ -96,41 +101,63 @@ def find_pictures_of(table: Table, locators: Sequence[Locator], given: str = "")
     heads = {h.casefold() for h in table.header}
     if not given and any(set(names) <= heads for names in _COLOURS):
         return None
-    for bare in (False, True):
-        for locator in locators:
-            placed = _place(table, locator, given, bare)
+    near = [(locator, False) for locator in locators]
+    below = [(locators[-1], True)] if deep else []
+    for bare, ways in ((False, near + below), (True, near), (True, below)):
+        for locator, anywhere in ways:
+            placed = _place(table, locator, given, bare, anywhere)
             if placed is not None:
+                if bare and not given:
+                    _doubt(placed)
                 return placed
     return None
 
 
-def _place(table: Table, locator: Locator, given: str, bare: bool) -> Placed | None:
+def _doubt(placed: Placed) -> None:
+    """Raises XferError if bare names or numbers are found, but another column holds names of files
+    that are not: it may be the pictures' column."""
+    table, column = placed.table, placed.column
+    if is_path(table.header[column]):
+        return
+    probe = _spread(table.rows)
+    for k, head in enumerate(table.header):
+        cells = [row[k] for row in probe if is_picture(row[k])]
+        if k not in (column, *placed.taken) and is_path(head) and len(cells) * 2 > len(probe):
+            raise XferError(
+                f"{table.file}: which column names the pictures: the files in {head!r} are not "
+                f"there ({cells[0]!r}), but {table.header[column]!r} has names of pictures",
+                f"data.path={table.header[column]} if these are meant",
+            )
+
+
+def _place(table: Table, locator: Locator, given: str, bare: bool, anywhere: bool) -> Placed | None:
     probe = _spread(table.rows)
     if given:
-        columns = column_named(table, given, "path")
-        candidates = {
-            (columns[0],) if len(columns) == 1 else tuple(columns): _cells(probe, columns)
-        }
+        columns = tuple(column_named(table, given, "path"))
+        candidates = {columns: _cells(probe, columns)}
     else:
         candidates = {(k,): [row[k] for row in probe] for k in range(len(table.header))}
         candidates |= _joined(table, probe, locator)
     longest = max((len(Path(c.replace("\\", "/")).parts) for cells in candidates.values()
                    for c in cells if is_picture(c)), default=1)  # fmt: skip
-    for locator.drop in (0,) if bare else range(longest):
+    find = locator.find_anywhere if anywhere else locator.find
+    for locator.drop in (0,) if bare or anywhere else range(longest):
         found = {
-            columns: [_find(locator, c) if is_picture(c) != bare else None for c in cells]
+            columns: [_found(find, c) if is_picture(c) != bare else None for c in cells]
             for columns, cells in candidates.items()
         }
         chosen = _choose(table, found, bare)
         if chosen is not None:
-            return _placed(table, chosen, locator, given)
+            return _placed(table, chosen, locator, given, anywhere)
     locator.drop = 0
     return None
 
 
-def _placed(table: Table, chosen: tuple[int, ...], locator: Locator, given: str) -> Placed:
+def _placed(
+    table: Table, chosen: tuple[int, ...], locator: Locator, given: str, anywhere: bool
+) -> Placed:
     if len(chosen) == 1:
-        return Placed(table, chosen[0], locator, ())
+        return Placed(table, chosen[0], locator, (), anywhere)
     header = "/".join(table.header[k] for k in chosen)
     joined = replace(
         table,
@@ -138,7 +165,7 @@ def _placed(table: Table, chosen: tuple[int, ...], locator: Locator, given: str)
         rows=[[*row, _join(row, chosen)] for row in table.rows],
     )
     folders = [k for k in chosen[:-1] if given or _FOLDER & set(words_of(table.header[k]))]
-    return Placed(joined, len(table.header), locator, (*folders, chosen[-1]))
+    return Placed(joined, len(table.header), locator, (*folders, chosen[-1]), anywhere)
 
 
 def _spread(rows: Sequence[list[str]]) -> list[list[str]]:
@@ -181,9 +208,9 @@ def _all_folders(cells: set[str], locator: Locator) -> bool:
     )  # fmt: skip
 
 
-def _find(locator: Locator, cell: str) -> Path | None:
+def _found(find: Callable[[str], Path | None], cell: str) -> Path | None:
     try:
-        return locator.find(cell)
+        return find(cell)
     except DataError:  # several pictures of this name: said where the column is read
         return Path(cell)
 

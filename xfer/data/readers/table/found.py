@@ -14,7 +14,7 @@ from xfer.errors import listed
 SUFFIXES = (".csv", ".tsv")
 JSON_LINES = (".jsonl", ".ndjson")
 LISTS = (".txt", ".lst")
-MOST_LISTS = 20  # text files named like splits; more are labels of single pictures
+MOST_LISTS = 20  # text files in a folder; more are labels of single pictures
 METADATA = "metadata.jsonl"  # the only name of JSON lines that says that they are about pictures
 
 
@@ -48,10 +48,9 @@ def read(file: Path, name: str) -> Table:
 
 
 def lists_in(folder: Path) -> list[Path]:
-    """The text files of a folder that are named like splits and list pictures, with or without a
-    label."""
+    """The text files of a folder that list pictures, with or without a label."""
     files = [Path(e.path) for e in listing(folder) if not is_junk(e.name)]
-    files = [f for f in files if f.suffix.casefold() in LISTS and role_word(f.stem)]
+    files = [f for f in files if f.suffix.casefold() in LISTS]
     return [f for f in files if f.is_file() and peek(f)] if len(files) <= MOST_LISTS else []
 
 

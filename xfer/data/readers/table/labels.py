@@ -233,6 +233,13 @@ def _one_column(table: Table, column: int, rows: Sequence[int], sure: bool = Fal
     classes = tuple(sorted(set(cells)))
     place = {label: k for k, label in enumerate(classes)}
     one = np.array([place[c] for c in cells], np.int64)
+    if FEW <= len(rows) == len(classes) and not (sure or is_label(name)):
+        raise XferError(
+            f"{table.file}: column {name!r} holds a different value in each of {len(rows)} rows: "
+            "they look like names or texts, not like classes",
+            f"{shlex.quote(f'data.label={name}')} takes them for classes; images:FOLDER reads the "
+            "pictures alone",
+        )
     if len(rows) >= FEW and len(classes) * 2 > len(rows):
         notes.append(
             f"warning: {table.file.name}: column {name!r} has {len(classes)} different labels in "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from xfer.data.readers.table.found import LISTS, MOST_LISTS
 from xfer.data.readers.table.records import split_lines
 from xfer.data.readers.table.text import as_text
 from xfer.data.sources.base import subset
-from xfer.data.sources.split_names import role_of, role_word
+from xfer.data.sources.split_names import WHOLE, role_of, role_word
 from xfer.errors import DataError
 from xfer.types import Source
 
@@ -21,55 +22,65 @@ from xfer.types import Source
 _NEAR = ("splits", "split", "lists", "list", "meta", "imagesets")
 
 
-def split_by_lists(
-    top: Path, whole: Source, reading: Reading
-) -> tuple[dict[str, Source], list[Path]]:
-    """The splits that lists make of a source, and the lists; none if there are no lists, or if they
-    name other things. Pictures that no list names are left out and counted."""
-    lists = _lists(top)
+def use_lists(top: Path, reading: Reading) -> list[Path]:
+    """Split the only part of a reading by lists of its pictures, if there are such lists in `top`
+    or a folder of lists in it, and they name nothing else.
+
+    Pictures that no list names are left out and counted. Returns: the lists that are used.
+    """
+    whole = reading.parts[WHOLE]
+    near = [top, *(f for f in subfolders(top) if f.name.casefold() in _NEAR)]
+    lists = next((own for folder in near if (own := _by_split(_texts(folder)))), {})
     if not lists:
-        return {}, []
+        return []
     places = _places(whole)
     chosen: dict[str, list[int]] = {}
-    for name, (_, lines) in lists.items():
+    for name, file in lists.items():
+        lines = _lines(file)
         found = [_find(line, places) for line in lines]
         lost = [line for line, at in zip(lines, found, strict=True) if at is None]
-        if lost:
+        if lost or not lines:
             if len(lost) * 2 < len(lines):
                 reading.notes.append(
-                    f"warning: {lists[name][0].name} is not used to split: {len(lost)} of its "
-                    f"{len(lines)} lines name no picture, first {lost[0]!r}"
+                    f"warning: {file.name} is not used to split: {len(lost)} of its {len(lines)} "
+                    f"lines name no picture, first {lost[0]!r}"
                 )
-            return {}, []
+            return []
         chosen[name] = list(dict.fromkeys(at for at in found if at is not None))
     used = {at for indices in chosen.values() for at in indices}
     rest = [whole.ids[i] for i in range(len(whole)) if i not in used]
     reading.leave("picture in no list", "pictures in no list", rest)
-    files = [file for file, _ in lists.values()]
-    reading.notes.append(f"split by {' and '.join(f.name for f in files)}")
-    parts: dict[str, Source] = {
-        name: subset(whole, np.array(indices), role_of(name) or name)
-        for name, indices in chosen.items()
-    }
-    return parts, files
+    reading.notes.append(f"split by {' and '.join(file.name for file in lists.values())}")
+    del reading.parts[WHOLE]
+    for name, indices in chosen.items():
+        reading.parts[name] = subset(whole, np.array(indices), role_of(name) or name)
+    return [*lists.values()]
 
 
-def _lists(top: Path) -> dict[str, tuple[Path, list[str]]]:
-    """Split -> list and its lines, for the lists of train and others near a folder's top."""
-    for folder in (top, *(f for f in subfolders(top) if f.name.casefold() in _NEAR)):
-        files = [Path(e.path) for e in listing(folder) if not is_junk(e.name)]
-        files = [f for f in files if f.suffix.casefold() in LISTS and role_word(f.stem)]
-        if not 1 < len(files) <= MOST_LISTS:
-            continue
-        lists = {f.stem if role_of(f.stem) else role_word(f.stem) or "": f for f in files}
-        if len({role_of(name) for name in lists}) < len(files) or "train" not in map(
-            role_of, lists
-        ):
-            continue
-        lines = {name: (f, own) for name, f in lists.items() if (own := _lines(f))}
-        if len(lines) == len(files):
-            return lines
-    return {}
+def _texts(folder: Path) -> list[Path]:
+    files = [Path(e.path) for e in listing(folder) if not is_junk(e.name)]
+    files = [f for f in files if f.suffix.casefold() in LISTS]
+    return files if len(files) <= MOST_LISTS else []
+
+
+def _by_split(files: Sequence[Path]) -> dict[str, Path]:
+    """Split -> list, for a list of train and one or two others; none if two are for one split."""
+    named = [(_split(f.stem), f) for f in files]
+    lists = {name: file for name, file in named if name}
+    roles = {role_of(name) or "train" for name in lists}
+    unique = len(lists) == len([name for name, _ in named if name]) == len(roles)
+    return lists if unique and "train" in roles and len(lists) > 1 else {}
+
+
+def _split(stem: str) -> str:
+    """The split in a list's name: train, val or test; trainval for train_val_list; "" for none."""
+    if role_of(stem):
+        return stem
+    words = re.findall("[a-z]+", stem.casefold())
+    joined = "".join(word for word in words if role_of(word))
+    return "trainval" if joined in ("trainval", "trainvalid") or "trainval" in words else (
+        role_word(stem) or ""
+    )  # fmt: skip
 
 
 def _lines(file: Path) -> list[str]:
@@ -84,10 +95,12 @@ def _lines(file: Path) -> list[str]:
 
 
 def _places(whole: Source) -> dict[str, int]:
-    """Index of each picture by its name, with and without its ending; -1 if two share it."""
+    """Index of each picture by its path and by its name, with and without its ending; -1 if two
+    share it."""
     places: dict[str, int] = {}
-    for i, name in enumerate(whole.ids):
-        for form in {name, _stem(name)}:
+    for i, path in enumerate(whole.ids):
+        name = path.rpartition("/")[2]
+        for form in {path, _stem(path), name, _stem(name)}:
             places[form] = i if form not in places else -1
     return places
 
@@ -99,7 +112,8 @@ def _stem(name: str) -> str:
 def _find(line: str, places: Mapping[str, int]) -> int | None:
     """The picture that a line names, perhaps with more folders before it."""
     parts = line.replace("\\", "/").removeprefix("./").split("/")
-    for k in range(len(parts) - 1):  # a name without its folder says too little
+    # of a name with folders at least one has to agree
+    for k in range(max(1, len(parts) - 1)):
         at = places.get("/".join(parts[k:]))
         if at is not None and at >= 0:
             return at

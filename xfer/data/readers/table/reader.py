@@ -55,8 +55,9 @@ from xfer.data.readers.imagenet.trees import find_tree
 from xfer.data.readers.masks.run_lengths import run_length_column
 from xfer.data.readers.table.box_columns import box_columns
 from xfer.data.readers.table.columns import PATHS, Placed, column_named, find_pictures_of, is_index
-from xfer.data.readers.table.found import LISTS, SUFFIXES, read, tables_of
+from xfer.data.readers.table.found import LISTS, SUFFIXES, lists_in, read, tables_of
 from xfer.data.readers.table.labels import Labels, is_label, read_labels
+from xfer.data.readers.table.list_splits import use_lists
 from xfer.data.readers.table.locate import Locator
 from xfer.data.readers.table.splits import Splits, find_splits
 from xfer.data.readers.table.text import Table
@@ -116,6 +117,11 @@ class Csv:
             raise DataError(f"{path}: no table names pictures that exist")
         if {"classify", "multilabel"} <= {part.info.kind for part in reading.parts.values()}:
             reading = _read_all(tables, options, several=True)
+        top = path if path.is_dir() else path.parent
+        used = [*tables.values()]
+        if [*reading.parts] == [WHOLE] and not options.split:
+            used += use_lists(top, reading)
+        reading.leave("list", "lists", [f.name for f in lists_in(top) if f not in used])
         odd = [p for p in reading.parts if role_of(p) is None and p not in options.named]
         if len(odd) < len(reading.parts):
             reading.leave("split", "splits", odd)
@@ -134,8 +140,8 @@ def place(table: Table, name: str, wide: bool, given: str = "") -> Placed | None
         columns name pictures.
     """
     near, *further = _locators(table.file, name, wide)
-    placed = find_pictures_of(table, [near, *further], given)
-    if placed is None or placed.locator is near:
+    placed = find_pictures_of(table, [near, *further], given, deep=wide)
+    if placed is None or placed.locator is near or placed.deep:
         return placed
     each = {f.name: Locator(table.file, [f.name]) for f in subfolders(table.file.parent)}
     for row in placed.table.rows[:PROBED]:
@@ -155,8 +161,9 @@ def _locators(file: Path, name: str, wide: bool) -> list[Locator]:
     if role_of(name) in (None, "train") or not any((file.parent / n).is_dir() for n in near[1:-1]):
         near += ["train", "train_images"]
     beside = [f.name for f in subfolders(file.parent)]
-    further = [Locator(file, [*near, *beside])] if wide or len(beside) == 1 else []
-    return [Locator(file, near), *further]
+    role = role_of(name)
+    further = [Locator(file, [*near, *beside], role)] if wide or len(beside) == 1 else []
+    return [Locator(file, near, role), *further]
 
 
 @dataclass
@@ -206,7 +213,7 @@ def _read(file: Path, name: str, reading: Reading, progress: _Progress) -> None:
     if placed is None:
         raise _no_pictures(table, name, options.path)
     table, column, locator = placed.table, placed.column, placed.locator
-    places = [locator.find(row[column]) for row in table.rows]
+    places = _places(placed, reading)
     lost = [
         (row[column], "no such picture") for row, f in zip(table.rows, places, strict=True) if not f
     ]
@@ -244,6 +251,16 @@ def _read(file: Path, name: str, reading: Reading, progress: _Progress) -> None:
     for value in dict.fromkeys(values):
         chosen = np.flatnonzero(values == value)
         reading.parts[value] = subset(whole, chosen, role_of(value) or value)
+
+
+def _places(placed: Placed, reading: Reading) -> list[Path | None]:
+    """The picture of each row, None if it is not there."""
+    cells = [row[placed.column] for row in placed.table.rows]
+    if not placed.deep:
+        return [placed.locator.find(cell) for cell in cells]
+    found = placed.locator.find_all(cells)
+    reading.notes.extend(found.notes(cells))
+    return found.places
 
 
 def boxes_instead(folder: Path) -> DataError | None:
