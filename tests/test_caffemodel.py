@@ -15,8 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xfer
+from xfer.backbones.base import SequentialBackbone
 from xfer.backbones.caffemodel import fields, parse, read_caffemodel, read_varint
+from xfer.backbones.weights import load_weights
 from xfer.errors import DataError
+from xfer.types import Preprocess
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -123,3 +126,15 @@ def test_a_model_without_weights_is_a_data_error(tmp_path: Path) -> None:
     file.write_bytes(caffe.caffemodel("n", {"conv1": []}, False))
     with pytest.raises(DataError, match="no layer with weights"):
         read_caffemodel(file)
+
+
+def test_caffes_weights_in_a_net_of_rgb_are_warned_of(tmp_path: Path) -> None:
+    trunk = torch.nn.Sequential()
+    trunk.add_module("conv1", torch.nn.Conv2d(3, 2, 4))
+    file = tmp_path / "net.weights"  # its bytes say what it is
+    layers = {"conv1": [np.ones((2, 3, 4, 4), np.float32), np.ones(2, np.float32)]}
+    file.write_bytes(caffe.caffemodel("n", layers, False))
+    for channels in ("rgb", "bgr"):
+        net = SequentialBackbone("n", Preprocess(size=8, channels=channels), trunk, {"conv1": 0})
+        line = load_weights(net, str(file), net="n").line()
+        assert "2 matched" in line and ("takes BGR" in line) == (channels == "rgb")

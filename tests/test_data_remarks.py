@@ -329,3 +329,20 @@ def test_findings_count_and_name() -> None:
     assert one.text == "12 pictures (0.png, 1.png, 2.png, 3.png, 4.png and 7 more): 11 bits"
     assert two.text == "1 picture (x.tif): of several pages the first"
     assert len(one.items) == 12 and two.items == (("x.tif",),)
+
+
+def test_features_and_packs_of_such_pictures_say_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XFER_CACHE", str(tmp_path / "cache"))
+    spec = as_folder(tmp_path / "photos")
+    net = ["--backbone", "tiny_nets:tiny", "--weights", "none", "--device", "cpu", "-l", "conv2"]
+    for _ in range(2):  # the second goes on with what the first has packed
+        assert main(["data", "pack", spec, "-o", str(tmp_path / "pack")]) == 0
+        said = capsys.readouterr().err
+        assert "warning: 2 pictures (" in said and "lower 12 of 16 bits" in said
+    for words in ([], ["--skip-bad", "--no-cache"]):
+        out = ["-o", str(tmp_path / f"{len(words)}.npz")]
+        assert main(["features", "--data", spec, *net, *out, *words]) == 0
+        said = capsys.readouterr().err
+        assert said.count("warning: 2 pictures (") == 1 and "lower 12 of 16 bits" in said

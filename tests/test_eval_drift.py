@@ -18,7 +18,7 @@ from xfer.cli.app import main
 from xfer.data.open import open_data
 from xfer.data.pack.writer import pack
 from xfer.data.sources import base
-from xfer.errors import DataError
+from xfer.errors import DataError, XferError
 from xfer.inference.evaluate import evaluate
 
 NAMES = ("owl", "wren")
@@ -229,7 +229,42 @@ def test_other_data_are_compared_with_what_was_trained_on(
     assert (found["images"], found["trained_on"]) == (20, 16)
     warning = next(note for note in found["notes"] if "trained on" in note)
     assert warning.startswith("warning: 16 of the 20 pictures were trained on")
-    assert warning.endswith("the val split of the run is scored") == (other is str)
+    flag = "without --data" if other is str else "with --split val"
+    hint = f"; {flag} the val split of the run is scored"
+    assert warning.endswith(hint) == (recorded or other is not csv_of)
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_the_split_of_a_run_is_found_in_data_that_have_moved(
+    run: Path, birds: Path, renamed: bool
+) -> None:
+    before = json.loads((run / "result.json").read_text())["metrics"]
+    moved = copy_of(birds) if renamed else str(birds.rename(birds.parent / "moved"))
+    write_birds(Path(moved), 2, first=70)
+    found = scored(run, data=moved, split="val")
+    assert (found["split"], found["images"], found["trained_on"]) == ("val", 4, 0)
+    assert found["metrics"]["loss"] == pytest.approx(before["loss"], abs=1e-3)
+    assert found["changes"]["moved" if renamed else "new"] == 4
+    other = write_birds(Path(moved).parent / "other", 3, first=50)
+    with pytest.raises(DataError, match="none of the 4 pictures of val"):
+        scored(run, data=str(other), split="val")
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_table_that_is_put_beside_the_pictures_changes_nothing(
+    run: Path, birds: Path, recorded: bool
+) -> None:
+    if not recorded:
+        environment = json.loads((run / "env.json").read_text())
+        assert environment.pop("data_format") == "folder"
+        (run / "env.json").write_text(json.dumps(environment))
+    rows = [f"{p.relative_to(birds).as_posix()},{p.stat().st_size % 2}"
+            for p in sorted(birds.glob("*/*.jpg"))]  # fmt: skip
+    (birds / "labels.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+    with pytest.raises(XferError, match="several ways"):
+        open_data(str(birds))
+    found = scored(run)
+    assert (found["images"], found["notes"]) == (4, [])
 
 
 def test_a_folder_above_or_below_is_compared_as_well(tmp_path: Path) -> None:

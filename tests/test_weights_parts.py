@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import collections
 import pathlib
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from torchvision import models
 import xfer
 from xfer.backbones.base import Backbone, SequentialBackbone
 from xfer.backbones.files import open_weights, read_weights
+from xfer.backbones.match import same_numbers
 from xfer.backbones.tail import Tail
 from xfer.backbones.weights import fill
 from xfer.cli.app import main
@@ -318,6 +320,34 @@ def test_caffes_names_are_known(tmp_path: Path) -> None:
     assert "TensorFlow" in str(caught.value.hint)
 
 
+def test_old_names_of_densenet_are_matched_by_order(tmp_path: Path) -> None:
+    state = _drawn(models.densenet121(weights=None))
+    old = {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", k): v for k, v in state.items()
+    }
+    assert "features.denseblock1.denselayer1.norm.1.weight" in old
+    torch.save(old, tmp_path / "densenet121.pth")
+    net = xfer.create_backbone("torchvision:densenet121", str(tmp_path / "densenet121.pth"))
+    name = "denseblock4.denselayer16.conv2.weight"
+    assert torch.equal(net.state_dict()[f"trunk.features_{name}"], state[f"features.{name}"])
+    assert net.weight_report is not None and not net.weight_report.missing
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "same"),
+    [
+        ((64, 3, 7, 7), (64, 3, 7, 7), True), ((1, 1, 5, 144), (5, 144), True),
+        ((5, 4, 6, 6), (5, 144), True), ((1, 1, 1, 4), (4,), True), ((4, 8), (4, 8, 1, 1), True),
+        ((64, 7, 7, 3), (64, 3, 7, 7), False), ((3, 4), (4, 3), False), ((12,), (4, 3), False),
+        ((), (1,), True), ((4, 9, 3), (4, 3, 9), False),
+    ],
+)  # fmt: skip
+def test_shapes_agree_but_for_ones_and_flattening(
+    theirs: tuple[int, ...], ours: tuple[int, ...], same: bool
+) -> None:
+    assert same_numbers(theirs, ours) == same == same_numbers(ours, theirs)
+
+
 # -- another net ------------------------------------------------------------------------------
 
 
@@ -394,6 +424,14 @@ def test_weights_that_are_not_finite_are_an_error_that_names_them(
     out = tmp_path / "o.safetensors"
     assert main(["models", "import", str(tmp_path / "w.safetensors"), "-o", str(out)]) == 3
     assert not out.exists()
+
+
+def test_doubles_beyond_32_bits_are_an_error(tmp_path: Path) -> None:
+    state = {k: v.double() if v.ndim else v for k, v in _drawn(_net()).items()}
+    state["trunk.conv2.bias"][1] = 1e200
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(DataError, match=r"trunk\.conv2\.bias has"):
+        fill(_net(), open_weights(tmp_path / "w.pth"), "w.pth")
 
 
 def test_numbers_that_are_no_weights_are_refused_by_name(tmp_path: Path) -> None:

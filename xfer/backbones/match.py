@@ -8,12 +8,12 @@ trunk has its equal in shape and kind at its place in the file.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import ge
 
-import torch
 from torch import Tensor, nn
 
 from xfer.backbones.base import Backbone
@@ -109,7 +109,7 @@ class Match:
 
     names    | name in the file -> name in the net, whose numbers they can become
     clashes  | name in the file -> name in the net that has another shape
-    prefix   | before the net's names in the file, e.g. "teacher.backbone."
+    prefix   | before the net's names in the file, e.g. "teacher.backbone."; "/" is written "."
     scope    | the part of the file that belongs to it, e.g. "teacher."
     rivals   | other prefixes under which the net is in the file too
     by_order | matched by order, not by name
@@ -130,12 +130,11 @@ class Match:
 
 def same_numbers(theirs: Sequence[int], ours: Sequence[int]) -> bool:
     """Whether two shapes differ only by ones, or by C, h, w being flattened."""
-    if tuple(theirs) == tuple(ours):
+    a, b = ([side for side in shape if side != 1] for shape in (theirs, ours))
+    if a == b:
         return True
-    if torch.Size(theirs).numel() != torch.Size(ours).numel():
-        return False
-    first = [next((d for d in shape if d != 1), 1) for shape in (theirs, ours)]
-    return first[0] == first[1]
+    flat = min(len(a), len(b)) == 2 and a[0] == b[0]
+    return flat and math.prod(a) == math.prod(b)
 
 
 def unfit(tensor: Stored, floating: bool = True) -> str:
@@ -149,6 +148,11 @@ def unfit(tensor: Stored, floating: bool = True) -> str:
 
 def _can_be(tensor: Stored, place: Place) -> bool:
     return not unfit(tensor, place.floating) and same_numbers(tensor.shape, place.shape)
+
+
+def _is_count(tensor: Stored) -> bool:
+    """Whether a tensor can be a norm's counter."""
+    return tensor.count == 1 and not tensor.odd and not tensor.dtype.is_complex
 
 
 def match(tensors: Mapping[str, Stored], net: Net, ordered: bool = True) -> Match:
@@ -170,7 +174,8 @@ def _by_name(tensors: Mapping[str, Stored], net: Net) -> Match:
     for theirs, tensor in tensors.items():
         for prefix, ours in _candidates(theirs, net.forms):
             place = net.place(ours)
-            into = hits if place is None or _can_be(tensor, place) else clashes
+            fits = _is_count(tensor) if place is None else _can_be(tensor, place)
+            into = hits if fits else clashes
             into.setdefault(prefix, {}).setdefault(ours, theirs)
     if not hits:
         prefix = max(clashes, key=lambda p: len(clashes[p]), default="")

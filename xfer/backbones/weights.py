@@ -12,7 +12,7 @@ from torch import Tensor
 
 from xfer import plugs
 from xfer.backbones.base import SCHEMES, Backbone
-from xfer.backbones.files import WeightFile, digest, open_weights, read
+from xfer.backbones.files import WeightFile, check_finite, digest, open_weights, read
 from xfer.backbones.guess import guess, is_known
 from xfer.backbones.match import Match, Net, match, net_of, same_numbers, unfit
 from xfer.backbones.parts import Parts, beside
@@ -106,9 +106,11 @@ def fill(
     Raises: DataError if the file leaves the net's layers as they are, or most of them, if another
         net fits it better, and for numbers that are NaN or infinite.
     """
-    file = tensors if isinstance(tensors, WeightFile) else None
-    parts = file.parts if file else _one_part(tensors)  # pyright: ignore[reportArgumentType]
-    stored, ordered = parts.flat(), file is None or file.ordered
+    if isinstance(tensors, WeightFile):
+        parts, ordered = tensors.parts, tensors.ordered
+    else:
+        parts, ordered = _one_part(tensors), True
+    stored = parts.flat()
     net = net_of(backbone)
     found = match(stored, net, ordered)
     rest = _Rest.of(stored, parts, found, net)
@@ -125,6 +127,8 @@ def fill(
             target = state[ours]
             numbers = read(source, theirs, stored[theirs])
             target.copy_(numbers.reshape(target.shape))
+            if numbers.dtype == torch.float64:  # beyond what 32 bits hold
+                check_finite(source, theirs, target)
             if numbers.shape == target.shape:
                 report.matched.append(ours)
             else:
@@ -179,8 +183,8 @@ class _Rest:
             where + name
             for where in used
             for name in parts.tensors[where]
-            if (where + name).startswith(found.scope)
-            and not any((where + name).startswith(rival) for rival in found.rivals if rival)
+            if _below(where + name, found.scope)
+            and not any(_below(where + name, rival) for rival in found.rivals if rival)
         )
         others = [rival.removesuffix(".") for rival in found.rivals]
         others += [
@@ -190,6 +194,10 @@ class _Rest:
             and not any(where.startswith(r) or r.startswith(where) for r in found.rivals)
         ]  # fmt: skip
         return _Rest(names, tuple(dict.fromkeys(name for name in others if name)))
+
+
+def _below(name: str, prefix: str) -> bool:
+    return name.replace("/", ".").startswith(prefix)
 
 
 def _why_not(tensor: Stored, theirs: str, found: Match, net: Net) -> str:
@@ -219,7 +227,7 @@ def _check_net(
     lacks = [name for name in main[1:] if name not in ours]
     weights = [
         name for name in rest.names
-        if name.startswith(found.prefix) and len(stored[name].shape) > 1
+        if _below(name, found.prefix) and len(stored[name].shape) > 1
         and not unfit(stored[name])
     ]  # fmt: skip
     unused = [name for name in weights if name not in found.names]
@@ -240,11 +248,7 @@ def _check_net(
         turned = match({name: _turned(tensor) for name, tensor in stored.items()}, net, ordered)
         why = next(((n, w) for n in found.clashes if (w := unfit(stored[n]))), None)
         if why is not None:
-            hint = (
-                f"{why[0]} is made of {why[1]}"
-                if stored[why[0]].odd == ""
-                else f"{why[0]} is {why[1]}"
-            )
+            hint = f"{why[0]} is {'' if stored[why[0]].odd else 'made of '}{why[1]}"
         elif turned.filled(main) > filled:
             hint = "its shapes are (h, w, in, out), as TensorFlow's; the net's are (out, in, h, w)"
         fits = f"fills {filled} of the {len(main)} layers of"

@@ -55,6 +55,8 @@ def pack(
     packed = write(spec, out, options, skip_bad=skip_bad, kinds=kinds, tick=tick,
                    data_keys=reading_keys([*set, *assignments]))  # fmt: skip
     show.left_out(packed.skipped)
+    for finding in packed.findings:
+        show.note(f"warning: {finding.text}")
     if show.json:
         show.document({
             "path": str(packed.path), "images": packed.images, "shards": packed.shards,

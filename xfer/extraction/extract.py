@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from xfer import plugs
 from xfer.data.images.decode import DecodeError
+from xfer.data.images.remarks import Remark
+from xfer.data.inspect.verify import odd_pictures
 from xfer.data.open import open_data
 from xfer.data.sources.base import Bundle
 from xfer.data.sources.from_python import python_name
@@ -311,6 +313,7 @@ def _fill(
 ) -> tuple[int, int]:  # fmt: skip
     """Writes this process's rows; returns how many were computed and how many were cached."""
     computed = cached = first = 0
+    odd: list[tuple[str, Remark]] = []
     count, begin = _count(bundle), time.monotonic()
     last_said = begin
     for source in bundle.splits.values():
@@ -322,6 +325,7 @@ def _fill(
             workers=workers,
             rank=place.rank,
             world=place.world,
+            odd=odd,
         )
         for part in _hinted(stream):
             sink.write(first + part.rows, {name: form(v) for name, v in part.layers.items()})
@@ -334,6 +338,10 @@ def _fill(
                 say(f"{done} of {count} pictures, {speed:.0f} per second, "
                     f"{(count - done) / speed:.0f} s left")  # fmt: skip
         first += len(source)
+    said = {finding.check for finding in bundle.findings}  # with skip_bad all were looked at
+    for finding in odd_pictures(odd):
+        if finding.check not in said:
+            say(f"warning: {finding.text}")
     return computed, cached
 
 

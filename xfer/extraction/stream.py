@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xfer.data.images.decode import DecodeError, decode
+from xfer.data.images.remarks import Remark, remarks
 from xfer.data.images.walk import readable
 from xfer.data.loading.loader import Loader, stack_images
 from xfer.data.loading.sample_rng import STREAM
@@ -82,12 +83,14 @@ class LookedUp:
         source: the pictures; net: computes their vectors; cache: holds known vectors.
         seed: of random views, which also depend on the picture's index in the source;
             None: views are not random.
+        odd: gets (id, remark) for pictures that are decoded and may look wrong.
     """
 
     def __init__(
-        self, source: Source, net: Net, cache: FeatureCache, seed: int | None = None
-    ) -> None:
-        self.source, self.cache, self.seed = source, cache, seed
+        self, source: Source, net: Net, cache: FeatureCache, seed: int | None = None,
+        odd: list[tuple[str, Remark]] | None = None,
+    ) -> None:  # fmt: skip
+        self.source, self.cache, self.seed, self.odd = source, cache, seed, odd
         self.info: DataInfo = source.info
         self.ids = source.ids
         self.signatures = {layer: net.signature(layer) for layer in net.layers}
@@ -106,6 +109,14 @@ class LookedUp:
 
     def read(self, i: int, short_side: int = 0) -> Seen:
         """Picture i, decoded no larger than `short_side`, or its vectors if they are cached."""
+        if self.odd is None:
+            return self._read(i, short_side)
+        with remarks() as found:
+            seen = self._read(i, short_side)
+        self.odd += [(self.ids[i], one) for one in found]
+        return seen
+
+    def _read(self, i: int, short_side: int) -> Seen:
         path = picture_path(self.source, i)
         data, image = b"", None
         if path is not None:
@@ -187,6 +198,7 @@ def parts(
     world: int = 1,
     seed: int | None = None,
     epoch: int = 0,
+    odd: list[tuple[str, Remark]] | None = None,
 ) -> Iterator[Part]:
     """This process's share of a source's rows, each once; cached ones immediately, the others
     when a batch is full.
@@ -194,11 +206,12 @@ def parts(
     Args:
         batch: pictures per pass of the net; workers: threads, as in Loader.
         seed, epoch: random views are those that training with this seed draws in this epoch.
+        odd: gets (id, remark) for pictures that are decoded and may look wrong.
 
     Raises: DataError for a picture that can't be read.
     """
     loader = Loader(
-        LookedUp(source, net, cache, seed), _Cut(net), _collate(net.side),
+        LookedUp(source, net, cache, seed, odd), _Cut(net), _collate(net.side),
         batch=batch * world, train=False, workers=workers, rank=rank, world=world,
         seed=seed or 0, short_side=net.short_side,
     )  # fmt: skip

@@ -132,7 +132,7 @@ class Model:
                     sample = self._read(given)
                 except DecodeError as error:
                     if not looked.skip_bad:
-                        raise DataError(error.message, "leave it out, or --skip-bad") from error
+                        raise DataError(error.message, "leave it out, or skip_bad=True") from error
                     looked.skipped.append((error.name, error.reason))
                     continue
             looked.read.append(given)

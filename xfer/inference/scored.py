@@ -6,6 +6,7 @@ A run's val is the val that its best step was chosen by, whatever has happened t
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from xfer import kinds, plugs
 from xfer import task as tasks
 from xfer.data.open import open_data
+from xfer.data.readers.base import FORMATS
 from xfer.data.sources.base import Bundle, Drift
 from xfer.data.sources.boxes_as_labels import presence
 from xfer.data.sources.from_python import SCHEME
@@ -72,7 +74,8 @@ def open_scored(
 
     Args:
         data: other data with the run's classes; empty: the run's own.
-        split: val, test or train; empty: the first of these that there is.
+        split: val, test or train; empty: the first of these that there is. A split that other data
+            do not have is that of the run, found again in them: the run's data may have moved.
         data_keys: how other data are read: images, ignore, path, label, split of `open_data`.
         skip_bad: look at every picture, and leave out those that can't be decoded.
 
@@ -82,11 +85,16 @@ def open_scored(
         data_keys = {**(data_keys or {}), "skip_bad": True, "thorough": True}
     own = _own_of(folder, task, skip_bad)
     with plugs.reading(folder.path / "recipe.toml"):
-        if not isinstance(data, str) or data:
-            return own.in_memory(data, split) or _other(
-                open_other(data, task, data_keys), task, split, own
-            )
-        return own.scored(split)
+        if isinstance(data, str) and not data:
+            return own.scored(split)
+        same = own.in_memory(data, split)
+        if same is not None:
+            return same
+        bundle = open_other(data, task, data_keys)
+        if split and split not in bundle.splits and isinstance(own.splits.get(split), list):
+            options = {**(data_keys or {}), "kept": own.kept(split), "find": False}
+            return own.told(open_other(data, task, options), split)
+        return _other(bundle, task, split, own)
 
 
 def training_warnings(folder: Run, task: Task, source: Source) -> list[str]:
@@ -95,33 +103,57 @@ def training_warnings(folder: Run, task: Task, source: Source) -> list[str]:
 
 
 def _own_of(folder: Run, task: Task, skip_bad: bool = False) -> _Own:
-    recipe = folder.recipe()
+    has_environment = (folder.path / "env.json").is_file()
+    environment = folder.read_json("env.json") if has_environment else {}
+    recipe = _read_as_then(folder.recipe(), environment)
     if skip_bad:
         recipe = replace(recipe, data=replace(recipe.data, skip_bad=True))
     if recipe.task == "probe":  # a probe reads data like the task that trains on that kind
         recipe = replace(recipe, task=tasks.for_kind(getattr(task, "data_kind", task.info.kind)))
     splits = folder.read_json("split.json") if (folder.path / "split.json").is_file() else {}
-    return _Own(folder, recipe, splits, task)
+    return _Own(folder, recipe, splits, task, environment)
+
+
+def _read_as_then(recipe: Recipe, environment: Mapping[str, Any]) -> Recipe:
+    """The recipe with its data's path read in the format that the run found: files that were put
+    there since may look like another one."""
+    source = recipe.data.source
+    name = str(environment.get("data_format", ""))
+    if not name:  # an older run: its first note says it
+        notes = [str(note) for note in environment.get("data_notes", ())]
+        found = next((m for note in notes if (m := re.search(r": read as (\w+) \(", note))), None)
+        name = found[1] if found else ""
+    if name not in FORMATS.names() or not Path(source).expanduser().exists():
+        return recipe
+    return replace(recipe, data=replace(recipe.data, source=f"{name}:{source}"))
 
 
 class _Own:
     """A run's own data.
 
-    Args: recipe: the run's, for a task; splits: its split.json, {} if there is none.
+    Args:
+        recipe: the run's, for a task; splits: its split.json, {} if there is none.
+        environment: its env.json, {} if there is none.
     """
 
-    def __init__(self, folder: Run, recipe: Recipe, splits: Mapping[str, Any], task: Task) -> None:
+    def __init__(
+        self, folder: Run, recipe: Recipe, splits: Mapping[str, Any], task: Task,
+        environment: Mapping[str, Any],
+    ) -> None:  # fmt: skip
         self.recipe, self.splits, self.task = recipe, splits, task
+        self.environment = environment
         self.trained = TrainedOn(folder, recipe, splits, task.info.classes)
-        has_environment = (folder.path / "env.json").is_file()
-        self.environment = folder.read_json("env.json") if has_environment else {}
 
     def scored(self, split: str) -> Scored:
         """The pictures that split.json lists for a split; as far as it lists any, those of the
         same split drawn again."""
         role = split or _first(self.splits)
         if isinstance(self.splits.get(role), list):
-            return self._kept(role)
+            bundle = open_recipe_data(
+                self.recipe, kept=self.kept(role), classes=self.task.info.classes, cut=False,
+                find=False,
+            )  # fmt: skip
+            return self.told(bundle, role, own=True)
         if self.splits and role not in self.splits:
             return self._added(role)
         bundle = open_recipe_data(self.recipe, find=False)
@@ -144,18 +176,25 @@ class _Own:
                 return self._finished(bundle, role)
         return None
 
-    def _kept(self, role: str) -> Scored:
-        """The pictures that split.json lists, as they are now."""
+    def kept(self, role: str) -> Kept:
+        """A split of split.json, to be found again."""
         lists = [ids for ids in self.splits.values() if isinstance(ids, list)]
         limit = self.recipe.data.limit
-        kept = Kept(
+        return Kept(
             self.splits, role,
             ignored=frozenset(name for name, _ in self.environment.get("skipped", ())),
             whole=not limit or all(len(ids) < limit for ids in lists), marks=self.trained.marks,
         )  # fmt: skip
-        bundle = open_recipe_data(
-            self.recipe, kept=kept, classes=self.task.info.classes, cut=False, find=False
-        )
+
+    def has_val_among(self, source: Source) -> bool:
+        """Whether the run's val pictures can be found again among these."""
+        val = self.splits.get("val")
+        listed = isinstance(val, list) and not set(val).isdisjoint(source.ids)
+        return listed or "val" in self.trained.marks
+
+    def told(self, bundle: Bundle, role: str, own: bool = False) -> Scored:
+        """The pictures of split.json that were found again, and what has changed; `own`: where the
+        run's own data are."""
         drift, source = bundle.drift or Drift(), bundle.splits[role]
         changes = {"gone": drift.gone, "new": drift.new or ()}
         changes["moved"] = tuple(f"{old} is {now}" for old, now in drift.moved)
@@ -169,7 +208,7 @@ class _Own:
         lines = [f"{_TOLD[key](len(names), role)}: {named(names)}"
                  for key, names in changes.items() if names]  # fmt: skip
         blind = numbers is None or drift.new is None or not (numbers != UNKNOWN).any()
-        if blind and not lines and self._differ():
+        if own and blind and not lines and self._differ():
             lines = ["the data are not as this run recorded them: files, their dates or their "
                      "labels differ, or an older xfer read them in another way"]  # fmt: skip
         counts = {key: len(names) for key, names in changes.items() if names}
@@ -249,8 +288,9 @@ def _other(bundle: Bundle, task: Task, split: str, own: _Own) -> Scored:
     if not seen.told:
         lines.append("whether the run was trained on any of these pictures can't be told: its own "
                      "data are not there any more")  # fmt: skip
-    elif seen.same.any() and "val" in own.splits and _same_place(bundle.name, own.recipe):
-        lines[0] += "; without --data the val split of the run is scored"
+    elif lines and role == "train" and own.has_val_among(bundle.splits[role]):
+        flag = "without --data" if _same_place(bundle.name, own.recipe) else "with --split val"
+        lines[0] += f"; {flag} the val split of the run is scored"
     return Scored(_fitting(bundle, task), role, (*bundle.notes, *lines), {}, _count(seen))
 
 
@@ -270,7 +310,8 @@ def open_other(data: Any, task: Task, data_keys: Mapping[str, Any] | None = None
 
 def _same_place(name: str, recipe: Recipe) -> bool:
     """Whether a spec names the run's own data."""
-    return recipe.data.source in (name, str(Path(name).absolute()))
+    own = recipe.data.source
+    return bool({own, own.partition(":")[2]} & {name, str(Path(name).absolute())})
 
 
 def _first(splits: Mapping[str, Any]) -> str:

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from xfer.errors import DataError, XferError, listed
 from xfer.kinds import mask_rows
 from xfer.kinds.base import UNJUDGED, Kind, Table, moved, register
+from xfer.kinds.findings import Finding
 from xfer.kinds.labels import check_several_labels, named
+from xfer.kinds.mask_findings import FEW, border_warning, find_in_masks
 from xfer.kinds.pixel_counts import occurring, pixel_counts
 from xfer.types import IGNORE, DataInfo, MaskPrediction, Sample, Source
 
@@ -39,20 +41,27 @@ class MaskKind(Kind):
         assert sample.mask is not None, f"{sample.id}: no mask"
 
     def check_pictures(self, title: str, role: str, source: Source, learn: bool) -> list[str]:
-        """Names the classes that no mask holds; an error if fewer than two can be learnt."""
+        """Names the classes that no mask holds, and those along borders only; an error if fewer
+        than two can be learnt."""
         classes = source.info.classes
+        border = border_warning(role, source, FEW)
+        lines = [] if border is None else [f"warning: {border.text}"]
         absent = [name for name, n in zip(classes, occurring(source), strict=True) if not n]
         if not absent:
-            return []
+            return lines
         if learn and len(classes) - len(absent) < 2:
             present = ", ".join(set(classes) - set(absent)) or "only ignored pixels"
             raise DataError(
                 f"{title}: the masks of {role} hold {present}",
                 "there must be at least two classes",
             )
-        return [
-            f"warning: no mask of {role} holds {listed(absent)}: nothing can be learnt about it"
-        ]
+        text = f"warning: no mask of {role} holds {listed(absent)}: nothing can be learnt about it"
+        return [*lines, text]
+
+    def find_in_pictures(
+        self, splits: Mapping[str, Source], classes: Sequence[str]
+    ) -> list[Finding]:
+        return find_in_masks(splits, classes)
 
     def strata(self, source: Source) -> NDArray[np.int64] | NDArray[np.int8]:
         return source.labels()

@@ -243,6 +243,7 @@ def _write_start(job: Job, run: Run) -> None:
     run.write_json("env.json", environment(
         device=job.place.describe(), precision=job.place.precision, world_size=job.place.world,
         seed=job.recipe.run.seed, data_fingerprint=job.bundle.fingerprint(),
+        data_format=job.bundle.format,
         data_notes=list(job.bundle.notes), skipped=[list(s) for s in job.bundle.skipped],
         weights=report.line() if report is not None else "none",
         crop_on=job.crop_on, launch=launch(),

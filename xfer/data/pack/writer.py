@@ -12,7 +12,7 @@ import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 
 from xfer.boxes import Boxes
 from xfer.data.images.decode import shrink
+from xfer.data.images.remarks import Remark, remarks
 from xfer.data.images.threads import cores
-from xfer.data.inspect.verify import bad_pictures, find_bad
+from xfer.data.inspect.verify import bad_pictures, find_bad, odd_pictures
 from xfer.data.pack.folder_lock import folder_lock
 from xfer.data.pack.reader import INDEX, NAME, STARTED, VERSION, read_json
 from xfer.data.readers.base import ReadOptions
@@ -32,6 +33,7 @@ from xfer.data.sources.boxes import category_ids, image_ids
 from xfer.data.sources.split_names import role_of
 from xfer.data.spec import open_spec
 from xfer.errors import DataError, XferError
+from xfer.kinds.findings import Finding
 from xfer.types import Sample, Source
 
 AT_ONCE = 64  # pictures encoded between two writes
@@ -64,7 +66,8 @@ class Packing:
 
 @dataclass(frozen=True)
 class Packed:
-    """What was written: numbers of pictures and of shards, `kept` of these from an earlier call."""
+    """What was written: numbers of pictures and of shards, `kept` of these from an earlier call,
+    (file, reason) of those left out, and what is odd about the others."""
 
     path: Path
     images: int
@@ -72,6 +75,7 @@ class Packed:
     kept: int
     bytes: int
     skipped: tuple[tuple[str, str], ...]
+    findings: tuple[Finding, ...] = ()
 
 
 def pack(
@@ -113,7 +117,8 @@ def pack(
     skipped = tuple((name, why) for s in shards for name, why in s["skipped"])
     size = sum(s["bin_bytes"] for s in shards)
     images = sum(map(len, parts.values())) - len(skipped)
-    return Packed(out, images, len(shards), kept, size, skipped)
+    odd = [(str(name), Remark(*rest)) for s in shards for name, *rest in s.get("remarks", ())]
+    return Packed(out, images, len(shards), kept, size, skipped, tuple(odd_pictures(odd)))
 
 
 def _shards(
@@ -273,6 +278,9 @@ class _Shard:
                 "name": self.name, "split": self.split, "images": len(self.rows),
                 "skipped": self.skipped, "bin_bytes": size, "bin_sha256": digest.hexdigest(),
             }  # fmt: skip
+            odd = [[row["id"], *astuple(one)] for row in self.rows for one in row["remarks"]]
+            if odd:
+                about["remarks"] = odd
             if not self.rows:
                 return {
                     **about,
@@ -287,10 +295,11 @@ class _Shard:
 
     def _row(self, source: Source, i: int) -> tuple[dict[str, Any], bytes] | DataError:
         """What is known about picture i, and its bytes; or the error if it can't be decoded."""
-        try:
-            sample = source[i]  # in full: its size is recorded, and averaging uses every pixel
-        except DataError as error:
-            return error
+        with remarks() as odd:
+            try:
+                sample = source[i]  # in full: its size is recorded, and averaging uses every pixel
+            except DataError as error:
+                return error
         original = sample.image.shape[:2]
         sample = scaled(sample, self.options.side)
         image = np.ascontiguousarray(sample.image)
@@ -301,7 +310,8 @@ class _Shard:
         mask = b"" if sample.mask is None else zlib.compress(sample.mask.tobytes())
         row = {
             "id": sample.id, "size": image.shape[:2], "original": original, "length": len(data),
-            "mask_length": len(mask), "crc": zlib.crc32(mask, zlib.crc32(data)), "sample": replace(
+            "remarks": odd, "mask_length": len(mask),
+            "crc": zlib.crc32(mask, zlib.crc32(data)), "sample": replace(
                 sample, image=image[:0], mask=None),
         }  # fmt: skip
         return row, data + mask

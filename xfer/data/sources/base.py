@@ -21,7 +21,7 @@ from xfer.kinds.base import Kind
 from xfer.kinds.box_stats import EveryBox, every_box
 from xfer.kinds.findings import Finding
 from xfer.kinds.pixel_counts import pixel_counts_of
-from xfer.types import DataInfo, Sample, Source
+from xfer.types import IGNORE, DataInfo, Sample, Source
 
 LISTED = 200_000
 
@@ -88,6 +88,18 @@ class Subset:
         counts = np.zeros(len(self.info.classes) + 1, np.int64)
         np.add.at(counts, np.append(self.table, -1), own)
         return counts
+
+    def read_mask(self, i: int) -> NDArray[np.uint8] | None:
+        """The mask of picture i, without decoding the picture if the source can."""
+        reader = getattr(self.source, "read_mask", None)
+        if reader is None:
+            return self[i].mask
+        mask = reader(int(self.indices[i]))
+        if self.table is None or mask is None:
+            return mask
+        look_up = np.full(256, IGNORE, np.uint8)
+        look_up[: len(self.table)] = self.table
+        return look_up[mask]
 
     def verify(self, i: int) -> None:
         """Raises DataError if picture i can't be decoded."""

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from xfer.data.images.mask_file import LOSSY_ENDINGS
 from xfer.data.images.walk import (
     find_pictures,
     has_picture,
@@ -31,6 +32,7 @@ from xfer.data.images.walk import (
     listing,
     subfolders,
 )
+from xfer.data.readers.masks.choice import choose
 from xfer.data.readers.masks.folder_words import (
     SURE,
     Leaf,
@@ -42,15 +44,17 @@ from xfer.data.readers.masks.folder_words import (
 from xfer.data.readers.masks.pairing import (
     Candidate,
     candidates,
-    choose,
     is_mask_name,
+    stem,
 )
 from xfer.data.sources.split_names import WHOLE
 from xfer.errors import XferError
 
 FIRST = 2000  # names of a folder that are enough to recognise what it holds
+NAMES = 60  # that are enough to tell whether many are of masks
+FEW_TWINS, TWINS = 4, 20  # sister folders without words, and names that are looked for in both
 FEW_FOLDERS = 24  # of a folder that are looked into to recognise it
-MOST_FOLDERS = 150
+MOST_FOLDERS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +102,7 @@ def find_layout(top: Path, named: tuple[str, ...] = (), label: str = "") -> Layo
     Raises: XferError if several folders or endings may hold the masks; DataError if several masks
         fit one picture.
     """
-    leaves = _leaves(top, named)
-    found = candidates(leaves) if leaves else []
+    leaves, found = _look(top, named)
     chosen = choose(found, label)
     if chosen is None:
         return None
@@ -113,44 +116,98 @@ def find_layout(top: Path, named: tuple[str, ...] = (), label: str = "") -> Layo
     return layout
 
 
-def _leaves(top: Path, named: tuple[str, ...]) -> list[Leaf]:
-    """The folders that hold pictures; none if a first look at the names finds nothing of masks."""
+@dataclass(frozen=True)
+class _Seen:
+    """What was found in a folder, and when the folders below it were changed last."""
+
+    key: tuple[str, tuple[str, ...]]
+    changed: list[tuple[Path, int]]
+    leaves: list[Leaf]
+    found: list[Candidate]
+
+
+# several formats ask about the same folder in turn: the last answer is kept while it holds
+_kept: list[_Seen] = []
+
+
+def _look(top: Path, named: tuple[str, ...]) -> tuple[list[Leaf], list[Candidate]]:
+    """The folders that hold pictures, and every way to pair them with masks."""
+    key = str(top.absolute()), named
+    for seen in _kept:
+        if seen.key == key and all(_changed(f) == at for f, at in seen.changed):
+            return seen.leaves, seen.found
+    folders: list[Path] = []
+    leaves = _leaves(top, named, folders)
+    changed = [(folder, _changed(folder)) for folder in folders]
+    found = candidates(leaves) if leaves else []
+    _kept[:] = [_Seen(key, changed, leaves, found)]
+    return leaves, found
+
+
+def _changed(folder: Path) -> int:
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return -1
+
+
+def _leaves(top: Path, named: tuple[str, ...], folders: list[Path]) -> list[Leaf]:
+    """The folders that hold pictures; none if a first look at the names finds nothing of masks.
+
+    Adds to `folders` those that were looked into.
+    """
     if not top.is_dir():
         return []
-    looked, whole = _glance(top)
+    looked, whole = _glance(top, folders)
     if whole:
         return describe(top, looked, named)
     leaves = describe(top, looked, named)
     masks = any(leaf.role == "masks" for leaf in leaves)
     pictures = any(leaf.role != "masks" for leaf in leaves)
     mixed = any(_mostly_masks(leaf.names) for leaf in leaves)
-    if not (mixed or (masks and pictures) or 1 < len(leaves) <= 4):
+    if not (mixed or (masks and pictures) or _twins(leaves)):
         return []
-    folders: dict[Path, list[str]] = defaultdict(list)
+    names: dict[Path, list[str]] = defaultdict(list)
     for path in find_pictures(top):
-        folders[path.parent].append(path.name)
-    return describe(top, folders, named)
+        names[path.parent].append(path.name)
+    known = {*folders}
+    folders += [folder for folder in names if folder not in known]
+    return describe(top, names, named)
 
 
 def _mostly_masks(names: Sequence[str]) -> bool:
-    masks = sum(is_mask_name(name) for name in names)
-    return masks * 5 > len(names)
+    some = names[:: max(1, len(names) // NAMES)]
+    return sum(is_mask_name(name) for name in some) * 5 > len(some)
 
 
-def _glance(top: Path) -> tuple[dict[Path, list[str]], bool]:
+def _twins(leaves: Sequence[Leaf]) -> bool:
+    """Whether a few large folders may pair though no word says so: one is of files without loss,
+    and another has files of the same names."""
+    for masks in leaves if 1 < len(leaves) <= FEW_TWINS else ():
+        names = [n for n in masks.names[:TWINS] if not n.casefold().endswith(LOSSY_ENDINGS)]
+        for images in leaves:
+            if names and images is not masks:
+                stems = {stem(name) for name in names}
+                ends = {Path(name).suffix for name in images.names[:TWINS]}
+                if any((images.folder / f"{s}{end}").exists() for s in stems for end in ends):
+                    return True
+    return False
+
+
+def _glance(top: Path, visited: list[Path]) -> tuple[dict[Path, list[str]], bool]:
     """The names of the pictures in the first folders below `top`, and whether these are all."""
     folders: dict[Path, list[str]] = {}
-    whole, looked = True, 0
+    whole = True
     queue, seen = [top], set[str]()
     while queue:
         folder = queue.pop(0)
         real = os.path.realpath(folder)
         if real in seen:
             continue
-        if looked == MOST_FOLDERS:
+        if len(visited) == MOST_FOLDERS:
             return folders, False
         seen.add(real)
-        looked += 1
+        visited.append(folder)
         try:
             with os.scandir(folder) as entries:
                 first = list(itertools.islice(entries, FIRST))
@@ -232,13 +289,12 @@ def _root(leaf: Leaf) -> tuple[str, ...]:
 
 
 def find_places(top: Path, named: tuple[str, ...] = ()) -> list[Place]:
-    """The folders of each split of a set; empty if it is not a set of pictures and masks.
-
-    Raises: XferError if several folders may hold the masks.
-    """
-    layout = find_layout(top, named)
+    """The folders of each split of a set; empty if it is not a set of pictures and masks. If it is
+    a question which folder holds the masks, those of one choice: loading asks it."""
+    leaves, found = _look(top, named)
+    chosen = _some(found)
     places: list[Place] = []
-    for part in layout.parts if layout else []:
+    for part in _layout(leaves, chosen, set()).parts if chosen else []:
         pictures = [p for p, _ in part.files] or part.without_mask
         images = _common(pictures)
         masks = _common([m for _, m in part.files]) if part.files else None
@@ -274,17 +330,26 @@ def pair(place: Place) -> Pairs:
 def first_pair(top: Path) -> tuple[Path, Path] | None:
     """A picture of a set and its mask; None if a folder is not a set of pictures and masks. If it
     is a question which folder holds the masks, the folders of one choice: loading asks it."""
-    leaves = _leaves(top, ())
-    found = candidates(leaves) if leaves else []
-    try:
-        chosen = choose(found, "")
-    except XferError:
-        picture, masks = next(iter(found[0].pairs.items()))
-        return picture.parent, masks[0].parent
+    _, found = _look(top, ())
+    chosen = _some(found)
     if chosen is None:
         return None
     picture, masks = next(iter(chosen.pairs.items()))
-    return picture, masks[0]
+    asked = _choice(found) is None
+    return (picture.parent, masks[0].parent) if asked else (picture, masks[0])
+
+
+def _choice(found: Sequence[Candidate]) -> Candidate | None:
+    """What is chosen without a question; None if nothing is."""
+    try:
+        return choose(found, "")
+    except XferError:
+        return None
+
+
+def _some(found: Sequence[Candidate]) -> Candidate | None:
+    """What is chosen, or the fullest candidate if that is a question."""
+    return _choice(found) or (found[0] if found else None)
 
 
 def near_miss(top: Path) -> str | None:

@@ -26,6 +26,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer import kinds
 from xfer.boxes import Boxes
 from xfer.data.images.size import sizes_of
 from xfer.data.images.threads import cores
@@ -173,7 +174,7 @@ def _source(setup: Setup, split: str, options: ReadOptions, reading: Reading) ->
     files = [_relative(p, setup.root) for p, _ in known]
     names = [readable(Path(f).as_posix()) for f in files]
     sizes = sizes_of([p for p, _ in known])
-    if options.kind == "segment":
+    if options.kind and not kinds.get(options.kind).boxes:
         shapes = [_shapes(t, sizes[i]) for i, (_, t) in enumerate(known)]
         labels_of = [label_file(p) if t is not None else None for p, t in known]
         return outline_masks(
