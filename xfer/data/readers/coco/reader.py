@@ -229,8 +229,7 @@ def coco_source(
     picture = where_to[table.picture]
     rows = np.flatnonzero(picture >= 0)
     picture = picture[rows]
-    paths = [root / file for file in files]
-    settled = settle(table.boxes_xywh[rows], picture, sizes, ids, paths, "xywh")
+    settled = settle(table.boxes_xywh[rows], picture, sizes, ids, root, files, "xywh")
     reading.notes.extend(f"{path.name}: {line}" for line in settled.lines)
     classes = _classes(table, reading)
     place_of = np.full(len(table.categories), -1)

@@ -75,22 +75,21 @@ def drawn_source(
         files, ids, sizes, shapes, labels: of each picture its file, its name, its height and width,
             (0, 0) where not given, what is drawn on it, and the file that says so.
     """
-    paths = [root / file for file in files]
     given = np.array(sizes, np.int64).reshape(-1, 2)
     unsized = np.flatnonzero(~given.all(1))
     if len(unsized):
-        given[unsized] = sizes_of([paths[i] for i in unsized.tolist()])
+        given[unsized] = sizes_of([root / files[i] for i in unsized.tolist()])
     places = {name: c for c, name in enumerate(classes)}
     picture = np.repeat(np.arange(len(files)), [len(own) for own in shapes])
     boxes = np.array([s.xyxy for own in shapes for s in own], np.float64).reshape(-1, 4)
     if options.kind and not kinds.get(options.kind).boxes:
-        framed, lines = settle_frames(paths, given, picture, boxes)
+        framed, lines = settle_frames(root, files, given, picture, boxes)
         reading.notes.extend(f"{split}: {line}" for line in lines)
         outlined = [[Shape(places[s.label], s.outlines, s.xyxy) for s in own] for own in shapes]
         return outline_masks(
             root, split, classes, files, framed, outlined, labels, options, reading
         )
-    settled = settle(boxes, picture, given, ids, paths)
+    settled = settle(boxes, picture, given, ids, root, files)
     reading.notes.extend(f"{split}: {line}" for line in settled.lines)
     keep = settled.keep
     names = np.array([places[s.label] for own in shapes for s in own], np.int64)

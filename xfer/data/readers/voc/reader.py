@@ -223,8 +223,7 @@ def _source(
     labels = np.array([places[name] for file in about for name in file.names], np.int64)
     difficult = np.array([flag for file in about for flag in file.difficult], bool)
     written = np.array([box for file in about for box in file.boxes], np.float64).reshape(-1, 4)
-    paths = [root / file for file in files]
-    settled = settle(corners(written, from_one), picture, sizes, names, paths)
+    settled = settle(corners(written, from_one), picture, sizes, names, root, files)
     reading.notes.extend(f"{part.name}: {line}" for line in settled.lines)
     keep = settled.keep
     objects = Boxes.of(settled.boxes_xyxy[keep], labels[keep], difficult=difficult[keep])
