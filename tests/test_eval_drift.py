@@ -177,10 +177,14 @@ def test_with_a_limit_no_picture_is_called_new(birds: Path, tmp_path: Path) -> N
     assert line.startswith("the data are not as this run recorded them")
 
 
-def test_training_pictures_are_scored_with_a_warning(run: Path, birds: Path) -> None:
+def test_training_pictures_are_scored_with_a_warning(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     found = scored(run, split="train")
     assert (found["images"], found["trained_on"]) == (16, 16)
     assert found["notes"] == ["warning: all 16 pictures were trained on"]
+    assert main(["eval", str(run), "--split", "train", "--device", "cpu", "-q"]) == 0
+    assert "all 16 pictures were trained on" in capsys.readouterr().err
     with pytest.warns(RuntimeWarning, match="all 16 pictures were trained on"):
         xfer.evaluate(run, split="train", device="cpu", workers=0)
 

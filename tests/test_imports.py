@@ -42,6 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("runs",),
     ("extraction", "report"),
     ("probing",),
+    ("doctor",),
     ("inference",),
     ("proposals.measure", "proposals.from_run", "train"),
     ("api",),

@@ -124,6 +124,54 @@ def test_plain_values_come_out_as_pickle_reads_them(value: Any, protocol: int) -
     assert read_pickle(io.BytesIO(pickle.dumps(value, protocol))) == value
 
 
+DTYPES = st.sampled_from(
+    [
+        torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8,
+        torch.bool, torch.complex64, torch.uint16, torch.float8_e4m3fn,
+    ]
+)  # fmt: skip
+
+
+class _Own(torch.Tensor):
+    """A class of tensors of somebody's own."""
+
+
+@st.composite
+def tensors(draw: st.DrawFn) -> torch.Tensor:
+    """Whole tensors, views, repeats, parameters and a subclass, of any numbers."""
+    shape = draw(st.lists(st.integers(0, 4), max_size=4))
+    count = torch.Size(shape).numel()
+    made = (torch.arange(count) % 7).reshape(shape).to(draw(DTYPES))
+    kind = draw(st.sampled_from(["whole", "turned", "part", "repeated", "parameter", "own"]))
+    if kind == "turned":
+        return made.permute(tuple(reversed(range(made.ndim))))
+    if kind == "part" and made.ndim:
+        return made[..., made.shape[-1] // 2 :]
+    if kind == "repeated":
+        return made.unsqueeze(0).expand(3, *made.shape)
+    if kind == "parameter" and made.is_floating_point():
+        parameter = nn.Parameter(made)
+        parameter.note = "kept"  # pyright: ignore[reportAttributeAccessIssue]
+        return parameter
+    return made.as_subclass(_Own) if kind == "own" and made.dtype == torch.float32 else made
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(tensors(), min_size=1, max_size=5), st.sampled_from(["zip", "legacy", "pickle"]))
+def test_tensors_come_out_as_torch_reads_them(
+    tmp_path_factory: Any, given: list[torch.Tensor], kind: str
+) -> None:
+    state = {f"a.{i}": tensor for i, tensor in enumerate(given)}
+    file = tmp_path_factory.getbasetemp() / "tensors"
+    file.write_bytes(pickle.dumps(state) if kind == "pickle" else _saved(state, kind == "legacy"))
+    found = read_weights(file)
+    assert found.keys() == state.keys()
+    for name, tensor in state.items():
+        assert found[name].dtype == tensor.dtype and found[name].shape == tensor.shape
+        mine, theirs = found[name].contiguous(), tensor.detach().contiguous()
+        assert torch.equal(mine.view(-1).view(torch.uint8), theirs.view(-1).view(torch.uint8))
+
+
 def _mutated(data: bytes, draw: random.Random) -> bytes:
     out = bytearray(data)
     for _ in range(draw.choice([1, 1, 2, 5])):

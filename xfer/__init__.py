@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from xfer.api import finetune, pretrain
     from xfer.backbones.build import create_backbone
+    from xfer.doctor.check import check_data
     from xfer.errors import DataError, DivergedError, XferError
     from xfer.extraction.extract import features
     from xfer.extraction.extractor import FeatureExtractor
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "check_data": "xfer.doctor.check",
     "create_backbone": "xfer.backbones.build",
     "DataError": "xfer.errors",
     "DivergedError": "xfer.errors",
@@ -44,6 +46,7 @@ __all__ = [
     "FeatureExtractor",
     "Recipe",
     "XferError",
+    "check_data",
     "create_backbone",
     "evaluate",
     "features",

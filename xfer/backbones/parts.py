@@ -69,7 +69,7 @@ def split(root: Any, find: Find) -> Parts:
             return
         tensor = find(node)
         if tensor is not None:
-            parts.add(where, name, tensor)
+            parts.add(where, name or "tensor", tensor)
             return
         if not isinstance(node, dict | list | tuple | Made) or id(node) in seen:
             return

@@ -60,6 +60,35 @@ def fetch(net: str, say: Callable[[str], None] | None = None) -> Path:
     return download(url, folder / name, expected, _teller(name, say))
 
 
+def at_hand(net: str) -> bool:
+    """Whether a net's published weights are on this machine; looks nothing up elsewhere."""
+    folder = cache_folder() / "weights"
+    kind, colon, rest = net.partition(":")
+    if colon and kind == "timm":
+        import timm
+
+        config = timm.get_pretrained_cfg(rest)
+        names = [f"{rest}.safetensors"]
+        if config is not None:
+            names += [f"{config.architecture}.{config.tag}.safetensors",
+                      str(config.url or "").rpartition("/")[2]]  # fmt: skip
+            if config.hf_hub_id:
+                from huggingface_hub import try_to_load_from_cache
+
+                if isinstance(try_to_load_from_cache(config.hf_hub_id, "model.safetensors"), str):
+                    return True
+        return any(name and (folder / name).is_file() for name in names)
+    if net in CAFFE:
+        url: str | None = CAFFE[net][0]
+    else:
+        url = _torchvision_url(rest or net, None if colon else "IMAGENET1K_V1")
+    if url is None:
+        return False
+    name = url.rpartition("/")[2]
+    hub = Path(torch.hub.get_dir()) / "checkpoints" / name
+    return (folder / name).is_file() or hub.is_file()
+
+
 def _torchvision_url(model: str, version: str | None) -> str | None:
     """torchvision's URL; None for nets that it lacks, or has no weights for."""
     from xfer.backbones.torchvision import published

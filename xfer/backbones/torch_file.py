@@ -101,14 +101,15 @@ class Source:
             dtype = _DTYPES.get(args[6].name, dtype)
         first, width = args[1] * dtype.itemsize, dtype.itemsize
         span = 0 if 0 in shape else 1 + sum((n - 1) * s for n, s in zip(shape, steps, strict=True))
-        if first + span * width > storage.count * storage.dtype.itemsize:
+        if span and first + span * width > storage.count * storage.dtype.itemsize:
             raise DataError(f"a tensor of shape {shape} goes beyond its {storage.count} numbers")
         first += storage.start * storage.dtype.itemsize
 
         def read() -> Tensor:
+            if not span:
+                return torch.empty(shape, dtype=dtype)
             data = storage.read(storage.key, first, span * width)
-            numbers = from_bytes(data, dtype, (span,), storage.swapped)
-            return numbers.as_strided(shape, steps) if span else numbers.reshape(shape)
+            return from_bytes(data, dtype, (span,), storage.swapped).as_strided(shape, steps)
 
         return Stored(shape, dtype, read)
 
@@ -170,7 +171,7 @@ def _array(node: Made) -> Stored | None:
 
     def read() -> Tensor:
         made = from_bytes(data, dtype, stored, order == ">")
-        return made.permute(*reversed(range(len(sides)))) if fortran else made
+        return made.permute(tuple(reversed(range(len(sides))))) if fortran else made
 
     array = Stored(sides, dtype, read)
     if array.bytes != len(data):

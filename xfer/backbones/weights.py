@@ -232,7 +232,7 @@ def _check_net(
     ]  # fmt: skip
     unused = [name for name in weights if name not in found.names]
     spare = 4 * len(unused) > len(weights)
-    few = 2 * filled < len(main) and (filled == 0 or bool(unused))
+    few = not found.names or (2 * filled < len(main) and (filled == 0 or bool(unused)))
     if not few and not (is_known(backbone.name) and (lacks or spare)):
         return
     better = guess(stored, backbone.name, used=filled, ordered=ordered, arch=arch)

@@ -121,6 +121,6 @@ def _array(archive: zipfile.ZipFile, opened: Callable[[], IO[bytes]], member: st
     def read() -> Tensor:
         data = memoryview(read_part(opened, info, 0, begin + length + size))[begin + length :]
         made = from_bytes(data, dtype, stored, swapped)
-        return made.permute(*reversed(range(len(shape)))) if fortran else made
+        return made.permute(tuple(reversed(range(len(shape))))) if fortran else made
 
     return Stored(shape, dtype, read)

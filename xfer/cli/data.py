@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xfer.cli import data_cache, data_get, data_pack, data_proposals
+from xfer.cli import data_cache, data_check, data_get, data_pack, data_proposals
 from xfer.cli.command import DRAWS, command
 from xfer.cli.data_keys import Assignments, Set, reading_keys
 from xfer.cli.flags import Spec, Split, WantedFor
@@ -16,7 +16,7 @@ from xfer.cli.output import Show
 from xfer.errors import XferError, nearest
 from xfer.files import check_folder
 
-app = typer.Typer(help="Data sets: list, show, fetch, pack.", no_args_is_help=True)
+app = typer.Typer(help="Data sets: list, show, check, fetch, pack.", no_args_is_help=True)
 
 
 @command(app, "ls")
@@ -88,7 +88,9 @@ def data_show(
     options = {
         key.partition(".")[2]: value for key, value in given.items() if key != "data.skip_bad"
     }
-    options |= reading_keys([*set, *assignments], ("train", "val", "test", "limit", "split_seed"))
+    options |= reading_keys(
+        [*set, *assignments], ("train", "val", "test", "limit", "split_seed", "changes")
+    )
     if "split_seed" in options:
         options["seed"] = options.pop("split_seed")
     if task:
@@ -135,6 +137,7 @@ def data_show(
 
 
 command(app, "cache")(data_cache.cache)
+command(app, "check", flags=data_check.FLAGS, trust=True)(data_check.check)
 command(app, "get")(data_get.get)
 command(app, "pack")(data_pack.pack)
 command(app, "proposals", flags=data_proposals.FLAGS, trust=True, seed=DRAWS)(

@@ -54,12 +54,13 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Score a run, or another tool's detections.
 
-    A run's best weights are scored on its own data, or on --data of the same
-    classes. With --detections, a COCO results file is scored instead.
+    A run's best weights are scored on the pictures of its own val split, whatever
+    has been added since, or on --data of the same classes. With --detections, a
+    COCO results file is scored instead.
     """
     if tta:
         checked("--tta", tta, FIELDS["eval.tta"])
-    keys = reading_keys(set)
+    keys = reading_keys(set, ("changes",))
     if keys and not data:
         raise XferError("--set says how --data is read, and there is none", "--data SPEC")
     if detections is not None:

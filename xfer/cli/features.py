@@ -72,7 +72,8 @@ def features(
     )
     result = extract(
         data, out, choice=choice, form=Form(dtype, normalise), batch=batch, cache=not no_cache,
-        skip_bad=skip_bad, data_keys=reading_keys([*set, *assignments]), say=show.note, **options,
+        skip_bad=skip_bad, data_keys=reading_keys([*set, *assignments], ("changes",)),
+        say=show.note, **options,
     )  # fmt: skip
     if show.json:
         show.document(result.counts())

@@ -24,8 +24,8 @@ class Show:
     verbosity: int = 0
 
     def note(self, text: str) -> None:
-        """A note: what was found or chosen."""
-        if self.verbosity >= 0 and is_main():
+        """A note: what was found or chosen. Warnings are printed with -q as well."""
+        if (self.verbosity >= 0 or text.startswith("warning: ")) and is_main():
             print(text, file=sys.stderr)
 
     def left_out(self, pictures: Iterable[Sequence[str]]) -> None:

@@ -110,7 +110,7 @@ def probe(
                 "--compare computes its own features: leave out FILE, --layer, --shots, --repeats",
                 "xfer probe --compare --data SPEC --backbones B,B",
             )
-        given |= {"data_keys": reading_keys(set)}
+        given |= {"data_keys": reading_keys(set, ("changes",))}
         given |= {"weights": _split(weights), "pool": pool, "device": device}
         given |= {"skip_bad": skip_bad}
         _compare(show, data, _split(backbones), layers, given)

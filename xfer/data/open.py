@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from xfer.data.inspect.checks import look
 from xfer.data.inspect.verify import bad_pictures, checked_indices, look_at, odd_pictures
 from xfer.data.readers.base import Reading, ReadOptions
 from xfer.data.sources.base import Bundle, subset
+from xfer.data.sources.changes import apply_changes, read_changes
 from xfer.data.sources.class_names import match_classes
 from xfer.data.sources.kept import Kept, find_again
 from xfer.data.sources.split import VAL_SHARE, stratified
@@ -40,6 +42,7 @@ def open_data(
     path: str = "",
     label: str = "",
     split: str = "",
+    changes: str = "",
     check: bool = True,
     thorough: bool = False,
     classes: Sequence[str] | None = None,
@@ -68,6 +71,8 @@ def open_data(
         ignore: for masks: classes whose pixels are ignored, names or mask values, separated by
             commas; none: no class; empty: those whose names say so (void, unlabelled, ignore).
         path, label, split: names of a table's columns, see `ReadOptions`; empty: found.
+        changes: a csv of pictures to leave out and labels to change, see
+            `xfer.data.sources.changes`.
         check: decode the pictures of the splits once, now; for a split of more than 100,000 only
             a sample, unless `thorough`.
         thorough: decode all of them, however many.
@@ -95,6 +100,10 @@ def open_data(
         notes.append(unused)
     splits = _choose(title, reading, names, notes)
     splits = {role: _labelled(title, role, source, notes) for role, source in splits.items()}
+    if changes:
+        file = Path(changes).expanduser()
+        splits, lines = apply_changes(file, read_changes(file), splits)
+        notes += lines
     drift = None
     if kept is not None:
         splits[kept.role], drift = find_again(title, splits, kept)

@@ -129,7 +129,7 @@ def extract(
         batch: pictures per pass of the net.
         cache: look up and store vectors under $XFER_CACHE.
         train, val, test, limit, seed, skip_bad: as in `open_data`.
-        data_keys: images, ignore, path, label, split, as in `open_data`: how files are read.
+        data_keys: images, ignore, path, label, split, changes, as in `open_data`.
         say: called with notes on the data, downloads and warnings.
 
     Raises: XferError for an unknown name, DataError for unusable data, weights or folders.

@@ -46,7 +46,7 @@ def evaluate(
         split: by default val, or test if there is no val; tta: one of the task's views, the run's
             own by default; batch: pictures at a time.
         skip_bad: leave out pictures that can't be decoded, and list them under "skipped".
-        data_keys: images, ignore, path, label, split, as in `open_data`: how `data` are read.
+        data_keys: images, ignore, path, label, split, changes for `data`, as in `open_data`.
         trust: your own modules that the run may import.
         say: called with lines about the pictures; by default those that warn are Python warnings.
 

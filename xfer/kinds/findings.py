@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from xfer.errors import listed
@@ -14,13 +14,29 @@ class Finding:
 
     check | its name, a word for programs: copy, two_labels, empty_class, ...
     text  | a line for people, which counts and names
-    items | ids of the pictures that it is about, those that belong together in one tuple; as
-          | (split, id) pairs are written: "val/a.jpg" where ids are not unique over the splits
+    items | ids of the pictures that it is about, those that belong together in one tuple
+    head  | the line without its names, for a list of all below it; empty: the whole text
+    lines | the items in that list, for people; empty: their ids
     """
 
     check: str
     text: str
     items: tuple[tuple[str, ...], ...] = ()
+    head: str = ""
+    lines: tuple[str, ...] = ()
+
+
+def finding(
+    check: str,
+    head: str,
+    items: Iterable[Sequence[str]],
+    lines: Iterable[str] = (),
+    most: int = 4,
+) -> Finding:
+    """A finding whose text names the first `most` items after its head."""
+    items = tuple(tuple(item) for item in items)
+    lines = tuple(lines) or tuple(" = ".join(dict.fromkeys(item)) for item in items)
+    return Finding(check, f"{head}: {listed(lines, most)}", items, head, lines)
 
 
 def counted(n: int, one: str, many: str = "") -> str:

@@ -162,7 +162,9 @@ def _recipe(
     val = "" if (table.splits == "val").any() else "none"
     about = meta["data"]
     read = {
-        k: about[k] for k in ("train", "val", "test", "limit", "skip_bad", *READING) if about.get(k)
+        k: about[k]
+        for k in ("train", "val", "test", "limit", "skip_bad", "changes", *READING)
+        if about.get(k)
     }
     drawn = about["seed"] if about.get("limit") else 0  # of the pictures left by `limit`
     recipe = Recipe(

@@ -97,7 +97,7 @@ def infer_task(
     from xfer.data.spec import kind_at_sight, open_spec
 
     opened = in_memory
-    keys = ("train", "val", "test", "skip_bad", *READING)
+    keys = ("train", "val", "test", "skip_bad", "changes", *READING)
     values = {key: settings[f"data.{key}"] for key in keys if f"data.{key}" in settings}
     at_sight = in_memory is None and not any(values.get(key) for key in READING)
     kind, notes = kind_at_sight(data) if at_sight else None, ()

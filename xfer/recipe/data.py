@@ -32,7 +32,8 @@ def open_recipe_data(
     values = {
         "train": data.train, "val": data.val, "test": data.test, "seed": data.split_seed,
         "limit": 0 if kept else data.limit, "skip_bad": data.skip_bad, "thorough": data.skip_bad,
-        "kind": wanted, "kept": kept, **{key: getattr(data, key) for key in READING}, **options,
+        "kind": wanted, "kept": kept, "changes": data.changes,
+        **{key: getattr(data, key) for key in READING}, **options,
     }  # fmt: skip
     bundle = open_data(data.source if opened is None else opened, **values)
     if bundle.kind not in wanted:

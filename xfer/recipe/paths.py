@@ -35,5 +35,10 @@ def absolute(recipe: Recipe) -> Recipe:
             k: full(v) if isinstance(v, str) and ":" in v else v
             for k, v in recipe.task_options.items()
         },
-        data=replace(recipe.data, source=full(recipe.data.source), images=full(recipe.data.images)),
+        data=replace(
+            recipe.data,
+            source=full(recipe.data.source),
+            images=full(recipe.data.images),
+            changes=full(recipe.data.changes),
+        ),
     )

@@ -43,6 +43,7 @@ class DataTable:
         "empty: detected", number=True,
     )  # fmt: skip
     split: str = option("", "column that says to which split a picture belongs; empty: detected")
+    changes: str = option("", "csv of pictures to leave out and labels to change, from data check")
     train: str = option("", "name of the training split; empty: detected")
     val: str = option("", "name of the validation split; none: keep the last weights")
     test: str = option("", "name of the test split, scored once at the end; none: no test")
