@@ -189,6 +189,8 @@ def _recognised(
     }
     weak = {n: text for n, text in findings.items() if n not in strong and _placed(seen[n])}
     findings = strong or findings
+    if len(findings) > 1:
+        findings.pop("images", None)  # used only if nothing else finds labels
     if options.given:  # whoever names a column means data that have it
         able = {
             n: text for n, text in findings.items()
