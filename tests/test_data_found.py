@@ -142,7 +142,10 @@ def test_masks_in_class_folders_are_masks_and_told_where_classes_are_wanted(
             write_picture(tmp_path / "set" / name / f"{name} ({k}).png", seed=k)
             write_picture(tmp_path / "set" / name / f"{name} ({k})_mask.png", seed=k)
     found = open_data(tmp_path / "set", kind="classify", cut=False)
-    assert any("masks next to their pictures" in note for note in found.notes)
+    assert any("4 masks next to their pictures" in note for note in found.notes)
+    assert len(found.splits["train"]) == 4 and found.classes == ("benign", "malignant")
+    again = open_data(f"folder:{tmp_path / 'set'}", cut=False)
+    assert again.splits["train"].ids == found.splits["train"].ids
     with pytest.raises(DataError, match="coloured"):  # read as masks, which these are not
         open_data(tmp_path / "set")
     write_folder(tmp_path / "plain", {"a": 2, "b": 2})

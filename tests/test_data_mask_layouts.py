@@ -252,6 +252,70 @@ def test_pictures_of_a_split_without_masks_are_not_scored(tmp_path: Path) -> Non
     assert layout is not None and [len(p.without_mask) for p in layout.parts] == [3, 0]
 
 
+# names of folders that other tools and people use
+
+
+@pytest.mark.parametrize(
+    ("pictures", "masks"),
+    [
+        ("{0}Dataset/image/{1}.png", "{0}Dataset/mask/{1}.png"),
+        ("{0}_img/{1}.jpg", "{0}_lab/{1}.png"),
+        ("images_{0}/{1}.png", "masks_{0}/{1}.png"),
+        ("tiff/{0}/{1}.tiff", "tiff/{0}_labels/{1}.tif"),
+        ("{0}/sat/{1}.tiff", "{0}/map/{1}.tif"),
+        ("{0}_x/{1}.png", "{0}_y/{1}.png"),
+        ("top/images/{0}/a/{1}.png", "top/gt/{0}/a/{1}.png"),
+    ],
+)
+def test_splits_and_masks_by_parts_of_names(tmp_path: Path, pictures: str, masks: str) -> None:
+    seed = 0
+    for split, count in (("Train", 4), ("Test", 3)):
+        for name in NAMES[:count]:
+            seed += 1
+            write_picture(tmp_path / pictures.format(split, name), seed)
+            write_mask(tmp_path / masks.format(split, name), make_mask((0, 1), seed))
+    assert sizes(tmp_path) == {"train": 4, "test": 3}
+
+
+def test_short_forms_of_splits_count_together(tmp_path: Path) -> None:
+    write_set(tmp_path, "imagesTr/{}.png", "labelsTr/{}.png", NAMES)
+    assert sizes(tmp_path) == {"train": 4}
+    write_set(tmp_path, "imagesTs/{}.png", "labelsTs/{}.png", NAMES[:2])
+    assert sizes(tmp_path) == {"train": 4, "test": 2}
+
+
+def test_folders_named_by_their_picture(tmp_path: Path) -> None:
+    for i, name in enumerate(("IM007", "IM012")):
+        write_picture(tmp_path / f"{name}/{name}_Photo/{name}.bmp", i)
+        write_mask(tmp_path / f"{name}/{name}_spot/{name}_spot.bmp", make_mask((0, 1), i))
+    assert sizes(tmp_path) == {"train": 2}
+
+
+def test_equal_names_in_each_picture_folder(tmp_path: Path) -> None:
+    for i, name in enumerate(("one", "two", "six")):
+        write_picture(tmp_path / f"{name}/photo.jpg", i)
+        write_mask(tmp_path / f"{name}/vessels.png", make_mask((0, 1), i))
+    found = open_data(tmp_path, kind="segment", cut=False)
+    assert len(found.splits["train"]) == 3 and found.format == "masks"
+    for name in ("one", "two", "six"):
+        write_mask(tmp_path / f"{name}/discs.png", make_mask((0, 1), 9))
+    with pytest.raises(XferError, match="'discs' or of names with 'vessels'"):
+        open_data(tmp_path, kind="segment", cut=False)
+
+
+def test_two_masks_by_number_that_cover_each_other_are_asked_about(tmp_path: Path) -> None:
+    for i, name in enumerate(("a3", "b13", "c1")):
+        write_picture(tmp_path / f"images/{name}.png", i)
+        for k in (1, 2):
+            mask = make_mask((0, 1), 5 * i + k)
+            mask[2:, :] = 1
+            write_mask(tmp_path / f"masks/{name}_{k}.png", mask)
+    with pytest.raises(XferError, match=r"a3_1\.png and a3_2\.png") as caught:
+        open_data(tmp_path, kind="segment")
+    assert "data.label=1 or data.label=2" in str(caught.value.hint)
+    assert sizes(tmp_path, label="2") == {"train": 3}
+
+
 # official lists
 
 

@@ -110,7 +110,7 @@ def test_classes_of_rows_and_overlaps(tmp_path: Path) -> None:
     assert found.classes == ("background", "2", "10")
     assert np.array_equal(mask_of(found.splits["train"]), np.where(small, 2, big))
     assert any("in 3 pictures masks of two classes overlap" in note for note in found.notes)
-    assert any("1 pictures that no row names" in note for note in found.notes)
+    assert any("1 picture that no row names (x3.jpg)" in note for note in found.notes)
     assert open_data(tmp_path, val="none", ignore="10").classes == ("background", "2")
 
 
@@ -122,6 +122,18 @@ def test_the_class_may_be_written_behind_the_picture(tmp_path: Path) -> None:
     found = open_data(tmp_path, val="none")
     assert found.classes == ("background", "Fish", "Sugar")
     assert set(np.unique(mask_of(found.splits["train"], 1)).tolist()) == {0, 2}
+
+
+def test_the_columns_may_be_named(tmp_path: Path) -> None:
+    rows = [f"p{i}.jpg,p{(i + 1) % 4}.jpg,{'ab'[i % 2]},{write_runs(shape(i))}" for i in range(4)]
+    write_table(tmp_path, "m.csv", "\n".join(["left,right,kind,rle", *rows]), "p{}.jpg", 4)
+    with pytest.raises(XferError, match="which column names the pictures") as caught:
+        open_data(tmp_path, val="none")
+    assert "data.path=left or data.path=right" in str(caught.value.hint)
+    found = open_data(tmp_path, val="none", path="right", label="kind")
+    assert found.classes == ("background", "a", "b")
+    assert found.splits["train"].ids[0] == "p1.jpg"
+    assert any("not used: 1 column (left)" in note for note in found.notes)
 
 
 def test_a_start_at_nought_numbers_pixels_from_nought(tmp_path: Path) -> None:

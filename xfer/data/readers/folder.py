@@ -20,7 +20,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from xfer.data.images.unread import UNREAD_ENDINGS
+from xfer.data.images.unread import is_unread
 from xfer.data.images.walk import (
     WalkResult,
     find_pictures,
@@ -34,7 +34,7 @@ from xfer.data.images.walk import (
 )
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.imagenet.trees import find_tree
-from xfer.data.readers.masks.layout import find_places, first_pair
+from xfer.data.readers.masks.layout import find_layout, find_places, first_pair
 from xfer.data.readers.table.found import unread_tables
 from xfer.data.readers.table.list_splits import use_lists
 from xfer.data.readers.table.reader import Csv
@@ -51,8 +51,6 @@ OTHER_LAYOUTS = frozenset(
 )
 
 
-# how endings begin that browsers give to pictures: .jpg_large, .png!d
-_NEARLY = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif")
 # folders of other pictures of the same things: never classes
 _VIEWS = frozenset(
     ("rgb", "depth", "ir", "nir", "infrared", "thermal", "grey", "gray", "color", "colour",
@@ -71,6 +69,10 @@ class Folder:
     low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 
+    def __init__(self) -> None:
+        # a picture and its mask in each folder that was looked at, None if it has none
+        self.mates: dict[Path, tuple[Path, Path] | None] = {}
+
     def recognise(self, path: Path) -> str | None:
         if not path.is_dir():
             return None
@@ -85,15 +87,25 @@ class Folder:
             if not sorted_in:
                 return None
             text = f"class folders in {', '.join(f'{name}/' for name in sorted_in)}"
-            return None if _apart(first_pair(path)) else text
+            return None if self._apart(path) else text
         full = _full(folders)
         if not full or is_plain(folders) or _within(full) or _like_splits(folders):
             return None
-        if _has_masks(full[0]) or _two_levels(folders) or _apart(first_pair(path)):
+        if _has_masks(full[0]) or _two_levels(folders) or self._apart(path):
             return None
         if len(full) == 1 and Csv().recognise(path) is not None:
             return None  # the folder holds the pictures of a table
         return "class folders"
+
+    def _apart(self, path: Path) -> bool:
+        """Whether pictures and their masks are in different folders, so that neither is a class."""
+        if path not in self.mates:
+            self.mates[path] = first_pair(path)
+        mates = self.mates[path]
+        if mates is None:
+            return False
+        pictures, masks = (place if place.is_dir() else place.parent for place in mates)
+        return pictures != masks
 
     def explain(self, path: Path) -> XferError | None:
         folders = subfolders(path)
@@ -118,9 +130,12 @@ class Folder:
         splits = _splits(path, options.named, folders)
         skipped = WalkResult()
         reading = Reading({})
+        masks = set[Path]()
+        if not self._apart(path) and self.mates[path] is not None:
+            masks = _masks(path, options.named, reading)
         for top in splits or [path]:
             name = top.name if splits else WHOLE
-            part = _read(path, top, name, skipped, reading)
+            part = _read(path, top, name, masks, skipped, reading)
             if part is not None:
                 reading.parts[name] = part
         rest = [f"{f.name}/" for f in folders if splits and f not in splits and has_picture(f)]
@@ -129,12 +144,25 @@ class Folder:
             raise _no_pictures(path, reading)
         used = [] if splits else use_lists(path, reading)
         reading.notes.extend([*unread_tables(path, used), *skipped.notes()])
-        if any(place.masks == place.images for place in find_places(path, options.named)):
-            reading.notes.append(
-                "warning: masks next to their pictures (x_mask) are read as pictures: "
-                f"masks:{path} reads them as masks"
-            )
         return reading
+
+
+def _masks(path: Path, named: tuple[str, ...], reading: Reading) -> set[Path]:
+    """The masks that lie next to the pictures in class folders: x_mask.png is not a picture."""
+    where = f"masks:{path} reads them as masks"
+    try:
+        layout = find_layout(path, named)
+    except XferError:  # it is a question which files are the masks
+        layout = None
+    if layout is None:
+        what = "masks next to their pictures (x_mask) are read as pictures"
+        reading.notes.append(f"warning: {what}: {where}")
+        return set()
+    masks = {m for part in layout.parts for _, m in part.files}
+    masks |= {m for part in layout.parts for more in part.more.values() for m in more}
+    what = f"{len(masks)} masks next to their pictures, such as {min(masks).name}, are left out"
+    reading.notes.append(f"{what}: {where}")
+    return masks
 
 
 def _no_pictures(path: Path, reading: Reading) -> DataError:
@@ -187,14 +215,6 @@ def _like_splits(folders: list[Path]) -> dict[str, str]:
     return known if "train" in known and len(known) > 1 else {}
 
 
-def _apart(mates: tuple[Path, Path] | None) -> bool:
-    """Whether pictures and their masks are in different folders, so that neither is a class."""
-    if mates is None:
-        return False
-    pictures, masks = (place if place.is_dir() else place.parent for place in mates)
-    return pictures != masks
-
-
 def _two_levels(folders: Sequence[Path]) -> list[str]:
     """The names of the folders inside class folders, if the first few of these hold nothing but
     folders of the same names, which may be the classes; none if they are views: rgb, depth."""
@@ -226,8 +246,10 @@ def _unwrapped(split: Path) -> Path:
     return split
 
 
-def _read(root: Path, top: Path, name: str, skipped: WalkResult, reading: Reading) -> Source | None:
-    """The pictures of one split; None if there are none."""
+def _read(
+    root: Path, top: Path, name: str, masks: set[Path], skipped: WalkResult, reading: Reading
+) -> Source | None:
+    """The pictures of one split, without these masks; None if there are none."""
     files: list[Path] = []
     labels: list[int] = []
     classes: list[str] = []
@@ -237,15 +259,16 @@ def _read(root: Path, top: Path, name: str, skipped: WalkResult, reading: Readin
     for folder in subfolders(top):
         result = walk(folder, WalkResult(junk=skipped.junk))
         skipped.others += result.others
-        if not result.pictures:
+        pictures = [p for p in result.pictures if p not in masks] if masks else result.pictures
+        if not pictures:
             if result.others:
                 _not_a_class(f"{where}{folder.name}/", result.others, reading)
             else:
                 empty.append(f"{where}{folder.name}/")
             continue
-        labels += [len(classes)] * len(result.pictures)
+        labels += [len(classes)] * len(pictures)
         classes.append(readable(folder.name))
-        files += result.pictures
+        files += pictures
     loose = [Path(e.path) for e in listing(top) if is_picture(e.name) and not is_junk(e.name)]
     reading.leave("empty folder", "empty folders", empty)
     if not classes and loose:
@@ -267,7 +290,7 @@ def _not_a_class(folder: str, others: Counter[str], reading: Reading) -> None:
     """Record a folder that holds files but no picture that is read."""
     count, ending = max((n, ending) for ending, n in others.items())
     what = f"{count} {ending} file{'s' if count > 1 else ''}"
-    if ending in UNREAD_ENDINGS or ending.startswith(_NEARLY):
+    if is_unread(f"x{ending}"):
         reading.notes.append(
             f"warning: {folder} holds {what}, a kind of picture that is not read, so it is not a "
             "class: save them as JPEG or PNG"

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from xfer.data.images.decode import DecodeError
 from xfer.data.images.size import header_of
 from xfer.data.images.threads import cores
-from xfer.data.images.walk import find_pictures, is_junk, listing, nfc, readable
+from xfer.data.images.walk import find_pictures, is_junk, is_picture, listing, nfc, readable
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.masks.class_table import ClassRow
 from xfer.data.readers.masks.layout import first_pair
@@ -37,6 +37,7 @@ from xfer.data.readers.masks.run_lengths import (
     run_length_column,
 )
 from xfer.data.readers.masks.values import numbered
+from xfer.data.readers.table.columns import PATHS, column_named
 from xfer.data.readers.table.text import Table, parse_table, read_table
 from xfer.data.sources.box_rules import leave_out
 from xfer.data.sources.masks import MaskSource, file_stamp
@@ -79,6 +80,7 @@ class Rle:
     kinds: ClassVar[tuple[str, ...]] = ("segment",)
     low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = True
+    takes: ClassVar[tuple[str, ...]] = ("path", "label")
 
     def recognise(self, path: Path) -> str | None:
         tables = run_length_tables(path)
@@ -173,20 +175,12 @@ def _rows(
     that can't be read, unless they may be left out."""
     file = table.file
     others = [k for k in range(len(table.header)) if k != column]
-    probe = table.rows[:: max(1, len(table.rows) // PROBED)]
-    hits = {k: sum(pictures.find(row[k]) is not None for row in probe) for k in others}
-    joined = {k: sum(pictures.find(_parts(row[k])[0]) is not None for row in probe) for k in others}
-    best = max(others, key=lambda k: (hits[k], joined[k]), default=None)
-    if best is None or not (hits[best] or joined[best]):
-        example = table.rows[0][others[0]] if others else table.rows[0][column]
-        raise DataError(
-            f"{file}: no column names pictures that exist ({example!r} is not found)",
-            f"looked below {pictures.top}; data.images=FOLDER gives the folder",
-        )
-    both = not hits[best]  # x.jpg_Fish: the picture and the class
+    best, both = _picture_column(table, others, pictures, options.path)
     heads = ["".join(c for c in h.casefold() if c.isalpha()) for h in table.header]
     named = [k for k in others if k != best and heads[k] in _CLASS]
     named = sorted(named, key=lambda k: _CLASS.index(heads[k]))
+    if options.label:
+        named = column_named(table, options.label, "label")
     found = Rows([], {})
     lost: list[tuple[str, str]] = []
     bad: list[tuple[str, str]] = []
@@ -214,12 +208,49 @@ def _rows(
     ):
         head = table.header[named[0]] if named else table.header[best]
         raise DataError(f"{file}: a row with run lengths has no class in {head!r}")
-    spare = pictures.beside(found.order)
-    if spare:
-        first = ", ".join(readable(p.name) for p in spare[:3])
-        reading.notes.append(f"{file.name}: {len(spare)} pictures that no row names are left out "
-                             f"({first})")  # fmt: skip
+    spare = [readable(p.name) for p in pictures.beside(found.order)]
+    reading.leave("picture that no row names", "pictures that no row names", spare)
+    used = {column, best, *named[:1]}
+    reading.leave("column", "columns", [h for k, h in enumerate(table.header) if k not in used])
     return found
+
+
+def _picture_column(
+    table: Table, others: Sequence[int], pictures: Pictures, given: str
+) -> tuple[int, bool]:
+    """The column that names the pictures, and whether the class is written behind the name.
+
+    Args: given: the column that the user named. Raises: XferError if two name different pictures;
+        DataError if none does.
+    """
+    probe = table.rows[:: max(1, len(table.rows) // PROBED)]
+    if given:
+        others = [k for k in column_named(table, given, "path") if k in others]
+    named = {k: [pictures.find(row[k]) for row in probe] for k in others}
+    hits = {k: sum(p is not None for p in named[k]) for k in others}
+    ends = {k: sum(is_picture(row[k]) for row in probe) for k in others}
+    joined = {k: sum(pictures.find(_parts(row[k])[0]) is not None for row in probe) for k in others}
+    order = sorted(others, key=lambda k: (-hits[k], -ends[k], -joined[k]))
+    if not order or not (hits[order[0]] or joined[order[0]]):
+        example = table.rows[0][(order or [0])[0]]
+        raise DataError(
+            f"{table.file}: no column names pictures that exist ({example!r} is not found)",
+            f"looked below {pictures.top}; data.images=FOLDER gives the folder",
+        )
+    best = order[0]
+    rivals = [
+        k for k in order
+        if hits[k] == hits[best] > 0 and ends[k] == ends[best] and named[k] != named[best]
+    ]  # fmt: skip
+    usual = [k for k in (best, *rivals) if table.header[k].casefold() in PATHS]
+    if rivals and len(usual) != 1:
+        raise XferError(
+            f"{table.file}: which column names the pictures: "
+            f"{', '.join(repr(table.header[k]) for k in (best, *rivals))}?",
+            " or ".join(f"data.path={table.header[k]}" for k in (best, *rivals)),
+        )
+    best = usual[0] if rivals else best
+    return best, not hits[best]
 
 
 def _parts(cell: str) -> tuple[str, str]:

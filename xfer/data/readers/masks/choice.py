@@ -6,6 +6,8 @@ view), or two endings, as x_1stHO.png and x_2ndHO.png. data.label names the fold
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -63,7 +65,7 @@ def _question(rivals: Sequence[Candidate]) -> XferError:
     fits = f" (for {picture.name}: {' or '.join(first)})" if len(first) > 1 else ""
     return XferError(
         f"masks may be those of {' or of '.join(places)}{fits}: which are the truth?",
-        " or ".join(f"data.label={_name(c, rivals)}" for c in rivals),
+        " or ".join(f"data.label={shlex.quote(_name(c, rivals))}" for c in rivals),
     )
 
 
@@ -73,7 +75,7 @@ def _name(one: Candidate, rivals: Sequence[Candidate]) -> str:
     if not alone or not one.leaves or not one.form:
         return one.shown
     leaf = next(iter(one.leaves.values()))
-    return "/".join((leaf.parts[leaf.at], *one.inner))
+    return leaf.parts[-1 if one.inner else leaf.at]
 
 
 def _where(one: Candidate, rivals: Sequence[Candidate]) -> str:
@@ -100,8 +102,11 @@ def _ending(found: Sequence[Candidate], word: str) -> list[Candidate]:
 
 
 def _has_end(mask: Path, word: str) -> bool:
-    bare = stem(mask.name).casefold()
-    return bare.endswith(word) or bare.startswith(word)
+    edge = re.escape(word)
+    return (
+        re.search(rf"(^|[-_. (]|(?=[-_.])){edge}\)?$|^{edge}([-_. ]|$)", stem(mask.name).casefold())
+        is not None
+    )
 
 
 def _joined(parts: Sequence[Candidate]) -> Candidate:

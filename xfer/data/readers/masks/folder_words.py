@@ -20,8 +20,8 @@ Role = Literal["images", "masks", ""]
 
 IMAGES = frozenset(
     ("image", "images", "img", "imgs", "jpegimages", "picture", "pictures", "pics", "photo",
-     "photos", "input", "inputs", "rgb", "frames", "original", "originals", "jpegs", "sat", "im",
-     "ims", "imagery")
+     "photos", "input", "inputs", "rgb", "frames", "original", "originals", "jpegs", "sat",
+     "imagery")
 )  # fmt: skip
 MASKS = (
     "masks", "mask", "labels", "label", "annotations", "annotation", "annot", "annots", "gt", "gts",
@@ -39,6 +39,8 @@ OTHERS = frozenset(
 SURE = frozenset(
     ("mask", "masks", "gt", "gts", "groundtruth", "seg", "segmentation", "semantic", "manual")
 )
+# short forms of splits: they count where train and test both have one
+SHORT = {"tr": "train", "va": "val", "te": "test", "ts": "test"}
 _FORMATS = frozenset(("png", "jpg", "jpeg", "tif", "tiff", "bmp", "gif", "ground"))
 
 
@@ -99,16 +101,16 @@ class Leaf:
     @property
     def split_role(self) -> str:
         """train, val, test, or the split's own name."""
-        return role_of(self.split) or self.split
+        return split_role(self.split)
 
     @property
     def form(self) -> str:
         """The words of the folder that holds the masks, without its split: the same in all."""
         own = _plain(self.parts[self.at], self.parts[self.at - 1] if self.at else "")
-        kept = [w for w in words(own) if not role_of(w)]
+        kept = [w for w in words(own) if not role_of(w) and w != self.split.casefold()]
         if glued := _glued(kept):
             kept = [glued[1]]
-        return " ".join(kept)
+        return " ".join(w.removesuffix("s") for w in kept or words(own))
 
     @property
     def other(self) -> bool:
@@ -128,20 +130,39 @@ def describe(
     parts = {folder: folder.relative_to(top).parts for folder in folders}
     whole = {f: next((p for p in own if role_of(p) or p in named), "") for f, own in parts.items()}
     partly = {f: next((w for p in own if (w := _split_word(p))), "") for f, own in parts.items()}
-    split_of = next((s for s in (whole, partly) if _splits(s, named)), dict[Path, str]())
+    partly = {f: whole[f] or partly[f] for f in parts}  # train/ beside train_labels/
+    short = {f: next((w for p in own if (w := _short_word(p))), "") for f, own in parts.items()}
+    if not {"train", "test"} <= {SHORT.get(word.casefold()) for word in short.values()}:
+        short = {}
+    found = [s for s in (partly if _splits(whole, named) else whole, partly, short)
+             if _splits(s, named)]  # fmt: skip
+    split_of = found[0] if found else dict[Path, str]()
     return [_leaf(f, parts[f], names, split_of.get(f, "")) for f, names in folders.items()]
 
 
 def _splits(found: Mapping[Path, str], named: tuple[str, ...]) -> bool:
     names = {name for name in found.values() if name}
-    roles = {role_of(name) for name in names}
+    roles = {split_role(name) for name in names}
     return bool(names) and ("train" in roles or all(found.values()) or bool(names & {*named}))
 
 
 def _split_word(name: str) -> str:
     """The word in a name that names a split: Training in Task1_Training_Input."""
+    inside = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)  # TrainDataset
+    own = [word for word in inside if role_of(word)]
     glued = _glued(words(name))
-    return role_word(name) or (glued[0] if glued else "")
+    return role_word(name) or (own[0] if len(own) == 1 else "") or (glued[0] if glued else "")
+
+
+def _short_word(name: str) -> str:
+    """The short form of a split in a name: Tr in imagesTr, TE in DUTS-TE."""
+    inside = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)
+    return next((word for word in inside if word.casefold() in SHORT), "")
+
+
+def split_role(split: str) -> str:
+    """train, val, test, or the split's own name; "" for none."""
+    return role_of(split) or SHORT.get(split.casefold(), split)
 
 
 def _leaf(folder: Path, parts: tuple[str, ...], names: Sequence[str], split: str) -> Leaf:

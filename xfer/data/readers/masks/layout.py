@@ -47,7 +47,7 @@ from xfer.data.readers.masks.pairing import (
     is_mask_name,
     stem,
 )
-from xfer.data.sources.split_names import WHOLE
+from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.errors import XferError
 
 FIRST = 2000  # names of a folder that are enough to recognise what it holds
@@ -235,7 +235,7 @@ def _layout(leaves: Sequence[Leaf], chosen: Candidate, masks_of_any: set[Path]) 
 
     def part(leaf: Leaf, split: str = "") -> Pairs:
         role, name = (leaf.split_role, leaf.split) if leaf.split or not split else (split, split)
-        name = shown.setdefault(role, name or WHOLE)
+        name = shown.setdefault(role, (name if role_of(name) else role) or WHOLE)
         return parts.setdefault(role, Pairs(name, [], [], []))
 
     taken = {mask for masks in chosen.pairs.values() for mask in masks}

@@ -87,6 +87,7 @@ class Candidate:
             own |= {leaf.parts[leaf.at].casefold() + inner for leaf in self.leaves.values()}
             own |= {leaf.parts[leaf.at].casefold() for leaf in self.leaves.values()}
             own |= {"/".join(leaf.parts).casefold() for leaf in self.leaves.values()}
+            own |= {leaf.parts[-1].casefold() for leaf in self.leaves.values() if self.inner}
         if self.edit not in (SAME, OWN_FOLDER):
             ending = Form(self.edit).ending
             own |= {ending.casefold(), self.edit[1].casefold(), self.edit[0].casefold()}
@@ -201,6 +202,8 @@ def _mixed(found: dict[tuple[str, tuple[str, ...], Edit], Candidate], leaf: Leaf
         n for n in leaf.names if _is_word(n, MASKS)
     ]
     image = [n for n in leaf.names if _is_word(n, IMAGES)]
+    if leaf.key and len(image) == 1 and not alone:
+        alone = [n for n in leaf.names if n not in image and _is_mate(found, leaf, image[0], n)]
     if leaf.key and len(image) == 1 and alone:  # 0_json/img.png and label.png
         forms = [Form(("", stem(n), "", ""), {stem(n): stem(image[0])}) for n in alone]
         pictures, masks = image, [n for n in leaf.names if n not in image]
@@ -221,6 +224,15 @@ def _mixed(found: dict[tuple[str, tuple[str, ...], Edit], Candidate], leaf: Leaf
             for path in by_picture[picture]:
                 target.pairs.setdefault(path, []).extend(by_mask[mask])
         target.leaves[leaf.folder] = leaf
+
+
+def _is_mate(
+    found: dict[tuple[str, tuple[str, ...], Edit], Candidate], leaf: Leaf, image: str, name: str
+) -> bool:
+    """Whether a file that no word calls a mask is the picture's mask, by what both hold; known from
+    the folder of another picture."""
+    known = ("", (), ("", stem(name), "", "")) in found
+    return known or _opposed(leaf.folder / image, leaf.folder / name)
 
 
 def _mixed_by_names(leaf: Leaf) -> tuple[list[str], list[str], list[Form]]:
@@ -255,8 +267,7 @@ def _without_words(
             for masks in group:
                 if images is masks or masks.role == "images" or not _alike(images, masks):
                     continue
-                form = " ".join(words(masks.parts[masks.at]))
-                _add(found, images, [masks], form, ())
+                _add(found, images, [masks], masks.form, ())
 
 
 def _alike(images: Leaf, masks: Leaf) -> bool:

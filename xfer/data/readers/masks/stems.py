@@ -184,4 +184,4 @@ def _take_numbered(
     for edit, form in own.items():
         target = forms.setdefault(edit, Form(edit))
         for name, picture in form.pairs.items():
-            target.pairs.update(dict.fromkeys(left.intersection(of_bare[name]), picture))
+            target.pairs.update((mask, picture) for mask in of_bare[name] if mask in left)

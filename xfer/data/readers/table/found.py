@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from xfer.data.images.walk import is_junk, listing, subfolders
 from xfer.data.readers.table.records import peek, read_json_lines, read_list
-from xfer.data.readers.table.text import Table, read_table
+from xfer.data.readers.table.text import Table, parse_table, read_table
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
-from xfer.errors import listed
+from xfer.errors import DataError, listed
 
+PEEKED = 1 << 18
 SUFFIXES = (".csv", ".tsv")
 JSON_LINES = (".jsonl", ".ndjson")
 LISTS = (".txt", ".lst")
@@ -45,6 +47,20 @@ def read(file: Path, name: str) -> Table:
     if ending in JSON_LINES:
         return read_json_lines(file)
     return read_table(file, 1 if role_of(name) == "test" else 2)
+
+
+def head(file: Path, name: str) -> Table:
+    """The beginning of a split's table, or all of it: quick, and enough to know what it holds."""
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(PEEKED)
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror}") from None
+    if len(data) == PEEKED and file.suffix.casefold() in SUFFIXES:
+        with contextlib.suppress(DataError):  # cut within a cell, or in a wide character
+            end = data.rfind(b"\n") + 1
+            return parse_table(file, data[:end], 1 if role_of(name) == "test" else 2)
+    return read(file, name)
 
 
 def lists_in(folder: Path) -> list[Path]:

@@ -55,7 +55,7 @@ from xfer.data.readers.imagenet.trees import find_tree
 from xfer.data.readers.masks.run_lengths import run_length_column
 from xfer.data.readers.table.box_columns import box_columns
 from xfer.data.readers.table.columns import PATHS, Placed, column_named, find_pictures_of, is_index
-from xfer.data.readers.table.found import LISTS, SUFFIXES, lists_in, read, tables_of
+from xfer.data.readers.table.found import LISTS, SUFFIXES, head, lists_in, read, tables_of
 from xfer.data.readers.table.labels import Labels, is_label, read_labels
 from xfer.data.readers.table.list_splits import use_lists
 from xfer.data.readers.table.locate import Locator
@@ -87,11 +87,11 @@ class Csv:
         tables = tables_of(path)
         for name, file in tables.items():
             try:
-                table = read(file, name)
+                table = head(file, name)
                 if run_length_column(table) is not None:
                     return None
-                if box_columns(table):
-                    return None  # `boxes` reads it
+                if box_columns(table) or "region_shape_attributes" in table.header:
+                    return None  # `boxes` and `via` read it
                 found = place(table, name, wide=False) is not None
             except DataError:
                 if path.is_file() and file.suffix.casefold() not in LISTS:
@@ -267,7 +267,7 @@ def boxes_instead(folder: Path) -> DataError | None:
     """The error for the tables of a folder, if they hold boxes."""
     for name, file in tables_of(folder).items():
         try:
-            table = read(file, name)
+            table = head(file, name)
         except DataError:
             return None
         if columns := box_columns(table):

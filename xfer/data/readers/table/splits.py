@@ -55,7 +55,7 @@ def find_splits(table: Table, columns: Iterable[int], given: str = "") -> Splits
         return _splits(table, column_named(table, given, "split")[0])
     usual = [k for k in columns if _header(table, k) in SPLITS]
     flags = [k for k in columns if _header(table, k) in FLAGS and _is_flag(table, k)]
-    worded = [k for k in columns if k not in usual and _all_words({row[k] for row in table.rows})]
+    worded = [k for k in columns if k not in usual and _all_words(table, k)]
     found = [_splits(table, k) for k in (*usual, *flags, *worded)]
     if not found:
         return None
@@ -87,8 +87,11 @@ def role_in_cell(cell: str) -> str | None:
     return role_of(cell) or role_of(plain) or _CELLS.get(plain)
 
 
-def _all_words(cells: set[str]) -> bool:
+def _all_words(table: Table, column: int) -> bool:
     """Whether all cells are names of splits, of train and another one."""
+    if not table.rows or role_in_cell(table.rows[0][column]) is None:
+        return False
+    cells = {row[column] for row in table.rows}
     if not 2 <= len(cells) <= MOST:
         return False
     roles = {role_in_cell(cell) or (cell.casefold() == WHOLE_TRAIN and "train") for cell in cells}
