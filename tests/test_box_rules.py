@@ -51,7 +51,7 @@ def test_a_set_is_read_right_in_every_form_that_is_declared(
     if shares:
         written = written / sizes[picture][:, [1, 0, 1, 0]]
     names = [str(i) for i in range(len(sizes))]
-    settled = settle(written, picture, sizes, names, [Path(name) for name in names], form)
+    settled = settle(written, picture, sizes, names, Path(), names, form)
     assert settled.keep.all()
     assert settled.boxes_xyxy == pytest.approx(boxes, abs=1e-6)
     assert [("shares" in line) for line in settled.lines] == [True] * shares
@@ -151,11 +151,11 @@ def test_boxes_of_the_other_frame_are_known_by_not_fitting(
     sizes = np.array([own] * 4)
     height, width = other
     far = np.array([[2.0, 2, width - 2, height - 2]] * 3)  # the last picture has no box
-    found, lines = settle_frames(paths, sizes, np.arange(3), far)
+    found, lines = settle_frames(Path(), list(map(str, paths)), sizes, np.arange(3), far)
     assert found.tolist() == [list(other)] * 4
     assert len(lines) == 1 and "EXIF" in lines[0] and "4 pictures" in lines[0]
     near = np.array([[2.0, 2, 40, 40]] * 3)  # fits both ways: as given
-    found, lines = settle_frames(paths, sizes, np.arange(3), near)
+    found, lines = settle_frames(Path(), list(map(str, paths)), sizes, np.arange(3), near)
     assert found.tolist() == sizes.tolist() and not lines
 
 
@@ -165,7 +165,8 @@ def test_boxes_outside_a_picture_that_is_not_turned_say_nothing(
 ) -> None:
     paths = write_turned(tmp_path, 2, orientation, (80, 50))
     sizes = np.array([(50, 80)] * 2)
-    found, lines = settle_frames(paths, sizes, np.arange(2), np.array([[2.0, 2, 48, 78]] * 2))
+    files, boxes = list(map(str, paths)), np.array([[2.0, 2, 48, 78]] * 2)
+    found, lines = settle_frames(Path(), files, sizes, np.arange(2), boxes)
     assert found.tolist() == sizes.tolist() and not lines
 
 
@@ -173,7 +174,7 @@ def test_boxes_of_both_frames_are_read_each_as_it_fits(tmp_path: Path) -> None:
     paths = write_turned(tmp_path, 3, 6, (80, 50))
     sizes = np.array([(50, 80)] * 3)
     boxes = np.array([[2.0, 2, 48, 78], [2, 2, 78, 48], [2, 2, 20, 20]])
-    found, lines = settle_frames(paths, sizes, np.arange(3), boxes)
+    found, lines = settle_frames(Path(), list(map(str, paths)), sizes, np.arange(3), boxes)
     assert found.tolist() == [[80, 50], [50, 80], [50, 80]]
     assert "1 fit only the picture upright, those of 1 only the picture as stored" in lines[0]
 

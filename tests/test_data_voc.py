@@ -402,11 +402,14 @@ def test_a_renamed_annotation_file_is_that_of_its_filename(tmp_path: Path) -> No
     source = bundle.splits["train"]
     paths = [path for i in range(3) if (path := path_of(source, i)) is not None]
     assert [path.name for path in paths] == ["IMG 2.jpg", "IMG 1.jpg", "IMG 0.jpg"]
-    assert any("3 pictures by <filename>: 0.xml is of IMG 2.jpg" in note for note in bundle.notes)
+    assert any(
+        "3 pictures by the name in their file: 0.xml is of IMG 2.jpg" in note
+        for note in bundle.notes
+    )
     (tmp_path / "Annotations" / "1.xml").write_text(
         named(voc_xml([("cat", (1, 4, 9, 9))]), "IMG 2.jpg")
     )
-    with pytest.raises(DataError, match=r"<filename> is IMG 2.jpg, as that of 0.xml"):
+    with pytest.raises(DataError, match=r"it names IMG 2.jpg, as 0.xml does"):
         opened(tmp_path)
 
 

@@ -395,3 +395,21 @@ def test_corners_under_the_name_of_centres_are_read_as_corners(tmp_path: Path) -
     bundle = open_data(str(tmp_path), val="none")
     assert annotation(bundle.splits["train"], 0).xyxy == pytest.approx(np.array([[20, 12, 24, 27]]))
     assert any("the boxes look like x1, y1, x2, y2" in note for note in bundle.notes)
+
+
+def test_capital_folders(tmp_path: Path) -> None:
+    write_picture(tmp_path / "train" / "Images" / "a.jpg", size=SIZE)
+    (tmp_path / "train" / "Labels").mkdir()
+    (tmp_path / "train" / "Labels" / "a.txt").write_text("1 .5 .5 .5 .5\n")
+    (tmp_path / "data.yaml").write_text("train: train/Images\nnames: [cat, dog]\n")
+    found = annotation(open_data(str(tmp_path), val="none").splits["train"], 0)
+    assert found.labels.tolist() == [1]
+
+
+@pytest.mark.parametrize("split", ["", "train"])
+def test_labels_without_names_of_classes_are_told(tmp_path: Path, split: str) -> None:
+    write_yolo(tmp_path / split, {"a": "0 .5 .5 .5 .5\n", "b": "7 .5 .5 .5 .5\n"})
+    (tmp_path / split / "data.yaml").unlink()
+    with pytest.raises(DataError, match="names of the classes that labels/ numbers 0, 7") as told:
+        open_data(str(tmp_path), kind="detect")
+    assert "classes.txt with a name on each line" in str(told.value)

@@ -324,3 +324,41 @@ def test_crowds_written_as_text_are_no_crowds(score: Eval, tmp_path: Path) -> No
     data.write_text(data.read_text().replace('"iscrowd": 0', '"iscrowd": "0"'))
     rows = [row | {"bbox": [str(n) for n in BOX], "score": "0.5"} for row in numbered(1)]
     assert score(rows, data=str(data))["metrics"]["coco_ap"] == pytest.approx(1)
+
+
+def apart(file: Path, first: int = 1, count: int = 12) -> Path:
+    """A truth of one box per picture, each in another place."""
+    data = json.loads(many(file, [1, 2, 3]).read_text())
+    for i, (image, box) in enumerate(zip(data["images"], data["annotations"], strict=True)):
+        image["id"] = box["image_id"] = i + first
+        box["bbox"] = [12.0 * i, 20, 10, 30]
+    file.write_text(json.dumps(data))
+    return file
+
+
+@pytest.mark.parametrize(("truth_from", "results_from"), [(1, 0), (0, 1), (500, 0), (1, 1)])
+def test_pictures_may_be_counted_by_place(
+    score: Eval, tmp_path: Path, truth_from: int, results_from: int
+) -> None:
+    data = apart(tmp_path / "apart.json", truth_from)
+    rows = [entry(image_id=i + results_from, category_id=i % 3 + 1, bbox=[12.0 * i, 20, 10, 30])
+            for i in range(12)]  # fmt: skip
+    found = score(rows, data=str(data))
+    assert found["metrics"]["coco_ap"] == pytest.approx(1)
+    told = f"image_id counts the pictures from {results_from}"
+    assert any(told in line for line in found["warnings"]) == (truth_from != results_from)
+
+
+def test_a_picture_too_many_is_no_shift(score: Eval, tmp_path: Path) -> None:
+    """Most detections lie on true boxes by the data's ids; image 0 is of another set."""
+    data = apart(tmp_path / "apart.json")
+    rows = [entry(image_id=i + 1, category_id=i % 3 + 1, bbox=[12.0 * i, 20, 10, 30])
+            for i in range(11)]  # fmt: skip
+    found = score([*rows, entry(image_id=0, category_id=1)], data=str(data))
+    assert found["metrics"]["coco_ap50"] > 0.8
+    assert "image_id 0" in found["warnings"][0] and "are left out" in found["warnings"][0]
+
+
+def test_classes_may_be_given_by_name(score: Eval) -> None:
+    found = score([entry(category_id="cat"), entry(image_id=20, category_id="dog")])
+    assert found["metrics"]["coco_ap"] == pytest.approx(1) and found["warnings"] == []

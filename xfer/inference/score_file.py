@@ -14,8 +14,8 @@ from xfer.data.readers.coco.results import CocoResults, read_coco_results
 from xfer.data.sources.box_forms import from_xyxy, judge
 from xfer.data.sources.written import Id
 from xfer.errors import DataError, XferError, nearest
-from xfer.inference.class_numbers import class_numbers
 from xfer.inference.ground_truth import GroundTruth, open_truth
+from xfer.inference.result_numbers import class_numbers, picture_numbers
 from xfer.metrics.boxes import FoundBoxes
 from xfer.metrics.detection import DetectionAP, usual_primary
 
@@ -37,7 +37,7 @@ def score_detections(
 
     Pictures are matched by the annotation file's ids, by path, by name or by stem; classes by the
     file's category ids, by name if the results list categories, else by number: 1 is the first,
-    unless the results count otherwise, see `class_numbers`.
+    unless the results count otherwise, see `result_numbers`.
 
     Args:
         detections: the results; data: a spec of data with boxes, or a COCO json.
@@ -106,10 +106,17 @@ def matched(results: CocoResults, truth: GroundTruth) -> tuple[FoundBoxes, list[
     # the results give files, the data have names without extension (VOC) or in another folder
     by_file = {v: i for v in files for n in (Path(v).name, Path(v).stem)
                if (i := truth.images.get(n)) is not None}  # fmt: skip
-    image = _indices(
-        path, results.image_ids, {**truth.images, **by_file}, "image_id", "pictures", warnings
-    )
-    categories: Mapping[Id, int] = truth.categories
+    none = np.full(len(results), -1)
+    numbers, lines = picture_numbers(
+        results.image_ids, {**truth.images, **by_file}, len(truth.ids),
+        FoundBoxes(none, none, results.boxes_xywh, results.scores), truth.boxes,
+    )  # fmt: skip
+    warnings += [f"{path}: {line}" for line in lines]
+    image = _indices(path, results.image_ids, numbers, "image_id", "pictures", warnings)
+    # a text that is no id may be the class's name
+    categories: Mapping[Id, int] = {
+        **{name: c for c, name in enumerate(truth.classes)}, **truth.categories
+    }  # fmt: skip
     if results.categories:
         index = {name: c for c, name in enumerate(truth.classes)}
         categories = {key: index[n] for key, n in results.categories.items() if n in index}

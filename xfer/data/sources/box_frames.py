@@ -21,7 +21,8 @@ from xfer.data.sources.box_forms import SLACK, leaving
 
 
 def settle_frames(
-    paths: Sequence[Path],
+    root: Path,
+    files: Sequence[str],
     sizes: NDArray[np.int64],
     picture: NDArray[np.int64],
     boxes_xyxy: NDArray[np.float64],
@@ -29,7 +30,7 @@ def settle_frames(
     """Sizes in the frame of the boxes, and a warning if that is not the frame of `sizes`.
 
     Shapes:
-        paths      | N       | the pictures
+        files      | N       | the pictures, relative to root or absolute
         sizes      | (N, 2)  | height and width as given; (0, 0): not known
         picture    | (R,)    | index of each box's picture
         boxes_xyxy | (R, 4)  | in pixels
@@ -41,12 +42,12 @@ def settle_frames(
     suspects = np.flatnonzero(oblong & out & ~out_turned)
     if not len(suspects):
         return sizes, []
-    turned, stored = _turned(paths, sizes, suspects)
+    turned, stored = _turned(root, files, sizes, suspects)
     if not turned.any():
         return sizes, []
     as_stored = bool(stored[suspects[turned[suspects]]].mean() >= 0.5)
     rest = np.setdiff1d(np.flatnonzero(oblong), suspects)
-    also_turned, also_stored = _turned(paths, sizes, rest)
+    also_turned, also_stored = _turned(root, files, sizes, rest)
     same = (turned & (stored == as_stored)) | (also_turned & (also_stored == as_stored))
     fitting = same & out & ~out_turned
     against = same & out_turned & ~out
@@ -76,12 +77,12 @@ def _any_of(which: NDArray[np.bool_], picture: NDArray[np.int64], count: int) ->
 
 
 def _turned(
-    paths: Sequence[Path], sizes: NDArray[np.int64], places: NDArray[np.int64]
+    root: Path, files: Sequence[str], sizes: NDArray[np.int64], places: NDArray[np.int64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """bool (N,) twice: which of the pictures at `places` EXIF turns by a quarter, with the given
     size in one of both frames; and for which it is the size as stored."""
     turned, stored = np.zeros(len(sizes), bool), np.zeros(len(sizes), bool)
-    headers = headers_of([paths[i] for i in places.tolist()])
+    headers = headers_of([root / files[int(i)] for i in places])
     own = (headers[:, :2] == sizes[places]).all(1)
     across = (headers[:, :2] == sizes[places][:, ::-1]).all(1)
     turned[places] = np.isin(headers[:, 2], TURNED) & (own | across)

@@ -53,12 +53,15 @@ def settle(
     picture: NDArray[np.int64],
     sizes: NDArray[np.int64],
     names: Sequence[str],
-    paths: Sequence[Path],
+    root: Path,
+    files: Sequence[str],
     declared: str = "xyxy",
 ) -> Settled:
     """The boxes of a file as corners that can be learnt from.
 
-    Args: paths: the pictures; declared: the form that the format declares, see `box_forms`.
+    Args:
+        root, files: the pictures, as in FileSource.
+        declared: the form that the format declares, see `box_forms`.
 
     Shapes:
         written    | (R, 4)  | finite, pixels from 0
@@ -68,7 +71,7 @@ def settle(
     """
     form = judge(written, picture, sizes, declared)
     boxes = form.corners(written, sizes[picture])
-    sizes, lines = settle_frames(paths, sizes, picture, boxes)
+    sizes, lines = settle_frames(root, files, sizes, picture, boxes)
     clipped, keep, warnings = clean_boxes(boxes, picture, sizes, names)
     lines = [form.warning] * bool(form.warning) + lines + warnings
     return Settled(clipped, keep, sizes, form.changes(declared), lines)

@@ -124,7 +124,7 @@ def _source(
     written = rows.written[own]
     if rows.shares:
         written = written * sizes[picture][:, [1, 0, 1, 0]]
-    settled = settle(written, picture, sizes, ids, [root / f for f in files], rows.form)
+    settled = settle(written, picture, sizes, ids, root, files, rows.form)
     reading.notes.extend(f"{file.name}: {line}" for line in settled.lines)
     keep, places = settled.keep, {name: c for c, name in enumerate(classes)}
     labels = np.array([places[names[k]] for k in own.tolist()], np.int64)

@@ -24,6 +24,8 @@ from xfer.data.sources.written import Id, flag, number, numbers, plain_id
 from xfer.errors import DataError
 
 LISTS = ("images", "annotations", "categories")
+_NUMBERS = {int, float}
+_LARGEST = 2**62  # larger ones may not fit into a float
 _KEPT_OF_IMAGE = ("id", "file_name", "coco_url", "height", "width")
 
 
@@ -153,11 +155,13 @@ class _Rows:
             if box is None and entry.get("bbox") in (None, [], ""):
                 box = box_around(entry.get("segmentation"))
                 self.derived += box is not None
-            crowd = flag(entry.get("iscrowd"))
+            crowd = entry.get("iscrowd")
+            crowd = bool(crowd) if type(crowd) is int else flag(crowd)
             if box is None or crowd is None or "category_id" not in entry:
                 entry.pop("segmentation", None)
                 return entry
-            area = number(entry.get("area"))
+            area = entry.get("area")
+            area = area if type(area) is float else number(area)
             self.ids.append(plain_id(entry.get("id")))
             self.image.append(plain_id(entry["image_id"]))
             self.category.append(plain_id(entry["category_id"]))
@@ -193,16 +197,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _four_numbers(box: Any) -> list[float] | None:
-    """A bbox; None if it is not four numbers."""
-    if type(box) is list and len(box) == 4 and all(type(n) is float or type(n) is int for n in box):
-        try:
-            found = [float(n) for n in box]
-        except OverflowError:
-            return numbers(box, 4)
-    else:
-        found = numbers(box, 4)
-    return found
+def _four_numbers(box: Any) -> Any:
+    """A bbox as four numbers; None if it is something else."""
+    plain = type(box) is list and len(box) == 4 and {*map(type, box)} <= _NUMBERS
+    return box if plain and -_LARGEST < min(box) <= max(box) < _LARGEST else numbers(box, 4)
 
 
 def _entry_label(entry: Any, place: int) -> str:

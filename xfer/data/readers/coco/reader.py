@@ -29,6 +29,7 @@ from xfer.data.inspect.checks import MOST
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.coco.json import CocoTable, read_coco_json
 from xfer.data.readers.coco.segment import Placed, coco_masks
+from xfer.data.readers.side_files.via import is_via
 from xfer.data.readers.table.locate import Locator, split_of_folder
 from xfer.data.sources.box_rules import NAMED, leave_out, settle
 from xfer.data.sources.boxes import BoxSource, box_table
@@ -51,7 +52,8 @@ class Coco:
 
     def recognise(self, path: Path) -> str | None:
         if path.is_file():
-            return "a COCO json" if path.suffix.casefold() == ".json" else None
+            own = path.suffix.casefold() == ".json" and not is_via(path)
+            return "a COCO json" if own else None
         files = find_jsons(path)
         listed = ", ".join(str(file.relative_to(path)) for file in files.values())
         return f"COCO {listed}" if files else None
@@ -227,8 +229,7 @@ def coco_source(
     picture = where_to[table.picture]
     rows = np.flatnonzero(picture >= 0)
     picture = picture[rows]
-    paths = [root / file for file in files]
-    settled = settle(table.boxes_xywh[rows], picture, sizes, ids, paths, "xywh")
+    settled = settle(table.boxes_xywh[rows], picture, sizes, ids, root, files, "xywh")
     reading.notes.extend(f"{path.name}: {line}" for line in settled.lines)
     classes = _classes(table, reading)
     place_of = np.full(len(table.categories), -1)

@@ -103,7 +103,7 @@ def coco_masks(
     where = {i: k for k, i in enumerate(pictures.kept)}
     shown = np.flatnonzero(np.isin(table.picture, pictures.kept))
     sizes, lines = settle_frames(
-        [root / file for file in pictures.files], pictures.sizes,
+        root, pictures.files, pictures.sizes,
         np.array([where[i] for i in table.picture[shown].tolist()], np.int64),
         table.boxes_xyxy[shown],
     )  # fmt: skip

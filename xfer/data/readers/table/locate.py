@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from xfer.data.images.walk import find_pictures, is_junk, is_picture, listing, n
 from xfer.data.sources.split_names import role_of, role_word
 from xfer.errors import DataError
 
+# paths without . and .. and empty parts, which stay as they are
+_PLAIN = re.compile(r"(?!\.\.?/|.*/\.\.?(?:/|$)|.*//|.*/$).+", re.DOTALL)
 FULL = 1000  # more parts than any path has
 
 
@@ -230,36 +233,40 @@ class Locator:
         if not cell or "\0" in cell:
             return None
         for text in forms(cell):
-            path = Path(*Path(text).parts[self.drop :])
-            for folder in ("",) if path.is_absolute() else self.folders:
-                picture = self._in(Path(folder) / path.parent, path.name)
+            if self.drop or text.startswith("/") or not _PLAIN.fullmatch(text):
+                text = os.fspath(Path(*Path(text).parts[self.drop :]))
+            head, _, name = text.rpartition("/")  # text: paths cost ten times as much
+            head = head or "/" * text.startswith("/")
+            for folder in ("",) if text.startswith("/") else self.folders:
+                picture = self._in(f"{folder}/{head}" if folder and head else folder or head, name)
                 if picture is not None:
                     return picture
         return None
 
     def names_in(self, folder: str) -> set[str]:
         """The names of the pictures in a folder, relative to the table's folder or absolute."""
-        return {name for names in self._listed(Path(folder)).values() for name in names}
+        return {name for names in self._listed(folder).values() for name in names}
 
-    def _in(self, folder: Path, name: str) -> Path | None:
-        if not name:  # all of it was dropped
+    def _in(self, folder: str, name: str) -> Path | None:
+        if not name or name == ".":  # all of it was dropped
             return None
         names = self._listed(folder)
+        if not names:
+            return None
         for key in (name, nfc(name), nfc(name).casefold()):
             files = names.get(key, [])
             exact = [f for f in files if f == name]
             if len(exact or files) > 1:
                 raise DataError(f"{self.root / folder}: {name!r} may be {' or '.join(files)}")
             if files:
-                return folder / (exact or files)[0]
+                return Path(folder, (exact or files)[0])
         return None
 
-    def _listed(self, folder: Path) -> dict[str, list[str]]:
+    def _listed(self, key: str) -> dict[str, list[str]]:
         """Every form of the name of a picture in the folder -> the files' names."""
-        key = os.fspath(folder)
         if key not in self._names:
             names: dict[str, list[str]] = {}
-            for entry in listing(self.root / folder):
+            for entry in listing(self.root / key):
                 if is_junk(entry.name) or not is_picture(entry.name):
                     continue
                 stem = entry.name.rpartition(".")[0]

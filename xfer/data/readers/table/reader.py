@@ -90,8 +90,8 @@ class Csv:
                 table = head(file, name)
                 if run_length_column(table) is not None:
                     return None
-                if box_columns(table):
-                    return None  # `boxes` reads it
+                if box_columns(table) or "region_shape_attributes" in table.header:
+                    return None  # `boxes` and `via` read it
                 found = place(table, name, wide=False) is not None
             except DataError:
                 if path.is_file() and file.suffix.casefold() not in LISTS:

@@ -34,19 +34,11 @@ from xfer import kinds
 from xfer.boxes import Boxes
 from xfer.data.images.size import sizes_of
 from xfer.data.images.threads import cores
-from xfer.data.images.walk import is_junk, is_picture, listing, readable
+from xfer.data.images.walk import readable
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
-from xfer.data.readers.table.locate import Locator
-from xfer.data.readers.voc.layout import (
-    PICTURES,
-    Part,
-    flat_parts,
-    loose_folders,
-    loose_parts,
-    tree_parts,
-    trees,
-    xml_folder,
-)
+from xfer.data.readers.side_files.layout import Part, loose_folders, loose_parts
+from xfer.data.readers.side_files.pictures import background, find_pictures_of
+from xfer.data.readers.voc.layout import PICTURES, XML, flat_parts, tree_parts, trees, xml_folder
 from xfer.data.readers.voc.masks import FOLDERS, load_masks
 from xfer.data.readers.voc.xml import VocFile, read_voc_xml
 from xfer.data.sources.box_rules import leave_out, settle
@@ -94,7 +86,7 @@ class Voc:
             return load_masks(found[0], folders, options)
         reading = Reading({})
         parts = tree_parts(found[0], reading) if found else flat_parts(path)
-        return load_parts(found[0] if found else path, parts or loose_parts(path, reading),
+        return load_parts(found[0] if found else path, parts or loose_parts(path, XML, reading),
                           options, reading)  # fmt: skip
 
 
@@ -109,14 +101,14 @@ class Xml:
     def recognise(self, path: Path) -> str | None:
         if Voc().recognise(path) is not None:
             return None
-        folders = loose_folders(path)
+        folders = loose_folders(path, XML)
         named = [folder.relative_to(path).as_posix() for folder in folders[:NAMED]]
         more = ", ..." if len(folders) > NAMED else ""
         return f"VOC's XML in {', '.join(named)}{more}" if folders else None
 
     def load(self, path: Path, options: ReadOptions) -> Reading:
         reading = Reading({})
-        return load_parts(path, loose_parts(path, reading), options, reading)
+        return load_parts(path, loose_parts(path, XML, reading), options, reading)
 
 
 def load_parts(root: Path, parts: list[Part], options: ReadOptions, reading: Reading) -> Reading:
@@ -141,7 +133,7 @@ def _read_all(
     parts: list[Part], skip_bad: bool, reading: Reading
 ) -> dict[tuple[Path, str], VocFile | None]:
     """Read every annotation file once, by its folder and id; None if there is none."""
-    keys = list(dict.fromkeys((part.xmls, name) for part in parts for name in part.ids))
+    keys = list(dict.fromkeys((part.top, name) for part in parts for name in part.ids))
 
     def look(key: tuple[Path, str]) -> VocFile | str | None:
         folder, name = key
@@ -156,7 +148,7 @@ def _read_all(
     with ThreadPoolExecutor(cores()) as pool:
         results = dict(zip(keys, pool.map(look, keys), strict=True))
     bad = [(f"{name}.xml", why) for (_, name), why in results.items() if isinstance(why, str)]
-    where = str(parts[0].xmls if len({p.xmls for p in parts}) == 1 else parts[0].xmls.parent)
+    where = str(parts[0].top if len({p.top for p in parts}) == 1 else parts[0].top.parent)
     leave_out(where, "annotation files can't be used", bad, skip_bad, reading.skipped)
     return {key: file for key, file in results.items() if not isinstance(file, str)}
 
@@ -181,82 +173,7 @@ def _from_one(files: list[VocFile], reading: Reading) -> bool:
     return False
 
 
-def _places(
-    root: Path,
-    part: Part,
-    ids: list[str],
-    read: dict[tuple[Path, str], VocFile | None],
-    options: ReadOptions,
-    reading: Reading,
-) -> dict[str, Path]:
-    """Id -> its picture, by its own name or else by <filename>; adds notes to `reading`.
-
-    Raises: DataError naming missing pictures, unless they may be left out.
-    """
-    locator = Locator(root.absolute() / "x", [p.absolute() for p in part.pictures],
-                      role_of(part.name))  # fmt: skip
-    found = locator.find_all(ids)
-    files = {name: file for name in ids if (file := read[part.xmls, name]) is not None}
-    places = {name: place for name, place in zip(ids, found.places, strict=True) if place}
-    reasons = dict(found.lost(ids))
-    taken = {place: name for name, place in places.items()}
-    named: list[str] = []
-    other: list[str] = []
-    for name, file in files.items():
-        if Path(file.picture).stem == name.rpartition("/")[2] or not file.picture:
-            continue
-        place = locator.find_anywhere(file.picture)
-        if place is None or place == places.get(name):
-            continue
-        if name in places:
-            other.append(f"{name}.xml names {file.picture}")
-        elif place in taken:
-            reasons[name] = f"<filename> is {file.picture}, as that of {taken[place]}.xml"
-        else:
-            places[name] = place
-            taken[place] = name
-            named.append(f"{name}.xml is of {file.picture}")
-    if named:
-        reading.notes.append(f"{part.name}: {len(named)} pictures by <filename>: {_few(named)}")
-    if other:
-        reading.notes.append(
-            f"warning: {part.name}: {len(other)} annotation files name another picture than that "
-            f"with their own name, which is taken: {_few(other)}"
-        )
-    if not places:
-        where = locator.places() or ", ".join(map(str, part.pictures))
-        raise DataError(f"{root}: no picture of {part.name} is there", f"looked in {where}")
-    reading.notes.extend(f"{part.name}: {line}" for line in found.notes(ids)
-                         if not found.reasons or named == [])  # fmt: skip
-    lost = [(name, reasons[name]) for name in ids if name not in places]
-    leave_out(f"{root}, {part.name}", "pictures are not there", lost, options.skip_bad,
-              reading.skipped)  # fmt: skip
-    return {name: places[name] for name in ids if name in places}
-
-
-def _few(texts: list[str]) -> str:
-    return ", ".join(texts[:NAMED]) + (", ..." if len(texts) > NAMED else "")
-
-
 NOTHING = VocFile((), (), (), (0, 0))
-
-
-def _background(root: Path, part: Part, places: dict[str, Path]) -> dict[str, Path]:
-    """Id -> picture, of those beside the others that have no annotation file."""
-    taken, known = set(places.values()), set(part.ids)
-    tops = [top.absolute() for top in (*part.pictures, root)]
-    more: dict[str, Path] = {}
-    for folder in dict.fromkeys(place.parent for place in taken):
-        for entry in listing(root.absolute() / folder):
-            place = folder / entry.name
-            if is_junk(entry.name) or not is_picture(entry.name) or place in taken:
-                continue
-            whole = root.absolute() / place
-            top = next((top for top in tops if whole.is_relative_to(top)), whole.parent)
-            name = whole.relative_to(top).with_suffix("").as_posix()
-            if not {name, whole.stem} & known:  # else it has a file, which can't be used
-                more[name if name not in more else str(place)] = place
-    return more
 
 
 def _source(
@@ -268,25 +185,26 @@ def _source(
     reading: Reading,
 ) -> Source:
     """The source of one split; adds notes to `reading`."""
-    ids = [name for name in part.ids if (part.xmls, name) in read]
-    bare = [name for name in ids if read[part.xmls, name] is None]
+    ids = [name for name in part.ids if (part.top, name) in read]
+    bare = [name for name in ids if read[part.top, name] is None]
     if bare and len(bare) < len(ids):
         lost = [(name, f"no {name}.xml") for name in bare]
         leave_out(
             f"{root}, {part.name}", "annotation files are not there", lost, options.skip_bad,
             reading.skipped,
         )  # fmt: skip
-        ids = [name for name in ids if read[part.xmls, name] is not None]
+        ids = [name for name in ids if read[part.top, name] is not None]
         bare = []
-    places_of = _places(root, part, ids, read, options, reading)
+    stated = {name: "" if (file := read[part.top, name]) is None else file.picture for name in ids}
+    places_of = find_pictures_of(root, part, ids, stated, XML, options, reading)
     ids = list(places_of)
     if not part.listed and not bare:
-        more = _background(root, part, places_of)
+        more = background(root, part, places_of)
         if more:
             text = f"{part.name}: {len(more)} pictures without an annotation file are background"
             reading.notes.append(f"warning: {text}" if len(more) > len(ids) else text)
         places_of |= more
-        read = {**read, **{(part.xmls, name): NOTHING for name in more}}
+        read = {**read, **{(part.top, name): NOTHING for name in more}}
         ids = list(places_of)
     names = [readable(name) for name in ids]
     files = [str(place) for place in places_of.values()]
@@ -294,7 +212,7 @@ def _source(
     if bare:
         info = DataInfo(title, "images", (), split)
         return FileSource(info, root, files, np.full(len(files), -1, np.int64), names)
-    about = [file for name in ids if (file := read[part.xmls, name]) is not None]
+    about = [file for name in ids if (file := read[part.top, name]) is not None]
     sizes = np.array([file.size for file in about], np.int64).reshape(-1, 2)
     unsized = np.flatnonzero(~sizes.any(1))
     if len(unsized):
@@ -305,8 +223,7 @@ def _source(
     labels = np.array([places[name] for file in about for name in file.names], np.int64)
     difficult = np.array([flag for file in about for flag in file.difficult], bool)
     written = np.array([box for file in about for box in file.boxes], np.float64).reshape(-1, 4)
-    paths = [root / file for file in files]
-    settled = settle(corners(written, from_one), picture, sizes, names, paths)
+    settled = settle(corners(written, from_one), picture, sizes, names, root, files)
     reading.notes.extend(f"{part.name}: {line}" for line in settled.lines)
     keep = settled.keep
     objects = Boxes.of(settled.boxes_xyxy[keep], labels[keep], difficult=difficult[keep])

@@ -20,6 +20,7 @@ from xfer.data.sources.split_names import WHOLE, role_of, split_folders
 from xfer.errors import DataError
 
 ROBOFLOW = "_darknet.labels"
+PROBED = 200  # label files
 TABLES = ("classes.txt", "obj.names")
 KEYS = ("train", "valid", "val", "test")
 
@@ -105,6 +106,26 @@ def find_table(path: Path) -> tuple[Path, Path, str] | None:
     if near and (lists := _lists(path)):
         return near[0], path, f"lists {', '.join(f.name for f in lists)}"
     return None
+
+
+def nameless(path: Path) -> set[int]:
+    """The numbers of classes in the first label files of a folder with images/ and labels/, or with
+    splits that have them; empty if there are none."""
+    if not path.is_dir():
+        return set()
+    tops = [f for f in (path, *subfolders(path)) if f == path or role_of(f.name)]
+    tops = [f for f in tops if (f / "images").is_dir() and (f / "labels").is_dir()]
+    folders = [f for top in tops for f in (top / "labels", *subfolders(top / "labels"))]
+    numbers: set[int] = set()
+    for file in [file for folder in folders for file in _files(folder, ".txt")][:PROBED]:
+        try:
+            rows = [line.split() for line in lines_of(file)]
+            if any(len(row) < 5 or max(map(float, row[1:5])) > 2 for row in rows):
+                return set()
+            numbers |= {int(row[0]) for row in rows}
+        except (DataError, ValueError):
+            return set()
+    return numbers
 
 
 def _lists(path: Path) -> list[Path]:

@@ -40,6 +40,7 @@ from xfer.data.readers.yolo.darknet import (
     data_file_setup,
     find_data_file,
     find_table,
+    nameless,
     roboflow_setup,
     table_setup,
     tables_of_splits,
@@ -54,6 +55,7 @@ from xfer.data.sources.split_names import role_of
 from xfer.errors import DataError, listed
 from xfer.types import DataInfo, Source
 
+LABELS = {"images": "labels", "Images": "Labels", "IMAGES": "LABELS"}
 # files that lie among the labels and are none
 NO_LABELS = frozenset((*TABLES, ROBOFLOW, "train.txt", "val.txt", "valid.txt", "test.txt",
                        "README.txt", "README.dataset.txt", "README.roboflow.txt"))  # fmt: skip
@@ -74,7 +76,9 @@ class Yolo:
         if tables_of_splits(path):
             return f"YOLO, {ROBOFLOW}"
         plain = find_table(path)
-        return None if plain is None else f"YOLO, {plain[0].relative_to(path)} and {plain[2]}"
+        if plain is not None:
+            return f"YOLO, {plain[0].relative_to(path)} and {plain[2]}"
+        return "YOLO, labels/ without names of classes" if nameless(path) else None
 
     def load(self, path: Path, options: ReadOptions) -> Reading:
         if (file := find_yaml(path)) is not None:
@@ -85,6 +89,12 @@ class Yolo:
             setup = roboflow_setup(path)
         elif (plain := find_table(path)) is not None:
             setup = table_setup(path, plain[0], plain[1], options.named)
+        elif numbers := nameless(path):
+            shown = ", ".join(map(str, sorted(numbers)[:9])) + (", ..." if len(numbers) > 9 else "")
+            raise DataError(
+                f"{path}: no file says the names of the classes that labels/ numbers {shown}",
+                f"write {path / 'classes.txt'} with a name on each line, the first for 0",
+            )
         else:
             raise DataError(
                 f"{path}: no data.yaml in it, and no obj.data or classes.txt",
@@ -111,12 +121,12 @@ def _pictures(
 
 
 def label_file(picture: Path) -> Path:
-    """The label file of a picture: the last `images` in its path is replaced by `labels`; next to
-    the picture if there is no such file."""
+    """The label file of a picture: the last `images` in its path is replaced by `labels` (`Images`
+    by `Labels`); next to the picture if there is no such file."""
     parts = list(picture.with_suffix(".txt").parts)
     for k in range(len(parts) - 2, -1, -1):
-        if parts[k] == "images":
-            parts[k] = "labels"
+        if parts[k] in LABELS:
+            parts[k] = LABELS[parts[k]]
             break
     there = Path(*parts)
     return there if there.is_file() else picture.with_suffix(".txt")

@@ -1,18 +1,22 @@
-"""What the class numbers of another tool's detections mean.
+"""What the class and picture numbers of another tool's detections mean.
 
-As the data number their classes, first of all. Detectors often number them from 0 by place, while
-the data's ids start at 1 or have gaps (COCO's 80 classes have ids to 90), or the other way round.
-If results have numbers that the data don't have, and counting from 0 or from 1 explains all of
-them, they are read so, with a warning; unless the boxes say otherwise: where detections overlap
-true boxes, that reading must agree with the true classes at least as often as the data's numbers,
-and nearly always if there is no 0 among the numbers.
-If the data's numbers explain all, they are used, but boxes that agree only with the other counting
-get a warning.
+As the data number their classes and pictures, first of all. Tools often number them from 0 by
+place, while the data's ids start at 1 or have gaps (COCO's 80 classes have ids to 90), or the other
+way round. If results have numbers that the data don't have, and counting from 0 or from 1 explains
+all of them, they are read so, with a warning; unless the boxes say otherwise:
+
+classes  | where detections overlap true boxes, that reading must agree with the true classes at
+         | least as often as the data's numbers, and nearly always if none of the numbers is 0
+pictures | read so, most detections must overlap a true box, twice as many as by the data's numbers
+
+If the data's numbers explain all, they are used, but boxes that fit only the other counting get a
+warning.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +27,7 @@ from xfer.metrics.boxes import FoundBoxes, TrueBoxes
 
 LOOKED_AT = 2000  # detections, the surest ones
 OVERLAP = 0.5
-ENOUGH, OFTEN, RARELY = 8, 0.9, 0.1
+ENOUGH, OFTEN, MOSTLY, RARELY = 8, 0.9, 0.5, 0.1
 
 
 def counted_from(ids: Sequence[Id], first: int, classes: int) -> dict[Id, int] | None:
@@ -66,6 +70,44 @@ def class_numbers(
             f"classes only if {theirs}: add the difference to every category_id"
         ]
     return known, []
+
+
+def picture_numbers(
+    ids: Sequence[Id], known: Mapping[Id, int], pictures: int, found: FoundBoxes, truth: TrueBoxes
+) -> tuple[Mapping[Id, int], list[str]]:
+    """What each image_id of the results means (id -> index), and warnings.
+
+    Args:
+        ids: R, of the detections; known: the data's own; pictures: how many there are.
+        found: the detections; their pictures and labels are not yet known.
+    """
+    used = set(ids)
+    others = {first: table for first in (0, 1)
+              if (table := counted_from(ids, first, pictures)) is not None
+              and any(known.get(key, -1) != i for key, i in table.items())}  # fmt: skip
+    if not used or not others:
+        return known, []
+    shares = {first: _share_on_boxes(ids, table, found, truth) for first, table in others.items()}
+    own = _share_on_boxes(ids, known, found, truth)
+    first = max(shares, key=lambda one: shares[one])
+    if len(found) < ENOUGH or shares[first] < MOSTLY or shares[first] < 2 * own:
+        return known, []
+    theirs = f"image_id counts the pictures from {first}, in the order of the data"
+    fits = f"{shares[first]:.0%} of the surest detections lie on a true box so, {own:.0%} by id"
+    if any(key not in known for key in used):
+        return others[first], [f"{theirs}: read so, since {fits}"]
+    if shares[first] >= OFTEN and own <= RARELY:
+        return known, [f"image_id is read as the data's ids, but perhaps {theirs}: {fits}"]
+    return known, []
+
+
+def _share_on_boxes(
+    ids: Sequence[Id], table: Mapping[Id, int], found: FoundBoxes, truth: TrueBoxes
+) -> float:
+    """The share of the surest detections that lie on a true box of their picture by `table`."""
+    image = np.array([table.get(key, -1) for key in ids], np.int64)
+    rows, _ = _true_labels(replace(found, image=image), truth)
+    return len(rows) / max(1, min(LOOKED_AT, len(found)))
 
 
 def _size(key: Id) -> tuple[bool, float, str]:

@@ -1,0 +1,1 @@
+"""Files with what is known about one picture each."""
