@@ -12,8 +12,10 @@ from typing import Any
 from xfer import kinds as kinds_of_data
 from xfer import plugs
 from xfer.data.catalog import KNOWN, data_folder
+from xfer.data.images.unread import unread_pictures
+from xfer.data.images.walk import readable
 from xfer.data.readers.base import EMBEDDED, FORMATS, Format, Reading, ReadOptions, choose_kind
-from xfer.data.sources.base import Bundle
+from xfer.data.sources.base import Bundle, path_of
 from xfer.data.sources.from_python import SCHEME, as_source, python_name
 from xfer.data.sources.split_names import WHOLE
 from xfer.errors import DataError, XferError, nearest
@@ -109,7 +111,27 @@ def _read(
     kind = choose_kind(form.kinds, kinds) or ""
     if options.ignore and not (kind and kinds_of_data.get(kind).ignores):
         raise XferError(f"data.ignore={options.ignore}: {path} is read as {name}, without masks")
-    return form.load(path, replace(options, kind=kind))
+    reading = form.load(path, replace(options, kind=kind))
+    _note_unread(path, reading)
+    return reading
+
+
+def _note_unread(path: Path, reading: Reading) -> None:
+    """Count the pictures of kinds that are not read: below the folder, or next to those that a file
+    names."""
+    if path.is_dir():
+        top, folders = path, [path]
+    else:
+        files = [path_of(part, i) for part in reading.parts.values() if len(part) for i in (0, -1)]
+        folders = list(dict.fromkeys(file.parent for file in files if file is not None))
+        top = path.parent
+        if path.parent in folders:  # who knows what else is there
+            folders = [path.parent]
+    unread = unread_pictures(folders)
+    names = [readable(os.path.relpath(file, top)) for file in unread]
+    reading.leave(
+        "picture of a kind that is not read", "pictures of kinds that are not read", names
+    )
 
 
 def _refuse_images(what: str, options: ReadOptions) -> None:

@@ -14,6 +14,7 @@ from xfer.errors import DataError
 from xfer.kinds import box_rows
 from xfer.kinds.base import Kind, Table, moved, register
 from xfer.kinds.box_findings import find_in_boxes
+from xfer.kinds.box_sizes import find_odd_sizes
 from xfer.kinds.box_stats import collect, every_box, has_boxes, per_class, summary
 from xfer.kinds.findings import Finding
 from xfer.kinds.labels import check_several_labels, named, spelt_alike
@@ -58,6 +59,11 @@ class BoxKind(Kind):
 
     def find(self, splits: Mapping[str, Source], classes: Sequence[str]) -> list[Finding]:
         return [*spelt_alike(classes), *find_in_boxes(splits, classes)]
+
+    def find_in_pictures(
+        self, splits: Mapping[str, Source], classes: Sequence[str]
+    ) -> list[Finding]:
+        return find_odd_sizes(splits, classes)
 
     def check_scored(self, title: str, role: str, source: Source) -> None:
         if not has_boxes(source, scored=True):

@@ -35,7 +35,7 @@ def finding(
 ) -> Finding:
     """A finding whose text names the first `most` items after its head."""
     items = tuple(tuple(item) for item in items)
-    lines = tuple(lines) or tuple(" = ".join(dict.fromkeys(item)) for item in items)
+    lines = tuple(lines) or tuple(map(_together, items))
     return Finding(check, f"{head}: {listed(lines, most)}", items, head, lines)
 
 
@@ -47,3 +47,10 @@ def counted(n: int, one: str, many: str = "") -> str:
 def named(names: Iterable[str], most: int = 5) -> str:
     """The first few of some names, each once, and how many more there are."""
     return listed(list(dict.fromkeys(names)), most)
+
+
+def _together(item: Sequence[str]) -> str:
+    """The pictures of an item in a line: the first few, and how many more."""
+    names = list(dict.fromkeys(item))
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return " = ".join(names[:4]) + more

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.errors import DataError, listed
-from xfer.kinds.findings import Finding, counted, named
+from xfer.kinds.findings import Finding, counted, finding, named
+from xfer.kinds.mask_regions import odd_regions
 from xfer.kinds.pixel_counts import pixel_counts
 from xfer.types import IGNORE, Source
 
@@ -25,7 +26,6 @@ THIN = 0.1  # a class that has a smaller share of inner pixels may be a border
 SOLID = 0.4  # a class that has a larger one is a region
 BETWEEN = 0.9  # of a border's pixels that lie between two regions
 LEAST = 8  # pixels of a class that say something
-SPECK = 4  # pixels of a region that is too small to be drawn on purpose
 
 
 def masks_of(source: Source, most: int) -> Iterator[tuple[int, Mask]]:
@@ -119,13 +119,7 @@ def find_in_masks(splits: Mapping[str, Source], classes: Sequence[str]) -> list[
             findings.append(Finding("empty_mask", text, tuple((i,) for i in ids)))
         if (border := border_warning(role, source, MANY)) is not None:
             findings.append(border)
-        specks = [source.ids[i] for i, mask in masks_of(source, MANY) if has_specks(mask)]
-        if specks:
-            text = (
-                f"{counted(len(specks), 'mask')} of {role} with specks, regions of {SPECK} pixels "
-                f"or fewer: {named(specks)}"
-            )
-            findings.append(Finding("speck", text, tuple((i,) for i in specks)))
+        findings += _regions(role, source)
     if "train" in held:
         for role, own in held.items():
             lost = [classes[k] for k in np.flatnonzero(own & ~held["train"]).tolist()]
@@ -135,17 +129,20 @@ def find_in_masks(splits: Mapping[str, Source], classes: Sequence[str]) -> list[
     return findings
 
 
-def has_specks(mask: Mask) -> bool:
-    """Whether a mask has a few very small regions, as slips of a brush or holes make: in a mask of
-    many of them they are its texture."""
-    from scipy.ndimage import label
-
-    small = large = 0
-    for value in np.unique(mask).tolist():
-        if value == IGNORE:
-            continue
-        regions: Any = label(mask == value, np.ones((3, 3)))
-        sizes = np.bincount(regions[0].ravel())[1:]
-        small += int((sizes <= SPECK).sum())
-        large += int((sizes > SPECK * SPECK).sum())
-    return 0 < small <= 2 * large
+def _regions(role: str, source: Source) -> list[Finding]:
+    """Masks with specks, holes and slivers; if most of a split have them, that is how it is drawn,
+    and none is named."""
+    having: dict[str, list[str]] = {}
+    looked = 0
+    for i, mask in masks_of(source, MANY):
+        looked += 1
+        for what in odd_regions(mask):
+            having.setdefault(what, []).append(source.ids[i])
+    found: list[Finding] = []
+    for what, ids in having.items():
+        head = f"{counted(len(ids), 'mask')} of {role} with {what}s"
+        if len(ids) * 2 > looked:
+            found.append(Finding(what, f"{head}, of {looked} that were looked at"))
+        else:
+            found.append(finding(what, head, [[i] for i in ids]))
+    return found

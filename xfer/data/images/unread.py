@@ -5,9 +5,12 @@ The name of a file says little: phones' exports hold HEIC called .jpg, downloads
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from xfer.data.images.tiff import is_tiff, raw_kind
+from xfer.data.images.walk import is_dir, is_junk, is_picture, listing
 
 # cameras' raw pictures
 RAW_ENDINGS = frozenset(
@@ -28,6 +31,9 @@ UNREAD_ENDINGS = RAW_ENDINGS | frozenset(
         "xpm", "xbm", "fits", "djvu", "svs", "ndpi", "mrxs", "vsi", "czi", "lif", "nd2",
     )
 )  # fmt: skip
+
+# how endings begin that browsers give to pictures: .jpg_large, .png!d
+_NEARLY = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif")
 
 # how the files of a kind that is read begin
 _READ = (
@@ -225,3 +231,31 @@ def _is_text(head: bytes) -> bool:
             return False
         text = head[: error.start].decode()
     return bool(text) and all(sign.isprintable() or sign in "\t\r\n\f" for sign in text)
+
+
+def is_unread(name: str) -> bool:
+    """Whether the name has the ending of a picture that is not read: .heic, .cr2, .jpg_large."""
+    ending = Path(name).suffix.casefold()
+    return ending in UNREAD_ENDINGS or (ending.startswith(_NEARLY) and not is_picture(name))
+
+
+def unread_pictures(folders: Iterable[Path], most: int = 20_000) -> list[Path]:
+    """The files in or below these folders that are pictures of kinds that are not read, by their
+    endings. Looks at no more than `most` entries, so that huge sets cost nothing."""
+    found: list[Path] = []
+    todo, seen = list(folders), set[str]()
+    while todo and most > 0:
+        folder = todo.pop(0)
+        real = os.path.realpath(folder)
+        if real in seen:
+            continue
+        seen.add(real)
+        for entry in listing(folder):
+            most -= 1
+            if is_junk(entry.name):
+                continue
+            if is_dir(entry):
+                todo.append(Path(entry.path))
+            elif is_unread(entry.name):
+                found.append(Path(entry.path))
+    return sorted(found)

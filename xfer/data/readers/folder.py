@@ -20,7 +20,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from xfer.data.images.unread import UNREAD_ENDINGS
+from xfer.data.images.unread import is_unread
 from xfer.data.images.walk import (
     WalkResult,
     find_pictures,
@@ -51,8 +51,6 @@ OTHER_LAYOUTS = frozenset(
 )
 
 
-# how endings begin that browsers give to pictures: .jpg_large, .png!d
-_NEARLY = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif")
 # folders of other pictures of the same things: never classes
 _VIEWS = frozenset(
     ("rgb", "depth", "ir", "nir", "infrared", "thermal", "grey", "gray", "color", "colour",
@@ -292,7 +290,7 @@ def _not_a_class(folder: str, others: Counter[str], reading: Reading) -> None:
     """Record a folder that holds files but no picture that is read."""
     count, ending = max((n, ending) for ending, n in others.items())
     what = f"{count} {ending} file{'s' if count > 1 else ''}"
-    if ending in UNREAD_ENDINGS or ending.startswith(_NEARLY):
+    if is_unread(f"x{ending}"):
         reading.notes.append(
             f"warning: {folder} holds {what}, a kind of picture that is not read, so it is not a "
             "class: save them as JPEG or PNG"
