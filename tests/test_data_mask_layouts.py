@@ -181,6 +181,30 @@ def test_a_picture_of_another_kind_is_no_mask(tmp_path: Path) -> None:
     assert open_data(tmp_path, cut=False).classes == ("cat", "dog")
 
 
+@pytest.mark.parametrize("other", ["depth", "depth/train", "thumbs"])
+def test_folders_beside_the_pictures_are_not_pictures_too(tmp_path: Path, other: str) -> None:
+    split = "/train" if "/" in other else ""
+    for i, name in enumerate(NAMES):
+        write_picture(tmp_path / f"images{split}/{name}.png", i)
+        write_picture(tmp_path / f"{other}/{name}.png", i + 9)
+    write_masks(tmp_path, f"masks{split}/{{}}.png")
+    found = open_data(tmp_path, cut=False)
+    assert found.splits["train"].ids == tuple(f"images{split}/{name}.png" for name in NAMES)
+    assert any(f"not used: 1 folder ({other}/)" in note for note in found.notes)
+
+
+def test_masks_that_fit_pictures_in_two_folders_are_asked_about(tmp_path: Path) -> None:
+    for i, name in enumerate(NAMES):
+        write_picture(tmp_path / f"rgb/{name}.png", i)
+        write_picture(tmp_path / f"photos/{name}.png", i + 9)
+    write_masks(tmp_path, "masks/{}.png")
+    with pytest.raises(XferError, match="which are meant") as caught:
+        open_data(tmp_path, kind="segment")
+    assert "data.images=rgb" in str(caught.value.hint)
+    found = open_data(tmp_path, cut=False, images="rgb")
+    assert found.splits["train"].ids == tuple(f"rgb/{name}.png" for name in NAMES)
+
+
 def test_class_folders_with_equal_names_are_no_masks(tmp_path: Path) -> None:
     for n, name in enumerate(("mask", "no_mask", "target")):
         for i in range(3):

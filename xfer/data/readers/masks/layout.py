@@ -94,15 +94,22 @@ class Layout:
     folders: list[Path]
 
 
-def find_layout(top: Path, named: tuple[str, ...] = (), label: str = "") -> Layout | None:
+def find_layout(
+    top: Path, named: tuple[str, ...] = (), label: str = "", images: str = ""
+) -> Layout | None:
     """The splits of a set of pictures and masks; None if it is none.
 
-    Args: named: names of splits; label: the folder or ending that holds the truth.
+    Args:
+        named: names of splits; label: the folder or ending that holds the truth.
+        images: the folder that holds the pictures: its name, or its path.
 
     Raises: XferError if several folders or endings may hold the masks; DataError if several masks
         fit one picture.
     """
     leaves, found = _look(top, named)
+    if images:
+        leaves = [leaf for leaf in leaves if leaf.role == "masks" or _is_in(leaf, images)]
+        found = candidates(leaves)
     chosen = choose(found, label)
     if chosen is None:
         return None
@@ -114,6 +121,16 @@ def find_layout(top: Path, named: tuple[str, ...] = (), label: str = "") -> Layo
             if folder not in used and other.form and name not in layout.left:
                 layout.left.append(name)
     return layout
+
+
+def _is_in(leaf: Leaf, images: str) -> bool:
+    """Whether a folder is the one that the user named, or lies in it."""
+    place = Path(images).expanduser()
+    if place.is_absolute():
+        return leaf.folder.absolute().is_relative_to(place)
+    return any(
+        leaf.parts[k : k + len(place.parts)] == place.parts for k in range(len(leaf.parts))
+    ) or leaf.folder.absolute().is_relative_to(place.absolute())
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class Masks:
 
     kinds: ClassVar[tuple[str, ...]] = ("segment",)
     low_priority: ClassVar[bool] = False
-    takes_images: ClassVar[bool] = False
+    takes_images: ClassVar[bool] = True
     takes: ClassVar[tuple[str, ...]] = ("label",)
 
     def recognise(self, path: Path) -> str | None:
@@ -66,9 +66,10 @@ class Masks:
         return None if fault is None else DataError(f"{path}: {fault}", "images/x.jpg, masks/x.png")
 
     def load(self, path: Path, options: ReadOptions) -> Reading:
-        layout = find_layout(path, options.named, options.label)
+        layout = find_layout(path, options.named, options.label, options.images)
         if layout is None:
-            none = DataError(f"{path}: no pictures with masks in it", "images/ and masks/")
+            where = f" with pictures in {options.images}" if options.images else ""
+            none = DataError(f"{path}: no pictures with masks in it{where}", "images/ and masks/")
             raise self.explain(path) or none
         reading = Reading({})
         reading.leave("folder", "folders", [f"{name}/" for name in layout.left])
