@@ -11,7 +11,7 @@ import pytest
 from box_files import SIZE, coco_document, write_coco, write_json
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import scene
+from pictures import scene, write_picture
 from PIL import Image
 from pycocotools import mask as coco_mask
 
@@ -231,3 +231,18 @@ def test_masks_follow_the_frame_of_their_outlines(tmp_path: Path) -> None:
             assert int((sample.mask == 1).sum()) == 20 * 32
         else:
             assert sample.boxes is not None and sample.boxes.xyxy.tolist() == [[5, 6, 25, 38]]
+
+
+def test_pictures_and_jsons_that_are_not_used_are_counted(tmp_path: Path) -> None:
+    """Both splits are in one folder: a picture of val is not one that train's json lacks."""
+    for split, offset in (("train", 0), ("val", 4)):
+        document = coco_document()
+        for i, image in enumerate(document["images"]):
+            image["file_name"] = f"{i + offset}.jpg"
+            write_picture(tmp_path / "images" / image["file_name"], seed=i + offset, size=SIZE)
+        write_json(tmp_path / "annotations" / f"instances_{split}.json", document)
+    write_picture(tmp_path / "images" / "more.jpg", size=SIZE)
+    write_json(tmp_path / "annotations" / "captions_train.json", {"annotations": []})
+    notes = open_data(str(tmp_path)).notes
+    told = "not used: 1 picture that no file lists (more.jpg), 1 json (captions_train.json)"
+    assert told in notes

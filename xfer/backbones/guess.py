@@ -89,8 +89,9 @@ def _candidates(but: str, arch: str, tensors: Mapping[str, Stored]) -> list[str]
     scheme, _, rest = but.partition(":")
     of_timm: list[str] = []
     if scheme == "timm":
-        bare = rest.partition(".")[0]
-        of_timm = difflib.get_close_matches(bare, timm.names(), n=_MOST_OF_FAMILY, cutoff=0.5)
+        known = timm.names()
+        of_timm = difflib.get_close_matches(rest.partition(".")[0], known, _MOST_OF_FAMILY, 0.5)
+        of_timm += [name for name in ours if name in known]
     if of_timm or any(re.search(r"\b(blocks|stages|layers)\.", name) for name in tensors):
         of_timm += _TIMM
     said = [arch, f"torchvision:{arch}", f"timm:{arch}"] if arch else []
