@@ -415,3 +415,28 @@ def test_a_list_about_something_else_is_not_used(tmp_path: Path) -> None:
     found = open_data(tmp_path)
     assert len(found.splits["train"]) + len(found.splits["val"]) == 8
     assert any("not used: 1 list (train.txt)" in note for note in found.notes)
+
+
+def test_a_list_of_test_alone_keeps_its_pictures_out_of_train(tmp_path: Path) -> None:
+    names = write_listed(tmp_path)
+    (tmp_path / "test.txt").write_text("\n".join(names[6:]))
+    found = open_data(tmp_path, val="none")
+    assert {role: len(s) for role, s in found.splits.items()} == {"train": 6, "test": 2}
+
+
+def test_lists_may_be_tables_and_other_tables_are_counted(tmp_path: Path) -> None:
+    names = write_listed(tmp_path)
+    for file, own in (("train.csv", names[:6]), ("val.csv", names[6:])):
+        rows = "".join(f"images/{n}.jpg,masks/{n}.png\n" for n in own)
+        (tmp_path / file).write_text(f"picture,mask\n{rows}")
+    (tmp_path / "patients.csv").write_text("age,height\n3,90\n")
+    found = open_data(f"masks:{tmp_path}")
+    assert {role: len(s) for role, s in found.splits.items()} == {"train": 6, "val": 2}
+    assert not any("name no picture" in note for note in found.notes)
+    assert any("not used: 1 table (patients.csv)" in note for note in found.notes)
+
+
+def test_masks_of_other_splits_are_not_said_to_have_other_names(tmp_path: Path) -> None:
+    write_set(tmp_path, "images/train/{}.png", "masks/val/{}.png", NAMES)
+    with pytest.raises(DataError, match=r"other names than their pictures \(images/train/p1"):
+        open_data(tmp_path, kind="segment")

@@ -25,21 +25,14 @@ from pathlib import Path
 from xfer.data.images.mask_file import LOSSY_ENDINGS
 from xfer.data.images.walk import (
     find_pictures,
-    has_picture,
     is_dir,
     is_junk,
     is_picture,
-    listing,
-    subfolders,
 )
 from xfer.data.readers.masks.choice import choose
 from xfer.data.readers.masks.folder_words import (
-    SURE,
     Leaf,
     describe,
-    is_images,
-    mask_rank,
-    words,
 )
 from xfer.data.readers.masks.pairing import (
     Candidate,
@@ -367,25 +360,3 @@ def _choice(found: Sequence[Candidate]) -> Candidate | None:
 def _some(found: Sequence[Candidate]) -> Candidate | None:
     """What is chosen, or the fullest candidate if that is a question."""
     return _choice(found) or (found[0] if found else None)
-
-
-def near_miss(top: Path) -> str | None:
-    """What is wrong in a folder that looks like a set of pictures and masks but has no pair of
-    them; None if it looks like something else."""
-    for place in (top, *subfolders(top)):
-        folders = subfolders(place)
-        masks = [f for f in folders if mask_rank(f.name) is not None]
-        images = [f for f in folders if f not in masks and is_images(f.name) and has_picture(f)]
-        if not masks or not images:
-            continue
-        full = next((f for f in masks if has_picture(f)), None)
-        if full is None:
-            masks = [f for f in masks if SURE & {*words(f.name), "".join(words(f.name))}]
-            if not masks:
-                continue
-            others = sorted({Path(e.name).suffix for f in masks for e in listing(f)} - {""})
-            content = f", but {', '.join(others[:3])} files" if others else ""
-            return f"{masks[0].name}/ next to {images[0].name}/ holds no pictures{content}"
-        pair = [find_pictures(f)[0].relative_to(place).as_posix() for f in (images[0], full)]
-        return f"no mask has the name of a picture ({', '.join(pair)})"
-    return None

@@ -19,10 +19,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from xfer.data.images.walk import listing, readable
+from xfer.data.images.walk import is_junk, listing, readable
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
+from xfer.data.readers.masks.class_table import NAMES
 from xfer.data.readers.masks.folder_words import is_images
-from xfer.data.readers.masks.layout import Pairs, find_layout, first_pair, near_miss
+from xfer.data.readers.masks.layout import Pairs, find_layout, first_pair
+from xfer.data.readers.masks.near_miss import near_miss
 from xfer.data.readers.masks.official_lists import split_by_lists
 from xfer.data.readers.masks.pairing import is_mask_name
 from xfer.data.readers.masks.several import check_parts
@@ -74,6 +76,7 @@ class Masks:
         reading = Reading({})
         reading.leave("folder", "folders", [f"{name}/" for name in layout.left])
         parts = split_by_lists(path, layout.parts, reading)
+        reading.leave("table", "tables", _tables(path))
         for part in parts:
             _note_unpaired(path, part, options.skip_bad, reading)
         check_parts(path, parts)
@@ -103,6 +106,15 @@ class Masks:
             code = [codes[mask.parent] for _, mask in part.files]
             reading.parts[part.name] = MaskFiles(info, path, files, own, code, more=more)
         return reading
+
+
+def _tables(path: Path) -> list[str]:
+    """The tables next to the folders that are not read: those of classes and of splits are."""
+    return [
+        e.name for e in listing(path)
+        if e.name.casefold().endswith((".csv", ".tsv", ".xlsx")) and not is_junk(e.name)
+        and e.name.casefold() not in NAMES and role_of(Path(e.name).stem) is None
+    ]  # fmt: skip
 
 
 def _has_json(path: Path) -> bool:
