@@ -246,3 +246,37 @@ def test_pictures_and_jsons_that_are_not_used_are_counted(tmp_path: Path) -> Non
     notes = open_data(str(tmp_path)).notes
     told = "not used: 1 picture that no file lists (more.jpg), 1 json (captions_train.json)"
     assert told in notes
+
+
+@pytest.mark.parametrize(("listed", "used"), [((1, 2), (0, 1)), ((0, 1), (1, 2))])
+def test_categories_that_annotations_count_otherwise(
+    tmp_path: Path, listed: tuple[int, int], used: tuple[int, int]
+) -> None:
+    document = coco_document(categories=[
+        {"id": key, "name": name} for key, name in zip(listed, ("cat", "dog"), strict=True)
+    ])  # fmt: skip
+    for one in document["annotations"]:
+        one["category_id"] = used[one["category_id"] == 90]
+    file = write_coco(tmp_path)
+    write_json(file, document)
+    bundle = open_data(str(tmp_path), val="none")
+    assert annotation(bundle.splits["train"], 3).labels.tolist() == [0, 1, 0]
+    told = f"count the categories from {used[0]}, the list of categories from {listed[0]}"
+    assert any(told in note for note in bundle.notes)
+    document["annotations"][0]["category_id"] = 7  # now neither count explains all
+    write_json(file, document)
+    with pytest.raises(DataError, match="no category has the id"):
+        open_data(str(tmp_path), val="none")
+
+
+def test_outlines_as_shares_are_drawn_as_shares(tmp_path: Path) -> None:
+    outline = [0.25, 0.5, 0.75, 0.5, 0.75, 0.9, 0.25, 0.9]
+    document = coco_document(3, annotations=[
+        {"id": i, "image_id": 7 * i + 3, "category_id": 5, "bbox": [0.25, 0.5, 0.5, 0.4],
+         "segmentation": [outline]} for i in range(3)
+    ])  # fmt: skip
+    write_json(write_coco(tmp_path, 3), document)
+    bundle = open_data(str(tmp_path), val="none", kind="segment")
+    mask = bundle.splits["train"][0].mask
+    assert mask is not None and int((mask == 1).sum()) == 20 * 12
+    assert any("look like shares" in note for note in bundle.notes)
