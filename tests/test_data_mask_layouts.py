@@ -458,3 +458,13 @@ def test_masks_of_other_splits_are_not_said_to_have_other_names(tmp_path: Path) 
     write_set(tmp_path, "images/train/{}.png", "masks/val/{}.png", NAMES)
     with pytest.raises(DataError, match=r"other names than their pictures \(images/train/p1"):
         open_data(tmp_path, kind="segment")
+
+
+def test_lists_of_folds_are_not_taken_for_splits(tmp_path: Path) -> None:
+    names = write_listed(tmp_path)
+    for k in range(2):
+        (tmp_path / f"train_fold{k}.txt").write_text("\n".join(names[k::2]))
+        (tmp_path / f"val_fold{k}.txt").write_text("\n".join(names[1 - k :: 2]))
+    found = open_data(tmp_path, val="none")
+    assert len(found.splits["train"]) == 8
+    assert any("not used: 4 lists (train_fold0.txt" in note for note in found.notes)
