@@ -81,6 +81,24 @@ def test_numbers_behind_a_mask_are_further_masks_unless_pictures_are_numbered() 
     assert "x_3" not in form.pairs  # its picture is lost
 
 
+def test_numbers_that_are_glued_to_a_word_number_the_masks(tmp_path: Path) -> None:
+    (form,) = match(["a", "b", "c"], ["a_mask", "b_mask", "c_mask", "c_mask2"])
+    assert form.pairs["c_mask2"] == "c"
+    (form,) = match(["a", "b"], ["a_seg1", "a_seg2", "a_seg3", "b_seg1"])
+    assert [*form.pairs.values()] == ["a", "b", "a", "a"]
+    (form,) = match(["1_training", "2_training"], ["1_manual1", "2_manual1"])
+    assert form.ending == "manual1"
+    for i, name in enumerate(("a", "b")):
+        write_picture(tmp_path / f"images/{name}.png", i)
+        for k in (1, 2):
+            mask = make_mask((0, 1), 5 * i + k)
+            mask[2:] = 1
+            write_mask(tmp_path / f"labels/{name}_reader{k}.png", mask)
+    with pytest.raises(XferError, match="cover each other"):
+        open_data(tmp_path, kind="segment")
+    assert sizes(tmp_path, label="2") == {"train": 2}
+
+
 # folders
 
 
