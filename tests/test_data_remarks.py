@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
 import tarfile
 from pathlib import Path
@@ -351,3 +352,11 @@ def test_features_and_packs_of_such_pictures_say_it_too(
         assert main(["features", "--data", spec, *net, *out, *words]) == 0
         said = capsys.readouterr().err
         assert said.count("warning: 2 pictures (") == 1 and "lower 12 of 16 bits" in said
+
+
+def test_the_doctor_says_it_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = as_folder(tmp_path)
+    assert main(["data", "check", spec, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["findings"]
+    (few,) = [one for one in found if one["check"] == "few_bits"]
+    assert len(few["items"]) == 2 and "lower 12 of 16 bits" in few["text"]

@@ -49,7 +49,7 @@ SUFFIXES = (".csv", ".tsv")
 BACKGROUND = "background"
 _CLASS = ("classid", "class", "classname", "label", "labelid", "category", "categoryid")
 PROBED = 300
-PEEKED = 1 << 20  # bytes of a table
+PEEKED = 1 << 18  # bytes of a table
 
 
 def run_length_tables(path: Path) -> list[Path]:
