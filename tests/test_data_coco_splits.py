@@ -11,7 +11,7 @@ import pytest
 from box_files import SIZE, coco_document, write_coco, write_json
 from hypothesis import given
 from hypothesis import strategies as st
-from pictures import scene
+from pictures import scene, write_picture
 from PIL import Image
 from pycocotools import mask as coco_mask
 
@@ -231,3 +231,52 @@ def test_masks_follow_the_frame_of_their_outlines(tmp_path: Path) -> None:
             assert int((sample.mask == 1).sum()) == 20 * 32
         else:
             assert sample.boxes is not None and sample.boxes.xyxy.tolist() == [[5, 6, 25, 38]]
+
+
+def test_pictures_and_jsons_that_are_not_used_are_counted(tmp_path: Path) -> None:
+    """Both splits are in one folder: a picture of val is not one that train's json lacks."""
+    for split, offset in (("train", 0), ("val", 4)):
+        document = coco_document()
+        for i, image in enumerate(document["images"]):
+            image["file_name"] = f"{i + offset}.jpg"
+            write_picture(tmp_path / "images" / image["file_name"], seed=i + offset, size=SIZE)
+        write_json(tmp_path / "annotations" / f"instances_{split}.json", document)
+    write_picture(tmp_path / "images" / "more.jpg", size=SIZE)
+    write_json(tmp_path / "annotations" / "captions_train.json", {"annotations": []})
+    notes = open_data(str(tmp_path)).notes
+    told = "not used: 1 picture that no file lists (more.jpg), 1 json (captions_train.json)"
+    assert told in notes
+
+
+@pytest.mark.parametrize(("listed", "used"), [((1, 2), (0, 1)), ((0, 1), (1, 2))])
+def test_categories_that_annotations_count_otherwise(
+    tmp_path: Path, listed: tuple[int, int], used: tuple[int, int]
+) -> None:
+    document = coco_document(categories=[
+        {"id": key, "name": name} for key, name in zip(listed, ("cat", "dog"), strict=True)
+    ])  # fmt: skip
+    for one in document["annotations"]:
+        one["category_id"] = used[one["category_id"] == 90]
+    file = write_coco(tmp_path)
+    write_json(file, document)
+    bundle = open_data(str(tmp_path), val="none")
+    assert annotation(bundle.splits["train"], 3).labels.tolist() == [0, 1, 0]
+    told = f"count the categories from {used[0]}, the list of categories from {listed[0]}"
+    assert any(told in note for note in bundle.notes)
+    document["annotations"][0]["category_id"] = 7  # now neither count explains all
+    write_json(file, document)
+    with pytest.raises(DataError, match="no category has the id"):
+        open_data(str(tmp_path), val="none")
+
+
+def test_outlines_as_shares_are_drawn_as_shares(tmp_path: Path) -> None:
+    outline = [0.25, 0.5, 0.75, 0.5, 0.75, 0.9, 0.25, 0.9]
+    document = coco_document(3, annotations=[
+        {"id": i, "image_id": 7 * i + 3, "category_id": 5, "bbox": [0.25, 0.5, 0.5, 0.4],
+         "segmentation": [outline]} for i in range(3)
+    ])  # fmt: skip
+    write_json(write_coco(tmp_path, 3), document)
+    bundle = open_data(str(tmp_path), val="none", kind="segment")
+    mask = bundle.splits["train"][0].mask
+    assert mask is not None and int((mask == 1).sum()) == 20 * 12
+    assert any("look like shares" in note for note in bundle.notes)

@@ -248,10 +248,10 @@ def test_words_of_headers() -> None:
 
 def test_the_label_is_the_only_column_that_can_be_one(numbered: Path) -> None:
     """Ids, measured values, folds, constants and row numbers are no classes."""
-    rows = [f"{k},{k}.jpg,P{k},{k * 1.5},scan,{kind_of(k)},{k % 2}" for k in range(10)]
-    bundle = open_data(write(numbered, "Unnamed: 0,image,person,size,how,tree,fold", rows))
+    rows = [f"{k},{k}.jpg,P{k},{k * 1.5},scan,{kind_of(k)},{k % 2},{k // 2}" for k in range(10)]
+    bundle = open_data(write(numbered, "Unnamed: 0,image,person,size,how,tree,fold,Tree age", rows))
     assert bundle.classes == ("elm", "oak")
-    assert any("4 columns (person, size, how, fold)" in note for note in bundle.notes)
+    assert any("5 columns (person, size, how, fold, Tree age)" in note for note in bundle.notes)
 
 
 def test_the_question_for_the_label_shows_the_flag_that_answers_it(numbered: Path) -> None:
@@ -391,3 +391,34 @@ def test_texts_that_all_differ_are_asked_about(numbered: Path) -> None:
     assert len(set(labels(file, label="text").values())) == 10
     joint = write(numbered, "file_name,seen", [f"{k}.jpg,x{k};sky" for k in range(10)])
     assert open_data(joint, val="none").kind == "multilabel"
+
+
+def test_a_table_that_names_pictures_in_the_folders_beside_it_is_seen(tmp_path: Path) -> None:
+    """The folders are parts of the set, not classes."""
+    for k in range(12):
+        write_picture(tmp_path / f"part_{1 + k % 2}" / f"ISIC_{k:03d}.jpg", seed=k)
+    rows = [f"L{k // 2},ISIC_{k:03d},{kind_of(k)},{'m' if k % 2 else 'f'}" for k in range(12)]
+    write(tmp_path, "lesion,image_id,dx,sex", rows)
+    with pytest.raises(XferError, match=r"several ways: csv .*; folder") as asked:
+        open_data(tmp_path)
+    assert asked.value.code == 2
+    bundle = open_data(tmp_path, label="dx", val="none")  # only a table has columns
+    assert bundle.format == "csv" and bundle.classes == ("elm", "oak")
+    assert open_data(f"folder:{tmp_path}").classes == ("part_1", "part_2")
+
+
+def test_pictures_in_cells_are_told(tmp_path: Path) -> None:
+    pixels = " ".join(str(k % 251) for k in range(2304))
+    file = write(tmp_path, "emotion,pixels,Usage", [f"{k % 3},{pixels},Training" for k in range(4)])
+    with pytest.raises(DataError, match="'pixels' holds pictures as numbers") as told:
+        open_data(file)
+    assert len(str(told.value)) < 300
+
+
+def test_why_there_is_one_class_alone(tmp_path: Path) -> None:
+    pictures(tmp_path / "img_aligned", [f"{k}.jpg" for k in range(6)])
+    for name in ("attr", "partition"):
+        write(tmp_path, f"image_id,{name}", [f"{k}.jpg,{k % 3}" for k in range(6)], f"{name}.csv")
+    with pytest.raises(DataError, match="only one class") as told:
+        open_data(tmp_path)
+    assert "attr.csv, partition.csv are not read: csv:FILE reads one" in str(told.value)

@@ -409,6 +409,33 @@ def test_lists_beside_class_folders_split_them(tmp_path: Path, line: str) -> Non
     assert any("val.txt is not used to split: 1 of its 3 lines" in note for note in other.notes)
 
 
+def test_lists_whose_labels_only_repeat_the_class_folders(tmp_path: Path) -> None:
+    """They are read by the folders' names, and split by the lists."""
+    write_folder(tmp_path, {"ant": 4, "bee": 4})
+    for name, numbers in (("train", (0, 1, 2)), ("test", (3,))):
+        lines = [f"{c}/{k}.jpg {n}" for n, c in enumerate(("ant", "bee")) for k in numbers]
+        (tmp_path / f"{name}.txt").write_text("\n".join(lines) + "\n")
+    bundle = open_data(tmp_path, val="none")
+    assert bundle.format == "folder" and bundle.classes == ("ant", "bee")
+    assert sizes(bundle) == {"train": 6, "test": 2}
+    (tmp_path / "train.txt").write_text("ant/0.jpg 0\nant/1.jpg 1\nbee/0.jpg 1\nbee/1.jpg 0\n")
+    with pytest.raises(XferError, match="several ways"):
+        open_data(tmp_path)
+
+
+def test_a_list_of_a_partition_is_no_list_of_labels(tmp_path: Path) -> None:
+    write_pictures(tmp_path, [f"{k}" for k in range(6)])
+    for name in ("list_eval_partition", "list_bbox"):
+        (tmp_path / f"{name}.txt").write_text("\n".join(f"{k}.jpg {k % 3}" for k in range(6)))
+    bundle = open_data(tmp_path, cut=False)
+    assert bundle.kind == "images"
+    assert any("list_eval_partition.txt are not read" in note for note in bundle.notes)
+    (tmp_path / "list_labels.txt").write_text("\n".join(f"{k}.jpg {k % 2}" for k in range(6)))
+    bundle = open_data(tmp_path, val="none")
+    assert bundle.classes == ("0", "1")
+    assert any("2 lists (list_bbox.txt, list_eval_partition.txt)" in n for n in bundle.notes)
+
+
 def test_lists_of_other_things_are_left_alone(tmp_path: Path) -> None:
     write_folder(tmp_path, {"ant": 5, "bee": 5})
     (tmp_path / "train.txt").write_text("how to train\nthis\n")

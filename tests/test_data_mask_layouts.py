@@ -181,6 +181,30 @@ def test_a_picture_of_another_kind_is_no_mask(tmp_path: Path) -> None:
     assert open_data(tmp_path, cut=False).classes == ("cat", "dog")
 
 
+@pytest.mark.parametrize("other", ["depth", "depth/train", "thumbs"])
+def test_folders_beside_the_pictures_are_not_pictures_too(tmp_path: Path, other: str) -> None:
+    split = "/train" if "/" in other else ""
+    for i, name in enumerate(NAMES):
+        write_picture(tmp_path / f"images{split}/{name}.png", i)
+        write_picture(tmp_path / f"{other}/{name}.png", i + 9)
+    write_masks(tmp_path, f"masks{split}/{{}}.png")
+    found = open_data(tmp_path, cut=False)
+    assert found.splits["train"].ids == tuple(f"images{split}/{name}.png" for name in NAMES)
+    assert any(f"not used: 1 folder ({other}/)" in note for note in found.notes)
+
+
+def test_masks_that_fit_pictures_in_two_folders_are_asked_about(tmp_path: Path) -> None:
+    for i, name in enumerate(NAMES):
+        write_picture(tmp_path / f"rgb/{name}.png", i)
+        write_picture(tmp_path / f"photos/{name}.png", i + 9)
+    write_masks(tmp_path, "masks/{}.png")
+    with pytest.raises(XferError, match="which are meant") as caught:
+        open_data(tmp_path, kind="segment")
+    assert "data.images=rgb" in str(caught.value.hint)
+    found = open_data(tmp_path, cut=False, images="rgb")
+    assert found.splits["train"].ids == tuple(f"rgb/{name}.png" for name in NAMES)
+
+
 def test_class_folders_with_equal_names_are_no_masks(tmp_path: Path) -> None:
     for n, name in enumerate(("mask", "no_mask", "target")):
         for i in range(3):
@@ -391,3 +415,28 @@ def test_a_list_about_something_else_is_not_used(tmp_path: Path) -> None:
     found = open_data(tmp_path)
     assert len(found.splits["train"]) + len(found.splits["val"]) == 8
     assert any("not used: 1 list (train.txt)" in note for note in found.notes)
+
+
+def test_a_list_of_test_alone_keeps_its_pictures_out_of_train(tmp_path: Path) -> None:
+    names = write_listed(tmp_path)
+    (tmp_path / "test.txt").write_text("\n".join(names[6:]))
+    found = open_data(tmp_path, val="none")
+    assert {role: len(s) for role, s in found.splits.items()} == {"train": 6, "test": 2}
+
+
+def test_lists_may_be_tables_and_other_tables_are_counted(tmp_path: Path) -> None:
+    names = write_listed(tmp_path)
+    for file, own in (("train.csv", names[:6]), ("val.csv", names[6:])):
+        rows = "".join(f"images/{n}.jpg,masks/{n}.png\n" for n in own)
+        (tmp_path / file).write_text(f"picture,mask\n{rows}")
+    (tmp_path / "patients.csv").write_text("age,height\n3,90\n")
+    found = open_data(f"masks:{tmp_path}")
+    assert {role: len(s) for role, s in found.splits.items()} == {"train": 6, "val": 2}
+    assert not any("name no picture" in note for note in found.notes)
+    assert any("not used: 1 table (patients.csv)" in note for note in found.notes)
+
+
+def test_masks_of_other_splits_are_not_said_to_have_other_names(tmp_path: Path) -> None:
+    write_set(tmp_path, "images/train/{}.png", "masks/val/{}.png", NAMES)
+    with pytest.raises(DataError, match=r"other names than their pictures \(images/train/p1"):
+        open_data(tmp_path, kind="segment")

@@ -187,3 +187,19 @@ def test_splits_whose_tables_number_the_classes_in_other_ways(tmp_path: Path) ->
         (tmp_path / f"valid/{name}.jpg").rename(tmp_path / f"valid/v{name}.jpg")
         (tmp_path / f"valid/{name}_mask.png").rename(tmp_path / f"valid/v{name}_mask.png")
     assert open_data(tmp_path).classes == ("background", "cat", "dog")  # the only table is of all
+
+
+def test_vocs_own_tools_may_write_palettes_of_their_own(tmp_path: Path) -> None:
+    for i, colours in enumerate([COLOURS, [COLOURS[0], *COLOURS[:0:-1]]]):
+        write_picture(tmp_path / f"JPEGImages/{i}.jpg", i)
+        write_mask(tmp_path / f"SegmentationClass/{i}.png", make_mask((0, 1, 2), i), colours)
+    (tmp_path / "ImageSets/Segmentation").mkdir(parents=True)
+    (tmp_path / "ImageSets/Segmentation/train.txt").write_text("0\n1\n")
+    with pytest.raises(DataError, match="palettes of the masks differ"):
+        open_data(tmp_path, val="none")
+    (tmp_path / "labelmap.txt").write_text(
+        "".join(f"{n}:{r},{g},{b}::\n" for n, (r, g, b) in zip("wxyz", COLOURS, strict=True))
+    )
+    found = open_data(tmp_path, kind="segment", val="none")
+    expected = np.array([0, 3, 2])[make_mask((0, 1, 2), 1)]
+    assert np.array_equal(mask_of(found.splits["train"], 1), expected)

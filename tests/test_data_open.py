@@ -433,3 +433,13 @@ def test_a_moved_subset_reads_what_it_says() -> None:
     check_source(moved)
     assert moved.labels().tolist() == [-1, 1, 2] and moved.ids == ("s", "q", "p")
     assert pickle.loads(pickle.dumps(moved)).fingerprint() == moved.fingerprint()
+
+
+def test_names_with_other_blanks_are_one_class_between_splits(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"train/red_oak": 2, "train/elm": 2, "val/Red oak": 1, "val/elm ": 1})
+    bundle = open_data(tmp_path)
+    assert show(bundle)["splits"]["val"]["classes"] == {"elm": 1, "red_oak": 1}
+    assert any("'Red oak' is taken for 'red_oak'" in note for note in bundle.notes)
+    write_folder(tmp_path / "two", {"train/red_oak": 2, "train/red oak": 2, "val/Red-oak": 1})
+    with pytest.raises(DataError, match="may be any of red oak, red_oak"):
+        open_data(tmp_path / "two")

@@ -71,13 +71,18 @@ def test_text_without_a_label_is_unlabelled(tmp_path: Path) -> None:
 
 def test_columns_that_may_be_labels_are_named_and_can_be_chosen(tmp_path: Path) -> None:
     words = [f"a picture of {k}" for k in range(8)]
-    file = write(tmp_path / "d", {"image": "pictures", "text": words, "tree": TREES})
+    one = write(
+        tmp_path / "d", {"img": "bytes", "text": words, "age": [1, 1, 2, 2] * 2, "tree": TREES}
+    )
+    assert found(one)[0] == TREES and "2 columns (text, age)" in found(one)[1]
+    some = {"text": words, "tree": TREES, "sky": ["grey", "blue"] * 4}
+    file = write(tmp_path / "d", {"image": "pictures", **some})
     bundle = open_data(file, val="none")
     told = "\n".join(bundle.notes)
-    assert bundle.kind == "images" and "not used: 2 columns (text, tree)" in told
+    assert bundle.kind == "images" and "not used: 3 columns (text, tree, sky)" in told
     assert "data.label=COLUMN" in told
     assert found(file, label="tree") == (TREES, found(file, label="tree")[1])
-    assert "1 column (text)" in found(file, label="tree")[1]
+    assert "2 columns (text, sky)" in found(file, label="tree")[1]
     assert open_data(file, val="none").kind == "images"  # what was kept of the other is not taken
     with pytest.raises(XferError, match="no such column"):
         open_data(file, label="trees")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
 import tarfile
 from pathlib import Path
@@ -16,7 +17,9 @@ from PIL import Image, TiffImagePlugin
 
 from xfer.cli.app import main
 from xfer.data.images.decode import DecodeError, decode
+from xfer.data.images.mask_file import read_mask_file
 from xfer.data.images.remarks import Remark, remark, remarks
+from xfer.data.images.size import upright_size
 from xfer.data.images.tiff import layout_of, read_directory, without_notes
 from xfer.data.inspect import verify
 from xfer.data.inspect.verify import look_at, odd_pictures
@@ -134,7 +137,7 @@ def test_twelve_bits_that_are_declared_are_scaled() -> None:
     assert odd == []
 
 
-def test_notes_behind_the_end_of_a_tiff_are_left_out() -> None:
+def test_notes_behind_the_end_of_a_tiff_are_left_out(tmp_path: Path) -> None:
     """No warning of Pillow's either: warnings are errors here."""
     whole = tiff(random(9, 7, 3), {270: tuple(range(40)), 700: tuple(range(90)), 34675: (1, 2)})
     directory = read_directory(whole)
@@ -144,6 +147,9 @@ def test_notes_behind_the_end_of_a_tiff_are_left_out() -> None:
         hurt = bytearray(whole)
         hurt[entry.at + 8 : entry.at + 12] = struct.pack("<I", 1 << 30)
         assert np.array_equal(decode(bytes(hurt)), decode(whole))
+        assert upright_size(bytes(hurt)) == (9, 7)
+        (tmp_path / "mask.tif").write_bytes(bytes(hurt))
+        assert read_mask_file(tmp_path / "mask.tif").values.shape == (9, 7, 3)
         short = without_notes(bytes(hurt))
         assert len(short) == len(whole) and layout_of(short) == layout_of(whole)
     entry = next(e for e in directory.entries if e.tag == 273)
@@ -346,3 +352,11 @@ def test_features_and_packs_of_such_pictures_say_it_too(
         assert main(["features", "--data", spec, *net, *out, *words]) == 0
         said = capsys.readouterr().err
         assert said.count("warning: 2 pictures (") == 1 and "lower 12 of 16 bits" in said
+
+
+def test_the_doctor_says_it_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = as_folder(tmp_path)
+    assert main(["data", "check", spec, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["findings"]
+    (few,) = [one for one in found if one["check"] == "few_bits"]
+    assert len(few["items"]) == 2 and "lower 12 of 16 bits" in few["text"]

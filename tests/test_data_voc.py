@@ -457,3 +457,11 @@ def test_boxes_beside_masks_are_not_read_where_masks_are(tmp_path: Path) -> None
     assert open_data(str(tmp_path), val="none").format == "masks"
     assert open_data(str(tmp_path), val="none", kind="segment").format == "masks"
     assert open_data(str(tmp_path), val="none", kind="detect").format == "xml"
+
+
+def test_cvats_own_xml_is_told_as_such(tmp_path: Path) -> None:
+    write_picture(tmp_path / "images" / "a.jpg", size=SIZE)
+    text = '<annotations><image name="a.jpg" width="40" height="30"></image></annotations>'
+    (tmp_path / "annotations.xml").write_text(text)
+    with pytest.raises(DataError, match="CVAT's own XML, of all pictures: export as COCO"):
+        open_data(str(tmp_path), kind="detect", val="none")

@@ -413,3 +413,20 @@ def test_labels_without_names_of_classes_are_told(tmp_path: Path, split: str) ->
     with pytest.raises(DataError, match="names of the classes that labels/ numbers 0, 7") as told:
         open_data(str(tmp_path), kind="detect")
     assert "classes.txt with a name on each line" in str(told.value)
+
+
+def test_a_table_of_other_classes_among_the_labels_is_told(tmp_path: Path) -> None:
+    write_yolo(tmp_path, LABELS)
+    (tmp_path / "labels" / "classes.txt").write_text("dog\ncat\n")
+    notes = open_data(str(tmp_path), val="none").notes
+    assert any(
+        "labels/classes.txt names other classes, dog and cat: not used" in n
+        or "labels/classes.txt names other classes, dog, cat: not used" in n
+        for n in notes
+    )
+
+
+def test_darknets_files_in_a_folder_called_data(tmp_path: Path) -> None:
+    write_darknet(tmp_path / "data")
+    found = open_data(str(tmp_path), kind="detect").splits
+    assert {role: len(source) for role, source in found.items()} == {"train": 3, "val": 2}

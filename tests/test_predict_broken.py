@@ -99,6 +99,20 @@ def test_pictures_that_may_look_wrong_are_named(
     assert "warning: 1 picture (" in said and "dim.png" in said and "lower 10 of 16 bits" in said
 
 
+def test_files_of_kinds_that_are_not_read_are_counted(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.jpg", "b.HEIC", "deep/c.heic", "d.CR2", "notes.txt"):
+        write_picture(tmp_path / "mixed" / name)
+    assert main(["predict", str(run), str(tmp_path / "mixed")]) == 0
+    assert (
+        "warning: 3 files are of kinds that are not read (.cr2, .heic)" in capsys.readouterr().err
+    )
+    (tmp_path / "mixed" / "a.jpg").unlink()
+    assert main(["predict", str(run), str(tmp_path / "mixed")]) == 3
+    assert "its pictures are .cr2, .heic, which are not read" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["eval", "finetune", "features", "probe"])
 def test_every_command_that_reads_pictures_can_leave_them_out(
     command: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

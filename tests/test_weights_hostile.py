@@ -244,6 +244,15 @@ def test_other_files_are_called_what_they_are(data: bytes, what: str, tmp_path: 
         assert name in caught.value.message and "cut off" not in str(caught.value)
 
 
+def test_a_folder_is_asked_for_the_file_in_it(tmp_path: Path) -> None:
+    for file, hint in (("config.json", "run:DIR"), ("model.bin", "name a file in it: model.bin"),
+                       ("best.safetensors", f"run:{tmp_path}")):  # fmt: skip
+        (tmp_path / file).write_bytes(b"{}")
+        with pytest.raises(DataError, match="is a folder") as caught:
+            open_weights(tmp_path)
+        assert hint in (caught.value.hint or "")
+
+
 def test_an_archive_that_holds_a_weight_file_names_it(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("best/model.pth", FILES["torch"])

@@ -16,10 +16,11 @@ from xfer.backbones.parts import Parts, split, without_net
 from xfer.backbones.stored import SAFE_NUMBERS, Stored, bad_numbers, of_oddity, of_tensor
 from xfer.backbones.torch_file import read_torch
 from xfer.backbones.zipped import open_zip, read_arrays
-from xfer.errors import DataError
+from xfer.errors import DataError, listed
 
 KNOWN = "known: PyTorch's (.pth .pt .ckpt .bin), .safetensors, .npz, .caffemodel"
 AGAIN = "download or copy the file again"
+_ENDINGS = (".pth", ".pt", ".ckpt", ".bin", ".tar", ".safetensors", ".npz", ".caffemodel")
 _MAX_BYTES, _MAX_TIMES = 1 << 32, 64
 # first bytes of what is met under the names of weight files -> what it is, what to do
 _OTHERS: tuple[tuple[bytes, str, str], ...] = (
@@ -59,7 +60,7 @@ def open_weights(path: Path) -> WeightFile:
         without tensors.
     """
     if path.is_dir():
-        raise DataError(f"{path} is a folder, not a weight file", "a finished run: run:DIR")
+        raise DataError(f"{path} is a folder, not a weight file", _in_folder(path))
     if not path.is_file():
         raise DataError(f"no weight file {path}", "weights: imagenet, none, a file, or run:DIR")
     if path.stat().st_size == 0:
@@ -203,6 +204,14 @@ def _open_zip(path: Path, opened: Callable[[], Any]) -> WeightFile:
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     raise DataError(f"{path} is a zip archive of {shown or 'nothing'}, not weights",
                     "unpack it, and name the weight file in it")  # fmt: skip
+
+
+def _in_folder(path: Path) -> str:
+    """What to name instead of a folder: the run that it is, or the weight files in it."""
+    if (path / "best.safetensors").is_file():
+        return f"a run's weights: run:{path}"
+    inside = sorted(p.name for p in path.iterdir() if p.suffix.lower() in _ENDINGS)
+    return f"name a file in it: {listed(inside, 3)}" if inside else "a finished run: run:DIR"
 
 
 def _inside(path: Path, kind: str) -> str:

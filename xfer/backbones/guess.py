@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import re
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from xfer.backbones.match import Net, match, net_of
 from xfer.backbones.stored import Stored
 from xfer.errors import XferError
 
-# timm's nets that are met most; of other families, those of the asked net's
+# timm's nets that are met most; those named like the asked one are tried too
 _TIMM = (
     "vit_tiny_patch16_224", "vit_small_patch16_224", "vit_base_patch16_224",
     "vit_small_patch14_dinov2", "vit_base_patch14_dinov2", "vit_large_patch16_224",
@@ -24,7 +25,7 @@ _TIMM = (
     "mobilenetv3_large_100", "mobilenetv2_100", "swin_tiny_patch4_window7_224",
     "regnety_016", "regnety_032", "resnetv2_50", "resnet26d", "resnet50d", "seresnet50",
 )  # fmt: skip
-_MOST_OF_FAMILY = 24
+_MOST_OF_FAMILY = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +87,12 @@ def _candidates(but: str, arch: str, tensors: Mapping[str, Stored]) -> list[str]
     ours = [name for name in backbones.names() if backbones.origin(name) == plugs.OURS]
     theirs = [f"torchvision:{name}" for name in torchvision.names() if name not in ours]
     scheme, _, rest = but.partition(":")
-    family = re.match(r"[a-z]+", rest) if scheme == "timm" else None
-    of_timm: list[str] = timm.names(f"{family[0]}*")[:_MOST_OF_FAMILY] if family else []
-    if family or any(re.search(r"\b(blocks|stages|layers)\.", name) for name in tensors):
+    of_timm: list[str] = []
+    if scheme == "timm":
+        known = timm.names()
+        of_timm = difflib.get_close_matches(rest.partition(".")[0], known, _MOST_OF_FAMILY, 0.5)
+        of_timm += [name for name in ours if name in known]
+    if of_timm or any(re.search(r"\b(blocks|stages|layers)\.", name) for name in tensors):
         of_timm += _TIMM
     said = [arch, f"torchvision:{arch}", f"timm:{arch}"] if arch else []
     of_timm = [f"timm:{name}" for name in of_timm]

@@ -102,6 +102,10 @@ def data_show(
     if ignore:
         options["ignore"] = ignore
     bundle = open_data(spec, skip_bad=True, **options)
+    if task:
+        from xfer.recipe.data import check_kind
+
+        check_kind(spec, bundle, task)
     if split:
         role = split if split in bundle.splits else role_of(split)
         if role not in bundle.splits:

@@ -122,7 +122,7 @@ def open_data(
         try:
             kind_of_data.check_truth(title, first, splits[first], wanted, learn=cut)
         except DataError as error:
-            raise _with_reasons(error, reading.skipped) from None
+            raise _with_reasons(error, reading.skipped, notes) from None
     if cut and own and "train" in splits and "val" not in splits and val != NONE:
         _cut_val(title, splits, seed, notes)
     splits = {role: _with_role(source, role) for role, source in splits.items()}
@@ -147,10 +147,14 @@ def open_data(
     )  # fmt: skip
 
 
-def _with_reasons(error: DataError, skipped: Sequence[tuple[str, str]]) -> DataError:
-    """The error, with the reason why something was left out, if anything was."""
+def _with_reasons(
+    error: DataError, skipped: Sequence[tuple[str, str]], notes: Sequence[str] = ()
+) -> DataError:
+    """The error, with the reason why something was left out, if anything was, or else with a line
+    about a table that is not read."""
     if not skipped:
-        return error
+        unread = next((note for note in notes if "not read:" in note), error.hint)
+        return DataError(error.message, unread)
     name, reason = skipped[0]
     return DataError(
         f"{error.message}: {len(skipped)} can't be used, first {name} ({reason})", error.hint
@@ -222,7 +226,11 @@ def _cut_val(title: str, splits: dict[str, Source], seed: int, notes: list[str])
     strata = kinds.get(whole.info.kind).strata(whole)
     train, val = stratified(strata, whole.ids, seed=seed)
     if len(val) == 0:
-        raise DataError(f"{title}: too few pictures to split off a val split", "--val none")
+        used = len(kinds.get(whole.info.kind).used_classes(whole))
+        raise DataError(
+            f"{title}: too few pictures to split off a val split: {len(whole)}, of {used} classes",
+            "--val none",
+        )
     splits["train"], splits["val"] = subset(whole, train, "train"), subset(whole, val, "val")
     # keep the roles in order, since they are shown and stored in it
     for role in ("train", "val", "test"):

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from xfer import kinds
 from xfer.data.images.decode import DecodeError, decode
+from xfer.data.images.remarks import Remark, remarks
 from xfer.data.images.size import upright_size
 from xfer.data.images.threads import cores
 from xfer.data.inspect.checks import Place
+from xfer.data.inspect.verify import odd_pictures as remarked_on
 from xfer.data.sources.base import raw, read, verify
 from xfer.errors import DataError
 from xfer.kinds.findings import Finding, counted, finding
@@ -43,6 +45,7 @@ class Looks:
     size   | int32 (N, 2)         | height and width, pixels
     mean, spread | float32 (N,)   | grey levels of the thumbnail
     bad    | index -> why it can't be used
+    odd    | (index, remark) of those that are read but may look wrong
     """
 
     places: tuple[Place, ...]
@@ -53,6 +56,7 @@ class Looks:
     mean: NDArray[np.float32]
     spread: NDArray[np.float32]
     bad: Mapping[int, str]
+    odd: Sequence[tuple[int, Remark]] = ()
 
     def id(self, k: int) -> str:
         """The id of picture k."""
@@ -81,11 +85,15 @@ def look_at(splits: Mapping[str, Source], tick: Callable[[int, int], None] | Non
         np.zeros(count, np.float32), {},
     )  # fmt: skip
     bad: dict[int, str] = {}
+    odd: dict[int, list[Remark]] = {}
 
     def one(k: int) -> None:
         place = places[k]
         try:
-            _look(looks, k, splits[place.role], place.index)
+            with remarks() as found:
+                _look(looks, k, splits[place.role], place.index)
+            if found:
+                odd[k] = found
         except DecodeError as error:
             bad[k] = error.reason
         except (DataError, OSError) as error:
@@ -97,7 +105,8 @@ def look_at(splits: Mapping[str, Source], tick: Callable[[int, int], None] | Non
             list(pool.map(one, range(start, stop)))
             if tick is not None:
                 tick(stop, count)
-    return Looks(**{**looks.__dict__, "bad": dict(sorted(bad.items()))})
+    remarked = [(k, one) for k, found in sorted(odd.items()) for one in dict.fromkeys(found)]
+    return Looks(**{**looks.__dict__, "bad": dict(sorted(bad.items())), "odd": remarked})
 
 
 def _look(looks: Looks, k: int, source: Source, i: int) -> None:
@@ -137,8 +146,9 @@ def perceptual_hash(thumb: NDArray[np.uint8]) -> int:
 
 
 def odd_pictures(looks: Looks) -> list[Finding]:
-    """Pictures that can't be used, blank and dark ones, and those of an odd size or shape."""
+    """Pictures that can't be used or may look wrong, are blank or dark, or of an odd size or shape."""
     findings = [_broken(looks)] if looks.bad else []
+    findings += remarked_on([(looks.id(k), one) for k, one in looks.odd])
     good = looks.good
     if not good.any():
         return findings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,13 +16,14 @@ from xfer import plugs
 from xfer.data.images.decode import DecodeError, decode, shrink
 from xfer.data.images.from_memory import KINDS, given_picture, is_one
 from xfer.data.images.remarks import Remark, remarks
-from xfer.data.images.walk import find_pictures
+from xfer.data.images.unread import UNREAD_ENDINGS
+from xfer.data.images.walk import walk
 from xfer.data.inspect.verify import odd_pictures
 from xfer.device import Place, find_device, find_precision, usable_precision
 from xfer.errors import DataError, XferError
 from xfer.files import check_folder
 from xfer.kinds.base import Kind
-from xfer.kinds.findings import Finding
+from xfer.kinds.findings import Finding, counted
 from xfer.recipe.code import check_code
 from xfer.runs import checkpoint
 from xfer.runs.folder import Run
@@ -107,7 +109,7 @@ class Model:
         tta = tta or self.tta
         self.task.check_views(tta)
         looked = _Looked(skip_bad)
-        samples = list(gather_samples(images, looked.skipped if skip_bad else None))
+        samples = list(gather_samples(images, looked))
         predictions = self.task.kind.collect()
         for items in self._items(samples, tta, batch, looked):
             moved = self.task.collate(items).to(self.place.device)
@@ -116,7 +118,7 @@ class Model:
         kept = tuple(predictions) if isinstance(predictions, list) else predictions
         return Predictions(
             self.task, kept, tuple(looked.read), self.category_ids, tuple(looked.skipped),
-            tuple(odd_pictures(looked.remarks)),
+            looked.findings(),
         )  # fmt: skip
 
     def _items(
@@ -159,12 +161,22 @@ class _Looked:
     skip_bad | whether to go on past those that can't be read
     read     | those that were read; skipped | (name, reason) of the others
     remarks  | (id, remark) of those that may look wrong
+    unread   | how many files of each ending whose kind of picture is not read
     """
 
     skip_bad: bool
     read: list[Sample | Path] = field(default_factory=list[Sample | Path])
     skipped: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     remarks: list[tuple[str, Remark]] = field(default_factory=list[tuple[str, Remark]])
+    unread: Counter[str] = field(default_factory=Counter[str])
+
+    def findings(self) -> tuple[Finding, ...]:
+        found = odd_pictures(self.remarks)
+        if self.unread:
+            what = counted(self.unread.total(), "file is", "files are")
+            text = f"{what} of kinds that are not read ({', '.join(sorted(self.unread))})"
+            found.append(Finding("unread", f"{text}: save them as JPEG or PNG"))
+        return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -252,13 +264,13 @@ class Predictions(Sequence[Any]):
         return json.dumps(self.rows(), indent=1, ensure_ascii=False)
 
 
-def gather_samples(
-    images: Any, skipped: list[tuple[str, str]] | None = None
-) -> Iterable[Sample | Path]:
+def gather_samples(images: Any, looked: _Looked | None = None) -> Iterable[Sample | Path]:
     """Paths, folders and pictures in memory as samples; paths are read later, one by one.
 
-    Args: skipped: gets (name, reason) of pictures in memory that can't be read; None: they raise.
+    Args: looked: gets the pictures in memory that can't be read, if they may be skipped, and what
+        folders hold besides pictures.
     """
+    looked = looked or _Looked(False)
     if is_one(images):
         images = [images]
     if not isinstance(images, Iterable):
@@ -267,10 +279,18 @@ def gather_samples(
         if isinstance(image, (str, Path)):
             path = Path(image)
             if path.is_dir():
-                pictures = find_pictures(path)
-                if not pictures:
+                found = walk(path)
+                unread = {e: n for e, n in found.others.items() if e in UNREAD_ENDINGS}
+                looked.unread.update(unread)
+                if not found.pictures and unread:
+                    kinds = ", ".join(sorted(unread))
+                    raise DataError(
+                        f"{path}: its pictures are {kinds}, which are not read",
+                        "save them as JPEG or PNG",
+                    )
+                if not found.pictures:
                     raise DataError(f"{path}: no pictures in this folder")
-                yield from pictures
+                yield from found.pictures
             elif not path.exists():
                 raise DataError(f"{path}: no such file")
             else:
@@ -279,9 +299,9 @@ def gather_samples(
             try:
                 yield Sample(str(number), given_picture(image, number))
             except DecodeError as error:
-                if skipped is None:
+                if not looked.skip_bad:
                     raise
-                skipped.append((error.name, error.reason))
+                looked.skipped.append((error.name, error.reason))
 
 
 @plugs.face()

@@ -165,14 +165,20 @@ def pictures_per_class(source: Source) -> NDArray[np.int64]:
     return np.bincount(labels[labels >= 0], minlength=len(source.info.classes))
 
 
+def plain_name(name: str) -> str:
+    """A class's name without what people write in several ways: case, and blanks, hyphens and
+    underscores between words."""
+    plain = unicodedata.normalize("NFC", name).casefold().strip()
+    return re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", plain)
+
+
 def spelt_alike(classes: Sequence[str]) -> list[Finding]:
     """Classes whose names differ only in case, or in blanks, hyphens and underscores."""
     if all(len(name) == 1 for name in classes):  # letters to be told apart: a and A differ
         return []
     forms: dict[str, list[str]] = defaultdict(list)
     for name in classes:
-        plain = unicodedata.normalize("NFC", name).casefold().strip()
-        forms[re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", plain)].append(name)
+        forms[plain_name(name)].append(name)
     groups = [names for names in forms.values() if len(names) > 1]
     if not groups:
         return []

@@ -36,15 +36,22 @@ def open_recipe_data(
         **{key: getattr(data, key) for key in READING}, **options,
     }  # fmt: skip
     bundle = open_data(data.source if opened is None else opened, **values)
-    if bundle.kind not in wanted:
-        actual = kinds.get(bundle.kind)
-        has_hint = not actual.labelled and wanted[0] in kinds.KINDS.names()
-        needed = " or ".join(kinds.words(kind) for kind in wanted)
-        raise DataError(
-            f"{data.source} holds {actual.holds}; {recipe.task} trains on {needed}",
-            (kinds.get(wanted[0]).needs or None) if has_hint else None,
-        )
+    check_kind(data.source, bundle, recipe.task)
     if kept is None and "train" not in bundle.splits:
         raise DataError(f"{data.source}: no training split", "name it with --train NAME")
     check_scored(bundle)
     return bundle
+
+
+def check_kind(source: str, bundle: Bundle, task: str) -> None:
+    """Raises DataError if opened data are of another kind than a task trains on."""
+    wanted = tasks.get(task).kinds
+    if bundle.kind in wanted:
+        return
+    actual = kinds.get(bundle.kind)
+    has_hint = not actual.labelled and wanted[0] in kinds.KINDS.names()
+    needed = " or ".join(kinds.words(kind) for kind in wanted)
+    raise DataError(
+        f"{source} holds {actual.holds}; {task} trains on {needed}",
+        (kinds.get(wanted[0]).needs or None) if has_hint else None,
+    )

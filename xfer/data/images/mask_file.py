@@ -16,6 +16,7 @@ from PIL import Image
 
 from xfer.data.images.decode import MAX_PIXELS, DecodeError, decode
 from xfer.data.images.pixels_alone import pixels_alone
+from xfer.data.images.tiff import is_tiff, without_notes
 from xfer.data.images.walk import readable
 
 LOSSLESS = ("PNG", "BMP", "DIB", "TIFF", "GIF", "PPM")
@@ -55,6 +56,8 @@ def read_mask_file(path: Path) -> RawMask:
 
 
 def _read(data: bytes) -> RawMask:
+    if is_tiff(data):
+        data = without_notes(data)
     try:
         with Image.open(io.BytesIO(data)) as image:
             lossy = _LOSSY.get(image.format or "")

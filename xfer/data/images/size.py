@@ -15,7 +15,7 @@ from xfer.data.images.decode import FORMATS
 from xfer.data.images.exif import orientation_of, read_jpeg_header
 from xfer.data.images.pixels_alone import PNG, exif_of_png
 from xfer.data.images.threads import cores
-from xfer.data.images.tiff import is_tiff, raw_kind
+from xfer.data.images.tiff import is_tiff, raw_kind, without_notes
 
 HEAD_BYTES = 1 << 16
 TURNED = (5, 6, 7, 8)  # orientations that swap height and width
@@ -26,8 +26,10 @@ def header_of(data: bytes) -> tuple[int, int, int] | None:
     if data.startswith(b"\xff\xd8\xff"):
         header = read_jpeg_header(data)
         return None if header is None else (header.height, header.width, header.orientation)
-    if is_tiff(data) and raw_kind(data) is not None:
-        return None
+    if is_tiff(data):
+        if raw_kind(data) is not None:
+            return None
+        data = without_notes(data)
     try:
         with Image.open(io.BytesIO(data), formats=[f for f in FORMATS if f in _known()]) as image:
             width, height = image.size

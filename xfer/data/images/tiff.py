@@ -36,7 +36,7 @@ SAVE = "save it as 8 or 16 bit"
 # 23); everything else is a note
 _NEEDED = frozenset({256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317,
                      320, 321, 322, 323, 324, 325, 332, 338, 339, 347, *range(512, 522), 529, 530,
-                     531, 532})  # fmt: skip
+                     531, 532, 50674})  # fmt: skip
 # those of them without which there are no pixels
 _VITAL = (WIDTH, HEIGHT, BITS, STRIPS, STRIP_BYTES, TILES, TILE_BYTES, PALETTE)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xfer.data.readers.table.columns import is_made, is_path
-from xfer.data.readers.table.labels import is_label
+from xfer.data.readers.table.labels import is_label, is_measure
 from xfer.data.readers.table.splits import NONE, SPLITS
 from xfer.errors import DataError, XferError, listed, nearest
 
@@ -140,8 +140,12 @@ def _label(file: Path, table: Any, able: Sequence[str]) -> str:
         )
     if named:
         return named[0]
-    alike = [name for name in able if _repeats(table, name)]
-    return alike[0] if len(able) == len(alike) == 1 else ""
+    kinds = {field.name: field.type for field in table.schema_arrow}
+    alike = [
+        name for name in able
+        if _repeats(table, name) and not (_is_number(kinds[name]) and is_measure(name))
+    ]  # fmt: skip
+    return alike[0] if len(alike) == 1 else ""
 
 
 def _repeats(table: Any, name: str) -> bool:

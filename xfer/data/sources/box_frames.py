@@ -55,7 +55,7 @@ def settle_frames(
     other, given = ("upright", "as stored") if as_stored else ("as stored", "upright")
     text = (
         f"warning: {int(same.sum())} pictures are turned by EXIF, and the file gives their size "
-        f"{given}: the boxes of {int(fitting.sum())} fit only the picture {other}"
+        f"{given}, but the boxes of {int(fitting.sum())} fit only the picture {other}"
     )
     moved = fitting
     if against.any():
@@ -65,7 +65,7 @@ def settle_frames(
         )
     else:
         moved = same & ~(out & out_turned)
-        text += f"; read in the frame of the picture {other}"
+        text += f": all boxes are read on the pictures {other}"
     mended = sizes.copy()
     mended[moved] = sizes[moved][:, ::-1]
     return mended, [text]

@@ -13,6 +13,7 @@ from xfer.data.images.walk import nfc
 from xfer.data.sources.base import Subset
 from xfer.data.sources.wordnet import leading_wnid
 from xfer.errors import DataError, listed
+from xfer.kinds.labels import plain_name
 from xfer.types import Source
 
 
@@ -22,7 +23,7 @@ def match_classes(
     """Returns the source with its labels as indices into `classes`.
 
     Names match if they are equal, else if equal in Unicode's composed form, else ignoring case,
-    else by the WordNet id that they begin with.
+    else ignoring blanks, hyphens and underscores, else by the WordNet id that they begin with.
 
     Args:
         where: name of the source in messages; theirs: owner of `classes` in messages.
@@ -54,7 +55,7 @@ def match_classes(
 class _Partners:
     """Looks up which class a name means, by each form of the name."""
 
-    forms: ClassVar = (nfc, lambda text: nfc(text).casefold(), leading_wnid)
+    forms: ClassVar = (nfc, lambda text: nfc(text).casefold(), plain_name, leading_wnid)
 
     def __init__(self, classes: Sequence[str], where: str) -> None:
         self.where, self.own = where, set(classes)

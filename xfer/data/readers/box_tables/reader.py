@@ -43,6 +43,7 @@ from xfer.data.readers.table.found import read
 from xfer.data.readers.table.locate import Locator
 from xfer.data.readers.table.reader import place
 from xfer.data.readers.table.text import Table
+from xfer.data.readers.unlisted import note_unlisted
 from xfer.data.sources.box_rules import leave_out, settle
 from xfer.data.sources.boxes import BoxSource, box_table
 from xfer.data.sources.split_names import WHOLE, role_of
@@ -74,6 +75,7 @@ class BoxTables:
         used: set[Path] = set()
         for name, file in tables.items():
             _read(file, name, options, reading, others, used)
+        note_unlisted(reading)
         reading.leave("table", "tables", [f.name for f in others if f not in used])
         return reading
 

@@ -31,6 +31,7 @@ from xfer.data.readers.coco.json import CocoTable, read_coco_json
 from xfer.data.readers.coco.segment import Placed, coco_masks
 from xfer.data.readers.side_files.via import is_via
 from xfer.data.readers.table.locate import Locator, split_of_folder
+from xfer.data.readers.unlisted import note_unlisted
 from xfer.data.sources.box_rules import NAMED, leave_out, settle
 from xfer.data.sources.boxes import BoxSource, box_table
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
@@ -81,6 +82,11 @@ class Coco:
                 continue
             reading.parts[split] = coco_source(table, root, split, folders, options, reading)
         _note_shared(reading)
+        note_unlisted(reading)
+        folders = {file.parent for file in files.values()}
+        others = [f.name for folder in sorted(folders) for f in _jsons(folder)
+                  if f not in files.values()]  # fmt: skip
+        reading.leave("json", "jsons", others if path.is_dir() else ())
         return reading
 
 

@@ -22,6 +22,7 @@ from xfer.data.readers.coco.json import CocoTable
 from xfer.data.readers.coco.polygons import render
 from xfer.data.readers.masks.class_table import ClassRow
 from xfer.data.readers.masks.values import numbered
+from xfer.data.sources.box_forms import are_shares
 from xfer.data.sources.box_frames import settle_frames
 from xfer.data.sources.masks import MaskSource, file_stamp
 from xfer.data.sources.split_names import role_of
@@ -108,6 +109,10 @@ def coco_masks(
         table.boxes_xyxy[shown],
     )  # fmt: skip
     reading.notes.extend(f"{table.path.name}: {line}" for line in lines)
+    shares = are_shares(table.boxes_xywh[shown], sizes[[where[i] for i in table.picture[shown]]])
+    if shares:
+        reading.notes.append(f"{table.path.name}: warning: the outlines look like shares of the "
+                             "picture, 0 to 1, not pixels: they are read as shares")  # fmt: skip
     for row, (picture, category) in enumerate(
         zip(table.picture.tolist(), table.category.tolist(), strict=True)
     ):
@@ -116,6 +121,10 @@ def coco_masks(
         outline = table.segmentations[row]
         bare += not outline
         x, y, w, h = table.boxes_xywh[row].tolist()
+        if shares:
+            height, width = sizes[where[picture]].tolist()
+            x, y, w, h = x * width, y * height, w * width, h * height
+            outline = _scaled(outline, width, height)
         objects[where[picture]].append(
             Outline(place.get(category, 0), outline, float(table.areas[row]),
                     bool(table.crowd[row]), (x, y, x + w, y + h))
@@ -130,6 +139,13 @@ def coco_masks(
     )
     info = DataInfo(readable(root.name), "segment", names, role_of(split) or split)
     return CocoMasks(info, root, pictures.files, objects, labels, sizes, table.path, pictures.ids)
+
+
+def _scaled(outline: Any, width: int, height: int) -> Any:
+    """Polygons of shares in pixels; an RLE stays as it is."""
+    if not isinstance(outline, list):
+        return outline
+    return [[v * (height if k % 2 else width) for k, v in enumerate(points)] for points in outline]
 
 
 class CocoMasks(MaskSource):

@@ -119,6 +119,7 @@ def _joined(parts: Sequence[Candidate]) -> Candidate:
                 raise _either(picture, [*whole.pairs[picture], *masks])
             whole.pairs[picture] = masks
         whole.leaves.update(part.leaves)
+    _check_pictures(whole)
     for picture, masks in whole.pairs.items():
         if len(masks) > 1:
             exact = [m for m in masks if m.suffix.casefold() not in LOSSY_ENDINGS] or masks
@@ -128,6 +129,19 @@ def _joined(parts: Sequence[Candidate]) -> Candidate:
                 raise _either(picture, exact)
             whole.pairs[picture] = exact
     return whole
+
+
+def _check_pictures(whole: Candidate) -> None:
+    """Raises XferError if a mask fits pictures in two folders: images/ and raw/ beside masks/."""
+    folders: dict[Path, Path] = {}
+    for picture, masks in whole.pairs.items():
+        for mask in masks:
+            first = folders.setdefault(mask, picture.parent)
+            if first != picture.parent:
+                raise XferError(
+                    f"the masks fit pictures in {first} and in {picture.parent}: which are meant?",
+                    f"data.images={first.name} or data.images={picture.parent.name}",
+                )
 
 
 def _either(picture: Path, masks: Sequence[Path]) -> DataError:

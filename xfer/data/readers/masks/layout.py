@@ -25,21 +25,14 @@ from pathlib import Path
 from xfer.data.images.mask_file import LOSSY_ENDINGS
 from xfer.data.images.walk import (
     find_pictures,
-    has_picture,
     is_dir,
     is_junk,
     is_picture,
-    listing,
-    subfolders,
 )
 from xfer.data.readers.masks.choice import choose
 from xfer.data.readers.masks.folder_words import (
-    SURE,
     Leaf,
     describe,
-    is_images,
-    mask_rank,
-    words,
 )
 from xfer.data.readers.masks.pairing import (
     Candidate,
@@ -94,15 +87,22 @@ class Layout:
     folders: list[Path]
 
 
-def find_layout(top: Path, named: tuple[str, ...] = (), label: str = "") -> Layout | None:
+def find_layout(
+    top: Path, named: tuple[str, ...] = (), label: str = "", images: str = ""
+) -> Layout | None:
     """The splits of a set of pictures and masks; None if it is none.
 
-    Args: named: names of splits; label: the folder or ending that holds the truth.
+    Args:
+        named: names of splits; label: the folder or ending that holds the truth.
+        images: the folder that holds the pictures: its name, or its path.
 
     Raises: XferError if several folders or endings may hold the masks; DataError if several masks
         fit one picture.
     """
     leaves, found = _look(top, named)
+    if images:
+        leaves = [leaf for leaf in leaves if leaf.role == "masks" or _is_in(leaf, images)]
+        found = candidates(leaves)
     chosen = choose(found, label)
     if chosen is None:
         return None
@@ -114,6 +114,16 @@ def find_layout(top: Path, named: tuple[str, ...] = (), label: str = "") -> Layo
             if folder not in used and other.form and name not in layout.left:
                 layout.left.append(name)
     return layout
+
+
+def _is_in(leaf: Leaf, images: str) -> bool:
+    """Whether a folder is the one that the user named, or lies in it."""
+    place = Path(images).expanduser()
+    if place.is_absolute():
+        return leaf.folder.absolute().is_relative_to(place)
+    return any(
+        leaf.parts[k : k + len(place.parts)] == place.parts for k in range(len(leaf.parts))
+    ) or leaf.folder.absolute().is_relative_to(place.absolute())
 
 
 @dataclass(frozen=True)
@@ -350,25 +360,3 @@ def _choice(found: Sequence[Candidate]) -> Candidate | None:
 def _some(found: Sequence[Candidate]) -> Candidate | None:
     """What is chosen, or the fullest candidate if that is a question."""
     return _choice(found) or (found[0] if found else None)
-
-
-def near_miss(top: Path) -> str | None:
-    """What is wrong in a folder that looks like a set of pictures and masks but has no pair of
-    them; None if it looks like something else."""
-    for place in (top, *subfolders(top)):
-        folders = subfolders(place)
-        masks = [f for f in folders if mask_rank(f.name) is not None]
-        images = [f for f in folders if f not in masks and is_images(f.name) and has_picture(f)]
-        if not masks or not images:
-            continue
-        full = next((f for f in masks if has_picture(f)), None)
-        if full is None:
-            masks = [f for f in masks if SURE & {*words(f.name), "".join(words(f.name))}]
-            if not masks:
-                continue
-            others = sorted({Path(e.name).suffix for f in masks for e in listing(f)} - {""})
-            content = f", but {', '.join(others[:3])} files" if others else ""
-            return f"{masks[0].name}/ next to {images[0].name}/ holds no pictures{content}"
-        pair = [find_pictures(f)[0].relative_to(place).as_posix() for f in (images[0], full)]
-        return f"no mask has the name of a picture ({', '.join(pair)})"
-    return None

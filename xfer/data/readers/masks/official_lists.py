@@ -1,7 +1,7 @@
 """Lists that say which pictures belong to which split: train.txt and val.txt next to images/.
 
     train.txt, val.txt, test.txt     a line per picture: its stem, its name or its path; also
-                                     train_list.txt, or in a folder lists/ or splits/
+                                     train_list.txt, or in a folder lists/ or splits/; train.csv
     images/x.jpg masks/x.png         ... with its mask behind (PaddleSeg), which then decides
     valid.txt                        alone (fast.ai): all other pictures are train
 
@@ -24,7 +24,8 @@ from xfer.data.readers.masks.pairing import stem
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
 from xfer.errors import DataError, listed
 
-SUFFIXES = (".txt", ".lst", ".list")
+SUFFIXES = (".txt", ".lst", ".list", ".csv")
+TABLE = ".csv"
 FOLDERS = ("lists", "list", "splits", "split", "image_lists", "file_lists")
 TRAINVAL = "trainval"
 ROLES = ("train", "val", "test")
@@ -65,11 +66,10 @@ def split_by_lists(path: Path, parts: Sequence[Pairs], reading: Reading) -> list
     lists = {role: one for role, one in lists.items() if len(one.pictures) > len(one.lost)}
     taken = [role for role in lists if role not in roles or role_of(whole.name) == role]
     unused = [file for role, file in files.items() if role not in taken]
-    if not any(role in taken for role in ("train", "val")):
+    if not taken:
         reading.leave("list", "lists", _names(path, files.values()))
         return list(parts)
-    if unused:
-        reading.leave("list", "lists", _names(path, unused))
+    reading.leave("list", "lists", _names(path, unused))
     found = {role: lists[role] for role in ROLES if role in taken}
     for one in found.values():
         if one.lost:
@@ -116,7 +116,8 @@ def _files(folders: Sequence[Path]) -> dict[str, Path]:
     for name_of in (lambda s: role_of(s), lambda s: role_of(role_word(s) or "")):
         for file in files:
             role = name_of(file.stem)
-            if role is not None:
+            # a table with more words in its name may hold anything
+            if role is not None and (file.suffix.casefold() != TABLE or role_of(file.stem)):
                 found.setdefault(role, file)
     both = next((f for f in files if f.stem.casefold() == TRAINVAL), None)
     if both is not None:
@@ -134,6 +135,8 @@ def _read(file: Path, index: _Index) -> SplitList:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: {error}") from None
     one = SplitList(file)
+    if file.suffix.casefold() == TABLE and lines and not index.knows(lines[0]):
+        lines = lines[1:]  # a header
     for line in dict.fromkeys(line.strip() for line in lines):
         if not line or line.startswith("#"):
             continue
@@ -175,6 +178,10 @@ class _Index:
             deeper = [p for p in near if p.parts[-1 - depth : -1] == tuple(parts[-1 - depth : -1])]
             near = deeper or near
         return near[0] if len(near) == 1 else None
+
+    def knows(self, line: str) -> bool:
+        """Whether a line, or its first word, names a picture."""
+        return any(self.find(text) is not None for text in (line, re.split(r"[\s,;]+", line)[0]))
 
     def mask(self, text: str) -> Path | None:
         """The file that a text names as a mask, if it is there."""

@@ -97,11 +97,17 @@ class Candidate:
 def candidates(leaves: Sequence[Leaf]) -> list[Candidate]:
     """Every way to pair the pictures of some folders with masks, the fullest first."""
     found: dict[tuple[str, tuple[str, ...], Edit], Candidate] = {}
-    masks = [leaf for leaf in leaves if leaf.role == "masks"]
+    facing = _Facing([leaf for leaf in leaves if leaf.role == "masks"])
     others = [leaf for leaf in leaves if leaf.role != "masks"]
-    for images in others:
-        for form, inner, group in _facing(images, masks):
-            _add(found, images, group, form, inner)
+    taken: set[Path] = set()
+    # a folder beside one of pictures, such as depth/ beside images/, holds no pictures of its masks
+    for images in sorted(others, key=lambda leaf: leaf.role != "images"):
+        for form, inner, group in facing.of(images):
+            folders = {leaf.folder for leaf in group}
+            if images.role != "images" and images.key != group[0].key and folders & taken:
+                continue
+            if _add(found, images, group, form, inner) and images.role == "images":
+                taken |= folders
     _without_words(found, others)
     paired = {picture.parent for c in found.values() for picture in c.pairs}
     for leaf in others if found else leaves:
@@ -111,30 +117,45 @@ def candidates(leaves: Sequence[Leaf]) -> list[Candidate]:
     return sorted(own, key=lambda c: (c.other, -len(c.pairs)))
 
 
-def _facing(images: Leaf, masks: Sequence[Leaf]) -> list[tuple[str, tuple[str, ...], list[Leaf]]]:
-    """The folders that may hold the masks of a folder of pictures, by form: those whose paths have
-    the same key, else those that have a part of it, else those in the same folder."""
-    by_form: dict[str, list[Leaf]] = defaultdict(list)
-    for leaf in masks:
-        if not leaf.split or not images.split or leaf.split_role == images.split_role:
-            by_form[leaf.form].append(leaf)
-    groups: list[tuple[str, tuple[str, ...], list[Leaf]]] = []
-    for form, own in by_form.items():
-        same = [leaf for leaf in own if leaf.key == images.key]
-        if same:
-            groups.append((form, (), same))
-            continue
-        if len(own) > SIDE_BY_SIDE:
-            continue
-        near = [leaf for leaf in own if _within(leaf.key, images.key)]
-        near = near or [leaf for leaf in own if _place(leaf) == _place(images)]
-        inner: dict[tuple[str, ...], list[Leaf]] = defaultdict(list)
-        for leaf in near:
-            inner[tuple(k for k in leaf.key if k not in images.key)].append(leaf)
-        if len(inner) == 1:
-            inner = {(): near}
-        groups += [(form, key, group) for key, group in inner.items()]
-    return groups
+class _Facing:
+    """Finds the folders that may hold the masks of a folder of pictures."""
+
+    def __init__(self, masks: Sequence[Leaf]) -> None:
+        self.by_form: dict[str, list[Leaf]] = defaultdict(list)
+        self.by_key: dict[tuple[str, tuple[str, ...]], list[Leaf]] = defaultdict(list)
+        for leaf in masks:
+            form = leaf.form
+            self.by_form[form].append(leaf)
+            self.by_key[form, leaf.key].append(leaf)
+
+    def of(self, images: Leaf) -> list[tuple[str, tuple[str, ...], list[Leaf]]]:
+        """(form, what their paths have more, folders), by form: those whose paths have the same
+        key, else those that have a part of it, else those in the same folder."""
+        groups: list[tuple[str, tuple[str, ...], list[Leaf]]] = []
+        for form, own in self.by_form.items():
+            same = _of_split(images, self.by_key.get((form, images.key), ()))
+            if same:
+                groups.append((form, (), same))
+                continue
+            if len(own) > SIDE_BY_SIDE:
+                continue
+            own = _of_split(images, own)
+            near = [leaf for leaf in own if _within(leaf.key, images.key)]
+            near = near or [leaf for leaf in own if _place(leaf) == _place(images)]
+            inner: dict[tuple[str, ...], list[Leaf]] = defaultdict(list)
+            for leaf in near:
+                inner[tuple(k for k in leaf.key if k not in images.key)].append(leaf)
+            if len(inner) == 1:
+                inner = {(): near}
+            groups += [(form, key, group) for key, group in inner.items()]
+        return groups
+
+
+def _of_split(images: Leaf, masks: Sequence[Leaf]) -> list[Leaf]:
+    """The folders of masks that are not of another split."""
+    if not images.split:
+        return list(masks)
+    return [leaf for leaf in masks if not leaf.split or leaf.split_role == images.split_role]
 
 
 def _within(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
@@ -155,8 +176,9 @@ def _add(
     group: Sequence[Leaf],
     form: str,
     inner: tuple[str, ...],
-) -> None:
-    """Pair the pictures of a folder with the masks of others, and add what pairs."""
+) -> bool:
+    """Pair the pictures of a folder with the masks of others, and add what pairs, if anything."""
+    added = False
     pictures = _by_stem([(images, images.names)])
     masks = _by_stem([(leaf, leaf.names) for leaf in group])
     forms = match([*pictures], [*masks])
@@ -181,6 +203,8 @@ def _add(
             for path in pictures[picture]:
                 target.pairs.setdefault(path, []).extend(masks[mask])
         target.leaves.update((leaf.folder, leaf) for leaf in group)
+        added = True
+    return added
 
 
 def _by_stem(leaves: Sequence[tuple[Leaf, Sequence[str]]]) -> dict[str, list[Path]]:
@@ -263,7 +287,7 @@ def _without_words(
     for group in sisters.values():
         if not 2 <= len(group) <= 4:
             continue
-        for images in group:
+        for images in [leaf for leaf in group if leaf.role == "images"] or group:
             for masks in group:
                 if images is masks or masks.role == "images" or not _alike(images, masks):
                     continue

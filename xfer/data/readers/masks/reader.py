@@ -19,10 +19,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from xfer.data.images.walk import listing, readable
+from xfer.data.images.walk import is_junk, listing, readable
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
+from xfer.data.readers.masks.class_table import NAMES
 from xfer.data.readers.masks.folder_words import is_images
-from xfer.data.readers.masks.layout import Pairs, find_layout, first_pair, near_miss
+from xfer.data.readers.masks.layout import Pairs, find_layout, first_pair
+from xfer.data.readers.masks.near_miss import near_miss
 from xfer.data.readers.masks.official_lists import split_by_lists
 from xfer.data.readers.masks.pairing import is_mask_name
 from xfer.data.readers.masks.several import check_parts
@@ -45,7 +47,7 @@ class Masks:
 
     kinds: ClassVar[tuple[str, ...]] = ("segment",)
     low_priority: ClassVar[bool] = False
-    takes_images: ClassVar[bool] = False
+    takes_images: ClassVar[bool] = True
     takes: ClassVar[tuple[str, ...]] = ("label",)
 
     def recognise(self, path: Path) -> str | None:
@@ -66,13 +68,15 @@ class Masks:
         return None if fault is None else DataError(f"{path}: {fault}", "images/x.jpg, masks/x.png")
 
     def load(self, path: Path, options: ReadOptions) -> Reading:
-        layout = find_layout(path, options.named, options.label)
+        layout = find_layout(path, options.named, options.label, options.images)
         if layout is None:
-            none = DataError(f"{path}: no pictures with masks in it", "images/ and masks/")
+            where = f" with pictures in {options.images}" if options.images else ""
+            none = DataError(f"{path}: no pictures with masks in it{where}", "images/ and masks/")
             raise self.explain(path) or none
         reading = Reading({})
         reading.leave("folder", "folders", [f"{name}/" for name in layout.left])
         parts = split_by_lists(path, layout.parts, reading)
+        reading.leave("table", "tables", _tables(path))
         for part in parts:
             _note_unpaired(path, part, options.skip_bad, reading)
         check_parts(path, parts)
@@ -102,6 +106,15 @@ class Masks:
             code = [codes[mask.parent] for _, mask in part.files]
             reading.parts[part.name] = MaskFiles(info, path, files, own, code, more=more)
         return reading
+
+
+def _tables(path: Path) -> list[str]:
+    """The tables next to the folders that are not read: those of classes and of splits are."""
+    return [
+        e.name for e in listing(path)
+        if e.name.casefold().endswith((".csv", ".tsv", ".xlsx")) and not is_junk(e.name)
+        and e.name.casefold() not in NAMES and role_of(Path(e.name).stem) is None
+    ]  # fmt: skip
 
 
 def _has_json(path: Path) -> bool:

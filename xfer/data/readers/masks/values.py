@@ -44,8 +44,8 @@ def meaning(
 
     Raises: DataError if the masks and the table don't fit each other.
     """
-    some = _evenly(masks)
-    seen = [(f, raw) for f, raw in zip(some, _look(some), strict=True) if raw is not None]
+    some = evenly(masks)
+    seen = [(f, raw) for f, raw in zip(some, look(some), strict=True) if raw is not None]
     looked = [raw for _, raw in seen]
     notes: list[str] = []
     if class_table is None:
@@ -83,22 +83,23 @@ def meaning(
     return classes, code, [*notes, *lines]
 
 
-def _evenly(masks: Sequence[Path]) -> list[Path]:
+def evenly(masks: Sequence[Path]) -> list[Path]:
+    """A few of the masks, evenly chosen."""
     places = np.linspace(0, len(masks) - 1, min(MAX_SAMPLED, len(masks))).astype(int)
     return [masks[i] for i in np.unique(places).tolist()]
 
 
-def _look(masks: Sequence[Path]) -> list[RawMask | None]:
+def look(masks: Sequence[Path]) -> list[RawMask | None]:
     """The masks; None for those that can't be read, which verifying reports."""
 
-    def look(path: Path) -> RawMask | None:
+    def one(path: Path) -> RawMask | None:
         try:
             return read_mask_file(path)
         except DecodeError:
             return None
 
     with ThreadPoolExecutor(cores()) as pool:
-        return list(pool.map(look, masks))
+        return list(pool.map(one, masks))
 
 
 def _all_values(masks: Sequence[Path]) -> tuple[dict[int, int], list[int]]:

@@ -21,6 +21,7 @@ from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.side_files.drawn import Drawn, drawn_source, ellipse, rectangle
 from xfer.data.readers.table.locate import Locator
 from xfer.data.readers.table.text import read_table
+from xfer.data.readers.unlisted import note_unlisted
 from xfer.data.sources.box_rules import leave_out
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
 from xfer.data.sources.written import number
@@ -53,6 +54,7 @@ class Via:
         reading = Reading({})
         for split, file in files.items():
             reading.parts[split] = _source(file, split, options, reading)
+        note_unlisted(reading)
         return reading
 
 

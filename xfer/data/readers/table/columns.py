@@ -38,6 +38,9 @@ _FOLDER = frozenset(
 # columns of a table of the colours and values of masks
 _COLOURS = (("r", "g", "b"), ("pixel value",))
 PROBED = 50
+FEW = 6
+LONGEST = 255  # of the names of files
+_ENDINGS = ("", ".jpg", ".png", ".jpeg", ".JPG", ".tif", ".bmp")
 JOINABLE = 12  # in wider tables only a column that is called folder is put before the name
 
 
@@ -203,9 +206,25 @@ def _joined(
 
 def _all_folders(cells: set[str], locator: Locator) -> bool:
     """Whether all cells of a column are folders near the table."""
-    return bool(cells) and "" not in cells and "." not in cells and all(
+    if not cells or cells & {"", "."} or any(len(cell) > LONGEST for cell in cells):
+        return False
+    return all(
         any((locator.root / near / cell).is_dir() for near in locator.folders) for cell in cells
-    )  # fmt: skip
+    )
+
+
+def named_beside(table: Table, folders: Sequence[Path]) -> bool:
+    """Whether a column names pictures in several folders next to the table; looks at a few rows."""
+    rows = table.rows[:: max(1, len(table.rows) // FEW)][:FEW]
+    for cells in zip(*rows, strict=True):
+        names = [c for c in cells if c and len(c) < LONGEST and "/" not in c and "\0" not in c]
+        found = [
+            next((f for f in folders for end in _ENDINGS if (f / f"{name}{end}").is_file()), None)
+            for name in names
+        ]
+        if names and None not in found and len(names) == len(cells):
+            return True
+    return False
 
 
 def _found(find: Callable[[str], Path | None], cell: str) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,10 @@ PEEKED = 1 << 18
 SUFFIXES = (".csv", ".tsv")
 JSON_LINES = (".jsonl", ".ndjson")
 LISTS = (".txt", ".lst")
+# words in names of lists of other things than labels
+_NO_LABELS = frozenset(
+    ("partition", "split", "splits", "eval", "bbox", "bboxes", "boxes", "landmarks", "landmark")
+)
 MOST_LISTS = 20  # text files in a folder; more are labels of single pictures
 METADATA = "metadata.jsonl"  # the only name of JSON lines that says that they are about pictures
 
@@ -24,9 +29,8 @@ def tables_of(path: Path) -> dict[str, Path]:
     """Split name -> table, for a file or a folder; lists of `path label` if there is no table."""
     if path.is_file():
         return {WHOLE: path} if path.suffix.casefold() in (*SUFFIXES, *JSON_LINES, *LISTS) else {}
-    files = _inside(path)
-    lists = [] if files else [file for file in lists_in(path) if _has_labels(file)]
-    files = files or lists
+    files = tables_in(path)
+    files = files or _label_lists(path)
     splits = {f.stem: f for f in files if role_of(f.stem)}
     if splits:
         return splits
@@ -35,7 +39,7 @@ def tables_of(path: Path) -> dict[str, Path]:
     words = [(word, f) for f in files if (word := role_word(f.stem))]
     if not files:  # Roboflow's train/_classes.csv, Hugging Face's train/metadata.jsonl
         words = [(f.name, own[0]) for f in subfolders(path)
-                 if role_of(f.name) and len(own := _inside(f)) == 1]  # fmt: skip
+                 if role_of(f.name) and len(own := tables_in(f)) == 1]  # fmt: skip
     return dict(words) if len({word for word, _ in words}) == len(words) else {}
 
 
@@ -70,12 +74,32 @@ def lists_in(folder: Path) -> list[Path]:
     return [f for f in files if f.is_file() and peek(f)] if len(files) <= MOST_LISTS else []
 
 
+def _label_lists(folder: Path) -> list[Path]:
+    """The lists of `path label` in a folder; none if their labels only repeat the folders that the
+    pictures are sorted into, so that the class folders say more."""
+    lists = [file for file in lists_in(folder) if _has_labels(file)]
+    if not lists or len(subfolders(folder)) < 2:
+        return lists
+    pairs: set[tuple[str, str]] = set()
+    for file in lists:
+        try:
+            rows = read_list(file).rows
+        except DataError:
+            return lists
+        pairs |= {(row[0].replace("\\", "/").rpartition("/")[0], row[-1]) for row in rows}
+    folders, labels = {f for f, _ in pairs}, {label for _, label in pairs}
+    same = len(pairs) == len(folders) == len(labels) > 1
+    return [] if same and all((folder / name).is_dir() for name in folders) else lists
+
+
 def _has_labels(file: Path) -> bool:
+    """Whether a list has labels: not splits, boxes or points, as its name may say."""
     rows = peek(file)
-    return rows is not None and len(rows[0]) > 1
+    other = _NO_LABELS & set(re.findall("[a-z]+", file.stem.casefold()))
+    return rows is not None and len(rows[0]) > 1 and not other
 
 
-def _inside(folder: Path) -> list[Path]:
+def tables_in(folder: Path) -> list[Path]:
     """The tables of a folder, except submissions to Kaggle."""
     files = [Path(e.path) for e in listing(folder) if not is_junk(e.name)]
     files = [f for f in files if (f.suffix.casefold() in SUFFIXES or f.name.casefold() == METADATA)
@@ -86,7 +110,7 @@ def _inside(folder: Path) -> list[Path]:
 def unread_tables(folder: Path, lists: Sequence[Path] = ()) -> list[str]:
     """A line about the tables and lists of a folder that is read as something else, apart from
     `lists`, which are read."""
-    files = [file for file in (*_inside(folder), *lists_in(folder)) if file not in lists]
+    files = [file for file in (*tables_in(folder), *lists_in(folder)) if file not in lists]
     if len(files) > 1:
         return [f"{listed([f.name for f in files], 3)} are not read: csv:FILE reads one"]
     return [f"{f.name} is not read: csv:{f} reads it, or says why it can't" for f in files]

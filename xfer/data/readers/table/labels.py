@@ -32,6 +32,11 @@ from xfer.errors import DataError, XferError
 ONE = ("label", "class", "category", "class_name", "label_name", "class_id", "label_id")
 SEVERAL = ("labels", "classes", "tags", "categories", "targets")
 EITHER = ("target", "species", "breed", "y", "wnid")
+# words in headers of measures of a picture, which are classes only if nothing else is
+_MEASURES = frozenset(
+    ("width", "height", "size", "area", "age", "year", "month", "day", "date", "time", "count",
+     "number", "num", "x", "y", "lat", "lon", "weight", "length", "bytes", "channels", "frame")
+)  # fmt: skip
 # a table of fewer rows does not tell ids from classes
 FEW = 8
 SHOWN = 8
@@ -149,10 +154,16 @@ def _ends_so(header: str) -> bool:
     return words_of(header)[-1:] in (["label"], ["labels"])
 
 
+def is_measure(header: str) -> bool:
+    """Whether a column is called as measures of pictures are: image_width, age."""
+    return bool(_MEASURES & set(words_of(header)[-1:]))
+
+
 def _may_be_classes(table: Table, column: int, rows: Sequence[int]) -> bool:
     """Whether a column's cells may be classes: some repeat, not all are equal, none is measured."""
     cells = {table.rows[r][column] for r in rows}
-    if are_fractions(cells):
+    numbers = all(cell.isdigit() for cell in cells)
+    if are_fractions(cells) or (numbers and is_measure(table.header[column])):
         return False
     return len(rows) < FEW or 1 < len(cells) < len(rows)
 

@@ -49,16 +49,29 @@ from typing import ClassVar
 
 import numpy as np
 
-from xfer.data.images.walk import is_picture, nfc, readable, subfolders
+from xfer.data.images.walk import is_picture, nfc, readable
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.imagenet.trees import find_tree
 from xfer.data.readers.masks.run_lengths import run_length_column
 from xfer.data.readers.table.box_columns import box_columns
-from xfer.data.readers.table.columns import PATHS, Placed, column_named, find_pictures_of, is_index
-from xfer.data.readers.table.found import LISTS, SUFFIXES, head, lists_in, read, tables_of
+from xfer.data.readers.table.columns import (
+    Placed,
+    column_named,
+    is_index,
+)
+from xfer.data.readers.table.found import (
+    LISTS,
+    SUFFIXES,
+    head,
+    lists_in,
+    read,
+    tables_in,
+    tables_of,
+)
 from xfer.data.readers.table.labels import Labels, is_label, read_labels
 from xfer.data.readers.table.list_splits import use_lists
 from xfer.data.readers.table.locate import Locator
+from xfer.data.readers.table.near import is_beside, no_pictures, place
 from xfer.data.readers.table.splits import Splits, find_splits
 from xfer.data.readers.table.text import Table
 from xfer.data.sources.base import subset
@@ -67,7 +80,6 @@ from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.errors import SKIP_BAD, DataError, XferError
 from xfer.types import DataInfo
 
-PROBED = 50
 NAMED = 10
 COLUMNS = ("column", "columns")
 
@@ -92,7 +104,7 @@ class Csv:
                     return None
                 if box_columns(table) or "region_shape_attributes" in table.header:
                     return None  # `boxes` and `via` read it
-                found = place(table, name, wide=False) is not None
+                found = place(table, name, wide=False) is not None or is_beside(table, path)
             except DataError:
                 if path.is_file() and file.suffix.casefold() not in LISTS:
                     raise
@@ -121,49 +133,12 @@ class Csv:
         used = [*tables.values()]
         if [*reading.parts] == [WHOLE] and not options.split:
             used += use_lists(top, reading)
+        reading.leave("table", "tables", [f.name for f in tables_in(top) if f not in used])
         reading.leave("list", "lists", [f.name for f in lists_in(top) if f not in used])
         odd = [p for p in reading.parts if role_of(p) is None and p not in options.named]
         if len(odd) < len(reading.parts):
             reading.leave("split", "splits", odd)
         return reading
-
-
-def place(table: Table, name: str, wide: bool, given: str = "") -> Placed | None:
-    """The column of a split's table that names pictures, and the locator that finds them; None if
-    there is none.
-
-    Args:
-        wide: also search the folders next to the table if there is more than one.
-        given: the column that the user named.
-
-    Raises: DataError if two of these folders hold a picture of the same name, XferError if several
-        columns name pictures.
-    """
-    near, *further = _locators(table.file, name, wide)
-    placed = find_pictures_of(table, [near, *further], given, deep=wide)
-    if placed is None or placed.locator is near or placed.deep:
-        return placed
-    each = {f.name: Locator(table.file, [f.name]) for f in subfolders(table.file.parent)}
-    for row in placed.table.rows[:PROBED]:
-        cell = row[placed.column]
-        holders = [f for f, own in each.items() if own.find(cell) is not None]
-        if len(holders) > 1:
-            raise DataError(f"{table.file}: {cell!r} is in {holders[0]}/ and in {holders[1]}/",
-                            "write the folders into the table")  # fmt: skip
-    return placed
-
-
-def _locators(file: Path, name: str, wide: bool) -> list[Locator]:
-    """Where a split's pictures may be: near its table, and perhaps in any folder next to it."""
-    own = [n for n in (file.stem, name) if n != WHOLE]
-    near = ["", *own, *(f"{n}_images" for n in own), "images"]
-    # a picture that is missing from test/ must not be taken from train/
-    if role_of(name) in (None, "train") or not any((file.parent / n).is_dir() for n in near[1:-1]):
-        near += ["train", "train_images"]
-    beside = [f.name for f in subfolders(file.parent)]
-    role = role_of(name)
-    further = [Locator(file, [*near, *beside], role)] if wide or len(beside) == 1 else []
-    return [Locator(file, near, role), *further]
 
 
 @dataclass
@@ -211,7 +186,7 @@ def _read(file: Path, name: str, reading: Reading, progress: _Progress) -> None:
         reading.notes.append(f"{file.name}: only ids, and no such pictures: left out")
         return
     if placed is None:
-        raise _no_pictures(table, name, options.path)
+        raise no_pictures(table, name, options.path)
     table, column, locator = placed.table, placed.column, placed.locator
     places = _places(placed, reading)
     lost = [
@@ -290,18 +265,6 @@ def _refuse_runs(table: Table) -> None:
             f"{table.file}: {table.header[runs]!r} holds masks as run lengths, not labels",
             f"rle:{table.file} reads them, with --task segment",
         )
-
-
-def _no_pictures(table: Table, name: str, given: str) -> DataError:
-    names = [k for k, h in enumerate(table.header) if h.casefold() in PATHS]
-    column = column_named(table, given, "path")[0] if given else names[0] if names else 0
-    example = table.rows[0][column]
-    what = f"column {given!r} names no picture" if given else "no column names pictures"
-    return DataError(
-        f"{table.file}: {what} that exists ({example!r} is not found)"
-        if given else f"{table.file}: {what} that exist ({example!r} is not found)",
-        f"looked in {_locators(table.file, name, True)[-1].places()}",
-    )  # fmt: skip
 
 
 def _splits(table: Table, name: str, columns: Sequence[int], options: ReadOptions) -> Splits | None:

@@ -15,8 +15,9 @@ import numpy as np
 from xfer.data.images.walk import listing, readable
 from xfer.data.readers.base import Reading, ReadOptions
 from xfer.data.readers.masks.class_table import ClassRow, find_table
+from xfer.data.readers.masks.palettes import check_palettes
 from xfer.data.readers.masks.split_lists import find_all, read_lists, stems
-from xfer.data.readers.masks.values import code_of, meaning
+from xfer.data.readers.masks.values import code_of, evenly, look, meaning
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.masks import MaskFiles
 from xfer.data.sources.split_names import WHOLE, role_of
@@ -62,6 +63,9 @@ def load_masks(tree: Path, pictures: tuple[Path, ...], options: ReadOptions) -> 
     reading = Reading({})
     table = find_table([tree])
     if table is None:
+        looked = evenly(list(masks.values()))
+        seen = zip(looked, look(looked), strict=True)
+        check_palettes(tree, [(file, raw) for file, raw in seen if raw is not None])
         rows = voc_rows()
         values = [row.value or 0 for row in rows]
         classes, code, lines = code_of(tree, rows, values, "value", "VOC's classes", options.ignore)

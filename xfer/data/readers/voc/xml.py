@@ -58,6 +58,8 @@ def read_voc_xml(path: Path) -> VocFile:
         raise DataError(error.strerror or str(error)) from None
     except (ET.ParseError, ValueError, LookupError) as error:  # LookupError: unknown encoding
         raise DataError(f"not valid XML: {error}") from None
+    if root.tag == "annotations" and root.find("image") is not None:
+        raise DataError("is CVAT's own XML, of all pictures: export as COCO or Pascal VOC")
     names: list[str] = []
     boxes: list[tuple[float, float, float, float]] = []
     difficult: list[bool] = []

@@ -29,7 +29,8 @@ def find_data_file(path: Path) -> Path | None:
     """The obj.data of a path: itself, or the only file in a folder that names lists and names."""
     if path.is_file():
         return path if path.suffix == ".data" and "names" in read_data_file(path) else None
-    found = [f for f in _files(path, ".data") if "names" in (keys := read_data_file(f))
+    files = _files(path, ".data") or _files(path / "data", ".data")
+    found = [f for f in files if "names" in (keys := read_data_file(f))
              and any(split in keys for split in KEYS)]  # fmt: skip
     return found[0] if len(found) == 1 else None
 

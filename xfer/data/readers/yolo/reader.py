@@ -34,6 +34,7 @@ from xfer.data.images.walk import find_pictures, is_junk, listing, readable
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.coco.outlines import Shape, outline_masks
 from xfer.data.readers.table.locate import Locator
+from xfer.data.readers.unlisted import note_unlisted
 from xfer.data.readers.yolo.darknet import (
     ROBOFLOW,
     TABLES,
@@ -103,6 +104,7 @@ class Yolo:
         reading = Reading({}, list(setup.notes))
         for split in setup.splits:
             reading.parts[split] = _source(setup, split, options, reading)
+        note_unlisted(reading)
         if not reading.labelled:
             raise DataError(f"{path}: no label files in labels/ next to images/")
         return reading
@@ -176,6 +178,10 @@ def _source(setup: Setup, split: str, options: ReadOptions, reading: Reading) ->
     tracks = sum(t.tracks > 0 for _, t in known if t is not None)
     if tracks:
         reading.leave("column", "columns", [f"the sixth, a track, of {tracks} label files"])
+    for table in dict.fromkeys(label_file(p).parent / TABLES[0] for p in pictures):
+        if table.is_file() and tuple(lines := lines_of(table)) != classes:
+            reading.notes.append(f"warning: {split}: {_relative(table, setup.root)} names other "
+                                 f"classes, {listed(lines, 5)}: not used")  # fmt: skip
     if alone := _without_picture(pictures, setup.root):
         what = "label file has" if len(alone) == 1 else "label files have"
         reading.notes.append(

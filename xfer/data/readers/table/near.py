@@ -1,0 +1,89 @@
+"""Where the pictures of a table are: beside it, or in a folder near it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from xfer.data.images.walk import subfolders
+from xfer.data.readers.table.columns import (
+    PATHS,
+    Placed,
+    column_named,
+    find_pictures_of,
+    named_beside,
+)
+from xfer.data.readers.table.locate import Locator
+from xfer.data.readers.table.text import Table
+from xfer.data.sources.split_names import WHOLE, role_of
+from xfer.errors import DataError
+
+PROBED = 50
+MOST_BESIDE = 20
+
+
+def place(table: Table, name: str, wide: bool, given: str = "") -> Placed | None:
+    """The column of a split's table that names pictures, and the locator that finds them; None if
+    there is none.
+
+    Args:
+        wide: also search the folders next to the table if there is more than one.
+        given: the column that the user named.
+
+    Raises: DataError if two of these folders hold a picture of the same name, XferError if several
+        columns name pictures.
+    """
+    near, *further = _locators(table.file, name, wide)
+    placed = find_pictures_of(table, [near, *further], given, deep=wide)
+    if placed is None or placed.locator is near or placed.deep:
+        return placed
+    each = {f.name: Locator(table.file, [f.name]) for f in subfolders(table.file.parent)}
+    for row in placed.table.rows[:PROBED]:
+        cell = row[placed.column]
+        holders = [f for f, own in each.items() if own.find(cell) is not None]
+        if len(holders) > 1:
+            raise DataError(f"{table.file}: {cell!r} is in {holders[0]}/ and in {holders[1]}/",
+                            "write the folders into the table")  # fmt: skip
+    return placed
+
+
+def is_beside(table: Table, path: Path) -> bool:
+    """Whether the table in a folder names pictures in some of a few folders next to it."""
+    beside = subfolders(path) if path.is_dir() and table.file.parent == path else []
+    return 1 < len(beside) <= MOST_BESIDE and named_beside(table, beside)
+
+
+def _locators(file: Path, name: str, wide: bool) -> list[Locator]:
+    """Where a split's pictures may be: near its table, and perhaps in any folder next to it."""
+    own = [n for n in (file.stem, name) if n != WHOLE]
+    near = ["", *own, *(f"{n}_images" for n in own), "images"]
+    # a picture that is missing from test/ must not be taken from train/
+    if role_of(name) in (None, "train") or not any((file.parent / n).is_dir() for n in near[1:-1]):
+        near += ["train", "train_images"]
+    beside = [f.name for f in subfolders(file.parent)]
+    role = role_of(name)
+    further = [Locator(file, [*near, *beside], role)] if wide or len(beside) == 1 else []
+    return [Locator(file, near, role), *further]
+
+
+def no_pictures(table: Table, name: str, given: str) -> DataError:
+    names = [k for k, h in enumerate(table.header) if h.casefold() in PATHS]
+    numbers = next((h for k, h in enumerate(table.header) if _is_pixels(table.rows[0][k])), None)
+    if numbers is not None and not given:
+        return DataError(
+            f"{table.file}: column {numbers!r} holds pictures as numbers, which are not read",
+            "save them as files and name them in a column",
+        )
+    column = column_named(table, given, "path")[0] if given else names[0] if names else 0
+    example = table.rows[0][column]
+    what = f"column {given!r} names no picture" if given else "no column names pictures"
+    return DataError(
+        f"{table.file}: {what} that exists ({example!r} is not found)"
+        if given else f"{table.file}: {what} that exist ({example!r} is not found)",
+        f"looked in {_locators(table.file, name, True)[-1].places()}",
+    )  # fmt: skip
+
+
+def _is_pixels(cell: str) -> bool:
+    """Whether a cell holds the values of many pixels."""
+    values = cell.replace(",", " ").split()
+    return len(values) >= 64 and all(value.isdigit() and int(value) < 256 for value in values)
