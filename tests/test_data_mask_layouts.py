@@ -81,6 +81,24 @@ def test_numbers_behind_a_mask_are_further_masks_unless_pictures_are_numbered() 
     assert "x_3" not in form.pairs  # its picture is lost
 
 
+def test_numbers_that_are_glued_to_a_word_number_the_masks(tmp_path: Path) -> None:
+    (form,) = match(["a", "b", "c"], ["a_mask", "b_mask", "c_mask", "c_mask2"])
+    assert form.pairs["c_mask2"] == "c"
+    (form,) = match(["a", "b"], ["a_seg1", "a_seg2", "a_seg3", "b_seg1"])
+    assert [*form.pairs.values()] == ["a", "b", "a", "a"]
+    (form,) = match(["1_training", "2_training"], ["1_manual1", "2_manual1"])
+    assert form.ending == "manual1"
+    for i, name in enumerate(("a", "b")):
+        write_picture(tmp_path / f"images/{name}.png", i)
+        for k in (1, 2):
+            mask = make_mask((0, 1), 5 * i + k)
+            mask[2:] = 1
+            write_mask(tmp_path / f"labels/{name}_reader{k}.png", mask)
+    with pytest.raises(XferError, match="cover each other"):
+        open_data(tmp_path, kind="segment")
+    assert sizes(tmp_path, label="2") == {"train": 2}
+
+
 # folders
 
 
@@ -440,3 +458,13 @@ def test_masks_of_other_splits_are_not_said_to_have_other_names(tmp_path: Path) 
     write_set(tmp_path, "images/train/{}.png", "masks/val/{}.png", NAMES)
     with pytest.raises(DataError, match=r"other names than their pictures \(images/train/p1"):
         open_data(tmp_path, kind="segment")
+
+
+def test_lists_of_folds_are_not_taken_for_splits(tmp_path: Path) -> None:
+    names = write_listed(tmp_path)
+    for k in range(2):
+        (tmp_path / f"train_fold{k}.txt").write_text("\n".join(names[k::2]))
+        (tmp_path / f"val_fold{k}.txt").write_text("\n".join(names[1 - k :: 2]))
+    found = open_data(tmp_path, val="none")
+    assert len(found.splits["train"]) == 8
+    assert any("not used: 4 lists (train_fold0.txt" in note for note in found.notes)

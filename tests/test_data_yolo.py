@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -430,3 +431,16 @@ def test_darknets_files_in_a_folder_called_data(tmp_path: Path) -> None:
     write_darknet(tmp_path / "data")
     found = open_data(str(tmp_path), kind="detect").splits
     assert {role: len(source) for role, source in found.items()} == {"train": 3, "val": 2}
+
+
+@pytest.mark.parametrize("gone", ["", "obj_valid_data"])
+def test_names_of_classes_beside_folders_of_pictures_and_txt(tmp_path: Path, gone: str) -> None:
+    write_darknet(tmp_path)
+    for name in ("obj.data", "train.txt", "valid.txt"):
+        (tmp_path / name).unlink()
+    if gone:
+        shutil.rmtree(tmp_path / gone)
+    found = open_data(str(tmp_path), kind="detect", val="none" if gone else "").splits
+    assert {role: len(s) for role, s in found.items()} == {"train": 3} | (
+        {} if gone else {"val": 2}
+    )

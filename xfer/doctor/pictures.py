@@ -146,7 +146,7 @@ def perceptual_hash(thumb: NDArray[np.uint8]) -> int:
 
 
 def odd_pictures(looks: Looks) -> list[Finding]:
-    """Pictures that can't be used or may look wrong, blank and dark ones, and odd sizes and shapes."""
+    """Pictures that can't be used, that may look wrong, or whose size or shape is odd."""
     findings = [_broken(looks)] if looks.bad else []
     findings += remarked_on([(looks.id(k), one) for k, one in looks.odd])
     good = looks.good

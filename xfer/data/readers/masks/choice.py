@@ -102,11 +102,9 @@ def _ending(found: Sequence[Candidate], word: str) -> list[Candidate]:
 
 
 def _has_end(mask: Path, word: str) -> bool:
-    edge = re.escape(word)
-    return (
-        re.search(rf"(^|[-_. (]|(?=[-_.])){edge}\)?$|^{edge}([-_. ]|$)", stem(mask.name).casefold())
-        is not None
-    )
+    edge, bare = re.escape(word), stem(mask.name).casefold()
+    before = r"(?<!\d)" if word.isdigit() else r"(^|[-_. (]|(?=[-_. ]))"
+    return bool(re.search(rf"{before}{edge}\)?$|^{edge}([-_. ]|$)", bare))
 
 
 def _joined(parts: Sequence[Candidate]) -> Candidate:

@@ -21,6 +21,7 @@ from xfer.data.images.walk import is_junk, is_picture, listing, nfc, subfolders
 from xfer.data.readers.base import Reading
 from xfer.data.readers.masks.layout import Pairs
 from xfer.data.readers.masks.pairing import stem
+from xfer.data.readers.table.locate import split_of_folder
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
 from xfer.errors import DataError, listed
 
@@ -50,10 +51,12 @@ def split_by_lists(path: Path, parts: Sequence[Pairs], reading: Reading) -> list
     Adds lines to `reading` about what is used, and what is not. Raises: DataError for a list that
     is not text.
     """
-    files = _files([path, *(f for f in subfolders(path) if f.name.casefold() in FOLDERS)])
+    beside = [f for f in subfolders(path) if f.name.casefold() in FOLDERS]
+    files, spare = _files([path, *beside])
     pairs = next((part.files[0] for part in parts if part.files), ())
     inner = {f for file in pairs for f in file.parents if f.is_relative_to(path)} - {path}
-    reading.leave("list", "lists", _names(path, _files(sorted(inner)).values()))
+    inside = _files(sorted(inner - {*beside}))
+    reading.leave("list", "lists", _names(path, [*spare, *inside[0].values(), *inside[1]]))
     if not files:
         return list(parts)
     roles = {role_of(part.name) for part in parts}
@@ -107,22 +110,29 @@ def _part(role: str, pictures: Sequence[Path], whole: Pairs, masks: dict[Path, P
     )
 
 
-def _files(folders: Sequence[Path]) -> dict[str, Path]:
-    """Role -> its list in some folders; a name that is the split's wins over one with a word of
-    it."""
+def _files(folders: Sequence[Path]) -> tuple[dict[str, Path], list[Path]]:
+    """Role -> its list in some folders, and lists that are of no use: of several for a role, the
+    one whose name is the split's is taken, else none (train_fold1.txt, train_fold2.txt)."""
     files = [Path(e.path) for f in folders for e in listing(f) if not is_junk(e.name)]
     files = [f for f in files if f.suffix.casefold() in SUFFIXES and f.is_file()]
+    named: dict[str, list[Path]] = defaultdict(list)
+    worded: dict[str, list[Path]] = defaultdict(list)
+    for file in files:
+        if (role := role_of(file.stem)) is not None:
+            named[role].append(file)
+        elif file.suffix.casefold() == TABLE:
+            continue  # a table with more words in its name may hold anything
+        elif file.stem.casefold() == TRAINVAL:
+            worded["train"].append(file)
+        elif (role := role_of(role_word(file.stem) or "")) is not None:
+            worded[role].append(file)
     found: dict[str, Path] = {}
-    for name_of in (lambda s: role_of(s), lambda s: role_of(role_word(s) or "")):
-        for file in files:
-            role = name_of(file.stem)
-            # a table with more words in its name may hold anything
-            if role is not None and (file.suffix.casefold() != TABLE or role_of(file.stem)):
-                found.setdefault(role, file)
-    both = next((f for f in files if f.stem.casefold() == TRAINVAL), None)
-    if both is not None:
-        found.setdefault("train", both)
-    return found
+    for role in ROLES:
+        own = named[role][:1] or (worded[role] if len(worded[role]) == 1 else [])
+        if own:
+            found[role] = own[0]
+    rest = [f for group in (named, worded) for own in group.values() for f in own]
+    return found, [f for f in rest if f not in found.values()]
 
 
 def _names(path: Path, files: Iterable[Path]) -> list[str]:
@@ -154,6 +164,11 @@ def _read(file: Path, index: _Index) -> SplitList:
     return one
 
 
+def _splits(folders: Iterable[str]) -> set[str | None]:
+    """The roles that the names of folders speak of."""
+    return {split_of_folder(name) for name in folders} - {None}
+
+
 class _Index:
     """Finds the pictures of a part by what a list calls them."""
 
@@ -177,7 +192,11 @@ class _Index:
         for depth in range(1, len(parts)):
             deeper = [p for p in near if p.parts[-1 - depth : -1] == tuple(parts[-1 - depth : -1])]
             near = deeper or near
-        return near[0] if len(near) == 1 else None
+        if len(near) != 1:
+            return None
+        own, written = _splits(near[0].relative_to(self.path).parts[:-1]), _splits(parts[:-1])
+        # train/1.jpg is not test/1.jpg
+        return near[0] if not own or not written or own & written else None
 
     def knows(self, line: str) -> bool:
         """Whether a line, or its first word, names a picture."""

@@ -3,7 +3,7 @@
     x.jpg           x.png            the same name
     x.jpg           x_mask.png       text before or behind it: _L, _P, _segmentation, mask_
     21_training.tif 21_manual1.gif   a word of the picture's name replaced
-    x.png           x_mask_1.png     a number behind: a further mask of the same picture
+    x.png           x_mask_1.png     a number behind: a further mask of the same picture; x_mask2
 
 Masks that are told apart by such an edit make one `Form`. Several forms may fit the same pictures,
 as x_1stHO and x_2ndHO do: which one is the truth is for the caller to ask.
@@ -22,6 +22,7 @@ Edit = tuple[str, str, str, str]
 SAME: Edit = ("", "", "", "")
 _TOKEN = re.compile(r"[-_. ]")
 _NUMBER = re.compile(r"[-_. ]?\(\d{1,4}\)$|[-_. ]\d{1,4}$")
+_GLUED = re.compile(r"(?<=[^\W\d_])\d{1,2}$")
 _LETTER = re.compile(r"[^\W\d_]")
 MOST_TOKENS = 3  # words at an end of a name that may be replaced
 FEW = 0.2  # of the masks of the commonest form: rarer edits are chance
@@ -65,8 +66,26 @@ def match(pictures: Sequence[str], masks: Sequence[str]) -> list[Form]:
             rest = _take(votes(known, rest), rest, len(own), forms)
     numbered = [name for name in rest if _NUMBER.search(name)]
     if numbered:
-        _take_numbered(known, numbered, len(own), forms)
+        rest = _take_numbered(known, numbered, len(own), forms) + [
+            name for name in rest if not _NUMBER.search(name)
+        ]
+    _join_glued(rest, forms)
     return sorted(forms.values(), key=lambda form: -len(form.pairs))
+
+
+def _join_glued(rest: Sequence[str], forms: dict[Edit, Form]) -> None:
+    """Make one form of x_mask1 and x_mask2, and add x_mask2 to the form of x_mask."""
+    for edit in [edit for edit in forms if _GLUED.search(edit[1])]:
+        base = (edit[0], _GLUED.sub("", edit[1]), *edit[2:])
+        alike = [e for e in forms if e != edit and (e[0], _GLUED.sub("", e[1]), *e[2:]) == base]
+        if alike:
+            form = forms.pop(edit)
+            forms.setdefault(base, Form(base)).pairs.update(form.pairs)
+    for mask in rest:
+        bare = _GLUED.sub("", mask)
+        for form in forms.values() if bare != mask else ():
+            if form.edit[1] and bare in form.pairs:
+                form.pairs[mask] = form.pairs[bare]
 
 
 def _take(
@@ -155,8 +174,9 @@ def _other_split(edit: Edit) -> bool:
 
 def _take_numbered(
     known: dict[str, None], masks: Sequence[str], total: int, forms: dict[Edit, Form]
-) -> None:
-    """Masks with a number behind: further ones of a form that is known, or a form of their own."""
+) -> list[str]:
+    """Masks with a number behind: further ones of a form that is known, or a form of their own.
+    Returns those that are left."""
     bare = {mask: _NUMBER.sub("", mask) for mask in masks}
     of_bare: dict[str, list[str]] = defaultdict(list)
     for mask, name in bare.items():
@@ -184,4 +204,7 @@ def _take_numbered(
     for edit, form in own.items():
         target = forms.setdefault(edit, Form(edit))
         for name, picture in form.pairs.items():
-            target.pairs.update((mask, picture) for mask in of_bare[name] if mask in left)
+            more = [mask for mask in of_bare[name] if mask in left]
+            target.pairs.update(dict.fromkeys(more, picture))
+            left.difference_update(more)
+    return [mask for mask in masks if mask in left]
