@@ -214,7 +214,8 @@ def _read(file: Path, name: str, reading: Reading, progress: _Progress) -> None:
     files = [str(places[k]) for k in rows]
     named = [splits.of[k] if splits is not None else name for k in rows]
     keep = _once(table, column, rows, files, named, labels, reading)
-    reading.notes.append(f"{file.name}: pictures by column {table.header[column]!r}; {labels.how}")
+    where = f"{name}/{file.name}" if file.parent.name == name else file.name
+    reading.notes.append(f"{where}: pictures by column {table.header[column]!r}; {labels.how}")
     reading.notes.extend([*labels.notes, *(splits.notes if splits is not None else ())])
     unused = [table.header[k] for k in rest if k not in (*labels.columns, *labels.same)]
     before = reading.unused.get(COLUMNS, [])
