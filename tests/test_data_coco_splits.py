@@ -224,7 +224,7 @@ def test_masks_follow_the_frame_of_their_outlines(tmp_path: Path) -> None:
         Image.fromarray(scene(*SIZE)).save(path, exif=exif)
     for kind in ("detect", "segment"):
         bundle = open_data(str(tmp_path), val="none", kind=kind)
-        assert any("turned by EXIF" in note for note in bundle.notes)
+        assert any("EXIF turns" in note for note in bundle.notes)
         sample = bundle.splits["train"][0]
         assert sample.image.shape == (40, 30, 3)
         if sample.mask is not None:
