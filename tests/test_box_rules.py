@@ -176,7 +176,7 @@ def test_boxes_of_both_frames_are_read_each_as_it_fits(tmp_path: Path) -> None:
     boxes = np.array([[2.0, 2, 48, 78], [2, 2, 78, 48], [2, 2, 20, 20]])
     found, lines = settle_frames(Path(), list(map(str, paths)), sizes, np.arange(3), boxes)
     assert found.tolist() == [[80, 50], [50, 80], [50, 80]]
-    assert "1 fit only the picture upright, those of 1 only the picture as stored" in lines[0]
+    assert "1 fit only the upright picture, those of 1 only the picture as stored" in lines[0]
 
 
 # --- values as files write them

@@ -241,7 +241,7 @@ def test_a_turned_picture_is_in_the_frame_of_its_boxes(tmp_path: Path) -> None:
     bundle = open_data(file, val="none")
     assert annotation(bundle.splits["train"], 0).xyxy.tolist() == [[2, 2, 38, 48]]
     assert bundle.splits["train"][0].image.shape == (50, 40, 3)
-    assert any("turned by EXIF" in note for note in bundle.notes)
+    assert any("EXIF turns" in note for note in bundle.notes)
 
 
 Numbers = st.lists(st.integers(-50, 500) | st.floats(-50, 500), min_size=4, max_size=4)

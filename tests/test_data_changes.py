@@ -78,6 +78,12 @@ def test_what_is_no_change_is_named(
         open_data(str(photos), changes=write(tmp_path / "c.csv", line))
 
 
+def test_a_split_that_is_not_used(photos: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / "c.csv", "val,val/oak/0.png,drop,,", "train,train/oak/0.png,drop,,")
+    notes = open_data(str(photos), changes=file, val="none").notes
+    assert not [note for note in notes if "warning" in note]
+
+
 def test_pictures_that_are_not_there_are_counted(photos: Path, tmp_path: Path) -> None:
     file = write(tmp_path / "c.csv", "train,train/ash/99.png,drop,,", "val,val/oak/0.png,drop,,")
     notes = open_data(str(photos), changes=file).notes

@@ -17,7 +17,7 @@ from pycocotools import mask as coco_mask
 
 from xfer.data.open import check_scored, open_data
 from xfer.data.readers.coco.polygons import box_around
-from xfer.errors import DataError
+from xfer.errors import DataError, XferError
 from xfer.kinds.annotation import annotation
 from xfer.testing.source import check_source
 
@@ -224,7 +224,7 @@ def test_masks_follow_the_frame_of_their_outlines(tmp_path: Path) -> None:
         Image.fromarray(scene(*SIZE)).save(path, exif=exif)
     for kind in ("detect", "segment"):
         bundle = open_data(str(tmp_path), val="none", kind=kind)
-        assert any("turned by EXIF" in note for note in bundle.notes)
+        assert any("EXIF turns" in note for note in bundle.notes)
         sample = bundle.splits["train"][0]
         assert sample.image.shape == (40, 30, 3)
         if sample.mask is not None:
@@ -280,3 +280,30 @@ def test_outlines_as_shares_are_drawn_as_shares(tmp_path: Path) -> None:
     mask = bundle.splits["train"][0].mask
     assert mask is not None and int((mask == 1).sum()) == 20 * 12
     assert any("look like shares" in note for note in bundle.notes)
+
+
+def test_jsons_whose_names_say_no_split_are_a_choice(tmp_path: Path) -> None:
+    document = coco_document()
+    for image in document["images"]:
+        write_picture(tmp_path / "images" / image["file_name"], size=SIZE)
+    for name in ("one", "two"):
+        write_json(tmp_path / f"{name}.json", document)
+    with pytest.raises(XferError, match="several COCO jsons") as asked:
+        open_data(str(tmp_path))
+    assert f"coco:{tmp_path / 'one.json'} or coco:" in str(asked.value)
+    assert len(open_data(f"coco:{tmp_path / 'one.json'}", cut=False).splits["train"]) == 4
+
+
+def test_roboflows_json_is_taken_of_several_and_the_others_counted(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        for name in ("_annotations.coco.json", "old.json"):
+            write_json(tmp_path / split / name, coco_document())
+        for image in coco_document()["images"]:
+            write_picture(tmp_path / split / image["file_name"], seed=len(split), size=SIZE)
+    bundle = open_data(str(tmp_path))
+    assert set(bundle.splits) == {"train", "val"}
+    assert "not used: 2 jsons (old.json, old.json)" in bundle.notes
+    (tmp_path / "train" / "_annotations.coco.json").rename(tmp_path / "train" / "new.json")
+    (tmp_path / "valid" / "_annotations.coco.json").rename(tmp_path / "valid" / "new.json")
+    with pytest.raises(XferError, match="several COCO jsons"):
+        open_data(str(tmp_path))

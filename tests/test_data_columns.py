@@ -422,3 +422,24 @@ def test_why_there_is_one_class_alone(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="only one class") as told:
         open_data(tmp_path)
     assert "attr.csv, partition.csv are not read: csv:FILE reads one" in str(told.value)
+
+
+def test_files_that_are_there_but_not_read_are_told(tmp_path: Path) -> None:
+    pictures(tmp_path, [f"{k}.jpg" for k in range(4)])
+    for k in (4, 5):
+        (tmp_path / f"{k}.heic").write_bytes(b"x")
+    rows = [f"{k}.{'heic' if k > 3 else 'jpg'},{kind_of(k)}" for k in range(6)]
+    file = write(tmp_path, "file,label", [*rows, "7.jpg,elm"])
+    with pytest.raises(DataError, match=r"3 of 7 pictures can't be used: '4.heic' \(.heic files"):
+        open_data(file)
+    some = open_data(file, skip_bad=True, val="none")
+    why = ".heic files are not read"
+    assert some.skipped == (("4.heic", why), ("5.heic", why), ("7.jpg", "no such picture"))
+    for k in range(4):
+        (tmp_path / f"{k}.jpg").unlink()
+    for spec in (file, tmp_path):
+        with pytest.raises(DataError, match=r"its pictures are \.heic files"):
+            open_data(spec)
+    write(tmp_path, "file,label", ["8.jpg,elm", "9.jpg,elm"])
+    with pytest.raises(DataError, match=r"no column names pictures that exist \('8.jpg'"):
+        open_data(tmp_path)

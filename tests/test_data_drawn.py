@@ -124,7 +124,7 @@ def test_labelmes_json_in_the_frame_before_the_turn(tmp_path: Path) -> None:
         Image.fromarray(scene(*SIZE)).save(tmp_path / f"{name}.jpg", exif=exif)
     for kind in ("detect", "segment"):
         bundle = open_data(str(tmp_path), val="none", kind=kind)
-        assert any("turned by EXIF" in note for note in bundle.notes)
+        assert any("EXIF turns" in note for note in bundle.notes)
         assert bundle.splits["train"][0].image.shape == (60, 40, 3)
 
 

@@ -409,6 +409,37 @@ def test_lists_beside_class_folders_split_them(tmp_path: Path, line: str) -> Non
     assert any("val.txt is not used to split: 1 of its 3 lines" in note for note in other.notes)
 
 
+def test_tables_of_names_alone_beside_class_folders_split_them(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"ant": 4, "bee": 4})
+    for name, numbers in (("train", (0, 1)), ("val", (2, 3))):
+        rows = {f"{c}/{k}.jpg": "" for c in ("ant", "bee") for k in numbers}
+        write_table(tmp_path / f"{name}.csv", "file", rows)
+    bundle = open_data(tmp_path)
+    assert sizes(bundle) == {"train": 4, "val": 4} and bundle.format == "folder"
+    assert any("split by train.csv and val.csv" in note for note in bundle.notes)
+
+
+def test_tables_of_names_alone_split_the_table_of_labels(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "images")
+    write_table(tmp_path / "labels.csv", "id,label", LABELS)
+    for name, some in (("train", list(LABELS)[:6]), ("test", list(LABELS)[6:])):
+        write_table(tmp_path / f"{name}.csv", "id", dict.fromkeys(some, ""))
+    bundle = open_data(tmp_path, val="none")
+    assert sizes(bundle) == {"train": 6, "test": 4} and bundle.classes == ("cat", "dog")
+    assert not any("not used" in note for note in bundle.notes)
+
+
+@pytest.mark.parametrize("names", [("trainval", "test"), ("train", "test", "trainval")])
+def test_a_list_of_train_and_val_together(tmp_path: Path, names: tuple[str, ...]) -> None:
+    write_pictures(tmp_path, [str(k) for k in range(6)])
+    for name in names:
+        numbers = (4, 5) if name == "test" else range(4)
+        (tmp_path / f"{name}.txt").write_text("".join(f"{k}.jpg {k % 2}\n" for k in numbers))
+    bundle = open_data(tmp_path, val="none")
+    assert sizes(bundle) == {"train": 4, "test": 2}
+    assert any("1 list (trainval.txt)" in note for note in bundle.notes) == ("train" in names)
+
+
 def test_lists_whose_labels_only_repeat_the_class_folders(tmp_path: Path) -> None:
     """They are read by the folders' names, and split by the lists."""
     write_folder(tmp_path, {"ant": 4, "bee": 4})

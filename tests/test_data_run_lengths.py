@@ -190,3 +190,28 @@ def test_tables_of_two_splits_and_a_question_about_two_tables(tmp_path: Path) ->
     with pytest.raises(XferError, match=r"second\.csv and train\.csv") as caught:
         open_data(tmp_path)
     assert "rle:" in str(caught.value.hint)
+
+
+def test_a_name_in_another_folder_is_not_the_picture(tmp_path: Path) -> None:
+    for i in range(3):
+        write_picture(tmp_path / f"cam2/{i}.jpg", i)
+    rows = [f"cam{k}/{i}.jpg,{write_runs(shape(i))}" for k in (1, 2) for i in range(3)]
+    (tmp_path / "m.csv").write_text("\n".join(["img,rle", *rows]))
+    with pytest.raises(DataError, match=r"3 pictures are not there: cam1/0\.jpg"):
+        open_data(tmp_path, kind="segment", val="none")
+    for i in range(3):
+        write_picture(tmp_path / f"cam1/{i}.jpg", i + 5)
+    assert len(open_data(tmp_path, val="none").splits["train"]) == 6
+
+
+def test_pictures_of_equal_names_in_two_folders_are_asked_about(tmp_path: Path) -> None:
+    for i in range(3):
+        write_picture(tmp_path / f"left/{i}.jpg", i)
+        write_picture(tmp_path / f"right/{i}.jpg", i + 5)
+    rows = [f"{i}.jpg,{write_runs(shape(i))}" for i in range(3)]
+    (tmp_path / "m.csv").write_text("\n".join(["img,rle", *rows]))
+    with pytest.raises(DataError, match=r"'0\.jpg' may be") as caught:
+        open_data(tmp_path, kind="segment", val="none")
+    assert "data.images=FOLDER" in str(caught.value.hint)
+    found = open_data(tmp_path, kind="segment", val="none", images=str(tmp_path / "right"))
+    assert found.splits["train"].ids == ("right/0.jpg", "right/1.jpg", "right/2.jpg")

@@ -443,7 +443,7 @@ def test_a_turned_picture_is_in_the_frame_of_its_boxes(tmp_path: Path) -> None:
     bundle = open_data(str(tmp_path), val="none")
     assert annotation(bundle.splits["train"], 0).xyxy.tolist() == [[1, 1, 28, 38]]
     assert bundle.splits["train"][0].image.shape == (40, 30, 3)
-    assert any("turned by EXIF" in note for note in bundle.notes)
+    assert any("EXIF turns" in note for note in bundle.notes)
 
 
 def test_boxes_beside_masks_are_not_read_where_masks_are(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -159,8 +160,10 @@ def test_a_picture_turned_by_exif_is_upright(tmp_path: Path) -> None:
     exif[0x0112] = 6
     path = tmp_path / "images" / "a.jpg"
     Image.open(path).convert("RGB").save(path, exif=exif)
-    source = open_data(str(tmp_path), val="none").splits["train"]
+    bundle = open_data(str(tmp_path), val="none")
+    source = bundle.splits["train"]
     assert annotation(source, 0).size == (40, 30) and source[0].image.shape == (40, 30, 3)
+    assert any("EXIF turns 1 pictures" in note for note in bundle.notes)
     check_source(source)
 
 
@@ -430,3 +433,22 @@ def test_darknets_files_in_a_folder_called_data(tmp_path: Path) -> None:
     write_darknet(tmp_path / "data")
     found = open_data(str(tmp_path), kind="detect").splits
     assert {role: len(source) for role, source in found.items()} == {"train": 3, "val": 2}
+
+
+@pytest.mark.parametrize("gone", ["", "obj_valid_data"])
+def test_names_of_classes_beside_folders_of_pictures_and_txt(tmp_path: Path, gone: str) -> None:
+    write_darknet(tmp_path)
+    for name in ("obj.data", "train.txt", "valid.txt"):
+        (tmp_path / name).unlink()
+    if gone:
+        shutil.rmtree(tmp_path / gone)
+    found = open_data(str(tmp_path), kind="detect", val="none" if gone else "").splits
+    assert {role: len(s) for role, s in found.items()} == {"train": 3} | (
+        {} if gone else {"val": 2}
+    )
+
+
+def test_a_number_of_classes_that_is_not_that_of_the_names_is_told(tmp_path: Path) -> None:
+    write_yolo(tmp_path, LABELS, "train: images\nnc: 3\nnames: [cat, dog]\n")
+    notes = open_data(str(tmp_path), val="none").notes
+    assert "warning: data.yaml: nc is 3, but names has 2" in notes

@@ -362,3 +362,10 @@ def test_a_picture_too_many_is_no_shift(score: Eval, tmp_path: Path) -> None:
 def test_classes_may_be_given_by_name(score: Eval) -> None:
     found = score([entry(category_id="cat"), entry(image_id=20, category_id="dog")])
     assert found["metrics"]["coco_ap"] == pytest.approx(1) and found["warnings"] == []
+
+
+def test_a_truth_of_crowds_alone_is_told(score: Eval, tmp_path: Path) -> None:
+    data = many(tmp_path / "many.json", [1, 2, 3])
+    data.write_text(data.read_text().replace('"iscrowd": 0', '"iscrowd": 1'))
+    assert not score(numbered(1), data=str(data)) and score.code == 3
+    assert "all 12 boxes are crowds (iscrowd) or difficult" in score.err

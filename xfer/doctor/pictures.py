@@ -146,7 +146,7 @@ def perceptual_hash(thumb: NDArray[np.uint8]) -> int:
 
 
 def odd_pictures(looks: Looks) -> list[Finding]:
-    """Pictures that can't be used, may look wrong, are blank, dark, or of an odd size or shape."""
+    """Pictures that can't be used, that may look wrong, or whose size or shape is odd."""
     findings = [_broken(looks)] if looks.bad else []
     findings += remarked_on([(looks.id(k), one) for k, one in looks.odd])
     good = looks.good

@@ -55,6 +55,12 @@ def score_detections(
     if out is not None:
         check_out(out, overwrite)
     truth = open_truth(data, split, data_keys)
+    ignored = truth.boxes.boxes.ignored
+    if len(ignored) and ignored.all():
+        raise DataError(
+            f"{data}: nothing to score: all {len(ignored)} boxes are crowds (iscrowd) or difficult",
+            "set iscrowd to 0 for boxes of single objects",
+        )
     results = read_coco_results(detections)
     boxes, warnings = matched(results, truth)
     warnings = [*truth.notes, *warnings]

@@ -83,6 +83,10 @@ def headers_of(paths: Sequence[Path]) -> NDArray[np.int64]:
 def sizes_of(paths: Sequence[Path]) -> NDArray[np.int64]:
     """Returns int64 (N, 2): height and width of picture files as they are decoded; (0, 0) if a file
     can't be read. Uses one thread per core."""
-    headers = headers_of(paths)
+    return upright_sizes(headers_of(paths))
+
+
+def upright_sizes(headers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """int64 (N, 2): height and width as decoded, for the headers (N, 3) of pictures."""
     turned = np.isin(headers[:, 2], TURNED)
     return np.where(turned[:, None], headers[:, 1::-1], headers[:, :2])

@@ -27,6 +27,8 @@ NAMED = 10
 LONG = 20  # a reason longer than this, in characters, is not repeated for each picture
 # smaller sets are checked again each time: it takes a second
 REMEMBERED = 2000
+# another number whenever `decode` refuses, or remarks on, what it did not before
+RULES = b"2"
 # larger sets are sampled: all of ImageNet would take an hour, a stat of each file minutes
 WHOLE, DRAWN = 100_000, 2000
 
@@ -125,7 +127,8 @@ def _marks(source: Source, places: NDArray[np.int64]) -> NDArray[np.uint64]:
         state = stamp(source, i)
         if state is None:
             return marks[:0]
-        digest = hashlib.blake2b(state.encode("utf-8", "surrogateescape"), digest_size=8)
+        text = state.encode("utf-8", "surrogateescape")
+        digest = hashlib.blake2b(text, digest_size=8, person=RULES)
         marks[k] = int.from_bytes(digest.digest(), "little")
     return marks
 

@@ -12,7 +12,7 @@ names are left out. Masks in files beside the pictures are preferred: `rle:FILE`
 
 from __future__ import annotations
 
-from collections import defaultdict
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from xfer.data.images.decode import DecodeError
 from xfer.data.images.size import header_of
 from xfer.data.images.threads import cores
-from xfer.data.images.walk import find_pictures, is_junk, is_picture, listing, nfc, readable
+from xfer.data.images.walk import is_junk, is_picture, listing, readable
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.masks.class_table import ClassRow
 from xfer.data.readers.masks.layout import first_pair
@@ -38,6 +38,7 @@ from xfer.data.readers.masks.run_lengths import (
 )
 from xfer.data.readers.masks.values import numbered
 from xfer.data.readers.table.columns import PATHS, column_named
+from xfer.data.readers.table.locate import Locator
 from xfer.data.readers.table.text import Table, parse_table, read_table
 from xfer.data.sources.box_rules import leave_out
 from xfer.data.sources.masks import MaskSource, file_stamp
@@ -120,7 +121,9 @@ def _read(file: Path, split: str, options: ReadOptions, reading: Reading) -> Run
     top = Path(options.images).expanduser() if options.images else file.parent
     if not top.is_dir():
         raise XferError(f"data.images={options.images}: no such folder")
-    rows = _rows(table, column, Pictures(top, split), options, reading)
+    role = role_of(split) or role_of(role_word(file.stem) or "")
+    locator = Locator(top.absolute() / "x", [""], role)
+    rows = _rows(table, column, locator, options, reading)
     headers = _headers(rows.order)
     cells = [(runs, headers[p][:2]) for p in rows.order for _, runs in rows.masks[p]]
     some = [(runs, size) for runs, size in cells if len(runs)][:PROBED]
@@ -161,7 +164,7 @@ def _read(file: Path, split: str, options: ReadOptions, reading: Reading) -> Run
     if turned:
         reading.notes.append(f"warning: {file.name}: {turned} pictures are turned by their EXIF: "
                              "their runs are read in the frame that is stored")  # fmt: skip
-    root = file.parent
+    root = file.parent.absolute()
     info = DataInfo(readable(file.stem), "segment", classes, role_of(split) or split)
     files = [str(p.relative_to(root)) if p.is_relative_to(root) else str(p.absolute())
              for p in rows.order]  # fmt: skip
@@ -169,27 +172,36 @@ def _read(file: Path, split: str, options: ReadOptions, reading: Reading) -> Run
 
 
 def _rows(
-    table: Table, column: int, pictures: Pictures, options: ReadOptions, reading: Reading
+    table: Table, column: int, locator: Locator, options: ReadOptions, reading: Reading
 ) -> Rows:
     """The rows of a table by picture. Raises DataError for pictures that are not there and cells
     that can't be read, unless they may be left out."""
     file = table.file
     others = [k for k in range(len(table.header)) if k != column]
-    best, both = _picture_column(table, others, pictures, options.path)
+    best, both = _picture_column(table, others, locator, options.path)
     heads = ["".join(c for c in h.casefold() if c.isalpha()) for h in table.header]
     named = [k for k in others if k != best and heads[k] in _CLASS]
     named = sorted(named, key=lambda k: _CLASS.index(heads[k]))
     if options.label:
         named = column_named(table, options.label, "label")
+    cells = [_parts(row[best])[0] if both else row[best] for row in table.rows]
+    try:
+        places = locator.find_all(cells)
+    except DataError as error:
+        raise DataError(
+            f"{file}: {error.message}", "data.images=FOLDER gives the folder of the pictures"
+        ) from None
+    reading.notes.extend(f"{file.name}: {line}" for line in places.notes(cells))
+    lost = list(dict.fromkeys(places.lost(cells)))
+    leave_out(str(file), "pictures are not there", lost, options.skip_bad, reading.skipped)
     found = Rows([], {})
-    lost: list[tuple[str, str]] = []
     bad: list[tuple[str, str]] = []
-    for number, row in enumerate(table.rows, 2):
-        cell, name = _parts(row[best]) if both else (row[best], row[named[0]] if named else "")
-        picture = pictures.find(cell)
-        if picture is None:
-            lost.append((cell, "no such picture"))
+    for number, (row, place) in enumerate(zip(table.rows, places.places, strict=True), 2):
+        if place is None:
             continue
+        picture = Path(os.path.normpath(locator.root / place))
+        cell = cells[number - 2]
+        name = _parts(row[best])[1] if both else row[named[0]] if named else ""
         try:
             runs = parse_runs(row[column])
         except DataError as error:
@@ -198,8 +210,6 @@ def _rows(
         if picture not in found.masks:
             found.order.append(picture)
         found.masks.setdefault(picture, []).append((name, runs))
-    leave_out(str(file), "pictures are not there", list(dict.fromkeys(lost)), options.skip_bad,
-              reading.skipped)  # fmt: skip
     leave_out(str(file), "cells can't be read", bad, options.skip_bad, reading.skipped)
     if not found.order:
         raise DataError(f"{file}: no row is left")
@@ -208,7 +218,7 @@ def _rows(
     ):
         head = table.header[named[0]] if named else table.header[best]
         raise DataError(f"{file}: a row with run lengths has no class in {head!r}")
-    spare = [readable(p.name) for p in pictures.beside(found.order)]
+    spare = _beside(found.order)
     reading.leave("picture that no row names", "pictures that no row names", spare)
     used = {column, best, *named[:1]}
     reading.leave("column", "columns", [h for k, h in enumerate(table.header) if k not in used])
@@ -216,7 +226,7 @@ def _rows(
 
 
 def _picture_column(
-    table: Table, others: Sequence[int], pictures: Pictures, given: str
+    table: Table, others: Sequence[int], locator: Locator, given: str
 ) -> tuple[int, bool]:
     """The column that names the pictures, and whether the class is written behind the name.
 
@@ -226,16 +236,17 @@ def _picture_column(
     probe = table.rows[:: max(1, len(table.rows) // PROBED)]
     if given:
         others = [k for k in column_named(table, given, "path") if k in others]
-    named = {k: [pictures.find(row[k]) for row in probe] for k in others}
+    named = {k: [_found(locator, row[k]) for row in probe] for k in others}
     hits = {k: sum(p is not None for p in named[k]) for k in others}
     ends = {k: sum(is_picture(row[k]) for row in probe) for k in others}
-    joined = {k: sum(pictures.find(_parts(row[k])[0]) is not None for row in probe) for k in others}
+    joined = {k: sum(_found(locator, _parts(row[k])[0]) is not None for row in probe)
+              for k in others}  # fmt: skip
     order = sorted(others, key=lambda k: (-hits[k], -ends[k], -joined[k]))
     if not order or not (hits[order[0]] or joined[order[0]]):
         example = table.rows[0][(order or [0])[0]]
         raise DataError(
             f"{table.file}: no column names pictures that exist ({example!r} is not found)",
-            f"looked below {pictures.top}; data.images=FOLDER gives the folder",
+            f"looked below {locator.root}; data.images=FOLDER gives the folder",
         )
     best = order[0]
     rivals = [
@@ -253,6 +264,14 @@ def _picture_column(
     return best, not hits[best]
 
 
+def _found(locator: Locator, cell: str) -> Path | None:
+    """A picture that a cell names, perhaps one of several."""
+    try:
+        return locator.find_anywhere(cell)
+    except DataError:
+        return Path(cell)
+
+
 def _parts(cell: str) -> tuple[str, str]:
     """A picture and the class that is written behind it: x.jpg_Fish, 0002cc93b.jpg_1."""
     picture, _, name = cell.rpartition("_")
@@ -263,48 +282,13 @@ def _natural(name: str) -> tuple[int, str]:
     return (int(name), "") if name.isdigit() else (1 << 62, name)
 
 
-class Pictures:
-    """Finds the pictures that a table names anywhere below a folder.
-
-    Args: split: the name of the table's split; a folder for another split is not searched.
-    """
-
-    def __init__(self, top: Path, split: str) -> None:
-        self.top = top
-        self.all: list[Path] = []
-        self._names: dict[str, list[Path]] = defaultdict(list)
-        role = role_of(split)
-        for picture in find_pictures(top):
-            parts = picture.relative_to(top).parts
-            roles = {role_of(word) for p in parts[:-1] if (word := role_word(p))}
-            if role is not None and roles and role not in roles:
-                continue
-            self.all.append(picture)
-            for name in dict.fromkeys((picture.name, picture.stem)):
-                self._names[nfc(name).casefold()].append(picture)
-
-    def find(self, cell: str) -> Path | None:
-        """The picture that a cell names, by its last part, or by its folders if several have that.
-        Raises DataError if several fit."""
-        parts = tuple(part for part in cell.replace("\\", "/").split("/") if part not in ("", "."))
-        if not parts:
-            return None
-        near = self._names.get(nfc(parts[-1]).casefold(), [])
-        exact = [p for p in near if p.name == parts[-1] or p.stem == parts[-1]] or near
-        for depth in range(1, len(parts)):
-            deeper = [p for p in exact if p.parts[-1 - depth : -1] == parts[-1 - depth : -1]]
-            exact = deeper or exact
-        if len(exact) > 1:
-            raise DataError(
-                f"{cell!r} may be {exact[0]} or {exact[1]}",
-                "data.images=FOLDER gives the folder of the pictures",
-            )
-        return exact[0] if exact else None
-
-    def beside(self, named: Sequence[Path]) -> list[Path]:
-        """Pictures in the folders of the named ones that are not named."""
-        folders, own = {p.parent for p in named}, set(named)
-        return [p for p in self.all if p.parent in folders and p not in own]
+def _beside(named: Sequence[Path]) -> list[str]:
+    """Pictures in the folders of the named ones that are not named."""
+    own = set(named)
+    return [
+        readable(e.name) for folder in sorted({p.parent for p in named}) for e in listing(folder)
+        if is_picture(e.name) and not is_junk(e.name) and folder / e.name not in own
+    ]  # fmt: skip
 
 
 def _headers(pictures: Sequence[Path]) -> Mapping[Path, tuple[int, int, int]]:

@@ -52,20 +52,21 @@ def settle_frames(
     fitting = same & out & ~out_turned
     against = same & out_turned & ~out
     either = same & ~fitting & ~against
-    other, given = ("upright", "as stored") if as_stored else ("as stored", "upright")
+    words = ("the upright picture", "the picture as stored")
+    other, given = words if as_stored else words[::-1]
     text = (
-        f"warning: {int(same.sum())} pictures are turned by EXIF, and the file gives their size "
-        f"{given}, but the boxes of {int(fitting.sum())} fit only the picture {other}"
+        f"warning: EXIF turns {int(same.sum())} pictures, and the file gives the size of {given}, "
+        f"but the boxes of {int(fitting.sum())} fit only {other}"
     )
     moved = fitting
     if against.any():
         text += (
-            f", those of {int(against.sum())} only the picture {given}; each is read as it fits, "
-            f"{int(either.sum())} that fit both ways {given}"
+            f", those of {int(against.sum())} only {given}; each is read as it fits, "
+            f"{int(either.sum())} that fit both ways on {given}"
         )
     else:
         moved = same & ~(out & out_turned)
-        text += f": all boxes are read on the pictures {other}"
+        text += f": all are read on {other}"
     mended = sizes.copy()
     mended[moved] = sizes[moved][:, ::-1]
     return mended, [text]

@@ -32,6 +32,7 @@ from xfer.files import write_text
 from xfer.types import Sample, Source
 
 DROP, LABEL = "drop", "label"
+ROLES = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,11 @@ def apply_changes(
         dropped, relabelled = dropped + len(gone), relabelled + len(labels)
     notes = [f"{path}: {dropped} pictures are dropped, {relabelled} have another label"]
     unknown = [change for change in changes if change not in found]
-    wrong = next((c.split for c in unknown if c.split and c.split not in splits), None)
+    wrong = next((c.split for c in unknown if c.split not in ("", *ROLES)), None)
     if wrong is not None:
-        raise XferError(f"data.changes={path}: there is no split {wrong!r}", nearest(wrong, splits))
+        raise XferError(f"data.changes={path}: there is no split {wrong!r}", nearest(wrong, ROLES))
+    # a split that is not used now, with --val none, is none of our business
+    unknown = [change for change in unknown if not change.split or change.split in splits]
     if unknown:
         names = listed([change.id for change in unknown], 5)
         notes.append(f"warning: {path}: {len(unknown)} of its pictures are not there: {names}")

@@ -35,7 +35,7 @@ from xfer.data.readers.unlisted import note_unlisted
 from xfer.data.sources.box_rules import NAMED, leave_out, settle
 from xfer.data.sources.boxes import BoxSource, box_table
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
-from xfer.errors import DataError
+from xfer.errors import DataError, XferError
 from xfer.types import DataInfo
 
 PREFIX = "instances_"
@@ -56,11 +56,17 @@ class Coco:
             own = path.suffix.casefold() == ".json" and not is_via(path)
             return "a COCO json" if own else None
         files = find_jsons(path)
-        listed = ", ".join(str(file.relative_to(path)) for file in files.values())
-        return f"COCO {listed}" if files else None
+        listed = ", ".join(str(file.relative_to(path)) for file in files.values() or several(path))
+        return f"COCO {listed}" if listed else None
 
     def load(self, path: Path, options: ReadOptions) -> Reading:
         files = {WHOLE: path} if path.is_file() else find_jsons(path)
+        if not files and (rivals := several(path)):
+            raise XferError(
+                f"{path} holds several COCO jsons, and their names don't say which split each is",
+                " or ".join(f"coco:{file}" for file in rivals[:4])
+                + "; names that do: train.json, val.json",
+            )
         if not files:
             raise DataError(
                 f"{path}: no COCO json in it",
@@ -117,7 +123,8 @@ def find_jsons(path: Path) -> dict[str, Path]:
             return {_split_name(f): f for f in files}
     inside = {top.name: _coco_jsons(top) for top in subfolders(path) if role_of(top.name)}
     if any(inside.values()):
-        return {name: files[0] for name, files in inside.items() if len(files) == 1}
+        chosen = {name: _usual(files) for name, files in inside.items()}
+        return {name: files[0] for name, files in chosen.items() if len(files) == 1}
     for top in tops:
         files = _coco_jsons(top)
         named = {f.stem: f for f in files if role_of(f.stem)}
@@ -129,6 +136,18 @@ def find_jsons(path: Path) -> dict[str, Path]:
         if len(files) == 1:
             return {WHOLE: files[0]}
     return {}
+
+
+def several(path: Path) -> list[Path]:
+    """The jsons of a folder without a choice by `find_jsons`: their names say no split."""
+    inside = [f for top in subfolders(path) if role_of(top.name) for f in _coco_jsons(top)]
+    tops = [*(f for f in subfolders(path) if f.name.casefold() == FOLDER), path]
+    return inside or next((files for top in tops if len(files := _coco_jsons(top)) > 1), [])
+
+
+def _usual(files: list[Path]) -> list[Path]:
+    """The json that has Roboflow's name, if there is one among several."""
+    return [f for f in files if f.name.endswith(".coco.json")] or files
 
 
 def _split_name(file: Path) -> str:

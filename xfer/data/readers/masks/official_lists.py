@@ -21,6 +21,7 @@ from xfer.data.images.walk import is_junk, is_picture, listing, nfc, subfolders
 from xfer.data.readers.base import Reading
 from xfer.data.readers.masks.layout import Pairs
 from xfer.data.readers.masks.pairing import stem
+from xfer.data.readers.table.locate import split_of_folder
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
 from xfer.errors import DataError, listed
 
@@ -163,6 +164,11 @@ def _read(file: Path, index: _Index) -> SplitList:
     return one
 
 
+def _splits(folders: Iterable[str]) -> set[str | None]:
+    """The roles that the names of folders speak of."""
+    return {split_of_folder(name) for name in folders} - {None}
+
+
 class _Index:
     """Finds the pictures of a part by what a list calls them."""
 
@@ -186,7 +192,11 @@ class _Index:
         for depth in range(1, len(parts)):
             deeper = [p for p in near if p.parts[-1 - depth : -1] == tuple(parts[-1 - depth : -1])]
             near = deeper or near
-        return near[0] if len(near) == 1 else None
+        if len(near) != 1:
+            return None
+        own, written = _splits(near[0].relative_to(self.path).parts[:-1]), _splits(parts[:-1])
+        # train/1.jpg is not test/1.jpg
+        return near[0] if not own or not written or own & written else None
 
     def knows(self, line: str) -> bool:
         """Whether a line, or its first word, names a picture."""

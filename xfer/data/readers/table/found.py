@@ -30,10 +30,14 @@ def tables_of(path: Path) -> dict[str, Path]:
     if path.is_file():
         return {WHOLE: path} if path.suffix.casefold() in (*SUFFIXES, *JSON_LINES, *LISTS) else {}
     files = tables_in(path)
+    names = [f for f in files if role_of(f.stem) and _has_one_column(f)]
+    if any(role_of(f.stem) == "train" for f in names):  # they split another table
+        files = [f for f in files if f not in names]
     files = files or _label_lists(path)
     splits = {f.stem: f for f in files if role_of(f.stem)}
+    both = {f.stem: f for f in files if f.stem.casefold() == "trainval"}
     if splits:
-        return splits
+        return splits if "train" in map(role_of, splits) else {**both, **splits}
     if len(files) == 1:
         return {WHOLE: files[0]}
     words = [(word, f) for f in files if (word := role_word(f.stem))]
@@ -72,6 +76,13 @@ def lists_in(folder: Path) -> list[Path]:
     files = [Path(e.path) for e in listing(folder) if not is_junk(e.name)]
     files = [f for f in files if f.suffix.casefold() in LISTS]
     return [f for f in files if f.is_file() and peek(f)] if len(files) <= MOST_LISTS else []
+
+
+def _has_one_column(file: Path) -> bool:
+    try:
+        return len(head(file, "test").header) == 1
+    except DataError:
+        return False
 
 
 def _label_lists(folder: Path) -> list[Path]:

@@ -3,6 +3,7 @@ numbers, as in CUB: images.txt has `1 a/b.jpg`, train_test_split.txt `1 0`."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,9 +12,9 @@ import numpy as np
 
 from xfer.data.images.walk import is_junk, is_picture, listing, subfolders
 from xfer.data.readers.base import Reading
-from xfer.data.readers.table.found import LISTS, MOST_LISTS
+from xfer.data.readers.table.found import LISTS, MOST_LISTS, SUFFIXES
 from xfer.data.readers.table.records import split_lines
-from xfer.data.readers.table.text import as_text
+from xfer.data.readers.table.text import as_text, parse_table
 from xfer.data.sources.base import subset
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
 from xfer.errors import DataError
@@ -95,7 +96,7 @@ def _pairs(file: Path) -> list[list[str]]:
 
 def _texts(folder: Path) -> list[Path]:
     files = [Path(e.path) for e in listing(folder) if not is_junk(e.name)]
-    files = [f for f in files if f.suffix.casefold() in LISTS]
+    files = [f for f in files if f.suffix.casefold() in (*LISTS, *SUFFIXES)]
     return files if len(files) <= MOST_LISTS else []
 
 
@@ -121,12 +122,18 @@ def _split(stem: str) -> str:
 
 
 def _lines(file: Path) -> list[str]:
-    """What the lines of a list name, without a label after it."""
+    """What the lines of a list name, without a label after it; of a table with one column, its
+    cells."""
     try:
         text = as_text(file, file.read_bytes())
     except (OSError, DataError):
         return []
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if file.suffix.casefold() in SUFFIXES:
+        with contextlib.suppress(DataError):
+            table = parse_table(file, text.encode(), 1)
+            return [row[0] for row in table.rows] if len(table.header) == 1 else []
+        return []
     rows = split_lines(lines)
     return lines if rows is None else [row[0] for row in rows]
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from xfer.data.images.walk import subfolders
+from xfer.data.images.walk import is_picture, subfolders
 from xfer.data.readers.table.columns import (
+    LONGEST,
     PATHS,
     Placed,
     column_named,
@@ -17,6 +18,7 @@ from xfer.data.readers.table.text import Table
 from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.errors import DataError
 
+LOST = "no such picture"
 PROBED = 50
 MOST_BESIDE = 20
 
@@ -73,14 +75,32 @@ def no_pictures(table: Table, name: str, given: str) -> DataError:
             f"{table.file}: column {numbers!r} holds pictures as numbers, which are not read",
             "save them as files and name them in a column",
         )
+    locator = _locators(table.file, name, True)[-1]
+    cells = [(row[k], k) for row in table.rows[:PROBED] for k in range(len(table.header))]
+    unread = next((cell for cell, _ in cells if why_lost(locator, cell) != LOST), None)
+    if unread is not None:
+        ending = PurePath(unread).suffix
+        return DataError(
+            f"{table.file}: its pictures are {ending} files, which are not read ({unread!r})",
+            "save them as JPEG or PNG",
+        )
     column = column_named(table, given, "path")[0] if given else names[0] if names else 0
-    example = table.rows[0][column]
-    what = f"column {given!r} names no picture" if given else "no column names pictures"
-    return DataError(
-        f"{table.file}: {what} that exists ({example!r} is not found)"
-        if given else f"{table.file}: {what} that exist ({example!r} is not found)",
-        f"looked in {_locators(table.file, name, True)[-1].places()}",
+    what = f"column {given!r} names no picture that exists" if given else (
+        "no column names pictures that exist"
     )  # fmt: skip
+    example = table.rows[0][column]
+    return DataError(
+        f"{table.file}: {what} ({example!r} is not found)", f"looked in {locator.places()}"
+    )
+
+
+def why_lost(locator: Locator, cell: str) -> str:
+    """Why the picture that a cell names is not found."""
+    ending = PurePath(cell).suffix
+    if not 1 < len(ending) < 12 or len(cell) > LONGEST or "\0" in cell or is_picture(cell):
+        return LOST
+    there = any((locator.root / folder / cell).is_file() for folder in locator.folders)
+    return f"{ending} files are not read" if there else LOST
 
 
 def _is_pixels(cell: str) -> bool:

@@ -71,13 +71,13 @@ from xfer.data.readers.table.found import (
 from xfer.data.readers.table.labels import Labels, is_label, read_labels
 from xfer.data.readers.table.list_splits import use_lists
 from xfer.data.readers.table.locate import Locator
-from xfer.data.readers.table.near import is_beside, no_pictures, place
+from xfer.data.readers.table.near import LOST, is_beside, no_pictures, place, why_lost
 from xfer.data.readers.table.splits import Splits, find_splits
 from xfer.data.readers.table.text import Table
 from xfer.data.sources.base import subset
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.split_names import WHOLE, role_of
-from xfer.errors import SKIP_BAD, DataError, XferError
+from xfer.errors import SKIP_BAD, DataError, XferError, listed
 from xfer.types import DataInfo
 
 NAMED = 10
@@ -117,8 +117,20 @@ class Csv:
                 return f"{what if len(tables) == 1 else f'{what}s'} {files}"
         return None
 
-    def explain(self, path: Path) -> DataError | None:
-        return boxes_instead(path)
+    def explain(self, path: Path) -> XferError | None:
+        return boxes_instead(path) or self._nowhere(path)
+
+    def _nowhere(self, path: Path) -> XferError | None:
+        """The error for the only table of a folder, if it names no picture."""
+        tables = tables_of(path)
+        for name, file in tables.items() if len(tables) == 1 else ():
+            try:
+                table = head(file, name)
+                if table.rows and place(table, name, wide=True) is None:
+                    return no_pictures(table, name, "")
+            except XferError as error:
+                return error
+        return None
 
     def load(self, path: Path, options: ReadOptions) -> Reading:
         tables = tables_of(path)
@@ -189,16 +201,10 @@ def _read(file: Path, name: str, reading: Reading, progress: _Progress) -> None:
         raise no_pictures(table, name, options.path)
     table, column, locator = placed.table, placed.column, placed.locator
     places = _places(placed, reading)
-    lost = [
-        (row[column], "no such picture") for row, f in zip(table.rows, places, strict=True) if not f
-    ]
+    cells = [row[column] for row, place in zip(table.rows, places, strict=True) if place is None]
+    lost = [(cell, why_lost(locator, cell)) for cell in cells]
     if lost and not options.skip_bad:
-        shown = ", ".join(repr(cell) for cell, _ in lost[:NAMED])
-        more = f" and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
-        raise DataError(
-            f"{file}: {len(lost)} of {len(places)} pictures are not there: {shown}{more}",
-            SKIP_BAD,
-        )
+        raise _lost(file, lost, len(places))
     reading.skipped.extend(lost)
     rows = [k for k, f in enumerate(places) if f]
     others = [k for k in range(len(table.header)) if k not in (column, *placed.taken)]
@@ -208,7 +214,8 @@ def _read(file: Path, name: str, reading: Reading, progress: _Progress) -> None:
     files = [str(places[k]) for k in rows]
     named = [splits.of[k] if splits is not None else name for k in rows]
     keep = _once(table, column, rows, files, named, labels, reading)
-    reading.notes.append(f"{file.name}: pictures by column {table.header[column]!r}; {labels.how}")
+    where = f"{name}/{file.name}" if file.parent.name == name else file.name
+    reading.notes.append(f"{where}: pictures by column {table.header[column]!r}; {labels.how}")
     reading.notes.extend([*labels.notes, *(splits.notes if splits is not None else ())])
     unused = [table.header[k] for k in rest if k not in (*labels.columns, *labels.same)]
     before = reading.unused.get(COLUMNS, [])
@@ -236,6 +243,14 @@ def _places(placed: Placed, reading: Reading) -> list[Path | None]:
     found = placed.locator.find_all(cells)
     reading.notes.extend(found.notes(cells))
     return found.places
+
+
+def _lost(file: Path, lost: Sequence[tuple[str, str]], total: int) -> DataError:
+    shown = [repr(cell) if why == LOST else f"{cell!r} ({why})" for cell, why in lost]
+    what = "are not there" if all(why == LOST for _, why in lost) else "can't be used"
+    return DataError(
+        f"{file}: {len(lost)} of {total} pictures {what}: {listed(shown, NAMED)}", SKIP_BAD
+    )
 
 
 def boxes_instead(folder: Path) -> DataError | None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from xfer.data.images.walk import is_junk, is_picture, listing, subfolders
+from xfer.data.readers.table.locate import split_of_folder
 from xfer.data.readers.yolo.setup import Setup, Split, distinct, find_places, lines_of
 from xfer.data.sources.split_names import WHOLE, role_of, split_folders
 from xfer.errors import DataError
@@ -101,12 +102,19 @@ def find_table(path: Path) -> tuple[Path, Path, str] | None:
     if there and (path / "images").is_dir() and labels.is_dir():
         return there[0], path / "images", "labels/"
     near = [file for file in there if file.parent == path]
-    names = {e.name for e in listing(path) if not is_junk(e.name)} if near else set[str]()
-    if any(is_picture(name) and f"{Path(name).stem}.txt" in names for name in names):
+    if near and _beside(path):
         return near[0], path, "a txt next to each picture"
     if near and (lists := _lists(path)):
         return near[0], path, f"lists {', '.join(f.name for f in lists)}"
+    if near and (folders := [f.name for f in subfolders(path) if _beside(f)]):
+        return near[0], path, f"a txt next to each picture in {', '.join(folders[:3])}"
     return None
+
+
+def _beside(folder: Path) -> bool:
+    """Whether a picture in a folder has a txt of its name next to it."""
+    names = {e.name for e in listing(folder) if not is_junk(e.name)}
+    return any(is_picture(name) and f"{Path(name).stem}.txt" in names for name in names)
 
 
 def nameless(path: Path) -> set[int]:
@@ -140,6 +148,13 @@ def table_setup(path: Path, table: Path, pictures: Path, named: tuple[str, ...])
     classes = distinct(table, lines_of(table))
     if pictures == path and (lists := _lists(path)):
         return Setup(path, {f.stem: Split([f], classes) for f in lists})
+    if pictures == path and not _beside(path):  # obj_train_data/, obj_valid_data/
+        places = [f for f in subfolders(path) if _beside(f)]
+        words = [split_of_folder(f.name) for f in places]
+        if None not in words and len(set(words)) == len(words):
+            return Setup(path, {str(word): Split([f], classes)
+                                for word, f in zip(words, places, strict=True)})  # fmt: skip
+        return Setup(path, {WHOLE: Split(places, classes)})
     folders = split_folders(pictures, named, subfolders(pictures))
     if not folders:
         return Setup(path, {WHOLE: Split([pictures], classes)})

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from xfer import kinds
 from xfer.boxes import Boxes
-from xfer.data.images.size import sizes_of
+from xfer.data.images.size import TURNED, headers_of, upright_sizes
 from xfer.data.images.threads import cores
 from xfer.data.images.walk import find_pictures, is_junk, listing, readable
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
@@ -189,7 +189,12 @@ def _source(setup: Setup, split: str, options: ReadOptions, reading: Reading) ->
         )
     files = [_relative(p, setup.root) for p, _ in known]
     names = [readable(Path(f).as_posix()) for f in files]
-    sizes = sizes_of([p for p, _ in known])
+    headers = headers_of([p for p, _ in known])
+    sizes = upright_sizes(headers)
+    turned = int(np.isin(headers[:, 2], TURNED).sum())
+    if turned:  # shares fit both frames, so boxes don't tell
+        reading.notes.append(f"{split}: EXIF turns {turned} pictures: their labels are read on the "
+                             "upright picture")  # fmt: skip
     if options.kind and not kinds.get(options.kind).boxes:
         shapes = [_shapes(t, sizes[i]) for i, (_, t) in enumerate(known)]
         labels_of = [label_file(p) if t is not None else None for p, t in known]

@@ -97,6 +97,9 @@ def read_setup(file: Path) -> Setup:
     shape = content.get("kpt_shape") or [0, 0]
     if not isinstance(shape, list) or len(shape) != 2 or any(type(n) is not int for n in shape):
         raise DataError(f"{file}: kpt_shape is not a list of two numbers", "kpt_shape: [17, 3]")
+    count = content.get("nc")
+    if isinstance(count, int) and count != len(classes):
+        notes.append(f"warning: {file.name}: nc is {count}, but names has {len(classes)}")
     splits = {split: Split(own, classes) for split, own in places.items()}
     return Setup(file.parent, splits, tuple(notes), shape[0] * shape[1])
 
