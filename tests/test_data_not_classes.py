@@ -69,7 +69,8 @@ def test_the_hint_names_the_flags_of_the_splits(tmp_path: Path) -> None:
     write_folder(tmp_path, {"cars_train": 3, "cars_test": 2})
     with pytest.raises(XferError, match="--train cars_train --test cars_test"):
         open_data(tmp_path)
-    (tmp_path / "cars.csv").write_text("name,kind\nzz,aa\nyy,bb\n")
+    for name in ("cars.csv", "makers.csv"):
+        (tmp_path / name).write_text("name,kind\nzz,aa\nyy,bb\n")
     with pytest.raises(XferError, match="a table: give its file"):
         open_data(tmp_path)
 
