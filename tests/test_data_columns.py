@@ -443,3 +443,23 @@ def test_files_that_are_there_but_not_read_are_told(tmp_path: Path) -> None:
     write(tmp_path, "file,label", ["8.jpg,elm", "9.jpg,elm"])
     with pytest.raises(DataError, match=r"no column names pictures that exist \('8.jpg'"):
         open_data(tmp_path)
+
+
+def test_a_label_that_is_a_file_is_a_mask(tmp_path: Path) -> None:
+    for k in range(8):
+        write_picture(tmp_path / "pics" / f"{k}.png", seed=k)
+        write_picture(tmp_path / "truth_files" / f"{k}.png", seed=k + 20)
+    file = write(tmp_path, "image,label", [f"pics/{k}.png,truth_files/{k}.png" for k in range(8)])
+    with pytest.raises(DataError, match="'label' names pictures: masks"):
+        open_data(file)
+    assert "csv" not in str(open_data(f"folder:{tmp_path}", cut=False).format)
+    three = write(tmp_path, "image,mask,tree", [f"pics/{k}.png,truth_files/{k}.png,{kind_of(k)}"
+                                                for k in range(8)])  # fmt: skip
+    assert open_data(three, val="none").classes == ("elm", "oak")
+
+
+def test_a_place_is_no_label(numbered: Path) -> None:
+    rows = [f"{k}.jpg,{k % 4},{k % 3},{kind_of(k)}" for k in range(10)]
+    assert open_data(write(numbered, "image,x,y,tree", rows), val="none").classes == ("elm", "oak")
+    ys = [f"{k}.jpg,{k % 3}" for k in range(10)]
+    assert open_data(write(numbered, "image,y", ys), val="none").classes == ("0", "1", "2")

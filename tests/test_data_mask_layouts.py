@@ -12,6 +12,7 @@ from mask_sets import SIZE, make_mask, mask_of, write_mask, write_picture, write
 from PIL import Image
 
 from xfer.data.open import open_data
+from xfer.data.readers.base import FORMATS
 from xfer.data.readers.masks.layout import find_layout, find_places, first_pair
 from xfer.data.readers.masks.stems import match
 from xfer.errors import DataError, XferError
@@ -468,3 +469,14 @@ def test_lists_of_folds_are_not_taken_for_splits(tmp_path: Path) -> None:
     found = open_data(tmp_path, val="none")
     assert len(found.splits["train"]) == 8
     assert any("not used: 4 lists (train_fold0.txt" in note for note in found.notes)
+
+
+def test_a_json_beside_folders_without_words_says_what_they_are(tmp_path: Path) -> None:
+    for i in range(3):
+        write_picture(tmp_path / f"val2017/{i}.jpg", i)
+        for kind in ("panoptic", "semantic"):
+            write_mask(tmp_path / f"{kind}_val2017/{i}.png", make_mask((0, 1), i))
+    assert FORMATS.get("masks")().recognise(tmp_path) is not None
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations/instances_val2017.json").write_text('{"images": []}')
+    assert FORMATS.get("masks")().recognise(tmp_path) is None

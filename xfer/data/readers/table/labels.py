@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer import kinds
+from xfer.data.images.walk import is_picture
 from xfer.data.readers.table.cells import (
     LISTED,
     SEPARATORS,
@@ -115,7 +116,7 @@ def _read(table: Table, columns: Sequence[int], rows: Sequence[int]) -> Labels:
         none = np.full(len(rows), -1, np.int64)
         return Labels("images", (), none, "no labels")
     for known in (_is_one, _is_several, _is_either, _ends_so):
-        named = [k for k in columns if known(table.header[k])]
+        named = [k for k in columns if known(table.header[k]) and not _is_point(table, k)]
         if named and all(_equivalent(table, named[0], k, rows) for k in named[1:]):
             best = (_of_words(table, named, rows) or named)[0]
             return replace(_one_column(table, best, rows), same=tuple(named))
@@ -148,6 +149,21 @@ def _is_several(header: str) -> bool:
 
 def _is_either(header: str) -> bool:
     return header.casefold() in EITHER
+
+
+def _is_point(table: Table, column: int) -> bool:
+    """Whether a column y is not the target but a place, next to x."""
+    return table.header[column].casefold() == "y" and "x" in map(str.casefold, table.header)
+
+
+def names_masks(table: Table) -> str:
+    """The column of labels that holds names of pictures, masks; "" if there is none."""
+    probe = table.rows[:SHOWN]
+    of_masks = [
+        head for k, head in enumerate(table.header)
+        if is_label(head) and probe and all(is_picture(row[k]) for row in probe)
+    ]  # fmt: skip
+    return next(iter(of_masks), "")
 
 
 def _ends_so(header: str) -> bool:

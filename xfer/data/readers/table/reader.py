@@ -68,7 +68,7 @@ from xfer.data.readers.table.found import (
     tables_in,
     tables_of,
 )
-from xfer.data.readers.table.labels import Labels, is_label, read_labels
+from xfer.data.readers.table.labels import Labels, is_label, names_masks, read_labels
 from xfer.data.readers.table.list_splits import use_lists
 from xfer.data.readers.table.locate import Locator
 from xfer.data.readers.table.near import LOST, is_beside, no_pictures, place, why_lost
@@ -104,6 +104,8 @@ class Csv:
                     return None
                 if box_columns(table) or "region_shape_attributes" in table.header:
                     return None  # `boxes` and `via` read it
+                if path.is_dir() and names_masks(table):
+                    return None  # `masks` reads the folders
                 found = place(table, name, wide=False) is not None or is_beside(table, path)
             except DataError:
                 if path.is_file() and file.suffix.casefold() not in LISTS:
@@ -190,7 +192,7 @@ def _read(file: Path, name: str, reading: Reading, progress: _Progress) -> None:
     if not options.label:  # with it, the user asks for that column's labels
         if columns := box_columns(table):
             raise _of_boxes(table, columns)
-        _refuse_runs(table)
+        _refuse_masks(table)
     if not table.rows:
         raise DataError(f"{file}: no rows")
     placed = place(table, name, True, options.path)
@@ -273,8 +275,13 @@ def _of_boxes(table: Table, columns: Sequence[int]) -> DataError:
     )
 
 
-def _refuse_runs(table: Table) -> None:
-    """Raises DataError for a table of masks as run lengths."""
+def _refuse_masks(table: Table) -> None:
+    """Raises DataError for a table of masks, as files or as run lengths."""
+    if column := names_masks(table):
+        raise DataError(
+            f"{table.file}: column {column!r} names pictures: masks, not labels of whole pictures",
+            f"masks:{table.file.parent} reads folders of pictures and masks",
+        )
     if (runs := run_length_column(table)) is not None:
         raise DataError(
             f"{table.file}: {table.header[runs]!r} holds masks as run lengths, not labels",
