@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from xfer.data.sources.split_names import role_of, role_word
+from xfer.data.sources.split_names import is_trainval, role_of, role_word
 
 Role = Literal["images", "masks", ""]
 
@@ -138,7 +138,10 @@ def describe(
     them is train, or if every folder has one, since a class may be called `test`.
     """
     parts = {folder: folder.relative_to(top).parts for folder in folders}
-    whole = {f: next((p for p in own if role_of(p) or p in named), "") for f, own in parts.items()}
+    whole = {
+        f: next((p for p in own if role_of(p) or is_trainval(p) or p in named), "")
+        for f, own in parts.items()
+    }
     partly = {f: next((w for p in own if (w := _split_word(p))), "") for f, own in parts.items()}
     partly = {f: whole[f] or partly[f] for f in parts}  # train/ beside train_labels/
     short = {f: next((w for p in own if (w := _short_word(p))), "") for f, own in parts.items()}
@@ -153,7 +156,8 @@ def describe(
 def _splits(found: Mapping[Path, str], named: tuple[str, ...]) -> bool:
     names = {name for name in found.values() if name}
     roles = {split_role(name) for name in names}
-    return bool(names) and ("train" in roles or all(found.values()) or bool(names & {*named}))
+    learnt = "train" in roles or any(map(is_trainval, names))
+    return bool(names) and (learnt or all(found.values()) or bool(names & {*named}))
 
 
 def _split_word(name: str) -> str:
