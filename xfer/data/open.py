@@ -18,7 +18,7 @@ from xfer.data.sources.changes import apply_changes, read_changes
 from xfer.data.sources.class_names import match_classes
 from xfer.data.sources.kept import Kept, find_again
 from xfer.data.sources.split import VAL_SHARE, stratified
-from xfer.data.sources.split_names import role_of
+from xfer.data.sources.split_names import is_trainval, role_of
 from xfer.data.spec import open_spec
 from xfer.errors import DataError, XferError, nearest
 from xfer.kinds.findings import Finding
@@ -177,7 +177,7 @@ def _choose(
         if len(matching) > 1:
             raise XferError(f"{title} has {' and '.join(matching)}", f"choose one: --{role} NAME")
         if role == "train" and not matching:  # VOC's name for train and val together
-            matching = [p for p in parts if p == "trainval" and p not in chosen.values()]
+            matching = [p for p in parts if is_trainval(p) and p not in chosen.values()]
         if matching:
             chosen[role] = matching[0]
     if len(parts) == 1 and not chosen and names["train"] != NONE:

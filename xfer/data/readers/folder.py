@@ -6,8 +6,10 @@ searched too. Classes are sorted by code point, as in torchvision's ImageFolder 
 named. If a split holds only a folder of its own name, train/train/, that folder is read.
 
 Lists called train.txt, val.txt, ... beside the class folders split them, where all of their lines
-name pictures. Class folders that all hold folders of the same names (fold_1/cat, fold_2/cat) are
-asked about, and folders of pictures and masks are none.
+name pictures; beside a folder that holds all class folders too (Food-101's images/ and meta/, CUB).
+Class folders that all hold folders of the same names (fold_1/cat, fold_2/cat) are asked about, so
+are those that are no classes by their names, see `not_classes`, and folders of pictures and masks
+are none.
 """
 
 from __future__ import annotations
@@ -35,11 +37,12 @@ from xfer.data.images.walk import (
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.imagenet.trees import find_tree
 from xfer.data.readers.masks.layout import find_layout, find_places, first_pair
+from xfer.data.readers.not_classes import no_classes, which
 from xfer.data.readers.table.found import unread_tables
-from xfer.data.readers.table.list_splits import use_lists
+from xfer.data.readers.table.list_splits import splits_by_lists, use_lists
 from xfer.data.readers.table.reader import Csv
 from xfer.data.sources.files import FileSource
-from xfer.data.sources.split_names import WHOLE, is_plain, role_of, role_word, split_folders
+from xfer.data.sources.split_names import PLAIN, WHOLE, is_plain, role_of, role_word, split_folders
 from xfer.errors import DataError, XferError
 from xfer.types import DataInfo, Source
 
@@ -89,9 +92,13 @@ class Folder:
             text = f"class folders in {', '.join(f'{name}/' for name in sorted_in)}"
             return None if self._apart(path) else text
         full = _full(folders)
+        if (inner := _listed_inside(path, full)) is not None:
+            return f"class folders in {inner.name}/"
         if not full or is_plain(folders) or _within(full) or _like_splits(folders):
             return None
         if _has_masks(full[0]) or _two_levels(folders) or self._apart(path):
+            return None
+        if len(full) > 1 and no_classes(folders) is not None:
             return None
         if len(full) == 1 and Csv().recognise(path) is not None:
             return None  # the folder holds the pictures of a table
@@ -123,6 +130,8 @@ class Folder:
                              "put all pictures in one folder, all masks in another")  # fmt: skip
         if inside := _two_levels(folders):
             return _which_level(path, folders, inside)
+        if len(full) > 1 and (why := no_classes(folders)) is not None:
+            return which(path, folders, why)
         return None
 
     def load(self, path: Path, options: ReadOptions) -> Reading:
@@ -133,7 +142,8 @@ class Folder:
         masks = set[Path]()
         if not self._apart(path) and self.mates[path] is not None:
             masks = _masks(path, options.named, reading)
-        for top in splits or [path]:
+        inner = None if splits else _listed_inside(path, _full(folders))
+        for top in splits or [inner or path]:
             name = top.name if splits else WHOLE
             part = _read(path, top, name, masks, skipped, reading)
             if part is not None:
@@ -143,6 +153,11 @@ class Folder:
         if not reading.parts:
             raise _no_pictures(path, reading)
         used = [] if splits else use_lists(path, reading)
+        if not splits and path.name.casefold() in PLAIN and splits_by_lists(path.absolute().parent):
+            reading.notes.append(
+                f"warning: lists beside {path.name}/ may split it, and are not read: give the "
+                "folder above"
+            )
         reading.notes.extend([*unread_tables(path, used), *skipped.notes()])
         return reading
 
@@ -195,6 +210,14 @@ def _within(full: list[Path]) -> Path | None:
     if len(full) != 1 or has_picture(full[0], deep=False):
         return None
     return full[0] if _has_class(full[0]) else None
+
+
+def _listed_inside(path: Path, full: list[Path]) -> Path | None:
+    """The only folder with pictures, if it holds class folders, and lists beside it split them."""
+    inner = _within(full)
+    if inner is None or find_tree(inner) is not None or not splits_by_lists(path):
+        return None
+    return None if _splits(inner, (), subfolders(inner)) or _has_masks(inner) else inner
 
 
 def _has_masks(folder: Path) -> bool:

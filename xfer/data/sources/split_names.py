@@ -26,6 +26,12 @@ def role_of(name: str) -> str | None:
     return ROLES.get(_REST.sub("", name.casefold()))
 
 
+def is_trainval(name: str) -> bool:
+    """Whether a name says that it is train and val together: trainval, train_val."""
+    joined = re.sub(r"[-_ &+]", "", name.casefold())
+    return _REST.sub("", joined) in ("trainval", "trainvalid")
+
+
 def role_word(name: str) -> str | None:
     """The only word of a name that names a split: train in train_labels; None if there is none, or
     more than one."""
@@ -44,8 +50,9 @@ def split_folders(top: Path, named: tuple[str, ...], folders: list[Path]) -> lis
     Without a train folder, names count only if every subfolder is named like a split, since a class
     may be called `test`.
     """
-    recognised = [f for f in folders if role_of(f.name)]
+    recognised = [f for f in folders if role_of(f.name) or is_trainval(f.name)]
     chosen = [f for f in folders if f.name in named]
-    if any(role_of(f.name) == "train" for f in recognised) or len(recognised) == len(folders):
+    learnt = any(role_of(f.name) == "train" or is_trainval(f.name) for f in recognised)
+    if learnt or len(recognised) == len(folders):
         return [f for f in folders if f in recognised or f in chosen]
     return chosen

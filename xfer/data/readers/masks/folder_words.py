@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from xfer.data.sources.split_names import role_of, role_word
+from xfer.data.sources.split_names import is_trainval, role_of, role_word
 
 Role = Literal["images", "masks", ""]
 
@@ -33,7 +33,8 @@ MASKS = (
 OTHERS = frozenset(
     ("color", "colour", "colors", "colours", "colored", "coloured", "visualization",
      "visualisation", "vis", "viz", "human", "overlay", "overlays", "preview", "previews", "object",
-     "objects", "instance", "instances", "instanceids", "json", "xml", "txt")
+     "objects", "colormap", "colormaps", "colourmaps", "rgb", "instance", "instances",
+     "instanceids", "json", "xml", "txt")
 )  # fmt: skip
 # names of folders that can't hold boxes
 SURE = frozenset(
@@ -113,6 +114,15 @@ class Leaf:
         return " ".join(w.removesuffix("s") for w in kept or words(own))
 
     @property
+    def outer(self) -> int:
+        """Index in `parts` of the first name that says what is in the folder."""
+        for k, part in enumerate(self.parts if self.role else ()):
+            own = _plain(part, self.parts[k - 1] if k else "")
+            if is_images(own) if self.role == "images" else mask_rank(own) is not None:
+                return k
+        return self.at
+
+    @property
     def other(self) -> bool:
         """Whether the names speak of another form of the masks: as colours, or by object."""
         return any(OTHERS & set(words(part)) for part in self.parts[self.at :])
@@ -128,7 +138,10 @@ def describe(
     them is train, or if every folder has one, since a class may be called `test`.
     """
     parts = {folder: folder.relative_to(top).parts for folder in folders}
-    whole = {f: next((p for p in own if role_of(p) or p in named), "") for f, own in parts.items()}
+    whole = {
+        f: next((p for p in own if role_of(p) or is_trainval(p) or p in named), "")
+        for f, own in parts.items()
+    }
     partly = {f: next((w for p in own if (w := _split_word(p))), "") for f, own in parts.items()}
     partly = {f: whole[f] or partly[f] for f in parts}  # train/ beside train_labels/
     short = {f: next((w for p in own if (w := _short_word(p))), "") for f, own in parts.items()}
@@ -143,7 +156,8 @@ def describe(
 def _splits(found: Mapping[Path, str], named: tuple[str, ...]) -> bool:
     names = {name for name in found.values() if name}
     roles = {split_role(name) for name in names}
-    return bool(names) and ("train" in roles or all(found.values()) or bool(names & {*named}))
+    learnt = "train" in roles or any(map(is_trainval, names))
+    return bool(names) and (learnt or all(found.values()) or bool(names & {*named}))
 
 
 def _split_word(name: str) -> str:

@@ -20,6 +20,7 @@ from xfer.data.images.mask_file import LOSSY_ENDINGS, read_mask_file
 from xfer.data.images.walk import EXTENSIONS, nfc
 from xfer.data.readers.masks.folder_words import IMAGES, MASKS, OTHERS, Leaf, words
 from xfer.data.readers.masks.stems import SAME, Edit, Form, match
+from xfer.data.sources.mask_codes import colour_codes
 
 MASK_WORD = (
     "masks?|labels?|label_?ids|label_?train_?ids|l|gt|ground_?truth|seg(?:mentation)?|annot(?:ation)?"
@@ -27,6 +28,7 @@ MASK_WORD = (
 )
 IMAGE_WORD = "images?|img|rgb|sat|photo|picture|input"
 FEW_VALUES = 48  # a mask has no more
+SPARSE = 37  # of so many pixels one is looked at first
 SIDE_BY_SIDE = 400  # folders that are compared with each other, where their names are not alike
 OWN_FOLDER: Edit = ("*", "*", "", "")
 
@@ -167,7 +169,7 @@ def _within(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
 
 def _place(leaf: Leaf) -> tuple[str, ...]:
     """The folder in which the folder of pictures or masks lies, without its split."""
-    return tuple(part for part in leaf.parts[: leaf.at] if part != leaf.split)
+    return tuple(part for part in leaf.parts[: leaf.outer] if part != leaf.split)
 
 
 def _add(
@@ -320,6 +322,9 @@ def _few_values(path: Path) -> int | None:
         raw = read_mask_file(path)
     except DecodeError:
         return None
-    values = raw.values.reshape(-1, 3) if raw.coloured else raw.values.ravel()
-    count = len(np.unique(values, axis=0))
+    coloured = raw.coloured and raw.values.dtype == np.uint8
+    values = (colour_codes(np.asarray(raw.values, np.uint8)) if coloured else raw.values).ravel()
+    if len(np.unique(values[::SPARSE])) > FEW_VALUES:
+        return None
+    count = len(np.unique(values))
     return count if count <= FEW_VALUES else None

@@ -26,7 +26,6 @@ from xfer.data.readers.masks.folder_words import is_images
 from xfer.data.readers.masks.layout import Pairs, find_layout, first_pair
 from xfer.data.readers.masks.near_miss import near_miss
 from xfer.data.readers.masks.official_lists import split_by_lists
-from xfer.data.readers.masks.pairing import is_mask_name
 from xfer.data.readers.masks.several import check_parts
 from xfer.data.readers.masks.tables import meanings
 from xfer.data.sources.box_rules import leave_out
@@ -37,6 +36,7 @@ from xfer.errors import DataError
 from xfer.kinds.findings import counted
 from xfer.types import DataInfo
 
+HEAD = 1 << 16  # bytes of a json
 # found only in VOC, Cityscapes and ADE20K, which have formats of their own
 OTHERS = ("ImageSets", "leftImg8bit", "objectInfo150.txt")
 
@@ -54,8 +54,10 @@ class Masks:
         if _is_other(path) or (mates := first_pair(path)) is None:
             return None
         above = {f for mate in mates for f in mate.parents if f.is_relative_to(path)}
-        own = [folder.name for folder in mates[0].parents if folder in above and folder != path]
-        sure = not own or any(map(is_images, own)) or is_mask_name(mates[1].name)
+        pictures = (mates[0], *mates[0].parents) if mates[0].is_dir() else mates[0].parents
+        own = [f.name for f in pictures if f != path and f.is_relative_to(path)]
+        mixed = not mates[0].is_dir() and mates[0].parent == mates[1].parent
+        sure = not own or mixed or any(map(is_images, own))
         if any(map(_is_other, above)) or (not sure and _has_json(path)):
             return None
         if mates[0].is_dir():
@@ -118,8 +120,19 @@ def _tables(path: Path) -> list[str]:
 
 
 def _has_json(path: Path) -> bool:
-    """Whether a json may say what the pictures are, as that of panoptic masks does."""
-    return any(e.name.endswith(".json") for f in (path, path / "annotations") for e in listing(f))
+    """Whether a json may say what the pictures are, as COCO's do."""
+    for folder in (path, path / "annotations"):
+        for entry in listing(folder):
+            if not entry.name.endswith(".json") or entry.name.casefold() in NAMES:
+                continue
+            try:
+                with Path(entry.path).open("rb") as file:
+                    head = file.read(HEAD)
+            except OSError:
+                continue
+            if b'"images"' in head or b'"annotations"' in head:
+                return True
+    return False
 
 
 def _is_other(folder: Path) -> bool:

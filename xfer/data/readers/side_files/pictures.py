@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -40,7 +41,8 @@ def find_pictures_of(
     named: list[str] = []
     other: list[str] = []
     for name, picture in stated.items():
-        if not picture or Path(picture.replace("\\", "/")).stem == name.rpartition("/")[2]:
+        stem = picture.replace("\\", "/").rpartition("/")[2].rpartition(".")[0]
+        if not picture or stem == name.rpartition("/")[2]:
             continue
         place = locator.find_anywhere(picture)
         if place is None or place == places.get(name):
@@ -79,14 +81,18 @@ def _few(texts: list[str]) -> str:
 
 def background(root: Path, part: Part, places: dict[str, Path]) -> dict[str, Path]:
     """Id -> picture, of those beside the others that have no annotation file."""
-    taken, known = set(places.values()), set(part.ids)
+    taken: dict[str, set[str]] = {}  # text is much quicker than paths
+    for place in places.values():
+        folder, _, name = os.fspath(place).rpartition("/")
+        taken.setdefault(folder, set()).add(name)
+    known = set(part.ids)
     tops = [top.absolute() for top in (*part.pictures, root)]
     more: dict[str, Path] = {}
-    for folder in dict.fromkeys(place.parent for place in taken):
+    for folder, names in taken.items():
         for entry in listing(root.absolute() / folder):
-            place = folder / entry.name
-            if is_junk(entry.name) or not is_picture(entry.name) or place in taken:
+            if entry.name in names or is_junk(entry.name) or not is_picture(entry.name):
                 continue
+            place = Path(folder, entry.name)
             whole = root.absolute() / place
             top = next((top for top in tops if whole.is_relative_to(top)), whole.parent)
             name = whole.relative_to(top).with_suffix("").as_posix()

@@ -1,4 +1,5 @@
-"""Split the pictures of class folders by lists of their names: train.txt, val.txt, test.txt."""
+"""Split the pictures of class folders by lists of their names: train.txt, val.txt, test.txt; or by
+numbers, as in CUB: images.txt has `1 a/b.jpg`, train_test_split.txt `1 0`."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from xfer.data.sources.split_names import WHOLE, role_of, role_word
 from xfer.errors import DataError
 from xfer.types import Source
 
+NUMBERED = "images.txt"  # of CUB
 # folders of lists
 _NEAR = ("splits", "split", "lists", "list", "meta", "imagesets")
 
@@ -32,12 +34,12 @@ def use_lists(top: Path, reading: Reading) -> list[Path]:
     whole = reading.parts[WHOLE]
     near = [top, *(f for f in subfolders(top) if f.name.casefold() in _NEAR)]
     lists = next((own for folder in near if (own := _by_split(_texts(folder)))), {})
-    if not lists:
+    named = {name: (file, _lines(file)) for name, file in lists.items()} or _by_number(top)
+    if not named:
         return []
     places = _places(whole)
     chosen: dict[str, list[int]] = {}
-    for name, file in lists.items():
-        lines = _lines(file)
+    for name, (file, lines) in named.items():
         found = [_find(line, places) for line in lines]
         lost = [line for line, at in zip(lines, found, strict=True) if at is None]
         if lost or not lines:
@@ -51,11 +53,45 @@ def use_lists(top: Path, reading: Reading) -> list[Path]:
     used = {at for indices in chosen.values() for at in indices}
     rest = [whole.ids[i] for i in range(len(whole)) if i not in used]
     reading.leave("picture in no list", "pictures in no list", rest)
-    reading.notes.append(f"split by {' and '.join(file.name for file in lists.values())}")
+    files = list(dict.fromkeys(file for file, _ in named.values()))
+    if not lists:
+        files.append(top / NUMBERED)
+    reading.notes.append(f"split by {' and '.join(file.name for file in files)}")
     del reading.parts[WHOLE]
     for name, indices in chosen.items():
         reading.parts[name] = subset(whole, np.array(indices), role_of(name) or name)
-    return [*lists.values()]
+    return files
+
+
+def splits_by_lists(top: Path) -> bool:
+    """Whether there are lists in `top`, or a folder of lists in it, that may split pictures."""
+    near = [top, *(f for f in subfolders(top) if f.name.casefold() in _NEAR)]
+    return any(_by_split(_texts(folder)) for folder in near) or bool(_by_number(top))
+
+
+def _by_number(top: Path) -> dict[str, tuple[Path, list[str]]]:
+    """Split -> its file and the pictures, where one file numbers them and another says which are
+    for training (CUB)."""
+    numbered, split = top / NUMBERED, top / "train_test_split.txt"
+    if not (numbered.is_file() and split.is_file()):
+        return {}
+    names = dict(row for row in _pairs(numbered) if len(row) == 2)
+    flags = dict(row for row in _pairs(split) if len(row) == 2)
+    if not names or set(flags) != set(names) or not set(flags.values()) <= {"0", "1"}:
+        return {}
+    chosen = {
+        role: (split, [name for number, name in names.items() if flags[number] == flag])
+        for role, flag in (("train", "1"), ("test", "0"))
+    }
+    return {role: own for role, own in chosen.items() if own[1]}
+
+
+def _pairs(file: Path) -> list[list[str]]:
+    try:
+        text = as_text(file, file.read_bytes())
+    except (OSError, DataError):
+        return []
+    return [line.split(maxsplit=1) for line in text.splitlines() if line.strip()]
 
 
 def _texts(folder: Path) -> list[Path]:
@@ -77,10 +113,11 @@ def _split(stem: str) -> str:
     """The split in a list's name: train, val or test; trainval for train_val_list; "" for none."""
     if role_of(stem):
         return stem
-    words = re.findall("[a-z]+", stem.casefold())
+    parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", stem)  # TrainImages
+    words = [part.casefold() for part in parts]
     joined = "".join(word for word in words if role_of(word))
     return "trainval" if joined in ("trainval", "trainvalid") or "trainval" in words else (
-        role_word(stem) or ""
+        role_word(" ".join(parts)) or ""
     )  # fmt: skip
 
 
@@ -102,12 +139,15 @@ def _lines(file: Path) -> list[str]:
 
 
 def _places(whole: Source) -> dict[str, int]:
-    """Index of each picture by its path and by its name, with and without its ending; -1 if two
-    share it."""
+    """Index of each picture by its path and by its name, with and without its ending, and without
+    the folder that all are in; -1 if two share it."""
     places: dict[str, int] = {}
+    tops = {path.partition("/")[0] for path in whole.ids}
+    first = f"{tops.pop()}/" if len(tops) == 1 else ""
     for i, path in enumerate(whole.ids):
         name = path.rpartition("/")[2]
-        for form in {path, _stem(path), name, _stem(name)}:
+        below = path.removeprefix(first)
+        for form in {path, _stem(path), below, _stem(below), name, _stem(name)}:
             places[form] = i if form not in places else -1
     return places
 

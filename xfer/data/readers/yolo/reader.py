@@ -19,6 +19,7 @@ implausible over the whole split, see `sources/box_forms`.
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar
@@ -104,7 +105,8 @@ class Yolo:
         reading = Reading({}, list(setup.notes))
         for split in setup.splits:
             reading.parts[split] = _source(setup, split, options, reading)
-        note_unlisted(reading)
+        if any(place.is_file() for one in setup.splits.values() for place in one.places):
+            note_unlisted(reading)
         if not reading.labelled:
             raise DataError(f"{path}: no label files in labels/ next to images/")
         return reading
@@ -147,19 +149,19 @@ def _source(setup: Setup, split: str, options: ReadOptions, reading: Reading) ->
     if not pictures:
         raise DataError(f"{', '.join(map(str, places))}: no pictures of {split} in it")
 
-    def look(picture: Path) -> YoloFile | str | None:
+    def look(picture: Path) -> tuple[Path, YoloFile | str | None]:
         file = label_file(picture)
         try:
             if not file.is_file():
-                return None
-            return read_yolo_text(file, len(classes), setup.keypoints)
+                return file, None
+            return file, read_yolo_text(file, len(classes), setup.keypoints)
         except DataError as error:
-            return error.message
+            return file, error.message
 
     with ThreadPoolExecutor(cores()) as pool:
-        read = list(pool.map(look, pictures))
-    bad = [(_relative(label_file(p), setup.root), t)
-           for p, t in zip(pictures, read, strict=True) if isinstance(t, str)]  # fmt: skip
+        looked = list(pool.map(look, pictures))
+    read = [labels for _, labels in looked]
+    bad = [(_relative(file, setup.root), t) for file, t in looked if isinstance(t, str)]
     leave_out(split, "label files can't be used", bad, options.skip_bad, reading.skipped)
     known = [(p, t) for p, t in zip(pictures, read, strict=True) if not isinstance(t, str)]
     without = sum(t is None for _, t in known)
@@ -178,11 +180,15 @@ def _source(setup: Setup, split: str, options: ReadOptions, reading: Reading) ->
     tracks = sum(t.tracks > 0 for _, t in known if t is not None)
     if tracks:
         reading.leave("column", "columns", [f"the sixth, a track, of {tracks} label files"])
-    for table in dict.fromkeys(label_file(p).parent / TABLES[0] for p in pictures):
+    beside: dict[str, set[str]] = {}  # text is much quicker than paths
+    for file, _ in looked:
+        folder, _, name = os.fspath(file).rpartition("/")
+        beside.setdefault(folder, set()).add(name)
+    for table in (Path(folder, TABLES[0]) for folder in beside):
         if table.is_file() and tuple(lines := lines_of(table)) != classes:
             reading.notes.append(f"warning: {split}: {_relative(table, setup.root)} names other "
                                  f"classes, {listed(lines, 5)}: not used")  # fmt: skip
-    if alone := _without_picture(pictures, setup.root):
+    if alone := _without_picture(beside, setup.root):
         what = "label file has" if len(alone) == 1 else "label files have"
         reading.notes.append(
             f"warning: {split}: {len(alone)} {what} no picture: {listed(alone, 5)}"
@@ -251,15 +257,14 @@ def _formed(
     return boxes
 
 
-def _without_picture(pictures: list[Path], root: Path) -> list[str]:
-    """The label files beside those of the pictures that belong to none."""
-    files = {label_file(picture) for picture in pictures}
+def _without_picture(beside: dict[str, set[str]], root: Path) -> list[str]:
+    """The label files beside those of the pictures (folder -> names) that belong to none."""
     return [
         _relative(Path(entry.path), root)
-        for folder in sorted({file.parent for file in files})
-        for entry in listing(folder)
-        if entry.name.endswith(".txt") and entry.name not in NO_LABELS
-        and not is_junk(entry.name) and Path(entry.path) not in files
+        for folder, names in sorted(beside.items())
+        for entry in listing(Path(folder))
+        if entry.name.endswith(".txt") and entry.name not in names
+        and entry.name not in NO_LABELS and not is_junk(entry.name)
     ]  # fmt: skip
 
 
