@@ -463,3 +463,24 @@ def test_a_place_is_no_label(numbered: Path) -> None:
     assert open_data(write(numbered, "image,x,y,tree", rows), val="none").classes == ("elm", "oak")
     ys = [f"{k}.jpg,{k % 3}" for k in range(10)]
     assert open_data(write(numbered, "image,y", ys), val="none").classes == ("0", "1", "2")
+
+
+def test_a_name_in_two_usual_folders_is_asked_about(tmp_path: Path) -> None:
+    for folder in ("train", "test", "masks"):
+        pictures(tmp_path / folder, [f"{k}.jpg" for k in range(4)])
+    rows = [f"{k}.jpg,{kind_of(k)}" for k in range(4)]
+    file = write(tmp_path, "file,label", rows)
+    with pytest.raises(DataError, match=r"'0.jpg' is in test/ and in train/") as asked:
+        open_data(file)
+    assert "train.csv" in str(asked.value)
+    assert set(labels(write(tmp_path, "file,label", rows, "train.csv"))) == {
+        f"train/{k}.jpg" for k in range(4)
+    }
+    for folder in ("about", ""):  # its own folders come first
+        pictures(tmp_path / folder, [f"{k}.jpg" for k in range(4)])
+        assert labels(file)[f"{folder}/0.jpg".strip("/")] == "oak"
+    pictures(tmp_path / "b" / "images", ["0.jpg", "1.jpg"])
+    pictures(tmp_path / "b" / "masks", ["0.jpg", "1.jpg"])
+    assert set(labels(write(tmp_path / "b", "file,label", ["0.jpg,x", "1.jpg,y"]))) == {
+        "images/0.jpg", "images/1.jpg",
+    }  # fmt: skip

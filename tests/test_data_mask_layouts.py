@@ -179,10 +179,11 @@ def test_other_forms_of_the_masks_are_passed_over(tmp_path: Path) -> None:
     masks = write_set(tmp_path, names=NAMES)
     write_masks(tmp_path, "masks/{}_color.png", (0, 9))
     write_masks(tmp_path, "masks_overlay/{}.png", (0, 9))
+    write_masks(tmp_path, "masks_rgb/{}.png", (0, 9))
     found = open_data(tmp_path, cut=False)
     assert np.array_equal(mask_of(found.splits["train"]), masks["p1"])
     assert any("4 masks without a picture" in note for note in found.notes)
-    assert any("masks_overlay/" in note for note in found.notes)
+    assert any("2 folders (masks_overlay/, masks_rgb/)" in note for note in found.notes)
 
 
 def test_folders_without_words_are_told_by_what_they_hold(tmp_path: Path) -> None:
@@ -308,6 +309,9 @@ def test_pictures_of_a_split_without_masks_are_not_scored(tmp_path: Path) -> Non
         ("{0}/sat/{1}.tiff", "{0}/map/{1}.tif"),
         ("{0}_x/{1}.png", "{0}_y/{1}.png"),
         ("top/images/{0}/a/{1}.png", "top/gt/{0}/a/{1}.png"),
+        ("images/10k/{0}/{1}.png", "labels/sem_seg/masks/{0}/{1}.png"),
+        ("{0}/images/{1}.png", "{0}/v2/labels/{1}.png"),
+        ("x_{0}/seq/Images/{1}.png", "x_{0}/seq/Labels/{1}.png"),
     ],
 )
 def test_splits_and_masks_by_parts_of_names(tmp_path: Path, pictures: str, masks: str) -> None:
@@ -480,3 +484,13 @@ def test_a_json_beside_folders_without_words_says_what_they_are(tmp_path: Path) 
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations/instances_val2017.json").write_text('{"images": []}')
     assert FORMATS.get("masks")().recognise(tmp_path) is None
+
+
+def test_a_word_in_every_name_divides_the_pictures(tmp_path: Path) -> None:
+    names = [f"train_{i}" for i in range(4)] + [f"testA_{i}" for i in range(2)]
+    write_set(tmp_path, "{}.bmp", "{}_anno.bmp", names)
+    found = open_data(tmp_path, kind="segment", cut=False)
+    assert {role: len(s) for role, s in found.splits.items()} == {"train": 4, "test": 2}
+    assert any("by a word in the pictures' names: train 4, test 2" in n for n in found.notes)
+    write_set(tmp_path, "{}.bmp", "{}_anno.bmp", ["other"])
+    assert sizes(tmp_path) == {"train": 7}

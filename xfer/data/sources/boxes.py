@@ -1,4 +1,4 @@
-"""A source of picture files with boxes, used by the COCO, VOC and YOLO readers."""
+"""A source of picture files with boxes, used by all readers of boxes."""
 
 from __future__ import annotations
 

@@ -33,7 +33,8 @@ MASKS = (
 OTHERS = frozenset(
     ("color", "colour", "colors", "colours", "colored", "coloured", "visualization",
      "visualisation", "vis", "viz", "human", "overlay", "overlays", "preview", "previews", "object",
-     "objects", "instance", "instances", "instanceids", "json", "xml", "txt")
+     "objects", "colormap", "colormaps", "colourmaps", "rgb", "instance", "instances",
+     "instanceids", "json", "xml", "txt")
 )  # fmt: skip
 # names of folders that can't hold boxes
 SURE = frozenset(
@@ -111,6 +112,15 @@ class Leaf:
         if glued := _glued(kept):
             kept = [glued[1]]
         return " ".join(w.removesuffix("s") for w in kept or words(own))
+
+    @property
+    def outer(self) -> int:
+        """Index in `parts` of the first name that says what is in the folder."""
+        for k, part in enumerate(self.parts if self.role else ()):
+            own = _plain(part, self.parts[k - 1] if k else "")
+            if is_images(own) if self.role == "images" else mask_rank(own) is not None:
+                return k
+        return self.at
 
     @property
     def other(self) -> bool:

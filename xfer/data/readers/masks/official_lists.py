@@ -4,6 +4,7 @@
                                      train_list.txt, or in a folder lists/ or splits/; train.csv
     images/x.jpg masks/x.png         ... with its mask behind (PaddleSeg), which then decides
     valid.txt                        alone (fast.ai): all other pictures are train
+    train_1.png, testA_1.png         no lists, but every name has a word for a split
 
 Lists are read where the folders do not say which pictures are val. Lines that name no picture are
 counted; pictures that no list names are left out, and counted.
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from xfer.data.images.walk import is_junk, is_picture, listing, nfc, subfolders
 from xfer.data.readers.base import Reading
+from xfer.data.readers.masks.folder_words import words
 from xfer.data.readers.masks.layout import Pairs
 from xfer.data.readers.masks.pairing import stem
 from xfer.data.readers.table.locate import split_of_folder
@@ -58,7 +60,7 @@ def split_by_lists(path: Path, parts: Sequence[Pairs], reading: Reading) -> list
     inside = _files(sorted(inner - {*beside}))
     reading.leave("list", "lists", _names(path, [*spare, *inside[0].values(), *inside[1]]))
     if not files:
-        return list(parts)
+        return _by_names(parts, reading)
     roles = {role_of(part.name) for part in parts}
     whole = next((p for p in parts if p.name == WHOLE or role_of(p.name) == "train"), None)
     if whole is None or "val" in roles:
@@ -71,7 +73,7 @@ def split_by_lists(path: Path, parts: Sequence[Pairs], reading: Reading) -> list
     unused = [file for role, file in files.items() if role not in taken]
     if not taken:
         reading.leave("list", "lists", _names(path, files.values()))
-        return list(parts)
+        return _by_names(parts, reading)
     reading.leave("list", "lists", _names(path, unused))
     found = {role: lists[role] for role in ROLES if role in taken}
     for one in found.values():
@@ -96,6 +98,25 @@ def split_by_lists(path: Path, parts: Sequence[Pairs], reading: Reading) -> list
     own = [_part(role, pictures, whole, masks) for role, pictures in divided.items()]
     own[0].without_picture.extend(whole.without_picture)
     return [*own, *(part for part in parts if part is not whole)]
+
+
+def _by_names(parts: Sequence[Pairs], reading: Reading) -> list[Pairs]:
+    """The pictures of a set without splits, divided by a word in their names if all have one and
+    some are of train: train_1.bmp, testA_1.bmp."""
+    if len(parts) != 1 or parts[0].name != WHOLE:
+        return list(parts)
+    whole = parts[0]
+    divided: dict[str, list[Path]] = defaultdict(list)
+    for picture in (*(p for p, _ in whole.files), *whole.without_mask):
+        roles = {role for word in words(stem(picture.name)) if (role := role_of(word))}
+        divided[next(iter(roles)) if len(roles) == 1 else ""].append(picture)
+    if "" in divided or "train" not in divided or len(divided) < 2:
+        return list(parts)
+    counts = ", ".join(f"{role} {len(divided[role])}" for role in ROLES if role in divided)
+    reading.notes.append(f"splits by a word in the pictures' names: {counts}")
+    own = [_part(role, divided[role], whole, {}) for role in ROLES if role in divided]
+    own[0].without_picture.extend(whole.without_picture)
+    return own
 
 
 def _part(role: str, pictures: Sequence[Path], whole: Pairs, masks: dict[Path, Path]) -> Pairs:
@@ -150,11 +171,11 @@ def _read(file: Path, index: _Index) -> SplitList:
     for line in dict.fromkeys(line.strip() for line in lines):
         if not line or line.startswith("#"):
             continue
-        words = re.split(r"[\s,;]+", line)
-        mask = index.mask(words[1]) if len(words) == 2 else None
+        cells = re.split(r"[\s,;]+", line)
+        mask = index.mask(cells[1]) if len(cells) == 2 else None
         picture = None if mask is not None else index.find(line)
-        if picture is None and len(words) > 1:
-            picture = index.find(words[0])
+        if picture is None and len(cells) > 1:
+            picture = index.find(cells[0])
             if picture is not None and mask is not None:
                 one.masks[picture] = mask
         if picture is None:

@@ -169,7 +169,7 @@ def _within(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
 
 def _place(leaf: Leaf) -> tuple[str, ...]:
     """The folder in which the folder of pictures or masks lies, without its split."""
-    return tuple(part for part in leaf.parts[: leaf.at] if part != leaf.split)
+    return tuple(part for part in leaf.parts[: leaf.outer] if part != leaf.split)
 
 
 def _add(

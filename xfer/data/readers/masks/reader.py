@@ -2,12 +2,18 @@
 
     images/x.jpg, masks/x.png       with or without split folders on either level, see `layout`
     classes.txt, class_dict.csv     class names of the masks' numbers or colours, see `class_table`
+    train.txt, val.txt              which pictures are in which split, see `official_lists`
+
+If two folders or endings may hold the masks, data.label names the truth; if two folders may hold
+the pictures, data.images does. Several masks of a picture that are parts of one are joined.
 
 Masks are read as numbers, or palette indices; as colours if a table gives colours and the masks
-show these. Without a table the numbers in the masks name the classes; 0 and 255 alone are
-background and foreground; if each mask has the values 1 to n, these number objects (Penn-Fudan),
-which become one class. The value 255 is ignored, and so are classes whose names say so (void,
-Unlabelled, ignore), or those that data.ignore names. Notes report all of this.
+show these. Palettes that give an index different colours are asked about. Without a table the
+numbers in the masks name the classes; 0 and 255 alone are background and foreground; if each mask
+has the values 1 to n, these number objects (Penn-Fudan), which become one class. A table may leave
+out the background; tables in each folder are matched by names. The value 255 is ignored, and so are
+classes whose names say so (void, Unlabelled, ignore), or those that data.ignore names. Notes report
+all of this.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from xfer.data.images.walk import is_picture, subfolders
@@ -18,6 +19,8 @@ from xfer.data.readers.table.text import Table
 from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.errors import DataError
 
+# where a table's pictures usually are
+USUAL = ("images", "train", "train_images")
 LOST = "no such picture"
 PROBED = 50
 MOST_BESIDE = 20
@@ -36,16 +39,33 @@ def place(table: Table, name: str, wide: bool, given: str = "") -> Placed | None
     """
     near, *further = _locators(table.file, name, wide)
     placed = find_pictures_of(table, [near, *further], given, deep=wide)
-    if placed is None or placed.locator is near or placed.deep:
+    if placed is None or placed.deep:
         return placed
-    each = {f.name: Locator(table.file, [f.name]) for f in subfolders(table.file.parent)}
-    for row in placed.table.rows[:PROBED]:
-        cell = row[placed.column]
-        holders = [f for f, own in each.items() if own.find(cell) is not None]
-        if len(holders) > 1:
-            raise DataError(f"{table.file}: {cell!r} is in {holders[0]}/ and in {holders[1]}/",
-                            "write the folders into the table")  # fmt: skip
+    beside = [f.name for f in subfolders(table.file.parent)]
+    if placed.locator is not near:
+        _once_only(placed, beside, [])
+    elif wide:  # of folders that may all be meant; others, such as masks/, are not
+        alike = [f for f in beside if f in USUAL or role_of(f)]
+        _once_only(placed, alike, _own(table.file, name))
     return placed
+
+
+def _once_only(placed: Placed, folders: Sequence[str], first: Sequence[str]) -> None:
+    """Raises DataError if two folders hold a picture of the same name, unless it is in one of the
+    folders that come first."""
+    table = placed.table
+    each = [(f, Locator(table.file, [f])) for f in folders if f not in first]
+    before = Locator(table.file, first)
+    for _, own in (*each, ("", before)):
+        own.drop = placed.locator.drop
+    for row in table.rows[:PROBED] if len(each) > 1 else ():
+        cell = row[placed.column]
+        holders = [f for f, own in each if own.find(cell) is not None]
+        if len(holders) > 1 and before.find(cell) is None:
+            raise DataError(
+                f"{table.file}: {cell!r} is in {holders[0]}/ and in {holders[1]}/",
+                "write the folders into the table, or give it the name of its split: train.csv",
+            )
 
 
 def is_beside(table: Table, path: Path) -> bool:
@@ -54,13 +74,18 @@ def is_beside(table: Table, path: Path) -> bool:
     return 1 < len(beside) <= MOST_BESIDE and named_beside(table, beside)
 
 
+def _own(file: Path, name: str) -> list[str]:
+    """The folders that belong to a table: its own, and those of its name."""
+    own = [n for n in (file.stem, name) if n != WHOLE]
+    return ["", *own, *(f"{n}_images" for n in own)]
+
+
 def _locators(file: Path, name: str, wide: bool) -> list[Locator]:
     """Where a split's pictures may be: near its table, and perhaps in any folder next to it."""
-    own = [n for n in (file.stem, name) if n != WHOLE]
-    near = ["", *own, *(f"{n}_images" for n in own), "images"]
+    near = [*_own(file, name), USUAL[0]]
     # a picture that is missing from test/ must not be taken from train/
     if role_of(name) in (None, "train") or not any((file.parent / n).is_dir() for n in near[1:-1]):
-        near += ["train", "train_images"]
+        near += USUAL[1:]
     beside = [f.name for f in subfolders(file.parent)]
     role = role_of(name)
     further = [Locator(file, [*near, *beside], role)] if wide or len(beside) == 1 else []

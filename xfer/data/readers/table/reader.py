@@ -13,8 +13,9 @@
     metadata.jsonl             {"file_name": "a.png", "label": "cat"}, Hugging Face's
 
 A folder with train.csv, val.csv, test.csv has three splits, and so has one with a table in each of
-train/, valid/, test/; a single table is read alone. A submission to Kaggle is not read, and a test
-table may have no labels.
+train/, valid/, test/; a single table is read alone, and split by lists of names beside it, such as
+train.txt and test.txt. A submission to Kaggle is not read, and a test table may have no labels.
+Tables of boxes, of run lengths and of mask files are refused: these are not labels of pictures.
 
 Cells are separated by , ; tab or bar, or by what Excel's first line says (sep=;). They are text,
 without blanks at the ends: 001, 1 and 10 are three labels. A byte order mark is not part of a name.
@@ -24,6 +25,8 @@ without blanks at the ends: 001, 1 and 10 are three labels. A byte order mark is
 | pictures | existing files with their ending win over bare names and numbers; then a header that
 |          | says image, file or path; never pandas' index, see `columns`
 |          | | asked, `data.path=COLUMN` |
+| folders  | the table's, else those of its name, images/ or train/, see `near`; else any below it,
+|          | by the end of the path | a name in two of these is an error |
 | label    | called label, or its name ends so, or the only column that can be one, see `labels`
 |          | | asked, `data.label=COLUMN` |
 | several  | half of the parts stand alone too, or with others; else the name of the column, labels
