@@ -147,8 +147,8 @@ def document(file: Path, root: Path) -> dict[str, Any]:
     if file.stem.isdigit():
         rectangle = {"label": "cat", "points": [[3, 4], [12, 13]], "shape_type": "rectangle",
                      "group_id": None, "flags": {}}  # fmt: skip
-        return {"version": "5.0", "flags": {}, "shapes": [rectangle], "imageData": None,
-                "imagePath": f"{file.stem}.jpg", "imageWidth": WIDTH, "imageHeight": HEIGHT}  # fmt: skip
+        named = {"imagePath": f"{file.stem}.jpg", "imageWidth": WIDTH, "imageHeight": HEIGHT}
+        return {"version": "5.0", "flags": {}, "shapes": [rectangle], "imageData": None, **named}
     if file.name.startswith("via"):
         region = {
             "shape_attributes": {"name": "rect", "x": 3, "y": 4, "width": 9, "height": 8},
