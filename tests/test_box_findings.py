@@ -65,6 +65,11 @@ def test_the_same_box_of_another_class_or_picture_is_not_doubled() -> None:
     assert found([*GOOD, (1, 0, GOOD[1][2]), (2, 1, GOOD[1][2])]) == []
 
 
+def test_a_class_that_val_lacks_is_told_unless_it_lacks_all() -> None:
+    assert found(GOOD[1:], "val") == [("empty_class", "1 class has no box in val: ant: not scored")]
+    assert found([], "val") == []
+
+
 def test_crowds_and_difficult_boxes_alone() -> None:
     flags = [False, True, False]
     assert found(GOOD, crowd=flags) == [

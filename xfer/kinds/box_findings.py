@@ -1,6 +1,6 @@
 """What is odd in boxes, for every format: one list of checks.
 
-empty_class  | a class without a box to learn from, or with crowds alone
+empty_class  | a class without a box, in train also with crowds alone
 unscored     | a class of val or test whose boxes are all crowds or difficult
 swapped, flat, outside | corners in the wrong order, no area, not wholly in the picture; readers of
              | files mend these, see data/sources/box_rules.py, sources from Python don't
@@ -54,6 +54,9 @@ def _classes(role: str, every: EveryBox, classes: Sequence[str]) -> list[Finding
         tell("empty_class", (total > 0) & (crowds == total), lambda has, names:
              f"{has} only crowds (iscrowd) in {role}, which are not learnt: {names}")  # fmt: skip
     else:
+        if total.any():
+            tell("empty_class", total == 0, lambda has, names:
+                 f"{has} no box in {role}: {names}: not scored")  # fmt: skip
         which = (total > 0) & (counting == 0)
         tell("unscored", which, lambda has, names:
              f"{has} only crowds or difficult boxes in {role}: {names}: not scored")  # fmt: skip
