@@ -46,7 +46,7 @@ def test_a_picture_is_left_out_and_a_label_changed(photos: Path, tmp_path: Path)
     assert "train/ash/1.png" not in labels and labels["train/ash/2.png"] == 1
     assert labels["train/ash/0.png"] == 0 and len(labels) == 7
     assert val.labels().tolist() == [0, 0, 0, 1]
-    assert f"{file}: 1 pictures are dropped, 2 have another label" in bundle.notes
+    assert f"{file}: 1 picture is dropped, 2 have another label" in bundle.notes
     for source in (train, val):
         check_source(source)
     plain = open_data(str(photos))
@@ -126,7 +126,7 @@ def test_the_key_on_the_command_line(
     file = write(tmp_path / "c.csv", "train,train/ash/1.png,drop,,")
     assert main(["data", "show", str(photos), f"data.changes={file}"]) == 0
     shown = capsys.readouterr()
-    assert "1 pictures are dropped" in shown.err
+    assert "1 picture is dropped" in shown.err
     words = ["--data", str(photos), f"data.changes={file}", "--backbone", "alexnet", "--weights",
              "none", "--dry-run", "-q", "data.size=64", "--out", str(tmp_path / "r")]  # fmt: skip
     assert main(["finetune", *words]) == 0

@@ -101,6 +101,8 @@ class Folder:
             return None
         if len(full) > 1 and no_classes(folders) is not None:
             return None
+        if _only_pictures(full, folders):
+            return None
         if len(full) == 1 and Csv().recognise(path) is not None:
             return None  # the folder holds the pictures of a table
         return "class folders"
@@ -131,6 +133,11 @@ class Folder:
                              "put all pictures in one folder, all masks in another")  # fmt: skip
         if inside := _two_levels(folders):
             return _which_level(path, folders, inside)
+        if _only_pictures(full, folders):
+            what = (
+                f"the pictures are in {full[0].name}/, and nothing that is read says what they show"
+            )
+            return DataError(f"{path}: {what}", f"pictures without labels: give {full[0]}")
         if len(full) > 1 and (why := no_classes(folders)) is not None:
             return which(path, folders, why)
         return None
@@ -211,6 +218,12 @@ def _within(full: list[Path]) -> Path | None:
     if len(full) != 1 or has_picture(full[0], deep=False):
         return None
     return full[0] if _has_class(full[0]) else None
+
+
+def _only_pictures(full: list[Path], folders: list[Path]) -> bool:
+    """Whether the only folder with pictures is called images, and there are others beside it: what
+    is in the pictures is said elsewhere."""
+    return len(full) == 1 < len(folders) and full[0].name.casefold() in PLAIN
 
 
 def _listed_inside(path: Path, full: list[Path]) -> Path | None:

@@ -29,6 +29,7 @@ from xfer.data.sources import base
 from xfer.data.sources.base import subset
 from xfer.errors import DataError, XferError, listed, nearest
 from xfer.files import write_text
+from xfer.kinds.findings import counted
 from xfer.types import Sample, Source
 
 DROP, LABEL = "drop", "label"
@@ -112,7 +113,8 @@ def apply_changes(
                 raise DataError(f"data.changes={path}: it drops every picture of {role}")
             new[role] = subset(new[role], keep)
         dropped, relabelled = dropped + len(gone), relabelled + len(labels)
-    notes = [f"{path}: {dropped} pictures are dropped, {relabelled} have another label"]
+    some = counted(dropped, "picture is", "pictures are")
+    notes = [f"{path}: {some} dropped, {counted(relabelled, 'has', 'have')} another label"]
     unknown = [change for change in changes if change not in found]
     wrong = next((c.split for c in unknown if c.split not in ("", *ROLES)), None)
     if wrong is not None:
