@@ -80,6 +80,7 @@ def test_where_cells_show_nothing_the_columns_name_decides_or_it_is_asked(
 def test_a_plural_alone_makes_no_several_labels() -> None:
     assert read(["oak", "elm"] * 3, "labels").kind == "classify"
     assert read(["oak", "elm", ""] * 3, "labels").kind == "multilabel"
+    assert read(["a b", "b c", "c"] * 4, "tags").classes == ("a", "b", "c")
     with pytest.raises(XferError, match="'1,5' in column 'what'"):
         read(["1,5", "2", "1,5", "5"], "what")
     assert read(["1,5", "2", "1,5", "5"], "labels").classes == ("1", "2", "5")

@@ -15,6 +15,7 @@ are none.
 from __future__ import annotations
 
 import itertools
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -317,7 +318,9 @@ def _read(
         return None
     kind = "classify" if classes else "images"
     split = role_of(name) or name
-    relative = [str(f.relative_to(root)) for f in files]
+    # text is ten times as quick as relative_to
+    start = "" if root == Path() else f"{str(root).rstrip(os.sep)}{os.sep}"
+    relative = [str(f).removeprefix(start) for f in files]
     info = DataInfo(root.name, kind, tuple(classes), split)
     return FileSource(info, root, relative, np.array(labels, np.int64))
 

@@ -164,7 +164,7 @@ def _by_blanks(count: Counter[str], plural: bool, singular: bool) -> str | None:
         return " " if plural and "" in count else None
     few = len({word for own in words for word in own}) < len(count)
     if plural:
-        if few or count.total() < REPEATED * len(count):
+        if few or count.total() < REPEATED * len(count) or _shown(count, " ") >= 0.5:
             return " "
     elif not few:
         return None
