@@ -234,6 +234,11 @@ def _nothing_in(spec: str, path: Path) -> XferError:
         explain = getattr(FORMATS.get(name)(), "explain", None)
         if explain is not None and (error := explain(path)) is not None:
             return error
+    if path.is_dir():
+        from xfer.data.readers.folder import where_pictures_are
+
+        if (error := where_pictures_are(path)) is not None:
+            return error
     if path.suffix.casefold() in ARCHIVES:
         return DataError(f"{spec}: is an archive", "unpack it, and give the folder")
     what = "not recognised as a data set" if path.is_dir() else "not in a known data format"
