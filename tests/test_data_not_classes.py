@@ -123,3 +123,31 @@ def test_numbered_lists_split_as_in_cub(tmp_path: Path) -> None:
     (tmp_path / "train_test_split.txt").write_text("1 1\n2 7\n")
     with pytest.raises(XferError, match="the data are in images/"):
         open_data(tmp_path)
+
+
+def test_pictures_in_folders_below_the_class_folders_are_told(tmp_path: Path) -> None:
+    write_folder(tmp_path / "sun", {"a/abbey": 2, "a/attic": 2, "b/bakery/shop": 2})
+    told = [
+        note for note in open_data(tmp_path / "sun", val="none").notes if "folders below" in note
+    ]
+    assert told == [
+        "warning: the classes are a, b, not the 3 folders below them (a/abbey, a/attic, "
+        "b/bakery/shop)"
+    ]
+    write_folder(tmp_path / "views", {f"{c}/{v}": 2 for c in "ab" for v in ("rgb", "depth")})
+    write_folder(tmp_path / "one", {"a/x": 2, "b/y": 2})
+    write_folder(tmp_path / "both", {"a/x": 2, "a/y": 2, "a": 1, "b": 2})
+    for name in ("views", "one", "both"):
+        notes = open_data(f"folder:{tmp_path / name}", val="none").notes
+        assert not any("folders below" in note for note in notes)
+
+
+def test_the_only_folder_of_pictures_is_named_whatever_lies_beside_it(tmp_path: Path) -> None:
+    write_folder(tmp_path / "dtd", {"images/dotted": 2, "images/woven": 2})
+    write_folder(tmp_path / "pets", {"images": 3})
+    for name, said in (("dtd", "the data are in images/"), ("pets", "nothing that is read says")):
+        (tmp_path / name / "annotations").mkdir()
+        (tmp_path / name / "annotations" / "split.mat").write_bytes(b"MATLAB 5.0")
+        with pytest.raises(XferError, match=said) as told:
+            open_data(tmp_path / name)
+        assert f"give {tmp_path / name / 'images'}" in str(told.value)
