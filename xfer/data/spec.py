@@ -23,6 +23,8 @@ from xfer.errors import DataError, XferError, nearest
 
 # archives, which are not read in place; a .tar is
 ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+# how the line ends about a spec that names nothing
+NOT_THERE = "no such file, folder or data set"
 
 
 @dataclass(frozen=True)
@@ -276,7 +278,7 @@ def missing(path: Path, names: list[str] | None = None) -> DataError:
     hint = nearest(place.name, choices) if choices else None
     if hint is not None and not hint.startswith("did you mean"):
         hint = f"no {place.name!r} in {folder.absolute()}"
-    return DataError(f"{path}: no such file, folder or data set", hint)
+    return DataError(f"{path}: {NOT_THERE}", hint)
 
 
 def _class(spec: str, options: ReadOptions, kinds: Sequence[str]) -> Opened:
