@@ -10,6 +10,7 @@ import json
 import re
 import shlex
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -321,9 +322,10 @@ def test_the_table_of_pictures_is_true(tmp_path: Path) -> None:
         assert decode(encoded(shown, kind)).shape == (24, 32, 3)
 
 
-def coco_with(
-    root: Path, boxes: list[list[float]], sizes: tuple[int, int] = (WIDTH, HEIGHT)
-) -> str:
+Box = tuple[float, float, float, float]
+
+
+def coco_with(root: Path, boxes: Sequence[Box]) -> str:
     """What is said of a COCO json with boxes of class 1 in three pictures; class 2 has none."""
     for k in (1, 2, 3):
         root.mkdir(parents=True, exist_ok=True)
