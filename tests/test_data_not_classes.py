@@ -151,3 +151,23 @@ def test_the_only_folder_of_pictures_is_named_whatever_lies_beside_it(tmp_path: 
         with pytest.raises(XferError, match=said) as told:
             open_data(tmp_path / name)
         assert f"give {tmp_path / name / 'images'}" in str(told.value)
+
+
+@pytest.mark.parametrize("lost", ["", "Jay_99 1\n", "Auk_0 1\n", "fewer"])
+def test_lists_in_the_folder_of_the_masks_split_where_they_are_certain(
+    lost: str, tmp_path: Path
+) -> None:
+    for k in range(8):
+        write_picture(tmp_path / "images" / f"Auk_{k}.jpg", k, (16, 12))
+        write_mask(tmp_path / "annotations" / "trimaps" / f"Auk_{k}.png", make_mask((1, 2), k))
+    for name, own in (("trainval", range(6)), ("test", range(6, 8))):
+        lines = "".join(f"Auk_{k} 1 2 1\n" for k in own)
+        if name == "test" and lost == "fewer":
+            lines = lines.partition("\n")[0]
+        more = lost if name == "test" and lost != "fewer" else ""
+        (tmp_path / "annotations" / f"{name}.txt").write_text(lines + more)
+    bundle = open_data(tmp_path, val="none")
+    unsplit = any("not used: 2 lists" in note for note in bundle.notes)
+    assert unsplit == bool(lost)
+    counts = {role: len(part) for role, part in bundle.splits.items()}
+    assert counts == ({"train": 8} if lost else {"train": 6, "test": 2})

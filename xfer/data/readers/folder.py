@@ -119,11 +119,11 @@ class Folder:
 
     def explain(self, path: Path) -> XferError | None:
         folders = subfolders(path)
+        if any(f.name.casefold() in OTHER_LAYOUTS for f in folders):
+            return None
         full = _full(folders)
         if (inner := _within(full)) is not None:
             return DataError(f"{path}: the data are in {inner.name}/", f"give {inner}")
-        if any(f.name.casefold() in OTHER_LAYOUTS for f in folders):
-            return _nothing_said(path, full) if _only_pictures(full, folders) else None
         if named := _like_splits(folders):
             flags = " ".join(f"--{role} {name}" for role, name in named.items())
             what = ", ".join(f"{f.name}/" for f in folders)
@@ -134,8 +134,6 @@ class Folder:
                              "put all pictures in one folder, all masks in another")  # fmt: skip
         if inside := _two_levels(folders):
             return _which_level(path, folders, inside)
-        if _only_pictures(full, folders):
-            return _nothing_said(path, full)
         if len(full) > 1 and (why := no_classes(folders)) is not None:
             return which(path, folders, why)
         return None
@@ -224,7 +222,15 @@ def _only_pictures(full: list[Path], folders: list[Path]) -> bool:
     return len(full) == 1 < len(folders) and full[0].name.casefold() in PLAIN
 
 
-def _nothing_said(path: Path, full: list[Path]) -> DataError:
+def where_pictures_are(path: Path) -> DataError | None:
+    """The error for a folder of which no format knows more than that one folder in it holds
+    pictures."""
+    folders = subfolders(path)
+    full = _full(folders)
+    if (inner := _within(full)) is not None:
+        return DataError(f"{path}: the data are in {inner.name}/", f"give {inner}")
+    if not _only_pictures(full, folders):
+        return None
     what = f"the pictures are in {full[0].name}/, and nothing that is read says what they show"
     return DataError(f"{path}: {what}", f"pictures without labels: give {full[0]}")
 
