@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from PIL import Image
 
 from xfer.data.sources.box_forms import WORDS, from_xyxy, judge, to_xyxy
 from xfer.data.sources.box_frames import settle_frames
-from xfer.data.sources.box_rules import clean_boxes, settle
+from xfer.data.sources.box_rules import clean_boxes, leave_out, settle
 from xfer.data.sources.written import flag, number, numbers, plain_id
+from xfer.errors import DataError
 
 Rows = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]
 
@@ -213,3 +215,18 @@ def test_four_numbers_are_four_numbers_however_they_are_written(box: list[float]
     assert numbers(box, 4) == numbers([str(n) for n in box], 4) == numbers(str(box), 4) == box
     assert numbers(box[:3], 4) is None and numbers([*box[:3], None], 4) is None
     assert numbers("not a list", 4) is None and numbers({"x": 1}, 4) is None
+
+
+@pytest.mark.parametrize(
+    ("what", "one"),
+    [
+        ("pictures have no mask", "1 picture has no mask: a (b)"),
+        ("json files can't be used", "1 json file can't be used: a (b)"),
+        ("pictures are not there", "1 picture is not there: a (b)"),
+    ],
+)
+def test_one_that_can_not_be_used_is_counted_as_one(what: str, one: str) -> None:
+    with pytest.raises(DataError, match=re.escape(f"x: {one}")):
+        leave_out("x", what, [("a", "b")], False, [])
+    with pytest.raises(DataError, match=f"x: 2 {what}"):
+        leave_out("x", what, [("a", "b"), ("c", "d")], False, [])

@@ -123,3 +123,49 @@ def test_numbered_lists_split_as_in_cub(tmp_path: Path) -> None:
     (tmp_path / "train_test_split.txt").write_text("1 1\n2 7\n")
     with pytest.raises(XferError, match="the data are in images/"):
         open_data(tmp_path)
+
+
+def test_pictures_in_folders_below_the_class_folders_are_told(tmp_path: Path) -> None:
+    write_folder(tmp_path / "sun", {"a/abbey": 2, "a/attic": 2, "b/bakery/shop": 2})
+    told = [
+        note for note in open_data(tmp_path / "sun", val="none").notes if "folders below" in note
+    ]
+    assert told == [
+        "warning: the classes are a, b, not the 3 folders below them (a/abbey, a/attic, "
+        "b/bakery/shop)"
+    ]
+    write_folder(tmp_path / "views", {f"{c}/{v}": 2 for c in "ab" for v in ("rgb", "depth")})
+    write_folder(tmp_path / "one", {"a/x": 2, "b/y": 2})
+    write_folder(tmp_path / "both", {"a/x": 2, "a/y": 2, "a": 1, "b": 2})
+    for name in ("views", "one", "both"):
+        notes = open_data(f"folder:{tmp_path / name}", val="none").notes
+        assert not any("folders below" in note for note in notes)
+
+
+def test_the_only_folder_of_pictures_is_named_whatever_lies_beside_it(tmp_path: Path) -> None:
+    write_folder(tmp_path / "dtd", {"images/dotted": 2, "images/woven": 2})
+    write_folder(tmp_path / "pets", {"images": 3})
+    for name, said in (("dtd", "the data are in images/"), ("pets", "nothing that is read says")):
+        (tmp_path / name / "annotations").mkdir()
+        (tmp_path / name / "annotations" / "split.mat").write_bytes(b"MATLAB 5.0")
+        with pytest.raises(XferError, match=said) as told:
+            open_data(tmp_path / name)
+        assert f"give {tmp_path / name / 'images'}" in str(told.value)
+
+
+@pytest.mark.parametrize("lost", ["", "Jay_99 1\n", "Auk_0 1\n"])
+def test_lists_in_the_folder_of_the_masks_split_where_they_are_certain(
+    lost: str, tmp_path: Path
+) -> None:
+    for k in range(8):
+        write_picture(tmp_path / "images" / f"Auk_{k}.jpg", k, (16, 12))
+        write_mask(tmp_path / "annotations" / "trimaps" / f"Auk_{k}.png", make_mask((1, 2), k))
+    for name, own in (("trainval", range(6)), ("test", range(6, 8))):
+        lines = "".join(f"Auk_{k} 1 2 1\n" for k in own)
+        more = lost if name == "test" else ""
+        (tmp_path / "annotations" / f"{name}.txt").write_text(lines + more)
+    bundle = open_data(tmp_path, val="none")
+    unsplit = any("not used: 2 lists" in note for note in bundle.notes)
+    assert unsplit == bool(lost)
+    counts = {role: len(part) for role, part in bundle.splits.items()}
+    assert counts == ({"train": 8} if lost else {"train": 6, "test": 2})

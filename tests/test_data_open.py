@@ -220,6 +220,7 @@ def test_broken_pictures_are_left_out_on_request_and_recorded(photos: Path) -> N
     assert sizes(bundle) == {"train": 16, "val": 5}
     assert [name for name, _ in bundle.skipped] == names
     assert bundle.skipped[1][1] == "zero bytes" and "left out: 3" in bundle.notes[-1]
+    assert f"{names[1]} (zero bytes)" in bundle.notes[-1]
     for file in (photos / "val").rglob("*.jpg"):
         file.write_bytes(b"")
     with pytest.raises(DataError, match="no picture of val"):

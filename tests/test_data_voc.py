@@ -463,5 +463,5 @@ def test_cvats_own_xml_is_told_as_such(tmp_path: Path) -> None:
     write_picture(tmp_path / "images" / "a.jpg", size=SIZE)
     text = '<annotations><image name="a.jpg" width="40" height="30"></image></annotations>'
     (tmp_path / "annotations.xml").write_text(text)
-    with pytest.raises(DataError, match="CVAT's own XML, of all pictures: export as COCO"):
+    with pytest.raises(DataError, match="CVAT's own XML, which is not read"):
         open_data(str(tmp_path), kind="detect", val="none")

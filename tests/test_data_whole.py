@@ -221,7 +221,10 @@ def test_changed_pixels_of_a_png_are_damage(kind: str, place: int, change: int) 
     except DecodeError as error:
         assert error.reason.startswith(("damaged", "cut off"))
     else:  # a bit that means nothing, such as the level of packing
-        assert np.array_equal(image, decode(png(kind)))
+        same = np.array_equal(image, decode(png(kind)))
+        # three neighbours changed by 1, -2 and 1 have the same Adler-32: zlib can't tell
+        own, other = (zlib.decompress(bytes(f[start:-16])) for f in (hurt, png(kind)))
+        assert same or zlib.adler32(own) == zlib.adler32(other)
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6])

@@ -10,6 +10,7 @@ import json
 import re
 import shlex
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from pictures import encoded
 from PIL import Image
 
 from xfer.cli.app import main
+from xfer.data.images.decode import DecodeError, decode
+from xfer.data.open import open_data
 from xfer.data.readers.base import EMBEDDED, FORMATS
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "data.md"
@@ -275,3 +278,79 @@ def test_the_document_and_the_readme_link() -> None:
     assert "(docs/data.md)" in (root / "README.md").read_text(encoding="utf-8")
     for target in re.findall(r"\]\((\w+\.md)\)", DOCUMENT.read_text(encoding="utf-8")):
         assert (DOCUMENT.parent / target).is_file()
+
+
+def rows_of(section: str) -> dict[str, str]:
+    """The table of a section of the document: first cell -> second."""
+    text = (
+        DOCUMENT.read_text(encoding="utf-8").partition(f"\n## {section}")[2].partition("\n## ")[0]
+    )
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {row[0]: row[1] for row in cells[1:]}
+
+
+def test_the_table_of_pictures_is_true(tmp_path: Path) -> None:
+    shown = picture(3)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    deep = np.full((4, 6), 257 * 100, np.uint16)
+    dark = np.full((4, 6), 4000, np.uint16)
+    clear = np.dstack([np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6), np.uint8)])
+    floats = np.full((4, 6), 0.5, np.float32)
+    frames = [Image.fromarray(np.full((4, 6), v, np.uint8)) for v in (10, 200)]
+    cmyk = Image.fromarray(shown).convert("CMYK")
+    pages = {"save_all": True, "append_images": frames[1:]}
+    seen = {
+        "EXIF orientation": decode(encoded(shown, "JPEG", exif=turned)).shape == (32, 24, 3),
+        "CMYK": decode(encoded(cmyk, "JPEG")).shape == (24, 32, 3),
+        "16 bits per channel": (decode(encoded(deep)) == 100).all(),
+        "floating point": (decode(encoded(floats, "TIFF")) == 128).all(),
+        "transparency": (decode(encoded(clear)) == 255).all(),
+        "animation, several pages": (decode(encoded(frames[0], "TIFF", **pages)) == 10).all(),
+    }
+    assert all(seen.values()), seen
+    with pytest.raises(DecodeError, match=r"not within 0\.\.1"):
+        decode(encoded(floats * 9, "TIFF"))
+    with pytest.raises(DecodeError, match="more than 89 million pixels"):
+        decode(encoded(Image.new("1", (10_000, 9_000))))
+    assert {*seen, "more than 89 million pixels"} == set(rows_of("7. "))
+    for k in range(4):
+        (tmp_path / f"{k}.png").write_bytes(encoded(dark))
+    assert any("only the lower 12 of 16 bits" in n for n in open_data(tmp_path, val="none").notes)
+    for kind in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF"):
+        assert decode(encoded(shown, kind)).shape == (24, 32, 3)
+
+
+Box = tuple[float, float, float, float]
+
+
+def coco_with(root: Path, boxes: Sequence[Box]) -> str:
+    """What is said of a COCO json with boxes of class 1 in three pictures; class 2 has none."""
+    for k in (1, 2, 3):
+        root.mkdir(parents=True, exist_ok=True)
+        (root / f"{k}.jpg").write_bytes(encoded(picture(k), "JPEG"))
+    sides = {"width": WIDTH, "height": HEIGHT}
+    images = [{"id": k, "file_name": f"{k}.jpg", **sides} for k in (1, 2, 3)]
+    annotations = [{"id": n, "image_id": n % 3 + 1, "category_id": 1, "bbox": box, "iscrowd": 0,
+                    "area": 9} for n, box in enumerate(boxes)]  # fmt: skip
+    categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    text = {"images": images, "annotations": annotations, "categories": categories}
+    (root / "boxes.json").write_text(json.dumps(text))
+    return "\n".join(open_data(root, val="none", skip_bad=True).notes)
+
+
+def test_the_warnings_of_boxes_are_true(tmp_path: Path) -> None:
+    good: list[Box] = [(2, 3, 10, 8), (4, 5, 9, 9), (3, 2, 12, 9)]
+    for name, boxes, said in (
+        ("outside", [(25, 3, 20, 9)], "outside"),
+        ("flat", [(5, 5, 0, 9)], "without area"),
+        ("swapped", [(12, 12, -5, -5)], "swapped"),
+        ("twice", [good[0]] * 4, "twice"),
+        ("none", [], "no box in train: dog"),
+    ):
+        notes = coco_with(tmp_path / name, [*good, *boxes, *good])
+        assert any(said in n for n in notes.splitlines() if "warning" in n), (name, notes)
+    shares = coco_with(tmp_path / "shares", [(0.1, 0.2, 0.3, 0.3)] * 9)
+    assert "warning: the boxes look like shares of the picture" in shares
+    assert {"all", "labels", "boxes", "masks"} == set(rows_of("8. "))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -160,6 +161,24 @@ def test_weights_that_are_missing(photos: Path, capsys: pytest.CaptureFixture[st
     assert "nowhere.pth" in capsys.readouterr().err
     assert main(["data", "check", str(photos), "--weights", "none"]) == 0
     assert "labels were not judged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--task", "detect"), "one label per picture; detect trains on boxes"),
+        (("--backbone", "resnet81"), "unknown backbone 'resnet81'"),
+        (("--backbone", "timm:resnet81", "--weights", "none"), "timm has no net 'resnet81'"),
+        (("--fix", "."), "is a folder, not a file"),
+        (("--fix", os.devnull), "is a device, not a file"),
+    ],
+)
+def test_what_can_not_be_done_is_said_first(
+    words: tuple[str, ...], said: str, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "check", str(photos), *words]) in (2, 3)
+    shown = capsys.readouterr()
+    assert said in shown.err and not shown.out
 
 
 def test_boxes_and_masks_are_looked_at_too() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from box_files import write_coco
 from pictures import encoded
 
 import xfer
@@ -398,3 +399,56 @@ def test_a_run_is_not_resumed_on_other_pictures(birds: Path, tmp_path: Path) -> 
     changed = "has changed since the run was started: 4 new pictures, 1 gone"
     with pytest.raises(DataError, match=changed):
         xfer.finetune(resume=run, verbosity=-1)
+
+
+def test_pictures_of_a_renamed_folder_are_not_new(tmp_path: Path) -> None:
+    data = write_birds(tmp_path / "birds")
+    table = data / "list.csv"
+    rows = [f"{n}/{n[0]}{k:02d}.jpg,{n}" for n in NAMES for k in range(10)]
+    table.write_text("file,bird\n" + "\n".join(rows) + "\n")
+    run = train(f"csv:{table}", tmp_path / "run")
+    (data / "owl").rename(data / "eagle owl")
+    table.write_text(table.read_text().replace("owl/", "eagle owl/"))
+    write_picture(data / "wren" / "late.jpg", seed=9_000)
+    table.write_text(table.read_text() + "wren/late.jpg,wren\n")
+    assert scored(run)["changes"] == {"moved": 2, "new": 1}
+
+
+def test_pictures_in_another_split_now_are_not_called_gone(tmp_path: Path) -> None:
+    data = write_birds(tmp_path / "birds")
+    table = data / "list.csv"
+    rows = [f"{n}/{n[0]}{k:02d}.jpg,{n}" for n in NAMES for k in range(10)]
+    table.write_text("file,bird\n" + "\n".join(rows) + "\n")
+    run = train(f"csv:{table}", tmp_path / "run")
+    val = splits(run)["val"]
+    parts = ["test" if row.startswith(val[0]) else "train" for row in rows]
+    text = "\n".join(f"{row},{part}" for row, part in zip(rows, parts, strict=True))
+    table.write_text(f"file,bird,split\n{text}\n")
+    found = scored(run)
+    assert (found["images"], found["changes"]) == (len(val) - 1, {"elsewhere": 1})
+    assert (
+        f"1 picture of val is in another split of the data now, and is not scored: {val[0]}"
+        in (found["notes"])
+    )
+
+
+def test_data_that_have_moved_are_asked_for(run: Path, birds: Path) -> None:
+    birds.rename(birds.with_name("elsewhere"))
+    with pytest.raises(DataError, match="no such file") as caught:
+        scored(run)
+    assert caught.value.hint == "if the data have moved: --data PLACE --split val"
+
+
+def test_a_class_that_is_declared_alone_does_not_stop_the_scoring(tmp_path: Path) -> None:
+    write_coco(tmp_path, pictures=3)
+    path = next(tmp_path.rglob("*.json"))
+    document = json.loads(path.read_text())
+    own = tuple(c["name"] for c in document["categories"])
+    document["categories"].append({"id": 777, "name": "kite"})
+    path.write_text(json.dumps(document))
+    source = open_data(f"coco:{path}", classes=own, cut=False).splits["train"]
+    assert source.info.classes == own
+    document["annotations"][0]["category_id"] = 777
+    path.write_text(json.dumps(document))
+    with pytest.raises(DataError, match="the model does not have: kite"):
+        open_data(f"coco:{path}", classes=own, cut=False)

@@ -17,9 +17,10 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary file beside `path`; on success it is synced and replaces `path`.
 
     If the body raises, or the process dies, the old file is untouched. The new file's permissions
-    follow the umask, like those of any file. Raises DataError if the disk is full, OSError if the
-    folder is not writable.
+    follow the umask, like those of any file. Raises DataError if the disk is full, or `path` is a
+    folder or a device, OSError if the folder is not writable.
     """
+    check_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     temporary.touch(exist_ok=False)
@@ -56,6 +57,14 @@ def write_text(path: Path, text: str) -> None:
     """Writes a text file atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def check_file(path: Path) -> None:
+    """Raises DataError if a path is a folder or a device (/dev/null), which no file may replace."""
+    if path.is_dir():
+        raise DataError(f"{path} is a folder, not a file", "name a file")
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} is a device, not a file", "name a file")
 
 
 def check_folder(folder: Path) -> None:

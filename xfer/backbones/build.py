@@ -63,6 +63,14 @@ def make_backbone(
     return net
 
 
+def check_name(name: str) -> None:
+    """Raises XferError for a backbone that does not exist; a user's own is not made."""
+    ours = ":" in name or backbones.origin(name) == plugs.OURS
+    if ours and plugs.parse(name, SCHEMES) is None:
+        with torch.device("meta"):
+            _build(name, False, {})
+
+
 def _build(name: str, classifier: bool, options: dict[str, Any]) -> Backbone:
     kind, colon, rest = name.partition(":")
     if not colon:

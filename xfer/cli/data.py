@@ -120,7 +120,8 @@ def data_show(
         show.document(document)
         return
     for note in bundle.notes:
-        show.note(note)
+        if not note.startswith("left out: "):  # all of them are named below
+            show.note(note)
     show.left_out(bundle.skipped)
     if bundle.skipped and not given.get("data.skip_bad"):
         show.note("training stops at what can't be used, unless --skip-bad leaves it out")

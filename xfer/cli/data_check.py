@@ -46,11 +46,12 @@ def check(
     on a frozen backbone, if its weights are on this machine or given.
     """
     from xfer.doctor.check import check_data
-    from xfer.files import check_folder
+    from xfer.files import check_file, check_folder
 
     if draw is not None:
         check_folder(draw)
     if fix is not None:
+        check_file(fix)
         check_folder(fix.absolute().parent)
     options = {key.rpartition(".")[2]: value for key, value in given.items()}
     net = {key: options.pop(key) for key in ("backbone", "weights", "device") if key in options}

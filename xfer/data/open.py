@@ -21,7 +21,7 @@ from xfer.data.sources.split import VAL_SHARE, stratified
 from xfer.data.sources.split_names import is_trainval, role_of
 from xfer.data.spec import open_spec
 from xfer.errors import DataError, XferError, nearest
-from xfer.kinds.findings import Finding
+from xfer.kinds.findings import Finding, named
 from xfer.types import Source
 
 NONE = "none"
@@ -88,10 +88,10 @@ def open_data(
         split name.
     """
     names = {"train": train, "val": val, "test": test}
-    named = tuple(name for name in names.values() if name and name != NONE)
+    given = tuple(name for name in names.values() if name and name != NONE)
     wanted_as = (kind,) if isinstance(kind, str) and kind else tuple(kind)
     options = ReadOptions(
-        named, skip_bad, images=images, ignore=ignore, path=path, label=label, split=split
+        given, skip_bad, images=images, ignore=ignore, path=path, label=label, split=split
     )
     opened = open_spec(spec, options, wanted_as)
     title, reading = opened.name, opened.reading
@@ -140,7 +140,8 @@ def open_data(
     if check and own:
         notes += kind_of_data.check_pictures(title, first, splits[first], learn=cut)
     if skipped:
-        notes.append(f"left out: {len(skipped)} that can't be used")
+        some = named([f"{name} ({why})" for name, why in skipped], 3)
+        notes.append(f"left out: {len(skipped)} that can't be used: {some}")
     return Bundle(
         title, opened.format, kind_name, wanted, splits, tuple(notes), tuple(skipped),
         tuple(findings), drift,

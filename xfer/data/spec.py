@@ -15,6 +15,7 @@ from xfer.data.catalog import KNOWN, data_folder
 from xfer.data.images.unread import unread_pictures
 from xfer.data.images.walk import readable
 from xfer.data.readers.base import EMBEDDED, FORMATS, Format, Reading, ReadOptions, choose_kind
+from xfer.data.readers.other_tools import EXPORT, other_tool
 from xfer.data.sources.base import Bundle, path_of
 from xfer.data.sources.from_python import SCHEME, as_source, python_name
 from xfer.data.sources.split_names import WHOLE
@@ -22,6 +23,8 @@ from xfer.errors import DataError, XferError, nearest
 
 # archives, which are not read in place; a .tar is
 ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+# how the line ends about a spec that names nothing
+NOT_THERE = "no such file, folder or data set"
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,10 @@ def _path(spec: str, path: Path, options: ReadOptions, kinds: Sequence[str]) -> 
     name, form, text = _recognised(spec, path, options, kinds)
     reading = _read(name, form, path, options, kinds)
     reading.notes.insert(0, f"{spec}: read as {name} ({text})")
+    classes = {c for part in reading.parts.values() for c in part.info.classes}
+    alone = not reading.labelled or (name == "folder" and len(classes) == 1)
+    if alone and (other := other_tool(path)) is not None:
+        raise _of_another_tool(spec, *other)
     return Opened(spec, name, reading, tuple(form.kinds))
 
 
@@ -223,15 +230,27 @@ def _nothing_in(spec: str, path: Path) -> XferError:
         return DataError(
             f"{spec}: the folder is empty", "one folder of pictures per class, or a csv"
         )
+    if (other := other_tool(path)) is not None:
+        return _of_another_tool(spec, *other)
     for name in FORMATS.names() if path.is_dir() else ():
         explain = getattr(FORMATS.get(name)(), "explain", None)
         if explain is not None and (error := explain(path)) is not None:
+            return error
+    if path.is_dir():
+        from xfer.data.readers.folder import where_pictures_are
+
+        if (error := where_pictures_are(path)) is not None:
             return error
     if path.suffix.casefold() in ARCHIVES:
         return DataError(f"{spec}: is an archive", "unpack it, and give the folder")
     what = "not recognised as a data set" if path.is_dir() else "not in a known data format"
     formats = ", ".join(FORMATS.names())
     return DataError(f"{spec}: {what}", f"FORMAT:PATH says how to read it; formats: {formats}")
+
+
+def _of_another_tool(spec: str, file: Path, what: str) -> DataError:
+    hint = f"{EXPORT}; images:{spec} reads the pictures without labels"
+    return DataError(f"{spec}: {file} is {what}, which is not read", hint)
 
 
 def _known(spec: str, path: Path) -> Path:
@@ -259,7 +278,7 @@ def missing(path: Path, names: list[str] | None = None) -> DataError:
     hint = nearest(place.name, choices) if choices else None
     if hint is not None and not hint.startswith("did you mean"):
         hint = f"no {place.name!r} in {folder.absolute()}"
-    return DataError(f"{path}: no such file, folder or data set", hint)
+    return DataError(f"{path}: {NOT_THERE}", hint)
 
 
 def _class(spec: str, options: ReadOptions, kinds: Sequence[str]) -> Opened:

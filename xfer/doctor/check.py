@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from xfer import kinds, plugs
+from xfer.backbones.build import check_name
 from xfer.backbones.published import at_hand
 from xfer.data.open import open_data
 from xfer.data.sources.base import Bundle
@@ -22,8 +23,10 @@ from xfer.doctor.sheets import draw_sheets
 from xfer.doctor.suspects import Suspect
 from xfer.errors import DataError
 from xfer.kinds.findings import Finding, counted, finding, named
+from xfer.recipe.data import check_kind
 from xfer.types import Source
 
+DEFAULT_NET = "alexnet"
 # fewer examples of a class than this in training are few; so many times more of another is uneven
 FEW, UNEVEN = 10, 10
 Say = Callable[[str], None]
@@ -62,7 +65,7 @@ def check_data(
     data: Any,
     *,
     task: str = "",
-    backbone: str = "alexnet",
+    backbone: str = DEFAULT_NET,
     weights: str = "",
     draw: Path | str | None = None,
     fix: Path | str | None = None,
@@ -85,8 +88,11 @@ def check_data(
         trust: your own modules that a run given as weights may import.
         say: called with lines about what is done; tick: with (pictures done, all) now and then.
 
-    Raises: DataError for data that can't be read at all.
+    Raises: DataError for data that can't be read at all, or are not of the task's kind; XferError
+        for a backbone that does not exist.
     """
+    if backbone != DEFAULT_NET:
+        check_name(backbone)
     wanted = {}
     if task:
         from xfer import task as tasks
@@ -95,6 +101,8 @@ def check_data(
     bundle = open_data(
         data, skip_bad=True, check=False, cut=False, find=False, **wanted, **data_keys or {}
     )
+    if task:
+        check_kind(bundle.name, bundle, task)
     looks = look_at(bundle.splits, tick)
     kind, splits, classes = kinds.get(bundle.kind), bundle.splits, bundle.classes
     notes = [n for n in bundle.notes if "warning: " not in n and not n.startswith("not used: ")]

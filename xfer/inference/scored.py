@@ -24,6 +24,7 @@ from xfer.data.sources.boxes_as_labels import presence
 from xfer.data.sources.from_python import SCHEME
 from xfer.data.sources.kept import Kept
 from xfer.data.sources.marks import UNKNOWN, marks, truths
+from xfer.data.spec import NOT_THERE
 from xfer.errors import DataError, XferError
 from xfer.inference.trained_on import Seen, TrainedOn
 from xfer.kinds.findings import counted, named
@@ -86,7 +87,13 @@ def open_scored(
     own = _own_of(folder, task, skip_bad)
     with plugs.reading(folder.path / "recipe.toml"):
         if isinstance(data, str) and not data:
-            return own.scored(split)
+            try:
+                return own.scored(split)
+            except DataError as error:
+                if NOT_THERE not in error.message:
+                    raise
+                again = f"--data PLACE --split {split or _first(own.splits)}"
+                raise DataError(error.message, f"if the data have moved: {again}") from None
         same = own.in_memory(data, split)
         if same is not None:
             return same
@@ -196,7 +203,7 @@ class _Own:
         """The pictures of split.json that were found again, and what has changed; `own`: where the
         run's own data are."""
         drift, source = bundle.drift or Drift(), bundle.splits[role]
-        changes = {"gone": drift.gone, "new": drift.new or ()}
+        changes = {"gone": drift.gone, "elsewhere": drift.elsewhere, "new": drift.new or ()}
         changes["moved"] = tuple(f"{old} is {now}" for old, now in drift.moved)
         numbers = None
         if role in self.trained.marks:
@@ -263,6 +270,10 @@ class _Own:
 _TOLD: dict[str, Callable[[int, str], str]] = {
     "gone": lambda n, role: counted(
         n, f"picture of {role} is gone", f"pictures of {role} are gone"
+    ),
+    "elsewhere": lambda n, role: counted(
+        n, f"picture of {role} is in another split of the data now, and is not scored",
+        f"pictures of {role} are in another split of the data now, and are not scored",
     ),
     "new": lambda n, role: counted(n, "new picture is not scored", "new pictures are not scored"),
     "moved": lambda n, role: counted(

@@ -50,7 +50,7 @@ def _classes(role: str, every: EveryBox, classes: Sequence[str]) -> list[Finding
 
     if role == "train":
         tell("empty_class", total == 0, lambda has, names:
-             f"{has} no box in {role}: {names}: nothing can be learnt about it")  # fmt: skip
+             f"{has} no box in {role}: {names}: nothing to learn from")  # fmt: skip
         tell("empty_class", (total > 0) & (crowds == total), lambda has, names:
              f"{has} only crowds (iscrowd) in {role}, which are not learnt: {names}")  # fmt: skip
     else:

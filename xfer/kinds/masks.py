@@ -55,7 +55,7 @@ class MaskKind(Kind):
                 f"{title}: the masks of {role} hold {present}",
                 "there must be at least two classes",
             )
-        text = f"warning: no mask of {role} holds {listed(absent)}: nothing can be learnt about it"
+        text = f"warning: no mask of {role} holds {listed(absent)}: nothing to learn from"
         return [*lines, text]
 
     def find_in_pictures(

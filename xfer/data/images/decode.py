@@ -19,6 +19,7 @@ each picture by its own values would make equal things unequal; `remarks` tells 
 from __future__ import annotations
 
 import io
+import logging
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,9 @@ from xfer.data.images.remarks import asked, remark
 from xfer.data.images.tiff import SAVE, Layout, is_tiff, layout_of, raw_kind, without_notes
 from xfer.data.images.unread import kind_of, what_is
 from xfer.data.images.walk import readable
+
+# Pillow logs what it also raises, and without a handler Python prints that
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 # Pillow's own first limit, above which it warns
 MAX_PIXELS = 89_478_485

@@ -44,7 +44,7 @@ from xfer.data.readers.table.list_splits import splits_by_lists, use_lists
 from xfer.data.readers.table.reader import Csv
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.split_names import PLAIN, WHOLE, is_plain, role_of, role_word, split_folders
-from xfer.errors import DataError, XferError
+from xfer.errors import DataError, XferError, listed
 from xfer.types import DataInfo, Source
 
 __all__ = ["Folder", "find_pictures"]
@@ -121,23 +121,19 @@ class Folder:
         folders = subfolders(path)
         if any(f.name.casefold() in OTHER_LAYOUTS for f in folders):
             return None
-        if (inner := _within(_full(folders))) is not None:
+        full = _full(folders)
+        if (inner := _within(full)) is not None:
             return DataError(f"{path}: the data are in {inner.name}/", f"give {inner}")
         if named := _like_splits(folders):
             flags = " ".join(f"--{role} {name}" for role, name in named.items())
             what = ", ".join(f"{f.name}/" for f in folders)
             return XferError(f"{path}: are {what} splits or classes?",
                              f"splits: {flags}; classes: folder:{path}")  # fmt: skip
-        if (full := _full(folders)) and _has_masks(full[0]):
+        if full and _has_masks(full[0]):
             return DataError(f"{path}: folders of pictures and masks, such as {full[0].name}/",
                              "put all pictures in one folder, all masks in another")  # fmt: skip
         if inside := _two_levels(folders):
             return _which_level(path, folders, inside)
-        if _only_pictures(full, folders):
-            what = (
-                f"the pictures are in {full[0].name}/, and nothing that is read says what they show"
-            )
-            return DataError(f"{path}: {what}", f"pictures without labels: give {full[0]}")
         if len(full) > 1 and (why := no_classes(folders)) is not None:
             return which(path, folders, why)
         return None
@@ -226,6 +222,19 @@ def _only_pictures(full: list[Path], folders: list[Path]) -> bool:
     return len(full) == 1 < len(folders) and full[0].name.casefold() in PLAIN
 
 
+def where_pictures_are(path: Path) -> DataError | None:
+    """The error for a folder of which no format knows more than that one folder in it holds
+    pictures."""
+    folders = subfolders(path)
+    full = _full(folders)
+    if (inner := _within(full)) is not None:
+        return DataError(f"{path}: the data are in {inner.name}/", f"give {inner}")
+    if not _only_pictures(full, folders):
+        return None
+    what = f"the pictures are in {full[0].name}/, and nothing that is read says what they show"
+    return DataError(f"{path}: {what}", f"pictures without labels: give {full[0]}")
+
+
 def _listed_inside(path: Path, full: list[Path]) -> Path | None:
     """The only folder with pictures, if it holds class folders, and lists beside it split them."""
     inner = _within(full)
@@ -308,6 +317,7 @@ def _read(
         files += pictures
     loose = [Path(e.path) for e in listing(top) if is_picture(e.name) and not is_junk(e.name)]
     reading.leave("empty folder", "empty folders", empty)
+    _tell_deeper(top, classes, files, reading)
     if not classes and loose:
         # a split without class folders: pictures to predict on, not to learn from
         files, labels = loose, [-1] * len(loose)
@@ -323,6 +333,23 @@ def _read(
     relative = [str(f).removeprefix(start) for f in files]
     info = DataInfo(root.name, kind, tuple(classes), split)
     return FileSource(info, root, relative, np.array(labels, np.int64))
+
+
+def _tell_deeper(
+    top: Path, classes: Sequence[str], files: Sequence[Path], reading: Reading
+) -> None:
+    """A warning if all pictures are in folders below the class folders, and these are more."""
+    depth = len(top.parts) + 1
+    if len(classes) < 2 or any(len(file.parts) == depth + 1 for file in files):
+        return
+    below = list(dict.fromkeys("/".join(file.parts[depth - 1 : -1]) for file in files))
+    views = {name.rpartition("/")[2].casefold() for name in below} <= _VIEWS
+    if len(below) > len(classes) and not views:
+        some = listed([readable(name) for name in below], 3)
+        reading.notes.append(
+            f"warning: the classes are {listed(classes, 3)}, not the {len(below)} folders below "
+            f"them ({some})"
+        )
 
 
 def _not_a_class(folder: str, others: Counter[str], reading: Reading) -> None:

@@ -259,11 +259,13 @@ class Drift:
     new   | ids that the run did not have, among the pictures that the split comes from; None if
           | that can't be told
     moved | (id in the run, id now) of pictures that have another name, known by their bytes
+    elsewhere | ids that are in another split of the data now
     """
 
     gone: tuple[str, ...] = ()
     new: tuple[str, ...] | None = ()
     moved: tuple[tuple[str, str], ...] = ()
+    elsewhere: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ learnt from (classes without a box, crowds alone, doubled boxes) is found by `Bo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,5 +142,10 @@ def leave_out(
     if bad and not skip_bad:
         listed = "; ".join(f"{name} ({reason})" for name, reason in bad[:NAMED])
         more = f"; and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
+        if len(bad) == 1:  # "pictures have no mask" -> "picture has no mask"
+            verbs = {"are": "is", "have": "has"}
+            what = re.sub(
+                r"s (are|have|can't)\b", lambda m: f" {verbs.get(m[1], m[1])}", what, count=1
+            )
         raise DataError(f"{where}: {len(bad)} {what}: {listed}{more}", SKIP_BAD)
     skipped.extend(bad)

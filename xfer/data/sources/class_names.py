@@ -35,8 +35,12 @@ def match_classes(
     if own == classes:
         return source, []
     partners = _Partners(classes, where)
-    pairs = {name: partners.of(name) for name in kinds.get(source.info.kind).used_classes(source)}
+    kind = kinds.get(source.info.kind)
+    pairs = {name: partners.of(name) for name in kind.used_classes(source)}
     missing = [name for name, partner in pairs.items() if partner is None]
+    if missing:  # a class that is declared alone does no harm
+        counts: dict[str, int] = kind.summary(source).get("classes", {})
+        missing = [name for name in missing if counts.get(name, 1)]
     if missing:
         raise DataError(
             f"{where} has classes that {theirs} does not have: {listed(missing)}",

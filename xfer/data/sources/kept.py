@@ -58,7 +58,7 @@ def find_again(title: str, splits: Mapping[str, Source], kept: Kept) -> tuple[Su
     gone = [name for name in wanted if name not in places]
     listed = {name for ids in kept.splits.values() if isinstance(ids, list) for name in ids}
     new = [name for name in places if name not in listed]
-    moved = _moved(kept, gone, new, source, places)
+    moved, known = _moved(kept, gone, new, source, places)
     if len(gone) == len(wanted) and not moved:
         raise DataError(
             f"{title}: none of the {len(wanted)} pictures of {kept.role} is there any more, "
@@ -67,10 +67,16 @@ def find_again(title: str, splits: Mapping[str, Source], kept: Kept) -> tuple[Su
         )
     now = [moved.get(name, name) for name in wanted if name in places or name in moved]
     told = kept.whole and (role == kept.role or isinstance(kept.splits.get(role, []), list))
+    gone = [name for name in gone if name not in moved]
+    others = {name for r, other in splits.items() if r != role for name in other.ids}
+    # a name that the run had in several splits may mean another picture there
+    others -= {name for r, ids in kept.splits.items() if r != kept.role and isinstance(ids, list)
+               for name in ids}  # fmt: skip
     drift = Drift(
-        tuple(name for name in gone if name not in moved),
-        tuple(n for n in new if n not in {*moved.values(), *kept.ignored}) if told else None,
+        tuple(name for name in gone if name not in others),
+        tuple(n for n in new if n not in {*known, *kept.ignored}) if told else None,
         tuple(moved.items()),
+        tuple(name for name in gone if name in others),
     )
     return subset(source, [places[name] for name in now], kept.role), drift
 
@@ -93,12 +99,12 @@ def _home(splits: Mapping[str, Source], kept: Kept) -> tuple[str, dict[str, int]
 
 def _moved(
     kept: Kept, gone: Sequence[str], new: Sequence[str], source: Source, places: Mapping[str, int]
-) -> dict[str, str]:
+) -> tuple[dict[str, str], set[str]]:
     """Id in the run -> id now, of pictures that are gone while a new one has the same bytes, and no
-    other picture of the run has."""
+    other picture of the run has; and all of the new ids whose pictures the run had."""
     own = kept.marks.get(kept.role)
     if own is None or not gone or not new or len(new) > MOST:
-        return {}
+        return {}, set()
     twice = _twice(np.concatenate(list(kept.marks.values())))
     known = {name: int(n) for name, n in zip(kept.splits[kept.role], own, strict=True)}
     now: dict[int, list[str]] = {}
@@ -107,7 +113,9 @@ def _moved(
     pairs = {
         name: now.get(known[name], []) for name in gone if known[name] not in (UNKNOWN, *twice)
     }
-    return {name: found[0] for name, found in pairs.items() if len(found) == 1}
+    had = set(np.concatenate(list(kept.marks.values())).tolist()) - {UNKNOWN}
+    renamed = {name for n, names in now.items() if n in had for name in names}
+    return {name: found[0] for name, found in pairs.items() if len(found) == 1}, renamed
 
 
 def _twice(numbers: np.ndarray) -> set[int]:

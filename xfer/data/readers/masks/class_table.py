@@ -25,7 +25,7 @@ Colour = tuple[int, int, int]
 NAMES = (
     "classes.txt", "class_names.txt", "label_names.txt", "classes.names", "labels.txt",
     "labelmap.txt", "names.txt", "codes.txt", "label_colors.txt", "color_classes.txt",
-    "class_dict.csv", "classes.csv",
+    "class_dict.csv", "label_class_dict.csv", "classes.csv",
     "_classes.csv", "labels.csv", "class_dict_seg.csv", "colors.csv", "classes.json",
     "labels.json", "label_map.json", "obj_class_to_machine_color.json", "meta.json",
 )  # fmt: skip

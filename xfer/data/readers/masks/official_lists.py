@@ -57,12 +57,14 @@ def split_by_lists(path: Path, parts: Sequence[Pairs], reading: Reading) -> list
     files, spare = _files([path, *beside])
     pairs = next((part.files[0] for part in parts if part.files), ())
     inner = {f for file in pairs for f in file.parents if f.is_relative_to(path)} - {path}
-    inside = _files(sorted(inner - {*beside}))
-    reading.leave("list", "lists", _names(path, [*spare, *inside[0].values(), *inside[1]]))
-    if not files:
-        return _by_names(parts, reading)
+    inside, spare_inside = _files(sorted(inner - {*beside}))
     roles = {role_of(part.name) for part in parts}
     whole = next((p for p in parts if p.name == WHOLE or role_of(p.name) == "train"), None)
+    if not files and whole is not None and _divide(inside, _Index(path, whole)):
+        files, inside = inside, dict[str, Path]()
+    reading.leave("list", "lists", _names(path, [*spare, *inside.values(), *spare_inside]))
+    if not files:
+        return _by_names(parts, reading)
     if whole is None or "val" in roles:
         reading.leave("list", "lists", _names(path, files.values()))
         return list(parts)
@@ -98,6 +100,16 @@ def split_by_lists(path: Path, parts: Sequence[Pairs], reading: Reading) -> list
     own = [_part(role, pictures, whole, masks) for role, pictures in divided.items()]
     own[0].without_picture.extend(whole.without_picture)
     return [*own, *(part for part in parts if part is not whole)]
+
+
+def _divide(files: dict[str, Path], index: _Index) -> bool:
+    """Whether lists in the folders of the pictures or masks (Oxford's annotations/trainval.txt and
+    test.txt) are without doubt: of train and another split, all lines a picture, none in two."""
+    if "train" not in files or len(files) < 2:
+        return False
+    lists = [_read(file, index) for file in files.values()]
+    named = [picture for one in lists for picture in one.pictures]
+    return all(one.pictures and not one.lost for one in lists) and len({*named}) == len(named)
 
 
 def _by_names(parts: Sequence[Pairs], reading: Reading) -> list[Pairs]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from xfer.data.images.walk import is_junk, is_picture, listing, subfolders
 from xfer.data.readers.base import Reading
+from xfer.data.readers.other_tools import other_tool
 from xfer.data.readers.side_files.layout import ENTRIES, Part, Sort, lines_of, listed_parts, stems
 from xfer.data.readers.voc.masks import has_masks
 from xfer.data.sources.split_names import WHOLE, role_of
@@ -18,7 +19,9 @@ PICTURES = ("JPEGImages", "images", "Images", "")
 
 def _is_annotation(head: bytes) -> bool:
     """Whether an XML file is an annotation with boxes, or without objects, by its beginning."""
-    return b"<annotation" in head and (b"<bndbox" in head or b"<object" not in head)
+    if b"<annotation" not in head or b"<annotations" in head:  # CVAT's own xml, of all pictures
+        return False
+    return b"<bndbox" in head or b"<object" not in head
 
 
 XML = Sort(".xml", _is_annotation)
@@ -82,7 +85,13 @@ def _of_class(lines: list[str]) -> bool:
 
 def flat_parts(path: Path) -> list[Part]:
     """Splits, or one folder, with XML files next to the pictures."""
-    tops = [f for f in subfolders(path) if role_of(f.name) and _has_xml(f)]
+    tops = [f for f in subfolders(path) if role_of(f.name) and _has_own_xml(f)]
     if tops:
         return [Part(top.name, top, (top,), stems(top, XML)) for top in tops]
-    return [Part(WHOLE, path, (path,), stems(path, XML))] if _has_xml(path) else []
+    return [Part(WHOLE, path, (path,), stems(path, XML))] if _has_own_xml(path) else []
+
+
+def _has_own_xml(folder: Path) -> bool:
+    """Whether a folder holds XML files, and not only one of another tool for all pictures."""
+    names = [e.name for e in listing(folder) if e.name.endswith(".xml") and not is_junk(e.name)]
+    return len(names) > 1 or (len(names) == 1 and other_tool(folder / names[0]) is None)
