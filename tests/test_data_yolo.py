@@ -469,3 +469,17 @@ def test_a_number_of_classes_that_is_not_that_of_the_names_is_told(tmp_path: Pat
     write_yolo(tmp_path, LABELS, "train: images\nnc: 3\nnames: [cat, dog]\n")
     notes = open_data(str(tmp_path), val="none").notes
     assert "warning: data.yaml: nc is 3, but names has 2" in notes
+
+
+@pytest.mark.parametrize("written", ["../datasets/pets", "/content/pets/", "D:\\\\sets\\\\pets"])
+def test_a_path_of_another_machine_is_the_folder_of_its_name(written: str, tmp_path: Path) -> None:
+    for k in range(3):
+        write_picture(tmp_path / "pets" / "images" / "train" / f"{k}.jpg", seed=k)
+        label = tmp_path / "pets" / "labels" / "train" / f"{k}.txt"
+        label.parent.mkdir(parents=True, exist_ok=True)
+        label.write_text(f"{k % 2} 0.5 0.5 0.25 0.25\n")
+    text = f'path: "{written}"\ntrain: images/train\nnames: [cat, dog]\n'
+    (tmp_path / "pets.yaml").write_text(text)
+    bundle = open_data(tmp_path / "pets.yaml", val="none")
+    assert len(bundle.splits["train"]) == 3 and bundle.classes == ("cat", "dog")
+    assert any("is read as pets/" in note for note in bundle.notes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,13 +14,14 @@ from xfer import kinds as kinds_of_data
 from xfer import plugs
 from xfer.data.catalog import KNOWN, data_folder
 from xfer.data.images.unread import unread_pictures
-from xfer.data.images.walk import readable
+from xfer.data.images.walk import has_picture, is_junk, listing, readable
 from xfer.data.readers.base import EMBEDDED, FORMATS, Format, Reading, ReadOptions, choose_kind
 from xfer.data.readers.other_tools import EXPORT, other_tool
+from xfer.data.readers.table.found import SHEETS
 from xfer.data.sources.base import Bundle, path_of
 from xfer.data.sources.from_python import SCHEME, as_source, python_name
 from xfer.data.sources.split_names import WHOLE
-from xfer.errors import DataError, XferError, nearest
+from xfer.errors import DataError, XferError, listed, nearest
 
 # archives, which are not read in place; a .tar is
 ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
@@ -243,9 +245,23 @@ def _nothing_in(spec: str, path: Path) -> XferError:
             return error
     if path.suffix.casefold() in ARCHIVES:
         return DataError(f"{spec}: is an archive", "unpack it, and give the folder")
-    what = "not recognised as a data set" if path.is_dir() else "not in a known data format"
+    if path.suffix.casefold() in SHEETS:
+        return DataError(f"{spec}: a spreadsheet, which is not read", "save it as csv")
+    what = "not in a known data format"
+    if path.is_dir():
+        what = "not recognised as a data set"
+        if not has_picture(path):
+            what += f": no pictures in it{_contents(path)}"
     formats = ", ".join(FORMATS.names())
     return DataError(f"{spec}: {what}", f"FORMAT:PATH says how to read it; formats: {formats}")
+
+
+def _contents(folder: Path) -> str:
+    """What a folder without pictures holds, in words."""
+    endings = Counter(Path(e.name).suffix or "other" for e in listing(folder)
+                      if e.is_file() and not is_junk(e.name))  # fmt: skip
+    some = [f"{n} {ending}" for ending, n in sorted(endings.items())]
+    return f", but other files ({listed(some, 5)})" if some else ""
 
 
 def _of_another_tool(spec: str, file: Path, what: str) -> DataError:

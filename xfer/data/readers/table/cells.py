@@ -56,9 +56,11 @@ def _unsigned(number: str) -> str:
 
 
 def are_fractions(cells: Iterable[str]) -> bool:
-    """Whether cells hold measured values: all are numbers, and not all of them are whole."""
+    """Whether cells hold measured values: all are numbers, and not all of them are whole. Some
+    countries write 1,5."""
     distinct = set(cells) - {""}
-    numbers = [float(c) for c in distinct if len(c) < 40 and NUMBER.fullmatch(c)]
+    numbers = [float(c.replace(",", ".")) for c in distinct
+               if len(c) < 40 and (NUMBER.fullmatch(c) or _COMMA_NUMBER.fullmatch(c))]  # fmt: skip
     return 0 < len(distinct) == len(numbers) and any(n % 1 for n in numbers)
 
 

@@ -216,7 +216,11 @@ def _all_folders(cells: set[str], locator: Locator) -> bool:
 def named_beside(table: Table, folders: Sequence[Path]) -> bool:
     """Whether a column names pictures in several folders next to the table; looks at a few rows."""
     rows = table.rows[:: max(1, len(table.rows) // FEW)][:FEW]
-    for cells in zip(*rows, strict=True):
+    for head, cells, column in zip(
+        table.header, zip(*rows, strict=True), zip(*table.rows, strict=True), strict=True
+    ):
+        if _counts(column) and not names_pictures(head):
+            continue  # epochs, numbers of classes: not the names of 0.jpg, 1.jpg
         names = [c for c in cells if c and len(c) < LONGEST and "/" not in c and "\0" not in c]
         found = [
             next((f for f in folders for end in _ENDINGS if (f / f"{name}{end}").is_file()), None)
@@ -225,6 +229,12 @@ def named_beside(table: Table, folders: Sequence[Path]) -> bool:
         if names and None not in found and len(names) == len(cells):
             return True
     return False
+
+
+def _counts(cells: Sequence[str]) -> bool:
+    """Whether cells are whole numbers that count the rows."""
+    first = cells[0] if cells else ""
+    return first.isdecimal() and all(cell == str(int(first) + k) for k, cell in enumerate(cells))
 
 
 def _found(find: Callable[[str], Path | None], cell: str) -> Path | None:
@@ -270,6 +280,11 @@ def is_path(header: str) -> bool:
     return bool(_PICTURE & set(words_of(header))) and not is_made(header)
 
 
+def names_pictures(header: str) -> bool:
+    """Whether a column's name is usual for names of pictures, id among them."""
+    return is_path(header) or header.casefold() in PATHS or header.startswith("column ")
+
+
 def is_made(header: str) -> bool:
     """Whether a column's name says that it holds something else about them: masks, labels."""
     return bool(_MADE & set(words_of(header)))
@@ -277,6 +292,24 @@ def is_made(header: str) -> bool:
 
 def _distinct(table: Table, columns: tuple[int, ...]) -> bool:
     return len({_join(row, columns) for row in table.rows}) == len(table.rows)
+
+
+def pairs_of(table: Table) -> list[str]:
+    """The columns of a table of pairs, same or different: both name pictures, the same ones in
+    either, and each several times; none if it is another table."""
+    if len(table.rows) < FEW:
+        return []
+    probe = _spread(table.rows)
+    width = range(len(table.header))
+    columns = [k for k in width if all(is_picture(row[k]) for row in probe)]
+    cells = {k: [row[k] for row in table.rows] for k in columns}
+    columns = [k for k in columns if len(set(cells[k])) < len(table.rows)]
+    if len(columns) < 2:
+        return []
+    one, other = cells[columns[0]], cells[columns[1]]
+    apart = sum(a != b for a, b in zip(one, other, strict=True)) * 2 > len(one)
+    shared = apart and not set(one).isdisjoint(other)
+    return [table.header[k] for k in columns] if shared else []
 
 
 def _agree(one: Sequence[Path | None], other: Sequence[Path | None]) -> bool:

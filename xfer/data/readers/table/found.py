@@ -17,6 +17,7 @@ PEEKED = 1 << 18
 SUFFIXES = (".csv", ".tsv")
 JSON_LINES = (".jsonl", ".ndjson")
 LISTS = (".txt", ".lst")
+SHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 # words in names of lists of other things than labels
 _NO_LABELS = frozenset(
     ("partition", "split", "splits", "eval", "bbox", "bboxes", "boxes", "landmarks", "landmark")
@@ -120,8 +121,25 @@ def tables_in(folder: Path) -> list[Path]:
 
 def unread_tables(folder: Path, lists: Sequence[Path] = ()) -> list[str]:
     """A line about the tables and lists of a folder that is read as something else, apart from
-    `lists`, which are read."""
+    `lists`, which are read; one about spreadsheets."""
     files = [file for file in (*tables_in(folder), *lists_in(folder)) if file not in lists]
     if len(files) > 1:
-        return [f"{listed([f.name for f in files], 3)} are not read: csv:FILE reads one"]
-    return [f"{f.name} is not read: csv:{f} reads it, or says why it can't" for f in files]
+        lines = [f"{listed([f.name for f in files], 3)} are not read: csv:FILE reads one"]
+    else:
+        lines = [f"{f.name} is not read: {_why(f)}" for f in files]
+    sheets = [e.name for e in listing(folder) if Path(e.name).suffix.casefold() in SHEETS]
+    sheets = [name for name in sheets if not is_junk(name) and not name.startswith("~$")]
+    if sheets:
+        lines.append(f"not read: {listed(sheets, 3)}; save a spreadsheet as csv")
+    return lines
+
+
+def _why(file: Path) -> str:
+    """Why a table is not read, as far as its beginning shows it."""
+    try:
+        head(file, WHOLE)
+    except DataError as error:
+        text = str(error).partition("\n")[0].removeprefix(str(file)).lstrip(":, ")
+        if text and not text.startswith("only one column"):
+            return text
+    return f"csv:{file} reads it, or says why it can't"

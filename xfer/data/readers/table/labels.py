@@ -219,6 +219,11 @@ def _column_per_class(table: Table, columns: Sequence[int], rows: Sequence[int])
     known = {cell: yes_no(cell) for k in columns for cell in {row[k] for row in table.rows}}
     values = np.array([[known[table.rows[r][k]] for k in columns] for r in rows], np.int8)
     values = values.reshape(len(rows), len(columns))
+    notes: tuple[str, ...] = ()
+    if 0 not in known.values() and "" not in known and -1 in known.values():
+        # 1 and -1 alone, as CelebA has them: with -1 unknown, nothing would be a no
+        values[values < 0] = 0
+        notes = (f"{table.file.name}: the columns hold 1 and -1 only: -1 is read as no",)
     classes = tuple(table.header[k] for k in columns)
     if len(set(classes)) < len(classes):
         raise DataError(f"{table.file}: two columns have the same name")
@@ -229,9 +234,9 @@ def _column_per_class(table: Table, columns: Sequence[int], rows: Sequence[int])
         one = place[values.argmax(1)].astype(np.int64)
         names = tuple(classes[c] for c in order)
         how = f"one column per class, one of {len(names)} each"
-        return Labels("classify", names, one, how, tuple(columns))
+        return Labels("classify", names, one, how, tuple(columns), notes=notes)
     how = f"one column per class, {len(classes)} of them"
-    return Labels("multilabel", classes, values, how, tuple(columns))
+    return Labels("multilabel", classes, values, how, tuple(columns), notes=notes)
 
 
 def _one_column(table: Table, column: int, rows: Sequence[int], sure: bool = False) -> Labels:
@@ -239,7 +244,7 @@ def _one_column(table: Table, column: int, rows: Sequence[int], sure: bool = Fal
     cells = plain_numbers([table.rows[r][column] for r in rows])
     name = table.header[column]
     notes = _about_numbers(table, column, cells, sure)
-    mark = _separator(table, column, cells)
+    mark = None if notes else _separator(table, column, cells)
     if mark is not None:
         parts = split_cells(cells, mark)
         classes = tuple(sorted({label for part in parts for label in part}))
@@ -278,9 +283,12 @@ def _one_column(table: Table, column: int, rows: Sequence[int], sure: bool = Fal
 
 def _about_numbers(table: Table, column: int, cells: Sequence[str], sure: bool) -> list[str]:
     """A warning about decimal numbers as classes; raises XferError unless the user asked for it."""
+    name = table.header[column]
     if not are_fractions(cells):
         return []
-    name = table.header[column]
+    commas = [cell for cell in set(cells) if "," in cell]
+    if commas and (not sure or {part for cell in commas for part in cell.split(",")} & set(cells)):
+        return []  # 1,5 may be two labels: asked by `_separator`
     distinct = sorted(set(cells) - {""})
     some = f"{', '.join(distinct[:3])}{', ...' if len(distinct) > 3 else ''}"
     what = f"column {name!r} holds decimal numbers ({some}), {len(distinct)} different ones"
@@ -301,6 +309,12 @@ def _separator(table: Table, column: int, cells: Sequence[str]) -> str | None:
         return separator(cells, plural, singular)
     except ValueError as error:
         some = str(error)
+    if are_fractions([some]):
+        raise XferError(
+            f"{table.file}: are {some!r} in column {name!r} decimal numbers or several labels?",
+            f"{shlex.quote(f'data.label={name}')} takes each number for a class; or name another "
+            "column; or write a;b for several labels",
+        )
     raise XferError(
         f"{table.file}: are {some!r} in column {name!r} one label or several?",
         "name the column `label` for one per picture, "

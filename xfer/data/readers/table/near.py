@@ -74,6 +74,15 @@ def is_beside(table: Table, path: Path) -> bool:
     return 1 < len(beside) <= MOST_BESIDE and named_beside(table, beside)
 
 
+def lists_folders(table: Table, path: Path) -> bool:
+    """Whether the table in a folder has a row for each of the folders next to it: classes."""
+    names = {f.name.casefold() for f in subfolders(path)}
+    if len(names) < 2 or len(names) != len(table.rows):
+        return False
+    columns = zip(*table.rows, strict=True)
+    return any({cell.casefold() for cell in cells} == names for cells in columns)
+
+
 def _own(file: Path, name: str) -> list[str]:
     """The folders that belong to a table: its own, and those of its name."""
     own = [n for n in (file.stem, name) if n != WHOLE]

@@ -44,6 +44,7 @@ Columns that are not used, and pictures beside those of the table that no row na
 from __future__ import annotations
 
 import os
+import shlex
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -52,7 +53,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from xfer.data.images.walk import is_picture, nfc, readable
+from xfer.data.images.walk import has_picture, is_picture, nfc, readable
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.imagenet.trees import find_tree
 from xfer.data.readers.masks.run_lengths import run_length_column
@@ -61,6 +62,8 @@ from xfer.data.readers.table.columns import (
     Placed,
     column_named,
     is_index,
+    names_pictures,
+    pairs_of,
 )
 from xfer.data.readers.table.found import (
     LISTS,
@@ -74,7 +77,14 @@ from xfer.data.readers.table.found import (
 from xfer.data.readers.table.labels import Labels, is_label, names_masks, read_labels
 from xfer.data.readers.table.list_splits import use_lists
 from xfer.data.readers.table.locate import Locator
-from xfer.data.readers.table.near import LOST, is_beside, no_pictures, place, why_lost
+from xfer.data.readers.table.near import (
+    LOST,
+    is_beside,
+    lists_folders,
+    no_pictures,
+    place,
+    why_lost,
+)
 from xfer.data.readers.table.splits import Splits, find_splits
 from xfer.data.readers.table.text import Table
 from xfer.data.sources.base import subset
@@ -107,8 +117,10 @@ class Csv:
                     return None
                 if box_columns(table) or "region_shape_attributes" in table.header:
                     return None  # `boxes` and `via` read it
-                if path.is_dir() and names_masks(table):
-                    return None  # `masks` reads the folders
+                if path.is_dir() and (names_masks(table) or pairs_of(table)):
+                    return None  # `masks` reads the folders; pairs are no labels
+                if path.is_dir() and lists_folders(table, path):
+                    continue
                 found = place(table, name, wide=False) is not None or is_beside(table, path)
             except DataError:
                 if path.is_file() and file.suffix.casefold() not in LISTS:
@@ -131,7 +143,10 @@ class Csv:
         for name, file in tables.items() if len(tables) == 1 else ():
             try:
                 table = head(file, name)
-                if table.rows and place(table, name, wide=True) is None:
+                if pairs := pairs_of(table):
+                    return _of_pairs(table, pairs)
+                shown = any(map(names_pictures, table.header)) or has_picture(path)
+                if shown and table.rows and place(table, name, wide=True) is None:
                     return no_pictures(table, name, "")
             except XferError as error:
                 return error
@@ -198,6 +213,8 @@ def _read(file: Path, name: str, reading: Reading, progress: _Progress) -> None:
         _refuse_masks(table)
     if not table.rows:
         raise DataError(f"{file}: no rows")
+    if not options.path and (pairs := pairs_of(table)):
+        raise _of_pairs(table, pairs)
     placed = place(table, name, True, options.path)
     if placed is None and len(table.header) == 1:
         reading.notes.append(f"{file.name}: only ids, and no such pictures: left out")
@@ -275,6 +292,14 @@ def _of_boxes(table: Table, columns: Sequence[int]) -> DataError:
     return DataError(
         f"{table.file}: a table of boxes ({names}), which are not labels of whole pictures",
         f"boxes:{table.file} reads them; csv:{table.file} data.label=COLUMN reads a label",
+    )
+
+
+def _of_pairs(table: Table, pairs: Sequence[str]) -> DataError:
+    names = ", ".join(pairs)
+    return DataError(
+        f"{table.file}: a table of pairs of pictures ({names}), which are not labels of pictures",
+        f"{shlex.quote(f'data.path={pairs[0]}')} data.label=COLUMN reads that column's pictures",
     )
 
 
