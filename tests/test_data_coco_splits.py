@@ -269,6 +269,66 @@ def test_categories_that_annotations_count_otherwise(
         open_data(str(tmp_path), val="none")
 
 
+@pytest.mark.parametrize("kind", ["detect", "segment"])
+@pytest.mark.parametrize(("listed", "used"), [(0, 1), (1, 0), (12, 11)])
+def test_images_that_annotations_count_otherwise(
+    tmp_path: Path, listed: int, used: int, kind: str
+) -> None:
+    document = coco_document(4, annotations=[
+        {"id": i, "image_id": used + i, "category_id": 5 if i < 3 else 90, "bbox": [i, 3, 8, 8],
+         "segmentation": [[i, 3, i + 8, 3, i + 8, 11, i, 11]]} for i in range(4)
+    ])  # fmt: skip
+    for i, image in enumerate(document["images"]):
+        image["id"] = listed + i
+    file = write_coco(tmp_path)
+    write_json(file, document)
+    bundle = open_data(str(tmp_path), val="none", kind=kind)
+    if kind == "detect":
+        source = bundle.splits["train"]
+        assert [annotation(source, i).xyxy[0, 0] for i in range(4)] == [0, 1, 2, 3]
+    told = f"count the images from {used}, the list of images from {listed}"
+    assert any("warning" in note and told in note for note in bundle.notes)
+    outer = max if used > listed else min
+    gone = [one for one in document["annotations"] if one["image_id"] not in (used + 1, used + 2)]
+    write_json(file, {**document, "annotations": gone})  # now nobody can tell
+    with pytest.raises(DataError, match=f"no image has the id {outer(used, used + 3)}.*count"):
+        open_data(str(tmp_path), val="none", kind=kind, skip_bad=True)
+    stray = {"id": 99, "image_id": listed + 3 * (used < listed), "category_id": 5}
+    document["annotations"].append({**document["annotations"][0], **stray})
+    write_json(file, document)  # both ends are there: one annotation is of no image
+    bundle = open_data(str(tmp_path), val="none", kind=kind, skip_bad=True)
+    assert len(bundle.skipped) == 1 and not any("count the images" in n for n in bundle.notes)
+
+
+def test_images_annotated_in_part_are_not_counted_otherwise(tmp_path: Path) -> None:
+    document = coco_document(4)
+    for i, image in enumerate(document["images"]):
+        image["id"] = i
+    for one in document["annotations"]:
+        one["image_id"] = 1 + one["id"] % 3
+    write_json(write_coco(tmp_path), document)
+    bundle = open_data(str(tmp_path), val="none")
+    assert not any("count the images" in note for note in bundle.notes)
+    assert len(annotation(bundle.splits["train"], 0)) == 0
+
+
+@pytest.mark.parametrize(("listed", "folder", "warned"), [
+    ("cam1", "cam2", True), ("site_a", "site_b", True), ("train", "val", True),
+    ("/home/me/photos", "pictures", False), ("export", "pictures", False), ("cam1", "cam1", False),
+])  # fmt: skip
+def test_pictures_of_a_folder_next_to_theirs_are_told(
+    tmp_path: Path, listed: str, folder: str, warned: bool
+) -> None:
+    document = coco_document()
+    for image in document["images"]:
+        write_picture(tmp_path / folder / image["file_name"], size=SIZE)
+        image["file_name"] = f"{listed}/{image['file_name']}"
+    write_json(tmp_path / folder / "_annotations.coco.json", document)
+    notes = open_data(str(tmp_path / folder), val="none").notes
+    told = [note for note in notes if "last part of their name" in note]
+    assert len(told) == warned and all(listed in note and folder in note for note in told)
+
+
 def test_outlines_as_shares_are_drawn_as_shares(tmp_path: Path) -> None:
     outline = [0.25, 0.5, 0.75, 0.5, 0.75, 0.9, 0.25, 0.9]
     document = coco_document(3, annotations=[

@@ -14,6 +14,7 @@ from pictures import write_folder, write_picture
 
 from xfer.data.open import open_data
 from xfer.data.readers.from_names import class_in
+from xfer.data.sources.split_names import role_word
 from xfer.errors import DataError, XferError
 from xfer.recipe.choose import infer_task
 
@@ -36,6 +37,14 @@ LABELS = {f"{k:02d}": "cat" if k % 2 else "dog" for k in range(10)}
 def write_pictures(folder: Path, names: Any = LABELS) -> None:
     for k, name in enumerate(names):
         write_picture(folder / f"{name}.jpg", seed=k)
+
+
+def test_dev_is_a_val_split_and_test_dev_a_test_split(tmp_path: Path) -> None:
+    folders = {f"{n}/{c}": 5 for n in ("train", "dev", "test") for c in ("cat", "dog")}
+    write_folder(tmp_path, folders)
+    assert sizes(open_data(tmp_path)) == {"train": 10, "val": 10, "test": 10}
+    assert role_word("image_info_test-dev2017") == "test" and role_word("labels_dev") == "dev"
+    assert role_word("devkit") is None
 
 
 @pytest.mark.parametrize("names", [("training_set", "test_set"), ("trainset", "testset")])

@@ -381,6 +381,23 @@ def test_label_files_without_a_picture_are_told(tmp_path: Path) -> None:
     ]
 
 
+def test_label_files_of_pictures_in_other_lists_are_not_alone(tmp_path: Path) -> None:
+    """darknet has all pictures and label files in one folder, and a list for each split."""
+    folder = tmp_path / "obj"
+    for k in range(7):
+        write_picture(folder / f"{k}.jpg", seed=k)
+        (folder / f"{k}.txt").write_text(f"{k % 2} .5 .5 .4 .4\n")
+    (folder / "gone.txt").write_text("0 .5 .5 .4 .4\n")
+    (tmp_path / "obj.names").write_text("cat\ndog\n")
+    (tmp_path / "obj.data").write_text("train = train.txt\nvalid = test.txt\nnames = obj.names\n")
+    for name, which in (("train", range(4)), ("test", (4, 5))):  # 6.jpg is in neither
+        (tmp_path / f"{name}.txt").write_text("".join(f"obj/{k}.jpg\n" for k in which))
+    notes = open_data(str(tmp_path)).notes
+    assert {note.split(": ", 2)[2] for note in notes if "no picture" in note} == {
+        "1 label file has no picture: obj/gone.txt"
+    }
+
+
 def test_the_number_of_a_track_is_not_read(tmp_path: Path) -> None:
     write_yolo(tmp_path, {"a": "0 .5 .5 .5 .4 17\n1 .25 .5 .1 .2 3\n", "b": "1 .5 .5 .5 .4\n"})
     bundle = open_data(str(tmp_path), val="none")
@@ -452,3 +469,17 @@ def test_a_number_of_classes_that_is_not_that_of_the_names_is_told(tmp_path: Pat
     write_yolo(tmp_path, LABELS, "train: images\nnc: 3\nnames: [cat, dog]\n")
     notes = open_data(str(tmp_path), val="none").notes
     assert "warning: data.yaml: nc is 3, but names has 2" in notes
+
+
+@pytest.mark.parametrize("written", ["../datasets/pets", "/content/pets/", "D:\\\\sets\\\\pets"])
+def test_a_path_of_another_machine_is_the_folder_of_its_name(written: str, tmp_path: Path) -> None:
+    for k in range(3):
+        write_picture(tmp_path / "pets" / "images" / "train" / f"{k}.jpg", seed=k)
+        label = tmp_path / "pets" / "labels" / "train" / f"{k}.txt"
+        label.parent.mkdir(parents=True, exist_ok=True)
+        label.write_text(f"{k % 2} 0.5 0.5 0.25 0.25\n")
+    text = f'path: "{written}"\ntrain: images/train\nnames: [cat, dog]\n'
+    (tmp_path / "pets.yaml").write_text(text)
+    bundle = open_data(tmp_path / "pets.yaml", val="none")
+    assert len(bundle.splits["train"]) == 3 and bundle.classes == ("cat", "dog")
+    assert any("is read as pets/" in note for note in bundle.notes)

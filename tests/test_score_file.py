@@ -109,9 +109,25 @@ def test_pictures_called_by_the_ids_of_others_are_warned_of(score: Eval) -> None
     document = json.loads(score.truth.read_text())
     document["images"][0]["file_name"] = "20.jpg"
     score.truth.write_text(json.dumps(document))
-    (warning,) = score([entry()])["warnings"]
+    (warning,) = score([entry(image_id=20)])["warnings"]
     assert warning.endswith("have a file name that is the id of another: 20.jpg")
     assert score([entry(image_id="20.jpg")])["warnings"] == []
+    assert score([entry(), entry(image_id=20)])["warnings"] == []  # no file is called 10
+
+
+def test_numbers_that_are_only_names_of_files_are_names(score: Eval) -> None:
+    """A file a number below its id: all but one of these are ids too."""
+    document = json.loads(score.truth.read_text())
+    for k, image in enumerate(document["images"]):
+        image.update(id=k + 4, file_name=f"pics/{k + 3:06d}.jpg")
+    for k, one in enumerate(document["annotations"]):
+        one["image_id"] = k + 4
+    score.truth.write_text(json.dumps(document))
+    result = score([entry(image_id=3), entry(image_id=4, category_id=9)])
+    assert result["metrics"]["coco_ap"] > 0.99
+    assert any("is read as the name of the file" in line for line in result["warnings"])
+    result = score([entry(image_id=4), entry(image_id=6, category_id=9)])  # ids alone
+    assert result["warnings"] == [] and result["metrics"]["per_class"]["cat"]["ap50"] > 0.99
 
 
 def test_annotations_with_scores_are_results(score: Eval) -> None:

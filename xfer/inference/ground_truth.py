@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class GroundTruth:
     boxes      | the true boxes
     sizes      | int64 (N, 2): height and width; (0, 0): unknown
     misnamed   | pictures whose file name is the id of another picture
+    numbered   | number that is a file's name -> its index, where pictures have ids besides
     notes      | warnings about how the data were read
     """
 
@@ -49,6 +50,7 @@ class GroundTruth:
     boxes: TrueBoxes
     sizes: NDArray[np.int64]
     misnamed: tuple[str, ...] = ()
+    numbered: Mapping[int, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -89,14 +91,15 @@ def open_truth(
             if name not in names and key not in names.values():
                 names[name] = key
     images: dict[Id, int] = {} if coco_ids is None else {key: i for i, key in enumerate(coco_ids)}
-    misnamed = () if coco_ids is None else _misnamed(images, source.ids)
+    numbered = {} if coco_ids is None else _numbered(source.ids)
+    misnamed = _misnamed(images, source.ids, numbered)
     _add_names(images, source.ids, numbers=coco_ids is None)
     classes = bundle.classes
     return GroundTruth(
         bundle.name, bundle.format, role, tuple(source.ids), images, classes,
         {(names[name] if names else c + 1): c for c, name in enumerate(classes)
          if name in names or not names},
-        boxes, np.array([b.size for b in per_picture], np.int64).reshape(-1, 2), misnamed,
+        boxes, np.array([b.size for b in per_picture], np.int64).reshape(-1, 2), misnamed, numbered,
         tuple(note.replace("warning: ", "", 1) for note in bundle.notes if "warning: " in note),
     )  # fmt: skip
 
@@ -104,7 +107,8 @@ def open_truth(
 def _from_json(path: Path) -> GroundTruth:
     table = read_coco_json(path)
     images: dict[Id, int] = {key: i for i, key in enumerate(table.image_ids)}
-    misnamed = _misnamed(images, table.file_names)
+    numbered = _numbered(table.file_names)
+    misnamed = _misnamed(images, table.file_names, numbered)
     _add_names(images, table.file_names, numbers=False)
     form = judge(table.boxes_xywh, table.picture, table.sizes, "xywh")
     notes = [*table.notes, *([form.warning.removeprefix("warning: ")] if form.warning else [])]
@@ -115,18 +119,26 @@ def _from_json(path: Path) -> GroundTruth:
     return GroundTruth(
         str(path), "coco", path.stem, tuple(map(str, table.image_ids)), images, table.categories,
         {key: c for c, key in enumerate(table.category_ids)}, boxes, table.sizes, misnamed,
+        numbered,
         tuple(f"{path}: {line}" for line in notes),
     )  # fmt: skip
 
 
-def _misnamed(images: dict[Id, int], files: Sequence[str]) -> tuple[str, ...]:
+def _numbered(files: Sequence[str]) -> dict[int, int]:
+    """Numbers that are names of files, without their ending -> index; none that occurs twice."""
+    found: dict[int, list[int]] = {}
+    for i, file in enumerate(files):
+        stem = Path(file).stem
+        if stem.isdecimal():
+            found.setdefault(int(stem), []).append(i)
+    return {number: which[0] for number, which in found.items() if len(which) == 1}
+
+
+def _misnamed(
+    images: dict[Id, int], files: Sequence[str], numbered: Mapping[int, int]
+) -> tuple[str, ...]:
     """The files whose name is the id of another picture: 2.jpg that is not image 2."""
-    stems = [Path(file).stem for file in files]
-    numbers = [int(stem) if stem.isdecimal() else None for stem in stems]
-    return tuple(
-        file for i, (file, n) in enumerate(zip(files, numbers, strict=True))
-        if n is not None and images.get(n, i) != i
-    )  # fmt: skip
+    return tuple(files[i] for number, i in numbered.items() if images.get(number, i) != i)
 
 
 def _add_names(images: dict[Id, int], files: Sequence[str], numbers: bool) -> None:

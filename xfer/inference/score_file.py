@@ -103,22 +103,33 @@ def matched(results: CocoResults, truth: GroundTruth) -> tuple[FoundBoxes, list[
     path, warnings = results.path, list[str]()
     if not len(results):
         warnings.append(f"{path}: no detections; every box counts as missed")
-    if truth.misnamed and any(isinstance(v, int) for v in results.image_ids):
-        warnings.append(
-            f"{path}: image_id is read as the data's id, but {len(truth.misnamed)} of its pictures "
-            f"have a file name that is the id of another: {', '.join(truth.misnamed[:NAMED])}"
-        )
+    numbers = {v for v in results.image_ids if isinstance(v, int)}
+    by_name: Mapping[Id, int] = {}  # YOLO's image_id is the number that the file is called
+    if truth.misnamed and numbers and numbers <= truth.numbered.keys():
+        if numbers <= truth.images.keys():
+            warnings.append(
+                f"{path}: image_id is read as the data's id, but {len(truth.misnamed)} of its "
+                "pictures have a file name that is the id of another: "
+                + ", ".join(truth.misnamed[:NAMED])
+            )
+        else:
+            by_name = {number: truth.numbered[number] for number in numbers}
+            lost = ", ".join(map(str, sorted(numbers - truth.images.keys())[:NAMED]))
+            warnings.append(
+                f"{path}: image_id is read as the name of the file: all of them are such names, "
+                f"while {lost} is not an id of the data"
+            )
     files = {v for v in results.image_ids if isinstance(v, str) and v not in truth.images}
     # the results give files, the data have names without extension (VOC) or in another folder
     by_file = {v: i for v in files for n in (Path(v).name, Path(v).stem)
                if (i := truth.images.get(n)) is not None}  # fmt: skip
     none = np.full(len(results), -1)
-    numbers, lines = picture_numbers(
-        results.image_ids, {**truth.images, **by_file}, len(truth.ids),
+    meant, lines = picture_numbers(
+        results.image_ids, {**truth.images, **by_file, **by_name}, len(truth.ids),
         FoundBoxes(none, none, results.boxes_xywh, results.scores), truth.boxes,
     )  # fmt: skip
     warnings += [f"{path}: {line}" for line in lines]
-    image = _indices(path, results.image_ids, numbers, "image_id", "pictures", warnings)
+    image = _indices(path, results.image_ids, meant, "image_id", "pictures", warnings)
     # a text that is no id may be the class's name
     categories: Mapping[Id, int] = {
         **{name: c for c, name in enumerate(truth.classes)}, **truth.categories

@@ -9,11 +9,12 @@ its pictures beside something else, a copy of the whole set.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from xfer.data.images.walk import has_picture, subfolders
+from xfer.data.images.walk import has_picture, is_junk, is_picture, subfolders
 from xfer.data.readers.table.found import unread_tables
 from xfer.data.sources.split_names import is_trainval, role_of, role_word
 from xfer.errors import XferError, listed
@@ -90,7 +91,7 @@ def _copy(folders: Sequence[Path]) -> str | None:
         return None
     names = {f.name.casefold() for f in folders}
     for folder in folders:
-        if has_picture(folder, deep=False):
+        if _holds_picture(folder):
             continue
         inside = [f for f in subfolders(folder) if has_picture(f)]
         if len(inside) > 1 and {f.name.casefold() for f in inside} <= names - {folder.name}:
@@ -99,6 +100,15 @@ def _copy(folders: Sequence[Path]) -> str | None:
                 "class, or a copy of the data?"
             )
     return None
+
+
+def _holds_picture(folder: Path) -> bool:
+    """Whether there is a picture directly in a folder; reads no further than the first."""
+    try:
+        with os.scandir(folder) as entries:
+            return any(is_picture(e.name) and not is_junk(e.name) for e in entries)
+    except OSError:
+        return False
 
 
 def _names(folders: Sequence[Path]) -> str:

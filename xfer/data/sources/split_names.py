@@ -10,7 +10,7 @@ WHOLE = "all"
 # names of the splits' folders and files -> role
 ROLES = {
     "train": "train", "training": "train",
-    "val": "val", "valid": "val", "validation": "val",
+    "val": "val", "valid": "val", "validation": "val", "dev": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
 
@@ -36,6 +36,8 @@ def role_word(name: str) -> str | None:
     """The only word of a name that names a split: train in train_labels; None if there is none, or
     more than one."""
     words = [word for word in re.findall(r"[A-Za-z]+", name) if role_of(word)]
+    if len(words) > 1:  # test-dev is a test split
+        words = [word for word in words if word.casefold() != "dev"]
     return words[0] if len(words) == 1 else None
 
 

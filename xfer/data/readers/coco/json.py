@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer.data.readers.coco.counting import categories_from, counting_note, images_from
 from xfer.data.readers.coco.loose_ids import LooseIds
 from xfer.data.readers.coco.polygons import box_around
 from xfer.data.sources.box_rules import leave_out
@@ -90,9 +91,11 @@ def read_coco_json(path: Path | str, *, masks: bool = False, skip_bad: bool = Fa
     document = _document(path, rows)
     image_ids, names, sizes = _images(path, document["images"])
     category_ids, categories, parents = _categories(path, document["categories"])
-    images = LooseIds(image_ids, names, set(rows.image), files=True)
+    shown = set(rows.image)
+    own_images, counted = images_from(path, image_ids, shown)
+    images = LooseIds(own_images, names, shown, files=True)
     used = set(rows.category)
-    start = _counted_otherwise(category_ids, used)
+    start = categories_from(category_ids, used)
     own_ids = category_ids if start is None else tuple(start + c for c in range(len(categories)))
     classes = LooseIds(own_ids, categories, used)
     bad: list[tuple[str, str]] = []
@@ -132,27 +135,8 @@ def read_coco_json(path: Path | str, *, masks: bool = False, skip_bad: bool = Fa
         tuple(rows.segmentations[k] for k in good) if masks else (), tuple(skipped),
         (*images.notes("annotations name their picture"),
          *classes.notes("annotations name their category"), *rows.notes(),
-         *_counting_note(category_ids, start)),
+         *counted, *counting_note("categories", start, category_ids[0] if category_ids else "")),
     )  # fmt: skip
-
-
-def _counted_otherwise(ids: Sequence[Id], used: set[Id | None]) -> int | None:
-    """The first number of the categories as annotations count them, if that is 0 and the list's is
-    1, or the other way round: all C numbers fit that count, and one of them only that."""
-    count = len(ids)
-    for start, listed in ((0, 1), (1, 0)):
-        if list(ids) == list(range(listed, listed + count)):
-            end = start if start < listed else start + count - 1
-            if end in used and used <= {*range(start, start + count)}:
-                return start
-    return None
-
-
-def _counting_note(ids: Sequence[Id], start: int | None) -> list[str]:
-    if start is None:
-        return []
-    return [f"warning: the annotations count the categories from {start}, the list of categories "
-            f"from {ids[0]}: read so"]  # fmt: skip
 
 
 class _Row(int):

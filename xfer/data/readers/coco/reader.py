@@ -157,8 +157,8 @@ def _split_name(file: Path) -> str:
 
 
 def _jsons(folder: Path) -> list[Path]:
-    files = [Path(e.path) for e in listing(folder) if not is_junk(e.name)]
-    return [f for f in files if f.suffix.casefold() == ".json" and f.is_file()]
+    named = [e for e in listing(folder) if e.name.casefold().endswith(".json")]
+    return [Path(e.path) for e in named if not is_junk(e.name) and e.is_file()]
 
 
 def _coco_jsons(folder: Path) -> list[Path]:

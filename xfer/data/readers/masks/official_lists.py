@@ -31,6 +31,7 @@ SUFFIXES = (".txt", ".lst", ".list", ".csv")
 TABLE = ".csv"
 FOLDERS = ("lists", "list", "splits", "split", "image_lists", "file_lists")
 TRAINVAL = "trainval"
+COVERED = 0.95  # of the pictures, by lists that are not beside the folders
 ROLES = ("train", "val", "test")
 
 
@@ -60,7 +61,7 @@ def split_by_lists(path: Path, parts: Sequence[Pairs], reading: Reading) -> list
     inside, spare_inside = _files(sorted(inner - {*beside}))
     roles = {role_of(part.name) for part in parts}
     whole = next((p for p in parts if p.name == WHOLE or role_of(p.name) == "train"), None)
-    if not files and whole is not None and _divide(inside, _Index(path, whole)):
+    if not files and whole is not None and _divide(inside, _Index(path, whole), whole):
         files, inside = inside, dict[str, Path]()
     reading.leave("list", "lists", _names(path, [*spare, *inside.values(), *spare_inside]))
     if not files:
@@ -102,14 +103,17 @@ def split_by_lists(path: Path, parts: Sequence[Pairs], reading: Reading) -> list
     return [*own, *(part for part in parts if part is not whole)]
 
 
-def _divide(files: dict[str, Path], index: _Index) -> bool:
+def _divide(files: dict[str, Path], index: _Index, whole: Pairs) -> bool:
     """Whether lists in the folders of the pictures or masks (Oxford's annotations/trainval.txt and
-    test.txt) are without doubt: of train and another split, all lines a picture, none in two."""
+    test.txt) are without doubt: of train and another split, all lines a picture, none in two, and
+    hardly a picture in none."""
     if "train" not in files or len(files) < 2:
         return False
     lists = [_read(file, index) for file in files.values()]
     named = [picture for one in lists for picture in one.pictures]
-    return all(one.pictures and not one.lost for one in lists) and len({*named}) == len(named)
+    if len({*named}) < len(named) or any(one.lost or not one.pictures for one in lists):
+        return False
+    return len(named) >= COVERED * (len(whole.files) + len(whole.without_mask))
 
 
 def _by_names(parts: Sequence[Pairs], reading: Reading) -> list[Pairs]:

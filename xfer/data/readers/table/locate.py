@@ -15,6 +15,8 @@ from xfer.errors import DataError
 
 # paths without . and .. and empty parts, which stay as they are
 _PLAIN = re.compile(r"(?!\.\.?/|.*/\.\.?(?:/|$)|.*//|.*/$).+", re.DOTALL)
+# what tells the folders of one set apart: 2 of cam2, _b of site_b
+_COUNTED = re.compile(r"[-_ ]?\d+$|[-_ ][a-z]$|(?<=[a-z]{3})[a-e]$")
 FULL = 1000  # more parts than any path has
 
 
@@ -55,6 +57,16 @@ def _agreement(path: Sequence[str], parts: Sequence[str]) -> int:
             break
         count += 1
     return count
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether two folders are named as parts of one set: cam1 and cam2, site_a and site_b, train
+    and val."""
+    roles = {split_of_folder(one), split_of_folder(other)}
+    if one == other or (len(roles) == 2 and None not in roles):
+        return one != other
+    stems = {_COUNTED.sub("", nfc(name).casefold()) for name in (one, other)}
+    return len(stems) == 1 and all(_COUNTED.search(name.casefold()) for name in (one, other))
 
 
 @dataclass(frozen=True)
@@ -154,11 +166,16 @@ class Locator:
             places[k] = None
         same = [[cells[j] for j in own if j not in reasons] for own in owners.values()]
         searched = {os.path.normpath(self.root / folder) for folder in self.folders}
-        by_name = [(cells[k], str(place)) for k, ((_, parts), place) in
+        by_name = [(cells[k], self._with_folder(place)) for k, ((_, parts), place) in
                    enumerate(zip(tails, places, strict=True))
                    if parts == 1 and place is not None and len(_parts(cells[k])) > 1
-                   and str(Path(files[k]).parent) not in searched]  # fmt: skip
+                   and (str(Path(files[k]).parent) not in searched
+                        or _alike(_parts(cells[k])[-2], Path(files[k]).parent.name))]  # fmt: skip
         return Found(places, reasons, [own for own in same if len(set(own)) > 1], by_name)
+
+    def _with_folder(self, place: Path) -> str:
+        """A picture's path with its folder, that of the table included."""
+        return str(place if len(place.parts) > 1 else Path(self.root.absolute().name, place))
 
     def _doubts(
         self,

@@ -20,6 +20,7 @@ implausible over the whole split, see `sources/box_forms`.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar
@@ -31,7 +32,7 @@ from xfer import kinds
 from xfer.boxes import Boxes
 from xfer.data.images.size import TURNED, headers_of, upright_sizes
 from xfer.data.images.threads import cores
-from xfer.data.images.walk import find_pictures, is_junk, listing, readable
+from xfer.data.images.walk import find_pictures, is_junk, is_picture, listing, readable
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.coco.outlines import Shape, outline_masks
 from xfer.data.readers.table.locate import Locator
@@ -188,7 +189,7 @@ def _source(setup: Setup, split: str, options: ReadOptions, reading: Reading) ->
         if table.is_file() and tuple(lines := lines_of(table)) != classes:
             reading.notes.append(f"warning: {split}: {_relative(table, setup.root)} names other "
                                  f"classes, {listed(lines, 5)}: not used")  # fmt: skip
-    if alone := _without_picture(beside, setup.root):
+    if alone := _without_picture(beside, pictures, setup.root):
         what = "label file has" if len(alone) == 1 else "label files have"
         reading.notes.append(
             f"warning: {split}: {len(alone)} {what} no picture: {listed(alone, 5)}"
@@ -257,15 +258,24 @@ def _formed(
     return boxes
 
 
-def _without_picture(beside: dict[str, set[str]], root: Path) -> list[str]:
-    """The label files beside those of the pictures (folder -> names) that belong to none."""
-    return [
-        _relative(Path(entry.path), root)
+def _without_picture(
+    beside: dict[str, set[str]], pictures: Sequence[Path], root: Path
+) -> list[str]:
+    """The label files beside those of the split's pictures (folder -> names) that belong to none,
+    nor to a picture next to those that another split has or no list names."""
+    alone = [
+        Path(entry.path)
         for folder, names in sorted(beside.items())
         for entry in listing(Path(folder))
         if entry.name.endswith(".txt") and entry.name not in names
         and entry.name not in NO_LABELS and not is_junk(entry.name)
     ]  # fmt: skip
+    if not alone:
+        return []
+    near = {Path(folder) for folder in {os.fspath(p).rpartition("/")[0] for p in pictures}}
+    others = [Path(e.path) for folder in near for e in listing(folder) if is_picture(e.name)]
+    labelled = {label_file(picture) for picture in others}
+    return [_relative(file, root) for file in alone if file not in labelled]
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -82,6 +82,9 @@ def read_setup(file: Path) -> Setup:
     classes = _classes(file, content.get("names"))
     root = content.get("path")
     bases = [file.parent / root] if isinstance(root, str) and root else []
+    beside = file.parent / str(root).replace("\\", "/").rstrip("/").rpartition("/")[2]
+    if bases and not bases[0].is_dir() and beside != file.parent and beside.is_dir():
+        bases.insert(1, beside)  # ../datasets/pets of another machine is pets/ here
     bases = list(dict.fromkeys([*bases, file.parent]))
     written: dict[str, list[str]] = {}
     for split in SPLITS:
@@ -94,6 +97,8 @@ def read_setup(file: Path) -> Setup:
     if not written:
         raise DataError(f"{file}: none of {', '.join(SPLITS)} in it")
     places, notes = find_places(file, written, bases)
+    if beside in bases[1:] and any(beside in p.parents for own in places.values() for p in own):
+        notes.append(f"{file.name}: path: {root} is read as {beside.name}/")
     shape = content.get("kpt_shape") or [0, 0]
     if not isinstance(shape, list) or len(shape) != 2 or any(type(n) is not int for n in shape):
         raise DataError(f"{file}: kpt_shape is not a list of two numbers", "kpt_shape: [17, 3]")
