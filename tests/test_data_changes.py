@@ -130,3 +130,21 @@ def test_the_key_on_the_command_line(
     words = ["--data", str(photos), f"data.changes={file}", "--backbone", "alexnet", "--weights",
              "none", "--dry-run", "-q", "data.size=64", "--out", str(tmp_path / "r")]  # fmt: skip
     assert main(["finetune", *words]) == 0
+
+
+def test_a_spreadsheet_may_write_semicolons(photos: Path, tmp_path: Path) -> None:
+    file = tmp_path / "c.csv"
+    file.write_bytes("\ufeffid;change;value\r\ntrain/ash/2.png;label;oak\r\n".encode())
+    assert read_changes(file) == [Change("", "train/ash/2.png", "label", "oak")]
+
+
+@pytest.mark.parametrize("split", ["", "train"])
+def test_two_changes_of_one_picture_are_asked_about(
+    photos: Path, tmp_path: Path, split: str
+) -> None:
+    lines = [f"{split},train/ash/1.png,drop,,", "train,train/ash/1.png,label,oak,"]
+    with pytest.raises(DataError, match=r"two changes of train/ash/1\.png: drop and label oak"):
+        open_data(str(photos), changes=write(tmp_path / "c.csv", *lines))
+    lines = ["train,train/ash/1.png,drop,,blank", "train,train/ash/1.png,drop,,a copy"]
+    notes = open_data(str(photos), changes=write(tmp_path / "c.csv", *lines)).notes
+    assert not [note for note in notes if "warning" in note]

@@ -191,7 +191,7 @@ def test_the_command_packs_and_says_so(tmp_path: Path, capsys: pytest.CaptureFix
     folder = write_folder(tmp_path / "photos", {"ant": 5, "bee": 5})
     words = ["data", "pack", str(folder), "--out", str(tmp_path / "p"), "--raw", "--side", "8"]
     assert main(words) == 0
-    assert "10 pictures in 1 shards" in capsys.readouterr().out
+    assert "10 pictures in 1 shard," in capsys.readouterr().out
     assert open_data(tmp_path / "p", cut=False).splits["train"][0].image.shape == (8, 12, 3)
     assert main(words) == 0
     assert "1 of them from an earlier run" in capsys.readouterr().out

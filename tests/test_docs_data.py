@@ -256,7 +256,7 @@ def check_found(command: str, line: str, said: str, capsys: pytest.CaptureFixtur
 
 def test_every_format_is_in_the_document() -> None:
     said = {line.split(":")[0] for block in BLOCKS for _, lines in block.commands for line in lines}
-    assert set(FORMATS.names()) - {"pack"} <= said
+    assert set(FORMATS.names()) <= said
     assert len(BLOCKS) > 20
 
 
@@ -268,7 +268,7 @@ def test_every_question_of_the_table_is_asked() -> None:
     hints = [line for b in BLOCKS for _, lines in b.commands for line in lines if "asks: " in line]
     flags = set(re.findall(r"data\.\w+=|--\w+ |folder:|FORMAT:", table.group()))
     assert {"data.label=", "data.path=", "folder:", "--val ", "--train "} <= flags
-    for flag in flags - {"FORMAT:", "--task "}:
+    for flag in flags - {"FORMAT:"}:
         assert any(flag in hint for hint in hints), flag
     assert any("choose: csv:" in hint for hint in hints)
 

@@ -11,18 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from box_files import write_coco
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 import xfer
+from xfer import kinds
 from xfer.cli import main
 from xfer.data.open import open_data
+from xfer.doctor import sheets
 from xfer.doctor.check import Report, check_data
 from xfer.doctor.copies import BITS, LEVELS, _difference, _pairs
 from xfer.doctor.pictures import perceptual_hash, thumbnail
 from xfer.doctor.suspects import find_suspects
 from xfer.probing.held_out import held_out_probabilities
+from xfer.types import Sample
 
 SIZE = (96, 80)
 
@@ -262,3 +266,39 @@ def test_pairs_of_near_hashes(values: list[int], flips: list[int]) -> None:
         }  # fmt: skip
     close = {(a, b) for a, b in wanted if int(hashes[a] ^ hashes[b]).bit_count() <= 3}
     assert close <= banded <= wanted
+
+
+def test_sheets_show_the_boxes_and_masks_that_they_are_about(tmp_path: Path) -> None:
+    picture = np.full((64, 64, 3), 128, np.uint8)
+    mask = np.zeros((64, 64), np.uint8)
+    mask[20:40, 20:40] = 1
+    kind = kinds.get("segment")
+    small = Sample("a", picture[::2, ::2], mask=mask)
+    shown = kind.tinted(small, ("background", "leaf"))
+    assert shown.shape == (32, 32, 3)
+    assert (shown[14, 14] != 128).any() and (shown[2, 2] == 128).all()
+
+    write_coco(tmp_path, pictures=3)
+    path = next(tmp_path.rglob("*.json"))
+    document = json.loads(path.read_text())
+    document["annotations"].append({**document["annotations"][0], "id": 9_999})
+    path.write_text(json.dumps(document))
+    report = check_data(f"coco:{path}", draw=tmp_path / "sheets")
+    twice = next(f for f in report.findings if f.check == "doubled")
+    x, y, width, height = document["annotations"][0]["bbox"]
+    assert twice.boxes == (((x, y, x + width, y + height),),)
+    sheet = np.asarray(Image.open(tmp_path / "sheets" / "doubled.png").convert("RGB")).astype(int)
+    red, green, blue = np.moveaxis(sheet, 2, 0)
+    assert ((red > 180) & (green > 60) & (green < 110) & (blue < 40)).sum() > 20
+
+
+def test_a_sheet_says_how_many_are_not_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles: list[str] = []
+    monkeypatch.setattr(sheets, "mosaic", lambda tiles, path, title: titles.append(title))
+    for i in range(40):
+        (tmp_path / "p" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), (i, i, i)).save(tmp_path / "p" / "ab"[i % 2] / f"{i}.png")
+    check_data(str(tmp_path / "p"), draw=tmp_path / "sheets")
+    assert titles[0].endswith("; 4 more are not drawn")

@@ -145,6 +145,26 @@ def test_a_part_that_fits_better_wins_over_an_averaged_one(tmp_path: Path) -> No
     assert _equal(_filled(tmp_path / "w.pth"), good)
 
 
+@pytest.mark.parametrize("order", [("student", "teacher"), ("teacher", "student")])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_larger_net_of_the_same_names_is_not_taken_for_a_part(
+    order: tuple[str, str], prefix: str, tmp_path: Path
+) -> None:
+    """resnet34 has tensors of all names and shapes that resnet18 has."""
+    small = {k: torch.zeros(()).expand(t.shape) for k, t in models.resnet18().state_dict().items()}
+    large = {
+        prefix + k: torch.ones(()).expand(t.shape)
+        for k, t in models.resnet34().state_dict().items()
+    }
+    held = {"student": small, "teacher": large}
+    torch.save({name: held[name] for name in order}, tmp_path / "w.pth")
+    for name, part, value in (("resnet18", "student", 0), ("resnet34", "teacher", 1)):
+        net = xfer.create_backbone(name)
+        report = fill(net, open_weights(tmp_path / "w.pth"), "w.pth")
+        assert report.part.startswith(part)
+        assert net.state_dict()["trunk.layer1.1.conv1.weight"].unique().tolist() == [value]
+
+
 def test_two_encoders_in_one_dict_are_not_mixed(tmp_path: Path) -> None:
     good, bad = _drawn(_net(), 1), _drawn(_net(), 2)
     state = {f"module.encoder_q.{k}": v for k, v in good.items() if "tail" not in k}

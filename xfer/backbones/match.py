@@ -186,7 +186,20 @@ def _by_name(tensors: Mapping[str, Stored], net: Net) -> Match:
         ours = hits[prefix].keys()
         return len(ours & main), len(ours & (net.trunk.keys() | net.tail.keys()))
 
-    best = max(hits, key=lambda p: (*score(p), averaged(p)))  # the first of equals
+    def deeper(prefix: str) -> int:
+        """How many tensors with names like the net's, but deeper, stand under a prefix: they are
+        of a larger net, of which this one is a part (resnet34 holds the names of resnet18)."""
+        ours = set(hits[prefix].values())
+        kin = {theirs[len(prefix) :].partition(".")[0] for theirs in ours}
+        return sum(
+            theirs not in ours and theirs[len(prefix) :].partition(".")[0] in kin
+            and len(tensor.shape) > 1
+            for theirs, tensor in tensors.items() if theirs.startswith(prefix)
+        )  # fmt: skip
+
+    most = max(map(score, hits))
+    equals = [p for p in hits if score(p) == most]  # in the order of the file
+    best = min(equals, key=lambda p: (deeper(p) if len(equals) > 1 else 0, not averaged(p)))
     used = set(hits[best].values())
     rivals: list[str] = []
     least = [value / 2 for value in score(best)]

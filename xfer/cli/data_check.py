@@ -47,6 +47,7 @@ def check(
     """
     from xfer.doctor.check import check_data
     from xfer.files import check_file, check_folder
+    from xfer.kinds.findings import counted
 
     if draw is not None:
         check_folder(draw)
@@ -65,6 +66,7 @@ def check(
         spec, task=task, draw=draw, fix=fix, data_keys={**options, **keys}, say=show.note,
         tick=tick, **net,
     )  # fmt: skip
+    count = len(report.findings)
     if show.json:
         show.document(report.document())
     else:
@@ -81,9 +83,9 @@ def check(
                 show.text(f"  {line}")
             if len(lines) > most:
                 show.text(f"  and {len(lines) - most} more; -v lists all")
-        count = len(report.findings)
-        show.text(f"{spec}: {report.images:,} pictures, " + (
-            f"{count} findings" if count > 1 else "1 finding" if count else "nothing found"
-        ))  # fmt: skip
+        show.text(
+            f"{spec}: {report.images:,} pictures, "
+            + (counted(count, "finding") if count else "nothing found")
+        )
     if strict and report.findings:
-        raise DataError(f"{spec}: {len(report.findings)} findings, and --strict is given")
+        raise DataError(f"{spec}: {counted(count, 'finding')}, and --strict is given")

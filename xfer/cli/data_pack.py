@@ -40,6 +40,7 @@ def pack(
     """
     from xfer.data.pack.writer import Packing
     from xfer.data.pack.writer import pack as write
+    from xfer.kinds.findings import counted
 
     options = Packing(side=side, raw=raw, shard_mb=shard_mb, quality=quality)
 
@@ -66,6 +67,6 @@ def pack(
         return
     kept = f", {packed.kept} of them from an earlier run" if packed.kept else ""
     show.text(
-        f"{packed.path}: {packed.images} pictures in {packed.shards} shards{kept}, "
+        f"{packed.path}: {packed.images} pictures in {counted(packed.shards, 'shard')}{kept}, "
         f"{packed.bytes / 2**20:.0f} MB"
     )

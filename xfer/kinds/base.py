@@ -141,6 +141,10 @@ class Kind:
         """The label of a sample, in a few words below its picture."""
         return "" if sample.label is None else str(sample.label)
 
+    def tinted(self, sample: Sample, classes: Sequence[str]) -> NDArray[np.uint8]:
+        """A sample's picture for a small sheet, with its label where that is in every pixel."""
+        return sample.image
+
     def draw_split(
         self, role: str, source: Source, indices: Sequence[int], folder: Path
     ) -> list[Path]:

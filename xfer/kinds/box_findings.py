@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from xfer.errors import DataError
 from xfer.kinds.box_stats import EveryBox, every_box
-from xfer.kinds.findings import Finding, counted, named
+from xfer.kinds.findings import Corners, Finding, counted, named
 from xfer.types import Source
 
 SLACK = 1.0  # pixels outside a picture that rounding explains
@@ -78,9 +78,14 @@ def _places(role: str, every: EveryBox, ids: Sequence[str]) -> list[Finding]:
         ("doubled", _doubled(every), "box is there twice", "boxes are there twice"),
     ):
         if which.any():
-            pictures = [ids[int(i)] for i in dict.fromkeys(every.picture[which].tolist())]
+            places: dict[str, list[Corners]] = {}
+            for r in np.flatnonzero(which).tolist():
+                x1, y1, x2, y2 = xyxy[r].tolist()
+                places.setdefault(ids[int(every.picture[r])], []).append((x1, y1, x2, y2))
+            pictures = list(places)
             text = f"{counted(int(which.sum()), one, many)} ({role}): {named(pictures)}"
-            found.append(Finding(check, text, tuple((name,) for name in pictures)))
+            boxes = tuple(map(tuple, places.values()))
+            found.append(Finding(check, text, tuple((n,) for n in pictures), boxes=boxes))
     return found
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from xfer.errors import DataError
 from xfer.kinds.box_stats import EveryBox, every_box
-from xfer.kinds.findings import Finding, counted, finding
+from xfer.kinds.findings import Corners, Finding, counted, finding
 from xfer.types import Source
 
 TINY = 4.0  # pixels
@@ -79,13 +79,16 @@ def _of_split(
 
 def _listed(
     which: NDArray[np.bool_], every: EveryBox, ids: Sequence[str], classes: Sequence[str]
-) -> tuple[list[list[str]], list[str]]:
-    """The pictures of these boxes, each once, and a line for each: its odd boxes."""
+) -> tuple[list[list[str]], list[str], list[list[Corners]]]:
+    """The pictures of these boxes, each once, and a line for each: its odd boxes; and these."""
     texts: dict[str, list[str]] = {}
+    places: dict[str, list[Corners]] = {}
     for r in np.flatnonzero(which).tolist():
         x1, y1, x2, y2 = every.boxes.xyxy[r].tolist()
         name = classes[int(every.boxes.labels[r])]
+        places.setdefault(ids[int(every.picture[r])], []).append((x1, y1, x2, y2))
         texts.setdefault(ids[int(every.picture[r])], []).append(
             f"{name} {x2 - x1:.0f} x {y2 - y1:.0f} at {x1:.0f}, {y1:.0f}"
         )
-    return [[name] for name in texts], [f"{name} ({'; '.join(t[:3])})" for name, t in texts.items()]
+    lines = [f"{name} ({'; '.join(t[:3])})" for name, t in texts.items()]
+    return [[name] for name in texts], lines, list(places.values())

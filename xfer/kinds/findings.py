@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from xfer.errors import listed
 
+Corners = tuple[float, float, float, float]
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -17,6 +19,7 @@ class Finding:
     items | ids of the pictures that it is about, those that belong together in one tuple
     head  | the line without its names, for a list of all below it; empty: the whole text
     lines | the items in that list, for people; empty: their ids
+    boxes | of each item, the boxes that it is about, in pixels of the picture
     """
 
     check: str
@@ -24,6 +27,7 @@ class Finding:
     items: tuple[tuple[str, ...], ...] = ()
     head: str = ""
     lines: tuple[str, ...] = ()
+    boxes: tuple[tuple[Corners, ...], ...] = ()
 
 
 def finding(
@@ -31,12 +35,14 @@ def finding(
     head: str,
     items: Iterable[Sequence[str]],
     lines: Iterable[str] = (),
+    boxes: Iterable[Sequence[Corners]] = (),
     most: int = 4,
 ) -> Finding:
     """A finding whose text names the first `most` items after its head."""
     items = tuple(tuple(item) for item in items)
     lines = tuple(lines) or tuple(map(_together, items))
-    return Finding(check, f"{head}: {listed(lines, most)}", items, head, lines)
+    about = tuple(tuple(some) for some in boxes)
+    return Finding(check, f"{head}: {listed(lines, most)}", items, head, lines, about)
 
 
 def counted(n: int, one: str, many: str = "") -> str:

@@ -108,6 +108,18 @@ class MaskKind(Kind):
         ignored = {n: f"{one['ignored']:.2%}" for n, one in splits.items()}
         return [*super().tables(splits), [*shares, {"pixels": "(ignored, of all)", **ignored}]]
 
+    def tinted(self, sample: Sample, classes: Sequence[str]) -> NDArray[np.uint8]:
+        from xfer.drawing.masks import blend
+
+        mask = sample.mask
+        if mask is None:
+            return sample.image
+        height, width = sample.image.shape[:2]
+        if mask.shape != (height, width):
+            rows = np.arange(height) * mask.shape[0] // height
+            mask = mask[rows][:, np.arange(width) * mask.shape[1] // width]
+        return blend(sample.image, mask, classes)
+
     def draw_sample(self, sample: Sample, classes: Sequence[str], path: Path) -> None:
         from xfer.drawing.masks import draw_mask
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 from xfer.data.pack.reader import AGAIN, INDEX, NAME, STARTED, PackSource, read_index
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.errors import DataError
+from xfer.kinds.findings import counted
 from xfer.types import Source
 
 
@@ -35,5 +36,7 @@ class Pack:
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path / INDEX}: damaged ({error!r})", AGAIN) from None
         size = sum(s["bin_bytes"] for s in index["shards"]) / 2**20
-        note = f"{len(index['shards'])} shards of {index['pixels']} pictures, {size:.0f} MB"
+        note = (
+            f"{counted(len(index['shards']), 'shard')} of {index['pixels']} pictures, {size:.0f} MB"
+        )
         return Reading(parts, [note])

@@ -23,6 +23,7 @@ from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.data.sources.tar_index import Member, members
 from xfer.data.sources.wordnet import numbered, same_names, with_wnids
 from xfer.errors import DataError
+from xfer.kinds.findings import counted
 from xfer.types import DataInfo
 
 INFO = ("_info.json", "info.json")
@@ -49,7 +50,7 @@ class WebDataset:
         except DataError:
             names = []
         keyed = any(is_picture(name) for name in names)
-        return f"{len(shards)} tars of pictures" if keyed or not names else None
+        return f"{counted(len(shards), 'tar')} of pictures" if keyed or not names else None
 
     def load(self, path: Path, options: ReadOptions) -> Reading:
         root = path if path.is_dir() else path.parent

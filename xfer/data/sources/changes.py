@@ -59,7 +59,11 @@ def write_changes(path: Path, changes: Iterable[Change]) -> None:
 def read_changes(path: Path) -> list[Change]:
     """Read the file. Raises DataError, naming the line, for what is no change."""
     try:
-        lines = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig")), strict=True))
+        text = path.read_text(encoding="utf-8-sig")
+        head = text.partition("\n")[0]
+        # spreadsheets of many countries write ; between cells
+        between = ";" if ";" in head and "," not in head else ","
+        lines = list(csv.reader(io.StringIO(text), delimiter=between, strict=True))
     except OSError as error:
         raise DataError(f"data.changes={path}: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
@@ -95,6 +99,7 @@ def apply_changes(
     Raises: DataError for a class that does not exist, for a label where pictures have none or
         several, and if nothing of a split is left; XferError for an unknown split.
     """
+    _check_once(path, changes)
     new = dict(splits)
     classes = dict.fromkeys(name for source in splits.values() for name in source.info.classes)
     found: set[Change] = set()
@@ -115,7 +120,8 @@ def apply_changes(
         dropped, relabelled = dropped + len(gone), relabelled + len(labels)
     some = counted(dropped, "picture is", "pictures are")
     notes = [f"{path}: {some} dropped, {counted(relabelled, 'has', 'have')} another label"]
-    unknown = [change for change in changes if change not in found]
+    met = {(change.split, change.id) for change in found}
+    unknown = [change for change in changes if (change.split, change.id) not in met]
     wrong = next((c.split for c in unknown if c.split not in ("", *ROLES)), None)
     if wrong is not None:
         raise XferError(f"data.changes={path}: there is no split {wrong!r}", nearest(wrong, ROLES))
@@ -125,6 +131,21 @@ def apply_changes(
         names = listed([change.id for change in unknown], 5)
         notes.append(f"warning: {path}: {len(unknown)} of its pictures are not there: {names}")
     return new, notes
+
+
+def _check_once(path: Path, changes: Sequence[Change]) -> None:
+    """Raises DataError for a picture with two changes that are not the same."""
+    first: dict[str, list[Change]] = {}
+    for one in changes:
+        for other in first.setdefault(one.id, []):
+            same_place = one.split == other.split or "" in (one.split, other.split)
+            if same_place and (one.change, one.value) != (other.change, other.value):
+                texts = [f"{c.change} {c.value}".strip() for c in (other, one)]
+                raise DataError(
+                    f"data.changes={path}: two changes of {one.id}: {' and '.join(texts)}",
+                    "leave one of them",
+                )
+        first[one.id].append(one)
 
 
 def _relabelled(
