@@ -329,6 +329,15 @@ def test_pictures_of_a_folder_next_to_theirs_are_told(
     assert len(told) == warned and all(listed in note and folder in note for note in told)
 
 
+def test_a_json_of_which_nothing_is_left_says_why_for_masks_too(tmp_path: Path) -> None:
+    panoptic = [{"image_id": 7 * i + 3, "file_name": f"{i:04d}.png", "segments_info": []}
+                for i in range(4)]  # fmt: skip
+    write_coco(tmp_path, annotations=panoptic)
+    for kind in ("segment", "detect"):
+        with pytest.raises(DataError, match="panoptic: segments instead of boxes"):
+            open_data(str(tmp_path), val="none", kind=kind, skip_bad=True)
+
+
 def test_outlines_as_shares_are_drawn_as_shares(tmp_path: Path) -> None:
     outline = [0.25, 0.5, 0.75, 0.5, 0.75, 0.9, 0.25, 0.9]
     document = coco_document(3, annotations=[

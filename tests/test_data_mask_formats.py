@@ -285,6 +285,30 @@ def test_a_segment_that_the_json_does_not_know_is_named(tmp_path: Path) -> None:
         open_data(tmp_path, cut=False)
 
 
+def test_panoptic_annotations_may_count_the_images_from_another_number(tmp_path: Path) -> None:
+    write_panoptic(tmp_path, make_mask((0, 1)), False)
+    file = tmp_path / "annotations/panoptic_val2017.json"
+    document = json.loads(file.read_text())
+    (image,), (one,) = document["images"], document["annotations"]
+    write_picture(tmp_path / "val2017/000000000002.jpg", seed=2)
+    folder = tmp_path / "annotations/panoptic_val2017"
+    write_mask(folder / "000000000002.png", np.full((*SIZE, 3), (9, 0, 0), np.uint8))
+    second = "000000000002"
+    document["images"] = [image, {**image, "id": 2, "file_name": f"{second}.jpg"}]
+    document["annotations"] = [
+        {**one, "image_id": 0}, {**one, "image_id": 1, "file_name": f"{second}.png"}
+    ]  # fmt: skip
+    file.write_text(json.dumps(document))
+    found = open_data(tmp_path, cut=False)
+    assert [Path(name).stem for name in found.splits["val"].ids] == ["000000000001", second]
+    assert np.unique(mask_of(found.splits["val"], 1)).tolist() == [1]
+    assert any("count the images from 0, the list of images from 1" in n for n in found.notes)
+    document["annotations"][1]["image_id"] = 5
+    file.write_text(json.dumps(document))
+    with pytest.raises(DataError, match="no image has the id 0"):
+        open_data(tmp_path, cut=False)
+
+
 def test_stuff_maps_hold_a_labels_id_less_one(tmp_path: Path) -> None:
     for seed, split in enumerate(("train2017", "val2017")):
         write_picture(tmp_path / "images" / split / "000000000001.jpg", seed)

@@ -138,7 +138,10 @@ def open_data(
     findings = [*odd, *(look(kind_of_data, splits, wanted) if own and find else [])]
     notes += [f"warning: {finding.text}" for finding in findings]
     if check and own:
-        notes += kind_of_data.check_pictures(title, first, splits[first], learn=cut)
+        try:
+            notes += kind_of_data.check_pictures(title, first, splits[first], learn=cut)
+        except DataError as error:
+            raise _with_reasons(error, skipped, notes) from None
     if skipped:
         some = named([f"{name} ({why})" for name, why in skipped], 3)
         notes.append(f"left out: {len(skipped)} that can't be used: {some}")

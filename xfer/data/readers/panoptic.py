@@ -23,6 +23,7 @@ from xfer.data.images.decode import DecodeError
 from xfer.data.images.mask_file import read_mask_file
 from xfer.data.images.walk import has_picture, is_junk, listing, readable, subfolders
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
+from xfer.data.readers.coco.counting import images_from
 from xfer.data.readers.masks.class_table import ClassRow, find_table
 from xfer.data.readers.masks.split_lists import find_all, stems
 from xfer.data.readers.masks.values import code_of, numbered
@@ -128,7 +129,8 @@ def _panoptic(
         reading.notes.append(f"{len(classes)} classes of {file.name}")
         reading.notes.append(f"ignored: pixels without a segment{listed}")
     label: dict[Id | None, int] = dict(zip(ids, numbers.tolist(), strict=True))
-    pictures = _pictures(file, document["images"])
+    pictures, counted = _pictures(file, document)
+    reading.notes.extend(f"{file.name}: {line}" for line in counted)
     masks_of: dict[str, tuple[str, dict[int, int]]] = {}
     bad: list[tuple[str, str]] = []
     for place, entry in enumerate(document["annotations"]):
@@ -136,6 +138,9 @@ def _panoptic(
             key, name = plain_id(entry["image_id"]), str(entry["file_name"])
             segments = {int(s["id"]): label[plain_id(s["category_id"])]
                         for s in entry["segments_info"]}  # fmt: skip
+            if key not in pictures:
+                bad.append((f"annotation {place} of the list", f"no image has the id {key!r}"))
+                continue
             masks_of[pictures[key]] = (name, segments)
         except (KeyError, TypeError, ValueError) as error:
             bad.append((f"annotation {place} of the list", f"{type(error).__name__}: {error}"))
@@ -188,11 +193,17 @@ def _categories(file: Path, entries: list[Any]) -> tuple[list[Id], list[str]]:
     return [k for i in order if (k := keys[i]) is not None], [names[i] for i in order]
 
 
-def _pictures(file: Path, entries: list[Any]) -> dict[Id | None, str]:
+def _pictures(file: Path, document: dict[str, Any]) -> tuple[dict[Id | None, str], list[str]]:
+    """The names of the pictures by their ids as annotations write them, and warnings."""
     try:
-        return {plain_id(entry["id"]): str(entry["file_name"]) for entry in entries}
+        ids = [plain_id(entry["id"]) for entry in document["images"]]
+        names = [str(entry["file_name"]) for entry in document["images"]]
     except (KeyError, TypeError):
         raise DataError(f"{file}: an image has no id or no file_name") from None
+    used = {plain_id(e.get("image_id")) for e in document["annotations"] if isinstance(e, dict)}
+    own, lines = images_from(file, [key for key in ids if key is not None], used)
+    known = ids if None in ids else own
+    return dict(zip(known, names, strict=True)), lines
 
 
 def _jsons(path: Path) -> dict[str, Path]:
