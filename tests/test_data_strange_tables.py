@@ -222,3 +222,21 @@ def test_labels_as_text_in_tars_are_told(tmp_path: Path) -> None:
             tar.add(tmp_path / "x.caption", f"{k}.txt")
     bundle = open_data(f"webdataset:{tmp_path}", val="none")
     assert any("no labels" in note and "not read: .txt" in note for note in bundle.notes)
+
+
+def test_remarks_before_the_header_are_no_rows(tmp_path: Path) -> None:
+    names = write_pictures(tmp_path, 6)
+    rows = "".join(f"{n},{'ab'[k % 2]}\n" for k, n in enumerate(names))
+    (tmp_path / "t.csv").write_text("# made in May\n#\npath,label\n" + rows)
+    assert open_data(tmp_path, val="none").classes == ("a", "b")
+    (tmp_path / "t.csv").write_text("# path,label\n" + rows)  # a header
+    assert open_data(tmp_path, val="none").classes == ("a", "b")
+    (tmp_path / "t.csv").write_text("# made in May\npath,label\n" + rows + "x.png\n")
+    with pytest.raises(DataError, match="line 9: 1 columns"):
+        open_data(tmp_path / "t.csv")
+
+
+def test_a_json_beside_pictures_without_labels_is_named(tmp_path: Path) -> None:
+    write_pictures(tmp_path, 3)
+    (tmp_path / "about.json").write_text('{"000.png": "cat"}')
+    assert any("not read: about.json" in n for n in open_data(tmp_path, val="none").notes)

@@ -30,6 +30,8 @@ from xfer.data.sources.split_names import WHOLE, is_plain, role_of, split_folder
 from xfer.errors import DataError, XferError, listed
 from xfer.types import DataInfo, Source
 
+MOST_JSON = 5
+
 
 @FORMATS.register("images")
 class Images:
@@ -82,7 +84,7 @@ class Images:
             name: _source(root, name, pictures, options.label == FROM_NAME)
             for name, pictures in found.items()
         }
-        notes = [*unread_tables(root), *skipped.notes()]
+        notes = [*unread_tables(root), *_unread_json(root), *skipped.notes()]
         if options.label and not any(part.info.classes for part in parts.values()):
             some = next(iter(found.values()))[0].name
             raise DataError(
@@ -111,6 +113,14 @@ def _source(root: Path, name: str, pictures: list[Path], from_name: bool) -> Sou
     return FileSource(
         DataInfo(root.name, kind, classes, role_of(name) or name), root, files, labels
     )
+
+
+def _unread_json(root: Path) -> list[str]:
+    """A line about files beside the pictures that may say what is in them."""
+    names = [e.name for e in listing(root) if e.name.casefold().endswith(".json")]
+    if not 0 < len(names) <= MOST_JSON:  # else there is one per picture
+        return []
+    return [f"not read: {listed(names, MOST_JSON)}; a table of path,label would be"]
 
 
 def _hint(found: dict[str, list[Path]]) -> list[str]:

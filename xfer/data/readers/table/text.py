@@ -20,6 +20,8 @@ MARKS = {
 }
 # Excel's first line, which says what separates the cells: sep=;
 _SEP = re.compile(r'"?sep=(.)"?[ \t]*\r?\n')
+# lines before the header that only say something: # made in May
+_COMMENTS = re.compile(r"(?:#[^,;|\t\n]*\n)+(?=.*[,;|\t])")
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,12 @@ def parse_table(file: Path, data: bytes, min_columns: int = 2) -> Table:
     a row and the header differ in length.
     """
     text = as_text(file, data)
-    excel = _SEP.match(text)
+    excel, said = _SEP.match(text), _COMMENTS.match(text)
     if excel is not None:
         lines = _split(file, text[excel.end() :], excel[1], first=2)
+    elif said is not None:
+        rest = text[said.end() :]
+        lines = _split(file, rest, _delimiter(rest), first=1 + said[0].count("\n"))
     else:
         lines = _split(file, text, _delimiter(text))
     width = len(lines[0][1])
