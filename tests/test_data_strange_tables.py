@@ -240,3 +240,25 @@ def test_a_json_beside_pictures_without_labels_is_named(tmp_path: Path) -> None:
     write_pictures(tmp_path, 3)
     (tmp_path / "about.json").write_text('{"000.png": "cat"}')
     assert any("not read: about.json" in n for n in open_data(tmp_path, val="none").notes)
+
+
+def test_addresses_with_a_query_name_pictures_beside_the_table(tmp_path: Path) -> None:
+    names = write_pictures(tmp_path, 8)
+    rows = [(f"https://x.org/photos/{n}?w=200", "ab"[k % 2]) for k, n in enumerate(names)]
+    write_rows(tmp_path / "t.csv", [("image_url", "label"), *rows])
+    bundle = open_data(tmp_path, val="none")
+    assert (bundle.format, bundle.classes) == ("csv", ("a", "b"))
+    assert not any("warning: t.csv" in note for note in bundle.notes)
+
+
+def test_what_excel_leaves_beside_an_open_table_is_junk(tmp_path: Path) -> None:
+    names = write_pictures(tmp_path, 8)
+    write_rows(tmp_path / "t.csv", [("p", "label"), *((n, n < "004") for n in names)])
+    (tmp_path / "~$t.csv").write_bytes(b"me")
+    assert open_data(tmp_path, val="none").format == "csv"
+
+
+def test_a_table_of_pixels_is_named(tmp_path: Path) -> None:
+    write_rows(tmp_path / "t.csv", [("label", *(f"pixel{k}" for k in range(64))), range(65)])
+    with pytest.raises(DataError, match=r"t\.csv"):
+        open_data(tmp_path)

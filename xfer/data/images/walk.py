@@ -30,8 +30,8 @@ JUNK = frozenset(
 
 def is_junk(name: str) -> bool:
     """Whether a system left it among the pictures: dot-files, ._x.jpg, Thumbs.db, __MACOSX,
-    lost+found."""
-    return name.startswith(".") or name.casefold() in JUNK
+    lost+found, Excel's ~$ of an open file."""
+    return name.startswith((".", "~$")) or name.casefold() in JUNK
 
 
 def is_picture(name: str) -> bool:

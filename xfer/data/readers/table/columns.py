@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xfer.data.images.walk import is_picture
-from xfer.data.readers.table.locate import Locator
+from xfer.data.readers.table.locate import Locator, forms
 from xfer.data.readers.table.text import Table
 from xfer.errors import DataError, XferError, nearest
 
@@ -141,12 +141,12 @@ def _place(table: Table, locator: Locator, given: str, bare: bool, anywhere: boo
     else:
         candidates = {(k,): [row[k] for row in probe] for k in range(len(table.header))}
         candidates |= _joined(table, probe, locator)
-    longest = max((len(Path(c.replace("\\", "/")).parts) for cells in candidates.values()
-                   for c in cells if is_picture(c)), default=1)  # fmt: skip
+    longest = max((len(Path(form.replace("\\", "/")).parts) for cells in candidates.values()
+                   for c in cells for form in forms(c) if is_picture(form)), default=1)  # fmt: skip
     find = locator.find_anywhere if anywhere else locator.find
     for locator.drop in (0,) if bare or anywhere else range(longest):
         found = {
-            columns: [_found(find, c) if is_picture(c) != bare else None for c in cells]
+            columns: [_found(find, c) if _is_file(c) != bare else None for c in cells]
             for columns, cells in candidates.items()
         }
         chosen = _choose(table, found, bare)
@@ -235,6 +235,11 @@ def _counts(cells: Sequence[str]) -> bool:
     """Whether cells are whole numbers that count the rows."""
     first = cells[0] if cells else ""
     return first.isdecimal() and all(cell == str(int(first) + k) for k, cell in enumerate(cells))
+
+
+def _is_file(cell: str) -> bool:
+    """Whether a cell has the ending of a picture, perhaps within an address: x.org/a.jpg?w=200."""
+    return any(map(is_picture, forms(cell)))
 
 
 def _found(find: Callable[[str], Path | None], cell: str) -> Path | None:

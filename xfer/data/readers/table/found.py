@@ -150,7 +150,7 @@ def unread_tables(folder: Path, lists: Sequence[Path] = ()) -> list[str]:
     else:
         lines = [f"{f.name} is not read: {_why(f)}" for f in files]
     sheets = [e.name for e in listing(folder) if Path(e.name).suffix.casefold() in SHEETS]
-    sheets = [name for name in sheets if not is_junk(name) and not name.startswith("~$")]
+    sheets = [name for name in sheets if not is_junk(name)]
     if sheets:
         lines.append(f"not read: {listed(sheets, 3)}; save a spreadsheet as csv")
     return lines

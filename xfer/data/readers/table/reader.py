@@ -151,7 +151,8 @@ class Csv:
                 table = head(file, name)
                 if pairs := pairs_of(table):
                     return of_pairs(table, pairs)
-                shown = any(map(names_pictures, table.header)) or has_picture(path)
+                usual = any(names_pictures(h) or is_label(h) for h in table.header)
+                shown = usual or has_picture(path)
                 if shown and table.rows and place(table, name, wide=True) is None:
                     return no_pictures(table, name, "")
             except XferError as error:
