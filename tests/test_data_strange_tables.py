@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from pictures import write_folder, write_picture
 
 from xfer.data.open import open_data
+from xfer.data.readers.table.reader import Csv
 from xfer.errors import DataError, XferError
 
 
@@ -125,3 +127,98 @@ def test_spreadsheets_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="a spreadsheet, which is not read") as caught:
         open_data(tmp_path / "more.ods")
     assert "csv" in str(caught.value)
+
+
+def test_a_first_row_that_names_a_bare_picture_is_no_header(tmp_path: Path) -> None:
+    names = [n.removesuffix(".png") for n in write_pictures(tmp_path / "images", 10)]
+    write_rows(tmp_path / "t.csv", [(n, "ab"[k % 2]) for k, n in enumerate(names)])
+    bundle = open_data(tmp_path / "t.csv", val="none")
+    assert len(bundle.splits["train"]) == 10
+    write_picture(tmp_path / "images" / "scan.png")  # a header that is a picture's name by chance
+    write_rows(
+        tmp_path / "t.csv", [("scan", "kind"), *((n, "ab"[k % 2]) for k, n in enumerate(names))]
+    )
+    assert len(open_data(tmp_path / "t.csv", val="none").splits["train"]) == 10
+
+
+@pytest.mark.parametrize(
+    ("lines", "classes"),
+    [
+        (["image\tspecies", "{}\tred fox", "{}\twolf"], ("red fox", "wolf")),
+        (["{}\tred fox", "{}\twolf"], ("red fox", "wolf")),
+        (["file;label", "{};x y", "{};z"], ("x y", "z")),
+        (["{},0", "{},1"], ("0", "1")),
+        (["{}, 0", "{}, 1"], ("0", "1")),
+    ],
+)
+def test_lists_with_names_of_columns_and_with_signs_between_them(
+    tmp_path: Path, lines: list[str], classes: tuple[str, ...]
+) -> None:
+    names = write_pictures(tmp_path / "pics", 10)
+    head = [line for line in lines if "{}" not in line]
+    rows = [line for line in lines if "{}" in line]
+    text = [*head, *(rows[k % 2].format(f"pics/{n}") for k, n in enumerate(names))]
+    (tmp_path / "train_list.txt").write_text("\ufeff" + "\n".join(text) + "\n")
+    bundle = open_data(tmp_path, val="none")
+    assert bundle.classes == classes
+    assert bundle.splits["train"].labels().tolist() == [k % 2 for k in range(10)]
+
+
+def test_a_list_with_a_count_and_names_before_its_rows(tmp_path: Path) -> None:
+    names = write_pictures(tmp_path / "pics", 10)
+    rows = [f"{n}  {(-1, 1)[k % 2]:2d} {(1, -1)[k % 3 > 0]:2d}" for k, n in enumerate(names)]
+    (tmp_path / "list_attr.txt").write_text("\n".join(["10", "Bald Young", *rows]) + "\n")
+    bundle = open_data(tmp_path, val="none")
+    assert bundle.classes == ("Bald", "Young")
+    expected = [[k % 2, int(k % 3 == 0)] for k in range(10)]
+    assert bundle.splits["train"].labels().tolist() == expected
+
+
+def test_words_before_a_list_are_not_names_of_columns(tmp_path: Path) -> None:
+    names = write_pictures(tmp_path, 4)
+    text = ["these pictures were taken in may", *(f"{n} a" for n in names)]
+    (tmp_path / "notes.txt").write_text("\n".join(text))
+    assert open_data(tmp_path, val="none").format == "images"
+
+
+def write_variants(folder: Path) -> None:
+    names = [n.removesuffix(".png") for n in write_pictures(folder / "images", 12)]
+    for split, part in (("train", names[:8]), ("val", names[8:10]), ("test", names[10:])):
+        for kind, labels in (("make", ("Alfa", "De Soto")), ("type", ("T 1", "T2"))):
+            lines = [f"{n} {labels[int(n) % 2]}" for n in part]
+            (folder / f"images_{kind}_{split}.txt").write_text("\n".join(lines))
+
+
+def test_lists_of_ids_of_several_kinds_of_label(tmp_path: Path) -> None:
+    write_variants(tmp_path)
+    with pytest.raises(XferError, match="which lists hold the labels") as asked:
+        open_data(tmp_path)
+    assert "data.label=make or data.label=type" in str(asked.value)
+    bundle = open_data(tmp_path, label="make")
+    assert bundle.classes == ("Alfa", "De Soto")
+    assert {name: len(part) for name, part in bundle.splits.items()} == {
+        "train": 8, "val": 2, "test": 2,
+    }  # fmt: skip
+    for file in tmp_path.glob("images_make*"):
+        file.unlink()
+    assert open_data(tmp_path).classes == ("T 1", "T2")
+
+
+def test_texts_of_single_pictures_are_no_lists_of_ids(tmp_path: Path) -> None:
+    for k in range(4):
+        write_picture(tmp_path / f"{k}.png")
+        (tmp_path / f"{k}.txt").write_text("0 0.5 0.5 0.2 0.2\n1 0.5 0.5 0.1 0.1\n2 x\n3 y\n")
+    (tmp_path / "points.txt").write_text("0 1 2\n1 2 3\n2 3 4\n3 4 5\n")
+    assert "csv" not in open_data("images:" + str(tmp_path), val="none").format
+    assert Csv().recognise(tmp_path) is None
+
+
+def test_labels_as_text_in_tars_are_told(tmp_path: Path) -> None:
+    write_picture(tmp_path / "x.jpg")
+    with tarfile.open(tmp_path / "s-000000.tar", "w") as tar:
+        for k in range(4):
+            tar.add(tmp_path / "x.jpg", f"{k}.jpg")
+            (tmp_path / "x.caption").write_text("cat")
+            tar.add(tmp_path / "x.caption", f"{k}.txt")
+    bundle = open_data(f"webdataset:{tmp_path}", val="none")
+    assert any("no labels" in note and "not read: .txt" in note for note in bundle.notes)

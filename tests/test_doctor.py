@@ -302,3 +302,12 @@ def test_a_sheet_says_how_many_are_not_drawn(
         Image.new("RGB", (40, 40), (i, i, i)).save(tmp_path / "p" / "ab"[i % 2] / f"{i}.png")
     check_data(str(tmp_path / "p"), draw=tmp_path / "sheets")
     assert titles[0].endswith("; 4 more are not drawn")
+
+
+def test_no_split_is_dropped_whole(photos: Path, tmp_path: Path) -> None:
+    """Val is a copy of train: which of the two to leave out is not for a list of changes to say."""
+    shutil.rmtree(photos / "val")
+    shutil.copytree(photos / "train", photos / "val")
+    report = check_data(str(photos), fix=tmp_path / "fix.csv")
+    assert len(items(report, "copy")) == 24 and report.changes == ()
+    assert len(open_data(str(photos), changes=str(tmp_path / "fix.csv")).splits["train"]) == 24

@@ -25,6 +25,7 @@ def proposals(
     dropped, since one of the labels is wrong and nobody knows which. Of copies (and near copies)
     across splits those in training are dropped, so that scores stay comparable; of equal pictures
     within a split all but the first. A doubted label becomes the class that the probe prefers.
+    Nothing is proposed for a split of which nothing would be left.
     """
     changes: dict[int, Change] = {}
     labels = labels_of(looks, splits)
@@ -58,4 +59,9 @@ def proposals(
         changes.setdefault(
             s.index, Change(place.role, place.id, LABEL, classes[s.likely], why)
         )  # fmt: skip
+    for role in splits:  # changes that leave nothing of a split can't be made
+        own = [k for k, place in enumerate(looks.places) if place.role == role]
+        if all(k in changes and changes[k].change == DROP for k in own):
+            for k in own:
+                del changes[k]
     return [changes[k] for k in sorted(changes)]

@@ -22,7 +22,7 @@ from xfer.data.sources.indexed import IndexedSource
 from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.data.sources.tar_index import Member, members
 from xfer.data.sources.wordnet import numbered, same_names, with_wnids
-from xfer.errors import DataError
+from xfer.errors import DataError, listed
 from xfer.kinds.findings import counted
 from xfer.types import DataInfo
 
@@ -144,10 +144,11 @@ def _read(root: Path, split: str, shards: list[Path]) -> tuple[IndexedSource, li
 def _entries(root: Path, shards: list[Path], names: list[str]) -> Entries:
     entries = Entries(files=[shard.relative_to(root).as_posix() for shard in shards])
     without = 0
+    unread: set[str] = set()
     for number, shard in enumerate(shards):
         try:
             with shard.open("rb") as file:
-                without += _add(entries, number, shard, file.fileno())
+                without += _add(entries, number, shard, file.fileno(), unread)
         except OSError as error:
             raise DataError(f"{shard}: {error.strerror or error}") from None
     if not entries.ids:
@@ -155,6 +156,10 @@ def _entries(root: Path, shards: list[Path], names: list[str]) -> Entries:
     if without:
         entries.notes.append(f"{without} samples without a picture are left out")
     largest = max(entries.labels)
+    if unread and largest < 0:
+        others = listed([f".{end}" for end in sorted(unread)], 5)
+        where = "a class is a number in .cls, or `label` in .json"
+        entries.notes.append(f"no labels: {where}; not read: {others}")
     if names and largest >= len(names):
         worst = entries.ids[entries.labels.index(largest)]
         raise DataError(
@@ -166,8 +171,11 @@ def _entries(root: Path, shards: list[Path], names: list[str]) -> Entries:
     return entries
 
 
-def _add(entries: Entries, number: int, shard: Path, handle: int) -> int:
-    """Add the samples of a shard; returns how many have no picture."""
+def _add(entries: Entries, number: int, shard: Path, handle: int, unread: set[str]) -> int:
+    """Add the samples of a shard; returns how many have no picture.
+
+    Args: unread: the endings of what else is in samples without a label are added to it.
+    """
     without = 0
     for key, files in _samples(members(shard)):
         picture = next((m for end, m in files.items() if is_picture(f"x.{end}")), None)
@@ -175,6 +183,8 @@ def _add(entries: Entries, number: int, shard: Path, handle: int) -> int:
             without += 1
             continue
         label = _label(shard, key, files, handle)
+        if label < 0:
+            unread.update(end for end in files if not is_picture(f"x.{end}"))
         entries.add(f"{shard.stem}/{key}", label, number, picture.start, picture.length)
     return without
 

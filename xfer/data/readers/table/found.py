@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xfer.data.images.walk import is_junk, listing, subfolders
+from xfer.data.readers.table.bare_lists import bare_lists
 from xfer.data.readers.table.records import peek, read_json_lines, read_list
 from xfer.data.readers.table.text import Table, parse_table, read_table
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
-from xfer.errors import DataError, listed
+from xfer.errors import DataError, XferError, listed
 
 PEEKED = 1 << 18
 SUFFIXES = (".csv", ".tsv")
@@ -46,6 +47,27 @@ def tables_of(path: Path) -> dict[str, Path]:
         words = [(f.name, own[0]) for f in subfolders(path)
                  if role_of(f.name) and len(own := tables_in(f)) == 1]  # fmt: skip
     return dict(words) if len({word for word, _ in words}) == len(words) else {}
+
+
+def lists_of_ids(path: Path, label: str = "") -> dict[str, Path]:
+    """Split name -> list of `id label` in a folder without other tables and lists.
+
+    Args: label: the kind of label that the user named, where there are several.
+
+    Raises: XferError if there are several, and none is named.
+    """
+    found = bare_lists(path, MOST_LISTS) if path.is_dir() else {}
+    if not found or tables_in(path) or _label_lists(path):
+        return {}
+    if len(found) < 2:
+        return next(iter(found.values()), {})
+    if label in found:
+        return found[label]
+    names = [next(iter(own.values())).name for own in found.values()]
+    raise XferError(
+        f"{path}: which lists hold the labels: {listed(names, 4)}?",
+        " or ".join(f"data.label={kind}" for kind in found),
+    )
 
 
 def read(file: Path, name: str) -> Table:

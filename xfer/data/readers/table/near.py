@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
@@ -13,6 +14,7 @@ from xfer.data.readers.table.columns import (
     column_named,
     find_pictures_of,
     named_beside,
+    names_pictures,
 )
 from xfer.data.readers.table.locate import Locator
 from xfer.data.readers.table.text import Table
@@ -141,3 +143,22 @@ def _is_pixels(cell: str) -> bool:
     """Whether a cell holds the values of many pixels."""
     values = cell.replace(",", " ").split()
     return len(values) >= 64 and all(value.isdigit() and int(value) < 256 for value in values)
+
+
+def has_no_header(placed: Placed) -> bool:
+    """Whether the first line is a row: it names a picture, and has something else in common with
+    the rows."""
+    table, header = placed.table, placed.table.header
+    name = header[placed.column]
+    if names_pictures(name) or placed.taken or placed.locator.find(name) is None:
+        return False
+    return any(header[k] in {row[k] for row in table.rows}
+               for k in range(len(header)) if k != placed.column)  # fmt: skip
+
+
+def of_pairs(table: Table, pairs: Sequence[str]) -> DataError:
+    names = ", ".join(pairs)
+    return DataError(
+        f"{table.file}: a table of pairs of pictures ({names}), which are not labels of pictures",
+        f"{shlex.quote(f'data.path={pairs[0]}')} data.label=COLUMN reads that column's pictures",
+    )

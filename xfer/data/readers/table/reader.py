@@ -44,7 +44,6 @@ Columns that are not used, and pictures beside those of the table that no row na
 from __future__ import annotations
 
 import os
-import shlex
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -70,6 +69,7 @@ from xfer.data.readers.table.found import (
     SUFFIXES,
     head,
     lists_in,
+    lists_of_ids,
     read,
     tables_in,
     tables_of,
@@ -79,9 +79,11 @@ from xfer.data.readers.table.list_splits import use_lists
 from xfer.data.readers.table.locate import Locator
 from xfer.data.readers.table.near import (
     LOST,
+    has_no_header,
     is_beside,
     lists_folders,
     no_pictures,
+    of_pairs,
     place,
     why_lost,
 )
@@ -132,7 +134,11 @@ class Csv:
                 files = ", ".join(f.name for f in tables.values())
                 what = "list" if file.suffix.casefold() in LISTS else "table"
                 return f"{what if len(tables) == 1 else f'{what}s'} {files}"
-        return None
+        try:
+            lists = {} if tables else lists_of_ids(path)
+        except XferError:  # a question, asked when they are read
+            return "lists of names and labels"
+        return f"lists {', '.join(f.name for f in lists.values())}" if lists else None
 
     def explain(self, path: Path) -> XferError | None:
         return boxes_instead(path) or self._nowhere(path)
@@ -144,7 +150,7 @@ class Csv:
             try:
                 table = head(file, name)
                 if pairs := pairs_of(table):
-                    return _of_pairs(table, pairs)
+                    return of_pairs(table, pairs)
                 shown = any(map(names_pictures, table.header)) or has_picture(path)
                 if shown and table.rows and place(table, name, wide=True) is None:
                     return no_pictures(table, name, "")
@@ -154,6 +160,8 @@ class Csv:
 
     def load(self, path: Path, options: ReadOptions) -> Reading:
         tables = tables_of(path)
+        if not tables and (tables := lists_of_ids(path, options.label)):
+            options = replace(options, label="")
         if not tables:
             raise DataError(f"{path}: no table in it", f"it should end in {' or '.join(SUFFIXES)}")
         reading = _read_all(tables, options)
@@ -214,8 +222,12 @@ def _read(file: Path, name: str, reading: Reading, progress: _Progress) -> None:
     if not table.rows:
         raise DataError(f"{file}: no rows")
     if not options.path and (pairs := pairs_of(table)):
-        raise _of_pairs(table, pairs)
+        raise of_pairs(table, pairs)
     placed = place(table, name, True, options.path)
+    if placed is not None and has_no_header(placed):
+        table = Table(file, [f"column {k + 1}" for k in range(len(table.header))],
+                      [table.header, *table.rows])  # fmt: skip
+        placed = place(table, name, True, options.path)
     if placed is None and len(table.header) == 1:
         reading.notes.append(f"{file.name}: only ids, and no such pictures: left out")
         return
@@ -292,14 +304,6 @@ def _of_boxes(table: Table, columns: Sequence[int]) -> DataError:
     return DataError(
         f"{table.file}: a table of boxes ({names}), which are not labels of whole pictures",
         f"boxes:{table.file} reads them; csv:{table.file} data.label=COLUMN reads a label",
-    )
-
-
-def _of_pairs(table: Table, pairs: Sequence[str]) -> DataError:
-    names = ", ".join(pairs)
-    return DataError(
-        f"{table.file}: a table of pairs of pictures ({names}), which are not labels of pictures",
-        f"{shlex.quote(f'data.path={pairs[0]}')} data.label=COLUMN reads that column's pictures",
     )
 
 

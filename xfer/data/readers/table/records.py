@@ -1,8 +1,9 @@
 """Tables that are not written as a table: JSON lines, and lists of `path label`.
 
 metadata.jsonl   {"file_name": "a.png", "label": "cat"}, an object per line (Hugging Face)
-train.txt        cats/a.png 0, as Caffe has it: the picture, blanks or a tab, its class; or
-                 several numbers, one column per class
+train.txt        cats/a.png 0, as Caffe has it: the picture, blanks, a tab or a comma, its class; or
+                 several numbers, one column per class. A line with the columns' names may stand
+                 before these, and how many there are before that (CelebA)
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from xfer.data.images.walk import is_picture
+from xfer.data.readers.table.bare_lists import read_bare
 from xfer.data.readers.table.text import Table, as_text
 from xfer.errors import DataError
 
 PEEKED = 1 << 14
 LINES = 20
+_MARKS = ("\t", ",", ";")
 
 
 def read_json_lines(file: Path) -> Table:
@@ -49,10 +52,15 @@ def _cell(value: Any) -> str:
 def read_list(file: Path) -> Table:
     """A list of `path label`, or of paths alone. Raises DataError for anything else."""
     lines = [line.strip() for line in as_text(file, _bytes(file)).splitlines()]
-    rows = split_lines([line for line in lines if line])
+    lines = [line for line in lines if line]
+    rows = split_lines(lines)
+    if rows is None and (table := read_bare(file)) is not None:
+        return table
     if rows is None:
         raise DataError(f"{file}: not a list of pictures", "a line should be: path label")
     width = len(rows[0])
+    if names := _names(lines[: len(lines) - len(rows)], width):
+        return Table(file, names, rows)
     header = ["path", "label"][:width] if width < 3 else [
         "path", *(f"column {k + 1}" for k in range(1, width))
     ]  # fmt: skip
@@ -60,13 +68,41 @@ def read_list(file: Path) -> Table:
 
 
 def split_lines(lines: list[str]) -> list[list[str]] | None:
-    """The lines of a list as rows of equal length, the picture first; None if it is not a list.
+    """The lines of a list as rows of equal length, the picture first, without a line of names; None
+    if it is not a list.
 
     A path may hold blanks: it is what comes before the last blank, if that is a picture's name in
     all lines.
     """
     if not lines:
         return None
+    rows = _rows(lines)
+    for k in (1, 2) if rows is None else ():
+        rest = _rows(lines[k:])
+        if rest is not None and _names(lines[:k], len(rest[0])):
+            return rest
+    return rows
+
+
+def _names(lines: list[str], width: int) -> list[str]:
+    """The columns' names in the lines before the first row: as many as a row has cells, or without
+    one for the pictures; none if the lines are something else."""
+    if not lines or not all(line.isdigit() for line in lines[:-1]):
+        return []
+    mark = next((mark for mark in _MARKS if mark in lines[-1]), None)
+    names = [name.strip() for name in lines[-1].split(mark)]
+    if len(names) == width - 1 > 0 and len(lines) == 2:
+        names = ["path", *names]
+    usual = len(names) == width > 1 and all(names) and not any(n.isdigit() for n in names)
+    return names if usual else []
+
+
+def _rows(lines: list[str]) -> list[list[str]] | None:
+    for mark in _MARKS:
+        if all(mark in line for line in lines):
+            rows = [[cell.strip() for cell in line.split(mark)] for line in lines]
+            if _is_list(rows) and any(row[-1] for row in rows):
+                return rows
     if all(map(is_picture, lines)):
         rows = [line.split("\t") if "\t" in line else [line] for line in lines]
     else:
@@ -74,8 +110,11 @@ def split_lines(lines: list[str]) -> list[list[str]] | None:
         if not all(len(row) == 2 and is_picture(row[0].strip(",;")) for row in rows):
             rows = [line.split() for line in lines]
         rows = [[cell.strip(",;") for cell in row] for row in rows]
-    even = len({len(row) for row in rows}) == 1
-    return rows if even and all(is_picture(row[0]) for row in rows) else None
+    return rows if _is_list(rows) else None
+
+
+def _is_list(rows: list[list[str]]) -> bool:
+    return len({len(row) for row in rows}) == 1 and all(is_picture(row[0]) for row in rows)
 
 
 def peek(file: Path) -> list[list[str]] | None:
