@@ -13,6 +13,7 @@ import pytest
 from pictures import scene, write_folder, write_picture
 
 from xfer import plugs
+from xfer.cli.data_keys import reading_keys
 from xfer.data.open import open_data, show
 from xfer.data.sources.base import ArraySource, Subset
 from xfer.errors import DataError, XferError
@@ -444,3 +445,9 @@ def test_names_with_other_blanks_are_one_class_between_splits(tmp_path: Path) ->
     write_folder(tmp_path / "two", {"train/red_oak": 2, "train/red oak": 2, "val/Red-oak": 1})
     with pytest.raises(DataError, match="may be any of red oak, red_oak"):
         open_data(tmp_path / "two")
+
+
+def test_skip_bad_as_a_key_is_answered_with_the_flag() -> None:
+    with pytest.raises(XferError, match="does not use it") as caught:
+        reading_keys(["data.skip_bad=true"])
+    assert caught.value.hint is not None and "--skip-bad" in caught.value.hint

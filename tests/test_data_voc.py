@@ -327,6 +327,33 @@ def test_xml_in_a_folder_of_each_split(tmp_path: Path, xmls: str, pictures: str)
         assert len(paths) == 2 and all(role in str(p.relative_to(tmp_path)) for p in paths)
 
 
+@pytest.mark.parametrize("inside", ["scan{}/frames", "run{}/JPEG"])
+def test_pictures_next_to_their_xml_are_taken_where_every_folder_has_that_name(
+    tmp_path: Path, inside: str
+) -> None:
+    for k in range(3):
+        top = inside.format(k).partition("/")[0]
+        write_loose(tmp_path, f"{top}/notes", inside.format(k), ("a", "b"))
+    bundle = open_data(str(tmp_path), val="none", kind="detect")
+    source = bundle.splits["train"]
+    assert len(source) == 6 and not any("warning" in n and "name" in n for n in bundle.notes)
+    for i, name in enumerate(source.ids):
+        place = path_of(source, i)
+        assert place is not None and place.parts[-3] == name.partition("/")[0]
+
+
+def test_folders_of_annotations_named_like_splits_are_splits(tmp_path: Path) -> None:
+    files = {f"{split}/{k}": voc_xml([("cat", (1, 1, 9, 9)), ("dog", (3, 4, 9, 30))])
+             for split, n in (("training", 4), ("dev", 2)) for k in range(n)}  # fmt: skip
+    write_voc(tmp_path, files)
+    splits = open_data(str(tmp_path)).splits
+    assert {role: len(source) for role, source in splits.items()} == {"train": 4, "val": 2}
+    (tmp_path / "Annotations" / "more").mkdir()
+    (tmp_path / "Annotations" / "more" / "x.xml").write_text(files["dev/0"])
+    write_picture(tmp_path / "JPEGImages" / "more" / "x.jpg", size=SIZE)
+    assert len(open_data(str(tmp_path), val="none").splits["train"]) == 7  # not all are splits
+
+
 def test_pictures_of_several_folders_with_one_name_are_asked_about(tmp_path: Path) -> None:
     write_loose(tmp_path, "annots", "images/left")
     write_loose(tmp_path, "annots", "images/right")

@@ -38,7 +38,9 @@ def reading_keys(assignments: Sequence[str], also: Sequence[str] = ()) -> dict[s
     values = parse_assignments(list(assignments))
     for key in values:
         if key not in known:
-            raise XferError(f"{key}: this command does not use it", nearest(key, known, 20))
+            flag = "give --skip-bad, if the command has it" if key == "data.skip_bad" else ""
+            hint = flag or nearest(key, known, 20)
+            raise XferError(f"{key}: this command does not use it", hint)
     return {
         key.removeprefix("data."): checked(key, value, FIELDS[key]) for key, value in values.items()
     }

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from xfer.data.images.walk import is_junk, is_picture, listing
+from xfer.data.images.walk import has_picture, is_junk, is_picture, listing, subfolders
 from xfer.data.readers.base import Reading, ReadOptions
 from xfer.data.readers.side_files.layout import Part, Sort
 from xfer.data.readers.table.locate import Locator
@@ -34,7 +34,7 @@ def find_pictures_of(
     """
     locator = Locator(root.absolute() / "x", [p.absolute() for p in part.pictures],
                       role_of(part.name))  # fmt: skip
-    found = locator.find_all(ids)
+    found = locator.find_all(_beside(root, part, ids))
     places = {name: place for name, place in zip(ids, found.places, strict=True) if place}
     reasons = dict(found.lost(ids))
     taken = {place: name for name, place in places.items()}
@@ -73,6 +73,25 @@ def find_pictures_of(
     leave_out(f"{root}, {part.name}", "pictures are not there", lost, options.skip_bad,
               reading.skipped)  # fmt: skip
     return {name: places[name] for name in ids if name in places}
+
+
+def _beside(root: Path, part: Part, ids: list[str]) -> list[str]:
+    """The ids, those of files in several folders as paths of the pictures next to their folder:
+    c1/images/0 for c1/xmls/0, if that is the only folder of pictures there."""
+    folders = {name.rpartition("/")[0] for name in ids}
+    if len({folder.rpartition("/")[0] for folder in folders}) < 2:
+        return ids
+    near: dict[str, str] = {}
+    for folder in folders:
+        own = part.top / folder
+        beside = [f for f in subfolders(own.parent) if f != own and has_picture(f, deep=False)]
+        if "/" in folder and len(beside) == 1 and not has_picture(own, deep=False):
+            near[folder] = os.path.relpath(beside[0], root)
+    cells: list[str] = []
+    for name in ids:
+        folder, _, last = name.rpartition("/")
+        cells.append(f"{near[folder]}/{last}" if folder in near else name)
+    return cells
 
 
 def _few(texts: list[str]) -> str:

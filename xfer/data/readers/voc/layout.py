@@ -67,7 +67,18 @@ def tree_parts(root: Path, reading: Reading) -> list[Part]:
         if ids and not _of_class(ids):
             name = WHOLE if entry.name == "default.txt" else entry.name.removesuffix(".txt")
             parts.append(Part(name, xmls, pictures, tuple(dict.fromkeys(ids)), True))
-    return parts or listed_parts([root / "ImageSets", root], xmls, XML, pictures, reading)
+    parts = parts or listed_parts([root / "ImageSets", root], xmls, XML, pictures, reading)
+    return _by_folder(parts[0]) if len(parts) == 1 and not parts[0].listed else parts
+
+
+def _by_folder(part: Part) -> list[Part]:
+    """The splits of Annotations/train/x.xml if all files are in such folders; else the part."""
+    splits = {name.partition("/")[0] if "/" in name else "" for name in part.ids}
+    if not splits or not all(map(role_of, splits)):
+        return [part]
+    return [Part(split, part.top, part.pictures,
+                 tuple(name for name in part.ids if name.startswith(f"{split}/")))
+            for split in sorted(splits)]  # fmt: skip
 
 
 def _id(listed: str, xmls: Path) -> str:
