@@ -411,7 +411,7 @@ def test_pictures_in_cells_are_told(tmp_path: Path) -> None:
     pixels = " ".join(str(k % 251) for k in range(2304))
     file = write(tmp_path, "emotion,pixels,Usage", [f"{k % 3},{pixels},Training" for k in range(4)])
     with pytest.raises(DataError, match="'pixels' holds pictures as numbers") as told:
-        open_data(file)
+        open_data(f"csv:{file}")
     assert len(str(told.value)) < 300
 
 

@@ -108,8 +108,8 @@ def no_pictures(table: Table, name: str, given: str) -> DataError:
     numbers = next((h for k, h in enumerate(table.header) if _is_pixels(table.rows[0][k])), None)
     if numbers is not None and not given:
         return DataError(
-            f"{table.file}: column {numbers!r} holds pictures as numbers, which are not read",
-            "save them as files and name them in a column",
+            f"{table.file}: column {numbers!r} holds pictures as numbers, not their names",
+            "pixels:FILE reads squares of grey values; save others as files",
         )
     locator = _locators(table.file, name, True)[-1]
     cells = [(row[k], k) for row in table.rows[:PROBED] for k in range(len(table.header))]

@@ -87,6 +87,7 @@ from xfer.data.readers.table.near import (
     place,
     why_lost,
 )
+from xfer.data.readers.table.pixel_columns import pixel_columns
 from xfer.data.readers.table.splits import Splits, find_splits
 from xfer.data.readers.table.text import Table
 from xfer.data.sources.base import subset
@@ -115,8 +116,8 @@ class Csv:
         for name, file in tables.items():
             try:
                 table = head(file, name)
-                if run_length_column(table) is not None:
-                    return None
+                if run_length_column(table) is not None or pixel_columns(table):
+                    return None  # `rle` and `pixels` read them
                 if box_columns(table) or "region_shape_attributes" in table.header:
                     return None  # `boxes` and `via` read it
                 if path.is_dir() and (names_masks(table) or pairs_of(table)):
