@@ -39,6 +39,38 @@ def write_pictures(folder: Path, names: Any = LABELS) -> None:
         write_picture(folder / f"{name}.jpg", seed=k)
 
 
+@pytest.mark.parametrize("folder", ["", "splits"])
+@pytest.mark.parametrize("form", ["coco", "yolo", "boxes"])
+def test_lists_of_splits_that_a_format_does_not_use_are_told(
+    tmp_path: Path, form: str, folder: str
+) -> None:
+    names = [f"p{k}" for k in range(6)]
+    for k, name in enumerate(names):
+        write_picture(tmp_path / "images" / f"{name}.jpg", seed=k)
+    if form == "coco":
+        images = [{"id": k, "file_name": f"{name}.jpg"} for k, name in enumerate(names)]
+        boxes = [{"id": k, "image_id": k, "category_id": 1, "bbox": [1, 1, 5, 5]} for k in range(6)]
+        document = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "a"}]}
+        (tmp_path / "all.json").write_text(json.dumps(document))
+    elif form == "yolo":
+        (tmp_path / "labels").mkdir()
+        (tmp_path / "classes.txt").write_text("cat\n")
+        for name in names:
+            (tmp_path / "labels" / f"{name}.txt").write_text("0 .5 .5 .4 .4\n")
+    else:
+        rows = {f"{name}.jpg": "1,1,6,6,cat" for name in names}
+        write_table(tmp_path / "boxes.csv", "filename,xmin,ymin,xmax,ymax,class", rows)
+    (tmp_path / folder).mkdir(exist_ok=True)
+    (tmp_path / folder / "train.txt").write_text("\n".join(names[:4]))
+    (tmp_path / folder / "val.txt").write_text("images/p4.jpg\nimages/p5.jpg\n")
+    (tmp_path / folder / "test.txt").write_text("of another set\n")
+    bundle = open_data(tmp_path, val="none", kind="detect")
+    assert bundle.format == form
+    told = [note for note in bundle.notes if "lists of splits" in note]
+    assert len(told) == 1 and "train.txt" in told[0] and "val.txt" in told[0]
+    assert "test.txt" not in told[0]
+
+
 def test_dev_is_a_val_split_and_test_dev_a_test_split(tmp_path: Path) -> None:
     folders = {f"{n}/{c}": 5 for n in ("train", "dev", "test") for c in ("cat", "dog")}
     write_folder(tmp_path, folders)

@@ -18,6 +18,7 @@ from xfer.data.images.walk import has_picture, is_junk, listing, readable
 from xfer.data.readers.base import EMBEDDED, FORMATS, Format, Reading, ReadOptions, choose_kind
 from xfer.data.readers.other_tools import EXPORT, other_tool
 from xfer.data.readers.table.found import SHEETS
+from xfer.data.readers.unlisted import note_lists
 from xfer.data.sources.base import Bundle, path_of
 from xfer.data.sources.from_python import SCHEME, as_source, python_name
 from xfer.data.sources.split_names import WHOLE
@@ -118,6 +119,8 @@ def _read(
         raise XferError(f"data.ignore={options.ignore}: {path} is read as {name}, without masks")
     reading = form.load(path, replace(options, kind=kind))
     _note_unread(path, reading)
+    if path.is_dir():
+        note_lists(path, reading)
     return reading
 
 

@@ -1,4 +1,5 @@
-"""Pictures that lie beside those of a set, and that none of its files lists: they are counted."""
+"""What lies beside a set and is not used: pictures that none of its files lists, lists of splits
+that its format knows nothing of."""
 
 from __future__ import annotations
 
@@ -8,7 +9,10 @@ from pathlib import Path
 from xfer.data.images.walk import is_junk, is_picture, listing, readable
 from xfer.data.readers.base import Reading
 from xfer.data.sources.files import FileSource
+from xfer.data.sources.split_names import WHOLE, role_of
 
+LISTS = ("", "ImageSets", "imagesets", "splits", "split", "lists")  # folders of them
+HEAD = 4096  # bytes of a list
 MOST = 100_000  # pictures of a set; of larger ones the folders are not listed again
 
 
@@ -30,3 +34,37 @@ def note_unlisted(reading: Reading) -> None:
         and f"{folder}/{entry.name}" not in used and entry.name not in gone
     ]  # fmt: skip
     reading.leave("picture that no file lists", "pictures that no file lists", found)
+
+
+def note_lists(path: Path, reading: Reading) -> None:
+    """Warns of lists named like splits (train.txt, val.txt) that name pictures of an undivided set:
+    those who made it divided it otherwise than a random cut will."""
+    if [*reading.parts] != [WHOLE] or len(part := reading.parts[WHOLE]) > MOST:
+        return
+    if not isinstance(part, FileSource):
+        return
+    told = {name for names in reading.unused.values() for name in names}
+    files = [Path(entry.path) for folder in LISTS for entry in listing(path / folder)
+             if entry.name.casefold().endswith(".txt") and role_of(entry.name[:-4])
+             and entry.name not in told]  # fmt: skip
+    if not files:
+        return
+    stems = {Path(file).stem for file in part.files}
+    found = [file.relative_to(path).as_posix() for file in files if _names_all(file, stems)]
+    if found:
+        reading.notes.append(
+            f"warning: lists of splits that this format does not use: {', '.join(found)}"
+        )
+
+
+def _names_all(file: Path, stems: set[str]) -> bool:
+    """Whether the first lines of a list name pictures with these names."""
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(HEAD)
+    except OSError:
+        return False
+    lines = head.decode("utf-8-sig", "replace").splitlines()
+    cells = [line.split()[0].replace("\\", "/").rpartition("/")[2]
+             for line in lines[: -1 if len(head) == HEAD else None] if line.strip()]  # fmt: skip
+    return bool(cells) and all(cell in stems or Path(cell).stem in stems for cell in cells)
