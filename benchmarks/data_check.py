@@ -117,7 +117,7 @@ def many(count: int, weights: str) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--sets", nargs="*", default=["hymenoptera", "scene15"])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--copies", type=int, default=20)

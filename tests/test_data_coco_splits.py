@@ -179,7 +179,7 @@ def test_an_rle_without_a_box_has_the_box_around_it(
     if not compressed:
         flat = mask.T.reshape(-1)
         edges = np.flatnonzero(np.diff(flat)) + 1
-        rle["counts"] = np.diff([0, *edges, flat.size]).tolist()
+        rle["counts"] = np.diff(np.array([0, *edges, flat.size])).tolist()
     document = coco_document(annotations=[
         {"id": 1, "image_id": 3, "category_id": 5, "bbox": empty, "segmentation": rle}
     ])  # fmt: skip
