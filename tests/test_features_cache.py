@@ -105,13 +105,14 @@ def test_a_full_disk_is_one_warning(tmp_path: Path) -> None:
 
 
 WRITER = """
-import sys, numpy as np
+import sys, time, numpy as np
 from pathlib import Path
 from xfer.extraction.cache import FeatureCache
 cache = FeatureCache(Path(sys.argv[1]), 2**30, lambda text: sys.exit(text))
 print("ready", flush=True)
 for start in range(int(sys.argv[2]), int(sys.argv[3]), 10):
     cache.keep({i.to_bytes(32, "big"): np.full(500, i, np.float32) for i in range(start, start+10)})
+    time.sleep(0.002)  # so that the others get the lock, however few cores there are
 """
 
 
@@ -125,11 +126,15 @@ def test_two_processes_write_and_a_killed_one_leaves_the_file_whole(tmp_path: Pa
     one, two = start_writer(path, 0, 1000), start_writer(path, 500, 1500)
     endless = start_writer(path, 10_000, 10_000_000)
     with one, two, endless:
-        assert endless.stdout is not None
-        endless.stdout.readline()
-        assert one.wait(60) == 0
-        endless.kill()
-        assert two.wait(60) == 0
+        try:
+            assert endless.stdout is not None
+            endless.stdout.readline()
+            assert one.wait(120) == 0
+            endless.kill()
+            assert two.wait(120) == 0
+        finally:  # leaving the block waits for all of them
+            for process in (one, two, endless):
+                process.kill()
     cache = FeatureCache(path, GB)
     found = cache.find(keys(1500))
     assert len(found) == 1500
