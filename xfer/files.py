@@ -67,6 +67,15 @@ def check_file(path: Path) -> None:
         raise DataError(f"{path} is a device, not a file", "name a file")
 
 
+def lines_of(file: Path) -> list[str]:
+    """The lines of a text file that are not blank. Raises DataError if it can't be read."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: {error}") from None
+    return [line.strip() for line in lines if line.strip()]
+
+
 def check_folder(folder: Path) -> None:
     """Raises DataError if a folder can't be created or is not writable. Creates nothing."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())

@@ -62,7 +62,7 @@ def evaluate(
         checked("--tta", tta, FIELDS["eval.tta"])
     keys = reading_keys(set, ("changes",))
     if keys and not data:
-        raise XferError("--set says how --data is read, and there is none", "--data SPEC")
+        raise XferError("--set says how to read --data, which is not given", "--data SPEC")
     if detections is not None:
         if run is not None or tta or batch or device != "auto" or workers != -1:
             raise XferError(

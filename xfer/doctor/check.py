@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from xfer import kinds, plugs
 from xfer.backbones.build import check_name
 from xfer.backbones.published import at_hand
@@ -18,7 +16,7 @@ from xfer.data.sources.changes import Change, write_changes
 from xfer.doctor import suspects
 from xfer.doctor.copies import RULE, Groups, copies
 from xfer.doctor.fixes import proposals
-from xfer.doctor.pictures import Looks, look_at, odd_pictures
+from xfer.doctor.pictures import Looks, look_at, odd_pictures, some_of
 from xfer.doctor.sheets import draw_sheets
 from xfer.doctor.suspects import Suspect
 from xfer.errors import DataError
@@ -109,7 +107,7 @@ def check_data(
     findings = [*_from_reading(bundle), *odd_pictures(looks)]
     alike, exact, near = copies(looks, splits)
     findings += alike
-    good = _usable(bundle, looks)
+    good = some_of(splits, looks.good)
     findings += [*kind.find(good, classes), *kind.find_in_pictures(good, classes)]
     findings += _classes(bundle, good)
     doubted: list[Suspect] = []
@@ -165,20 +163,6 @@ def _suspects(
         Suspect(int(index[s.index]), s.label, s.likely, s.own, s.other) for s in found
     ]  # fmt: skip
     return moved, f"{backbone} ({Path(weights).name})"
-
-
-def _usable(bundle: Bundle, looks: Looks) -> dict[str, Source]:
-    """The splits without the pictures that can't be used."""
-    from xfer.data.sources.base import subset
-
-    good, begin = looks.good, 0
-    splits: dict[str, Source] = {}
-    for role, source in bundle.splits.items():
-        keep = np.flatnonzero(good[begin : begin + len(source)])
-        begin += len(source)
-        if len(keep):
-            splits[role] = source if len(keep) == len(source) else subset(source, keep)
-    return splits
 
 
 def _from_reading(bundle: Bundle) -> list[Finding]:

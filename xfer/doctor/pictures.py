@@ -18,7 +18,7 @@ from xfer.data.images.size import upright_size
 from xfer.data.images.threads import cores
 from xfer.data.inspect.checks import Place
 from xfer.data.inspect.verify import odd_pictures as remarked_on
-from xfer.data.sources.base import raw, read, verify
+from xfer.data.sources.base import raw, read, subset, verify
 from xfer.errors import DataError
 from xfer.kinds.findings import Finding, counted, finding
 from xfer.types import Source
@@ -195,3 +195,16 @@ def labels_of(looks: Looks, splits: Mapping[str, Source]) -> list[object]:
         return None if values == -1 else values
 
     return [plain(rows[place.role][place.index]) for place in looks.places]
+
+
+def some_of(splits: Mapping[str, Source], which: NDArray[np.bool_]) -> dict[str, Source]:
+    """The splits with some of their pictures: `which` is bool (N,), over all splits in order; a
+    split of which nothing is left is left out."""
+    begin = 0
+    found: dict[str, Source] = {}
+    for role, source in splits.items():
+        keep = np.flatnonzero(which[begin : begin + len(source)])
+        begin += len(source)
+        if len(keep):
+            found[role] = source if len(keep) == len(source) else subset(source, keep)
+    return found

@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.sources.base import Bundle, subset
-from xfer.doctor.pictures import PLAIN, Looks
+from xfer.data.sources.base import Bundle
+from xfer.doctor.pictures import PLAIN, Looks, some_of
 from xfer.extraction.extract import extract
 from xfer.extraction.net import Choice
 from xfer.kinds.findings import Finding, counted, finding
@@ -48,17 +48,11 @@ def features_of(
     """float32 (M, D) features of the last map of a frozen net, and the M indices of the pictures,
     those that can be used. Raises DataError for weights that can't be had."""
     layer, channels = last_map(backbone)
-    good, begin = looks.good & (looks.spread >= PLAIN), 0  # a blank picture shows no class
-    splits: dict[str, Source] = {}
-    for role, source in bundle.splits.items():
-        keep = np.flatnonzero(good[begin : begin + len(source)])
-        begin += len(source)
-        if len(keep):
-            splits[role] = subset(source, keep)
+    good = looks.good & (looks.spread >= PLAIN)  # a blank picture shows no class
     choice = Choice(
         backbone, weights, (layer,), "avg" if channels >= WIDE else "grid2", device=device
     )
-    usable = replace(bundle, splits=splits, notes=(), skipped=(), findings=())
+    usable = replace(bundle, splits=some_of(bundle.splits, good), notes=(), skipped=(), findings=())
     found = extract(usable, choice=choice, data_keys={"find": False}, say=say).features
     assert found is not None
     return np.asarray(found.layers[layer], np.float32), np.flatnonzero(good)

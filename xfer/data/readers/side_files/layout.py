@@ -19,7 +19,7 @@ from xfer.data.readers.base import Reading
 from xfer.data.readers.imagenet.trees import find_tree
 from xfer.data.readers.table.locate import split_of_folder
 from xfer.data.sources.split_names import WHOLE, role_of
-from xfer.errors import DataError
+from xfer.files import lines_of
 
 # how far a folder is searched for such files in folders of any name
 DEEP, FOLDERS, ENTRIES, HEAD = 3, 200, 100, 4096
@@ -102,14 +102,6 @@ def _known(line: str, by_name: dict[str, str], sort: Sort) -> str:
             if own := by_name.get("/".join(parts[k:])):
                 return own
     return ""
-
-
-def lines_of(file: Path) -> list[str]:
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: {error}") from None
-    return [line.strip() for line in lines if line.strip()]
 
 
 def loose_folders(path: Path, sort: Sort) -> list[Path]:

@@ -104,8 +104,8 @@ def _read(table: Table, name: str, options: ReadOptions, reading: Reading) -> No
 
 
 def _values(table: Table, columns: Sequence[int]) -> NDArray[np.uint8]:
-    """uint8 (N, side, side). Raises DataError, naming the row, for values that are none of 0..255,
-    or of another number than in the first row."""
+    """uint8 (N, side, side). Raises DataError, naming the row, for values outside of 0..255, or if
+    there are more or fewer of them than in the first row."""
     text = len(columns) == 1
     count = len(table.rows[0][columns[0]].split()) if text else len(columns)
     side = side_of(count)

@@ -9,9 +9,10 @@ from pathlib import Path
 from xfer.data.images.walk import is_junk, is_picture, listing, subfolders
 from xfer.data.readers.base import Reading
 from xfer.data.readers.other_tools import other_tool
-from xfer.data.readers.side_files.layout import ENTRIES, Part, Sort, lines_of, listed_parts, stems
+from xfer.data.readers.side_files.layout import ENTRIES, Part, Sort, listed_parts, stems
 from xfer.data.readers.voc.masks import has_masks
 from xfer.data.sources.split_names import WHOLE, role_of
+from xfer.files import lines_of
 
 ANNOTATIONS = ("Annotations", "annotations")
 PICTURES = ("JPEGImages", "images", "Images", "")

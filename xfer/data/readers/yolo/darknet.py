@@ -16,9 +16,10 @@ from pathlib import Path
 
 from xfer.data.images.walk import is_junk, is_picture, listing, subfolders
 from xfer.data.readers.table.locate import split_of_folder
-from xfer.data.readers.yolo.setup import Setup, Split, distinct, find_places, lines_of
+from xfer.data.readers.yolo.setup import Setup, Split, distinct, find_places
 from xfer.data.sources.split_names import WHOLE, role_of, split_folders
 from xfer.errors import DataError
+from xfer.files import lines_of
 
 ROBOFLOW = "_darknet.labels"
 PROBED = 200  # label files

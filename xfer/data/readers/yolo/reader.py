@@ -49,13 +49,14 @@ from xfer.data.readers.yolo.darknet import (
     tables_of_splits,
 )
 from xfer.data.readers.yolo.labels import YoloFile, read_yolo_text
-from xfer.data.readers.yolo.setup import Setup, find_yaml, lines_of, read_setup
+from xfer.data.readers.yolo.setup import Setup, find_yaml, read_setup
 from xfer.data.sources.box_forms import from_xyxy, judge
 from xfer.data.sources.box_rules import clean_boxes, leave_out
 from xfer.data.sources.boxes import BoxSource, box_table
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.split_names import role_of
 from xfer.errors import DataError, listed
+from xfer.files import lines_of
 from xfer.types import DataInfo, Source
 
 LABELS = {"images": "labels", "Images": "Labels", "IMAGES": "LABELS"}

@@ -135,15 +135,6 @@ def distinct(where: Path, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def lines_of(file: Path) -> list[str]:
-    """The lines of a text file that are not blank."""
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: {error}") from None
-    return [line.strip() for line in lines if line.strip()]
-
-
 def find_places(
     file: Path, written: dict[str, list[str]], bases: Sequence[Path]
 ) -> tuple[dict[str, list[Path]], list[str]]:
