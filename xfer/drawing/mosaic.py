@@ -18,6 +18,7 @@ from xfer.metrics.example import Mark
 SIDE, GAP, LINE = 190, 12, 15
 COLUMNS = 6
 LETTERS = 28
+TITLE = 120  # letters
 # colour and line style of a box by its role; three styles, so that colour is not needed
 MARKS = {"right": (GREEN, "-"), "wrong": (RED, "--"), "missed": (BLUE, ":")}
 
@@ -44,8 +45,9 @@ def mosaic(tiles: Sequence[Tile], path: Path, title: str = "") -> None:
     rows = -(-len(tiles) // columns)
     text = LINE * max(len(tile.lines) for tile in tiles)
     head = 34 if title else 0
-    # a single picture still leaves room for the title
-    width = max(columns * (SIDE + GAP) + GAP, 460 if title else 0)
+    # a few pictures still leave room for the title
+    room = max(460, 8 * min(len(title), TITLE) + 2 * GAP) if title else 0
+    width = max(columns * (SIDE + GAP) + GAP, room)
     height = head + rows * (SIDE + text + GAP) + GAP
     canvas = np.full((height, width, 3), 255, np.uint8)
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
@@ -71,7 +73,7 @@ def mosaic(tiles: Sequence[Tile], path: Path, title: str = "") -> None:
             ax.text(x, y + SIDE + 4 + LINE * number, text_line, va="top", fontsize=7.5,
                     color=colour if first else INK)  # fmt: skip
     if title:
-        ax.text(GAP, head / 2 + 4, legible(title, 120), va="center", fontsize=10, color=INK)
+        ax.text(GAP, head / 2 + 4, legible(title, TITLE), va="center", fontsize=10, color=INK)
     ax.imshow(canvas, extent=(0, width, height, 0), interpolation="none")
     save(figure, path)
 
