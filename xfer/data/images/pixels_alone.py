@@ -68,9 +68,11 @@ def _png(data: bytes) -> bytes:
         raise DecodeError(CUT_OFF if len(data) < 33 else "damaged (it begins without a header)")
     parts: dict[bytes, bytes] = {}
     pixels: list[bytes] = []
+    changed = False
     for name, body, good in _png_chunks(data):
         if name == b"IDAT":
             pixels.append(body)
+            changed |= good is False
         elif name in (b"IHDR", b"PLTE", b"tRNS"):
             if good is None:
                 raise DecodeError(CUT_OFF)
@@ -83,9 +85,11 @@ def _png(data: bytes) -> bytes:
     if len(header) != 13:
         raise DecodeError("damaged (its header is not whole)")
     expected = _png_bytes(header)
-    rows = _inflated(b"".join(pixels), expected)
+    rows, compared = _inflated(b"".join(pixels), expected)
     if len(rows) < expected:
         raise cut_off(1 - len(rows) / expected)
+    if changed and not compared:  # nothing else vouches for them
+        raise DecodeError("damaged (the checksum of IDAT is wrong)")
     parts[b"IDAT"] = zlib.compress(rows, 0)
     order = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT")
     chunks = [_png_chunk(name, parts[name]) for name in order if name in parts]
@@ -127,15 +131,16 @@ def _png_bytes(header: bytes) -> int:
     return total
 
 
-def _inflated(packed: bytes, most: int) -> bytes:
-    """What is packed, as far as it is there and up to `most` bytes."""
+def _inflated(packed: bytes, most: int) -> tuple[bytes, bool]:
+    """What is packed, as far as it is there and up to `most` bytes; and whether its own checksum
+    was there to be compared."""
     unpacker = zlib.decompressobj()
     try:
         rows = unpacker.decompress(packed, most)
         # unpacks the rest, so that its own checksum is compared
         if len(rows) == most and not unpacker.eof:
             unpacker.decompress(unpacker.unconsumed_tail, 1 << 16)
-        return rows
+        return rows, unpacker.eof
     except zlib.error as error:
         raise DecodeError(f"damaged (its pixels can't be unpacked: {error})") from None
 
