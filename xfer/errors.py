@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable, Sequence
+import errno
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 # the flag and the key that leave out what can't be used
@@ -39,6 +42,38 @@ class DivergedError(XferError):
     """Training produced non-finite numbers."""
 
     code: ClassVar[int] = 4
+
+
+# what the machine or the network does, which is not the file's fault
+_NOT_THE_FILE = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE,
+                 errno.ENOMEM, errno.EPIPE, errno.EINTR)  # fmt: skip
+
+
+@contextlib.contextmanager
+def whole(file: Path | str, fault: str = "damaged, or not what it should be") -> Iterator[None]:
+    """Context for a reader: whatever a file makes it raise becomes a DataError that names the file.
+
+    A reader checks what it knows can be wrong, and says so itself; this is for what nobody thought
+    of: a number of 5,000 digits, a list where a table is due, lists in lists beyond the stack. An
+    XferError passes, and so does an OSError that is not the file's fault, such as a full disk.
+    """
+    try:
+        yield
+    except XferError:
+        raise
+    except RecursionError:
+        raise DataError(f"{file}: {fault} (nested too deeply)") from None
+    except MemoryError as error:
+        hint = "it may be damaged, or be far larger inside than outside"
+        raise DataError(f"{file}: needs more memory than there is", hint) from error
+    except OSError as error:
+        if error.errno in _NOT_THE_FILE:
+            raise
+        raise DataError(f"{file}: {error.strerror or error}") from error
+    except Exception as error:
+        text = " ".join(str(error).split())[:200] or "no reason given"
+        name = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise DataError(f"{file}: {fault} ({name}{text})") from error
 
 
 def nearest(word: str, choices: Iterable[str], many: int = 6) -> str:

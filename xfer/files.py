@@ -1,15 +1,27 @@
-"""Files written atomically, and folders checked before anything is written into them."""
+"""Files written atomically, folders checked before anything is written into them, and files read
+only if they are files: neither a pipe or a device nor endless."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import secrets
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from xfer.errors import DataError
+from xfer.errors import DataError, whole
+
+KB, MB, GB = 1 << 10, 1 << 20, 1 << 30
+# the most bytes that are read of a file that people write by hand, and of a list or table
+NOTE, TABLE = 16 * MB, 8 * GB
+_KINDS = {
+    stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+}  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -67,11 +79,66 @@ def check_file(path: Path) -> None:
         raise DataError(f"{path} is a device, not a file", "name a file")
 
 
+def open_regular(path: Path | str) -> int:
+    """Opens a file for reading: a descriptor, for the caller to close.
+
+    Raises: DataError for what is no regular file, without waiting for a pipe; OSError.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # what opening a socket gives
+            raise DataError(f"{path}: a socket, not a file") from None
+        raise
+    kind = stat.S_IFMT(os.fstat(handle).st_mode)
+    if kind != stat.S_IFREG:
+        os.close(handle)
+        raise DataError(f"{path}: {_KINDS.get(kind, 'no regular file')}, not a file")
+    return handle
+
+
+def bytes_of(path: Path | str, most: int = TABLE) -> bytes:
+    """The content of a regular file of at most `most` bytes.
+
+    Raises: DataError for a pipe, a device or a larger file, OSError if it can't be read.
+    """
+    with open(open_regular(path), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        # a file of /proc says that it is empty, and one that is being written grows
+        content = file.read(most + 1) if size <= most else b""
+    if size > most or len(content) > most:
+        size = max(size, len(content))
+        raise DataError(f"{path}: {size:,} bytes, where at most {most:,} are read")
+    return content
+
+
+def text_of(path: Path | str, most: int = TABLE) -> str:
+    """The text of a regular file in UTF-8, with or without its mark.
+
+    Raises: DataError for what `bytes_of` refuses and for other text, OSError.
+    """
+    try:
+        return bytes_of(path, most).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not text in UTF-8 ({error.reason})") from None
+
+
+def json_of(path: Path | str, most: int = NOTE, hook: Callable[[Any], Any] | None = None) -> Any:
+    """The content of a JSON file, as `json.loads` gives it.
+
+    Raises: DataError for what `bytes_of` refuses, for what is no JSON, for numbers of thousands of
+    digits, and for lists in lists beyond Python's stack; OSError.
+    """
+    content = bytes_of(path, most)
+    with whole(path, "not valid JSON"):
+        return json.loads(content, object_hook=hook)
+
+
 def lines_of(file: Path) -> list[str]:
     """The lines of a text file that are not blank. Raises DataError if it can't be read."""
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = text_of(file).splitlines()
+    except OSError as error:
         raise DataError(f"{file}: {error}") from None
     return [line.strip() for line in lines if line.strip()]
 
