@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import tarfile
 import zipfile
 import zlib
@@ -33,7 +34,7 @@ def unpack(archive: Path, folder: Path, progress: Progress | None = None) -> int
             return _tar(archive, folder, progress)
     except tarfile.FilterError as error:
         raise DataError(f"{archive}: refused: {error}") from None
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError) as error:
         raise DataError(f"{archive}: damaged: {error}") from None
     except RuntimeError as error:  # a compression that zipfile does not support, or a password
         raise DataError(f"{archive}: {error}") from None

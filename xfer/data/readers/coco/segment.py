@@ -19,7 +19,7 @@ from xfer.data.images.decode import DecodeError
 from xfer.data.images.walk import readable
 from xfer.data.readers.base import Reading, ReadOptions
 from xfer.data.readers.coco.json import CocoTable
-from xfer.data.readers.coco.polygons import render
+from xfer.data.readers.coco.polygons import check_size, render
 from xfer.data.readers.masks.class_table import ClassRow
 from xfer.data.readers.masks.values import numbered
 from xfer.data.sources import door
@@ -58,6 +58,7 @@ class Outline:
 
 def draw_objects(objects: Sequence[Outline], height: int, width: int) -> NDArray[np.uint8]:
     """Draws the mask of one picture, uint8 (height, width). Raises DataError for a bad outline."""
+    check_size(height, width)
     mask = np.zeros((height, width), np.uint8)
     drawn: list[tuple[Outline, NDArray[np.bool_]]] = []
     for one in objects:
