@@ -306,7 +306,7 @@ def _class(spec: str, options: ReadOptions, kinds: Sequence[str]) -> Opened:
     forms = f"formats: {', '.join(FORMATS.names())}; or package.module:Class"
     if plug is None:
         raise XferError(f"data {spec!r}: unknown format {spec.partition(':')[0]!r}", forms)
-    make = plugs.resolve(plug, "data", forms)
+    make = plugs.maker(plug, "data", _holds_pictures, "Source", forms)
     if hasattr(make, "load") and hasattr(make, "recognise"):
         if not plug.path:
             raise XferError(f"data {spec}: a reader needs a path", f"--data {spec}:PATH")
@@ -326,6 +326,13 @@ def _class(spec: str, options: ReadOptions, kinds: Sequence[str]) -> Opened:
     if plug.path and not callable(make):
         raise XferError(f"data {spec}: {plug.spec} takes no path", f"--data {plug.spec}")
     return _object(_call(spec, make, *args) if callable(make) else make, name)
+
+
+def _holds_pictures(made: type) -> bool:
+    """Whether a class is a reader or what a reader returns, or holds pictures: a Source, a Dataset
+    of PyTorch, a sequence, a table of splits."""
+    reads = hasattr(made, "load") and hasattr(made, "recognise")
+    return reads or issubclass(made, Bundle) or hasattr(made, "__getitem__")
 
 
 def _call(spec: str, make: Any, *args: Any, **named: Any) -> Any:

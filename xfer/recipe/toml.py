@@ -19,7 +19,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from xfer import plugs
+from xfer import registry
 from xfer.errors import DataError, XferError, nearest
 from xfer.recipe.option import explain
 from xfer.recipe.tables import (
@@ -56,8 +56,8 @@ def recipe_origin(name: str) -> str:
 
 def _entries() -> dict[str, list[tuple[str, Traversable]]]:
     """Recipe name -> (where it comes from, its file); several if names collide."""
-    folders = [(plugs.OURS, resources.files("xfer.recipes"))]
-    for offered in plugs.offers("xfer.recipes").values():
+    folders = [(registry.OURS, resources.files("xfer.recipes"))]
+    for offered in registry.offers("xfer.recipes").values():
         folders += [(offer.package, _folder(offer)) for offer in offered]
     entries: dict[str, list[tuple[str, Traversable]]] = {}
     for origin, folder in folders:
@@ -66,7 +66,7 @@ def _entries() -> dict[str, list[tuple[str, Traversable]]]:
     return entries
 
 
-def _folder(offer: plugs.Offer) -> Traversable:
+def _folder(offer: registry.Offer) -> Traversable:
     module = offer.load("recipes")
     try:
         return resources.files(module)
