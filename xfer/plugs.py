@@ -24,6 +24,7 @@ import importlib.machinery
 import inspect
 import re
 import sys
+import traceback
 import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
@@ -33,7 +34,7 @@ from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
 
 from xfer.errors import XferError, nearest
-from xfer.registry import all_offers, elsewhere
+from xfer.registry import all_offers, elsewhere, loaded
 
 # keys of a recipe, and settings of a call, whose values may name a module
 KEYS = ("task", "task.name", "backbone", "backbone.name", "data.source")
@@ -212,6 +213,7 @@ def resolve(plug: Plug, noun: str, others: str = "") -> Any:
         only what a module defines or lists in `__all__` counts, not everything it imports.
     """
     module = imported(plug, noun, others)
+    loaded.add(plug.module)
     try:
         value = getattr(module, plug.name)
     except AttributeError:
@@ -320,6 +322,20 @@ def _lies_here(plug: Plug, noun: str, here: str) -> bool:
         f"{noun} {plug.spec}: module {top} is {local.origin} and {installed.origin}",
         "rename the first, or run the command in another folder",
     )
+
+
+def whose(error: BaseException) -> str | None:
+    """Where in a plug an error arose: "mynet.py, line 12, in forward"; None if it did in xfer.
+
+    The last step in a plug counts: what it called may have raised for what it was given.
+    """
+    found: str | None = None
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        module = str(frame.f_globals.get("__name__"))
+        if any(f"{module}.".startswith(f"{one}.") for one in loaded):
+            code = frame.f_code
+            found = f"{Path(code.co_filename).name}, line {line}, in {code.co_qualname}"
+    return found
 
 
 def where_to_put(module: str) -> str:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 OURS = "xfer"
 GROUPS = ("xfer.backbones", "xfer.tasks", "xfer.readers", "xfer.kinds", "xfer.recipes")
 
+# modules that plugs were taken from in this process, by which `plugs.whose` knows their code
+loaded: set[str] = set()
+
 T = TypeVar("T")
 
 
@@ -39,6 +42,7 @@ class Offer:
 
     def load(self, noun: str) -> Any:
         """The object offered. Raises XferError if it can't be imported."""
+        loaded.add(self.entry.module)
         try:
             return self.entry.load()
         except Exception as error:  # importing a module may raise anything
