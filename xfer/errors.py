@@ -44,6 +44,8 @@ class DivergedError(XferError):
     code: ClassVar[int] = 4
 
 
+# a disk, a quota or a limit on files is used up
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # what the machine or the network does, which is not the file's fault
 _NOT_THE_FILE = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE,
                  errno.ENOMEM, errno.EPIPE, errno.EINTR)  # fmt: skip
