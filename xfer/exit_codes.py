@@ -23,13 +23,12 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from xfer.errors import NO_ROOM, XferError
+from xfer.errors import GONE, NO_ROOM, XferError
 
 # errors that a path in a command may cause, besides those checked where it is used
 _IN_THE_WAY = (errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR,
-               errno.ENAMETOOLONG, errno.ENOENT)  # fmt: skip
-# and what a disk does, for all files on it
-_DISK = (*NO_ROOM, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENOTCONN)
+               errno.ENAMETOOLONG, errno.ENOENT, *GONE)  # fmt: skip
+_FULL = (*NO_ROOM, errno.EROFS)
 # seconds that a command has to end in once it is interrupted for good
 LAST = 2.0
 
@@ -127,7 +126,7 @@ def report(error: BaseException, debug: bool = False) -> int:
         if is_main():
             complain(str(error) or "interrupted")
         return 130
-    if isinstance(error, OSError) and error.errno in _DISK:
+    if isinstance(error, OSError) and error.errno in _FULL:
         where = f": {error.filename}" if error.filename else ""
         complain(
             f"{(error.strerror or 'no space left').lower()}{where}",

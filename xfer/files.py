@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from xfer.errors import NO_ROOM, DataError, whole
+from xfer.errors import GONE, NO_ROOM, DataError, whole
 from xfer.locking.sole_writer import check_home
 
 KB, MB, GB = 1 << 10, 1 << 20, 1 << 30
@@ -56,10 +56,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def room(path: Path) -> Iterator[None]:
-    """Context for a writer: a full disk or quota becomes a DataError that names the file."""
+    """Context for a writer: a disk that is full or gone becomes a DataError that names the file."""
     try:
         yield
     except OSError as error:
+        if error.errno in GONE:
+            raise DataError(f"{path}: {(error.strerror or str(error)).lower()}") from error
         if error.errno not in NO_ROOM:
             raise
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
