@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xfer.data.images.decode import DecodeError, decode
+from xfer.data.images.picture_file import picture_bytes
 from xfer.data.images.remarks import Remark, remarks
 from xfer.data.images.walk import readable
 from xfer.data.loading.loader import Loader, stack_images
@@ -157,7 +158,9 @@ def picture_path(source: Source, i: int) -> Path | None:
 
 def _bytes_of(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return picture_bytes(path)
+    except DecodeError as error:
+        raise DecodeError(error.reason, readable(str(path))) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DecodeError(reason, readable(str(path))) from None
