@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -46,14 +45,17 @@ from xfer.data.images.limits import (
 )
 from xfer.data.images.picture_file import picture_file, read_all
 from xfer.data.images.pixels_alone import (
+    CHANNELS,
     PNG,
     exif_of_png,
     pixels_alone,
     png_whole,
     without_png_notes,
 )
+from xfer.data.images.ppm import with_common_white
 from xfer.data.images.remarks import asked, remark
-from xfer.data.images.tiff import SAVE, Layout, is_tiff, layout_of, raw_kind, without_notes
+from xfer.data.images.tiff import Layout, is_tiff, layout_of, raw_kind, without_notes
+from xfer.data.images.to_rgb import by_rows, on_white, remark_bits, to_8_bits, to_rgb
 from xfer.data.images.unread import kind_of, what_is
 from xfer.data.images.walk import readable
 
@@ -64,13 +66,8 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000")
 # the end mark of JPEG, and of JPEG 2000
 END_OF_JPEG = b"\xff\xd9"
-# a picture of 16 bits that uses no more of them is read as dark
-DARK_BITS = 14
 # bytes per pixel that decoding takes at most: four channels of 16 bits, or Pillow's and ours
 _DEEP = 8
-# rows are converted so many pixels at a time: their intermediate values take up to 24 bytes each
-_BLOCK = 1 << 22
-SLACK = 1e-3  # how far resizing may leave 0..1
 
 
 def decode(
@@ -110,7 +107,7 @@ def from_pil(image: Any, name: str = "picture") -> NDArray[np.uint8]:
     try:
         check_size(*image.size)
         image.load()
-        pixels = _rgb(image)
+        pixels = to_rgb(image)
     except DecodeError as error:
         raise DecodeError(error.reason, name) from None
     except Exception as error:  # Pillow's plugins raise almost anything for a damaged file
@@ -153,14 +150,18 @@ def _decode(data: bytes, short_side: int, rows: Rows | None, name: str = "") -> 
         return _jpeg(data, short_side, rows)
     if data.startswith(PNG):
         return _png(data, name)
-    return _tiff(data, name) if is_tiff(data) else _pillow(data, name)
+    check_header(data)
+    return _tiff(data, name) if is_tiff(data) else _pillow(with_common_white(data), name)
 
 
 def _png(data: bytes, name: str) -> NDArray[np.uint8]:
     pixels = 0
     if len(data) > 25:
         width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-        check_size(width, height)
+        channels = CHANNELS.get(data[25], 1)
+        if data[24] == 16 and channels == 2:
+            channels = 4  # OpenCV makes colours of grey with opacity
+        check_size(width, height, -(-channels * data[24] // 8))
         pixels = width * height
     with large(pixels * _DEEP):
         if not png_whole(data):
@@ -222,11 +223,13 @@ def _deep_png(data: bytes) -> NDArray[np.uint8] | None:
     if image is None:
         return None
     if asked():
-        _remark_bits(int(image.max(initial=0)))
-    small = _to_8_bits(image)
-    if small.shape[2] == 4:
-        return on_white(small[:, :, [2, 1, 0, 3]])
-    return np.ascontiguousarray(small[:, :, ::-1])
+        remark_bits(int(image.max(initial=0)))
+
+    def small(rows: NDArray[Any]) -> NDArray[Any]:
+        values = to_8_bits(rows)
+        return on_white(values[:, :, [2, 1, 0, 3]]) if values.shape[2] == 4 else values[:, :, ::-1]
+
+    return by_rows(image, small, (*image.shape[:2], 3))
 
 
 def _deep_pixels(data: bytes) -> NDArray[np.uint16] | None:
@@ -289,7 +292,6 @@ def _pillow(data: bytes, name: str = "", layout: Layout | None = None) -> NDArra
 
 
 def _opened(data: bytes, layout: Layout | None) -> NDArray[np.uint8]:
-    check_header(data)
     with (
         Image.open(io.BytesIO(data), formats=formats()) as image,
         large(image.width * image.height * _DEEP),
@@ -298,84 +300,13 @@ def _opened(data: bytes, layout: Layout | None) -> NDArray[np.uint8]:
         image.load()
         # 12 bits of a TIFF are read as numbers up to 4095
         most = 4095 if layout is not None and (layout.bits, image.mode) == (12, "I;16") else 65535
-        pixels = _rgb(image, most)
+        pixels = to_rgb(image, most)
         if asked() and layout is not None and layout.bits == 16 and image.mode == "RGB":
-            _remark_bits(int(pixels.max(initial=0)) << 8 | 255)  # Pillow keeps the high byte
+            remark_bits(int(pixels.max(initial=0)) << 8 | 255)  # Pillow keeps the high byte
         # Pillow turns TIFFs itself; JPEGs are turned by the caller
         turned = image.format in ("TIFF", "JPEG", "MPO")
         exif = None if turned else image.info.get("exif")
         return upright(pixels, orientation_of(exif))
-
-
-def _rgb(image: Any, most: int = 65535) -> NDArray[np.uint8]:
-    """Returns a loaded Pillow image as uint8 (H, W, 3). Args: most: the value that is white."""
-    if image.mode.startswith("I"):
-        values = np.asarray(image)
-        if values.size and (values.min() < 0 or values.max() > 65535):
-            raise DecodeError(f"its values are not within 16 bits: {SAVE}")
-        if asked() and most == 65535:
-            _remark_bits(int(values.max(initial=0)))
-        grey = _to_8_bits(values.astype(np.uint16), most)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    if image.mode == "F":
-        values = np.asarray(image)
-        low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
-        if not (low >= -SLACK and high <= 1 + SLACK):  # also catches NaN
-            span = f"from {low:.4g} to {high:.4g}"
-            raise DecodeError(f"holds floating-point numbers {span}, not within 0..1: {SAVE}")
-        grey = _by_rows(values, lambda rows: np.rint(np.clip(rows, 0, 1) * 255), values.shape)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
-        return on_white(np.asarray(image.convert("RGBA")))
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def _remark_bits(most: int) -> None:
-    """Remarks that a picture of 16 bits uses few of them. Args: most: its largest value."""
-    bits = max(8, most.bit_length())
-    if most and bits <= DARK_BITS:
-        looks = "almost black" if bits <= 12 else "dark"
-        line = (
-            f"only the lower {bits} of 16 bits are used, which is read as {looks}: multiply the "
-            f"values by {2 ** (16 - bits)}, or save as 8 bit"
-        )
-        remark("few_bits", line, bits)
-
-
-def _to_8_bits(values: NDArray[np.uint16], most: int = 65535) -> NDArray[np.uint8]:
-    """Maps 0..most to 0..255, rounded: 257 = 65535 / 255."""
-
-    def mapped(rows: NDArray[Any]) -> NDArray[Any]:
-        if most != 65535:
-            return ((rows.astype(np.uint32) * 255 + most // 2) // most).clip(0, 255)
-        return (rows.astype(np.uint32) + 128) // 257
-
-    return _by_rows(values, mapped, values.shape)
-
-
-def on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Composites uint8 (H, W, 4) on white: uint8 (H, W, 3)."""
-
-    def mixed(rows: NDArray[Any]) -> NDArray[Any]:
-        alpha = rows[:, :, 3:].astype(np.uint16)
-        sums = rows[:, :, :3] * alpha + 255 * (255 - alpha)
-        return (sums.astype(np.uint32) + 127) // 255
-
-    return _by_rows(rgba, mixed, (*rgba.shape[:2], 3))
-
-
-def _by_rows(
-    pixels: NDArray[Any], work: Callable[[NDArray[Any]], NDArray[Any]], shape: tuple[int, ...]
-) -> NDArray[np.uint8]:
-    """What `work` makes of pixels (H, W, ...), a few rows at a time: uint8 of that shape."""
-    height, width = shape[:2]
-    step = max(1, _BLOCK // max(1, width))
-    if height <= step:
-        return work(pixels).astype(np.uint8)
-    out = np.empty(shape, np.uint8)
-    for top in range(0, height, step):
-        out[top : top + step] = work(pixels[top : top + step])
-    return out
 
 
 @cache

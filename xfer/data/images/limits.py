@@ -27,12 +27,12 @@ from xfer.data.images.tiff import (
     read_directory,
     read_tags,
 )
-from xfer.files import GB, MB
+from xfer.files import MB
 
 # Pillow's own first limit, above which it warns
 MAX_PIXELS = 89_478_485
-# the pixels of a picture as a decoder holds them: all channels of 16 bits at MAX_PIXELS fit
-MAX_DECODED = GB
+# as a decoder holds the pixels: MAX_PIXELS of RGB with 16 bits fit
+MAX_DECODED = 512 * MB
 # files and pictures above this are read and decoded one at a time
 _LARGE = 256 * MB
 # encoders write about 10 passes; each costs as much as decoding anew
@@ -41,6 +41,7 @@ _MAX_SCANNED = 20 * MAX_PIXELS  # scans times pixels
 _SCAN = re.compile(rb"\xff\xda")
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _MAX_PARTS = 1 << 22
+_MAX_PLAIN = 32 * MB
 _LISTS = (STRIPS, STRIP_BYTES, TILES, TILE_BYTES)
 _FRAME = (WIDTH, HEIGHT, BITS, SAMPLES, TILE_WIDTH, TILE_HEIGHT)
 
@@ -61,8 +62,8 @@ def check_size(width: int, height: int, bytes_per_pixel: int = 1) -> None:
     size = width * height * bytes_per_pixel
     if size > MAX_DECODED:
         raise DecodeError(
-            f"{width} x {height} pixels of {bytes_per_pixel} bytes are {size / 1e9:.1f} GB in "
-            f"memory, where at most {MAX_DECODED / 1e9:.1f} are used: shrink it first"
+            f"{width} x {height} pixels of {bytes_per_pixel} bytes take {size / 1e6:,.0f} MB, more "
+            f"than {MAX_DECODED / 1e6:.0f}: save it with 8 bits, or shrink it first"
         )
 
 
@@ -81,6 +82,8 @@ def check_header(data: bytes) -> None:
         width, packing = (int.from_bytes(data[at : at + 4], "little") for at in (18, 30))
         if packing in (1, 2) and width >= 1 << 16:  # RLE moves by whole lines at no cost
             raise DecodeError(f"damaged (a packed BMP {width:,} pixels wide)")
+    if data[:2] in (b"P1", b"P2", b"P3") and len(data) > _MAX_PLAIN:
+        raise DecodeError(f"a picture in {len(data) / 1e6:.0f} MB of text: save it as PNG")
     if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         _check_tiles(data)
 

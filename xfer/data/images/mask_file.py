@@ -18,6 +18,7 @@ from xfer.data.images.decode import DecodeError, decode, formats
 from xfer.data.images.limits import check_header, check_size, large
 from xfer.data.images.picture_file import picture_file, read_all
 from xfer.data.images.pixels_alone import PNG, pixels_alone, png_whole, without_png_notes
+from xfer.data.images.ppm import with_common_white
 from xfer.data.images.tiff import is_tiff, without_notes
 from xfer.data.images.walk import readable
 
@@ -59,12 +60,13 @@ def read_mask_file(path: Path) -> RawMask:
 
 
 def _read(data: bytes) -> RawMask:
+    check_header(data)
     if is_tiff(data):
         data = without_notes(data)
     elif data.startswith(PNG) and png_whole(data):
         data = without_png_notes(data)
+    data = with_common_white(data, scale=False)
     try:
-        check_header(data)
         with Image.open(io.BytesIO(data), formats=formats()) as image:
             lossy = _LOSSY.get(image.format or "")
             if image.format == "TIFF" and image.info.get("compression") in ("jpeg", "webp"):

@@ -16,7 +16,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 _CHUNK, _WORD = struct.Struct(">I4s").unpack_from, struct.Struct(">I").unpack_from
 _VITAL = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
 _LONG_NOTES = 1 << 18  # bytes
-_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a PNG's colour types
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a PNG's colour types
 # Adam7: first column, first row, columns and rows apart
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
            (0, 1, 1, 2))  # fmt: skip
@@ -138,9 +138,9 @@ def _png_chunk(name: bytes, body: bytes) -> bytes:
 def _png_bytes(header: bytes) -> int:
     """The bytes of all rows, one more per row for its filter."""
     width, height, bits, colour = struct.unpack(">IIBB", header[:10])
-    if colour not in _CHANNELS or bits not in (1, 2, 4, 8, 16) or not width or not height:
+    if colour not in CHANNELS or bits not in (1, 2, 4, 8, 16) or not width or not height:
         raise DecodeError("damaged (its header makes no sense)")
-    depth = bits * _CHANNELS[colour]
+    depth = bits * CHANNELS[colour]
     if not header[12]:
         return height * (1 + -(-width * depth // 8))
     total = 0

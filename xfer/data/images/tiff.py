@@ -240,4 +240,5 @@ def without_notes(data: bytes) -> bytes:
     width, word = (8, 8) if directory.large else (2, 4)
     number = len(kept).to_bytes(width, order)  # pyright: ignore[reportArgumentType]
     first = b"".join((number, *kept, bytes(word)))
-    return data[: directory.at] + first + data[directory.at + len(first) :]
+    view = memoryview(data)  # a file may be large
+    return b"".join((view[: directory.at], first, view[directory.at + len(first) :]))
