@@ -58,6 +58,7 @@ from xfer.data.images.tiff import Layout, is_tiff, layout_of, raw_kind, without_
 from xfer.data.images.to_rgb import by_rows, on_white, remark_bits, to_8_bits, to_rgb
 from xfer.data.images.unread import kind_of, what_is
 from xfer.data.images.walk import readable
+from xfer.errors import reason_of
 
 # Pillow logs what it also raises, and without a handler Python prints that
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -86,7 +87,12 @@ def decode(
     Raises: DecodeError, with the path in its message if one was given.
     """
     if isinstance(source, bytes):
-        return shrink(_decode(source, short_side, rows), short_side)
+        try:
+            return shrink(_decode(source, short_side, rows), short_side)
+        except DecodeError:
+            raise
+        except Exception as error:
+            raise DecodeError(reason_of(error)) from error
     name = readable(str(source))
     try:
         with picture_file(source) as (handle, size):
@@ -96,6 +102,8 @@ def decode(
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DecodeError(reason, name) from None
+    except Exception as error:
+        raise DecodeError(reason_of(error), name) from error
 
 
 def from_pil(image: Any, name: str = "picture") -> NDArray[np.uint8]:
