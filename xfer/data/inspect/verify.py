@@ -28,7 +28,7 @@ LONG = 20  # a reason longer than this, in characters, is not repeated for each 
 # smaller sets are checked again each time: it takes a second
 REMEMBERED = 2000
 # another number whenever `decode` refuses, or remarks on, what it did not before
-RULES = b"2"
+RULES = b"3"
 # larger sets are sampled: all of ImageNet would take an hour, a stat of each file minutes
 WHOLE, DRAWN = 100_000, 2000
 
