@@ -50,7 +50,7 @@ def label_tables(folder: Path) -> list[Case]:
         _table("labels.csv", "filename,label,split", *_rows("pics/{n},{c},{s}")),
         _table("labels.csv", "image;labels", *_rows("{n};{m}")),
         _table("train.csv", "image,ant,bee", *_rows('"{n}",1,0')),
-        _table("labels.tsv", "id\tage", *_rows("{n}\t{k}.5")),
+        _table("labels.tsv", "id\tage", *_rows("{n}\t{k}")),
         _table("train.txt", *_rows("pics/{n} {k}")),
     )
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from xfer.data.images.decode import MAX_PIXELS
+from xfer.data.images.limits import MAX_PIXELS
 from xfer.errors import DataError
 
 MIN_NUMBERS = 6  # of a polygon with an area
