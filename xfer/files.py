@@ -7,9 +7,10 @@ import contextlib
 import errno
 import json
 import os
+import re
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +151,39 @@ def check_folder(folder: Path) -> None:
         raise DataError(f"{existing} is a file, not a folder", "choose another folder")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise DataError(f"{existing} is not writable", "choose another folder")
+
+
+def check_schema(file: Path | str, found: object, known: int) -> int:
+    """The number of a file's layout, 1 or more; a file of the first versions has none.
+
+    Args: found: what the file says, or 1; known: the newest that is read.
+
+    Raises: DataError for a newer one, and for what is no number.
+    """
+    if isinstance(found, bool) or not isinstance(found, int) or found < 1:
+        raise DataError(f"{file}: damaged (schema {found!r:.40}, where a number from 1 is due)")
+    if found > known:
+        raise DataError(
+            f"{file}: written by a newer xfer (schema {found}, this one reads up to {known})",
+            "pip install -U xfer",
+        )
+    return found
+
+
+SUM = "sha256"
+
+
+def sum_in(file: Path | str, header: Mapping[str, Any]) -> str | None:
+    """The checksum that a file's header holds under "sha256", hexadecimal; None if it has none, as
+    files of earlier versions and of other programs.
+
+    The value is "sha256:..." as well, so that no turned bit, in the key or in the value, makes a
+    file look like one without. Raises: DataError if only one of the two is as it should be.
+    """
+    found = [key for key, value in header.items() if key == SUM or str(value).startswith(f"{SUM}:")]
+    if not found:
+        return None
+    value = header.get(SUM)
+    if found != [SUM] or not re.fullmatch(f"{SUM}:[0-9a-f]{{64}}", str(value)):
+        raise DataError(f"{file}: damaged (its checksum can't be read)")
+    return str(value).removeprefix(f"{SUM}:")
