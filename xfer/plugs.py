@@ -21,6 +21,7 @@ import importlib.machinery
 import inspect
 import re
 import sys
+import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -75,6 +76,8 @@ R = TypeVar("R")
 # nothing; other processes get the same command line.
 _named: ContextVar[frozenset[str]] = ContextVar("named", default=frozenset())
 _file: ContextVar[str] = ContextVar("file", default="")
+# modules that plugs were taken from in this process, by which `whose` knows their code
+_loaded: set[str] = set()
 
 
 def named() -> tuple[str, ...]:
@@ -204,6 +207,7 @@ def resolve(plug: Plug, noun: str, others: str = "") -> Any:
         only what a module defines or lists in `__all__` counts, not everything it imports.
     """
     module = imported(plug, noun, others)
+    _loaded.add(plug.module)
     try:
         value = getattr(module, plug.name)
     except AttributeError:
@@ -242,6 +246,20 @@ def imported(plug: Plug, noun: str, others: str = "") -> ModuleType:
         sys.path.remove(here)
 
 
+def whose(error: BaseException) -> str | None:
+    """Where in a plug an error arose: "mynet.py, line 12, in forward"; None if it did in xfer.
+
+    The last step in a plug counts: what it called may have raised for what it was given.
+    """
+    found: str | None = None
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        module = str(frame.f_globals.get("__name__"))
+        if any(f"{module}.".startswith(f"{one}.") for one in _loaded):
+            code = frame.f_code
+            found = f"{Path(code.co_filename).name}, line {line}, in {code.co_qualname}"
+    return found
+
+
 def where_to_put(module: str) -> str:
     """The hint for a module that is missing."""
     top = module.partition(".")[0]
@@ -267,6 +285,7 @@ class Offer:
 
     def load(self, noun: str) -> Any:
         """The object offered. Raises XferError if it can't be imported."""
+        _loaded.add(self.entry.module)
         try:
             return self.entry.load()
         except Exception as error:  # importing a module may raise anything

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from xfer.data.readers.unlisted import note_lists
 from xfer.data.sources.base import Bundle, path_of
 from xfer.data.sources.from_python import SCHEME, as_source, python_name
 from xfer.data.sources.split_names import WHOLE
-from xfer.errors import DataError, XferError, listed, nearest
+from xfer.errors import DataError, XferError, listed, nearest, whole
 
 # archives, which are not read in place; a .tar is
 ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
@@ -117,11 +119,19 @@ def _read(
     kind = choose_kind(form.kinds, kinds) or ""
     if options.ignore and not (kind and kinds_of_data.get(kind).ignores):
         raise XferError(f"data.ignore={options.ignore}: {path} is read as {name}, without masks")
-    reading = form.load(path, replace(options, kind=kind))
-    _note_unread(path, reading)
-    if path.is_dir():
-        note_lists(path, reading)
+    with _door(form, path):
+        reading = form.load(path, replace(options, kind=kind))
+        _note_unread(path, reading)
+        if path.is_dir():
+            note_lists(path, reading)
     return reading
+
+
+def _door(form: Any, path: Path) -> AbstractContextManager[None]:
+    """Context for a format at work: whatever data make it raise is an error that names them. What a
+    format of another package raises is its own matter, see `plugs.whose`."""
+    ours = type(form).__module__.partition(".")[0] == plugs.OURS
+    return whole(path) if ours else contextlib.nullcontext()
 
 
 def _note_unread(path: Path, reading: Reading) -> None:
@@ -193,7 +203,11 @@ def _recognised(
     """Ask every format whether it recognises the path: returns the name of the one that does (if
     several do, of one that gives a wanted kind), the format, and what it found in words."""
     seen = {name: FORMATS.get(name)() for name in FORMATS.names()}
-    findings = {name: text for name, f in seen.items() if (text := f.recognise(path)) is not None}
+    findings: dict[str, str] = {}
+    for name, form in seen.items():
+        with _door(form, path):
+            if (text := form.recognise(path)) is not None:
+                findings[name] = text
     fitting = {n: text for n, text in findings.items() if choose_kind(seen[n].kinds, kinds)}
     findings = fitting or findings
     strong = {
@@ -238,8 +252,11 @@ def _nothing_in(spec: str, path: Path) -> XferError:
     if (other := other_tool(path)) is not None:
         return _of_another_tool(spec, *other)
     for name in FORMATS.names() if path.is_dir() else ():
-        explain = getattr(FORMATS.get(name)(), "explain", None)
-        if explain is not None and (error := explain(path)) is not None:
+        form = FORMATS.get(name)()
+        explain = getattr(form, "explain", None)
+        with _door(form, path):
+            error = None if explain is None else explain(path)
+        if error is not None:
             return error
     if path.is_dir():
         from xfer.data.readers.folder import where_pictures_are

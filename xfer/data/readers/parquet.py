@@ -23,6 +23,7 @@ from xfer.data.images.walk import is_junk, listing
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.parquet_columns import Columns, find_columns
 from xfer.data.readers.table.splits import split_of_words
+from xfer.data.sources import door
 from xfer.data.sources.base import sample_label
 from xfer.data.sources.files import PROBE_SIDE
 from xfer.data.sources.index_file import Entries, Index, kept_index, state_of
@@ -130,6 +131,7 @@ class ParquetSource:
     def __getitem__(self, i: int) -> Sample:
         return self.read(i)
 
+    @door.sample
     def read(self, i: int, short_side: int = 0) -> Sample:
         """Sample i, decoded no larger than `short_side` asks for."""
         i = range(len(self))[i]
@@ -148,6 +150,7 @@ class ParquetSource:
         """Raises DecodeError if picture i can't be decoded."""
         self.read(i, PROBE_SIDE)
 
+    @door.sample
     def raw(self, i: int) -> bytes:
         """Picture i as it is stored; b"" if there is nothing."""
         data = self._group(int(self.index.file[i]), int(self.index.start[i]))

@@ -40,6 +40,7 @@ from xfer.data.readers.masks.values import numbered
 from xfer.data.readers.table.columns import PATHS, column_named
 from xfer.data.readers.table.locate import Locator
 from xfer.data.readers.table.text import Table, parse_table, read_table
+from xfer.data.sources import door
 from xfer.data.sources.box_rules import leave_out
 from xfer.data.sources.masks import MaskSource, file_stamp
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
@@ -346,6 +347,7 @@ class RunMasks(MaskSource):
         self.first, self.by_rows = first, by_rows
         self._mark = f"{file_stamp(table)} {labels.tolist()} {first} {by_rows}"
 
+    @door.sample
     def read_mask(self, i: int) -> NDArray[np.uint8]:
         header = header_of(self.path(i).read_bytes())
         if header is None:
