@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import re
@@ -198,3 +199,32 @@ def sum_in(file: Path | str, header: Mapping[str, Any]) -> str | None:
     if found != [SUM] or not re.fullmatch(f"{SUM}:[0-9a-f]{{64}}", str(value)):
         raise DataError(f"{file}: damaged (its checksum can't be read)")
     return str(value).removeprefix(f"{SUM}:")
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a JSON file, and under "sha256", last, the checksum of everything else."""
+    bare = {key: value for key, value in content.items() if key != SUM}
+    text = json.dumps(bare, sort_keys=True, separators=(",", ":"))
+    return {**bare, SUM: f"{SUM}:{hashlib.sha256(text.encode()).hexdigest()}"}
+
+
+def check_seal(file: Path | str, content: Mapping[str, Any]) -> None:
+    """Raises DataError if a JSON file's content is not what was `sealed`. A file without a checksum
+    is from an earlier version."""
+    if sum_in(file, content) is not None and sealed(content)[SUM] != content[SUM]:
+        raise DataError(
+            f"{file}: damaged: its content does not have the sha256 that it names",
+            f'make it again; if it was changed on purpose, remove "{SUM}" from it',
+        )
+
+
+def array_sum(array: Any) -> str:
+    """sha256 of a numpy array's type, shape and numbers, hexadecimal; however it lies in memory."""
+    digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
+    if array.flags.c_contiguous:
+        digest.update(array.data if array.size else b"")
+        return digest.hexdigest()
+    rows = max(1, MB // max(1, array[:1].nbytes))
+    for start in range(0, len(array), rows):
+        digest.update(array[start : start + rows].tobytes())
+    return digest.hexdigest()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -147,7 +148,7 @@ def _add_sum(path: Path) -> None:
 
 def _check_sum(path: Path) -> None:
     """Raises DataError if a bit of a state's file has turned."""
-    with open(open_regular(path), "rb") as file:
+    with os.fdopen(open_regular(path), "rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - _END_BYTES))
         if file.read(4) == _END:
