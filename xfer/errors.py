@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import difflib
 import errno
-from collections.abc import Iterable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 # the flag and the key that leave out what can't be used
 SKIP_BAD = "--skip-bad (data.skip_bad=true) leaves them out"
@@ -73,6 +74,20 @@ def whole(file: Path | str, fault: str = "damaged, or not what it should be") ->
             known.hint = "it may be damaged, or be far larger inside than outside"
         known.file = str(file)
         raise known from error
+
+
+Reader = TypeVar("Reader", bound=Callable[..., Any])
+
+
+def reader(function: Reader) -> Reader:
+    """Decorator for a function that reads a file, its first argument: the door of `whole`."""
+
+    @functools.wraps(function)
+    def read(file: Path | str, *args: Any, **named: Any) -> Any:
+        with whole(file):
+            return function(file, *args, **named)
+
+    return read  # pyright: ignore[reportReturnType]
 
 
 def reason_of(error: Exception, fault: str = "damaged, or not what it should be") -> str:

@@ -34,7 +34,7 @@ from xfer.data.sources.mask_codes import colour_codes, runs_of
 from xfer.data.sources.masks import MaskFiles, MaskSource, file_stamp
 from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.data.sources.written import Id, plain_id
-from xfer.errors import DataError
+from xfer.errors import DataError, reader
 from xfer.types import IGNORE, DataInfo
 
 PREFIX = "panoptic_"
@@ -169,6 +169,7 @@ def _panoptic(
     )  # fmt: skip
 
 
+@reader
 def _document(file: Path) -> dict[str, Any]:
     try:
         document = json.loads(file.read_bytes())

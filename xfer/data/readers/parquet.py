@@ -29,7 +29,7 @@ from xfer.data.sources.files import PROBE_SIDE
 from xfer.data.sources.index_file import Entries, Index, kept_index, state_of
 from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.data.sources.wordnet import numbered, same_names, with_wnids
-from xfer.errors import DataError, XferError
+from xfer.errors import DataError, XferError, reader
 from xfer.types import DataInfo, Sample
 
 KEPT_GROUPS = 4
@@ -219,6 +219,7 @@ def _check_all_there(files: list[Path]) -> None:
                 raise DataError(f"{files[0].parent}: {expected} is missing", "download it again")
 
 
+@reader
 def _open(path: Path) -> Any:
     try:
         import pyarrow as pa  # pyright: ignore[reportMissingImports]
@@ -234,6 +235,7 @@ def _open(path: Path) -> Any:
         raise DataError(f"{path}: cut off or damaged ({why})", "download it again") from None
 
 
+@reader
 def _read(path: Path, table: Any, group: int, columns: list[str]) -> Any:
     try:
         return table.read_row_group(group, columns=columns)
