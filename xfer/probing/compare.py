@@ -47,6 +47,7 @@ def compare_nets(
     skip_bad: bool = False,
     verify: bool = True,
     data_keys: Mapping[str, Any] | None = None,
+    trust: str | Sequence[str] = (),
     say: Say = lambda _: None,
 ) -> dict[str, Any]:
     """Probes every layer of every net, and names the commands for the best one.
@@ -60,6 +61,7 @@ def compare_nets(
         out: a folder for result.json, layers.csv and layers.png.
         skip_bad: leave out pictures that can't be decoded.
         verify: compare the checksums of packs and kept indexes.
+        trust: your own modules that runs given as weights may name.
 
     Returns: result.json's content: {"rows": [{"backbone", "layer", "width", score, "loss",
         "scaling", "value", "seconds"}], "best": its row, "commands": the commands to run, ...}.
