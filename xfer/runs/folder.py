@@ -151,8 +151,8 @@ class Run:
         if not file.exists():
             raise XferError(f"{self.path}: no {name}", "has the run been trained?")
         with whole(file, "damaged"):
-            content = json_of(file, TABLE)
-        if isinstance(content, dict) and "schema" in content:
+            content: dict[str, Any] = json_of(file, TABLE)
+        if isinstance(content, dict) and "schema" in content:  # pyright: ignore[reportUnnecessaryIsInstance]
             check_schema(file, content["schema"], SCHEMA)
         return content
 
