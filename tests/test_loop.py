@@ -292,9 +292,12 @@ def test_a_run_is_trained_by_one_process(
     real, told = loop.evaluate_now, list[str]()
 
     def meanwhile(job: Job, run: Run, show: Any) -> None:
-        for options in ({"resume": run.path}, {"recipe": TINY, "out": run.path, "overwrite": True}):
+        for start in (
+            lambda: fit(resume=run.path, verbosity=-2),
+            lambda: fit(TINY, run.path, overwrite=True, verbosity=-2),
+        ):
             with pytest.raises(DataError, match="has been writing into it since") as caught:
-                fit(**options, verbosity=-2)
+                start()
             told.append(caught.value.message)
         real(job, run, show)
 
