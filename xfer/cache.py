@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.errors import XferError
-from xfer.fetch import cache_folder
+from xfer.fetch import cache_folder, others_write
 
 DEFAULT_GB = 20.0
 _ASKED_AT_ONCE = 500  # SQLite's limit of variables in one statement is 999 in old versions
@@ -193,6 +193,8 @@ class Cache:
 
 def _open(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
+    if why := others_write(path.parent):
+        raise OSError(f"{why}, so what it holds can't be trusted")
     base = sqlite3.connect(path, timeout=60, check_same_thread=False, isolation_level=None)
     try:
         base.execute("PRAGMA journal_mode = WAL")

@@ -11,7 +11,7 @@ import secrets
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from xfer.errors import GONE, NO_ROOM, DataError, whole
 from xfer.locking.sole_writer import check_home
@@ -19,6 +19,10 @@ from xfer.locking.sole_writer import check_home
 KB, MB, GB = 1 << 10, 1 << 20, 1 << 30
 # the most bytes that are read of a file that people write by hand, and of a list or table
 NOTE, TABLE = 16 * MB, 8 * GB
+# a pipe is not waited for, and a terminal does not become this process's
+_FLAGS = os.O_RDONLY
+for _flag in ("O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY", "O_BINARY"):
+    _FLAGS |= getattr(os, _flag, 0)
 _KINDS = {
     stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
     stat.S_IFDIR: "a folder",
@@ -122,7 +126,7 @@ def open_regular(path: Path | str) -> int:
     Raises: DataError for what is no regular file, without waiting for a pipe; OSError.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+        handle = os.open(path, _FLAGS)
     except OSError as error:
         if error.errno == errno.ENXIO:  # what opening a socket gives
             raise DataError(f"{path}: a socket, not a file") from None
@@ -134,12 +138,17 @@ def open_regular(path: Path | str) -> int:
     return handle
 
 
+def open_file(path: Path | str) -> BinaryIO:
+    """Opens a regular file for reading its bytes. Raises: as `open_regular`."""
+    return os.fdopen(open_regular(path), "rb")
+
+
 def bytes_of(path: Path | str, most: int = TABLE) -> bytes:
     """The content of a regular file of at most `most` bytes.
 
     Raises: DataError for a pipe, a device or a larger file, OSError if it can't be read.
     """
-    with open(open_regular(path), "rb") as file:
+    with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         # a file of /proc says that it is empty, and one that is being written grows
         content = file.read(most + 1) if size <= most else b""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from xfer.data.images.threads import cores
 from xfer.errors import DataError
-from xfer.fetch import cache_folder
+from xfer.fetch import cache_folder, others_write
 from xfer.files import replacing
 from xfer.types import IGNORE, Source
 
@@ -67,6 +67,8 @@ def _file(source: Source) -> Path:
 
 
 def _read(file: Path) -> NDArray[np.int64] | None:
+    if others_write(file.parent):
+        return None
     try:
         return np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError):

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from xfer.data.sources.id_array import Names
 from xfer.errors import DataError
-from xfer.fetch import PATIENCE, cache_folder
+from xfer.fetch import PATIENCE, cache_folder, others_write
 from xfer.locking.sole_writer import sole_writer
 
 VERSION = 1
@@ -116,6 +116,10 @@ def kept_index(states: Sequence[str], make: Callable[[], Entries]) -> Index:
     """
     key = hashlib.sha256("\n".join([str(VERSION), *states]).encode("utf-8", "surrogateescape"))
     place = index_folder() / key.hexdigest()[:32]
+    if why := others_write(place.parent):
+        arrays, about = _packed(make())
+        note = f"{place.parent}: {why}, so no index is kept there: it is made again each time"
+        return Index(arrays, {**about, "notes": [*about["notes"], note]}, None)
     index = _read(place)
     if index is not None:
         return index
