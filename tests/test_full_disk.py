@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import subprocess
 import sys
@@ -14,9 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import test_weights_download
 import torch
 from test_data_pack_safety import SMALL, Stopping
 from test_features_store import made
+from test_weights_download import BODY, SHA1
 
 from xfer.cache import Cache
 from xfer.data.download import _unpacked
@@ -31,6 +32,7 @@ from xfer.runs import checkpoint
 from xfer.runs.folder import Run
 
 MB = 1 << 20
+server = test_weights_download.server
 
 
 class Disk:
@@ -39,7 +41,7 @@ class Disk:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.mkdir()
-        _mount("-t", "tmpfs", "-o", "size=2m", "tmpfs", str(path))
+        _mount("-t", "tmpfs", "-o", "size=2m,mode=755", "tmpfs", str(path))
 
     def fill(self, left: int) -> None:
         """Leaves room for that many bytes."""
@@ -152,16 +154,14 @@ def test_no_run_is_started_on_a_full_disk(disk: Disk) -> None:
         assert run.exists
 
 
-def test_a_download_goes_on_from_what_it_has(disk: Disk, tmp_path: Path) -> None:
-    content = np.random.default_rng(0).bytes(4 * MB)
-    (tmp_path / "there.pth").write_bytes(content)
-    url, file = (tmp_path / "there.pth").as_uri(), disk.path / "w.pth"
-    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-    fails(lambda: download(url, file, digest), disk.path / "w.pth.part")
+def test_a_download_goes_on_from_what_it_has(disk: Disk, server: str) -> None:
+    file = disk.path / "w.pth"
+    disk.fill(MB // 2)
+    fails(lambda: download(f"{server}/w.pth", file, SHA1), disk.path / "w.pth.part")
     assert disk.files() == {"w.pth.part"}
     disk.empty()
-    assert download(url, file, digest).read_bytes() == content
-    assert disk.files() == {"w.pth"}
+    assert download(f"{server}/w.pth", file, SHA1).read_bytes() == BODY
+    assert disk.files() == {"w.pth", "w.pth.sha256"}
 
 
 def test_nothing_half_unpacked_is_left(disk: Disk, tmp_path: Path) -> None:
