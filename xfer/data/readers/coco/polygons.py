@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from xfer.data.images.limits import MAX_PIXELS
 from xfer.errors import DataError
 
 MIN_NUMBERS = 6  # of a polygon with an area
-MAX_COORDINATE = 1e7  # pixels; the largest pictures that are read have 9,459 by 9,459
-MAX_LENGTH = 2e7  # pixels along a polygon's edges: drawing takes 80 bytes for each
+# pixels along a polygon: pycocotools keeps 40 bytes for each, and trusts that there is the memory
+LONGEST = 1 << 22
+_MAX_BITS = 60  # of a run length
 
 
 def render(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
@@ -30,7 +30,6 @@ def render(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
     Raises: DataError for an RLE of another size or with counts that don't fill it, and for anything
         that is neither polygons nor RLE.
     """
-    check_size(height, width)
     empty = np.zeros((height, width), bool)
     if not segmentation:
         return empty
@@ -49,7 +48,9 @@ def render(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
     for polygon in polygons:
         if len(polygon) < MIN_NUMBERS or len(polygon) % 2:
             continue
-        _check_polygon(np.array(polygon))
+        if not np.isfinite(polygon).all():
+            raise DataError("a polygon's coordinate is not finite")
+        _check_length(polygon)
         # one by one: pycocotools reads a list whose first entry has four numbers as boxes
         one: Any = [polygon]
         drawn: Any = coco_mask.frPyObjects(one, height, width)[0]
@@ -57,20 +58,12 @@ def render(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
     return whole
 
 
-def check_size(height: int, width: int) -> None:
-    """Raises DataError for a size that no picture has: a file may say anything."""
-    if height * width > MAX_PIXELS:
-        raise DataError(f"{width} x {height}: more than {MAX_PIXELS / 1e6:.0f} million pixels")
-
-
-def _check_polygon(points: NDArray[np.float64]) -> None:
-    """Raises DataError for points that pycocotools, which walks along the edges in fifths of a
-    pixel and counts its steps in 32 bits, can't draw."""
-    if not np.isfinite(points).all():
-        raise DataError("a polygon's coordinate is not finite")
-    edges = np.abs(points - np.roll(points, 2)).reshape(-1, 2)
-    if np.abs(points).max() > MAX_COORDINATE or edges.max(1).sum() > MAX_LENGTH:
-        raise DataError("a polygon reaches far beyond any picture")
+def _check_length(polygon: list[float]) -> None:
+    """Raises DataError for a polygon that is far larger than any picture."""
+    points = np.array(polygon).reshape(-1, 2)
+    steps = np.abs(points - np.roll(points, 1, axis=0)).max(1).sum()
+    if not (steps <= LONGEST and np.abs(points).max() <= LONGEST):
+        raise DataError(f"a polygon is {steps:.3g} pixels long, far beyond its picture")
 
 
 def box_around(segmentation: Any) -> list[float] | None:
@@ -137,7 +130,7 @@ def _unpacked(data: bytes) -> list[int]:
         value = shift = 0
         more = True
         while more:
-            if at >= len(data) or not 48 <= data[at] < 112:
+            if at >= len(data) or not 48 <= data[at] < 112 or shift > _MAX_BITS:
                 raise DataError("a compressed RLE is damaged")
             bits = data[at] - 48
             value |= (bits & 31) << shift
