@@ -28,7 +28,7 @@ def png(content: bytes, rng: Random) -> bytes:
         del chunks[at]
     elif kind == b"IDAT" and draw < 0.6:
         chunks[at] = (kind, _packed(body, rng))
-    elif kind == b"IHDR" and draw < 0.6:
+    elif kind == b"IHDR" and len(body) >= 13 and draw < 0.6:
         values = bytearray(body)
         values[rng.choice((8, 9, 10, 11, 12))] = rng.choice((0, 1, 2, 3, 4, 6, 8, 16, 255))
         chunks[at] = (kind, bytes(values))

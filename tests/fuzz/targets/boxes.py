@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def _coco_masks(root: Path) -> None:
     """Outlines in every form: polygons, runs as numbers and packed as text."""
     pixels = np.zeros((SIZE[1], SIZE[0]), np.uint8)
     pixels[4:20, 6:30] = 1
-    packed = rle.encode(np.asfortranarray(pixels))
+    packed: Any = rle.encode(np.asfortranarray(pixels))
     packed["counts"] = packed["counts"].decode()
     edges = np.flatnonzero(np.diff(np.concatenate([[0], pixels.T.ravel()]))).tolist()
     plain = {"size": [SIZE[1], SIZE[0]],
@@ -105,10 +106,11 @@ def _voc_masks(root: Path) -> None:
     keep=(*PICTURES, "*.png"),
 )
 def use_voc(path: Path) -> None:
-    ways = [lambda kind=kind: use_data(f"voc:{path}", kind) for kind in ("detect", "multilabel")]
-    if (path / "VOCdevkit").is_dir():
-        ways.append(lambda: use_data(f"voc:{path}", "segment"))
-    attempts([*ways, lambda: open_truth(f"voc:{path}")])
+    masks = ("segment",) if (path / "VOCdevkit").is_dir() else ()
+    ways: list[Callable[[], object]] = [lambda: open_truth(f"voc:{path}")]
+    ways += [lambda kind=kind: use_data(f"voc:{path}", kind)
+             for kind in ("detect", "multilabel", *masks)]  # fmt: skip
+    attempts(ways)
 
 
 def _yolo(root: Path) -> None:

@@ -63,6 +63,8 @@ class _Part:
 
     def read(self, count: int) -> bytes:
         count = max(0, min(count, self.length - self.at))
+        if not count:  # a header may give a place beyond what the system counts
+            return b""
         data = os.pread(self.file.fileno(), count, self.start + self.at)
         self.at += len(data)
         return data
