@@ -96,17 +96,20 @@ def use_devkit(path: Path) -> None:
     read_devkit(path)
 
 
-@target(
-    "imagenet",
-    lambda folder: seeds_in(
-        folder,
-        write_tars,
-        lambda root: write_unpacked(root, True),
-        write_kaggle,
-        write_tiny,
-    ),
-    keep=("*.JPEG",),
-)
+def imagenet_sets(folder: Path) -> list[Case]:
+    """Each layout, with the first picture of each of its folders."""
+    cases = seeds_in(
+        folder, write_tars, lambda root: write_unpacked(root, True), write_kaggle, write_tiny
+    )
+    for case in cases:
+        pictures = [name for name in case if name.endswith(".JPEG") and "train" in name]
+        first = {name.rpartition("/")[0]: name for name in reversed(pictures)}.values()
+        for name in set(pictures).difference(first):
+            del case[name]
+    return cases
+
+
+@target("imagenet", imagenet_sets, keep=("*.JPEG",))
 def use_imagenet(path: Path) -> None:
     whole = path / "ILSVRC2012_img_train.tar"
     ways: list[Callable[[], object]] = [lambda: use_data(f"imagenet:{path}")]

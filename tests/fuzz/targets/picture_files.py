@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pictures import encoded, scene, write_folder
 from PIL import Image, features
 
 from fuzz.case import Case
-from fuzz.reading import SMALL, attempt, attempts, seeds_in, use_data
+from fuzz.reading import SMALL, attempts, seeds_in
 from fuzz.target import target
-from xfer.data.images.decode import DecodeError, decode, from_pil
+from xfer.data.images.decode import decode, from_pil
 from xfer.data.images.exif import read_jpeg_header
 from xfer.data.images.from_memory import given_picture
 from xfer.data.images.remarks import remarks
@@ -134,9 +133,5 @@ def folders(folder: Path) -> list[Case]:
 
 @target("data_check", folders)
 def use_check(path: Path) -> None:
-    errors: list[Any] = []
-    attempt(errors, lambda: use_data(f"folder:{path}"))
-    report = check_data(f"folder:{path}", fix=path.parent / "changes.csv")
-    report.document()
-    if errors and not isinstance(errors[0], DecodeError):
-        raise errors[0]
+    """As `xfer data check` does, with its list of proposed changes."""
+    check_data(f"folder:{path}", fix=path.parent / "changes.csv").document()

@@ -52,6 +52,9 @@ def members_within(path: Path) -> Iterator[tuple[str, Member]]:
         raise DataError(f"{path}: {error.strerror or error}") from None
 
 
+MAX_PLACE = 1 << 60  # in a file
+
+
 class _Part:
     """`length` bytes of a file from `start` on, as a file that tarfile can read.
 
@@ -63,13 +66,13 @@ class _Part:
 
     def read(self, count: int) -> bytes:
         count = max(0, min(count, self.length - self.at))
-        if not count:  # a header may give a place beyond what the system counts
-            return b""
         data = os.pread(self.file.fileno(), count, self.start + self.at)
         self.at += len(data)
         return data
 
     def seek(self, place: int) -> int:
+        if not 0 <= place <= MAX_PLACE:  # a header may give a size below 0, or of 80 digits
+            raise tarfile.ReadError("a size that no file has")
         self.at = place
         return place
 
