@@ -34,7 +34,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from xfer.errors import DataError, whole
+from xfer.errors import DataError, reader, whole
 from xfer.files import array_sum, check_schema, check_seal, replacing, room, sealed
 from xfer.locking.sole_writer import sole_writer
 
@@ -120,6 +120,7 @@ class LayerArrays(Mapping[str, NDArray[Any]]):
         return len(self._places)
 
 
+@reader
 def read_features(path: Path | str, verify: bool = True) -> Features:
     """Reads a features file; the layers stay on disk until they are used.
 
