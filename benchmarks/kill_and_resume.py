@@ -325,7 +325,8 @@ def whole(job: Job, out: Path, output: Path) -> None:
     job.wanted = job.content(out)
     again = out.with_name(f"{out.name}-again")
     begin = time.monotonic()
-    end_of(start(lambda: job.work(again), output), output)
+    if code := end_of(start(lambda: job.work(again), output), output):
+        raise SystemExit(f"{job.name}: exit {code}, undisturbed: {_text(output)}")
     job.seconds = time.monotonic() - begin
     found = unequal(job.wanted, job.content(again))
     if found:
