@@ -19,6 +19,7 @@ class Target:
     seeds: Callable[[Path], list[Case]]
     use: Callable[[Path], None]
     keep: tuple[str, ...] = ()
+    mend: Callable[[Case], Case] | None = None
     warm: Callable[[], object] | None = None
     memory: float = 1.5
 
@@ -31,6 +32,7 @@ def target(
     seeds: Callable[[Path], list[Case]],
     *,
     keep: Sequence[str] = (),
+    mend: Callable[[Case], Case] | None = None,
     warm: Callable[[], object] | None = None,
     memory: float = 1.5,
 ) -> Callable[[Callable[[Path], None]], Callable[[Path], None]]:
@@ -38,7 +40,7 @@ def target(
 
     def register(use: Callable[[Path], None]) -> Callable[[Path], None]:
         assert name not in TARGETS, f"two targets are called {name}"
-        TARGETS[name] = Target(name, seeds, use, tuple(keep), warm, memory)
+        TARGETS[name] = Target(name, seeds, use, tuple(keep), mend, warm, memory)
         return use
 
     return register
