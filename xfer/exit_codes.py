@@ -11,23 +11,99 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import signal
 import sys
+import threading
+import time
 import traceback
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
 
 from xfer import plugs
-from xfer.errors import XferError
+from xfer.errors import GONE, NO_ROOM, XferError
 
 # errors that a path in a command may cause, besides those checked where it is used
 _IN_THE_WAY = (errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR,
-               errno.ENAMETOOLONG, errno.ENOENT)  # fmt: skip
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+               errno.ENAMETOOLONG, errno.ENOENT, *GONE)  # fmt: skip
+_FULL = (*NO_ROOM, errno.EROFS)
+# seconds that a command has to end in once it is interrupted for good
+LAST = 2.0
 
 
 def is_main() -> bool:
     """Whether this process prints messages: torchrun starts several, numbered by RANK."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def stop_signals() -> list[signal.Signals]:
+    """The signals that end a command: Ctrl-C, SIGTERM, and SIGHUP unless it is ignored, as under
+    nohup."""
+    names = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        names.append(signal.SIGHUP)
+    return names
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Context of a command: SIGTERM and SIGHUP end it as Ctrl-C does, by KeyboardInterrupt, so that
+    its temporary files are removed; training takes them over (`xfer.train.signals`).
+
+    Python sees a signal only when the main thread returns from native code, which may take minutes.
+    A thread therefore counts each Ctrl-C as it arrives: after the second, the process ends in LAST
+    seconds, whatever it is doing; after the third, at once. What was written completely stays.
+    """
+    if threading.current_thread() is not threading.main_thread() or os.name == "nt":
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    before: dict[int, Any] = {}
+    for number in stop_signals():
+        if number != signal.SIGINT or signal.getsignal(number) == signal.SIG_IGN:
+            before[number] = signal.signal(number, interrupt)
+    other = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=_count_interrupts, args=(reader,), daemon=True).start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(other)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(writer)  # which ends the thread
+
+
+def _count_interrupts(reader: int) -> None:
+    """Ends the process after the second SIGINT of those whose numbers come out of the pipe."""
+    with open(reader, "rb", buffering=0) as arriving:
+        count = 0
+        while byte := arriving.read(1):
+            count += byte[0] == signal.SIGINT
+            if count == 2 and byte[0] == signal.SIGINT:
+                end_soon(b"xfer: interrupted\n" if is_main() else b"")
+            if count > 2:
+                os._exit(130)
+
+
+def end_soon(message: bytes = b"") -> None:
+    """Ends the process in LAST seconds as interrupted, unless it ends before: a thread that decodes
+    a large picture would keep it."""
+
+    def end() -> None:
+        time.sleep(LAST)
+        with contextlib.suppress(OSError):
+            os.write(2, message)
+        os._exit(130)
+
+    threading.Thread(target=end, daemon=True).start()
 
 
 def report(error: BaseException, debug: bool = False) -> int:
@@ -51,7 +127,7 @@ def report(error: BaseException, debug: bool = False) -> int:
         if is_main():
             complain(str(error) or "interrupted")
         return 130
-    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+    if isinstance(error, OSError) and error.errno in _FULL:
         where = f": {error.filename}" if error.filename else ""
         complain(
             f"{(error.strerror or 'no space left').lower()}{where}",

@@ -25,6 +25,7 @@ from xfer.data.sources.base import Bundle, path_of
 from xfer.data.sources.from_python import SCHEME, as_source, python_name
 from xfer.data.sources.split_names import WHOLE
 from xfer.errors import DataError, XferError, listed, nearest, whole
+from xfer.registry import OURS
 
 # archives, which are not read in place; a .tar is
 ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
@@ -130,7 +131,7 @@ def _read(
 def _door(form: Any, path: Path) -> AbstractContextManager[None]:
     """Context for a format at work: whatever data make it raise is an error that names them. What a
     format of another package raises is its own matter, see `plugs.whose`."""
-    ours = type(form).__module__.partition(".")[0] == plugs.OURS
+    ours = type(form).__module__.partition(".")[0] == OURS
     return whole(path) if ours else contextlib.nullcontext()
 
 
@@ -323,7 +324,7 @@ def _class(spec: str, options: ReadOptions, kinds: Sequence[str]) -> Opened:
     forms = f"formats: {', '.join(FORMATS.names())}; or package.module:Class"
     if plug is None:
         raise XferError(f"data {spec!r}: unknown format {spec.partition(':')[0]!r}", forms)
-    make = plugs.resolve(plug, "data", forms)
+    make = plugs.maker(plug, "data", _holds_pictures, "Source", forms)
     if hasattr(make, "load") and hasattr(make, "recognise"):
         if not plug.path:
             raise XferError(f"data {spec}: a reader needs a path", f"--data {spec}:PATH")
@@ -343,6 +344,13 @@ def _class(spec: str, options: ReadOptions, kinds: Sequence[str]) -> Opened:
     if plug.path and not callable(make):
         raise XferError(f"data {spec}: {plug.spec} takes no path", f"--data {plug.spec}")
     return _object(_call(spec, make, *args) if callable(make) else make, name)
+
+
+def _holds_pictures(made: type) -> bool:
+    """Whether a class is a reader or what a reader returns, or holds pictures: a Source, a Dataset
+    of PyTorch, a sequence, a table of splits."""
+    reads = hasattr(made, "load") and hasattr(made, "recognise")
+    return reads or issubclass(made, Bundle) or hasattr(made, "__getitem__")
 
 
 def _call(spec: str, make: Any, *args: Any, **named: Any) -> Any:

@@ -19,7 +19,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from xfer import plugs
+from xfer import registry
 from xfer.errors import DataError, XferError, nearest, whole
 from xfer.files import NOTE, text_of
 from xfer.recipe.option import explain
@@ -57,8 +57,8 @@ def recipe_origin(name: str) -> str:
 
 def _entries() -> dict[str, list[tuple[str, Traversable]]]:
     """Recipe name -> (where it comes from, its file); several if names collide."""
-    folders = [(plugs.OURS, resources.files("xfer.recipes"))]
-    for offered in plugs.offers("xfer.recipes").values():
+    folders = [(registry.OURS, resources.files("xfer.recipes"))]
+    for offered in registry.offers("xfer.recipes").values():
         folders += [(offer.package, _folder(offer)) for offer in offered]
     entries: dict[str, list[tuple[str, Traversable]]] = {}
     for origin, folder in folders:
@@ -67,7 +67,7 @@ def _entries() -> dict[str, list[tuple[str, Traversable]]]:
     return entries
 
 
-def _folder(offer: plugs.Offer) -> Traversable:
+def _folder(offer: registry.Offer) -> Traversable:
     module = offer.load("recipes")
     try:
         return resources.files(module)
