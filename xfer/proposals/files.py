@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.data.readers.coco.results import read_coco_results
-from xfer.errors import DataError
+from xfer.errors import DataError, reader
 from xfer.files import replacing
 from xfer.proposals.pickles import plain, read_numbers
 
@@ -49,6 +49,7 @@ class FileBoxes:
     coco: bool = False
 
 
+@reader
 def read_proposals(path: Path | str) -> FileBoxes:
     """Reads a proposals file; its extension decides the format. Boxes without area are left out.
 

@@ -25,13 +25,14 @@ from pathlib import Path
 from typing import Any
 
 from xfer import plugs
-from xfer.errors import XferError
+from xfer.errors import DataError, XferError, whole
 from xfer.files import append_line, check_folder, make_folder, replacing, write_text
 from xfer.locking.sole_writer import LOCK, check_home, check_writer, sole_writer
 from xfer.recipe.tables import Recipe
 from xfer.recipe.toml import dump, load_recipe
 from xfer.runs.checkpoint import save_state
 from xfer.runs.git import git_state
+from xfer.runs.json_files import read_events, read_json
 from xfer.runs.pictures import PICTURES
 
 SCHEMA = 1
@@ -137,12 +138,14 @@ class Run:
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Reads one of the run's json files. Raises XferError if it is absent or damaged."""
+        path = self.path / name
         try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
+            with whole(path):
+                return read_json(path)
+        except DataError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
             raise XferError(f"{self.path}: no {name}", "has the run been trained?") from None
-        except ValueError as error:
-            raise XferError(f"{self.path / name}: damaged ({error})") from None
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Writes last/state.pt atomically; last/ exists only with a state in it."""
@@ -162,18 +165,8 @@ class Run:
 
     def events(self) -> list[dict[str, Any]]:
         """The log's events in order; a truncated last line is left out."""
-        file = self.path / "log.jsonl"
-        if not file.is_file():
-            return []
-        events: list[dict[str, Any]] = []
-        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(event, dict):
-                events.append(event)  # pyright: ignore[reportUnknownArgumentType]
-        return events
+        with whole(self.path / "log.jsonl"):
+            return read_events(self.path / "log.jsonl")
 
     def rewind_log(self, step: int, evaluated: int) -> None:
         """Drops the events after `step`, and evaluations after `evaluated`, which will happen

@@ -6,14 +6,16 @@ half deleted.
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
-from xfer.errors import DataError, XferError
+from xfer.errors import DataError, XferError, whole
+from xfer.files import is_file
 from xfer.recipe.tables import Recipe, differences
 from xfer.recipe.toml import load_recipe, recipe_names
+from xfer.runs import json_files
+from xfer.runs.json_files import read_events
 
 DEEPEST = 4
 
@@ -47,7 +49,7 @@ def _row(path: Path) -> dict[str, Any]:
         recipe, result = load_recipe(str(path / "recipe.toml")), read_result(path)
     except XferError as error:
         return {"run": str(path), "state": f"damaged: {error.message}"}
-    events = _events(path)
+    events = read_events(path / "log.jsonl")
     row: dict[str, Any] = {
         "run": str(path),
         "task": recipe.task,
@@ -74,7 +76,7 @@ def show_run(run: Path | str) -> dict[str, Any]:
     recipe = load_recipe(str(path / "recipe.toml"))
     known = recipe.name in recipe_names()
     base = load_recipe(recipe.name) if known else Recipe()
-    result, events = read_result(path), _events(path)
+    result, events = read_result(path), read_events(path / "log.jsonl")
     last = {name: e for e in events if (name := e.get("event")) in ("train", "eval")}
     changed = differences(base, recipe)
     return {
@@ -105,28 +107,8 @@ def read_result(path: Path) -> dict[str, Any]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A json file's object; {} if there is no such file. Raises DataError if it is damaged."""
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: damaged ({error})") from None
-    return content if isinstance(content, dict) else {}
-
-
-def _events(path: Path) -> list[dict[str, Any]]:
-    """The log's events; a line truncated by a crash is left out."""
-    file = path / "log.jsonl"
-    events: list[dict[str, Any]] = []
-    if file.is_file():
-        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(event, dict):
-                events.append(event)
-    return events
+    with whole(path):
+        return json_files.read_json(path) if is_file(path) else {}
 
 
 def _last_step(events: list[dict[str, Any]]) -> int:

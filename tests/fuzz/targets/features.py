@@ -7,17 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fuzz import case as cases
-from fuzz.case import Case
-from fuzz.target import target
 from safetensors.torch import save_file
 from tiny_nets import tiny
 
 import xfer
+from fuzz import case as cases
+from fuzz.case import Case
+from fuzz.target import target
 from xfer import plugs
-from xfer.cache import Cache, cache_file, cache_states
+from xfer.cache import Cache
 from xfer.extraction import Features, read_features, write_features
 from xfer.extraction.extract import extract
+from xfer.extraction.meta import check_meta
 from xfer.extraction.net import Choice as Layers
 from xfer.probing.choose import Choice
 from xfer.probing.data import choose_layer, new_metric, split_parts
@@ -72,10 +73,9 @@ def use_features(path: Path) -> None:
     layer = choose_layer(table.layers, next(iter(table.layers)), str(path))
     parts = split_parts(table, layer, str(path))
     train, classes = parts["train"], [str(name) for name in table.classes]
+    check_meta(path, table.meta)
     recipe = _recipe(table, "ridge", layer, path, 0, (), 0)
-    fitted, choice = fit_probe(
-        "ridge", train.features, train.labels, len(classes), choice=_CHOICE
-    )
+    fitted, choice = fit_probe("ridge", train.features, train.labels, len(classes), choice=_CHOICE)
     for part in parts.values():
         metric = new_metric(part.labels, classes)
         metric.add(fitted.probabilities(part.features), part.labels, part.ids)
@@ -93,7 +93,6 @@ def probes(folder: Path) -> list[Case]:
             )
             recipe = _recipe(table, clf, "conv2", Path("a.npz"), 0, (), 0)
             run = Run.create(recipe, folder / f"{clf}-{several}")
-            weights = f"../{NET.partition(':')[0]}.safetensors"
             save_probe(run, fitted, model_json(table, recipe.weights, "conv2", clf, fitted, choice))
             made.append(cases.of_folder(run.path))
     return made
@@ -102,9 +101,8 @@ def probes(folder: Path) -> list[Case]:
 @target("probe", probes, keep=("recipe.toml",))
 def use_probe(path: Path) -> None:
     """As `xfer predict` reads it."""
-    probe, about = load_probe(path)
-    width = 16
-    probe.probabilities(np.ones((2, width), np.float32))
+    probe, _ = load_probe(path)
+    probe.probabilities(np.ones((2, probe.width), np.float32))
     xfer.load(path, device="cpu", trust="tiny_nets").predict(list(_PICTURES[:1]))[0]
 
 

@@ -7,16 +7,15 @@ import json
 from pathlib import Path
 
 import numpy as np
+from pictures import encoded, scene
+
 from fuzz import case as cases
 from fuzz.case import Case
 from fuzz.target import target
-from pictures import encoded, scene
-
-from xfer.data.images.decode import DecodeError
 from xfer.data.open import open_data
 from xfer.data.pack.writer import Packing, pack
 from xfer.data.sources.base import ArraySource
-from xfer.data.sources.index_file import ARRAYS, Entries, Index, _read, _write, _packed
+from xfer.data.sources.index_file import Entries, _packed, _read, _write
 from xfer.data.sources.indexed import IndexedSource
 from xfer.testing.source import SyntheticSource
 from xfer.types import DataInfo
@@ -92,7 +91,9 @@ _PICTURES = [encoded(scene(20, 16, i), "JPEG") for i in range(3)]
 def indices(folder: Path) -> list[Case]:
     made: list[Case] = []
     for tar in (True, False):
-        entries = Entries(classes=("a", "b"), files=["all.bin"] if tar else [], notes=["3 pictures"])
+        entries = Entries(
+            classes=("a", "b"), files=["all.bin"] if tar else [], notes=["3 pictures"]
+        )
         at = 0
         for i, picture in enumerate(_PICTURES):
             entries.add(f"{i}.jpg", i % 2, 0, at if tar else -1, len(picture))

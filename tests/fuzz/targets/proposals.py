@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.io import savemat
+
 from fuzz import case as cases
 from fuzz.case import Case
 from fuzz.target import target
-from scipy.io import savemat
-
 from xfer.data.sources.base import ArraySource
 from xfer.proposals.files import read_proposals, write_proposals
 from xfer.proposals.match import match_entries
@@ -39,7 +39,7 @@ def proposals(folder: Path) -> list[Case]:
         {"image_id": i, "category_id": 1, "bbox": [1, 2, 30, 40], "score": 0.5} for i in range(3)
     ]
     scores = [np.ones(len(one), np.float32) for one in _BOXES]
-    lists: dict[str, Any] = {"boxes": [one.tolist() for one in _BOXES], "indexes": [1, 2, 3]}
+    lists: dict[str, Any] = {"boxes": [one.tolist() for one in _BOXES], "indexes": [0, 1, 2]}
     arrays = {"boxes": _BOXES, "ids": list(_IDS), "objectness_logits": scores, "bbox_mode": 0}
     made = [cases.of_file(folder / name) for name in ("p.npz", "False.mat", "True.mat")]
     made.append({"p.json": json.dumps(rows).encode()})

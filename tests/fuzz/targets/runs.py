@@ -9,11 +9,11 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
+
+import xfer
 from fuzz import case as cases
 from fuzz.case import Case
 from fuzz.target import target
-
-import xfer
 from xfer import plugs
 from xfer.cli.output import Show
 from xfer.cli.runs import runs_compare, runs_ls, runs_show
@@ -141,4 +141,3 @@ def use_log(path: Path) -> None:
         copy.mkdir(exist_ok=True)
         shutil.copy(path / "log.jsonl", copy)
         Run(copy).rewind_log(2, 1)
-

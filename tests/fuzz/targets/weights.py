@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from fuzz.case import Case
-from fuzz.target import target
 from safetensors.torch import save as save_safetensors
 from tiny_nets import tiny
 
+from fuzz.case import Case
+from fuzz.target import target
 from xfer.backbones.base import SequentialBackbone
 from xfer.backbones.files import read_weights
 from xfer.backbones.weights import load_weights

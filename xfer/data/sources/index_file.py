@@ -39,6 +39,7 @@ from xfer.locking.sole_writer import sole_writer
 
 VERSION = 1
 ARRAYS = ("ids", "ends", "labels", "file", "start", "length")
+TYPES = {"ids": np.uint8, "file": np.int32}  # the others are int64
 
 
 @dataclass
@@ -186,7 +187,7 @@ def _read(place: Path) -> Index | None:
     try:
         about = json.loads((place / "about.json").read_text(encoding="utf-8"))
         return Index(_mapped(place, about), about, place)
-    except (OSError, ValueError, KeyError, TypeError):
+    except Exception:  # whatever the files make numpy and json raise
         return None
 
 
@@ -199,6 +200,8 @@ def _mapped(place: Path, about: dict[str, Any]) -> dict[str, NDArray]:
         except ValueError:
             loaded = np.load(place / f"{name}.npy", allow_pickle=False)
         arrays[name] = np.asarray(loaded)
+        if loaded.ndim != 1 or loaded.dtype != TYPES.get(name, np.int64):
+            raise ValueError(f"{name} is {loaded.dtype} {loaded.shape}")
         if name != "ids" and len(loaded) != about["count"]:
             raise ValueError(f"{name} has {len(loaded)} entries")
     if len(arrays["ends"]) and arrays["ends"][-1] != len(arrays["ids"]):
