@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +44,14 @@ def target(
         return use
 
     return register
+
+
+def used(*values: object) -> None:
+    """Takes what a reader gave, lists and iterators in full."""
+    for value in values:
+        if isinstance(value, Iterable):
+            for _ in value:
+                pass
 
 
 def load_targets() -> dict[str, Target]:

@@ -48,7 +48,8 @@ def export_run(folder: Path, out: Path) -> str:
         about = {
             "format": "pt", "source": f"xfer run {folder.name}", "backbone": str(model["backbone"]),
             "backbone_options": json.dumps(model["backbone_options"]), "recipe": run.recipe().name,
-            "source_sha256": digest(run.weights_file), "preprocess": json.dumps(model["preprocess"]),
+            "source_sha256": digest(run.weights_file),
+            "preprocess": json.dumps(model["preprocess"]),
         }  # fmt: skip
         text(out, model, result, run.recipe().name, "")  # before anything is written
     checkpoint.save_weights(out, tensors, about)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from xfer.errors import DataError
-from xfer.files import NOTE, TABLE, check_fields, json_of, text_of
+from xfer.files import NOTE, TABLE, check_fields, check_schema, json_of, text_of
 
+SCHEMA = 1
 NUMBER = (int, float)
 Types = Mapping[str, type | tuple[type, ...]]
 
@@ -38,6 +39,8 @@ def read_json(path: Path) -> dict[str, Any]:
     content = json_of(path, TABLE if long else NOTE)
     known = {"result.json": _RESULT, "env.json": _ENVIRONMENT}.get(path.name, {})
     about = check_fields(path, content, {}, known)
+    if "schema" in about:
+        check_schema(path, about["schema"], SCHEMA)
     if long:
         _check_splits(path, about)
     return about

@@ -12,7 +12,7 @@ from xfer import kinds, plugs
 from xfer import task as tasks
 from xfer.backbones.build import make_backbone
 from xfer.errors import DataError, whole
-from xfer.files import Types, check_fields
+from xfer.files import Types, check_fields, check_schema
 from xfer.nn.low_rank import replace_linear
 from xfer.recipe.tables import DataTable, Recipe
 from xfer.runs.folder import Run
@@ -83,8 +83,7 @@ def read_model(run: Run) -> dict[str, Any]:
     file = run.path / NAME
     if not isinstance(about.get("task"), str):
         raise DataError(f"{file}: not the model of a run", AGAIN)
-    if about.get("schema") != SCHEMA:
-        raise DataError(f"{file}: schema {about.get('schema')!r}, this xfer reads {SCHEMA}")
+    check_schema(file, about.get("schema"), SCHEMA)
     check_fields(file, about, _OF_PROBE if about["task"] == "probe" else _OF_TASK, _KNOWN)
     if not all(isinstance(name, str) for name in about["classes"]):
         raise DataError(f"{file}: damaged (a class without a name)", AGAIN)

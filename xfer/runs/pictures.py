@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 from xfer.data.sources.base import Bundle
 from xfer.data.sources.marks import MOST, marks, truths
 from xfer.errors import DataError, whole
-from xfer.files import replacing
+from xfer.files import check_schema, replacing
 
 PICTURES = "pictures.npz"
+SCHEMA = 1
 Numbers = dict[str, NDArray[np.uint64]]
 
 
 def write_pictures(run: Path, bundle: Bundle) -> None:
     """Writes the numbers of each split of at most MOST pictures, in the order of split.json."""
-    arrays: Numbers = {}
+    arrays: dict[str, Any] = {"schema": np.array(SCHEMA)}
     for role, source in bundle.splits.items():
         if len(source) <= MOST:
             arrays |= {f"{role}_marks": marks(source), f"{role}_truths": truths(source)}
@@ -45,6 +46,8 @@ def read_pictures(run: Path, splits: Mapping[str, Any]) -> tuple[Numbers, Number
         return found
     try:
         with whole(path, "damaged"), np.load(path, allow_pickle=False) as arrays:
+            if "schema" in arrays:
+                check_schema(path, arrays["schema"].tolist(), SCHEMA)
             for role, ids in splits.items():
                 names = (f"{role}_marks", f"{role}_truths")
                 if not isinstance(ids, list) or any(name not in arrays for name in names):

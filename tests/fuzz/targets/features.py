@@ -13,7 +13,7 @@ from tiny_nets import tiny
 import xfer
 from fuzz import case as cases
 from fuzz.case import Case
-from fuzz.target import target
+from fuzz.target import target, used
 from xfer import plugs
 from xfer.cache import Cache
 from xfer.extraction import Features, read_features, write_features
@@ -69,7 +69,7 @@ def use_features(path: Path) -> None:
     table = read_features(path)
     for name in table.layers:
         array = np.asarray(table.layers[name])
-        array[:1].tolist(), array[-1:].tolist()
+        used(array[:1].tolist(), array[-1:].tolist())
     layer = choose_layer(table.layers, next(iter(table.layers)), str(path))
     parts = split_parts(table, layer, str(path))
     train, classes = parts["train"], [str(name) for name in table.classes]

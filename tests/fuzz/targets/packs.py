@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from pathlib import Path
 
@@ -11,12 +12,13 @@ from pictures import encoded, scene
 
 from fuzz import case as cases
 from fuzz.case import Case
-from fuzz.target import target
+from fuzz.target import target, used
 from xfer.data.open import open_data
 from xfer.data.pack.writer import Packing, pack
 from xfer.data.sources.base import ArraySource
-from xfer.data.sources.index_file import Entries, _packed, _read, _write
+from xfer.data.sources.index_file import ARRAYS, Entries, _packed, _read, _write
 from xfer.data.sources.indexed import IndexedSource
+from xfer.files import array_sum, sealed
 from xfer.testing.source import SyntheticSource
 from xfer.types import DataInfo
 
@@ -65,7 +67,7 @@ def consistent(case: Case) -> Case:
             shard["npz_sha256"] = hashlib.sha256(case[f"{name}.npz"]).hexdigest()
             shard["bin_sha256"] = hashlib.sha256(case[f"{name}.bin"]).hexdigest()
             shard["bin_bytes"] = len(case[f"{name}.bin"])
-        return {**case, "index.json": json.dumps(index).encode()}
+        return {**case, "index.json": json.dumps(sealed(index)).encode()}
     except (KeyError, TypeError, ValueError, RecursionError, AttributeError):
         return case
 
@@ -78,7 +80,7 @@ def use_pack(path: Path) -> None:
         source.labels().tolist()
         for i in {0, len(source) - 1}:
             source[i].image.sum()
-            source[i].boxes, source[i].mask
+            used(source[i].boxes, source[i].mask)
             verify = getattr(source, "verify", None)
             if verify is not None:
                 verify(i)
@@ -108,7 +110,18 @@ def indices(folder: Path) -> list[Case]:
     return made
 
 
-@target("kept_index", indices, keep=("*.jpg", "all.bin"))
+def summed(case: Case) -> Case:
+    """An index with the checksums of the arrays that it has, where they can be read."""
+    try:
+        about = json.loads(case["index/about.json"])
+        arrays = {name: np.load(io.BytesIO(case[f"index/{name}.npy"])) for name in ARRAYS}
+        about["sums"] = {name: array_sum(array) for name, array in arrays.items()}
+        return {**case, "index/about.json": json.dumps(sealed(about)).encode()}
+    except Exception:
+        return case
+
+
+@target("kept_index", indices, keep=("*.jpg", "all.bin"), mend=summed)
 def use_index(path: Path) -> None:
     """As opening a million pictures reads it; a damaged one is made again."""
     index = _read(path / "index")
@@ -116,8 +129,8 @@ def use_index(path: Path) -> None:
         return
     info = DataInfo("kept", "classify", index.classes or ("a", "b"), "train")
     source = IndexedSource(info, path, index)
-    source.fingerprint(), source.labels().tolist(), source.stored().tolist(), list(source.ids)
+    used(source.fingerprint(), source.labels(), source.stored(), source.ids)
     for i in {0, len(source) - 1} if len(source) else ():
         source.verify(i)
         source[i].image.sum()
-        source.stamp(i), source.path(i)
+        used(source.stamp(i), source.path(i))
