@@ -9,6 +9,8 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
 
 import xfer
 from fuzz import case as cases
@@ -51,21 +53,36 @@ def _old(folder: Path) -> Case:
     return {name: content for name, content in run.items() if not name.startswith("plots")}
 
 
+def _unsummed(folder: Path) -> Case:
+    """The same run without checksums, as earlier versions left it."""
+    run, file = _trained(folder), folder / "old.safetensors"
+    file.write_bytes(run["best.safetensors"])
+    save_file(load_file(file), file)
+    return {**run, "best.safetensors": file.read_bytes()}
+
+
 def run_folders(folder: Path) -> list[Case]:
-    old = _old(folder)
-    state = folder / "state.pt"
-    save_state(state, load_state(folder / "old" / "run_0_1" / "last" / "state.pt"))
-    return [{**_trained(folder), "last/state.pt": state.read_bytes()}, old]
+    state = {
+        "step": 3,
+        "task.trunk.0.weight": torch.ones(3, 4),
+        "rng": [1, 2],
+        "best": {"top1": 0.5},
+    }
+    torch.save(state, folder / "old.pt")
+    save_state(folder / "new.pt", state)
+    old, new = ((folder / name).read_bytes() for name in ("old.pt", "new.pt"))
+    return [
+        {**_trained(folder), "last/state.pt": new}, {**_unsummed(folder), "last/state.pt": old},
+    ]  # fmt: skip
 
 
 def _show(path: Path) -> None:
     """What `xfer runs` prints."""
     out = io.StringIO()
     with redirect_stdout(out), redirect_stderr(out):
-        runs_ls(Show(), str(path.parent))
-        for json in (False, True):
-            runs_show(Show(json), str(path))
-            runs_compare(Show(json), [str(path), str(path)])
+        runs_ls(Show(True), str(path.parent))
+        runs_show(Show(), str(path))
+        runs_compare(Show(True), [str(path), str(path)])
 
 
 def _predict(path: Path) -> None:
@@ -100,7 +117,7 @@ _REST = ("recipe.toml", "best.safetensors", "result.json", "classes.txt", "split
 
 
 def models(folder: Path) -> list[Case]:
-    made = [_trained(folder), _old(folder)]
+    made = [_trained(folder), _unsummed(folder)]
     return [{n: c for n, c in one.items() if n in ("model.json", *_REST)} for one in made]
 
 
