@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 import xfer
 from fuzz import case as cases
 from fuzz.case import Case
-from fuzz.target import target
+from fuzz.target import target, used
 from xfer import plugs
 from xfer.cli.output import Show
 from xfer.cli.runs import runs_compare, runs_ls, runs_show
@@ -153,8 +153,4 @@ def logs(folder: Path) -> list[Case]:
 def use_log(path: Path) -> None:
     """As `xfer runs` and --resume read it."""
     _show(path)
-    if (path / "log.jsonl").is_file():
-        copy = path.parent / "resumed"
-        copy.mkdir(exist_ok=True)
-        shutil.copy(path / "log.jsonl", copy)
-        Run(copy).rewind_log(2, 1)
+    used(event.get("step", 0) <= 1 for event in Run(path).events())
