@@ -24,6 +24,7 @@ import torch
 import torch.distributed as dist
 
 from xfer.errors import XferError
+from xfer.nn.sync_norm import synchronise
 from xfer.types import Batch
 
 GLOO_SECONDS = 0.3
@@ -172,7 +173,7 @@ def random_states() -> dict[str, Any]:
                   int(position), int(has_gauss), float(gauss)],
         "python": [version, list(internal), gauss_next],
     }  # fmt: skip
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():  # asking would take up memory of a GPU that is not used
         states["cuda"] = torch.cuda.get_rng_state()
     return states
 
@@ -184,7 +185,7 @@ def restore_random_states(states: dict[str, Any]) -> None:
     np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
     version, internal, gauss_next = states["python"]
     random.setstate((version, tuple(internal), gauss_next))
-    if "cuda" in states and torch.cuda.is_available():
+    if "cuda" in states and torch.cuda.is_initialized():
         torch.cuda.set_rng_state(states["cuda"])
 
 
@@ -287,7 +288,8 @@ def broadcast_buffers(module: torch.nn.Module, place: Place) -> None:
 def sync_batch_norms(module: torch.nn.Module, place: Place) -> torch.nn.Module:
     """The module with its batch norms synchronised over all processes; unchanged for one process.
 
-    Raises: XferError on a device other than CUDA, where torch does not support it.
+    Raises: XferError on a device other than CUDA, where torch does not support it, and for a norm
+        that can't become one.
     """
     if place.world == 1:
         return module
@@ -296,7 +298,8 @@ def sync_batch_norms(module: torch.nn.Module, place: Place) -> torch.nn.Module:
             f"run.sync_bn needs GPUs: torch does not support it on {place.device.type}",
             "run.sync_bn=false, with a larger --batch, or a backbone without batch norm",
         )
-    return torch.nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    synchronise(module)
+    return module
 
 
 def average(losses: dict[str, float], place: Place) -> dict[str, float]:

@@ -91,7 +91,7 @@ class Model:
     def classes(self) -> tuple[str, ...]:
         return self.task.info.classes
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def predict(
         self, images: Any, *, tta: str = "", batch: int = 32, skip_bad: bool = False
     ) -> Predictions:

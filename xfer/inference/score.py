@@ -12,7 +12,7 @@ from xfer.device import Place, gather
 from xfer.task import Metric, Task
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode: what a net keeps of a pass must serve training as well
 def score(
     task: Task,
     loader: Loader | FeatureLoader,

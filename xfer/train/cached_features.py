@@ -72,7 +72,7 @@ class HeadInput:
     def signature(self, layer: str) -> bytes:
         return hashlib.sha256(self.marks.encode()).digest()
 
-    @torch.inference_mode()
+    @torch.no_grad()  # the net may train later, with what it keeps of a pass
     def __call__(self, images: Tensor) -> dict[str, NDArray[np.float32]]:
         """uint8 (N * views, 3, H, W) -> {"head": float32 (N, views * D)}; mirrored views last."""
         place = self.job.place
