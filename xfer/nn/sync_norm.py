@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import (
 
 from xfer.errors import XferError
 
+
 class SyncBatchNormAct(nn.SyncBatchNorm):
     """A SyncBatchNorm with the dropout and activation of timm's BatchNormAct2d, after it."""
 

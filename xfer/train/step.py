@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from xfer.device import is_compiler_error, is_out_of_memory
@@ -48,21 +49,20 @@ def _train_step(job: Job, batch: Batch) -> dict[str, Tensor]:
     place, table = job.place, job.recipe.optim
     parts = min(table.accumulate, len(batch))
     cuts = [len(batch) * i // parts for i in range(parts + 1)]
-    # the mean of the processes' losses is the global mean only if their shares are equal
-    share_of = len(batch) * place.world / job.global_batch
+    pieces = [batch.part(*ends) for ends in itertools.pairwise(cuts)] if parts > 1 else [batch]
+    shares = _shares(job, pieces)
     total: dict[str, Tensor] = {}
-    for start, stop in itertools.pairwise(cuts):
-        part = batch.part(start, stop) if parts > 1 else batch
-        weight = share_of * len(part) / len(batch)
-        last = stop == len(batch)
+    for number, part in enumerate(pieces):
+        last = number == len(pieces) - 1
         quiet = contextlib.nullcontext() if last or place.world == 1 else job.module.no_sync()  # pyright: ignore[reportCallIssue]
         with quiet:
             with place.autocast():
                 losses = job.losses(part)
-                loss = torch.stack(list(losses.values())).sum() * weight
+                weighted = {k: v * shares(k, number) for k, v in losses.items()}
+                loss = torch.stack(list(weighted.values())).sum()
             job.scaler.scale(loss).backward()
-        for name, value in losses.items():
-            total[name] = total.get(name, 0) + value.detach() * weight
+        for name, value in weighted.items():
+            total[name] = total.get(name, 0) + value.detach()
     if table.clip:
         job.scaler.unscale_(job.optimizer)
         torch.nn.utils.clip_grad_norm_([p for g in job.groups for p in g.parameters], table.clip)
@@ -72,6 +72,34 @@ def _train_step(job: Job, batch: Batch) -> dict[str, Tensor]:
     if job.ema is not None:
         job.ema.update(job.task)
     return total
+
+
+def _shares(job: Job, parts: Sequence[Batch]) -> Callable[[str, int], Tensor | float]:
+    """Factors of (a loss's name, number of a part): with them, the parts' losses add up to the loss
+    of the whole batch, averaged over the processes, as gradients are.
+
+    By the weight of what a loss is a mean over (`Task.loss_weights`), else by pictures.
+    """
+    place = job.place
+    pictures = [len(part) * place.world / job.global_batch for part in parts]
+    if len(parts) == place.world == 1:
+        return lambda name, number: 1.0
+    weights = [job.task.loss_weights(part) for part in parts]
+    names = list(weights[0])
+    if not names:
+        return lambda name, number: pictures[number]
+    table = torch.stack([torch.stack([w[name].float() for name in names]) for w in weights])
+    whole = table.sum(0)
+    if place.world > 1:
+        dist.all_reduce(whole)
+    # where the whole batch has no weight, no part has
+    factors = table * place.world / whole.where(whole > 0, 1.0)
+    column = {name: factors[:, n] for n, name in enumerate(names)}
+
+    def share(name: str, number: int) -> Tensor | float:
+        return column[name][number] if name in column else pictures[number]
+
+    return share
 
 
 def _what_fits(job: Job, batch: Batch) -> str:
