@@ -108,6 +108,8 @@ def test_a_png_is_read_only_if_its_pixels_are_there(kind: str, cut: int, ended: 
 @example("CMYK", 2, False)
 @example("CMYK", 400, True)
 @example("progressive", 1, False)
+@example("restarts", 350, False)  # between two restart marks
+@example("restarts", 350, True)
 def test_a_jpeg_is_read_only_if_its_pixels_are_there(kind: str, cut: int, ended: bool) -> None:
     whole = jpeg(kind)
     short = whole[: max(3, len(whole) - cut)]

@@ -212,7 +212,7 @@ def test_a_file_that_is_no_recipe_is_a_data_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.toml"):
         load_recipe(str(tmp_path / "gone.toml"))
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match="not UTF-8 text"):
+    with pytest.raises(DataError, match="not text in UTF-8"):
         load_recipe(str(tmp_path / "bytes.toml"))
 
 

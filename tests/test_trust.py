@@ -296,7 +296,7 @@ def test_the_task_is_found_in_the_module_that_the_data_name(
         tasks.for_kind("numbers")
 
 
-@pytest.mark.parametrize("name", ["a:b", "../x", ""])
+@pytest.mark.parametrize("name", ["a:b:c", "a:b/c", "../x", ""])
 def test_what_is_trusted_must_be_a_module(name: str) -> None:
     with pytest.raises(XferError, match="not the name of a module"):
         xfer.load("run", trust=(name,))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import difflib
 import errno
-from collections.abc import Iterable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 # the flag and the key that leave out what can't be used
 SKIP_BAD = "--skip-bad (data.skip_bad=true) leaves them out"
@@ -19,9 +20,12 @@ class XferError(Exception):
     Args:
         message: what is wrong, naming the file, key or value.
         hint: what to do about it, one line.
+
+    `file` is what was being read, a file or a folder, if that is known.
     """
 
     code: ClassVar[int] = 2
+    file: str | None = None
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -59,21 +63,44 @@ def whole(file: Path | str, fault: str = "damaged, or not what it should be") ->
     """
     try:
         yield
-    except XferError:
+    except XferError as error:
+        error.file = error.file or str(file)
         raise
-    except RecursionError:
-        raise DataError(f"{file}: {fault} (nested too deeply)") from None
-    except MemoryError as error:
-        hint = "it may be damaged, or be far larger inside than outside"
-        raise DataError(f"{file}: needs more memory than there is", hint) from error
-    except OSError as error:
-        if error.errno in _NOT_THE_FILE:
-            raise
-        raise DataError(f"{file}: {error.strerror or error}") from error
     except Exception as error:
-        text = " ".join(str(error).split())[:200] or "no reason given"
-        name = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        raise DataError(f"{file}: {fault} ({name}{text})") from error
+        if isinstance(error, OSError) and error.errno in _NOT_THE_FILE:
+            raise
+        known = DataError(f"{file}: {reason_of(error, fault)}")
+        if isinstance(error, MemoryError):
+            known.hint = "it may be damaged, or be far larger inside than outside"
+        known.file = str(file)
+        raise known from error
+
+
+Reader = TypeVar("Reader", bound=Callable[..., Any])
+
+
+def reader(function: Reader) -> Reader:
+    """Decorator for a function that reads a file, its first argument: the door of `whole`."""
+
+    @functools.wraps(function)
+    def read(file: Path | str, *args: Any, **named: Any) -> Any:
+        with whole(file):
+            return function(file, *args, **named)
+
+    return read  # pyright: ignore[reportReturnType]
+
+
+def reason_of(error: Exception, fault: str = "damaged, or not what it should be") -> str:
+    """What is wrong with the file that made a reader raise this, in a few words."""
+    if isinstance(error, RecursionError):
+        return f"{fault} (nested too deeply)"
+    if isinstance(error, MemoryError):
+        return "needs more memory than there is"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = " ".join(str(error).split())[:200] or "no reason given"
+    name = "" if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: "
+    return f"{fault} ({name}{text})"
 
 
 def nearest(word: str, choices: Iterable[str], many: int = 6) -> str:

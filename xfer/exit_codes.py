@@ -2,7 +2,7 @@
 
 0   | done
 1   | a bug in xfer
-2   | the command is wrong
+2   | the command is wrong, or a plug's code raises something
 3   | the data or a file is wrong or missing
 4   | training diverged
 130 | interrupted
@@ -16,6 +16,7 @@ import os
 import sys
 import traceback
 
+from xfer import plugs
 from xfer.errors import XferError
 
 # errors that a path in a command may cause, besides those checked where it is used
@@ -62,6 +63,10 @@ def report(error: BaseException, debug: bool = False) -> int:
         return 3
     hint = None if debug else "--debug shows the traceback"
     text = " ".join(str(error).split())
+    plug = plugs.whose(error)
+    if plug is not None:
+        complain(f"{plug}: {type(error).__name__}: {text[:500]}", hint)
+        return XferError.code
     complain(f"internal error: {type(error).__name__}: {text[:500]}", hint)
     return 1
 

@@ -134,6 +134,17 @@ def json_of(path: Path | str, most: int = NOTE, hook: Callable[[Any], Any] | Non
         return json.loads(content, object_hook=hook)
 
 
+def is_file(path: Path | str) -> bool:
+    """Whether a name that a file gives is that of a file: False, too, for a name that none can
+    have, such as one of 300 letters, for which Path.is_file raises an error."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_dir(path: Path | str) -> bool:
+    """Whether a name that a file gives is that of a folder, as `is_file`."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def lines_of(file: Path) -> list[str]:
     """The lines of a text file that are not blank. Raises DataError if it can't be read."""
     try:

@@ -10,6 +10,9 @@ Importing a module runs its code, so the person who gives the command or makes t
 named it: `face` collects these names, `--trust` adds to them, and entry points of installed
 packages count as named. What a file says (model.json, recipe.toml, features) is only text:
 `resolve` refuses modules that nobody has named.
+
+A module that is trusted may hold much else than what a run needs, and the run's files choose the
+name in it: `maker` calls only what says that it makes a backbone or data, or what was named itself.
 """
 
 from __future__ import annotations
@@ -21,20 +24,18 @@ import importlib.machinery
 import inspect
 import re
 import sys
+import traceback
+import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from xfer.errors import XferError, nearest
+from xfer.registry import all_offers, elsewhere, loaded
 
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
-
-OURS = "xfer"
-GROUPS = ("xfer.backbones", "xfer.tasks", "xfer.readers", "xfer.kinds", "xfer.recipes")
 # keys of a recipe, and settings of a call, whose values may name a module
 KEYS = ("task", "task.name", "backbone", "backbone.name", "data.source")
 _WORD = r"[^\W\d]\w*"
@@ -74,6 +75,7 @@ R = TypeVar("R")
 # a context variable: what one call allows is not allowed in another thread. Loader threads resolve
 # nothing; other processes get the same command line.
 _named: ContextVar[frozenset[str]] = ContextVar("named", default=frozenset())
+_specs: ContextVar[frozenset[str]] = ContextVar("specs", default=frozenset())
 _file: ContextVar[str] = ContextVar("file", default="")
 
 
@@ -82,26 +84,38 @@ def named() -> tuple[str, ...]:
     return tuple(sorted(_named.get()))
 
 
+def trusted() -> tuple[str, ...]:
+    """What the user has named, modules and module:name: as `trust` for a later call."""
+    return tuple(sorted(_named.get() | _specs.get()))
+
+
 @contextlib.contextmanager
 def naming(*specs: Any, trust: str | Iterable[str] = ()) -> Iterator[None]:
     """Context in which the modules that the user named may be imported.
 
     Args:
         specs: what the user gave as task, backbone or data; a spec that is no plug names nothing.
-        trust: module names: `--trust`.
+        trust: names of modules, or module:name: `--trust`.
 
     Raises: XferError for a text that can't be the name of a module.
     """
     modules = [trust] if isinstance(trust, str) else list(trust)
     for module in modules:
-        if not _MODULE.fullmatch(module):
+        plug = parse(module)
+        if not (_MODULE.fullmatch(module) or (plug is not None and not plug.path)):
             raise XferError(f"trust {module!r}: not the name of a module", "--trust mymodule")
-    plugs = [parse(spec) for spec in specs if isinstance(spec, str)]
-    token = _named.set(_named.get() | {*modules, *(plug.module for plug in plugs if plug)})
+    parsed = [parse(spec) for spec in (*specs, *modules) if isinstance(spec, str)]
+    plugs = [plug for plug in parsed if plug is not None]
+    whole = {module for module in modules if ":" not in module}
+    tokens = (
+        _named.set(_named.get() | {*whole, *(plug.module for plug in plugs)}),
+        _specs.set(_specs.get() | {plug.spec for plug in plugs}),
+    )
     try:
         yield
     finally:
-        _named.reset(token)
+        _named.reset(tokens[0])
+        _specs.reset(tokens[1])
 
 
 def allow(spec: str) -> None:
@@ -110,6 +124,7 @@ def allow(spec: str) -> None:
     plug = parse(spec)
     if plug is not None:
         _named.set(_named.get() | {plug.module})
+        _specs.set(_specs.get() | {plug.spec})
 
 
 @contextlib.contextmanager
@@ -151,7 +166,7 @@ def face(*arguments: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 def is_named(plug: Plug) -> bool:
     """Whether the module may be imported: named by the user, or by an installed package."""
-    allowed = {*_named.get(), *_installed(tuple(sys.path))}
+    allowed = {*_named.get(), *(offer.entry.module for offer in all_offers())}
     return any(f"{plug.module}.".startswith(f"{module}.") for module in allowed)
 
 
@@ -167,12 +182,13 @@ def check_all_named(plugs: Sequence[tuple[str, Plug]]) -> None:
         return
     modules = tuple(dict.fromkeys(plug.module for _, plug in unnamed))
     code = ", ".join(f"module {plug.module} ({noun} {plug.spec})" for noun, plug in unnamed)
-    file, several = _file.get(), len(modules) > 1
-    flags = " ".join(f"--trust {module}" for module in modules)
+    file = _file.get()
+    specs = tuple(dict.fromkeys(plug.spec if plug.name else plug.module for _, plug in unnamed))
+    flags = " ".join(f"--trust {spec}" for spec in specs)
     missing = "".join(_where_if_missing(module) for module in modules)
     raise XferError(
         f"{file} asks for code: {code}" if file else f"{code}: not named in this call",
-        f"{flags} {'allow' if several else 'allows'} it, in Python trust={modules!r}{missing}",
+        f"{flags} {'allow' if len(specs) > 1 else 'allows'} it, in Python trust={specs!r}{missing}",
     )
 
 
@@ -183,13 +199,6 @@ def _where_if_missing(module: str) -> str:
     if top in sys.modules or importlib.machinery.PathFinder.find_spec(top, folders):
         return ""
     return f"; {top} was not found: {where_to_put(module)}"
-
-
-@functools.lru_cache(maxsize=8)
-def _installed(path: tuple[str, ...]) -> frozenset[str]:
-    """The modules that entry points of installed packages name."""
-    by_name = [offered for group in GROUPS for offered in _offers(group, path).values()]
-    return frozenset(offer.entry.module for offered in by_name for offer in offered)
 
 
 def resolve(plug: Plug, noun: str, others: str = "") -> Any:
@@ -204,6 +213,7 @@ def resolve(plug: Plug, noun: str, others: str = "") -> Any:
         only what a module defines or lists in `__all__` counts, not everything it imports.
     """
     module = imported(plug, noun, others)
+    loaded.add(plug.module)
     try:
         value = getattr(module, plug.name)
     except AttributeError:
@@ -224,11 +234,62 @@ def resolve(plug: Plug, noun: str, others: str = "") -> Any:
     return value
 
 
+def maker(plug: Plug, noun: str, makes: Callable[[Any], bool], what: str, others: str = "") -> Any:
+    """The object that a plug names, after checking that it may be called.
+
+    A file may name any function of a module that is trusted, and give it arguments. So only what
+    shows its purpose is called: a class that `makes` accepts, a function that is annotated to
+    return one or, without annotation, uses one by its name; besides them what the user named itself
+    (--backbone mynet:net) and what an installed package offers. What can't be called is returned as
+    it is.
+
+    Args:
+        makes: says whether a class is of the kind wanted; what: that kind, as code ("Backbone").
+
+    Raises: XferError, also as `resolve`.
+    """
+    value = resolve(plug, noun, others)
+    if not callable(value) or plug.spec in _specs.get():
+        return value
+    offered = any(offer.entry.value == plug.spec for offer in all_offers())
+    if offered or any(isinstance(made, type) and makes(made) for made in _makes(value)):
+        return value
+    file = _file.get()
+    asked = f"{file} asks for {noun} {plug.spec}" if file else f"{noun} {plug.spec}"
+    if isinstance(value, type):
+        raise XferError(f"{asked}: a class {value.__name__}, not a {what}")
+    raise XferError(
+        f"{asked}: a function that does not say that it makes a {what}, so it is not called",
+        f"`-> {what}` in its definition says so; or allow it by name: --trust {plug.spec}",
+    )
+
+
+def _makes(value: Any) -> list[Any]:
+    """The classes that a class or function may make, by its own word."""
+    if isinstance(value, type):
+        return [value]
+    if "return" in getattr(value, "__annotations__", {}):
+        try:
+            made = typing.get_type_hints(value)["return"]
+        except Exception:  # annotations are expressions, of names that may be gone
+            return []
+        return [typing.get_origin(made) or made]
+    code, within = getattr(value, "__code__", None), getattr(value, "__globals__", {})
+    used = [within.get(name) for name in getattr(code, "co_names", ())]
+    return [u for u in used if getattr(u, "__module__", "builtins") not in sys.stdlib_module_names]
+
+
 def imported(plug: Plug, noun: str, others: str = "") -> ModuleType:
-    """The module of a plug, searched in the current folder first. Raises: as `resolve`."""
+    """The module of a plug. The current folder is searched for it as well, and joins Python's path
+    while it is imported only if the module lies there.
+
+    Raises: XferError for a module that is in the current folder and installed, too; and as
+        `resolve`.
+    """
     check_named(plug, noun)
     here = str(Path.cwd())
-    sys.path.insert(0, here)
+    in_front = [here] if _lies_here(plug, noun, here) else []
+    sys.path[:0] = in_front
     try:
         return importlib.import_module(plug.module)
     except ModuleNotFoundError as error:
@@ -239,7 +300,42 @@ def imported(plug: Plug, noun: str, others: str = "") -> ModuleType:
     except Exception as error:  # importing a module may raise anything
         raise _broken(plug, noun, error) from error
     finally:
-        sys.path.remove(here)
+        if in_front:
+            sys.path.remove(here)
+
+
+def _lies_here(plug: Plug, noun: str, here: str) -> bool:
+    """Whether a module is to be imported from the current folder. Raises XferError if another one
+    of that name is installed: a folder of data must not slip in its own."""
+    top = plug.module.partition(".")[0]
+    find = importlib.machinery.PathFinder.find_spec
+    if top in sys.modules:
+        file = getattr(sys.modules[top], "__file__", None) or ""
+        return bool(file) and Path(file).resolve().is_relative_to(Path(here).resolve())
+    local, installed = find(top, [here]), find(top, list(elsewhere()))
+    if local is None or installed is None or None in (local.origin, installed.origin):
+        # a folder without __init__.py is weaker than a module
+        return local is not None and (local.origin is not None or installed is None)
+    if Path(str(local.origin)).samefile(str(installed.origin)):
+        return False
+    raise XferError(
+        f"{noun} {plug.spec}: module {top} is {local.origin} and {installed.origin}",
+        "rename the first, or run the command in another folder",
+    )
+
+
+def whose(error: BaseException) -> str | None:
+    """Where in a plug an error arose: "mynet.py, line 12, in forward"; None if it did in xfer.
+
+    The last step in a plug counts: what it called may have raised for what it was given.
+    """
+    found: str | None = None
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        module = str(frame.f_globals.get("__name__"))
+        if any(f"{module}.".startswith(f"{one}.") for one in loaded):
+            code = frame.f_code
+            found = f"{Path(code.co_filename).name}, line {line}, in {code.co_qualname}"
+    return found
 
 
 def where_to_put(module: str) -> str:
@@ -255,50 +351,3 @@ def _broken(plug: Plug, noun: str, error: Exception) -> XferError:
         f"{type(error).__name__}: {text}",
         "--debug shows the traceback",
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """An entry point of an installed package: name | package | what it points to, not loaded."""
-
-    name: str
-    package: str
-    entry: EntryPoint
-
-    def load(self, noun: str) -> Any:
-        """The object offered. Raises XferError if it can't be imported."""
-        try:
-            return self.entry.load()
-        except Exception as error:  # importing a module may raise anything
-            text = " ".join(str(error).split())[:300]
-            raise XferError(
-                f"{noun} {self.name!r} of package {self.package} ({self.entry.value}) can't be "
-                f"imported: {type(error).__name__}: {text}",
-                f"pip uninstall {self.package}, or fix it",
-            ) from error
-
-
-def offers(group: str) -> dict[str, tuple[Offer, ...]]:
-    """Name -> the installed packages' offers under that name, in a group of entry points."""
-    return _offers(group, tuple(sys.path))
-
-
-@functools.lru_cache(maxsize=64)
-def _offers(group: str, path: tuple[str, ...]) -> dict[str, tuple[Offer, ...]]:
-    from importlib.metadata import entry_points  # not needed by `xfer --help`
-
-    by_name: dict[str, tuple[Offer, ...]] = {}
-    for entry in entry_points(group=group):
-        package = entry.dist.name if entry.dist is not None else "(unknown)"
-        by_name[entry.name] = (*by_name.get(entry.name, ()), Offer(entry.name, package, entry))
-    return by_name
-
-
-def check_single(noun: str, name: str, ours: bool, offered: Sequence[Offer]) -> None:
-    """Raises XferError if several packages offer a name, or a package and xfer itself."""
-    sources = [*([OURS] if ours else []), *(f"package {offer.package}" for offer in offered)]
-    if len(sources) > 1:
-        raise XferError(
-            f"{noun} {name!r} comes from {' and from '.join(sources)}",
-            f"pip uninstall {offered[-1].package}, or rename its entry point",
-        )

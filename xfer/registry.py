@@ -1,20 +1,124 @@
 """Lookup by name: a decorator registers, the first lookup imports all modules of a package.
 
-Installed packages can offer more through entry points, see `xfer.plugs`.
+Installed packages can offer more through entry points, which are looked up on first use and
+imported one by one. What lies in the current folder is not installed, see `elsewhere`.
 """
 
 from __future__ import annotations
 
 import fnmatch
+import functools
 import importlib
+import os
 import pkgutil
-from collections.abc import Callable
-from typing import Generic, TypeVar
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from xfer.errors import XferError, nearest
-from xfer.plugs import OURS, Offer, check_single, offers
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+OURS = "xfer"
+GROUPS = ("xfer.backbones", "xfer.tasks", "xfer.readers", "xfer.kinds", "xfer.recipes")
+
+# modules that plugs were taken from in this process, by which `plugs.whose` knows their code
+loaded: set[str] = set()
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """An entry point of an installed package: name | package | what it points to, not loaded."""
+
+    name: str
+    package: str
+    entry: EntryPoint
+
+    def load(self, noun: str) -> Any:
+        """The object offered. Raises XferError if it can't be imported."""
+        loaded.add(self.entry.module)
+        try:
+            return self.entry.load()
+        except Exception as error:  # importing a module may raise anything
+            text = " ".join(str(error).split())[:300]
+            raise XferError(
+                f"{noun} {self.name!r} of package {self.package} ({self.entry.value}) can't be "
+                f"imported: {type(error).__name__}: {text}",
+                f"pip uninstall {self.package}, or fix it",
+            ) from error
+
+
+def offers(group: str) -> dict[str, tuple[Offer, ...]]:
+    """Name -> the installed packages' offers under that name, in a group of entry points."""
+    return _offers(group, elsewhere())
+
+
+@functools.lru_cache(maxsize=64)
+def _offers(group: str, path: tuple[str, ...]) -> dict[str, tuple[Offer, ...]]:
+    by_name: dict[str, tuple[Offer, ...]] = {}
+    for package, entry in _entries(path):
+        if entry.group == group:
+            offer = Offer(entry.name, package, entry)
+            by_name[entry.name] = (*by_name.get(entry.name, ()), offer)
+    return by_name
+
+
+@functools.lru_cache(maxsize=8)
+def _entries(path: tuple[str, ...]) -> tuple[tuple[str, EntryPoint], ...]:
+    """(package, entry point) of the packages on a path; of two versions the first counts."""
+    from importlib.metadata import distributions  # not needed by `xfer --help`
+
+    found: dict[str, tuple[tuple[str, EntryPoint], ...]] = {}
+    for one in distributions(path=list(path)):
+        ours = [entry for entry in one.entry_points if entry.group in GROUPS]
+        name = str(one.metadata["Name"] or "(unknown)") if ours else ""
+        known = re.sub(r"[-_.]+", "-", name).lower()
+        if ours and known not in found:
+            found[known] = tuple((name, entry) for entry in ours)
+    return tuple(pair for pairs in found.values() for pair in pairs)
+
+
+def all_offers() -> tuple[Offer, ...]:
+    """What installed packages offer, in all groups."""
+    return _every(elsewhere())
+
+
+@functools.lru_cache(maxsize=8)
+def _every(path: tuple[str, ...]) -> tuple[Offer, ...]:
+    groups = [_offers(group, path) for group in GROUPS]
+    return tuple(offer for group in groups for offered in group.values() for offer in offered)
+
+
+def elsewhere() -> tuple[str, ...]:
+    """Python's path without the current folder, which `python -m` puts in front: what lies there
+    is not installed."""
+    try:
+        here = str(Path.cwd())
+    except OSError:  # the folder is gone
+        here = ""
+    return _without(tuple(sys.path), here)
+
+
+@functools.lru_cache(maxsize=8)
+def _without(path: tuple[str, ...], here: str) -> tuple[str, ...]:
+    place = os.path.realpath(here)
+    return tuple(p for p in path if Path(p).is_absolute() and os.path.realpath(p) != place)
+
+
+def check_single(noun: str, name: str, ours: bool, offered: Sequence[Offer]) -> None:
+    """Raises XferError if several packages offer a name, or a package and xfer itself."""
+    sources = [*([OURS] if ours else []), *(f"package {offer.package}" for offer in offered)]
+    if len(sources) > 1:
+        raise XferError(
+            f"{noun} {name!r} comes from {' and from '.join(sources)}",
+            f"pip uninstall {offered[-1].package}, or rename its entry point",
+        )
 
 
 class Registry(Generic[T]):

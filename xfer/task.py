@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from torch import Tensor, nn
 
-from xfer import kinds, plugs
+from xfer import kinds, plugs, registry
 from xfer.errors import DataError, XferError, nearest
 from xfer.recipe.option import When, checked
 from xfer.recipe.option import option as option  # public here, for tasks
@@ -312,7 +312,7 @@ def _built_in() -> list[str]:
 
 def names() -> list[str]:
     """The names of all tasks: xfer's and those of installed packages."""
-    return sorted({*_built_in(), *plugs.offers(GROUP)})
+    return sorted({*_built_in(), *registry.offers(GROUP)})
 
 
 def canonical(name: str) -> str:
@@ -325,7 +325,7 @@ def canonical(name: str) -> str:
     if name not in names():
         hint = "a task of your own: module:Class" if ":" in name else nearest(name, names())
         raise XferError(f"unknown task {name!r}", hint)
-    plugs.check_single("task", name, name in _built_in(), plugs.offers(GROUP).get(name, ()))
+    registry.check_single("task", name, name in _built_in(), registry.offers(GROUP).get(name, ()))
     return name
 
 
@@ -337,7 +337,7 @@ def get(name: str) -> type[Task]:
         return _task_class(plugs.resolve(plug, "task"), name)
     if name in _built_in():
         return _task_class(importlib.import_module(f"xfer.tasks.{name}"), name)
-    (offer,) = plugs.offers(GROUP)[name]
+    (offer,) = registry.offers(GROUP)[name]
     return _task_class(offer.load("task"), f"{name} of package {offer.package}")
 
 

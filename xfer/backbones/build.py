@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from xfer import plugs
+from xfer import plugs, registry
 from xfer.backbones.base import SCHEMES, Backbone, backbones
 from xfer.errors import XferError, nearest
 
@@ -24,6 +24,7 @@ def create_backbone(
     *,
     classifier: bool = False,
     report: Callable[[str], None] | None = None,
+    trust: str | Sequence[str] = (),
     **options: Any,
 ) -> Backbone:
     """A backbone by name, in training mode, on the CPU.
@@ -34,6 +35,7 @@ def create_backbone(
         weights: "imagenet" (the published ones), "none", a file, or run:DIR.
         classifier: also make, and load, the net's own classifier.
         report: called with lines about downloads and about which tensors were loaded.
+        trust: your own modules, besides the net's, that a run given as weights may name.
         options: options of the net: conv1_padding, pool_padding, init, lrn, dropout, ...
 
     Raises:
@@ -65,7 +67,7 @@ def make_backbone(
 
 def check_name(name: str) -> None:
     """Raises XferError for a backbone that does not exist; a user's own is not made."""
-    ours = ":" in name or backbones.origin(name) == plugs.OURS
+    ours = ":" in name or backbones.origin(name) == registry.OURS
     if ours and plugs.parse(name, SCHEMES) is None:
         with torch.device("meta"):
             _build(name, False, {})
@@ -75,7 +77,7 @@ def _build(name: str, classifier: bool, options: dict[str, Any]) -> Backbone:
     kind, colon, rest = name.partition(":")
     if not colon:
         make = backbones.get(name)
-        if backbones.origin(name) != plugs.OURS:
+        if backbones.origin(name) != registry.OURS:
             return _foreign(name, make, classifier, options)
         _check_options(name, make, options)
         return make(**_own(make, name, classifier), **options)
@@ -108,12 +110,13 @@ def _check_options(name: str, make: Callable[..., Any], options: dict[str, Any])
 def plug_maker(name: str) -> Callable[..., Any]:
     """The function or class that `module:function` names.
 
-    Raises: XferError for any other spec, and if it can't be imported or called.
+    Raises: XferError for any other spec, and if it can't be imported or called, or does not say
+        that it makes a Backbone.
     """
     plug = plugs.parse(name, SCHEMES)
     if plug is None or plug.path:
         raise XferError(f"unknown backbone {name!r}", FORMS)
-    make = plugs.resolve(plug, "backbone", FORMS)
+    make = plugs.maker(plug, "backbone", lambda made: issubclass(made, Backbone), "Backbone", FORMS)
     if not callable(make):
         raise XferError(
             f"backbone {name} is a {type(make).__name__}, not a function that returns a Backbone"
@@ -164,7 +167,7 @@ class BackboneInfo:
     name: str
     summary: str
     parameters: int | None
-    origin: str = plugs.OURS
+    origin: str = registry.OURS
 
 
 def describe(name: str) -> BackboneInfo:
@@ -181,7 +184,7 @@ def describe(name: str) -> BackboneInfo:
     make = backbones.get(name)
     summary = (inspect.getdoc(make) or "").split("\n")[0]
     origin = backbones.origin(name)
-    if origin != plugs.OURS:  # a user's net may not work on the meta device
+    if origin != registry.OURS:  # a user's net may not work on the meta device
         return BackboneInfo(name, summary, None, origin)
     with torch.device("meta"):
         net = make(**_own(make, name, True))

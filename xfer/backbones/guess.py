@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from xfer import plugs
+from xfer import registry
 from xfer.backbones.base import Backbone, backbones
 from xfer.backbones.match import Net, match, net_of
 from xfer.backbones.stored import Stored
@@ -77,14 +77,14 @@ def is_known(name: str) -> bool:
     """Whether a net is ours, torchvision's or timm's: one whose files have its layers alone."""
     if ":" in name:
         return name.startswith(("timm:", "torchvision:"))
-    return name in backbones.names() and backbones.origin(name) == plugs.OURS
+    return name in backbones.names() and backbones.origin(name) == registry.OURS
 
 
 def _candidates(but: str, arch: str, tensors: Mapping[str, Stored]) -> list[str]:
     """Names of nets that are tried, the likeliest first."""
     from xfer.backbones import timm, torchvision
 
-    ours = [name for name in backbones.names() if backbones.origin(name) == plugs.OURS]
+    ours = [name for name in backbones.names() if backbones.origin(name) == registry.OURS]
     theirs = [f"torchvision:{name}" for name in torchvision.names() if name not in ours]
     scheme, _, rest = but.partition(":")
     of_timm: list[str] = []

@@ -30,6 +30,10 @@ _ANY_SIZE: tuple[dict[str, bool], ...] = (
 )
 
 
+# options of timm.create_model that name files and places to fetch weights from
+_SOURCES = ("checkpoint_path", "cache_dir", "pretrained")
+
+
 def names(glob: str = "*") -> list[str]:
     """Names of timm's nets that match a shell pattern."""
     return timm.list_models(glob)
@@ -201,6 +205,12 @@ def from_timm(name: str, model: str, classifier: bool, **options: Any) -> TimmBa
 
     Raises: XferError if timm has no such net, or the net has no maps.
     """
+    for option in options:
+        if option.startswith(_SOURCES):
+            raise XferError(
+                f"timm:{model}: the option {option} would have timm load weights",
+                "--weights FILE, imagenet or none: xfer reads them, and runs nothing in them",
+            )
     if not timm.is_model(model):
         bare = model.partition(".")[0]
         raise XferError(f"timm has no net {model!r}", nearest(bare, timm.list_models()))
@@ -208,8 +218,9 @@ def from_timm(name: str, model: str, classifier: bool, **options: Any) -> TimmBa
         warnings.simplefilter("ignore")  # timm warns of renamed nets and of its own deprecations
         try:
             net = _create(model, options)
-        except (TypeError, RuntimeError, ValueError) as error:
-            raise XferError(f"timm:{model}: {str(error).splitlines()[0]}") from None
+        except Exception as error:  # by the options' values, anything
+            why = next(iter(str(error).splitlines()), "") or type(error).__name__
+            raise XferError(f"timm:{model}: {why}") from None
     if not hasattr(net, "forward_intermediates") or not getattr(net, "feature_info", None):
         raise XferError(f"timm's {model} has no feature maps", "xfer models ls 'timm:*resnet*'")
     info = list(net.feature_info)

@@ -58,8 +58,8 @@ def _build(name: str, options: dict[str, Any]) -> nn.Module:
         options = {"aux_logits": False, "init_weights": True, **options}
     try:
         return models.get_model(name, weights=None, **options)
-    except (TypeError, ValueError) as error:
-        raise XferError(f"torchvision:{name}: {error}") from None
+    except Exception as error:  # by the options' values, anything
+        raise XferError(f"torchvision:{name}: {error or type(error).__name__}") from None
 
 
 def _links(net: nn.Module) -> list[tuple[str, nn.Module]]:

@@ -8,7 +8,7 @@ import pkgutil
 
 def tasks(incomplete: str) -> list[str]:
     """Tasks that begin with this text."""
-    from xfer.plugs import offers
+    from xfer.registry import offers
 
     package = importlib.import_module("xfer.tasks")
     ours = [module.name for module in pkgutil.iter_modules(package.__path__)]

@@ -24,7 +24,7 @@ def data_ls(show: Show) -> None:
     """List the data sets that can be given as NAME: built in, or under $XFER_DATA."""
     from xfer.data.catalog import KNOWN, data_folder
     from xfer.data.readers.base import EMBEDDED, FORMATS
-    from xfer.plugs import OURS
+    from xfer.registry import OURS
 
     rows = [{"name": name, "where": "embedded"} for name in EMBEDDED.names()]
     root = data_folder("")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,8 @@ from xfer.data.readers.unlisted import note_lists
 from xfer.data.sources.base import Bundle, path_of
 from xfer.data.sources.from_python import SCHEME, as_source, python_name
 from xfer.data.sources.split_names import WHOLE
-from xfer.errors import DataError, XferError, listed, nearest
+from xfer.errors import DataError, XferError, listed, nearest, whole
+from xfer.registry import OURS
 
 # archives, which are not read in place; a .tar is
 ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
@@ -117,11 +120,19 @@ def _read(
     kind = choose_kind(form.kinds, kinds) or ""
     if options.ignore and not (kind and kinds_of_data.get(kind).ignores):
         raise XferError(f"data.ignore={options.ignore}: {path} is read as {name}, without masks")
-    reading = form.load(path, replace(options, kind=kind))
-    _note_unread(path, reading)
-    if path.is_dir():
-        note_lists(path, reading)
+    with _door(form, path):
+        reading = form.load(path, replace(options, kind=kind))
+        _note_unread(path, reading)
+        if path.is_dir():
+            note_lists(path, reading)
     return reading
+
+
+def _door(form: Any, path: Path) -> AbstractContextManager[None]:
+    """Context for a format at work: whatever data make it raise is an error that names them. What a
+    format of another package raises is its own matter, see `plugs.whose`."""
+    ours = type(form).__module__.partition(".")[0] == OURS
+    return whole(path) if ours else contextlib.nullcontext()
 
 
 def _note_unread(path: Path, reading: Reading) -> None:
@@ -193,7 +204,11 @@ def _recognised(
     """Ask every format whether it recognises the path: returns the name of the one that does (if
     several do, of one that gives a wanted kind), the format, and what it found in words."""
     seen = {name: FORMATS.get(name)() for name in FORMATS.names()}
-    findings = {name: text for name, f in seen.items() if (text := f.recognise(path)) is not None}
+    findings: dict[str, str] = {}
+    for name, form in seen.items():
+        with _door(form, path):
+            if (text := form.recognise(path)) is not None:
+                findings[name] = text
     fitting = {n: text for n, text in findings.items() if choose_kind(seen[n].kinds, kinds)}
     findings = fitting or findings
     strong = {
@@ -238,8 +253,11 @@ def _nothing_in(spec: str, path: Path) -> XferError:
     if (other := other_tool(path)) is not None:
         return _of_another_tool(spec, *other)
     for name in FORMATS.names() if path.is_dir() else ():
-        explain = getattr(FORMATS.get(name)(), "explain", None)
-        if explain is not None and (error := explain(path)) is not None:
+        form = FORMATS.get(name)()
+        explain = getattr(form, "explain", None)
+        with _door(form, path):
+            error = None if explain is None else explain(path)
+        if error is not None:
             return error
     if path.is_dir():
         from xfer.data.readers.folder import where_pictures_are
@@ -306,7 +324,7 @@ def _class(spec: str, options: ReadOptions, kinds: Sequence[str]) -> Opened:
     forms = f"formats: {', '.join(FORMATS.names())}; or package.module:Class"
     if plug is None:
         raise XferError(f"data {spec!r}: unknown format {spec.partition(':')[0]!r}", forms)
-    make = plugs.resolve(plug, "data", forms)
+    make = plugs.maker(plug, "data", _holds_pictures, "Source", forms)
     if hasattr(make, "load") and hasattr(make, "recognise"):
         if not plug.path:
             raise XferError(f"data {spec}: a reader needs a path", f"--data {spec}:PATH")
@@ -326,6 +344,13 @@ def _class(spec: str, options: ReadOptions, kinds: Sequence[str]) -> Opened:
     if plug.path and not callable(make):
         raise XferError(f"data {spec}: {plug.spec} takes no path", f"--data {plug.spec}")
     return _object(_call(spec, make, *args) if callable(make) else make, name)
+
+
+def _holds_pictures(made: type) -> bool:
+    """Whether a class is a reader or what a reader returns, or holds pictures: a Source, a Dataset
+    of PyTorch, a sequence, a table of splits."""
+    reads = hasattr(made, "load") and hasattr(made, "recognise")
+    return reads or issubclass(made, Bundle) or hasattr(made, "__getitem__")
 
 
 def _call(spec: str, make: Any, *args: Any, **named: Any) -> Any:

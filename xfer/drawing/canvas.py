@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib import font_manager
+from matplotlib import font_manager, rc_context
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import ImageFont
@@ -39,11 +39,13 @@ def new_figure(width: float, height: float) -> Figure:
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, completely or not at all."""
     families = [name for name, _ in _fonts()]
-    if len(families) > 1:
-        for text in figure.findobj(Text):
-            assert isinstance(text, Text)
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_usetex(False)
+        if len(families) > 1:
             text.set_fontfamily(families)
-    with replacing(path) as temporary:
+    # a matplotlibrc in the current folder may ask for TeX, which runs what a name holds
+    with replacing(path) as temporary, rc_context({"text.usetex": False}):
         figure.savefig(temporary, format="png", dpi=figure.dpi)
 
 

@@ -37,6 +37,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         device, precision: auto, or as on the command line.
         options: of the backbone; cache: look up and store vectors.
         workers: threads that read pictures; -1: one per core.
+        trust: your own modules, besides the backbone's, that a run given as weights may name.
 
     Shapes: transform: N pictures -> float32 (N, D); pictures are paths, PIL images, encoded bytes,
         arrays (H, W, 3), (H, W) or (H, W, 4) or tensors (3, H, W), of uint8 or of floats in 0..1
@@ -59,6 +60,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         options: Mapping[str, Any] | None = None,
         cache: bool = True,
         workers: int = -1,
+        trust: str | Sequence[str] = (),
     ) -> None:
         self.backbone = backbone
         self.weights = weights
@@ -73,6 +75,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         self.options = options
         self.cache = cache
         self.workers = workers
+        self.trust = trust
 
     def fit(self, X: Any, y: Any = None) -> FeatureExtractor:
         """Checks the parameters; reads no picture."""
@@ -106,7 +109,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return np.array(names, object)
 
     def _net(self) -> FeatureNet:
-        with plugs.naming(self.backbone):
+        with plugs.naming(self.backbone, trust=self.trust):
             return shared_net(self._choice())
 
     def _choice(self) -> Choice:

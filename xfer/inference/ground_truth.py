@@ -16,7 +16,7 @@ from xfer.data.open import open_data
 from xfer.data.readers.coco.json import read_coco_json
 from xfer.data.sources.box_forms import from_xyxy, judge
 from xfer.data.sources.boxes import category_ids, image_ids
-from xfer.data.sources.written import Id, plain_id
+from xfer.data.sources.written import Id, plain_id, whole_number
 from xfer.errors import DataError
 from xfer.kinds.annotation import annotation
 from xfer.metrics.boxes import TrueBoxes
@@ -128,9 +128,9 @@ def _numbered(files: Sequence[str]) -> dict[int, int]:
     """Numbers that are names of files, without their ending -> index; none that occurs twice."""
     found: dict[int, list[int]] = {}
     for i, file in enumerate(files):
-        stem = Path(file).stem
-        if stem.isdecimal():
-            found.setdefault(int(stem), []).append(i)
+        number = whole_number(Path(file).stem)
+        if number is not None:
+            found.setdefault(number, []).append(i)
     return {number: which[0] for number, which in found.items() if len(which) == 1}
 
 
@@ -153,8 +153,9 @@ def _add_names(images: dict[Id, int], files: Sequence[str], numbers: bool) -> No
             text = form(file)
             key: Id = plain_id(text) or text
             taken.setdefault(key, []).append(i)
-            if numbers and text.isdecimal() and int(text) != key:
-                taken.setdefault(int(text), []).append(i)
+            number = whole_number(text)
+            if numbers and number is not None and number != key:
+                taken.setdefault(number, []).append(i)
         for key, which in taken.items():
             if len(which) == 1 and (numbers or isinstance(key, str)):
                 images.setdefault(key, which[0])

@@ -46,6 +46,7 @@ def compare_nets(
     overwrite: bool = False,
     skip_bad: bool = False,
     data_keys: Mapping[str, Any] | None = None,
+    trust: str | Sequence[str] = (),
     say: Say = lambda _: None,
 ) -> dict[str, Any]:
     """Probes every layer of every net, and names the commands for the best one.
@@ -58,6 +59,7 @@ def compare_nets(
         clf, cv, seed: of the probes, as in `xfer.probing.run.probe`.
         out: a folder for result.json, layers.csv and layers.png.
         skip_bad: leave out pictures that can't be decoded.
+        trust: your own modules that runs given as weights may name.
 
     Returns: result.json's content: {"rows": [{"backbone", "layer", "width", score, "loss",
         "scaling", "value", "seconds"}], "best": its row, "commands": the commands to run, ...}.

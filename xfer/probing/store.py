@@ -1,7 +1,14 @@
-"""A fitted probe on disk: probe.skops beside model.json; reading them runs no code."""
+"""A fitted probe on disk: probe.skops beside model.json; reading them runs no code.
+
+skops trusts all of scikit-learn, far more than a probe needs, and what it makes of a file is only
+looked at afterwards. So the names in the file are compared with those of a probe first.
+"""
 
 from __future__ import annotations
 
+import json
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +24,19 @@ from xfer.runs.folder import Run
 from xfer.runs.model_file import read_model, write_model
 
 MODEL = "probe.skops"
+# what a probe consists of: skops' kinds of nodes, and the classes in them by their package
+_NODES = ("CachedNode", "DictNode", "DtypeNode", "JsonNode", "ListNode", "NdArrayNode",
+          "ObjectNode", "TupleNode", "TypeNode")  # fmt: skip
+_CLASSES = {
+    "builtins": ("NoneType", "bool", "dict", "float", "int", "list", "str", "tuple"),
+    "numpy": ("bool", "bool_", "dtype", "float32", "float64", "int32", "int64", "ndarray"),
+    "sklearn": (
+        "DummyClassifier", "KNeighborsClassifier", "LabelBinarizer", "LinearDiscriminantAnalysis",
+        "LinearSVC", "LogisticRegression", "MultiOutputClassifier", "Normalizer", "Pipeline",
+        "RidgeClassifier", "SVC", "StandardScaler",
+    ),
+}  # fmt: skip
+_MOST = 64 << 20  # bytes of the list of names
 
 
 def model_json(
@@ -75,10 +95,39 @@ def _read(file: Path) -> Any:
     from skops.io.exceptions import UntrustedTypesFoundException
 
     try:
+        _check_names(file)
         return io.load(file, trusted=[])
+    except DataError:
+        raise
     except UntrustedTypesFoundException as error:
         raise DataError(
             f"{file}: has content that could run code ({error})", "it was not loaded"
         ) from None
     except Exception as error:
         raise DataError(f"{file}: damaged ({str(error) or type(error).__name__})") from error
+
+
+def _check_names(file: Path) -> None:
+    """Raises DataError for a file that names anything else than the parts of a probe."""
+    with zipfile.ZipFile(file) as archive:
+        if archive.getinfo("schema.json").file_size > _MOST:
+            raise DataError(f"{file}: its schema.json is too large", "it was not loaded")
+        schema = json.loads(archive.read("schema.json"))
+    for node in _nodes(schema):
+        module, name = str(node.get("__module__")), str(node.get("__class__"))
+        known = _CLASSES.get(module.partition(".")[0], ())
+        if name not in known or node["__loader__"] not in _NODES:
+            raise DataError(
+                f"{file}: names {module}.{name}, no part of a probe", "it was not loaded"
+            )
+
+
+def _nodes(value: Any) -> Iterator[dict[str, Any]]:
+    """The nodes in skops' schema, at any depth."""
+    if isinstance(value, dict):
+        if "__loader__" in value:
+            yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _nodes(item)

@@ -75,14 +75,10 @@ class Worker:
     def _started(self) -> subprocess.Popen[bytes]:
         with self._lock:
             if self._process is None and not self._stopped:
-                here = str(Path(xfer.__file__).parent.parent)
-                paths = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "xfer.proposals.worker", str(self.max_boxes)],
-                    stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                    env={
-                        **os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1",
-                    },
+                    # -P: not even a numpy.py in the current folder is imported
+                    [sys.executable, "-P", "-m", "xfer.proposals.worker", str(self.max_boxes)],
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment(),
                 )  # fmt: skip
             if self._process is None:
                 raise XferError("selective search was stopped")
@@ -103,6 +99,14 @@ class Worker:
                     pipe.close()
             except OSError:  # unsent data has no reader any longer
                 pass
+
+
+def _environment() -> dict[str, str]:
+    """The process's environment: xfer on Python's path, and no folder by a relative name."""
+    here = str(Path(xfer.__file__).resolve().parent.parent)
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    paths = [here, *(path for path in given if Path(path).is_absolute())]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
 
 
 def _exactly(stream: IO[bytes], count: int) -> bytes:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from xfer import plugs
+from xfer import plugs, registry
 from xfer.errors import DataError, XferError
 from xfer.recipe.tables import FLAGS, READING, Recipe, override
 from xfer.recipe.toml import load_recipe, recipe_names
@@ -35,7 +35,7 @@ def check(recipe: Recipe, where: str = "") -> Recipe:
     check_code(recipe, where)
     recipe = replace(recipe, task=tasks.canonical(recipe.task))
     tasks.make_options(tasks.get(recipe.task), dict(recipe.task_options))
-    if backbones.origin(recipe.backbone) == plugs.OURS and ":" not in recipe.backbone:
+    if backbones.origin(recipe.backbone) == registry.OURS and ":" not in recipe.backbone:
         with torch.device("meta"):  # nothing is allocated
             make_backbone(recipe.backbone, weights="none", **dict(recipe.backbone_options))
     elif plugs.parse(recipe.backbone, SCHEMES) is not None:

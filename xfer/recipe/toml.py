@@ -19,8 +19,9 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from xfer import plugs
-from xfer.errors import DataError, XferError, nearest
+from xfer import registry
+from xfer.errors import DataError, XferError, nearest, whole
+from xfer.files import NOTE, text_of
 from xfer.recipe.option import explain
 from xfer.recipe.tables import (
     FIELDS,
@@ -56,8 +57,8 @@ def recipe_origin(name: str) -> str:
 
 def _entries() -> dict[str, list[tuple[str, Traversable]]]:
     """Recipe name -> (where it comes from, its file); several if names collide."""
-    folders = [(plugs.OURS, resources.files("xfer.recipes"))]
-    for offered in plugs.offers("xfer.recipes").values():
+    folders = [(registry.OURS, resources.files("xfer.recipes"))]
+    for offered in registry.offers("xfer.recipes").values():
         folders += [(offer.package, _folder(offer)) for offer in offered]
     entries: dict[str, list[tuple[str, Traversable]]] = {}
     for origin, folder in folders:
@@ -66,7 +67,7 @@ def _entries() -> dict[str, list[tuple[str, Traversable]]]:
     return entries
 
 
-def _folder(offer: plugs.Offer) -> Traversable:
+def _folder(offer: registry.Offer) -> Traversable:
     module = offer.load("recipes")
     try:
         return resources.files(module)
@@ -95,14 +96,14 @@ def recipe_text(name_or_file: str) -> str:
         recipe_origin(name_or_file)  # raises if there are several
         return entries[0][1].read_text(encoding="utf-8")
     path = Path(name_or_file)
-    if path.suffix != ".toml" and not path.is_file():
-        raise XferError(f"unknown recipe {name_or_file!r}", _near_recipe(name_or_file))
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}", "`xfer recipes ls` lists the names") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is not UTF-8 text") from None
+    with whole(path, "not a name of a file"):
+        if path.suffix != ".toml" and not path.is_file():
+            raise XferError(f"unknown recipe {name_or_file!r}", _near_recipe(name_or_file))
+        try:
+            return text_of(path, NOTE)
+        except FileNotFoundError as error:
+            hint = "`xfer recipes ls` lists the names"
+            raise DataError(f"{path}: {error.strerror}", hint) from None
 
 
 def _near_recipe(name: str) -> str:
@@ -164,6 +165,10 @@ def _keys(text: str) -> dict[str, Any]:
         tables = [t for t in ("task", "backbone") if re.search(rf"(?m)^\[{t}\]", text)]
         hint = f'with a table [{tables[0]}], put the name inside: name = "..."' if tables else None
         raise DataError(f"not valid TOML: {error}", hint) from None
+    except RecursionError:
+        raise DataError("not valid TOML: nested too deeply") from None
+    except ValueError:
+        raise DataError("not valid TOML: a number of too many digits") from None
     flat: dict[str, Any] = {}
     for key, value in document.items():
         if not isinstance(value, dict):

@@ -16,7 +16,6 @@ import json
 import os
 import platform
 import re
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -30,6 +29,7 @@ from xfer.files import check_folder, replacing, write_text
 from xfer.recipe.tables import Recipe
 from xfer.recipe.toml import dump, load_recipe
 from xfer.runs.checkpoint import save_state
+from xfer.runs.git import git_state
 from xfer.runs.pictures import PICTURES
 
 SCHEMA = 1
@@ -219,24 +219,6 @@ def environment(**extra: Any) -> dict[str, Any]:
         "versions": versions,
         "platform": platform.platform(),
         "cores": os.cpu_count(),
-        "git": _git_state(),
+        "git": git_state(Path.cwd()),
         **extra,
     }
-
-
-def _git_state() -> dict[str, Any] | None:
-    """Commit of the current folder, and whether it has changed since."""
-
-    # the repository's own settings may name programs, which git would run
-    safe = ("-c", "core.fsmonitor=", "-c", "core.hooksPath=/dev/null")
-
-    def git(*args: str) -> str:
-        process = subprocess.run(
-            ["git", *safe, *args], capture_output=True, text=True, timeout=5, check=True
-        )
-        return process.stdout.strip()
-
-    try:
-        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain"))}
-    except (OSError, subprocess.SubprocessError):
-        return None

@@ -76,7 +76,17 @@ def read_model(run: Run) -> dict[str, Any]:
     for key, kind in _KEYS.items() if about["task"] != "probe" else ():
         if not isinstance(about.get(key), kind):
             raise DataError(f"{file}: {key} is {about.get(key)!r}", "the run must be trained again")
+    for key in ("backbone_options", "task_options"):
+        for name, value in dict(about.get(key, {})).items():
+            if not _plain(value):
+                raise DataError(f"{file}: {key}: {name} is {value!r}, not a plain value")
     return about
+
+
+def _plain(value: Any) -> bool:
+    """Whether a value is what a recipe may hold as an option: no tables, nothing within lists."""
+    items = value if isinstance(value, list) else [value]
+    return all(isinstance(item, str | int | float | bool | None) for item in items)
 
 
 def rebuild(run: Run, about: Mapping[str, Any]) -> Task:

@@ -140,11 +140,11 @@ def fit(
         keep_features(job, show.say)
         with show.training(job):
             train(job, run, show, stop)
-        return Summary(run.path, finish(job, run, show), plugs.named())
+        return Summary(run.path, finish(job, run, show), plugs.trusted())
 
 
 def _finished(run: Run) -> Summary:
-    return Summary(run.path, run.read_json("result.json"), plugs.named())
+    return Summary(run.path, run.read_json("result.json"), plugs.trusted())
 
 
 def train(job: Job, run: Run, show: Progress, stop: StopFlag) -> None:

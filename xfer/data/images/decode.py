@@ -39,6 +39,7 @@ from xfer.data.images.remarks import asked, remark
 from xfer.data.images.tiff import SAVE, Layout, is_tiff, layout_of, raw_kind, without_notes
 from xfer.data.images.unread import kind_of, what_is
 from xfer.data.images.walk import readable
+from xfer.errors import reason_of
 
 # Pillow logs what it also raises, and without a handler Python prints that
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -71,7 +72,12 @@ def decode(
     Raises: DecodeError, with the path in its message if one was given.
     """
     if isinstance(source, bytes):
-        return shrink(_decode(source, short_side, rows), short_side)
+        try:
+            return shrink(_decode(source, short_side, rows), short_side)
+        except DecodeError:
+            raise
+        except Exception as error:
+            raise DecodeError(reason_of(error)) from error
     name = readable(str(source))
     try:
         return shrink(_decode(Path(source).read_bytes(), short_side, rows, name), short_side)
@@ -80,6 +86,8 @@ def decode(
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DecodeError(reason, name) from None
+    except Exception as error:
+        raise DecodeError(reason_of(error), name) from error
 
 
 def from_pil(image: Any, name: str = "picture") -> NDArray[np.uint8]:

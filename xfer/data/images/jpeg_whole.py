@@ -36,10 +36,11 @@ def decode_odd(
     ends = data.find(_END, header.scan_at) >= 0
     whole = data if ends else data + _END
     image, said = _strict(whole, colours, min_side)
-    stray = "0xd9" in said  # bytes between the last pixel and the end mark
+    stray = "extraneous" in said and "0xd9" in said  # bytes between the last pixel and the end mark
+    early = "premature end" in said.lower() or "found marker 0xd9" in said  # for a restart's mark
     if not ends and ((said and not stray) or not _all_scans(data, header)):
         raise DecodeError(CUT_OFF)
-    if "premature end" in said.lower():
+    if early:
         raise DecodeError("not all of its pixels are there")
     if image is not None:
         return image

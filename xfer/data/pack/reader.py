@@ -50,6 +50,7 @@ from numpy.typing import NDArray
 from xfer import kinds
 from xfer.boxes import Boxes
 from xfer.data.images.decode import DecodeError, shrink
+from xfer.data.sources import door
 from xfer.data.sources.base import sample_label
 from xfer.data.sources.boxes import BoxTable, box_table
 from xfer.data.sources.id_array import Names, choose
@@ -111,6 +112,7 @@ class PackSource:
     def __getitem__(self, i: int) -> Sample:
         return self.read(i)
 
+    @door.sample
     def read(self, i: int, short_side: int = 0) -> Sample:
         """Sample i. Without boxes and mask its picture is shrunk to `short_side` (0: unchanged)."""
         data = self._bytes(i, int(self._length[i]))
@@ -132,6 +134,7 @@ class PackSource:
     def labels(self) -> NDArray[np.int64] | NDArray[np.int8]:
         return self._labels
 
+    @door.sample
     def annotation(self, i: int) -> Boxes:
         """The boxes of picture i, without decoding it. Raises DataError if none are known."""
         boxes = self._boxes_of(i)
@@ -143,6 +146,7 @@ class PackSource:
         """The indices in the order in which their pictures are stored."""
         return np.lexsort((self._start, self._shard))
 
+    @door.sample
     def verify(self, i: int) -> None:
         """Raises DecodeError, naming the shard, if the bytes of picture i have changed."""
         data = self._bytes(i, int(self._length[i] + self._mask_length[i]))

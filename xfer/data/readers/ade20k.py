@@ -22,7 +22,8 @@ from xfer.data.readers.masks.values import code_of
 from xfer.data.sources.box_rules import leave_out
 from xfer.data.sources.masks import MaskFiles
 from xfer.data.sources.split_names import role_of
-from xfer.errors import DataError
+from xfer.data.sources.written import whole_number
+from xfer.errors import DataError, reader
 from xfer.types import DataInfo
 
 CLASSES = 150
@@ -65,6 +66,7 @@ class Ade20k:
         return reading
 
 
+@reader
 def _rows(table: Path) -> list[ClassRow]:
     if not table.is_file():
         return [ClassRow(str(value), value) for value in range(1, CLASSES + 1)]
@@ -73,7 +75,7 @@ def _rows(table: Path) -> list[ClassRow]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{table}: {error}") from None
     cells = [line.split("\t") for line in lines if line.strip()]
-    cells = [[c.strip() for c in row] for row in cells if row[0].strip().isdigit()]
+    cells = [[c.strip() for c in row] for row in cells if whole_number(row[0].strip()) is not None]
     if not cells or any(len(row) < 2 or not row[-1] for row in cells):
         raise DataError(f"{table}: not a table of classes", "Idx, Ratio, Train, Val, Stuff, Name")
     full = [row[-1] for row in cells]

@@ -28,12 +28,13 @@ from xfer.data.readers.masks.class_table import ClassRow, find_table
 from xfer.data.readers.masks.split_lists import find_all, stems
 from xfer.data.readers.masks.values import code_of, numbered
 from xfer.data.readers.table.locate import Locator
+from xfer.data.sources import door
 from xfer.data.sources.box_rules import leave_out
 from xfer.data.sources.mask_codes import colour_codes, runs_of
 from xfer.data.sources.masks import MaskFiles, MaskSource, file_stamp
 from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.data.sources.written import Id, plain_id
-from xfer.errors import DataError
+from xfer.errors import DataError, reader
 from xfer.types import IGNORE, DataInfo
 
 PREFIX = "panoptic_"
@@ -93,6 +94,7 @@ class PanopticMasks(MaskSource):
         self.masks, self.segments = tuple(masks), tuple(segments)
         self._mark = f"{file_stamp(file)} {info.classes}"
 
+    @door.sample
     def read_mask(self, i: int) -> NDArray[np.uint8]:
         name = readable(Path(self.masks[i]).name)
         try:
@@ -167,6 +169,7 @@ def _panoptic(
     )  # fmt: skip
 
 
+@reader
 def _document(file: Path) -> dict[str, Any]:
     try:
         document = json.loads(file.read_bytes())

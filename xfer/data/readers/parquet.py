@@ -23,12 +23,13 @@ from xfer.data.images.walk import is_junk, listing
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.parquet_columns import Columns, find_columns
 from xfer.data.readers.table.splits import split_of_words
+from xfer.data.sources import door
 from xfer.data.sources.base import sample_label
 from xfer.data.sources.files import PROBE_SIDE
 from xfer.data.sources.index_file import Entries, Index, kept_index, state_of
 from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.data.sources.wordnet import numbered, same_names, with_wnids
-from xfer.errors import DataError, XferError
+from xfer.errors import DataError, XferError, reader
 from xfer.types import DataInfo, Sample
 
 KEPT_GROUPS = 4
@@ -130,6 +131,7 @@ class ParquetSource:
     def __getitem__(self, i: int) -> Sample:
         return self.read(i)
 
+    @door.sample
     def read(self, i: int, short_side: int = 0) -> Sample:
         """Sample i, decoded no larger than `short_side` asks for."""
         i = range(len(self))[i]
@@ -148,6 +150,7 @@ class ParquetSource:
         """Raises DecodeError if picture i can't be decoded."""
         self.read(i, PROBE_SIDE)
 
+    @door.sample
     def raw(self, i: int) -> bytes:
         """Picture i as it is stored; b"" if there is nothing."""
         data = self._group(int(self.index.file[i]), int(self.index.start[i]))
@@ -211,6 +214,7 @@ def _check_all_there(files: list[Path]) -> None:
                 raise DataError(f"{files[0].parent}: {expected} is missing", "download it again")
 
 
+@reader
 def _open(path: Path) -> Any:
     try:
         import pyarrow as pa  # pyright: ignore[reportMissingImports]
@@ -226,6 +230,7 @@ def _open(path: Path) -> Any:
         raise DataError(f"{path}: cut off or damaged ({why})", "download it again") from None
 
 
+@reader
 def _read(path: Path, table: Any, group: int, columns: list[str]) -> Any:
     try:
         return table.read_row_group(group, columns=columns)

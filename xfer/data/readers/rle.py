@@ -40,10 +40,12 @@ from xfer.data.readers.masks.values import numbered
 from xfer.data.readers.table.columns import PATHS, column_named
 from xfer.data.readers.table.locate import Locator
 from xfer.data.readers.table.text import Table, parse_table, read_table
+from xfer.data.sources import door
 from xfer.data.sources.box_rules import leave_out
 from xfer.data.sources.masks import MaskSource, file_stamp
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
-from xfer.errors import DataError, XferError, listed
+from xfer.data.sources.written import whole_number
+from xfer.errors import DataError, XferError, listed, reader
 from xfer.types import IGNORE, DataInfo
 
 SUFFIXES = (".csv", ".tsv")
@@ -114,6 +116,7 @@ class Rows:
     masks: dict[Path, list[tuple[str, NDArray[np.int64]]]]
 
 
+@reader
 def _read(file: Path, split: str, options: ReadOptions, reading: Reading) -> RunMasks:
     table = read_table(file)
     column = run_length_column(table)
@@ -136,7 +139,7 @@ def _read(file: Path, split: str, options: ReadOptions, reading: Reading) -> Run
     by_rows = along_rows([runs for runs, _ in some], [size for _, size in some])
     first = int(not any(len(runs) and runs[:, 0].min() == 0 for runs, _ in cells))
     names = sorted({name for p in rows.order for name, _ in rows.masks[p] if name}, key=_natural)
-    kept = ClassRow(BACKGROUND), *(ClassRow(n, int(n) if n.isdigit() else None) for n in names)
+    kept = ClassRow(BACKGROUND), *(ClassRow(n, whole_number(n)) for n in names)
     if not names:
         kept = ClassRow(BACKGROUND), ClassRow("foreground")
     classes, labels, gone = numbered(file, kept, options.ignore)
@@ -279,7 +282,8 @@ def _parts(cell: str) -> tuple[str, str]:
 
 
 def _natural(name: str) -> tuple[int, str]:
-    return (int(name), "") if name.isdigit() else (1 << 62, name)
+    found = whole_number(name)
+    return (1 << 62, name) if found is None else (found, "")
 
 
 def _beside(named: Sequence[Path]) -> list[str]:
@@ -346,6 +350,7 @@ class RunMasks(MaskSource):
         self.first, self.by_rows = first, by_rows
         self._mark = f"{file_stamp(table)} {labels.tolist()} {first} {by_rows}"
 
+    @door.sample
     def read_mask(self, i: int) -> NDArray[np.uint8]:
         header = header_of(self.path(i).read_bytes())
         if header is None:

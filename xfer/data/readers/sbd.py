@@ -31,7 +31,7 @@ from xfer.data.readers.masks.values import code_of
 from xfer.data.readers.voc.masks import has_masks, voc_rows
 from xfer.data.sources.masks import MaskFiles
 from xfer.data.sources.split_names import role_of
-from xfer.errors import DataError
+from xfer.errors import DataError, reader
 from xfer.types import DataInfo
 
 AUGMENTED = "trainaug"
@@ -90,6 +90,7 @@ class SbdMasks(MaskFiles):
         return read_mat(path) if path.suffix == ".mat" else read_mask_file(path)
 
 
+@reader
 def read_mat(path: Path) -> RawMask:
     """Read the mask of one .mat file. Raises DecodeError if there is none."""
     from scipy.io import loadmat

@@ -22,7 +22,8 @@ from xfer.data.sources.indexed import IndexedSource
 from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.data.sources.tar_index import Member, members
 from xfer.data.sources.wordnet import numbered, same_names, with_wnids
-from xfer.errors import DataError, listed
+from xfer.data.sources.written import whole_number
+from xfer.errors import DataError, listed, reader
 from xfer.kinds.findings import counted
 from xfer.types import DataInfo
 
@@ -112,6 +113,7 @@ def _check_all_there(root: Path, shards: list[Path]) -> None:
             raise _missing(root, missing, f"before {head}{numbers[max(numbers)]}{tail}")
 
 
+@reader
 def _listed(file: Path) -> set[str]:
     try:
         splits = json.loads(file.read_text(encoding="utf-8")).get("splits", {})
@@ -212,9 +214,10 @@ def _label(shard: Path, key: str, files: dict[str, Member], handle: int) -> int:
     own = files.get("cls")
     if own is not None:
         text = os.pread(handle, own.length, own.start).decode("ascii", "replace").strip()
-        if not text.isdigit():
+        label = whole_number(text)
+        if label is None:
             raise DataError(f"{shard}: {key}.cls: label {text[:20]!r} is not a whole number from 0")
-        return int(text)
+        return label
     about = files.get("json")
     if about is None:
         return -1

@@ -15,6 +15,7 @@ from xfer.data.images.decode import DecodeError, decode
 from xfer.data.images.exif import laid
 from xfer.data.images.size import TURNED, header_of
 from xfer.data.images.walk import readable
+from xfer.data.sources import door
 from xfer.data.sources.base import Subset
 from xfer.data.sources.files import PROBE_SIDE, FileSource
 from xfer.kinds.box_stats import EveryBox
@@ -86,6 +87,7 @@ class BoxSource(FileSource):
         self.table = table
         self.image_ids, self.category_ids = tuple(image_ids), tuple(category_ids)
 
+    @door.sample
     def annotation(self, i: int) -> Boxes:
         """The boxes of picture i; its file is not opened."""
         return self.table.of(i)
@@ -95,6 +97,7 @@ class BoxSource(FileSource):
         picture = np.repeat(np.arange(len(self)), np.diff(self.table.first))
         return EveryBox(picture, self.table.boxes, self.table.sizes)
 
+    @door.sample
     def read(self, i: int, short_side: int = 0) -> Sample:
         """Sample i; the full picture whatever `short_side` is, since boxes are in its pixels.
 
@@ -110,6 +113,7 @@ class BoxSource(FileSource):
         boxes = self.annotation(i).astype(np.float32).sized(image.shape[:2])
         return Sample(self.ids[i], image, boxes=boxes)
 
+    @door.sample
     def verify(self, i: int) -> None:
         """Raises DecodeError if picture i can't be decoded, or its size differs from the file's."""
         path = self.path(i)

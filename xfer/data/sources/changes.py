@@ -27,7 +27,7 @@ from xfer import kinds
 from xfer.data.images.jpeg_rows import Rows
 from xfer.data.sources import base
 from xfer.data.sources.base import subset
-from xfer.errors import DataError, XferError, listed, nearest
+from xfer.errors import DataError, XferError, listed, nearest, reader
 from xfer.files import write_text
 from xfer.kinds.findings import counted
 from xfer.types import Sample, Source
@@ -56,6 +56,7 @@ def write_changes(path: Path, changes: Iterable[Change]) -> None:
     write_text(path, text.getvalue())
 
 
+@reader
 def read_changes(path: Path) -> list[Change]:
     """Read the file. Raises DataError, naming the line, for what is no change."""
     try:

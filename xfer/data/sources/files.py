@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from xfer.data.images.decode import decode
 from xfer.data.images.jpeg_rows import Rows
 from xfer.data.images.walk import readable
+from xfer.data.sources import door
 from xfer.data.sources.base import sample_label
 from xfer.types import DataInfo, Sample
 
@@ -59,6 +60,7 @@ class FileSource:
         """Sample i, decoded no larger than `short_side` asks for."""
         return self.read_rows(i, short_side, None)
 
+    @door.sample
     def read_rows(self, i: int, short_side: int, rows: Rows | None) -> Sample:
         """Like `read`; rows that are not needed may be black (see `decode`)."""
         image = decode(self.path(i), short_side, rows)
@@ -67,6 +69,7 @@ class FileSource:
     def labels(self) -> NDArray[np.int64] | NDArray[np.int8]:
         return self._labels
 
+    @door.sample
     def verify(self, i: int) -> None:
         """Raises DecodeError if picture i can't be decoded.
 

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from xfer.data.images.decode import decode, shrink
 from xfer.data.images.from_memory import given_picture, is_one, is_tensor
+from xfer.data.sources import door
 from xfer.data.sources.base import Source, sample_label
 from xfer.data.sources.files import FileSource
 from xfer.errors import DataError, XferError
@@ -203,6 +204,7 @@ class Pictures:
     def __getitem__(self, i: int) -> Sample:
         return self.read(i)
 
+    @door.sample
     def read(self, i: int, short_side: int = 0) -> Sample:
         """Picture i, no larger than `short_side` asks for."""
         path = self.path(i)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from xfer.data.images.decode import DecodeError, decode
 from xfer.data.images.jpeg_rows import Rows
+from xfer.data.sources import door
 from xfer.data.sources.base import sample_label
 from xfer.data.sources.files import PROBE_SIDE
 from xfer.data.sources.index_file import Index
@@ -46,6 +47,7 @@ class IndexedSource:
         """Sample i, decoded no larger than `short_side` asks for."""
         return self.read_rows(i, short_side, None)
 
+    @door.sample
     def read_rows(self, i: int, short_side: int, rows: Rows | None) -> Sample:
         """Like `read`; rows that are not needed may be black (see `decode`)."""
         i = range(len(self))[i]
@@ -53,6 +55,7 @@ class IndexedSource:
         image = self._decoded(i, name, short_side, rows)
         return Sample(name, image, sample_label(self.index.labels[i]))
 
+    @door.sample
     def verify(self, i: int) -> None:
         """Raises DecodeError if picture i can't be decoded."""
         self._decoded(i, self.ids[i], PROBE_SIDE)

@@ -16,6 +16,7 @@ from xfer.data.images.exif import upright
 from xfer.data.images.mask_file import RawMask, read_mask_file
 from xfer.data.images.size import header_of, upright_size
 from xfer.data.images.walk import readable
+from xfer.data.sources import door
 from xfer.data.sources.files import PROBE_SIDE, FileSource
 from xfer.data.sources.mask_codes import MaskCode
 from xfer.kinds.base import UNJUDGED
@@ -54,11 +55,13 @@ class MaskSource(FileSource):
     def mask_stamp(self, i: int) -> str:
         """Text that changes with the file of mask i, or with the meaning of its values."""
 
+    @door.sample
     def read(self, i: int, short_side: int = 0) -> Sample:
         """Sample i; the full picture whatever `short_side` is, since the mask has its size."""
         image = decode(self.path(i))
         return Sample(self.ids[i], image, mask=self._fitted(i, image.shape[:2]))
 
+    @door.sample
     def verify(self, i: int) -> None:
         """Raises DecodeError if picture i or its mask can't be used. Counts the mask's pixels."""
         path = self.path(i)
@@ -66,6 +69,7 @@ class MaskSource(FileSource):
         size = upright_size(path.read_bytes()) or decode(path).shape[:2]
         self._count(i, self._fitted(i, (size[0], size[1])))
 
+    @door.sample
     def pixel_counts(self, i: int) -> NDArray[np.int64]:
         """(C + 1,) pixels of each class in mask i; the last entry counts ignored pixels."""
         if self._counts[i, 0] == UNCOUNTED:
@@ -128,6 +132,7 @@ class MaskFiles(MaskSource):
         marks = {key: one.fingerprint() for key, one in {id(c): c for c in self.codes}.items()}
         self._code_marks = tuple(marks[id(one)] for one in self.codes)
 
+    @door.sample
     def read_mask(self, i: int) -> NDArray[np.uint8]:
         whole: RawMask | None = None
         name = self.masks[i]

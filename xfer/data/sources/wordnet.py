@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.errors import DataError
+from xfer.errors import DataError, reader
 from xfer.types import DataInfo
 
 MAX_CLASSES = 100_000
@@ -99,6 +99,7 @@ def _first(wnid: str, words: Mapping[str, str]) -> str:
     return (_listed().get(wnid) or words.get(wnid, "")).partition(",")[0].strip()
 
 
+@reader
 def read_words(path: Path) -> dict[str, str]:
     """Read lines of an id, a blank or a tab, and its words: words.txt, LOC_synset_mapping.txt."""
     try:

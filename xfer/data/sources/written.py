@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from typing import Any
 
 Id = int | str
+# Python reads no longer whole number from text: the time would grow with the square of its length
+DIGITS = sys.int_info.default_max_str_digits
+MAX_SIDE = 2**31 - 1  # of a picture, in pixels
 _TRUE = frozenset(("1", "true", "t", "yes", "y"))
 _FALSE = frozenset(("", "0", "false", "f", "no", "n", "none", "null", "unspecified"))
 
@@ -40,8 +44,14 @@ def plain_id(value: Any) -> Id | None:
         return int(value) if value.is_integer() else None
     if isinstance(value, str):
         whole = value.removesuffix(".0")
-        return int(whole) if whole.isdecimal() and str(int(whole)) == whole else value or None
+        found = whole_number(whole)
+        return found if found is not None and str(found) == whole else value or None
     return value if isinstance(value, int) else None
+
+
+def whole_number(text: str) -> int | None:
+    """The number that decimal digits write; None for other text, ² among it, and beyond DIGITS."""
+    return int(text) if text.isdecimal() and len(text) <= DIGITS else None
 
 
 def number(value: Any) -> float | None:
@@ -54,6 +64,15 @@ def number(value: Any) -> float | None:
         return None
     except OverflowError:
         return math.inf
+
+
+def picture_size(height: Any, width: Any) -> tuple[int, int]:
+    """The height and width of a picture, in pixels; (0, 0), which means unknown, unless both are
+    numbers from 1 to MAX_SIDE."""
+    sides = number(height), number(width)
+    if all(side is not None and 1 <= side <= MAX_SIDE for side in sides):
+        return int(sides[0] or 0), int(sides[1] or 0)
+    return 0, 0
 
 
 def numbers(value: Any, count: int) -> list[float] | None:

@@ -15,7 +15,7 @@ from xfer.data.readers.table.columns import column_named, is_index, words_of
 from xfer.data.readers.table.splits import NONE, find_splits
 from xfer.data.readers.table.text import Table
 from xfer.data.sources.box_rules import leave_out
-from xfer.data.sources.written import flag, number
+from xfer.data.sources.written import flag, picture_size
 from xfer.errors import XferError, listed
 
 ONE_CLASS = "object"
@@ -119,9 +119,9 @@ def read_rows(table: Table, column: int, options: ReadOptions, reading: Reading)
     reading.leave("column", "columns", [head for head in unused if not is_index(head)])
     sizes = np.zeros((len(places), 2), np.int64)
     for row in table.rows if size else ():
-        height, width = (number(row[k]) or 0 for k in size)
-        if min(height, width) >= 1 and max(height, width) < 2**31:
-            sizes[places[row[column]]] = int(height), int(width)
+        known = picture_size(*(row[k] for k in size))
+        if any(known):
+            sizes[places[row[column]]] = known
     return Rows(
         list(places), np.array(picture, np.int64), values, _form(table, boxes, values, sizes),
         "labelname" in flags and len(values) > 0 and values.min() >= 0 and values.max() <= 1,

@@ -21,8 +21,8 @@ from xfer.data.readers.coco.counting import categories_from, counting_note, imag
 from xfer.data.readers.coco.loose_ids import LooseIds
 from xfer.data.readers.coco.polygons import box_around
 from xfer.data.sources.box_rules import leave_out
-from xfer.data.sources.written import Id, flag, number, numbers, plain_id
-from xfer.errors import DataError
+from xfer.data.sources.written import Id, flag, number, numbers, picture_size, plain_id
+from xfer.errors import DataError, reader
 
 LISTS = ("images", "annotations", "categories")
 _NUMBERS = {int, float}
@@ -76,6 +76,7 @@ class CocoTable:
         return np.concatenate([corner, corner + self.boxes_xywh[:, 2:]], axis=1)
 
 
+@reader
 def read_coco_json(path: Path | str, *, masks: bool = False, skip_bad: bool = False) -> CocoTable:
     """Read a COCO json of any tool. Pictures are not looked for.
 
@@ -272,13 +273,7 @@ def _images(
             raise DataError(f"{path}: image {place} of the list has no id or no file_name")
         ids.append(key)
         names.append(name)
-        height, width = number(entry.get("height")), number(entry.get("width"))
-        if (
-            height is not None
-            and width is not None
-            and 0 < min(height, width) <= 2**31 > max(height, width)
-        ):
-            sizes[place] = int(height), int(width)
+        sizes[place] = picture_size(entry.get("height"), entry.get("width"))
     _distinct(path, "image", ids, names)
     return tuple(ids), tuple(names), sizes
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import PurePosixPath
 
-from xfer.data.sources.written import Id
+from xfer.data.sources.written import Id, whole_number
 
 NAMED = 3
 
@@ -79,5 +79,5 @@ class LooseIds:
             return
         path = PurePosixPath(text.replace("\\", "/"))
         yield from (path.name, path.stem)
-        if path.stem.isdecimal():
-            yield int(path.stem)
+        if (number := whole_number(path.stem)) is not None:
+            yield number

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.data.sources.written import Id, number, numbers, plain_id
-from xfer.errors import DataError
+from xfer.errors import DataError, reader
 
 KEYS = ("image_id", "category_id", "bbox", "score")
 FORM = 'a list of {"image_id", "category_id", "bbox": [x, y, width, height], "score"}'
@@ -46,6 +46,7 @@ class CocoResults:
         return len(self.scores)
 
 
+@reader
 def read_coco_results(path: Path | str) -> CocoResults:
     """Read a results json.
 

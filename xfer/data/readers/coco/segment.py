@@ -22,6 +22,7 @@ from xfer.data.readers.coco.json import CocoTable
 from xfer.data.readers.coco.polygons import render
 from xfer.data.readers.masks.class_table import ClassRow
 from xfer.data.readers.masks.values import numbered
+from xfer.data.sources import door
 from xfer.data.sources.box_forms import are_shares
 from xfer.data.sources.box_frames import settle_frames
 from xfer.data.sources.masks import MaskSource, file_stamp
@@ -175,6 +176,7 @@ class CocoMasks(MaskSource):
         self.sizes = sizes
         self._mark = f"{file_stamp(file)} {labels.tolist()}"
 
+    @door.sample
     def read_mask(self, i: int) -> NDArray[np.uint8]:
         height, width = self.sizes[i].tolist()
         try:

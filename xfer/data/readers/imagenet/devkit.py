@@ -16,7 +16,8 @@ from typing import Any
 
 from xfer.data.sources.index_file import state_of
 from xfer.data.sources.wordnet import is_wnid
-from xfer.errors import DataError
+from xfer.data.sources.written import whole_number
+from xfer.errors import DataError, reader
 
 NAME = "ILSVRC2012_devkit_t12"
 META, TRUTH = "data/meta.mat", "data/ILSVRC2012_validation_ground_truth.txt"
@@ -40,12 +41,13 @@ class Devkit:
     def label(self, name: str) -> str:
         """The wnid of a val picture, by its name without extension. Raises DataError if unknown."""
         match = NUMBER.fullmatch(name)
-        if match is None or not 1 <= int(match[1]) <= len(self.truth):
+        number = None if match is None else whole_number(match[1])
+        if number is None or not 1 <= number <= len(self.truth):
             raise DataError(
                 f"{self.place}: no label for {name}",
                 f"it labels ILSVRC2012_val_00000001 to ILSVRC2012_val_{len(self.truth):08d}",
             )
-        return self.truth[int(match[1]) - 1]
+        return self.truth[number - 1]
 
 
 def find_devkit(folder: Path) -> Path | None:
@@ -68,18 +70,20 @@ def devkit_states(place: Path) -> list[str]:
     return [state_of(f) for f in files if f.is_file()]
 
 
+@reader
 def read_devkit(place: Path) -> Devkit:
     """Read a kit. Raises DataError if a part is missing, damaged, or of another year."""
     meta, truth = _parts(place)
     ids, words = _synsets(place, meta)
     labels: list[str] = []
     for number, line in enumerate(truth.split(), 1):
-        if not line.isdigit() or int(line) not in ids:
+        label = whole_number(line)
+        if label is None or label not in ids:
             raise DataError(
                 f"{place}: {TRUTH}: line {number}: label {line} is out of range",
                 f"its meta.mat has classes {min(ids)} to {max(ids)}",
             )
-        labels.append(ids[int(line)])
+        labels.append(ids[label])
     return Devkit(place, words, tuple(labels))
 
 

@@ -23,7 +23,7 @@ from xfer.data.readers.imagenet.devkit import PAGE, devkit_states, find_devkit, 
 from xfer.data.sources.index_file import Entries, kept_index, state_of
 from xfer.data.sources.indexed import IndexedSource
 from xfer.data.sources.wordnet import class_names, is_wnid, read_words
-from xfer.errors import DataError
+from xfer.errors import DataError, reader
 from xfer.types import DataInfo
 
 KAGGLE = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
@@ -177,12 +177,14 @@ def _words(files: Iterable[Path]) -> dict[str, str]:
     return {wnid: words for file in files for wnid, words in read_words(file).items()}
 
 
+@reader
 def _annotations(file: Path) -> Callable[[str], str]:
     """Tiny-ImageNet's labels: file name, wnid and a box per line, separated by tabs."""
     rows = (line.split("\t") for line in _text(file).splitlines() if line)
     return _table(file, [(row[0], row[1] if len(row) > 1 else "") for row in rows])
 
 
+@reader
 def _solution(file: Path) -> Callable[[str], str]:
     """Kaggle's labels: ImageId, then "wnid x1 y1 x2 y2" repeated; the first wnid is the label."""
     try:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from xfer.data.images.walk import is_junk, is_picture, listing
-from xfer.errors import DataError, XferError, nearest
+from xfer.data.sources.written import whole_number
+from xfer.errors import DataError, XferError, nearest, reader
 
 Colour = tuple[int, int, int]
 
@@ -71,6 +72,7 @@ def find_table(folders: Sequence[Path]) -> tuple[Path, list[ClassRow]] | None:
     return None
 
 
+@reader
 def read_table(path: Path) -> list[ClassRow]:
     """The classes of a table, in its order; none if the file is not about classes.
 
@@ -218,8 +220,8 @@ def _entry(item: Any) -> ClassRow:
         own = None if "title" in item or value is None else int(value)
         return ClassRow(str(name), own, None if colour is None else parse_colour(colour))
     key, value = item
-    if isinstance(value, str) and str(key).isdigit():
-        return ClassRow(value, int(key))
+    if isinstance(value, str) and (number := whole_number(str(key))) is not None:
+        return ClassRow(value, number)
     if isinstance(value, (bool, float)):
         raise ValueError(f"not a value: {value!r}")
     if isinstance(value, int):
@@ -243,7 +245,8 @@ def ignored_rows(rows: Sequence[ClassRow], ignore: str) -> set[int]:
     places: set[int] = set()
     for word in (part.strip() for part in ignore.split(",")):
         by_name = [i for i, row in enumerate(rows) if row.name.casefold() == word.casefold()]
-        by_value = [i for i, row in enumerate(rows) if word.isdigit() and row.value == int(word)]
+        value = whole_number(word)
+        by_value = [i for i, row in enumerate(rows) if value is not None and row.value == value]
         if not by_name and not by_value and word != "255":
             names = [row.name for row in rows]
             raise XferError(f"data.ignore={word}: no such class or value", nearest(word, names))

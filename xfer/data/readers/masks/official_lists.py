@@ -25,7 +25,8 @@ from xfer.data.readers.masks.layout import Pairs
 from xfer.data.readers.masks.pairing import stem
 from xfer.data.readers.table.locate import split_of_folder
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
-from xfer.errors import DataError, listed
+from xfer.errors import DataError, listed, reader
+from xfer.files import is_file
 
 SUFFIXES = (".txt", ".lst", ".list", ".csv")
 TABLE = ".csv"
@@ -176,6 +177,7 @@ def _names(path: Path, files: Iterable[Path]) -> list[str]:
     return [f.relative_to(path).as_posix() for f in files]
 
 
+@reader
 def _read(file: Path, index: _Index) -> SplitList:
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
@@ -243,4 +245,4 @@ class _Index:
         """The file that a text names as a mask, if it is there."""
         name = text.replace("\\", "/").lstrip("/")
         places = (self.path / name, self.path.parent / name)
-        return next((p for p in places if is_picture(p.name) and p.is_file()), None)
+        return next((p for p in places if is_picture(p.name) and is_file(p)), None)

@@ -28,8 +28,8 @@ from xfer.data.readers.side_files.drawn import Drawn, drawn_source, ellipse, rec
 from xfer.data.readers.side_files.layout import Part, Sort, loose_folders, loose_parts
 from xfer.data.readers.side_files.pictures import background, find_pictures_of
 from xfer.data.sources.box_rules import leave_out
-from xfer.data.sources.written import number
-from xfer.errors import DataError
+from xfer.data.sources.written import number, picture_size
+from xfer.errors import DataError, reader
 from xfer.types import Source
 
 NAMED = 3
@@ -57,6 +57,7 @@ class LabelmeFile:
 NOTHING = LabelmeFile((), Counter(), (0, 0), "")
 
 
+@reader
 def read_labelme(path: Path) -> LabelmeFile:
     """Read a json. Raises DataError, without the file's name, naming the first shape that can't be
     used."""
@@ -85,8 +86,7 @@ def read_labelme(path: Path) -> LabelmeFile:
             continue
         groups[key] = len(shapes)
         shapes.append(drawn)
-    height, width = (number(document.get(key)) or 0 for key in ("imageHeight", "imageWidth"))
-    size = (int(height), int(width)) if min(height, width) >= 1 else (0, 0)
+    size = picture_size(document.get("imageHeight"), document.get("imageWidth"))
     picture = document.get("imagePath")
     return LabelmeFile(tuple(shapes), flat, size, picture if isinstance(picture, str) else "")
 

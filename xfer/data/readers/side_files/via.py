@@ -25,7 +25,7 @@ from xfer.data.readers.unlisted import note_unlisted
 from xfer.data.sources.box_rules import leave_out
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
 from xfer.data.sources.written import number
-from xfer.errors import DataError, XferError
+from xfer.errors import DataError, XferError, reader
 from xfer.types import Source
 
 ONE_CLASS = "object"
@@ -94,6 +94,7 @@ def is_via(file: Path) -> bool:
 Region = tuple[dict[str, Any], dict[str, Any]]  # shape and attributes
 
 
+@reader
 def read_via(file: Path) -> dict[str, list[Region]]:
     """Name of each picture -> its regions."""
     return _of_csv(file) if file.suffix.casefold() == ".csv" else _of_json(file)

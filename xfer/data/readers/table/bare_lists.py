@@ -13,7 +13,8 @@ from pathlib import Path
 from xfer.data.images.walk import is_junk, listing
 from xfer.data.readers.table.text import Table, as_text
 from xfer.data.sources.split_names import WHOLE, role_of
-from xfer.errors import DataError
+from xfer.errors import DataError, reader
+from xfer.files import is_file
 
 PEEKED = 1 << 12
 FEW = 3
@@ -44,6 +45,7 @@ def bare_lists(folder: Path, most: int) -> dict[str, dict[str, Path]]:
     return {"_".join(word for word in key if word not in shared): own for key, own in found.items()}
 
 
+@reader
 def read_bare(file: Path) -> Table | None:
     """The table of such a list; None if the file is something else."""
     if not _peek(file):
@@ -80,5 +82,5 @@ def _peek(file: Path) -> bool:
 
 def _is_there(folder: Path, name: str) -> bool:
     return len(name) < 200 and any(
-        (folder / place / f"{name}{end}").is_file() for place in PLACES for end in _ENDINGS
+        is_file(folder / place / f"{name}{end}") for place in PLACES for end in _ENDINGS
     )

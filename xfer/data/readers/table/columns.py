@@ -15,7 +15,9 @@ from pathlib import Path
 from xfer.data.images.walk import is_picture
 from xfer.data.readers.table.locate import Locator, forms
 from xfer.data.readers.table.text import Table
+from xfer.data.sources.written import whole_number
 from xfer.errors import DataError, XferError, nearest
+from xfer.files import is_dir, is_file
 
 # headers of the column that names the pictures
 PATHS = (
@@ -209,7 +211,7 @@ def _all_folders(cells: set[str], locator: Locator) -> bool:
     if not cells or cells & {"", "."} or any(len(cell) > LONGEST for cell in cells):
         return False
     return all(
-        any((locator.root / near / cell).is_dir() for near in locator.folders) for cell in cells
+        any(is_dir(locator.root / near / cell) for near in locator.folders) for cell in cells
     )
 
 
@@ -223,7 +225,7 @@ def named_beside(table: Table, folders: Sequence[Path]) -> bool:
             continue  # epochs, numbers of classes: not the names of 0.jpg, 1.jpg
         names = [c for c in cells if c and len(c) < LONGEST and "/" not in c and "\0" not in c]
         found = [
-            next((f for f in folders for end in _ENDINGS if (f / f"{name}{end}").is_file()), None)
+            next((f for f in folders for end in _ENDINGS if is_file(f / f"{name}{end}")), None)
             for name in names
         ]
         if names and None not in found and len(names) == len(cells):
@@ -233,8 +235,8 @@ def named_beside(table: Table, folders: Sequence[Path]) -> bool:
 
 def _counts(cells: Sequence[str]) -> bool:
     """Whether cells are whole numbers that count the rows."""
-    first = cells[0] if cells else ""
-    return first.isdecimal() and all(cell == str(int(first) + k) for k, cell in enumerate(cells))
+    first = whole_number(cells[0]) if cells else None
+    return first is not None and all(cell == str(first + k) for k, cell in enumerate(cells))
 
 
 def _is_file(cell: str) -> bool:

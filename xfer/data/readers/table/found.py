@@ -12,7 +12,7 @@ from xfer.data.readers.table.bare_lists import bare_lists
 from xfer.data.readers.table.records import peek, read_json_lines, read_list
 from xfer.data.readers.table.text import Table, parse_table, read_table
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
-from xfer.errors import DataError, XferError, listed
+from xfer.errors import DataError, XferError, listed, reader
 
 PEEKED = 1 << 18
 SUFFIXES = (".csv", ".tsv")
@@ -70,6 +70,7 @@ def lists_of_ids(path: Path, label: str = "") -> dict[str, Path]:
     )
 
 
+@reader
 def read(file: Path, name: str) -> Table:
     """A split's table; that of a test split may hold only ids."""
     ending = file.suffix.casefold()
@@ -80,6 +81,7 @@ def read(file: Path, name: str) -> Table:
     return read_table(file, 1 if role_of(name) == "test" else 2)
 
 
+@reader
 def head(file: Path, name: str) -> Table:
     """The beginning of a split's table, or all of it: quick, and enough to know what it holds."""
     try:

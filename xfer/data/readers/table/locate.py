@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from xfer.data.images.walk import find_pictures, is_junk, is_picture, listing, nfc
 from xfer.data.sources.split_names import role_of, role_word
 from xfer.errors import DataError
+from xfer.files import is_dir
 
 # paths without . and .. and empty parts, which stay as they are
 _PLAIN = re.compile(r"(?!\.\.?/|.*/\.\.?(?:/|$)|.*//|.*/$).+", re.DOTALL)
@@ -132,7 +133,7 @@ class Locator:
     def __init__(self, table: Path, folders: Sequence[str | Path], role: str | None = None) -> None:
         self.root, self.drop, self.role = table.parent, 0, role
         places = [os.fspath(f) for f in folders]
-        self.folders = [f for f in dict.fromkeys(places) if (self.root / f).is_dir()]
+        self.folders = [f for f in dict.fromkeys(places) if is_dir(self.root / f)]
         self._names: dict[str, dict[str, list[str]]] = {}
         self._below: dict[str, list[Path]] | None = None
 

@@ -19,7 +19,9 @@ from xfer.data.readers.table.columns import (
 from xfer.data.readers.table.locate import Locator
 from xfer.data.readers.table.text import Table
 from xfer.data.sources.split_names import WHOLE, role_of
+from xfer.data.sources.written import whole_number
 from xfer.errors import DataError
+from xfer.files import is_file
 
 # where a table's pictures usually are
 USUAL = ("images", "train", "train_images")
@@ -135,14 +137,16 @@ def why_lost(locator: Locator, cell: str) -> str:
     ending = PurePath(cell).suffix
     if not 1 < len(ending) < 12 or len(cell) > LONGEST or "\0" in cell or is_picture(cell):
         return LOST
-    there = any((locator.root / folder / cell).is_file() for folder in locator.folders)
+    there = any(is_file(locator.root / folder / cell) for folder in locator.folders)
     return f"{ending} files are not read" if there else LOST
 
 
 def _is_pixels(cell: str) -> bool:
     """Whether a cell holds the values of many pixels."""
     values = cell.replace(",", " ").split()
-    return len(values) >= 64 and all(value.isdigit() and int(value) < 256 for value in values)
+    return len(values) >= 64 and all(
+        (whole_number(value) or 0) < 256 and value.isdecimal() for value in values
+    )
 
 
 def has_no_header(placed: Placed) -> bool:

@@ -20,7 +20,7 @@ def pixel_columns(table: Table) -> list[int]:
     if len(texts) == 1:
         return texts
     named = [k for k, head in enumerate(table.header) if head.casefold().startswith("pixel")]
-    if side_of(len(named)) and all(row[k].isdigit() for k in named):
+    if side_of(len(named)) and all(row[k].isdecimal() for k in named):
         return named
     return []
 
@@ -30,7 +30,7 @@ def is_pixels(cell: str) -> bool:
     if cell.count(" ") < LEAST - 1:
         return False
     values = cell.split()
-    return bool(side_of(len(values))) and all(v.isdigit() for v in values)
+    return bool(side_of(len(values))) and all(v.isdecimal() for v in values)
 
 
 def side_of(values: int) -> int:

@@ -15,13 +15,14 @@ from typing import Any
 from xfer.data.images.walk import is_picture
 from xfer.data.readers.table.bare_lists import read_bare
 from xfer.data.readers.table.text import Table, as_text
-from xfer.errors import DataError
+from xfer.errors import DataError, reader
 
 PEEKED = 1 << 14
 LINES = 20
 _MARKS = ("\t", ",", ";")
 
 
+@reader
 def read_json_lines(file: Path) -> Table:
     """A table with a column per key. Raises DataError for a line that is not a JSON object."""
     rows: list[dict[str, Any]] = []
@@ -49,6 +50,7 @@ def _cell(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+@reader
 def read_list(file: Path) -> Table:
     """A list of `path label`, or of paths alone. Raises DataError for anything else."""
     lines = [line.strip() for line in as_text(file, _bytes(file)).splitlines()]

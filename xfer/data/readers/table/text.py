@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xfer.data.images.walk import is_picture
-from xfer.errors import DataError
+from xfer.errors import DataError, reader
 
 DELIMITERS = (",", "\t", ";", "|")
 MARKS = {
@@ -37,6 +37,7 @@ class Table:
     rows: list[list[str]]
 
 
+@reader
 def read_table(file: Path, min_columns: int = 2) -> Table:
     """Read a csv or tsv file. Raises DataError if it is not a table of text, or has fewer than
     `min_columns` columns."""

@@ -12,7 +12,7 @@ from xfer.data.readers.other_tools import other_tool
 from xfer.data.readers.side_files.layout import ENTRIES, Part, Sort, listed_parts, stems
 from xfer.data.readers.voc.masks import has_masks
 from xfer.data.sources.split_names import WHOLE, role_of
-from xfer.files import lines_of
+from xfer.files import is_file, lines_of
 
 ANNOTATIONS = ("Annotations", "annotations")
 PICTURES = ("JPEGImages", "images", "Images", "")
@@ -84,10 +84,10 @@ def _by_folder(part: Part) -> list[Part]:
 
 def _id(listed: str, xmls: Path) -> str:
     """The id of an annotation file; some lists name the pictures instead."""
-    if not is_picture(listed) or (xmls / f"{listed}.xml").is_file():
+    if not is_picture(listed) or is_file(xmls / f"{listed}.xml"):
         return listed
     stem = listed.rpartition(".")[0]
-    return stem if (xmls / f"{stem}.xml").is_file() else listed
+    return stem if is_file(xmls / f"{stem}.xml") else listed
 
 
 def _of_class(lines: list[str]) -> bool:

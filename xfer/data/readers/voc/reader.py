@@ -46,6 +46,7 @@ from xfer.data.sources.boxes import BoxSource, box_table
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.split_names import role_of
 from xfer.errors import DataError, XferError
+from xfer.files import is_file
 from xfer.types import DataInfo, Source
 
 NAMED = 3
@@ -138,7 +139,7 @@ def _read_all(
     def look(key: tuple[Path, str]) -> VocFile | str | None:
         folder, name = key
         file = folder / f"{name}.xml"
-        if not file.is_file():
+        if not is_file(file):
             return None
         try:
             return read_voc_xml(file)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from xfer.data.sources.written import flag
-from xfer.errors import DataError
+from xfer.data.sources.written import flag, picture_size
+from xfer.errors import DataError, reader
 
 MAX_BYTES = 16 * 2**20
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -44,6 +44,7 @@ class _NoDoctype(ET.TreeBuilder):
         raise DataError("has a document type: entities are not expanded")
 
 
+@reader
 def read_voc_xml(path: Path) -> VocFile:
     """Read an annotation file.
 
@@ -75,9 +76,7 @@ def read_voc_xml(path: Path) -> VocFile:
         names.append(name)
         boxes.append((x1, y1, x2, y2))
         difficult.append(bool(flag(item.findtext("difficult"))))
-    size = [_number(root.findtext(f"size/{key}")) for key in ("height", "width")]
-    height, width = (int(n) if n and n > 0 else 0 for n in size)
-    whole = (height, width) if height and width else (0, 0)
+    whole = picture_size(root.findtext("size/height"), root.findtext("size/width"))
     picture = (root.findtext("filename") or "").strip()
     return VocFile(tuple(names), tuple(boxes), tuple(difficult), whole, picture)
 

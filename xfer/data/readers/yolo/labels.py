@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xfer.errors import DataError
+from xfer.errors import DataError, reader
 
 Row = tuple[int, float, float, float, float]
 # a share this far above 1 is not a rounding error: somebody wrote pixels
@@ -36,6 +36,7 @@ class YoloFile:
     tracks: int = 0
 
 
+@reader
 def read_yolo_text(path: Path, classes: int, keypoints: int = 0) -> YoloFile:
     """Read a label file.
 

@@ -56,7 +56,7 @@ from xfer.data.sources.boxes import BoxSource, box_table
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.split_names import role_of
 from xfer.errors import DataError, listed
-from xfer.files import lines_of
+from xfer.files import is_file, lines_of
 from xfer.types import DataInfo, Source
 
 LABELS = {"images": "labels", "Images": "Labels", "IMAGES": "LABELS"}
@@ -135,7 +135,7 @@ def label_file(picture: Path) -> Path:
             parts[k] = LABELS[parts[k]]
             break
     there = Path(*parts)
-    return there if there.is_file() else picture.with_suffix(".txt")
+    return there if is_file(there) else picture.with_suffix(".txt")
 
 
 def _source(setup: Setup, split: str, options: ReadOptions, reading: Reading) -> Source:
@@ -154,7 +154,7 @@ def _source(setup: Setup, split: str, options: ReadOptions, reading: Reading) ->
     def look(picture: Path) -> tuple[Path, YoloFile | str | None]:
         file = label_file(picture)
         try:
-            if not file.is_file():
+            if not is_file(file):
                 return file, None
             return file, read_yolo_text(file, len(classes), setup.keypoints)
         except DataError as error:

@@ -16,7 +16,8 @@ import yaml
 
 from xfer.data.images.walk import is_junk, listing
 from xfer.data.readers.table.locate import split_of_folder
-from xfer.errors import DataError
+from xfer.errors import DataError, reader
+from xfer.files import is_dir, is_file
 
 MAX_BYTES = 2**20
 SPLITS = ("train", "val", "valid", "test")
@@ -61,6 +62,7 @@ def find_yaml(path: Path) -> Path | None:
     return None
 
 
+@reader
 def _read(file: Path) -> Any:
     try:
         if file.stat().st_size > MAX_BYTES:
@@ -73,6 +75,7 @@ def _read(file: Path) -> Any:
         raise DataError(f"{file}: not valid YAML: {line}") from None
 
 
+@reader
 def read_setup(file: Path) -> Setup:
     """Read a data.yaml. Raises DataError if it lacks names or splits, or if its folders are
     missing."""
@@ -83,7 +86,7 @@ def read_setup(file: Path) -> Setup:
     root = content.get("path")
     bases = [file.parent / root] if isinstance(root, str) and root else []
     beside = file.parent / str(root).replace("\\", "/").rstrip("/").rpartition("/")[2]
-    if bases and not bases[0].is_dir() and beside != file.parent and beside.is_dir():
+    if bases and not is_dir(bases[0]) and beside != file.parent and is_dir(beside):
         bases.insert(1, beside)  # ../datasets/pets of another machine is pets/ here
     bases = list(dict.fromkeys([*bases, file.parent]))
     written: dict[str, list[str]] = {}
@@ -179,7 +182,7 @@ def _place(file: Path, split: str, text: str, bases: Sequence[Path]) -> tuple[Pa
             break  # test/images is not images
         for base in bases if end else ():
             place = base / end
-            if place.exists():
+            if is_file(place) or is_dir(place):
                 return place, slashes.removesuffix(end)
     looked = ", ".join(str(base / slashes) for base in bases)
     raise DataError(f"{file}: {split} is not there", f"looked for {looked}")

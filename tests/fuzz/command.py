@@ -1,0 +1,186 @@
+"""Runs every target in a child process with limits, and prints what was found."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import mmap
+import os
+import resource
+import signal
+import struct
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from fuzz import case as cases
+from fuzz.target import Target, load_targets
+from fuzz.trial import SECONDS, BadSeed, Faults, Trial, replay
+
+_GB = 1 << 30
+_ADDRESSES = 16 * _GB  # beyond what the child has when it starts
+_RESIDENT = 2.5 * _GB  # a child is killed beyond it
+_STUCK = 6 * SECONDS  # seconds without a new input, when native code does not see signals
+_SETUP = 300.0  # seconds for imports and miniatures
+_BEAT = struct.Struct("dqq")  # monotonic time, number of the input being read, inputs read
+
+
+@dataclass
+class Outcome:
+    """What a target did."""
+
+    inputs: int
+    faults: Faults
+    broken: str = ""
+
+
+def main(words: list[str] | None = None) -> int:
+    """The command line; returns the exit code: 0 without a fault, 1 with faults, 2 for misuse."""
+    parser = argparse.ArgumentParser(prog="python tests/fuzz", description=__doc__)
+    parser.add_argument("--inputs", type=int, default=1000, help="per target")
+    parser.add_argument("--seconds", type=float, default=60.0, help="per target")
+    parser.add_argument("--target", action="append", default=[], metavar="T")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="targets at a time")
+    parser.add_argument("--replay", type=Path, metavar="PATH", help="a saved input of --target")
+    given = parser.parse_args(words)
+    work = Path(tempfile.mkdtemp(prefix="xfer-fuzz-"))
+    os.environ["XFER_CACHE"] = str(work / "cache")
+    targets = load_targets()
+    unknown = [name for name in given.target if name not in targets]
+    if unknown or (given.replay and len(given.target) != 1):
+        print(f"unknown: {', '.join(unknown) or 'which --target to replay'}", file=sys.stderr)
+        print(f"targets: {', '.join(targets)}", file=sys.stderr)
+        return 2
+    chosen = [targets[name] for name in given.target or targets]
+    if given.replay:
+        replay(chosen[0], given.replay.absolute(), work)
+        return 0
+    outcomes: dict[str, Outcome] = {}
+    waiting, running = list(chosen), dict[str, Watch]()
+    while waiting or running:
+        while waiting and len(running) < max(1, given.jobs):
+            one = waiting.pop(0)
+            running[one.name] = Watch(one, work, given.seed, given.inputs, given.seconds)
+        time.sleep(0.02)
+        for name, watch in list(running.items()):
+            outcome = watch.look()
+            if outcome is not None:
+                outcomes[name] = outcome
+                del running[name]
+                _print(name, outcome)
+    if given.json:
+        content = {
+            name: {"inputs": o.inputs, "faults": sum(f.count for f in o.faults.found.values())}
+            for name, o in outcomes.items()
+        }
+        given.json.write_text(json.dumps({"targets": content}, indent=1) + "\n")
+    bad = any(outcome.faults.found or outcome.broken for outcome in outcomes.values())
+    total = sum(outcome.inputs for outcome in outcomes.values())
+    kinds = sum(len(outcome.faults.found) for outcome in outcomes.values())
+    print(f"{len(outcomes)} targets, {total} inputs, {kinds} kinds of faults")
+    if kinds:
+        print(f"the smallest input of each lies in {work}")
+    return int(bad)
+
+
+def _print(name: str, outcome: Outcome) -> None:
+    count = sum(fault.count for fault in outcome.faults.found.values())
+    print(f"{name}: {outcome.inputs} inputs, {count} faults{outcome.broken}", flush=True)
+    for fault in outcome.faults.found.values():
+        print(f"  {fault.key} ({fault.count} times) {fault.text}")
+        print(f"    {fault.smallest} bytes: {fault.file}", flush=True)
+
+
+class Watch:
+    """A target in a child process, which is started again where one of its inputs kills it."""
+
+    def __init__(self, target: Target, work: Path, seed: int, inputs: int, seconds: float) -> None:
+        self.target, self.seed, self.inputs, self.seconds = target, seed, inputs, seconds
+        self.work = work / target.name
+        self.work.mkdir(parents=True)
+        self.shared = mmap.mmap(-1, mmap.PAGESIZE)
+        self.number, self.read = 0, 0  # of inputs, by the children before this one
+        self._start()
+
+    def _start(self) -> None:
+        """Forks the child. Nothing in this process has started a thread."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.shared[: _BEAT.size] = _BEAT.pack(0.0, self.number, self.read)
+        self.began = time.monotonic()
+        self.process = os.fork()
+        if self.process == 0:
+            try:
+                self._child()
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+
+    def _child(self) -> None:
+        os.setsid()
+        log = os.open(self.work / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        for descriptor in (1, 2):
+            os.dup2(log, descriptor)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        warnings.simplefilter("ignore")
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        faults = Faults.load(self.work / "faults")
+        trial = Trial(self.target, self.work, self.seed, faults)
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        most = pages * resource.getpagesize() + _ADDRESSES
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        for number, _ in trial.run(self.number, self.inputs, self.seconds):
+            beat = _BEAT.pack(time.monotonic(), number, self.read + number - self.number)
+            self.shared[: _BEAT.size] = beat
+        began, number, read = _BEAT.unpack(self.shared[: _BEAT.size])
+        self.shared[: _BEAT.size] = _BEAT.pack(began, number, read + bool(began))
+
+    def look(self) -> Outcome | None:
+        """How the target has ended; None while it has not."""
+        ended, status = os.waitpid(self.process, os.WNOHANG)
+        beat, number, read = _BEAT.unpack(self.shared[: _BEAT.size])
+        now = time.monotonic()
+        reason = ""
+        if not ended:
+            if beat and now - beat > _STUCK:
+                reason = f"hang > {_STUCK:.0f} s"
+            elif not beat and now - self.began > _SETUP:
+                reason = "setup"
+            elif self._resident() > _RESIDENT:
+                reason = f"memory > {_RESIDENT / _GB:.1f} GB"
+            if not reason:
+                return None
+            os.kill(self.process, signal.SIGKILL)
+            _, status = os.waitpid(self.process, 0)
+        faults = Faults.load(self.work / "faults")
+        if not reason and os.waitstatus_to_exitcode(status) == 0:
+            return Outcome(read, faults)
+        if not beat or os.waitstatus_to_exitcode(status) > 0:
+            log = (self.work / "log").read_text(errors="replace").strip().splitlines()
+            return Outcome(read, faults, f"; the target is broken: {(log or ['?'])[-1]}")
+        code = os.waitstatus_to_exitcode(status)
+        kind = reason or signal.Signals(-code).name
+        faults.add(kind, "native code", "", cases.of_folder(self.work / "input"))
+        self.number, self.read = number + 1, read + 1
+        self.seconds -= now - self.began
+        if self.number >= self.inputs or self.seconds <= 0:
+            return Outcome(self.read, faults)
+        self._start()
+        return None
+
+    def _resident(self) -> int:
+        try:
+            text = Path(f"/proc/{self.process}/statm").read_text()
+            return int(text.split()[1]) * resource.getpagesize()
+        except (OSError, IndexError):
+            return 0
+
+
+__all__ = ["BadSeed", "main"]
