@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import os
 import platform
 import random
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from xfer import exit_codes
 from xfer.errors import XferError
 from xfer.nn.sync_norm import synchronise
 from xfer.types import Batch
@@ -203,28 +205,48 @@ def placed(device: str = "auto", precision: str = "auto") -> Iterator[Place]:
         torch.cuda.set_device(where)
         torch.backends.cuda.matmul.allow_tf32 = precision != "fp32"
         torch.backends.cudnn.allow_tf32 = precision != "fp32"
-    started = world > 1 and not dist.is_initialized()
-    if started:
-        _join("nccl" if where.type == "cuda" else "gloo", rank, world)
+    stop_watch: Callable[[], None] | None = None
     try:
+        if world > 1 and not dist.is_initialized():
+            stop_watch = _join("nccl" if where.type == "cuda" else "gloo", rank, world)
         yield Place(where, find_precision(precision, where), rank, world)
+    except BaseException as error:
+        if world > 1:
+            exit_codes.note_failure(error)
+            _abort()
+        raise
     finally:
-        if started:
-            dist.destroy_process_group()
+        if stop_watch is not None:
+            stop_watch()
+            if dist.is_initialized():
+                dist.destroy_process_group()
             # gloo threads may still be releasing the last collective and need the GIL: if the
             # interpreter is already shutting down they abort the process ("terminate called", 4
             # runs of 10)
             time.sleep(GLOO_SECONDS)
 
 
-def _join(backend: str, rank: int, world: int) -> None:
+def _join(backend: str, rank: int, world: int) -> Callable[[], None]:
     """Joins the process group, under a new prefix after each restart: torchrun keeps the rendezvous
-    store across restarts (torch 2.14), so it still lists dead processes."""
+    store across restarts (torch 2.14), so it still lists dead processes. From here on this process
+    ends when another fails; returns what ends that."""
     timeout = timedelta(minutes=30)
     stores = dist.rendezvous("env://", rank, world, timeout=timeout)  # pyright: ignore[reportPrivateImportUsage]
     name = f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT') or 0}"
-    store = dist.PrefixStore(name, next(stores)[0])  # pyright: ignore[reportPrivateImportUsage]
+    base = next(stores)[0]
+    exit_codes.use_store(base)
+    stop_watch = exit_codes.end_with_the_others(base.clone())
+    store = dist.PrefixStore(name, base)  # pyright: ignore[reportPrivateImportUsage]
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout)
+    return stop_watch
+
+
+def _abort() -> None:
+    """Gives up the collectives that a failed process has begun: NCCL would wait for the others,
+    which wait for this one."""
+    if dist.is_initialized() and dist.get_backend() == "nccl":
+        with contextlib.suppress(Exception):
+            torch.distributed.distributed_c10d._abort_process_group()  # pyright: ignore
 
 
 def on_device(batches: Iterator[Batch], place: Place) -> Iterator[Batch]:
@@ -325,11 +347,33 @@ def is_compiler_error(error: BaseException) -> bool:
     return type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
 
 
+# how allocators, cuBLAS, cuDNN and NCCL say that memory has run out
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "status_alloc_failed")
+# what cuDNN also says if its workspace finds no room, or for a call that it never supports
+_MAYBE_NO_MEMORY = ("status_not_supported", "unable to find an engine", "cudnn algorithm",
+                    "status_internal_error", "status_not_initialized")  # fmt: skip
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception means that memory ran out, on any device."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or _says(error, _NO_MEMORY)
+
+
+def may_be_memory(error: BaseException) -> bool:
+    """Whether an exception may mean that memory ran out: whether a smaller batch is worth a try."""
+    return is_out_of_memory(error) or _says(error, _MAYBE_NO_MEMORY)
+
+
+def _says(error: BaseException, words: tuple[str, ...]) -> bool:
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(word in text for word in words)
+
+
+def free_memory(place: Place) -> None:
+    """Gives unused memory of the device back, after it ran out."""
+    gc.collect()
+    if place.device.type != "cpu":
+        torch.get_device_module(place.device).empty_cache()
 
 
 def usable_precision(name: str, device: str = "auto") -> str:

@@ -326,6 +326,7 @@ def _fill(
             rank=place.rank,
             world=place.world,
             odd=odd,
+            say=say,
         )
         for part in _hinted(stream):
             sink.write(first + part.rows, {name: form(v) for name, v in part.layers.items()})

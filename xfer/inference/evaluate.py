@@ -67,7 +67,7 @@ def evaluate(
         loader = eval_loader(
             recipe, model.task, scored.source, place, tta, batch=batch, workers=workers
         )
-        metric = score(model.task, loader, place, tta)
+        metric = score(model.task, loader, place, tta, say=lambda line: tell([line], say))
         return {
             "run": str(folder.path),
             **scored.document(),

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xfer.data.loading.feature_loader import FeatureLoader
-from xfer.device import gather
+from xfer.device import Place, gather
 from xfer.extraction.cache import FeatureCache, cache_file, limit_bytes
 from xfer.extraction.net import VERSION, digest_of
 from xfer.extraction.stream import parts
@@ -53,6 +53,10 @@ class HeadInput:
     tta: str
     marks: str
     layers: tuple[str, ...] = ("head",)
+
+    @property
+    def place(self) -> Place:
+        return self.job.place
 
     @property
     def views(self) -> int:

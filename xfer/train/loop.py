@@ -192,7 +192,8 @@ def evaluate_now(job: Job, run: Run, show: Progress) -> None:
     job.evaluated = job.step
     tta = job.quick_tta
     broadcast_buffers(job.final_task(), job.place)
-    metric = score(job.final_task(), job.val_loader(), job.place, tta, show.tick("val"))
+    metric = score(job.final_task(), job.val_loader(), job.place, tta, show.tick("val"),
+                   show.remark)  # fmt: skip
     metrics = metric.compute()
     if metrics[metric.primary] is None:  # like COCO's AP of small boxes if there are none
         raise DataError(f"val has nothing that {metric.primary} can be computed from",

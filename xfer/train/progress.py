@@ -63,6 +63,13 @@ class Progress:
         if self.verbosity >= -1:
             self.console.print(f"warning: {text}", markup=False, style="yellow")
 
+    def remark(self, line: str) -> None:
+        """Prints a line, which may begin with "warning: "."""
+        if line.startswith("warning: "):
+            self.warn(line.removeprefix("warning: "))
+        else:
+            self.say(line)
+
     def start(self, recipe: Recipe, bundle: Bundle, place: Place) -> None:
         """Prints the recipe, the data and the device."""
         self.say(f"recipe {recipe.name or '(defaults)'}: {recipe.task} with {recipe.backbone}")

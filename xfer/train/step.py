@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from xfer.device import is_compiler_error, is_out_of_memory
+from xfer.device import free_memory, is_compiler_error, is_out_of_memory, may_be_memory
 from xfer.errors import DivergedError, XferError
 from xfer.runs.folder import Run
 from xfer.train.job import Job
@@ -37,12 +37,15 @@ def train_step(job: Job, batch: Batch) -> dict[str, Tensor]:
                 "normalises over the batch has one value only",
                 "--batch 2 or more (a share of 2 for each process and part), or a larger data.size",
             ) from error
-        if not is_out_of_memory(error):
+        if not may_be_memory(error):
             raise
+        certain, words = is_out_of_memory(error), " ".join(str(error).split())[:300]
     # outside the except clause, so that the failed pass's tensors have been freed
-    raise XferError(
-        f"out of memory with a batch of {job.recipe.data.batch}", _what_fits(job, batch)
-    )
+    fitting = _what_fits(job, batch)
+    if not (certain or fitting):  # then it fails with any batch
+        raise RuntimeError(words)
+    nothing = "not even one picture fits: a smaller --backbone or data.size"
+    raise XferError(f"out of memory with a batch of {job.recipe.data.batch}", fitting or nothing)
 
 
 def _train_step(job: Job, batch: Batch) -> dict[str, Tensor]:
@@ -103,23 +106,31 @@ def _shares(job: Job, parts: Sequence[Batch]) -> Callable[[str, int], Tensor | f
 
 
 def _what_fits(job: Job, batch: Batch) -> str:
-    """A hint: halves the batch until a forward and backward pass fits."""
+    """A hint: halves the batch until a whole step fits. Empty if not even one picture does.
+
+    The run is over, so the step may change its weights. DDP is left out: its hooks would wait for
+    the gradients of the step that failed, and for the other processes.
+    """
+    job.module = job.task
     size = len(batch) // 2
     while size >= 1:
         job.optimizer.zero_grad()
-        if job.place.device.type != "cpu":
-            torch.get_device_module(job.place.device).empty_cache()
+        free_memory(job.place)
         try:
             with job.place.autocast():
                 job.allow_lone(size)
-                torch.stack(list(job.task(batch.part(0, size)).values())).sum().backward()
+                losses = torch.stack(list(job.task(batch.part(0, size)).values())).sum()
+            losses.backward()
+            job.optimizer.step()
             fits, parts = size * job.place.world, math.ceil(len(batch) / size)
-            return f"--batch {fits} fits, or the same batch with optim.accumulate={parts}"
+            hint = f"--batch {fits} fits, or the same batch with optim.accumulate={parts}"
+            halves = job.place.device.type == "cuda" and job.place.precision == "fp32"
+            return f"{hint}; --precision bf16 takes half" if halves else hint
         except Exception as error:
-            if not is_out_of_memory(error):
+            if not may_be_memory(error):
                 raise
         size //= 2
-    return "not even one picture fits: a smaller --backbone or data.size"
+    return ""
 
 
 def check_finite(step: int, losses: Iterable[float], run: Run) -> None:
