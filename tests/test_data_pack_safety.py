@@ -16,9 +16,9 @@ from pictures import write_folder
 import xfer.data.pack.writer as packing
 from xfer.cli.app import main
 from xfer.data.open import open_data
-from xfer.data.pack.folder_lock import folder_lock
 from xfer.data.pack.writer import Packing, pack
 from xfer.errors import DataError
+from xfer.locking.sole_writer import LOCK, sole_writer
 from xfer.testing.source import SyntheticSource
 from xfer.types import Sample
 
@@ -142,10 +142,10 @@ def test_another_set_or_other_options_do_not_go_on_in_the_same_folder(tmp_path: 
 
 
 def test_two_do_not_write_into_one_folder(tmp_path: Path) -> None:
-    with folder_lock(tmp_path):
-        with pytest.raises(DataError, match="another process is writing"):
+    with sole_writer(tmp_path, inside=True):
+        with pytest.raises(DataError, match="has been writing into it since"):
             pack(Stopping(20), tmp_path, SMALL)
-        assert not list(tmp_path.iterdir())
+        assert [file.name for file in tmp_path.iterdir()] == [LOCK]
     assert pack(Stopping(20), tmp_path, SMALL).images == 20
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from xfer.errors import DataError
-from xfer.extraction import Features, read_features, store, write_features
+from xfer.extraction import Features, read_features, write_features
 from xfer.extraction.store import Spool, spool_folder
 
 
@@ -56,40 +55,38 @@ def test_numpy_alone_reads_the_file(tmp_path: Path) -> None:
 def test_rows_in_any_order_from_several_writers_make_the_same_file(tmp_path: Path) -> None:
     whole = made()
     out = tmp_path / "new" / "f.npz"
-    folder = spool_folder(out)
-    first, second = (Spool(out, folder, 6) for _ in range(2))
-    for spool, rows in ((first, [4, 0, 1]), (second, [5, 3]), (first, [2])):
-        spool.write(rows, {name: values[rows] for name, values in whole.layers.items()})
-    first.close()
-    second.close()
-    first.finish(list(whole.layers), made(layers={}))
+    with spool_folder(out) as folder:
+        first, second = (Spool(out, folder, 6) for _ in range(2))
+        for spool, rows in ((first, [4, 0, 1]), (second, [5, 3]), (first, [2])):
+            spool.write(rows, {name: values[rows] for name, values in whole.layers.items()})
+        first.close()
+        second.close()
+        first.finish(list(whole.layers), made(layers={}))
+    assert [file.name for file in out.parent.iterdir()] == ["f.npz"]
     found = read_features(out)
     for name, values in whole.layers.items():
         assert np.array_equal(found.layers[name], values)
 
 
-def test_rows_left_by_a_dead_process_are_removed_and_those_of_a_living_one_kept(
+def test_what_killed_processes_left_is_removed_and_a_living_one_is_not_disturbed(
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "f.npz"
-    mine = spool_folder(out)
-    dead = mine.with_name(mine.name.replace(str(os.getpid()), str(2**22 + 1)))
-    living = mine.with_name(mine.name.replace(str(os.getpid()), str(os.getppid())))
-    dead.mkdir()
-    living.mkdir()
-    (mine / "old.npy").touch()
-    assert spool_folder(out) == mine
-    assert not dead.exists()
-    assert living.exists()
-    assert not list(mine.iterdir())
-
-
-def test_a_process_is_not_asked_for_where_asking_would_interrupt_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("sys.platform", "win32")
-    monkeypatch.setattr("os.kill", lambda *_: pytest.fail("Ctrl-C was sent"))
-    assert store._alive(1)
+    for name in (".f.npz.host-123.parts", ".f.npz.parts"):  # an older version's, and ours
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "pool5.npy").touch()
+    (tmp_path / ".f.npz.0a1b2c3d.tmp").touch()
+    (tmp_path / ".g.npz.parts").mkdir()
+    with spool_folder(out) as folder:
+        assert not list(folder.iterdir())
+        (folder / "pool5.npy").touch()
+        with (
+            pytest.raises(DataError, match="has been writing into it since"),
+            spool_folder(out),
+        ):
+            pass
+        assert list(folder.iterdir())
+    assert [file.name for file in tmp_path.iterdir()] == [".g.npz.parts"]
 
 
 def test_multilabel_and_no_pictures(tmp_path: Path) -> None:

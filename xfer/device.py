@@ -15,6 +15,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -51,6 +52,13 @@ class Place:
     @property
     def main(self) -> bool:
         return self.rank == 0
+
+    @property
+    def cheaper(self) -> str:
+        """The precision that takes half as much memory; empty if it is in use, or has no use."""
+        if self.device.type != "cuda" or self.precision != "fp32":
+            return ""
+        return find_precision("auto", self.device)
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The context in which a forward pass runs in this precision."""
@@ -294,6 +302,26 @@ def gather(value: Any, place: Place) -> list[Any]:
 def broadcast(value: Any, place: Place) -> Any:
     """The value that rank 0 passed, on every process."""
     return gather(value, place)[0]
+
+
+def enter_on_main(
+    start: Callable[[], AbstractContextManager[Any]], held: ExitStack, place: Place
+) -> Any:
+    """Enters a context on rank 0, until `held` is left; what it gives there, None elsewhere.
+
+    Raises: the XferError that it raises, on every process, so that none waits for the others.
+    """
+    given: Any = None
+    error: XferError | None = None
+    if place.main:
+        try:
+            given = held.enter_context(start())
+        except XferError as refused:
+            error = refused
+    error = broadcast(error, place)
+    if error is not None:
+        raise error
+    return given
 
 
 def broadcast_buffers(module: torch.nn.Module, place: Place) -> None:

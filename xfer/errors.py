@@ -48,6 +48,10 @@ class DivergedError(XferError):
     code: ClassVar[int] = 4
 
 
+# a disk, a quota or a limit on files is used up
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# a disk has failed, or is no longer there
+GONE = (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENOTCONN)
 # what the machine or the network does, which is not the file's fault
 _NOT_THE_FILE = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE,
                  errno.ENOMEM, errno.EPIPE, errno.EINTR)  # fmt: skip

@@ -25,15 +25,19 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
-from xfer.errors import XferError
+from xfer import plugs
+from xfer.errors import GONE, NO_ROOM, XferError
 
 # errors that a path in a command may cause, besides those checked where it is used
 _IN_THE_WAY = (errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR,
-               errno.ENAMETOOLONG, errno.ENOENT)  # fmt: skip
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+               errno.ENAMETOOLONG, errno.ENOENT, *GONE)  # fmt: skip
+_FULL = (*NO_ROOM, errno.EROFS)
+# seconds that a command has to end in once it is interrupted for good
+LAST = 2.0
 
 SAME_SECONDS = 1.5  # how long the others are waited for, which may say the same
 GRACE_SECONDS = 5.0  # how long a process may take to end by itself once another has failed
@@ -49,6 +53,73 @@ def is_main() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def stop_signals() -> list[signal.Signals]:
+    """The signals that end a command: Ctrl-C, SIGTERM, and SIGHUP unless it is ignored, as under
+    nohup."""
+    names = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        names.append(signal.SIGHUP)
+    return names
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Context of a command: SIGTERM and SIGHUP end it as Ctrl-C does, by KeyboardInterrupt, so that
+    its temporary files are removed; training takes them over (`xfer.train.signals`).
+
+    Python sees a signal only when the main thread returns from native code, which may take minutes.
+    A thread therefore counts each Ctrl-C as it arrives: after the second, the process ends in LAST
+    seconds, whatever it is doing; after the third, at once. What was written completely stays.
+    """
+    if threading.current_thread() is not threading.main_thread() or os.name == "nt":
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    before: dict[int, Any] = {}
+    for number in stop_signals():
+        if number != signal.SIGINT or signal.getsignal(number) == signal.SIG_IGN:
+            before[number] = signal.signal(number, interrupt)
+    other = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=_count_interrupts, args=(reader,), daemon=True).start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(other)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(writer)  # which ends the thread
+
+
+def _count_interrupts(reader: int) -> None:
+    """Ends the process after the second SIGINT of those whose numbers come out of the pipe."""
+    with open(reader, "rb", buffering=0) as arriving:
+        count = 0
+        while byte := arriving.read(1):
+            count += byte[0] == signal.SIGINT
+            if count == 2 and byte[0] == signal.SIGINT:
+                end_soon(b"xfer: interrupted\n" if is_main() else b"")
+            if count > 2:
+                os._exit(130)
+
+
+def end_soon(message: bytes = b"") -> None:
+    """Ends the process in LAST seconds as interrupted, unless it ends before: a thread that decodes
+    a large picture would keep it."""
+
+    def end() -> None:
+        time.sleep(LAST)
+        with contextlib.suppress(OSError):
+            os.write(2, message)
+        os._exit(130)
+
+    threading.Thread(target=end, daemon=True).start()
+
+
 def report(error: BaseException, debug: bool = False) -> int:
     """Prints on stderr what went wrong, in a line or two, and returns the exit code.
 
@@ -62,14 +133,16 @@ def report(error: BaseException, debug: bool = False) -> int:
         return 141
     if debug:
         traceback.print_exception(error)
-    if isinstance(error, KeyboardInterrupt):
-        if is_main():
-            complain(str(error) or "interrupted")
-        return 130
-    code, message, hint = _words_for(error, debug)
     several = _processes() > 1
+    if isinstance(error, KeyboardInterrupt):
+        # torchrun sends SIGTERM to the others once one has failed
+        first = _first_code(0.0) if several else None
+        if first is None and is_main():
+            complain(str(error) or "interrupted")
+        return 130 if first is None else first
+    code, message, hint = _words_for(error, debug)
     if several and _is_echo(error):
-        first = _first_code()
+        first = _first_code(SAME_SECONDS)
         if first is not None:  # that one has said what is wrong
             return first
         message = "lost contact with another process"
@@ -84,7 +157,7 @@ def _words_for(error: BaseException, debug: bool) -> tuple[int, str, str | None]
     """The exit code for an error, its line, and the hint under it."""
     if isinstance(error, XferError):
         return error.code, error.message, error.hint
-    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+    if isinstance(error, OSError) and error.errno in _FULL:
         where = f": {error.filename}" if error.filename else ""
         return (
             3, f"{(error.strerror or 'no space left').lower()}{where}",
@@ -94,6 +167,9 @@ def _words_for(error: BaseException, debug: bool) -> tuple[int, str, str | None]
         return 3, f"{error.filename}: {(error.strerror or 'unusable').lower()}", None
     hint = None if debug else "--debug shows the traceback"
     text = " ".join(str(error).split())
+    plug = plugs.whose(error)
+    if plug is not None:
+        return XferError.code, f"{plug}: {type(error).__name__}: {text[:500]}", hint
     return 1, f"internal error: {type(error).__name__}: {text[:500]}", hint
 
 
@@ -238,13 +314,13 @@ def _is_echo(error: BaseException) -> bool:
     return torch_s or any(words in str(error).lower() for words in _LOST)
 
 
-def _first_code() -> int | None:
-    """The exit code of the process that failed first; None if none has said that it did."""
-    store = _store()
+def _first_code(seconds: float) -> int | None:
+    """The exit code of the process that failed first; None if none says so in that time."""
+    store = _store() if seconds else _met  # met already, if none is to be waited for
     if store is None:
         return None
     with contextlib.suppress(Exception):
-        if _in_time(lambda: store.add("failed", 0) > 0, SAME_SECONDS):
+        if _in_time(lambda: store.add("failed", 0) > 0, seconds):
             return int(store.keep_first("code", "1"))
     return None
 

@@ -13,12 +13,14 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock
-
 from xfer.errors import DataError
+from xfer.files import room
+from xfer.locking.sole_writer import sole_writer
 
 Progress = Callable[[int, int], None]
 _CHUNK = 1 << 20
+# seconds that a process waits for another one that is making the same file
+PATIENCE = 3600.0
 
 
 def cache_folder() -> Path:
@@ -68,7 +70,7 @@ def download(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _resolve(url, timeout)
-        with FileLock(path.with_name(f".{path.name}.lock")):
+        with sole_writer(path, wait=PATIENCE):
             if not path.is_file():  # else another process has fetched it meanwhile
                 _fetch_checked(url, part, path, expected, progress, timeout)
     except urllib.error.HTTPError as error:
@@ -148,7 +150,7 @@ def fetch(url: str, part: Path, progress: Progress | None, timeout: float) -> No
             have = 0  # the server sends everything again
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else 0
-        with part.open("ab" if have else "wb") as file:
+        with room(part), part.open("ab" if have else "wb") as file:
             while chunk := response.read(_CHUNK):
                 file.write(chunk)
                 have += len(chunk)

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from xfer.errors import DataError, whole
+from xfer.errors import GONE, NO_ROOM, DataError, whole
+from xfer.locking.sole_writer import check_home
 
 KB, MB, GB = 1 << 10, 1 << 20, 1 << 30
 # the most bytes that are read of a file that people write by hand, and of a list or table
@@ -33,26 +34,62 @@ def replacing(path: Path) -> Iterator[Path]:
     folder or a device, OSError if the folder is not writable.
     """
     check_file(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    temporary.touch(exist_ok=False)
-    mode = temporary.stat().st_mode
     try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(mode)  # safetensors makes its own file, readable by its owner only
-        temporary.replace(path)
+        with room(path):
+            temporary.touch(exist_ok=False)
+            mode = temporary.stat().st_mode
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(mode)  # safetensors makes its own file, readable by its owner only
+            temporary.replace(path)
         sync_folder(path.parent)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DataError(
-                f"{path}: no space left on the disk",
-                "free some; what was already saved is intact",
-            ) from error
+    except Exception:
+        check_home(path)  # whatever a writer raises if its folder goes away meanwhile
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def room(path: Path) -> Iterator[None]:
+    """Context for a writer: a disk that is full or gone becomes a DataError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in GONE:
+            raise DataError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+        if error.errno not in NO_ROOM:
+            raise
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = "no space left on the disk" if full else (error.strerror or str(error)).lower()
+        raise DataError(
+            f"{path}: {reason}", "free some space; what was already saved is intact"
+        ) from error
+
+
+def append_line(path: Path, line: str) -> None:
+    """Adds a line to a text file: the whole of it, or nothing.
+
+    Raises: DataError if the disk is full, or the folder is gone, see `check_home`.
+    """
+    check_home(path)
+    with room(path):
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            data, size = f"{line}\n".encode(), os.fstat(file).st_size
+            try:
+                done = 0
+                while done < len(data):
+                    done += os.write(file, data[done:])
+            except OSError:
+                os.ftruncate(file, size)
+                raise
+        finally:
+            os.close(file)
 
 
 def sync_folder(folder: Path) -> None:
@@ -161,3 +198,14 @@ def check_folder(folder: Path) -> None:
         raise DataError(f"{existing} is a file, not a folder", "choose another folder")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise DataError(f"{existing} is not writable", "choose another folder")
+
+
+def make_folder(folder: Path) -> None:
+    """Creates a folder and those above it; never one that `check_home` misses."""
+    home = check_home(folder)
+    if home is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        return
+    for one in reversed((folder, *folder.parents)):
+        if home in one.absolute().parents:
+            one.mkdir(exist_ok=True)

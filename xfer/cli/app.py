@@ -25,7 +25,7 @@ from xfer.cli import (
 )
 from xfer.cli.command import DRAWS, command
 from xfer.cli.flags import Debug, varied
-from xfer.exit_codes import complain_once, report
+from xfer.exit_codes import complain_once, end_soon, ended_by_signals, report
 
 app = typer.Typer(
     help="Fine-tune a pretrained vision backbone on a task of your own.",
@@ -72,12 +72,16 @@ def main(argv: list[str] | None = None) -> int:
 
     Args: argv: what follows `xfer`; `sys.argv` by default.
     """
+    own_process = argv is None
     argv = sys.argv[1:] if argv is None else argv
     # before torch is loaded: waiting threads that sleep leave the cores to the decoders
     # (two trainings on two cores: 1.5x; one alone: no difference)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        code = app(args=argv, prog_name="xfer", standalone_mode=False)
+        with ended_by_signals():
+            code = app(args=argv, prog_name="xfer", standalone_mode=False)
+        if code == 130 and own_process:
+            end_soon()
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except _UsageError as error:

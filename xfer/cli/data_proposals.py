@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from xfer.cli.flags import SkipBad, Spec, Split, out_option
 from xfer.cli.output import Show
 from xfer.errors import XferError
 from xfer.files import check_folder
+from xfer.locking.sole_writer import sole_writer
 
 FLAGS = ("limit", "seed", "workers")
 
@@ -61,16 +63,21 @@ def proposals(
     options = {key.rpartition(".")[2]: value for key, value in given.items()}
     if "split_seed" in options:
         options["seed"] = options.pop("split_seed")
-    result = measure(
-        spec, method, model=model, split=split, max_boxes=most, skip_bad=skip_bad, say=show.note,
-        data_keys=reading_keys([*set, *assignments]), tick=ticker(show.note), **options,
-    )  # fmt: skip
-    for path in files:
-        result.write(path)
-        show.note(f"{path}: the boxes of {len(result.ids)} pictures")
-    for folder in folders:
-        result.write_report(folder)
-        show.note(f"{folder}: recall.png, recall.json")
+    with contextlib.ExitStack() as held:
+        for path in files:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(sole_writer(path))
+        result = measure(
+            spec, method, model=model, split=split, max_boxes=most, skip_bad=skip_bad,
+            say=show.note, data_keys=reading_keys([*set, *assignments]), tick=ticker(show.note),
+            **options,
+        )  # fmt: skip
+        for path in files:
+            result.write(path)
+            show.note(f"{path}: the boxes of {len(result.ids)} pictures")
+        for folder in folders:
+            result.write_report(folder)
+            show.note(f"{folder}: recall.png, recall.json")
     document = result.document()
     if show.json:
         show.document(document)

@@ -20,6 +20,7 @@ from xfer.data.catalog import KNOWN, Archive, KnownSet, data_folder
 from xfer.data.unpack import unpack
 from xfer.errors import DataError, XferError, nearest
 from xfer.fetch import fetch
+from xfer.locking.sole_writer import sole_writer
 
 TIMEOUT = 30.0  # seconds without a byte
 # disk space for a set's archives and files together, as a multiple of the archives
@@ -80,20 +81,35 @@ def get(
         archives.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{archives}: {error.strerror}") from None
-    _check_room(known, archives)
-    files = [_archive(archive, archives, say, bar) for archive in known.archives]
-    unpacked, count = archives / "unpacked", 0
-    shutil.rmtree(unpacked, ignore_errors=True)  # left by an interrupted call
-    for file in files:
-        say(f"unpacking {file.name}")
-        with bar(f"unpacking {file.name}") as tick:
-            count += unpack(file, unpacked, tick)
-    if place.is_dir():
-        place.rmdir()  # an empty one
-    unpacked.replace(place)
-    if not keep:
-        shutil.rmtree(archives)
+    with sole_writer(archives):
+        if place.is_dir() and any(place.iterdir()):  # another process has just ended
+            return Got(place, known.archives, 0)
+        archives.mkdir(exist_ok=True)
+        _check_room(known, archives)
+        files = [_archive(archive, archives, say, bar) for archive in known.archives]
+        count = _unpacked(files, archives / "unpacked", place, say, bar)
+        if not keep:
+            shutil.rmtree(archives)
     return Got(place, known.archives, count)
+
+
+def _unpacked(
+    files: list[Path], folder: Path, place: Path, say: Callable[[str], None], bar: Bar
+) -> int:
+    """Unpacks archives into `folder`, which becomes `place` when all are; how many files."""
+    count = 0
+    try:
+        shutil.rmtree(folder, ignore_errors=True)  # left by a call that was killed
+        for file in files:
+            say(f"unpacking {file.name}")
+            with bar(f"unpacking {file.name}") as tick:
+                count += unpack(file, folder, tick)
+        if place.is_dir():
+            place.rmdir()  # an empty one
+        folder.replace(place)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return count
 
 
 def _check_room(known: KnownSet, folder: Path) -> None:

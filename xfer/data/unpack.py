@@ -38,7 +38,9 @@ def unpack(archive: Path, folder: Path, progress: Progress | None = None) -> int
     except RuntimeError as error:  # a compression that zipfile does not support, or a password
         raise DataError(f"{archive}: {error}") from None
     except OSError as error:
-        raise DataError(f"{archive}: can't be unpacked: {error.strerror or error}") from None
+        raise DataError(
+            f"{archive}: can't be unpacked into {folder}: {error.strerror or error}"
+        ) from None
     with archive.open("rb") as file:
         start = file.read(200).lstrip().lower()
     what = "a page of HTML" if start.startswith((b"<!doctype html", b"<html")) else "not an archive"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +21,7 @@ from xfer.data.inspect.verify import odd_pictures
 from xfer.data.open import open_data
 from xfer.data.sources.base import Bundle
 from xfer.data.sources.from_python import python_name
-from xfer.device import Place, broadcast, gather, placed
+from xfer.device import Place, broadcast, enter_on_main, gather, placed
 from xfer.errors import DataError, XferError, nearest
 from xfer.extraction.cache import FeatureCache, cache_file, limit_bytes
 from xfer.extraction.net import Choice, FeatureNet, fixed_options, layer_names, load_net
@@ -159,8 +160,11 @@ def extract(
         say(f"on {place.describe()}")
         where = cache_file() if cache else None
         feature_cache = FeatureCache(where, limit_bytes(), lambda text: say(f"warning: {text}"))
-        sink = _Memory(_count(bundle)) if target is None else _spool(target, _count(bundle), place)
-        try:
+        with ExitStack() as held:
+            held.callback(feature_cache.close)
+            count = _count(bundle)
+            sink = _Memory(count) if target is None else _spool(target, count, place, held)
+            held.callback(sink.close)
             start = time.perf_counter()
             counts = _fill(bundle, net, feature_cache, sink, form, place, batch, workers, say)
             sink.close()
@@ -178,13 +182,6 @@ def extract(
             if target is not None and place.main:
                 _write(target, table, sink)
             gather(None, place)  # no process returns before the file exists
-        finally:
-            feature_cache.close()
-            try:
-                sink.close()
-            finally:
-                if place.main:
-                    sink.remove()
     in_memory = table if target is None else None
     return Extraction(computed, cached, seconds, in_memory, target)
 
@@ -289,13 +286,11 @@ class _Memory:
     def close(self) -> None:
         """No file is open."""
 
-    def remove(self) -> None:
-        """No folder exists."""
 
-
-def _spool(target: Path, count: int, place: Place) -> Spool:
-    """One spool for all processes, in a folder that the first process makes."""
-    folder = broadcast(spool_folder(target) if place.main else None, place)
+def _spool(target: Path, count: int, place: Place, held: ExitStack) -> Spool:
+    """One spool for all processes, in a folder that the first process makes, and removes in the
+    end."""
+    folder = broadcast(enter_on_main(lambda: spool_folder(target), held, place), place)
     if not folder.is_dir():
         raise DataError(
             f"{folder}: process {place.rank} can't see it", "choose -o on a shared disk"

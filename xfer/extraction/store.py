@@ -13,11 +13,11 @@ meta    | text               | ()               | JSON: see `xfer.extraction.ext
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import json
 import os
 import shutil
-import socket
-import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from xfer.errors import DataError
-from xfer.files import replacing
+from xfer.files import replacing, room
+from xfer.locking.sole_writer import sole_writer
 
 SCHEMA = 1
 FORMAT = "xfer features"
@@ -185,18 +186,22 @@ class Spool:
     def write(
         self, rows: Sequence[int] | NDArray[np.int64], layers: Mapping[str, NDArray[Any]]
     ) -> None:
-        """Writes layer name -> (n, D) to the given n rows; D and dtype must stay the same."""
-        for name, values in layers.items():
-            if name not in self._files:
-                self._files[name] = self._open(name, values)
-            file, start = self._files[name]
-            width = values[:1].nbytes
-            # adjacent rows are written at once
-            cuts = np.flatnonzero(np.diff(rows) != 1) + 1
-            for run in np.split(np.arange(len(rows)), cuts):
-                if len(run):
-                    file.seek(start + int(rows[run[0]]) * width)
-                    file.write(np.ascontiguousarray(values[run]).data)
+        """Writes layer name -> (n, D) to the given n rows; D and dtype must stay the same.
+
+        Raises: DataError for a full disk.
+        """
+        with room(self.out):
+            for name, values in layers.items():
+                if name not in self._files:
+                    self._files[name] = self._open(name, values)
+                file, start = self._files[name]
+                width = values[:1].nbytes
+                # adjacent rows are written at once
+                cuts = np.flatnonzero(np.diff(rows) != 1) + 1
+                for run in np.split(np.arange(len(rows)), cuts):
+                    if len(run):
+                        file.seek(start + int(rows[run[0]]) * width)
+                        file.write(np.ascontiguousarray(values[run]).data)
 
     def _open(self, name: str, values: NDArray[Any]) -> tuple[IO[bytes], int]:
         path = self.folder / f"{name.replace(os.sep, '_')}.npy"
@@ -209,14 +214,12 @@ class Spool:
         return file, file.tell()
 
     def close(self) -> None:
-        """Writes buffered data to disk."""
-        for file, _ in self._files.values():
-            file.close()
+        """Writes buffered data to disk, and closes all files even if it is full: DataError."""
+        files = [file for file, _ in self._files.values()]
         self._files.clear()
-
-    def remove(self) -> None:
-        """Removes the folder and its content."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        with room(self.out), contextlib.ExitStack() as closing:
+            for file in files:
+                closing.callback(file.close)
 
     def arrays(self, layers: Sequence[str]) -> dict[str, NDArray[Any]]:
         """The layers, memory-mapped read-only; all rows must have been written and closed."""
@@ -229,38 +232,35 @@ class Spool:
         _write(self.out, rest, files)
 
 
-def spool_folder(out: Path) -> Path:
-    """A new folder beside `out` for its rows; removes the folders of dead processes.
+@contextlib.contextmanager
+def spool_folder(out: Path) -> Iterator[Path]:
+    """Context with a new folder beside `out` for its rows, in which no other process writes `out`;
+    removes what processes that were killed have left.
 
-    Raises: DataError if the folder can't be written.
+    Raises: DataError if the folder can't be written, or another process writes `out`.
     """
-    here = socket.gethostname()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        for old in out.parent.glob(f".{out.name}.{here}-*.parts"):
-            owner = old.name.removesuffix(".parts").rpartition("-")[2]
-            if owner.isdigit() and not _alive(int(owner)):
-                shutil.rmtree(old, ignore_errors=True)
-        folder = out.parent / f".{out.name}.{here}-{os.getpid()}.parts"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
     except OSError as error:
-        raise DataError(
-            f"{out}: can't be written ({error.strerror})", "choose another -o"
-        ) from error
-    return folder
+        raise _unwritable(out, error) from error
+    with sole_writer(out):
+        folder = out.parent / f".{out.name}.parts"
+        try:
+            for old in out.parent.glob(f".{glob.escape(out.name)}.*parts"):
+                shutil.rmtree(old, ignore_errors=True)
+            for old in out.parent.glob(f".{glob.escape(out.name)}.*.tmp"):
+                old.unlink(missing_ok=True)
+            folder.mkdir()
+        except OSError as error:
+            raise _unwritable(out, error) from error
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _alive(process: int) -> bool:
-    if sys.platform == "win32":
-        return True  # on Windows, signal 0 is Ctrl-C
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+def _unwritable(out: Path, error: OSError) -> DataError:
+    return DataError(f"{out}: can't be written ({error.strerror})", "choose another -o")
 
 
 def write_features(path: Path | str, features: Features) -> None:

@@ -16,6 +16,7 @@ from xfer import plugs
 from xfer.data.loading.halved import Halved
 from xfer.device import Place, placed, usable_precision
 from xfer.errors import XferError
+from xfer.files import replacing
 from xfer.inference.evaluate import eval_loader, tell
 from xfer.inference.model import load
 from xfer.inference.score import predict_batch, view_protocol
@@ -96,24 +97,30 @@ def compress(
                 "seconds_per_image": seconds,
                 "parameters": sum(p.numel() for p in task.parameters()),
             }
-        fresh = Run.create(recipe, Path(out), overwrite)
-        for file in KEPT:
-            if (folder.path / file).is_file():
-                shutil.copyfile(folder.path / file, fresh.path / file)
-        fresh.write_json("env.json", environment(device=place.describe(), world_size=1,
-                                                 seed=recipe.run.seed))  # fmt: skip
-        write_model(fresh, {**about, "svd": dict(svd)})
-        checkpoint.save_weights(fresh.weights_file, after.state_dict(), {"format": "xfer"})
-        write_rows(fresh.path / "predictions" / f"{role}.csv", metric.rows())
-    key = "test_metrics" if role == "test" else "metrics"
-    kept = {k: v for k, v in old.items() if k not in ("metrics", "test_metrics")}
-    protocol = {**metric.protocol(), **view_protocol(after, tta)}
-    if data:
-        kept["data"] = data  # what the scores were measured on
-    fresh.write_json(
-        "result.json",
-        {**kept, key: report["after"]["metrics"], "protocol": protocol, "compressed": report},
-    )
+        with Run.start(recipe, Path(out), overwrite) as fresh:
+            for file in KEPT:
+                if (folder.path / file).is_file():
+                    with replacing(fresh.path / file) as temporary:
+                        shutil.copyfile(folder.path / file, temporary)
+            fresh.write_json("env.json", environment(device=place.describe(), world_size=1,
+                                                     seed=recipe.run.seed))  # fmt: skip
+            write_model(fresh, {**about, "svd": dict(svd)})
+            checkpoint.save_weights(fresh.weights_file, after.state_dict(), {"format": "xfer"})
+            write_rows(fresh.path / "predictions" / f"{role}.csv", metric.rows())
+            key = "test_metrics" if role == "test" else "metrics"
+            kept = {k: v for k, v in old.items() if k not in ("metrics", "test_metrics")}
+            protocol = {**metric.protocol(), **view_protocol(after, tta)}
+            if data:
+                kept["data"] = data  # what the scores were measured on
+            fresh.write_json(
+                "result.json",
+                {
+                    **kept,
+                    key: report["after"]["metrics"],
+                    "protocol": protocol,
+                    "compressed": report,
+                },
+            )
     return report
 
 

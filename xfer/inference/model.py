@@ -23,8 +23,8 @@ from xfer.data.loading.halved import Halved
 from xfer.device import Place, find_device, find_precision, usable_precision
 from xfer.errors import DataError, XferError
 from xfer.files import check_folder
-from xfer.kinds.base import Kind
 from xfer.inference.score import predict_batch
+from xfer.kinds.base import Kind
 from xfer.kinds.findings import Finding, counted
 from xfer.recipe.code import check_code
 from xfer.runs import checkpoint

@@ -16,6 +16,7 @@ from xfer.data.sources.written import Id
 from xfer.errors import DataError, XferError, nearest
 from xfer.inference.ground_truth import GroundTruth, open_truth
 from xfer.inference.result_numbers import class_numbers, picture_numbers
+from xfer.locking.sole_writer import sole_writer
 from xfer.metrics.boxes import FoundBoxes
 from xfer.metrics.detection import DetectionAP, usual_primary
 
@@ -221,10 +222,11 @@ def _write(
         raise XferError(
             f"{out} can't be created: {error.strerror}", "choose another --out"
         ) from None
-    write_text(out / "classes.txt", "".join(f"{name}\n" for name in classes))
-    try:
-        plot_run(out, [], metric, None, classes)
-    except Exception as error:
-        say(f"warning: plots/ is incomplete: {type(error).__name__}: {error}")
-    text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
-    write_text(out / "result.json", text)
+    with sole_writer(out, inside=True):
+        write_text(out / "classes.txt", "".join(f"{name}\n" for name in classes))
+        try:
+            plot_run(out, [], metric, None, classes)
+        except Exception as error:
+            say(f"warning: plots/ is incomplete: {type(error).__name__}: {error}")
+        text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
+        write_text(out / "result.json", text)

@@ -102,50 +102,58 @@ def probe(
     rows: list[dict[str, Any]] = []
     if shots:
         rows = _shots(clf, parts, classes, shots, repeats, choice, seed, say)
-    run = Run.create(recipe, Path(out) if out is not None else None, overwrite)
-    run.write_json(
-        "env.json", environment(seed=seed, fingerprint=table.meta["data"]["fingerprint"])
-    )
-    write_text(run.path / "classes.txt", "".join(f"{name}\n" for name in classes))
-    run.write_json("split.json", {name: part.ids for name, part in parts.items()})
-    save_probe(run, fitted, model_json(table, recipe.weights, layer, clf, fitted, choice))
-    for split, metric in metrics.items():
-        write_rows(run.path / "predictions" / f"{split}.csv", metric.rows())
-    scores = metrics["val"].compute()
-    primary = metrics["val"].primary
-    run.log("eval", step=0, metrics=scores)
-    _draw(run, metrics["val"], classes, kind, choice, rows, primary, scores[primary], train, say)
-    seconds = time.perf_counter() - started
-    result: dict[str, Any] = {
-        "schema": SCHEMA,
-        "task": "probe",
-        "backbone": recipe.backbone,
-        "data": recipe.data.source,
-        "recipe": recipe.name,
-        "seed": seed,
-        "clf": clf,
-        "layer": layer,
-        "chosen": {"scaling": choice.scaling, kind.symbol: choice.value, "cv_score": choice.score},
-        "primary": primary,
-        "metrics": scores,
-    }
-    if "test" in metrics:
-        result["test_metrics"] = metrics["test"].compute()
-    if rows:
-        result["shots"] = rows
-    result |= {
-        "protocol": {
-            **metrics["val"].protocol(),
-            **_protocol(kind, choice, layer, table, cv, "val" in parts, seed, bool(rows), repeats),
-        },
-        "best_step": 0,
-        "steps": 0,
-        "seconds": round(seconds, 2),
-        "images_per_second": round(sum(map(len, parts.values())) / max(seconds, 1e-9), 2),
-        "data_wait": 0.0,
-        "peak_memory_mb": round(Place(torch.device("cpu")).peak_memory_mb(), 1),
-    }
-    run.write_json("result.json", result)
+    with Run.start(recipe, Path(out) if out is not None else None, overwrite) as run:
+        run.write_json(
+            "env.json", environment(seed=seed, fingerprint=table.meta["data"]["fingerprint"])
+        )
+        write_text(run.path / "classes.txt", "".join(f"{name}\n" for name in classes))
+        run.write_json("split.json", {name: part.ids for name, part in parts.items()})
+        save_probe(run, fitted, model_json(table, recipe.weights, layer, clf, fitted, choice))
+        for split, metric in metrics.items():
+            write_rows(run.path / "predictions" / f"{split}.csv", metric.rows())
+        scores = metrics["val"].compute()
+        primary = metrics["val"].primary
+        run.log("eval", step=0, metrics=scores)
+        _draw(
+            run, metrics["val"], classes, kind, choice, rows, primary, scores[primary], train, say
+        )
+        seconds = time.perf_counter() - started
+        result: dict[str, Any] = {
+            "schema": SCHEMA,
+            "task": "probe",
+            "backbone": recipe.backbone,
+            "data": recipe.data.source,
+            "recipe": recipe.name,
+            "seed": seed,
+            "clf": clf,
+            "layer": layer,
+            "chosen": {
+                "scaling": choice.scaling,
+                kind.symbol: choice.value,
+                "cv_score": choice.score,
+            },
+            "primary": primary,
+            "metrics": scores,
+        }
+        if "test" in metrics:
+            result["test_metrics"] = metrics["test"].compute()
+        if rows:
+            result["shots"] = rows
+        result |= {
+            "protocol": {
+                **metrics["val"].protocol(),
+                **_protocol(
+                    kind, choice, layer, table, cv, "val" in parts, seed, bool(rows), repeats
+                ),
+            },
+            "best_step": 0,
+            "steps": 0,
+            "seconds": round(seconds, 2),
+            "images_per_second": round(sum(map(len, parts.values())) / max(seconds, 1e-9), 2),
+            "data_wait": 0.0,
+            "peak_memory_mb": round(Place(torch.device("cpu")).peak_memory_mb(), 1),
+        }
+        run.write_json("result.json", result)
     return {"run": str(run.path), **result}
 
 

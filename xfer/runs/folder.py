@@ -11,13 +11,14 @@ classes.txt  split.json  pictures.npz  plots/  predictions/
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import platform
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -25,7 +26,8 @@ from typing import Any
 
 from xfer import plugs
 from xfer.errors import XferError
-from xfer.files import check_folder, replacing, write_text
+from xfer.files import append_line, check_folder, make_folder, replacing, write_text
+from xfer.locking.sole_writer import LOCK, check_home, check_writer, sole_writer
 from xfer.recipe.tables import Recipe
 from xfer.recipe.toml import dump, load_recipe
 from xfer.runs.checkpoint import save_state
@@ -37,10 +39,28 @@ VERSIONS = ("torch", "torchvision", "timm", "numpy", "albumentations", "scikit-l
 
 
 class Run:
-    """One run folder. `Run.create` starts a new one, `Run.open` opens an existing one."""
+    """One run folder. `Run.start` starts a new one, `Run.open` opens an existing one; only within
+    `start` or `writing` may its files be changed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    @staticmethod
+    @contextlib.contextmanager
+    def start(recipe: Recipe, out: Path | None, overwrite: bool = False) -> Generator[Run]:
+        """Context with a new run, which no other process writes into. Raises as `create` does, and
+        DataError while another process writes there."""
+        path = out or _new_folder(recipe)
+        Run.check_free(path, overwrite)
+        _make(path)
+        with sole_writer(path, inside=True):
+            yield Run.create(recipe, path, overwrite)
+
+    @contextlib.contextmanager
+    def writing(self) -> Generator[None]:
+        """Context in which no other process writes into the folder. Raises DataError."""
+        with sole_writer(self.path, inside=True):
+            yield
 
     @staticmethod
     def create(recipe: Recipe, out: Path | None, overwrite: bool = False) -> Run:
@@ -49,38 +69,20 @@ class Run:
         Raises XferError if a run or other files are in the way.
         """
         path = out or _new_folder(recipe)
-        run = Run.check_free(path, overwrite)
+        run = _free(path, overwrite)
         if overwrite:
             run.clear()
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise XferError(
-                f"{path} can't be created: {error.strerror}", "choose another --out"
-            ) from None
+        _make(path)
         write_text(path / "recipe.toml", dump(recipe))
         return run
 
     @staticmethod
     def check_free(path: Path, overwrite: bool = False) -> Run:
         """The run that may be created in `path`. Raises XferError if something is in the way, and
-        DataError for a folder that is not writable."""
-        run = Run(path)
-        if path.exists() and not path.is_dir():
-            raise XferError(f"{path} is a file, not a folder", "choose another --out")
-        check_folder(path)
-        if run.finished and not overwrite:
-            raise XferError(f"{path} holds a finished run", "--overwrite, or choose another --out")
-        if run.exists and not overwrite:
-            raise XferError(
-                f"{path} holds an unfinished run",
-                f"to continue: --resume {path}; to start afresh: --overwrite",
-            )
-        # a run that was killed while writing its first file leaves only a temporary one
-        others = path.is_dir() and any(not p.name.endswith(".tmp") for p in path.iterdir())
-        if others and not run.exists:
-            raise XferError(f"{path} is neither empty nor a run", "choose another --out")
-        return run
+        DataError for a folder that is not writable, or that another process writes into."""
+        if path.is_dir():
+            check_writer(path, inside=True)
+        return _free(path, overwrite)
 
     @staticmethod
     def open(path: Path) -> Run:
@@ -145,6 +147,7 @@ class Run:
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Writes last/state.pt atomically; last/ exists only with a state in it."""
         folder = self.state_file.parent
+        check_home(folder)
         if folder.is_dir():
             save_state(self.state_file, state)
             return
@@ -154,8 +157,8 @@ class Run:
 
     def log(self, event: str, **values: Any) -> None:
         """Appends one event to log.jsonl."""
-        with (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"event": event, **values}, ensure_ascii=False) + "\n")
+        text = json.dumps({"event": event, **values}, ensure_ascii=False)
+        append_line(self.path / "log.jsonl", text)
 
     def events(self) -> list[dict[str, Any]]:
         """The log's events in order; a truncated last line is left out."""
@@ -180,6 +183,37 @@ class Run:
         with replacing(self.path / "log.jsonl") as temporary:
             text = "".join(json.dumps(e, ensure_ascii=False) + "\n" for e in kept)
             temporary.write_text(text, encoding="utf-8")
+
+
+def _free(path: Path, overwrite: bool) -> Run:
+    """`Run.check_free`, for the process that has the folder's lock."""
+    run = Run(path)
+    if path.exists() and not path.is_dir():
+        raise XferError(f"{path} is a file, not a folder", "choose another --out")
+    check_folder(path)
+    if run.finished and not overwrite:
+        raise XferError(f"{path} holds a finished run", "--overwrite, or choose another --out")
+    if run.exists and not overwrite:
+        raise XferError(
+            f"{path} holds an unfinished run",
+            f"to continue: --resume {path}; to start afresh: --overwrite",
+        )
+    # a run that was killed while writing its first file leaves only a temporary one, and its lock
+    others = path.is_dir() and any(
+        not p.name.endswith(".tmp") and p.name != LOCK for p in path.iterdir()
+    )
+    if others and not run.exists:
+        raise XferError(f"{path} is neither empty nor a run", "choose another --out")
+    return run
+
+
+def _make(path: Path) -> None:
+    try:
+        make_folder(path)
+    except OSError as error:
+        raise XferError(
+            f"{path} can't be created: {error.strerror}", "choose another --out"
+        ) from None
 
 
 def _new_folder(recipe: Recipe) -> Path:

@@ -9,6 +9,7 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from xfer.device import (
     average,
     broadcast,
     broadcast_buffers,
+    enter_on_main,
     gather,
     on_device,
     placed,
@@ -119,10 +121,15 @@ def fit(
         )
     check_code(recipe, "" if old is None else old.path / "recipe.toml")
     recipe = absolute(recipe)
-    with placed(recipe.run.device, recipe.run.precision) as place, StopFlag() as stop:
+    with (
+        placed(recipe.run.device, recipe.run.precision) as place,
+        ExitStack() as held,
+    ):
         if old is None and restarted() and not dry_run:
             old = run_to_continue(recipe, out, place)
-            if old is not None and old.finished:
+        if old is not None:
+            enter_on_main(old.writing, held, place)
+            if any_process(old.finished, place):  # another process may have ended it meanwhile
                 return _finished(old)
         if old is None and place.main and not dry_run:
             check_folder(Path("runs")) if out is None else Run.check_free(out, overwrite)
@@ -134,13 +141,16 @@ def fit(
         if dry_run:
             _dry_run(job)
             return Summary(Path(), {})
-        run = old or _new_run(job, out, overwrite)
+        run = old or _new_run(job, held, out, overwrite)
         if old is not None:
             _resume(job, run, show)
-        keep_features(job, show.say)
-        with show.training(job):
-            train(job, run, show, stop)
-        return Summary(run.path, finish(job, run, show), plugs.trusted())
+        try:
+            keep_features(job, show.say)
+            with show.training(job), StopFlag() as stop:
+                train(job, run, show, stop)
+            return Summary(run.path, finish(job, run, show), plugs.trusted())
+        except KeyboardInterrupt:
+            raise Interrupted(run.path) from None
 
 
 def _finished(run: Run) -> Summary:
@@ -159,6 +169,9 @@ def train(job: Job, run: Run, show: Progress, stop: StopFlag) -> None:
                 evaluate_now(job, run, show)
                 clock.resume(job)
             if job.finished():
+                if any_process(stop.asked, place):  # during the last evaluation
+                    save(job, run)
+                    raise Interrupted(run.path)
                 break
             if job.step % job.epoch_steps == 0 and any_process(clock.worth_saving(job), place):
                 clock.pause(job)
@@ -229,12 +242,12 @@ def save(job: Job, run: Run) -> float:
     return time.perf_counter() - start
 
 
-def _new_run(job: Job, out: Path | None, overwrite: bool) -> Run:
+def _new_run(job: Job, held: ExitStack, out: Path | None, overwrite: bool) -> Run:
     """Creates the run folder and writes what is known before the first step."""
+    run = enter_on_main(lambda: Run.start(job.recipe, out, overwrite), held, job.place)
+    path = broadcast(run.path if job.place.main else None, job.place)
     if not job.place.main:
-        return Run(broadcast(None, job.place))
-    run = Run.create(job.recipe, out, overwrite)
-    broadcast(run.path, job.place)
+        return Run(path)
     _write_start(job, run)
     return run
 

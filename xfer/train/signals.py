@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: finish the step, save, print how to resume."""
+"""Ctrl-C, SIGTERM and SIGHUP: finish the step, save, print how to resume."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-from xfer.exit_codes import is_main
+from xfer.exit_codes import is_main, stop_signals
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was asked to stop; its state is saved in `path`."""
+    """Training was asked to stop; it can be resumed from `path`."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"interrupted; to resume: xfer finetune --resume {shlex.quote(str(path))}")
@@ -26,7 +26,8 @@ class StopFlag:
     """Context in which a stop signal sets `asked`; a second Ctrl-C stops at once, as a message
     after the first one explains.
 
-    Signals reach only the main thread: elsewhere (a notebook's worker) nothing is installed.
+    Signals reach only the main thread: elsewhere (a notebook's worker) nothing is installed. A
+    SIGHUP that was ignored at the start, as under nohup, stays ignored.
     """
 
     def __init__(self) -> None:
@@ -35,7 +36,7 @@ class StopFlag:
 
     def __enter__(self) -> StopFlag:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in stop_signals():
                 self._before[number] = signal.signal(number, self._note)
         return self
 

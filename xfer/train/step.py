@@ -124,8 +124,8 @@ def _what_fits(job: Job, batch: Batch) -> str:
             job.optimizer.step()
             fits, parts = size * job.place.world, math.ceil(len(batch) / size)
             hint = f"--batch {fits} fits, or the same batch with optim.accumulate={parts}"
-            halves = job.place.device.type == "cuda" and job.place.precision == "fp32"
-            return f"{hint}; --precision bf16 takes half" if halves else hint
+            cheaper = job.place.cheaper
+            return f"{hint}; --precision {cheaper} takes half as much" if cheaper else hint
         except Exception as error:
             if not may_be_memory(error):
                 raise

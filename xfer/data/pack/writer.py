@@ -26,7 +26,6 @@ from xfer.data.images.decode import shrink
 from xfer.data.images.remarks import Remark, remarks
 from xfer.data.images.threads import cores
 from xfer.data.inspect.verify import bad_pictures, find_bad, odd_pictures
-from xfer.data.pack.folder_lock import folder_lock
 from xfer.data.pack.reader import INDEX, NAME, STARTED, VERSION, read_json
 from xfer.data.readers.base import ReadOptions
 from xfer.data.sources.boxes import category_ids, image_ids
@@ -34,6 +33,7 @@ from xfer.data.sources.split_names import role_of
 from xfer.data.spec import open_spec
 from xfer.errors import DataError, XferError
 from xfer.kinds.findings import Finding
+from xfer.locking.sole_writer import LOCK, check_home, sole_writer
 from xfer.types import Sample, Source
 
 AT_ONCE = 64  # pictures encoded between two writes
@@ -111,7 +111,7 @@ def pack(
         "splits": {split: source.fingerprint() for split, source in parts.items()},
     }  # fmt: skip
     _earlier(out, plan)  # makes the folder
-    with folder_lock(out):
+    with sole_writer(out, inside=True):
         shards, kept = _shards(out, plan, opened.name, parts, options, skip_bad, tick)
         _finish(out, plan, parts, shards)
     skipped = tuple((name, why) for s in shards for name, why in s["skipped"])
@@ -175,7 +175,7 @@ def _earlier(out: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
             )
         return content["shards"]
     # a call that was killed during its first write leaves only a temporary file
-    if out.exists() and (not out.is_dir() or {p.name for p in out.iterdir()} - {FIRST}):
+    if out.exists() and (not out.is_dir() or {p.name for p in out.iterdir()} - {FIRST, LOCK}):
         raise DataError(f"{out}: exists and is not a pack", "choose another -o, or remove it")
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -253,6 +253,7 @@ class _Shard:
         """Pack pictures until the shard holds `limit` bytes or all are done; its index entry."""
         pixels, size, digest = self.out / f"{self.name}.bin", 0, hashlib.sha256()
         temporary = pixels.with_name(f".{pixels.name}.tmp")
+        check_home(pixels)
         try:
             with temporary.open("wb") as file, ThreadPoolExecutor(cores()) as pool:
                 for start in range(0, len(places), AT_ONCE):
@@ -286,6 +287,7 @@ class _Shard:
                     **about,
                     "npz_sha256": "",
                 }  # no files, but the entry lists what was left out
+            check_home(pixels)
             temporary.replace(pixels)
             return {**about, "npz_sha256": self._write_table(source)}
         except OSError as error:
@@ -381,6 +383,7 @@ def _synced(file: Any) -> None:
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file completely or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")
+    check_home(path)
     try:
         with temporary.open("w", encoding="utf-8") as file:
             json.dump(content, file, ensure_ascii=False, indent=1)

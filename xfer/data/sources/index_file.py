@@ -34,7 +34,8 @@ from numpy.typing import NDArray
 
 from xfer.data.sources.id_array import Names
 from xfer.errors import DataError
-from xfer.fetch import cache_folder
+from xfer.fetch import PATIENCE, cache_folder
+from xfer.locking.sole_writer import sole_writer
 
 VERSION = 1
 ARRAYS = ("ids", "ends", "labels", "file", "start", "length")
@@ -208,23 +209,14 @@ def _mapped(place: Path, about: dict[str, Any]) -> dict[str, NDArray]:
 @contextlib.contextmanager
 def _locked(place: Path) -> Iterator[bool]:
     """While one process makes an index, others that need the same one wait. Yields False if files
-    can't be locked: then each process makes its own, and the last one written is as good.
-
-    The empty lock file stays: if it were removed, a process waiting for it and one that creates it
-    again would both believe that they hold the lock.
+    can't be locked there, or if it takes the other one too long: then each process makes its own,
+    and the last one written is as good.
     """
-    try:
-        import fcntl
-
-        place.parent.mkdir(parents=True, exist_ok=True)
-        lock = (place.parent / f".{place.name}.lock").open("w")
-    except (ImportError, OSError):
-        yield False
-        return
-    with lock:
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(sole_writer(place, wait=PATIENCE))
             locked = True
-        except OSError:
+        except (OSError, DataError):
             locked = False
         yield locked

@@ -1,0 +1,1 @@
+"""What lets only one process at a time write somewhere."""
