@@ -11,8 +11,7 @@ import torch
 from test_loop import CPU, TINY, changed, train
 
 import xfer
-from xfer.data.loading.halved import Halved
-from xfer.device import is_out_of_memory, may_be_memory
+from xfer.data.loading.halved import Halved, is_out_of_memory, may_be_memory
 from xfer.errors import XferError
 from xfer.inference.evaluate import evaluate
 from xfer.task import get

@@ -18,8 +18,9 @@ from torch import nn
 
 from xfer import load
 from xfer.backbones.build import make_backbone
-from xfer.device import Place, sync_batch_norms
+from xfer.device import Place
 from xfer.errors import XferError
+from xfer.nn.sync_norm import sync_batch_norms
 from xfer.recipe.data import open_recipe_data
 from xfer.train.job import Job, build_task
 from xfer.train.loop import fit

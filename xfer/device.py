@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 import os
 import platform
 import random
@@ -27,7 +26,6 @@ import torch.distributed as dist
 
 from xfer import exit_codes
 from xfer.errors import XferError
-from xfer.nn.sync_norm import synchronise
 from xfer.types import Batch
 
 GLOO_SECONDS = 0.3
@@ -100,11 +98,12 @@ class Place:
         return f"{device}, {self.precision}{processes}"
 
 
-def find_device(name: str = "auto", local_rank: int = 0) -> torch.device:
-    """The device of that name; auto picks the best available. Raises XferError if it is absent."""
+def find_device(name: str = "auto") -> torch.device:
+    """The device of that name; auto picks the best available; of several cards, a process started
+    by torchrun gets its own. Raises XferError if it is absent."""
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda", local_rank)
+            return _own_card()
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
@@ -118,10 +117,47 @@ def find_device(name: str = "auto", local_rank: int = 0) -> torch.device:
             raise XferError(
                 f"device {name!r}: this machine has {count} CUDA devices", "--device cpu"
             )
-        return device if device.index is not None else torch.device("cuda", local_rank)
+        return device if device.index is not None else _own_card()
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise XferError("device 'mps' is not available here", "--device cpu")
     return device
+
+
+def _own_card() -> torch.device:
+    """The card of this process's number on this machine. Raises XferError if there are too few."""
+    number, count = _number("LOCAL_RANK", 0), torch.cuda.device_count()
+    processes = max(_number("LOCAL_WORLD_SIZE", 1), number + 1)
+    if count == 1 and "SLURM_STEP_ID" in os.environ and "TORCHELASTIC_RUN_ID" not in os.environ:
+        return torch.device("cuda", 0)  # srun may show each process its own card alone
+    if processes > count:
+        cards = "1 CUDA device" if count == 1 else f"{count} CUDA devices"
+        raise XferError(
+            f"{processes} processes on this machine, which has {cards}",
+            f"torchrun --nproc-per-node {count}, or --device cpu",
+        )
+    return torch.device("cuda", number)
+
+
+def _number(variable: str, default: int) -> int:
+    text = os.environ.get(variable, "")
+    return int(text) if text.isdecimal() else default
+
+
+def _check_alone(device: str) -> None:
+    """Raises XferError for processes that would all take one card, or don't know of each other."""
+    processes = _number("LOCAL_WORLD_SIZE", 1)
+    if processes > 1 and device.startswith("cuda:"):
+        raise XferError(
+            f"device {device!r}: {processes} processes on this machine would share one card",
+            "--device cuda: each takes its own",
+        )
+    tasks = _number("SLURM_STEP_NUM_TASKS", 1)
+    if tasks > 1 and "RANK" not in os.environ:
+        raise XferError(
+            f"srun has started {tasks} processes, which don't know of each other (no RANK)",
+            "one task per machine, with torchrun in it; or unset SLURM_STEP_NUM_TASKS for "
+            "independent runs",
+        )
 
 
 def cpu_features() -> frozenset[str]:
@@ -207,7 +243,8 @@ def placed(device: str = "auto", precision: str = "auto") -> Iterator[Place]:
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0"))
-    where = find_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    _check_alone(device)
+    where = find_device(device)
     keep_memory()
     if where.type == "cuda":
         torch.cuda.set_device(where)
@@ -335,23 +372,6 @@ def broadcast_buffers(module: torch.nn.Module, place: Place) -> None:
             dist.broadcast(buffer, 0)
 
 
-def sync_batch_norms(module: torch.nn.Module, place: Place) -> torch.nn.Module:
-    """The module with its batch norms synchronised over all processes; unchanged for one process.
-
-    Raises: XferError on a device other than CUDA, where torch does not support it, and for a norm
-        that can't become one.
-    """
-    if place.world == 1:
-        return module
-    if place.device.type != "cuda":
-        raise XferError(
-            f"run.sync_bn needs GPUs: torch does not support it on {place.device.type}",
-            "run.sync_bn=false, with a larger --batch, or a backbone without batch norm",
-        )
-    synchronise(module)
-    return module
-
-
 def average(losses: dict[str, float], place: Place) -> dict[str, float]:
     """The mean over processes."""
     if place.world == 1:
@@ -373,35 +393,6 @@ def any_process(flag: bool, place: Place) -> bool:
 def is_compiler_error(error: BaseException) -> bool:
     """Whether torch.compile failed, as it does without a C++ compiler."""
     return type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
-
-
-# how allocators, cuBLAS, cuDNN and NCCL say that memory has run out
-_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "status_alloc_failed")
-# what cuDNN also says if its workspace finds no room, or for a call that it never supports
-_MAYBE_NO_MEMORY = ("status_not_supported", "unable to find an engine", "cudnn algorithm",
-                    "status_internal_error", "status_not_initialized")  # fmt: skip
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception means that memory ran out, on any device."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or _says(error, _NO_MEMORY)
-
-
-def may_be_memory(error: BaseException) -> bool:
-    """Whether an exception may mean that memory ran out: whether a smaller batch is worth a try."""
-    return is_out_of_memory(error) or _says(error, _MAYBE_NO_MEMORY)
-
-
-def _says(error: BaseException, words: tuple[str, ...]) -> bool:
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(word in text for word in words)
-
-
-def free_memory(place: Place) -> None:
-    """Gives unused memory of the device back, after it ran out."""
-    gc.collect()
-    if place.device.type != "cpu":
-        torch.get_device_module(place.device).empty_cache()
 
 
 def usable_precision(name: str, device: str = "auto") -> str:

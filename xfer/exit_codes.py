@@ -233,9 +233,10 @@ def end_with_the_others(store: Any) -> Callable[[], None]:
             while own.add("failed", 0) == 0:
                 if done.wait(0.5):
                     return
+            code = int(own.keep_first("code", "1"))  # now: the store may end before this process
             if not done.wait(GRACE_SECONDS):
                 sys.stderr.flush()
-                os._exit(int(own.keep_first("code", "1")))
+                os._exit(code)
 
     thread = threading.Thread(target=watch, name="others", daemon=True)
     thread.start()

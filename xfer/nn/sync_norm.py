@@ -7,6 +7,7 @@ from torch.nn.modules.batchnorm import (
     _BatchNorm,  # pyright: ignore[reportPrivateUsage]
 )
 
+from xfer.device import Place
 from xfer.errors import XferError
 
 
@@ -18,6 +19,23 @@ class SyncBatchNormAct(nn.SyncBatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         return self.act(self.drop(super().forward(input)))
+
+
+def sync_batch_norms(module: nn.Module, place: Place) -> nn.Module:
+    """The module with its batch norms synchronised over all processes; unchanged for one process.
+
+    Raises: XferError on a device other than CUDA, where torch does not support it, and for a norm
+        that can't become one.
+    """
+    if place.world == 1:
+        return module
+    if place.device.type != "cuda":
+        raise XferError(
+            f"run.sync_bn needs GPUs: torch does not support it on {place.device.type}",
+            "run.sync_bn=false, with a larger --batch, or a backbone without batch norm",
+        )
+    synchronise(module)
+    return module
 
 
 def synchronise(module: nn.Module) -> None:

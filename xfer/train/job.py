@@ -22,9 +22,10 @@ from xfer.data.loading.loader import Loader
 from xfer.data.sources.base import Bundle
 from xfer.data.sources.boxes import category_ids
 from xfer.data.sources.kept import difference
-from xfer.device import Place, average, restore_random_states, seed_everything, sync_batch_norms
+from xfer.device import Place, average, restore_random_states, seed_everything
 from xfer.errors import DataError, XferError
 from xfer.nn.lone_values import allow_lone_values
+from xfer.nn.sync_norm import sync_batch_norms
 from xfer.recipe.tables import Recipe
 from xfer.runs.model_file import about_model
 from xfer.task import DeviceCrops, ManySides, Metric, Task

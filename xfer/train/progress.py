@@ -26,6 +26,7 @@ from rich.progress import (
 from rich.table import Table
 
 from xfer.recipe.idle import idle_settings
+from xfer.train.restart import unused_tasks
 
 if TYPE_CHECKING:
     from xfer.data.sources.base import Bundle
@@ -82,6 +83,8 @@ class Progress:
         classes = f"{len(bundle.classes)} classes; " if bundle.classes else ""
         self.say(f"data {bundle.name}: {classes}pictures: {counts}")
         self.say(f"on {place.describe()}")
+        if unused_tasks():
+            self.warn(unused_tasks())
         if not recipe.data.flip and recipe.eval.tta != "none":
             self.warn(
                 f"data.flip=false: training sees no mirror images, but eval.tta={recipe.eval.tta} "

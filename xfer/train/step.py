@@ -11,7 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from xfer.device import free_memory, is_compiler_error, is_out_of_memory, may_be_memory
+from xfer.data.loading.halved import free_memory, is_out_of_memory, may_be_memory
+from xfer.device import is_compiler_error
 from xfer.errors import DivergedError, XferError
 from xfer.runs.folder import Run
 from xfer.train.job import Job

@@ -1,14 +1,45 @@
-"""Batches that don't fit into memory, in parts that do."""
+"""Memory that runs out: the errors that say so, and batches in parts that fit."""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from xfer.device import Place, free_memory, is_out_of_memory, may_be_memory
+import torch
+
+from xfer.device import Place
 from xfer.errors import XferError
 
 T = TypeVar("T")
+
+# how allocators, cuBLAS, cuDNN and NCCL say that memory has run out
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "status_alloc_failed")
+# what cuDNN also says if its workspace finds no room, or for a call that it never supports
+_MAYBE_NO_MEMORY = ("status_not_supported", "unable to find an engine", "cudnn algorithm",
+                    "status_internal_error", "status_not_initialized")  # fmt: skip
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception means that memory ran out, on any device."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or _says(error, _NO_MEMORY)
+
+
+def may_be_memory(error: BaseException) -> bool:
+    """Whether an exception may mean that memory ran out: whether a smaller batch is worth a try."""
+    return is_out_of_memory(error) or _says(error, _MAYBE_NO_MEMORY)
+
+
+def _says(error: BaseException, words: tuple[str, ...]) -> bool:
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(word in text for word in words)
+
+
+def free_memory(place: Place) -> None:
+    """Gives unused memory of the device back, after it ran out."""
+    gc.collect()
+    if place.device.type != "cpu":
+        torch.get_device_module(place.device).empty_cache()
 
 
 class Halved(Generic[T]):
