@@ -17,6 +17,7 @@ from pictures import encoded, scene
 from PIL import Image
 
 from xfer.data.images import decode as module
+from xfer.data.images import limits
 from xfer.data.images.decode import DecodeError, decode, from_pil, shrink
 from xfer.errors import DataError
 
@@ -204,7 +205,7 @@ def test_a_missing_file_or_a_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_huge_pictures_are_refused_before_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_PIXELS", 100)
+    monkeypatch.setattr(limits, "MAX_PIXELS", 100)
     deep = cv2.imencode(".png", SCENE.astype(np.uint16) * 257)[1].tobytes()
     for data in (encoded(SCENE, "JPEG"), encoded(SCENE), encoded(SCENE, "TIFF"), deep):
         with pytest.raises(DecodeError, match=r"24 x 16.*million pixels"):

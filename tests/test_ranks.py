@@ -12,11 +12,9 @@ from test_loop import CPU
 from two_ranks import Ended, two_ranks
 
 from xfer.device import find_device, placed
-from xfer.errors import DataError, XferError
+from xfer.errors import XferError
 from xfer.exit_codes import report
 from xfer.train.restart import unused_tasks
-
-pytestmark = pytest.mark.slow
 
 # rank 1 fails in its third step, as told in its environment
 TRAINS = """
@@ -68,6 +66,7 @@ def one_fails(folder: Path, how: str) -> tuple[Ended, Ended]:
     return first, second
 
 
+@pytest.mark.slow
 def test_the_rank_that_fails_is_told_and_the_other_ends_with_its_code(tmp_path: Path) -> None:
     first, second = one_fails(tmp_path, "data")
     assert (first.code, second.code) == (3, 3)
@@ -75,12 +74,14 @@ def test_the_rank_that_fails_is_told_and_the_other_ends_with_its_code(tmp_path: 
     assert second.said == "xfer: rank 1: photos/3.jpg: damaged\n  remove it\n"
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_missed(tmp_path: Path) -> None:
     first, second = one_fails(tmp_path, "killed")
     assert (first.code, second.code) == (1, -9)
     assert first.said.startswith("xfer: rank 0: lost contact with another process\n")
 
 
+@pytest.mark.slow
 def test_a_process_that_waits_for_one_that_failed_ends(tmp_path: Path) -> None:
     begin = time.monotonic()
     first, second = one_fails(tmp_path, "stuck")
@@ -88,6 +89,7 @@ def test_a_process_that_waits_for_one_that_failed_ends(tmp_path: Path) -> None:
     assert time.monotonic() - begin < 55
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_in_the_backward_pass_of_one(tmp_path: Path) -> None:
     first, second = one_fails(tmp_path, "memory")
     assert (first.code, second.code) == (2, 2)
@@ -95,6 +97,7 @@ def test_memory_that_runs_out_in_the_backward_pass_of_one(tmp_path: Path) -> Non
     assert first.said == ""
 
 
+@pytest.mark.slow
 def test_what_all_say_is_printed_once(tmp_path: Path) -> None:
     script = "import sys; from xfer.cli.app import main; sys.exit(main(sys.argv[1:]))"
     ended = two_ranks(tmp_path, script, "finetune", "--data", "/nowhere/at/all")
@@ -103,6 +106,7 @@ def test_what_all_say_is_printed_once(tmp_path: Path) -> None:
     assert said.count("/nowhere/at/all: no such") == 1 and said.startswith("xfer: ")
 
 
+@pytest.mark.slow
 def test_losses_and_gradients_are_those_of_one_process(tmp_path: Path) -> None:
     script = """
 import sys, torch
@@ -129,6 +133,7 @@ torch.save(found, f"{sys.argv[1]}/{place.rank}.pt")
             assert (one[name][1][key] + two[name][1][key]) / 2 == pytest.approx(value, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_machines_without_a_shared_disk_are_told_before_training(tmp_path: Path) -> None:
     """Each process has a folder of its own by the same name, as on two machines."""
     script = """
@@ -213,9 +218,3 @@ def test_processes_that_would_share_a_card_or_are_unaware_are_told(
     assert "4 tasks, but one process runs" in unused_tasks()
     cards(monkeypatch, 0, SLURM_NTASKS="4", RANK="0")
     assert unused_tasks() == ""
-
-
-def test_interrupts_after_another_s_failure_are_silent() -> None:
-    """Alone, an interrupt is told; `_first_code` is asked only of several."""
-    assert report(KeyboardInterrupt()) == 130
-    assert report(DataError("x")) == 3

@@ -75,7 +75,7 @@ def test_a_good_file_is_fetched_once_and_reported(server: str, tmp_path: Path) -
         download(f"{server}/w.bin", path, SHA1, lambda have, total: seen.append((have, total)))
     assert path.read_bytes() == BODY and _Handler.ranges == [None]
     assert seen[-1] == (len(BODY), len(BODY))
-    assert files(path.parent) == ["w.bin"]
+    assert files(path.parent) == ["w.bin", "w.bin.sha256"]
 
 
 def test_several_that_want_a_file_at_once_fetch_it_once(server: str, tmp_path: Path) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
+import re
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from xfer.errors import GONE, NO_ROOM, DataError, whole
 from xfer.locking.sole_writer import check_home
@@ -19,6 +21,10 @@ from xfer.locking.sole_writer import check_home
 KB, MB, GB = 1 << 10, 1 << 20, 1 << 30
 # the most bytes that are read of a file that people write by hand, and of a list or table
 NOTE, TABLE = 16 * MB, 8 * GB
+# a pipe is not waited for, and a terminal does not become this process's
+_FLAGS = os.O_RDONLY
+for _flag in ("O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY", "O_BINARY"):
+    _FLAGS |= getattr(os, _flag, 0)
 _KINDS = {
     stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
     stat.S_IFDIR: "a folder",
@@ -122,7 +128,7 @@ def open_regular(path: Path | str) -> int:
     Raises: DataError for what is no regular file, without waiting for a pipe; OSError.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+        handle = os.open(path, _FLAGS)
     except OSError as error:
         if error.errno == errno.ENXIO:  # what opening a socket gives
             raise DataError(f"{path}: a socket, not a file") from None
@@ -134,12 +140,17 @@ def open_regular(path: Path | str) -> int:
     return handle
 
 
+def open_file(path: Path | str) -> BinaryIO:
+    """Opens a regular file for reading its bytes. Raises: as `open_regular`."""
+    return os.fdopen(open_regular(path), "rb")
+
+
 def bytes_of(path: Path | str, most: int = TABLE) -> bytes:
     """The content of a regular file of at most `most` bytes.
 
     Raises: DataError for a pipe, a device or a larger file, OSError if it can't be read.
     """
-    with open(open_regular(path), "rb") as file:
+    with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         # a file of /proc says that it is empty, and one that is being written grows
         content = file.read(most + 1) if size <= most else b""
@@ -198,6 +209,72 @@ def check_folder(folder: Path) -> None:
         raise DataError(f"{existing} is a file, not a folder", "choose another folder")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise DataError(f"{existing} is not writable", "choose another folder")
+
+
+def check_schema(file: Path | str, found: object, known: int) -> int:
+    """The number of a file's layout, 1 or more; a file of the first versions has none.
+
+    Args: found: what the file says, or 1; known: the newest that is read.
+
+    Raises: DataError for a newer one, and for what is no number.
+    """
+    if isinstance(found, bool) or not isinstance(found, int) or not 0 < found < 10**9:
+        what = "out of range" if type(found) is int else f"{found!r:.40}"
+        raise DataError(f"{file}: damaged (schema {what}, where a number from 1 is due)")
+    if found > known:
+        raise DataError(
+            f"{file}: written by a newer xfer (schema {found}, this one reads up to {known})",
+            "pip install -U xfer",
+        )
+    return found
+
+
+SUM = "sha256"
+
+
+def sum_in(file: Path | str, header: Mapping[str, Any]) -> str | None:
+    """The checksum that a file's header holds under "sha256", hexadecimal; None if it has none, as
+    files of earlier versions and of other programs.
+
+    The value is "sha256:..." as well, so that no turned bit, in the key or in the value, makes a
+    file look like one without. Raises: DataError if only one of the two is as it should be.
+    """
+    found = [key for key, value in header.items() if key == SUM or str(value).startswith(f"{SUM}:")]
+    if not found:
+        return None
+    value = header.get(SUM)
+    if found != [SUM] or not re.fullmatch(f"{SUM}:[0-9a-f]{{64}}", str(value)):
+        raise DataError(f"{file}: damaged (its checksum can't be read)")
+    return str(value).removeprefix(f"{SUM}:")
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a JSON file, and under "sha256", last, the checksum of everything else."""
+    bare = {key: value for key, value in content.items() if key != SUM}
+    text = json.dumps(bare, sort_keys=True, separators=(",", ":"))
+    return {**bare, SUM: f"{SUM}:{hashlib.sha256(text.encode()).hexdigest()}"}
+
+
+def check_seal(file: Path | str, content: Mapping[str, Any]) -> None:
+    """Raises DataError if a JSON file's content is not what was `sealed`. A file without a checksum
+    is from an earlier version."""
+    if sum_in(file, content) is not None and sealed(content)[SUM] != content[SUM]:
+        raise DataError(
+            f"{file}: damaged: its content does not have the sha256 that it names",
+            f'make it again; if it was changed on purpose, remove "{SUM}" from it',
+        )
+
+
+def array_sum(array: Any) -> str:
+    """sha256 of a numpy array's type, shape and numbers, hexadecimal; however it lies in memory."""
+    digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
+    if array.flags.c_contiguous:
+        digest.update(array.data if array.size else b"")
+        return digest.hexdigest()
+    rows = max(1, MB // max(1, array[:1].nbytes))
+    for start in range(0, len(array), rows):
+        digest.update(array[start : start + rows].tobytes())
+    return digest.hexdigest()
 
 
 def make_folder(folder: Path) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from xfer.errors import DataError, XferError
-from xfer.fetch import Progress, cache_folder, download
+from xfer.fetch import Progress, cache_folder, check_recorded, download
 
-# BVLC/caffe, models/*/readme.md: url and sha1; both readmes say "unrestricted use"
+# BVLC/caffe, models/*/readme.md: url, without https, and sha1 of the whole file; both readmes say
+# "unrestricted use"
 CAFFE = {
     "caffenet": (
         "http://dl.caffe.berkeleyvision.org/bvlc_reference_caffenet.caffemodel",
@@ -22,6 +23,14 @@ CAFFE = {
         "sha1:9116a64c0fbe4459d18f4bb6b56d647b63920377",
     ),
 }
+
+# sha256 of torchvision's files whose names end in its first digits only, where the whole is known
+SHA256 = (
+    "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",  # alexnet-owt
+    "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",  # resnet18
+    "0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a",  # resnet50
+    "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",  # vgg16
+)
 
 
 def fetch(net: str, say: Callable[[str], None] | None = None) -> Path:
@@ -52,11 +61,13 @@ def fetch(net: str, say: Callable[[str], None] | None = None) -> Path:
                 "weights: none, or a file of your own",
             )
         # torchvision's file names end in the first digits of their sha256
-        expected = "sha256:" + Path(url).stem.rpartition("-")[2]
+        digits = Path(url).stem.rpartition("-")[2]
+        expected = "sha256:" + next((h for h in SHA256 if h.startswith(digits)), digits)
     name = url.rpartition("/")[2]
     hub = Path(torch.hub.get_dir()) / "checkpoints" / name
     if not (folder / name).is_file() and hub.is_file():
-        return download(url, hub, expected)  # torchvision's own cache: checked, never written
+        # torchvision's own cache: checked, never written
+        return download(url, hub, expected, record=folder / f"{name}.sha256")
     return download(url, folder / name, expected, _teller(name, say))
 
 
@@ -132,25 +143,32 @@ def _from_timm(model: str, folder: Path) -> Path:
         name = url.rpartition("/")[2]
         by_hand = f"fetch {url} yourself and put it at {folder / name}"
         if (folder / name).is_file():
-            return folder / name
+            return _recorded(folder / name, folder / name)
         raise DataError(f"{name} of timm:{model} is not in {folder}", by_hand)
     name = (
         f"{config.architecture}.{config.tag}.safetensors" if config.tag else f"{model}.safetensors"
     )
     if (folder / name).is_file():
-        return folder / name
+        return _recorded(folder / name, folder / name)
     address = f"https://huggingface.co/{repo}/resolve/main/model.safetensors"
     try:
         try:
-            return Path(hf_hub_download(repo, "model.safetensors", local_files_only=True))
+            found = Path(hf_hub_download(repo, "model.safetensors", local_files_only=True))
         except LocalEntryNotFoundError:
             from xfer.fetch import reachable
 
             reachable(address)
-            return Path(hf_hub_download(repo, "model.safetensors", etag_timeout=4))
+            found = Path(hf_hub_download(repo, "model.safetensors", etag_timeout=4))
     except (OSError, HfHubHTTPError, ValueError) as error:
         why = str(error).splitlines()[0]
         raise DataError(
             f"can't fetch the weights of timm:{model}: {why}",
             f"fetch {address} yourself and put it at {folder / name}",
         ) from None
+    return _recorded(found, folder / name)
+
+
+def _recorded(found: Path, file: Path) -> Path:
+    """A file whose checksum nobody publishes, after comparing it with that of its first use."""
+    check_recorded(found, file.with_name(f"{file.name}.sha256"))
+    return found

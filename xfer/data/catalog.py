@@ -1,8 +1,7 @@
 """Data sets known by name: the tree expected in their folder, and where to get them.
 
-Sizes in bytes and hashes are those of the archives as published (torchvision's and TensorFlow
-Datasets' lists of checksums). COCO publishes no hashes of its pictures: their size is compared, and
-each file in a zip has its folder checksum.
+Sizes in bytes and hashes are those of the archives as published: TensorFlow Datasets' lists
+(url_checksums/voc.txt and coco.txt) give both. The hash decides; a place without https comes last.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ class Archive:
 
     urls | where to get it, the official place first
     size | bytes
-    hash | "md5:HEX", "sha256:HEX", or "" where none is published
+    hash | "sha256:HEX", of the whole file
     """
 
     urls: tuple[str, ...]
@@ -44,13 +43,16 @@ class KnownSet:
     archives: tuple[Archive, ...] = ()
 
 
-def _voc(year: str, name: str, size: int, md5: str) -> Archive:
-    places = f"http://host.robots.ox.ac.uk/pascal/VOC/voc{year}", "http://pjreddie.com/media/files"
-    return Archive(tuple(f"{place}/{name}" for place in places), size, f"md5:{md5}")
+def _voc(year: str, name: str, size: int, sha256: str) -> Archive:
+    official = f"host.robots.ox.ac.uk/pascal/VOC/voc{year}"
+    places = f"https://{official}", "https://pjreddie.com/media/files", f"http://{official}"
+    return Archive(tuple(f"{place}/{name}" for place in places), size, f"sha256:{sha256}")
 
 
-def _coco(name: str, size: int, hash: str = "") -> Archive:
-    return Archive((f"http://images.cocodataset.org/{name}",), size, hash)
+def _coco(name: str, size: int, sha256: str) -> Archive:
+    # the bucket's own name has no certificate; Amazon's name for it has one
+    places = "https://s3.amazonaws.com/images.cocodataset.org", "http://images.cocodataset.org"
+    return Archive(tuple(f"{place}/{name}" for place in places), size, f"sha256:{sha256}")
 
 
 KNOWN: dict[str, KnownSet] = {
@@ -62,7 +64,7 @@ KNOWN: dict[str, KnownSet] = {
     ),
     "tiny-imagenet": KnownSet(
         "train/<wnid>/images/*.JPEG, val/images/*.JPEG and val/val_annotations.txt",
-        "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+        "https://cs231n.stanford.edu/tiny-imagenet-200.zip",
     ),
     "imagenette": KnownSet(
         "train/<wnid>/*.JPEG and val/<wnid>/*.JPEG",
@@ -76,25 +78,27 @@ KNOWN: dict[str, KnownSet] = {
         "VOCdevkit/VOC2007/{Annotations,ImageSets,JPEGImages}",
         archives=(
             _voc("2007", "VOCtrainval_06-Nov-2007.tar", 460_032_000,
-                 "c52e279531787c972589f7e41ab4ae64"),
+                 "7d8cd951101b0957ddfd7a530bdc8a94f06121cfc1e511bb5937e973020c7508"),
             _voc("2007", "VOCtest_06-Nov-2007.tar", 451_020_800,
-                 "b6e924de25625d8de591ea690078ad9f"),
+                 "6836888e2e01dca84577a849d339fa4f73e1e4f135d312430c4856b5609b4892"),
         ),
     ),
     "voc12": KnownSet(
         "VOCdevkit/VOC2012/{Annotations,ImageSets,JPEGImages}",
         archives=(
             _voc("2012", "VOCtrainval_11-May-2012.tar", 1_999_639_040,
-                 "6cd6e144f989b92b3379bac3b3de84fd"),
+                 "e14f763270cf193d0b5f74b169f44157a4b0c6efa708f4dd0ff78ee691763bcb"),
         ),
     ),
     "coco": KnownSet(
         "annotations/instances_{train,val}2017.json, train2017/*.jpg and val2017/*.jpg",
         archives=(
             _coco("annotations/annotations_trainval2017.zip", 252_907_541,
-                  "sha256:113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268"),
-            _coco("zips/val2017.zip", 815_585_330),
-            _coco("zips/train2017.zip", 19_336_861_798),
+                  "113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268"),
+            _coco("zips/val2017.zip", 815_585_330,
+                  "4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05"),
+            _coco("zips/train2017.zip", 19_336_861_798,
+                  "69a8bb58ea5f8f99d24875f21416de2e9ded3178e903f1f7603e283b9e06d929"),
         ),
     ),
 }  # fmt: skip

@@ -126,13 +126,13 @@ def _check_room(known: KnownSet, folder: Path) -> None:
 
 class _Downloader:
     """What pooch calls to fetch a file: continues after the bytes already in NAME.part, which stays
-    until the file is complete."""
+    until the file is complete, and takes no more than the published size."""
 
-    def __init__(self, part: Path, tick: Tick | None) -> None:
-        self.part, self.tick = part, tick
+    def __init__(self, part: Path, tick: Tick | None, size: int) -> None:
+        self.part, self.tick, self.size = part, tick, size
 
     def __call__(self, url: str, output_file: str, pooch: Any) -> None:
-        fetch(url, self.part, self.tick, TIMEOUT)
+        fetch(url, self.part, self.tick, TIMEOUT, self.size)
         self.part.replace(output_file)
 
 
@@ -156,7 +156,7 @@ def _archive(archive: Archive, folder: Path, say: Callable[[str], None], bar: Ba
         try:
             with bar(archive.name) as tick:
                 # pooch's stubs describe a protocol other than the one it calls
-                downloader: Any = _Downloader(part, tick)
+                downloader: Any = _Downloader(part, tick, archive.size)
                 pooch.retrieve(
                     url, archive.hash or None, archive.name, folder,
                     downloader=downloader,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xfer.data.images.decode import DecodeError, decode
+from xfer.data.images.picture_file import picture_file, read_all
 from xfer.data.images.remarks import Remark, remarks
 from xfer.data.images.walk import readable
 from xfer.data.loading.halved import Halved
@@ -123,15 +124,24 @@ class LookedUp:
 
     def _read(self, i: int, short_side: int) -> Seen:
         path = picture_path(self.source, i)
-        data, image = b"", None
-        if path is not None:
-            data = _bytes_of(path)
-            digest = hashlib.sha256(data).digest()
-        else:
+        if path is None:
             image = read(self.source, i, short_side).image
             digest = hashlib.sha256(f"{image.shape}".encode())
             digest.update(np.ascontiguousarray(image).data)
-            digest = digest.digest()
+            return self._seen(i, digest.digest(), lambda: image)
+        try:
+            with picture_file(path) as (handle, size):
+                data = read_all(handle, size)
+                digest = hashlib.sha256(data).digest()
+                return self._seen(i, digest, lambda: decode(data, short_side))
+        except DecodeError as error:
+            raise DecodeError(error.reason, readable(str(path))) from error.__cause__
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise DecodeError(reason, readable(str(path))) from None
+
+    def _seen(self, i: int, digest: bytes, pixels: Callable[[], NDArray[np.uint8]]) -> Seen:
+        """Picture i, or its vectors if they are cached. Args: digest: of its file."""
         if self.seed is not None:
             digest += f" {STREAM} {self.seed} {i}".encode()
         keys = {
@@ -142,13 +152,7 @@ class LookedUp:
         if len(vectors) == len(keys):
             cached = {layer: vectors[key] for layer, key in keys.items()}
             return Seen(self.ids[i], np.empty((0, 0, 3), np.uint8), row=i, keys=keys, cached=cached)
-        if image is None:
-            assert path is not None
-            try:
-                image = decode(data, short_side)
-            except DecodeError as error:
-                raise DecodeError(error.reason, readable(str(path))) from error.__cause__
-        return Seen(self.ids[i], image, row=i, keys=keys)
+        return Seen(self.ids[i], pixels(), row=i, keys=keys)
 
 
 def picture_path(source: Source, i: int) -> Path | None:
@@ -158,14 +162,6 @@ def picture_path(source: Source, i: int) -> Path | None:
     find: Any = getattr(source, "path", None)
     path: Any = find(i) if callable(find) else None
     return None if path is None else Path(path)
-
-
-def _bytes_of(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise DecodeError(reason, readable(str(path))) from None
 
 
 class _Cut:

@@ -32,6 +32,7 @@ def evaluate(
     device: str = "auto",
     workers: int = -1,
     skip_bad: bool = False,
+    verify: bool = True,
     data_keys: Mapping[str, Any] | None = None,
     trust: str | Sequence[str] = (),
     say: Callable[[str], None] | None = None,
@@ -47,6 +48,7 @@ def evaluate(
         split: by default val, or test if there is no val; tta: one of the task's views, the run's
             own by default; batch: pictures at a time.
         skip_bad: leave out pictures that can't be decoded, and list them under "skipped".
+        verify: compare the checksums of packs and kept indexes.
         data_keys: images, ignore, path, label, split, changes for `data`, as in `open_data`.
         trust: your own modules that the run may import.
         say: called with lines about the pictures; by default those that warn are Python warnings.
@@ -64,7 +66,7 @@ def evaluate(
         check_same_run(folder, place)
         model = load(folder.path, place=place)
         tta = tta or recipe.eval.tta
-        scored = open_scored(folder, model.task, data, split, data_keys, skip_bad)
+        scored = open_scored(folder, model.task, data, split, data_keys, skip_bad, verify)
         own = scored.source.fingerprint() if place.world > 1 else ""
         check_same_data(str(data) if isinstance(data, str) else "the data", own, place)
         tell(scored.notes, say)

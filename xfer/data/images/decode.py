@@ -9,7 +9,8 @@ everything else through Pillow. Both see the same policy:
     floating point           from 0 (black) to 1 (white), grey; anything else is refused
     transparency             composited on white
     animation, several pages the first frame
-    more than MAX_PIXELS     refused before anything is decoded
+    more than MAX_PIXELS     refused before anything is decoded, as are other costs (`limits`)
+    no regular file          refused: a pipe, a device, a folder
     pixels missing           refused; whatever else is missing or damaged in a file is not looked at
 
 A picture of 16 bits that uses the lower ones alone is read as it is, nearly black, since scaling
@@ -34,9 +35,27 @@ from xfer.data.images.decode_error import CUT_OFF, DecodeError, cut_off
 from xfer.data.images.exif import JpegHeader, orientation_of, read_jpeg_header, upright
 from xfer.data.images.jpeg_rows import Rows, decode_top
 from xfer.data.images.jpeg_whole import decode_odd
-from xfer.data.images.pixels_alone import PNG, exif_of_png, pixels_alone, png_whole
+from xfer.data.images.limits import (
+    check_header,
+    check_scans,
+    check_size,
+    jpeg_bytes,
+    large,
+    too_large,
+)
+from xfer.data.images.picture_file import picture_file, read_all
+from xfer.data.images.pixels_alone import (
+    CHANNELS,
+    PNG,
+    exif_of_png,
+    pixels_alone,
+    png_whole,
+    without_png_notes,
+)
+from xfer.data.images.ppm import with_common_white
 from xfer.data.images.remarks import asked, remark
-from xfer.data.images.tiff import SAVE, Layout, is_tiff, layout_of, raw_kind, without_notes
+from xfer.data.images.tiff import Layout, is_tiff, layout_of, raw_kind, without_notes
+from xfer.data.images.to_rgb import by_rows, on_white, remark_bits, to_8_bits, to_rgb
 from xfer.data.images.unread import kind_of, what_is
 from xfer.data.images.walk import readable
 from xfer.errors import reason_of
@@ -44,16 +63,12 @@ from xfer.errors import reason_of
 # Pillow logs what it also raises, and without a handler Python prints that
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
-# Pillow's own first limit, above which it warns
-MAX_PIXELS = 89_478_485
-
 # leaves out formats that run another program (EPS) or hold no pixels
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000")
 # the end mark of JPEG, and of JPEG 2000
 END_OF_JPEG = b"\xff\xd9"
-# a picture of 16 bits that uses no more of them is read as dark
-DARK_BITS = 14
-SLACK = 1e-3  # how far resizing may leave 0..1
+# bytes per pixel that decoding takes at most: four channels of 16 bits, or Pillow's and ours
+_DEEP = 8
 
 
 def decode(
@@ -80,7 +95,8 @@ def decode(
             raise DecodeError(reason_of(error)) from error
     name = readable(str(source))
     try:
-        return shrink(_decode(Path(source).read_bytes(), short_side, rows, name), short_side)
+        with picture_file(source) as (handle, size):
+            return shrink(_decode(read_all(handle, size), short_side, rows, name), short_side)
     except DecodeError as error:
         raise DecodeError(error.reason, name) from error.__cause__
     except (OSError, ValueError) as error:
@@ -97,8 +113,9 @@ def from_pil(image: Any, name: str = "picture") -> NDArray[np.uint8]:
     Raises: DecodeError, with `name`, if the file is damaged or holds floating-point numbers.
     """
     try:
+        check_size(*image.size)
         image.load()
-        pixels = _rgb(image)
+        pixels = to_rgb(image)
     except DecodeError as error:
         raise DecodeError(error.reason, name) from None
     except Exception as error:  # Pillow's plugins raise almost anything for a damaged file
@@ -141,34 +158,45 @@ def _decode(data: bytes, short_side: int, rows: Rows | None, name: str = "") -> 
         return _jpeg(data, short_side, rows)
     if data.startswith(PNG):
         return _png(data, name)
-    return _tiff(data, name) if is_tiff(data) else _pillow(data, name)
+    check_header(data)
+    return _tiff(data, name) if is_tiff(data) else _pillow(with_common_white(data), name)
 
 
 def _png(data: bytes, name: str) -> NDArray[np.uint8]:
+    pixels = 0
     if len(data) > 25:
-        _check_size(int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"))
-    if not png_whole(data):
-        data = pixels_alone(data) or data  # raises if it is the pixels that are not whole
-    if data[24] == 16 and data[25] != 0:
-        deep = _deep_png(data)
-        if deep is not None:
-            return upright(deep, orientation_of(exif_of_png(data)))
-    return _pillow(data, name)
+        width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+        channels = CHANNELS.get(data[25], 1)
+        if data[24] == 16 and channels == 2:
+            channels = 4  # OpenCV makes colours of grey with opacity
+        check_size(width, height, -(-channels * data[24] // 8))
+        pixels = width * height
+    with large(pixels * _DEEP):
+        if not png_whole(data):
+            data = pixels_alone(data) or data  # raises if it is the pixels that are not whole
+        data = without_png_notes(data)
+        if data[24] == 16 and data[25] != 0:
+            deep = _deep_png(data)
+            if deep is not None:
+                return upright(deep, orientation_of(exif_of_png(data)))
+        return _pillow(data, name)
 
 
 def _jpeg(data: bytes, short_side: int, rows: Rows | None) -> NDArray[np.uint8]:
     header = read_jpeg_header(data)
     if header is None:
         raise DecodeError(CUT_OFF if kind_of(data) else what_is(data))
-    _check_size(header.width, header.height)
-    image = _turbo(data, header, short_side, rows)
-    if image is None:
-        # Pillow does not say that pixels are missing where the end mark is there
-        plain = header.components in (1, 3)
-        side = _scaled_side(header, short_side)
-        image = decode_odd(data, header, "RGB" if plain else "CMYK", side)
-        image = image if plain and image is not None else _pillow(data + END_OF_JPEG)
-    return upright(image, header.orientation)
+    check_size(header.width, header.height)
+    check_scans(data, header)
+    side = _scaled_side(header, short_side)
+    with large(jpeg_bytes(header, side)):
+        image = _turbo(data, header, short_side, rows)
+        if image is None:
+            # Pillow does not say that pixels are missing where the end mark is there
+            plain = header.components in (1, 3)
+            image = decode_odd(data, header, "RGB" if plain else "CMYK", side)
+            image = image if plain and image is not None else _pillow(data + END_OF_JPEG)
+        return upright(image, header.orientation)
 
 
 def _turbo(
@@ -203,11 +231,13 @@ def _deep_png(data: bytes) -> NDArray[np.uint8] | None:
     if image is None:
         return None
     if asked():
-        _remark_bits(int(image.max(initial=0)))
-    small = _to_8_bits(image)
-    if small.shape[2] == 4:
-        return on_white(small[:, :, [2, 1, 0, 3]])
-    return np.ascontiguousarray(small[:, :, ::-1])
+        remark_bits(int(image.max(initial=0)))
+
+    def small(rows: NDArray[Any]) -> NDArray[Any]:
+        values = to_8_bits(rows)
+        return on_white(values[:, :, [2, 1, 0, 3]]) if values.shape[2] == 4 else values[:, :, ::-1]
+
+    return by_rows(image, small, (*image.shape[:2], 3))
 
 
 def _deep_pixels(data: bytes) -> NDArray[np.uint16] | None:
@@ -221,7 +251,7 @@ def _deep_pixels(data: bytes) -> NDArray[np.uint16] | None:
 
 
 @cache
-def _formats() -> tuple[str, ...]:
+def formats() -> tuple[str, ...]:
     """The FORMATS that this Pillow was built with."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
@@ -251,7 +281,7 @@ def _pillow(data: bytes, name: str = "", layout: Layout | None = None) -> NDArra
     except DecodeError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise DecodeError(_too_large()) from None
+        raise DecodeError(too_large()) from None
     except Exception as error:  # Pillow's plugins raise almost anything for a damaged file
         alone = pixels_alone(data)  # says if it is they that are missing or damaged
         if alone is not None and alone != data:
@@ -270,85 +300,28 @@ def _pillow(data: bytes, name: str = "", layout: Layout | None = None) -> NDArra
 
 
 def _opened(data: bytes, layout: Layout | None) -> NDArray[np.uint8]:
-    with Image.open(io.BytesIO(data), formats=_formats()) as image:
-        _check_size(*image.size)
+    with (
+        Image.open(io.BytesIO(data), formats=formats()) as image,
+        large(image.width * image.height * _DEEP),
+    ):
+        check_size(*image.size)
         image.load()
         # 12 bits of a TIFF are read as numbers up to 4095
         most = 4095 if layout is not None and (layout.bits, image.mode) == (12, "I;16") else 65535
-        pixels = _rgb(image, most)
+        pixels = to_rgb(image, most)
         if asked() and layout is not None and layout.bits == 16 and image.mode == "RGB":
-            _remark_bits(int(pixels.max(initial=0)) << 8 | 255)  # Pillow keeps the high byte
+            remark_bits(int(pixels.max(initial=0)) << 8 | 255)  # Pillow keeps the high byte
         # Pillow turns TIFFs itself; JPEGs are turned by the caller
         turned = image.format in ("TIFF", "JPEG", "MPO")
         exif = None if turned else image.info.get("exif")
         return upright(pixels, orientation_of(exif))
 
 
-def _rgb(image: Any, most: int = 65535) -> NDArray[np.uint8]:
-    """Returns a loaded Pillow image as uint8 (H, W, 3). Args: most: the value that is white."""
-    if image.mode.startswith("I"):
-        values = np.asarray(image)
-        if values.size and (values.min() < 0 or values.max() > 65535):
-            raise DecodeError(f"its values are not within 16 bits: {SAVE}")
-        if asked() and most == 65535:
-            _remark_bits(int(values.max(initial=0)))
-        grey = _to_8_bits(values.astype(np.uint16), most)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    if image.mode == "F":
-        values = np.asarray(image)
-        low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
-        if not (low >= -SLACK and high <= 1 + SLACK):  # also catches NaN
-            span = f"from {low:.4g} to {high:.4g}"
-            raise DecodeError(f"holds floating-point numbers {span}, not within 0..1: {SAVE}")
-        grey = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
-        return on_white(np.asarray(image.convert("RGBA")))
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def _remark_bits(most: int) -> None:
-    """Remarks that a picture of 16 bits uses few of them. Args: most: its largest value."""
-    bits = max(8, most.bit_length())
-    if most and bits <= DARK_BITS:
-        looks = "almost black" if bits <= 12 else "dark"
-        line = (
-            f"only the lower {bits} of 16 bits are used, which is read as {looks}: multiply the "
-            f"values by {2 ** (16 - bits)}, or save as 8 bit"
-        )
-        remark("few_bits", line, bits)
-
-
-def _to_8_bits(values: NDArray[np.uint16], most: int = 65535) -> NDArray[np.uint8]:
-    """Maps 0..most to 0..255, rounded: 257 = 65535 / 255."""
-    if most != 65535:
-        return ((values.astype(np.uint32) * 255 + most // 2) // most).clip(0, 255).astype(np.uint8)
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-
-
-def on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Composites uint8 (H, W, 4) on white: uint8 (H, W, 3)."""
-    alpha = rgba[:, :, 3:].astype(np.uint16)
-    mixed = rgba[:, :, :3] * alpha + 255 * (255 - alpha)
-    return ((mixed.astype(np.uint32) + 127) // 255).astype(np.uint8)
-
-
-def _check_size(width: int, height: int) -> None:
-    if width <= 0 or height <= 0:
-        raise DecodeError("has no pixels")
-    if width * height > MAX_PIXELS:
-        raise DecodeError(f"{width} x {height}: {_too_large()}")
-
-
-def _too_large() -> str:
-    return f"more than {MAX_PIXELS / 1e6:.0f} million pixels; shrink it first"
-
-
 @cache
 def _readable_kinds() -> tuple[str | None, ...]:
     """The names that `kind_of` gives to formats which this Pillow was built with."""
     names = {"AVIF": "AVIF", "JPEG2000": "JPEG 2000", "WEBP": "WebP"}
-    return tuple(names.get(name, name) for name in _formats())
+    return tuple(names.get(name, name) for name in formats())
 
 
 def _ends_early(data: bytes) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.images.decode import SLACK, DecodeError, decode, from_pil, on_white
+from xfer.data.images.decode import DecodeError, decode, from_pil
+from xfer.data.images.to_rgb import SLACK, on_white
 from xfer.errors import XferError
 
 KINDS = (

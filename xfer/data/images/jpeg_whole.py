@@ -17,6 +17,7 @@ from xfer.data.images.exif import JpegHeader
 from xfer.data.images.remarks import remark
 
 _END = b"\xff\xd9"
+_HOLE = bytes(64)  # what a download that was stopped leaves: zeros are read as pixels
 _SCANS = re.compile(rb"\xff\xda")  # among coded pixels FF is followed by 00 or a mark
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _LOSSLESS = (0xC3, 0xC7, 0xCB, 0xCF)
@@ -40,6 +41,8 @@ def decode_odd(
     early = "premature end" in said.lower() or "found marker 0xd9" in said  # for a restart's mark
     if not ends and ((said and not stray) or not _all_scans(data, header)):
         raise DecodeError(CUT_OFF)
+    if not ends and data.endswith(_HOLE):
+        raise DecodeError("ends in zeros: its file was made, but not filled")
     if early:
         raise DecodeError("not all of its pixels are there")
     if image is not None:

@@ -14,8 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xfer.data.images.decode import MAX_PIXELS, DecodeError, decode
-from xfer.data.images.pixels_alone import pixels_alone
+from xfer.data.images.decode import DecodeError, decode, formats
+from xfer.data.images.limits import check_header, check_size, large
+from xfer.data.images.picture_file import picture_file, read_all
+from xfer.data.images.pixels_alone import PNG, pixels_alone, png_whole, without_png_notes
+from xfer.data.images.ppm import with_common_white
 from xfer.data.images.tiff import is_tiff, without_notes
 from xfer.data.images.walk import readable
 
@@ -48,7 +51,8 @@ def read_mask_file(path: Path) -> RawMask:
         or is in a lossy format.
     """
     try:
-        return _read(path.read_bytes())
+        with picture_file(path) as (handle, size):
+            return _read(read_all(handle, size))
     except DecodeError as error:
         raise DecodeError(error.reason, readable(str(path))) from None
     except OSError as error:
@@ -56,10 +60,14 @@ def read_mask_file(path: Path) -> RawMask:
 
 
 def _read(data: bytes) -> RawMask:
+    check_header(data)
     if is_tiff(data):
         data = without_notes(data)
+    elif data.startswith(PNG) and png_whole(data):
+        data = without_png_notes(data)
+    data = with_common_white(data, scale=False)
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=formats()) as image:
             lossy = _LOSSY.get(image.format or "")
             if image.format == "TIFF" and image.info.get("compression") in ("jpeg", "webp"):
                 lossy = f"TIFF with {image.info['compression']} inside"
@@ -69,10 +77,10 @@ def _read(data: bytes) -> RawMask:
                 )
             if image.format not in LOSSLESS:
                 raise DecodeError(f"is {image.format}, not a format for masks: save it as PNG")
-            if image.width * image.height > MAX_PIXELS:
-                raise DecodeError(f"{image.width} x {image.height}: more than {MAX_PIXELS} pixels")
-            image.load()
-            return _values(image, data)
+            check_size(*image.size)
+            with large(image.width * image.height * 8):
+                image.load()
+                return _values(image, data)
     except DecodeError:
         raise
     except Exception:  # Pillow's plugins raise almost anything; `decode` says what is wrong

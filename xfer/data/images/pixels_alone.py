@@ -15,7 +15,8 @@ from xfer.data.images.decode_error import CUT_OFF, DecodeError, cut_off
 PNG = b"\x89PNG\r\n\x1a\n"
 _CHUNK, _WORD = struct.Struct(">I4s").unpack_from, struct.Struct(">I").unpack_from
 _VITAL = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
-_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a PNG's colour types
+_LONG_NOTES = 1 << 18  # bytes
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a PNG's colour types
 # Adam7: first column, first row, columns and rows apart
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
            (0, 1, 1, 2))  # fmt: skip
@@ -48,6 +49,25 @@ def png_whole(data: bytes) -> bool:
             return False
         at = end + 4
     return False
+
+
+def without_png_notes(data: bytes) -> bytes:
+    """A PNG without text, profiles and further frames where these are long: Pillow unpacks them,
+    and 64 MB of notes take seconds. Args: data: a PNG that is whole."""
+    if len(data) <= _LONG_NOTES:
+        return data
+    kept: list[tuple[int, int]] = []
+    at, last = len(PNG), len(data) - 12
+    while at <= last:
+        length, name = _CHUNK(data, at)
+        if name in _VITAL or name in (b"IEND", b"eXIf"):
+            kept.append((at, at + 12 + length))
+        at += 12 + length
+        if name == b"IEND":
+            break
+    if len(data) - sum(end - start for start, end in kept) <= _LONG_NOTES:
+        return data
+    return b"".join((PNG, *(data[start:end] for start, end in kept)))
 
 
 def exif_of_png(data: bytes) -> bytes | None:
@@ -118,9 +138,9 @@ def _png_chunk(name: bytes, body: bytes) -> bytes:
 def _png_bytes(header: bytes) -> int:
     """The bytes of all rows, one more per row for its filter."""
     width, height, bits, colour = struct.unpack(">IIBB", header[:10])
-    if colour not in _CHANNELS or bits not in (1, 2, 4, 8, 16) or not width or not height:
+    if colour not in CHANNELS or bits not in (1, 2, 4, 8, 16) or not width or not height:
         raise DecodeError("damaged (its header makes no sense)")
-    depth = bits * _CHANNELS[colour]
+    depth = bits * CHANNELS[colour]
     if not header[12]:
         return height * (1 + -(-width * depth // 8))
     total = 0

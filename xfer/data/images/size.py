@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xfer.data.images.decode import FORMATS
+from xfer.data.images.decode import formats
+from xfer.data.images.decode_error import DecodeError
 from xfer.data.images.exif import orientation_of, read_jpeg_header
+from xfer.data.images.limits import check_header
+from xfer.data.images.picture_file import HEAD_BYTES, picture_file, read_all
 from xfer.data.images.pixels_alone import PNG, exif_of_png
 from xfer.data.images.threads import cores
 from xfer.data.images.tiff import is_tiff, raw_kind, without_notes
 
-HEAD_BYTES = 1 << 16
 TURNED = (5, 6, 7, 8)  # orientations that swap height and width
 
 
@@ -31,13 +34,28 @@ def header_of(data: bytes) -> tuple[int, int, int] | None:
             return None
         data = without_notes(data)
     try:
-        with Image.open(io.BytesIO(data), formats=[f for f in FORMATS if f in _known()]) as image:
+        check_header(data)
+        with Image.open(io.BytesIO(data), formats=formats()) as image:
             width, height = image.size
             # Pillow turns TIFFs itself when it loads them
             exif = None if image.format == "TIFF" else image.info.get("exif")
             return height, width, orientation_of(exif)
     except Exception:  # Pillow's plugins raise almost anything; decoding says what is wrong
         return _png_header(data)
+
+
+def header_at(path: Path) -> tuple[int, int, int] | None:
+    """`header_of` a file, of which no more is read than its header takes.
+
+    Raises: DecodeError for what is no picture file, OSError.
+    """
+    with picture_file(path) as (handle, size):
+        head = os.read(handle, HEAD_BYTES)
+        # EXIF may hold a whole thumbnail: then the frame comes later
+        header = header_of(head)
+        if header is None and len(head) < size:
+            header = header_of(head + read_all(handle, size - len(head)))
+        return header
 
 
 def _png_header(data: bytes) -> tuple[int, int, int] | None:
@@ -48,14 +66,9 @@ def _png_header(data: bytes) -> tuple[int, int, int] | None:
     return height, width, orientation_of(exif_of_png(data))
 
 
-def _known() -> dict[str, object]:
-    Image.init()
-    return Image.OPEN  # pyright: ignore[reportReturnType]
-
-
-def upright_size(data: bytes) -> tuple[int, int] | None:
+def upright_size(picture: bytes | Path) -> tuple[int, int] | None:
     """(height, width) of the picture as `decode` returns it; None if they can't be read."""
-    header = header_of(data)
+    header = header_of(picture) if isinstance(picture, bytes) else header_at(picture)
     if header is None:
         return None
     height, width, orientation = header
@@ -68,13 +81,9 @@ def headers_of(paths: Sequence[Path]) -> NDArray[np.int64]:
 
     def look(path: Path) -> tuple[int, int, int]:
         try:
-            with path.open("rb") as file:
-                head = file.read(HEAD_BYTES)
-                # EXIF may hold a whole thumbnail: then the frame comes later
-                header = header_of(head) or header_of(head + file.read())
-        except OSError:
+            return header_at(path) or (0, 0, 0)
+        except (OSError, DecodeError):
             return 0, 0, 0
-        return header or (0, 0, 0)
 
     with ThreadPoolExecutor(cores()) as pool:
         return np.array([*pool.map(look, paths)], np.int64).reshape(-1, 3)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
 MAKE, PALETTE = 271, 320
 STRIPS, SAMPLES, STRIP_BYTES, SUB_IFDS = 273, 277, 279, 330
-TILES, TILE_BYTES, EXTRA, FORMAT, DNG_VERSION = 324, 325, 338, 339, 50706
+TILE_WIDTH, TILE_HEIGHT, TILES, TILE_BYTES = 322, 323, 324, 325
+EXTRA, FORMAT, DNG_VERSION = 338, 339, 50706
 
 _STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # bytes of a value of each type; 16, 17 and 18 are BigTIFF's
@@ -239,4 +240,5 @@ def without_notes(data: bytes) -> bytes:
     width, word = (8, 8) if directory.large else (2, 4)
     number = len(kept).to_bytes(width, order)  # pyright: ignore[reportArgumentType]
     first = b"".join((number, *kept, bytes(word)))
-    return data[: directory.at] + first + data[directory.at + len(first) :]
+    view = memoryview(data)  # a file may be large
+    return b"".join((view[: directory.at], first, view[directory.at + len(first) :]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,8 @@ from xfer.data.images.remarks import Remark, remarks
 from xfer.data.images.threads import cores
 from xfer.data.sources.base import stamp, verify
 from xfer.errors import SKIP_BAD, DataError
-from xfer.fetch import cache_folder
+from xfer.fetch import cache_folder, others_write
+from xfer.files import replacing
 from xfer.kinds.findings import Finding, counted, named
 from xfer.types import Source
 
@@ -28,7 +28,7 @@ LONG = 20  # a reason longer than this, in characters, is not repeated for each 
 # smaller sets are checked again each time: it takes a second
 REMEMBERED = 2000
 # another number whenever `decode` refuses, or remarks on, what it did not before
-RULES = b"2"
+RULES = b"3"
 # larger sets are sampled: all of ImageNet would take an hour, a stat of each file minutes
 WHOLE, DRAWN = 100_000, 2000
 
@@ -138,6 +138,8 @@ def _file() -> Path:
 
 
 def _remembered() -> NDArray[np.uint64]:
+    if others_write(_file().parent):
+        return np.zeros(0, np.uint64)
     try:
         marks = np.load(_file(), allow_pickle=False)
         return marks if marks.dtype == np.uint64 and marks.ndim == 1 else np.zeros(0, np.uint64)
@@ -148,9 +150,9 @@ def _remembered() -> NDArray[np.uint64]:
 def _remember(marks: NDArray[np.uint64]) -> None:
     """Adds the marks to the file; does nothing if it can't be written."""
     file = _file()
-    with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-        with temporary.open("wb") as out:
-            np.save(out, np.union1d(_remembered(), marks))
-        temporary.replace(file)
+    with (
+        contextlib.suppress(OSError, DataError),
+        replacing(file) as temporary,
+        temporary.open("wb") as out,
+    ):
+        np.save(out, np.union1d(_remembered(), marks))

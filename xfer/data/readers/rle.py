@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.data.images.decode import DecodeError
-from xfer.data.images.size import header_of
+from xfer.data.images.limits import check_size
+from xfer.data.images.size import header_at
 from xfer.data.images.threads import cores
 from xfer.data.images.walk import is_junk, is_picture, listing, readable
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
@@ -301,8 +302,8 @@ def _headers(pictures: Sequence[Path]) -> Mapping[Path, tuple[int, int, int]]:
 
     def look(path: Path) -> tuple[int, int, int]:
         try:
-            return header_of(path.read_bytes()) or (0, 0, 1)
-        except OSError:
+            return header_at(path) or (0, 0, 1)
+        except (OSError, DecodeError):
             return 0, 0, 1
 
     with ThreadPoolExecutor(cores()) as pool:
@@ -352,15 +353,17 @@ class RunMasks(MaskSource):
 
     @door.sample
     def read_mask(self, i: int) -> NDArray[np.uint8]:
-        header = header_of(self.path(i).read_bytes())
+        header = header_at(self.path(i))
         if header is None:
             raise DecodeError("its size can't be read", self.ids[i])
         height, width, _ = header
         try:
+            check_size(width, height)
             drawn = [(k, draw_runs(runs, height, width, self.first, self.by_rows))
                      for k, runs in self.masks[i] if len(runs)]  # fmt: skip
         except DataError as error:
-            raise DecodeError(error.message, self.ids[i]) from None
+            reason = error.reason if isinstance(error, DecodeError) else error.message
+            raise DecodeError(reason, self.ids[i]) from None
         mask = np.zeros((height, width), np.uint8)
         for k, pixels in sorted(drawn, key=lambda pair: -int(pair[1].sum())):
             mask[pixels] = k

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from xfer.boxes import Boxes
 from xfer.data.images.decode import DecodeError, decode
 from xfer.data.images.exif import laid
-from xfer.data.images.size import TURNED, header_of
+from xfer.data.images.size import TURNED, header_at
 from xfer.data.images.walk import readable
 from xfer.data.sources import door
 from xfer.data.sources.base import Subset
@@ -108,7 +108,7 @@ class BoxSource(FileSource):
         image = decode(path)
         height, width = self.table.sizes[i].tolist()
         if (height, width) not in ((0, 0), image.shape[:2]):
-            orientation = self._checked_turn(i, path.read_bytes())
+            orientation = self._checked_turn(i)
             image = laid(image, orientation)
         boxes = self.annotation(i).astype(np.float32).sized(image.shape[:2])
         return Sample(self.ids[i], image, boxes=boxes)
@@ -119,11 +119,11 @@ class BoxSource(FileSource):
         path = self.path(i)
         decode(path, PROBE_SIDE)
         if self.table.sizes[i].any():
-            self._checked_turn(i, path.read_bytes())
+            self._checked_turn(i)
 
-    def _checked_turn(self, i: int, data: bytes) -> int:
+    def _checked_turn(self, i: int) -> int:
         """The EXIF orientation to undo; 1 for none."""
-        header = header_of(data)
+        header = header_at(self.path(i))
         height, width = self.table.sizes[i].tolist()
         if header is None:
             return 1

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from xfer.data.images.decode import decode
 from xfer.data.images.jpeg_rows import Rows
+from xfer.data.images.picture_file import picture_bytes
 from xfer.data.images.walk import readable
 from xfer.data.sources import door
 from xfer.data.sources.base import sample_label
@@ -79,7 +80,7 @@ class FileSource:
 
     def raw(self, i: int) -> bytes:
         """Picture i as it is stored. Raises OSError if it is gone."""
-        return self.path(i).read_bytes()
+        return picture_bytes(self.path(i))
 
     def stamp(self, i: int) -> str | None:
         """The path, size and time of change of picture i; None if it is gone."""

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from xfer.data.images.decode import DecodeError, decode
 from xfer.data.images.jpeg_rows import Rows
+from xfer.data.images.picture_file import check_large, picture_bytes
 from xfer.data.sources import door
 from xfer.data.sources.base import sample_label
 from xfer.data.sources.files import PROBE_SIDE
 from xfer.data.sources.index_file import Index
+from xfer.files import open_regular
 from xfer.types import DataInfo, Sample
 
 OPEN_FILES = 64
@@ -64,7 +66,7 @@ class IndexedSource:
         """Picture i as it is stored. Raises OSError if its file is gone."""
         start = int(self.index.start[i])
         if start < 0:
-            return self._file(i).read_bytes()
+            return picture_bytes(self._file(i))
         return self._bytes(int(self.index.file[i]), start, int(self.index.length[i]))
 
     def labels(self) -> NDArray[np.int64]:
@@ -108,6 +110,8 @@ class IndexedSource:
             data = self._bytes(int(self.index.file[i]), start, length)
         except OSError as error:
             raise DecodeError(f"{self._file(i)}: {error.strerror}", name) from None
+        except DecodeError as error:
+            raise DecodeError(f"{error.reason} (in {self._file(i)})", name) from None
         if len(data) < length:
             raise DecodeError(f"cut off in {self._file(i)}", name)
         try:
@@ -122,12 +126,14 @@ class IndexedSource:
             with self._lock:
                 handle = self._open.get(file)
                 if handle is None and len(self._open) < OPEN_FILES:
-                    handle = os.open(self.root / self.index.files[file], os.O_RDONLY)
+                    handle = open_regular(self.root / self.index.files[file])
                     self._open[file] = handle
         if handle is not None:
+            check_large(handle, start, length, "")
             return os.pread(handle, length, start)
-        once = os.open(self.root / self.index.files[file], os.O_RDONLY)
+        once = open_regular(self.root / self.index.files[file])
         try:
+            check_large(once, start, length, "")
             return os.pread(once, length, start)
         finally:
             os.close(once)

@@ -18,6 +18,7 @@ from xfer.data.sources.base import ArraySource, Subset, path_of, raw
 from xfer.data.sources.boxes_as_labels import Presence
 from xfer.data.sources.from_python import Pictures
 from xfer.errors import XferError
+from xfer.files import open_file
 from xfer.kinds.annotation import annotation
 from xfer.kinds.pixel_counts import REMEMBERED, pixel_counts_of
 from xfer.types import Source
@@ -80,7 +81,7 @@ def _mark(source: Source, i: int) -> int:
         return _mark(source.source, i)
     path = path_of(source, i)
     if path is not None:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size <= CHUNK * CHUNKS:
                 return _digest(size, file.read())

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from xfer.data.images.decode import DecodeError, decode
 from xfer.data.images.exif import upright
 from xfer.data.images.mask_file import RawMask, read_mask_file
-from xfer.data.images.size import header_of, upright_size
+from xfer.data.images.size import header_at, upright_size
 from xfer.data.images.walk import readable
 from xfer.data.sources import door
 from xfer.data.sources.files import PROBE_SIDE, FileSource
@@ -66,7 +66,7 @@ class MaskSource(FileSource):
         """Raises DecodeError if picture i or its mask can't be used. Counts the mask's pixels."""
         path = self.path(i)
         decode(path, PROBE_SIDE)
-        size = upright_size(path.read_bytes()) or decode(path).shape[:2]
+        size = upright_size(path) or decode(path).shape[:2]
         self._count(i, self._fitted(i, (size[0], size[1])))
 
     @door.sample
@@ -98,7 +98,7 @@ class MaskSource(FileSource):
         mask = self.read_mask(i)
         if mask.shape == size:
             return mask
-        header = header_of(self.path(i).read_bytes())
+        header = header_at(self.path(i))
         if header is not None and header[2] > 4 and mask.shape == header[:2] == size[::-1]:
             turned = upright(np.repeat(mask[:, :, None], 3, axis=2), header[2])
             return np.ascontiguousarray(turned[:, :, 0])

@@ -1,0 +1,137 @@
+"""What a picture may cost: pixels, memory and passes, known before it is decoded.
+
+A small file can be a huge picture: 700 kB of PNG unpack to 700 MB, 500 kB of JPEG can ask for 300
+passes over 80 million pixels. So sizes are compared with what headers say, and what is large is
+decoded one at a time, however many threads read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+
+from xfer.data.images.decode_error import DecodeError
+from xfer.data.images.exif import JpegHeader
+from xfer.data.images.tiff import (
+    BITS,
+    HEIGHT,
+    SAMPLES,
+    STRIP_BYTES,
+    STRIPS,
+    TILE_BYTES,
+    TILE_HEIGHT,
+    TILE_WIDTH,
+    TILES,
+    WIDTH,
+    read_directory,
+    read_tags,
+)
+from xfer.files import MB
+
+# Pillow's own first limit, above which it warns
+MAX_PIXELS = 89_478_485
+# as a decoder holds the pixels: MAX_PIXELS of RGB with 16 bits fit
+MAX_DECODED = 512 * MB
+# files and pictures above this are read and decoded one at a time
+_LARGE = 256 * MB
+# encoders write about 10 passes; each costs as much as decoding anew
+MAX_SCANS = 100
+_MAX_SCANNED = 20 * MAX_PIXELS  # scans times pixels
+_SCAN = re.compile(rb"\xff\xda")
+_PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
+_MAX_PARTS = 1 << 22
+_MAX_PLAIN = 32 * MB
+_LISTS = (STRIPS, STRIP_BYTES, TILES, TILE_BYTES)
+_FRAME = (WIDTH, HEIGHT, BITS, SAMPLES, TILE_WIDTH, TILE_HEIGHT)
+
+_one_at_a_time = threading.RLock()
+
+
+def large(bytes_: int) -> contextlib.AbstractContextManager[object]:
+    """Context for work on so many bytes: much is done by one thread at a time."""
+    return _one_at_a_time if bytes_ > _LARGE else contextlib.nullcontext()
+
+
+def check_size(width: int, height: int, bytes_per_pixel: int = 1) -> None:
+    """Raises DecodeError for a picture without pixels, of too many, or of too many bytes."""
+    if width <= 0 or height <= 0:
+        raise DecodeError("has no pixels")
+    if width * height > MAX_PIXELS:
+        raise DecodeError(f"{width} x {height}: {too_large()}")
+    size = width * height * bytes_per_pixel
+    if size > MAX_DECODED:
+        raise DecodeError(
+            f"{width} x {height} pixels of {bytes_per_pixel} bytes take {size / 1e6:,.0f} MB, more "
+            f"than {MAX_DECODED / 1e6:.0f}: save it with 8 bits, or shrink it first"
+        )
+
+
+def too_large() -> str:
+    return f"more than {MAX_PIXELS / 1e6:.0f} million pixels; shrink it first"
+
+
+def check_header(data: bytes) -> None:
+    """Raises DecodeError for a picture that costs much before Pillow tells its size, or while it
+    is unpacked line by line."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        size = _webp_size(data)
+        if size is not None:
+            check_size(*size)
+    if data[:2] == b"BM" and len(data) >= 34:
+        width, packing = (int.from_bytes(data[at : at + 4], "little") for at in (18, 30))
+        if packing in (1, 2) and width >= 1 << 16:  # RLE moves by whole lines at no cost
+            raise DecodeError(f"damaged (a packed BMP {width:,} pixels wide)")
+    if data[:2] in (b"P1", b"P2", b"P3") and len(data) > _MAX_PLAIN:
+        raise DecodeError(f"a picture in {len(data) / 1e6:.0f} MB of text: save it as PNG")
+    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        _check_tiles(data)
+
+
+def _webp_size(data: bytes) -> tuple[int, int] | None:
+    """Source: RFC 9649, sec. 2."""
+    if data[12:16] == b"VP8X" and len(data) >= 30:
+        return tuple(int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))  # pyright: ignore[reportReturnType]
+    if data[12:16] == b"VP8L" and len(data) >= 25:
+        bits = int.from_bytes(data[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    return None
+
+
+def _check_tiles(data: bytes) -> None:
+    """Raises DecodeError for a TIFF whose tiles are far larger than the picture, or whose list of
+    them is."""
+    directory = read_directory(data)
+    if directory is None:
+        return
+    if any(entry.count > _MAX_PARTS and entry.tag in _LISTS for entry in directory.entries):
+        raise DecodeError(f"damaged (it lists more than {_MAX_PARTS:,} strips or tiles)")
+    tags = read_tags(data, directory, _FRAME)
+    width, height = (tags.get(tag, (1,))[0] for tag in (WIDTH, HEIGHT))
+    across, down = (tags.get(tag, (1,))[0] for tag in (TILE_WIDTH, TILE_HEIGHT))
+    channels, bits = tags.get(SAMPLES, (1,))[0], max(tags.get(BITS, (1,)))
+    check_size(max(width, across), max(height, down), -(-channels * bits // 8))
+
+
+def check_scans(data: bytes, header: JpegHeader) -> None:
+    """Raises DecodeError for a JPEG that asks for more passes over its pixels than encoders make.
+
+    A JPEG whose first scan holds all channels to the last bit has no other.
+    """
+    at = header.scan_at + 4
+    if header.frame not in _PROGRESSIVE and at < len(data) and data[at] >= header.components:
+        return
+    scans = sum(1 for _ in _SCAN.finditer(data, header.scan_at))
+    if scans > MAX_SCANS or scans * header.width * header.height > _MAX_SCANNED:
+        raise DecodeError(
+            f"is a JPEG in {scans} passes over {header.width} x {header.height} pixels, far more "
+            "than encoders write: save it anew"
+        )
+
+
+def jpeg_bytes(header: JpegHeader, side: int) -> int:
+    """The bytes that decoding takes, about. Args: side: see `simplejpeg`; 0: in full."""
+    pixels = header.width * header.height
+    kept = 2 * header.components * pixels if header.frame in _PROGRESSIVE else 0
+    scale = min(header.width, header.height) // side if side else 1
+    return kept + 3 * pixels // min(8, max(1, scale)) ** 2
