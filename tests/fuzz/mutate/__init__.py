@@ -47,7 +47,7 @@ def mutated(case: Case, corpus: Sequence[Case], keep: Sequence[str], rng: Random
     for _ in range(1 if rng.random() < 0.7 else rng.randint(2, 5)):
         name = rng.choice(names)
         draw = rng.random()
-        if len(case) > 1 and draw < 0.02:
+        if len(names) > 1 and draw < 0.02:
             result.pop(name, None)
         elif len(names) > 1 and draw < 0.04:
             result[name] = result.get(rng.choice(names), b"")
