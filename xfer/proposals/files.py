@@ -28,13 +28,8 @@ from numpy.typing import NDArray
 
 from xfer.data.readers.coco.results import read_coco_results
 from xfer.data.readers.matlab import Cell, read_matlab
-<<<<<<< HEAD
-from xfer.errors import DataError
-from xfer.files import at_home, replacing
-=======
 from xfer.errors import DataError, reader
-from xfer.files import replacing
->>>>>>> main
+from xfer.files import at_home, replacing
 from xfer.proposals.pickles import plain, read_numbers
 
 FORMAT = "xfer proposals"
