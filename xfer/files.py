@@ -21,6 +21,7 @@ from xfer.locking.sole_writer import check_home
 KB, MB, GB = 1 << 10, 1 << 20, 1 << 30
 # the most bytes that are read of a file that people write by hand, and of a list or table
 NOTE, TABLE = 16 * MB, 8 * GB
+LARGE = 256 * MB  # a note that may carry a picture, or very many outlines
 # a pipe is not waited for, and a terminal does not become this process's
 _FLAGS = os.O_RDONLY
 for _flag in ("O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY", "O_BINARY"):
@@ -122,6 +123,17 @@ def check_file(path: Path) -> None:
         raise DataError(f"{path} is a device, not a file", "name a file")
 
 
+class NotAFile(DataError):
+    """A path that leads to a pipe, a device, a socket or a folder: `what` it is."""
+
+    def __init__(self, path: Path | str, what: str) -> None:
+        super().__init__(f"{path}: {what}, not a file")
+        self.what = what
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return DataError, (self.message, self.hint)
+
+
 def open_regular(path: Path | str) -> int:
     """Opens a file for reading: a descriptor, for the caller to close.
 
@@ -131,18 +143,24 @@ def open_regular(path: Path | str) -> int:
         handle = os.open(path, _FLAGS)
     except OSError as error:
         if error.errno == errno.ENXIO:  # what opening a socket gives
-            raise DataError(f"{path}: a socket, not a file") from None
+            raise NotAFile(path, "a socket") from None
         raise
     kind = stat.S_IFMT(os.fstat(handle).st_mode)
     if kind != stat.S_IFREG:
         os.close(handle)
-        raise DataError(f"{path}: {_KINDS.get(kind, 'no regular file')}, not a file")
+        raise NotAFile(path, _KINDS.get(kind, "no regular file"))
     return handle
 
 
 def open_file(path: Path | str) -> BinaryIO:
     """Opens a regular file for reading its bytes. Raises: as `open_regular`."""
     return os.fdopen(open_regular(path), "rb")
+
+
+def head_of(path: Path | str, most: int) -> bytes:
+    """The first bytes of a regular file. Raises: as `open_regular`."""
+    with open_file(path) as file:
+        return file.read(most)
 
 
 def bytes_of(path: Path | str, most: int = TABLE) -> bytes:
@@ -152,8 +170,10 @@ def bytes_of(path: Path | str, most: int = TABLE) -> bytes:
     """
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
+        content = file.read(size + 1) if size <= most else b""
         # a file of /proc says that it is empty, and one that is being written grows
-        content = file.read(most + 1) if size <= most else b""
+        while size < len(content) <= most:
+            size, content = len(content), content + file.read(MB)
     if size > most or len(content) > most:
         size = max(size, len(content))
         raise DataError(f"{path}: {size:,} bytes, where at most {most:,} are read")
