@@ -238,8 +238,9 @@ def check_schema(file: Path | str, found: object, known: int) -> int:
 
     Raises: DataError for a newer one, and for what is no number.
     """
-    if isinstance(found, bool) or not isinstance(found, int) or found < 1:
-        raise DataError(f"{file}: damaged (schema {found!r:.40}, where a number from 1 is due)")
+    if isinstance(found, bool) or not isinstance(found, int) or not 0 < found < 10**9:
+        what = "out of range" if type(found) is int else f"{found!r:.40}"
+        raise DataError(f"{file}: damaged (schema {what}, where a number from 1 is due)")
     if found > known:
         raise DataError(
             f"{file}: written by a newer xfer (schema {found}, this one reads up to {known})",

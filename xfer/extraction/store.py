@@ -35,7 +35,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from xfer.data.npz import array_in, read_header
-from xfer.errors import DataError, whole
+from xfer.errors import DataError, reader, whole
 from xfer.files import array_sum, check_schema, check_seal, replacing, room, sealed
 from xfer.locking.sole_writer import sole_writer
 
@@ -121,6 +121,7 @@ class LayerArrays(Mapping[str, NDArray[Any]]):
         return len(self._places)
 
 
+@reader
 def read_features(path: Path | str, verify: bool = True) -> Features:
     """Reads a features file; the layers stay on disk until they are used.
 
