@@ -36,7 +36,16 @@ from numpy.typing import NDArray
 
 from xfer.data.npz import array_in, read_header
 from xfer.errors import DataError, reader, whole
-from xfer.files import array_sum, check_schema, check_seal, replacing, room, sealed
+from xfer.files import (
+    NotAFile,
+    array_sum,
+    check_schema,
+    check_seal,
+    no_file,
+    replacing,
+    room,
+    sealed,
+)
 from xfer.locking.sole_writer import sole_writer
 
 SCHEMA = 1
@@ -132,6 +141,8 @@ def read_features(path: Path | str, verify: bool = True) -> Features:
     """
     path = Path(path)
     again = AGAIN
+    if what := no_file(path):
+        raise NotAFile(path, what)
     if not path.is_file():
         raise DataError(f"{path}: no such features file", again.replace("it again", "one"))
     if path.suffix == ".parquet":

@@ -29,7 +29,7 @@ from xfer.data.npz import read_npz
 from xfer.data.readers.coco.results import read_coco_results
 from xfer.data.readers.matlab import Cell, read_matlab
 from xfer.errors import DataError, whole
-from xfer.files import replacing
+from xfer.files import NotAFile, no_file, replacing
 from xfer.proposals.pickles import plain, read_numbers
 
 FORMAT = "xfer proposals"
@@ -59,6 +59,8 @@ def read_proposals(path: Path | str) -> FileBoxes:
     path = Path(path).expanduser()
     if path.suffix.casefold() not in _READERS:
         raise DataError(f"{path}: unknown proposals format", f"one of {', '.join(_READERS)}")
+    if what := no_file(path):
+        raise NotAFile(path, what)
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     content = _READERS[path.suffix.casefold()](path)

@@ -164,8 +164,13 @@ class Run:
             save_state(self.state_file, state)
             return
         first = folder.with_name(".last.tmp")
-        save_state(first / self.state_file.name, state)
-        first.replace(folder)
+        try:
+            save_state(first / self.state_file.name, state)
+            first.replace(folder)
+        except BaseException:  # a full disk, Ctrl-C
+            with contextlib.suppress(OSError):
+                first.rmdir()
+            raise
 
     def log(self, event: str, **values: Any) -> None:
         """Appends one event to log.jsonl."""

@@ -53,7 +53,8 @@ def members_within(path: Path) -> Iterator[tuple[str, Member]]:
         raise DataError(f"{path}: {error.strerror or error}") from None
 
 
-_MOST = 16 * MB
+MAX_PLACE = 1 << 60  # in a file
+_MOST = 16 * MB  # of a header
 
 
 class _Part:
@@ -74,6 +75,8 @@ class _Part:
         return data
 
     def seek(self, place: int) -> int:
+        if not 0 <= place <= MAX_PLACE:  # a header may give a size below 0, or of 80 digits
+            raise tarfile.ReadError("a size that no file has")
         self.at = place
         return place
 
