@@ -9,6 +9,7 @@ from random import Random
 
 from fuzz.case import Case
 from fuzz.mutate.arrays import array
+from fuzz.mutate.packed import gzipped, mat, png, tar
 from fuzz.mutate.pickled import opcodes
 from fuzz.mutate.raw import anyhow, spliced
 from fuzz.mutate.text import cells, lines, tags
@@ -24,6 +25,7 @@ MUTATORS: dict[str, tuple[Mutation, ...]] = {
     ".npz": (members,), ".npy": (array,), ".pth": (members, opcodes), ".pkl": (opcodes,),
     ".skops": (members,), ".zip": (members,), ".csv": (cells, lines), ".tsv": (cells, lines),
     ".txt": (lines, cells), ".xml": (tags, lines), ".yaml": (lines,), ".yml": (lines,),
+    ".png": (png,), ".tar": (tar,), ".gz": (gzipped,), ".tgz": (gzipped,), ".mat": (mat,),
 }  # fmt: skip
 
 
@@ -45,7 +47,7 @@ def mutated(case: Case, corpus: Sequence[Case], keep: Sequence[str], rng: Random
     for _ in range(1 if rng.random() < 0.7 else rng.randint(2, 5)):
         name = rng.choice(names)
         draw = rng.random()
-        if len(case) > 1 and draw < 0.02:
+        if len(names) > 1 and draw < 0.02:
             result.pop(name, None)
         elif len(names) > 1 and draw < 0.04:
             result[name] = result.get(rng.choice(names), b"")
