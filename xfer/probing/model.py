@@ -15,6 +15,7 @@ from xfer import kinds, plugs
 from xfer import task as tasks
 from xfer.errors import DataError, XferError
 from xfer.extraction.extract import Form
+from xfer.extraction.meta import check_meta
 from xfer.extraction.net import Choice, FeatureNet, fixed_options, load_net
 from xfer.probing.fit import Probe
 from xfer.probing.store import load_probe
@@ -112,7 +113,7 @@ def load_task(run: Path | str, device: str = "auto") -> ProbeTask:
         the net's weights are missing or have changed.
     """
     probe, about = load_probe(run)
-    meta: dict[str, Any] = about["features"]
+    meta = check_meta(Path(run) / "model.json", about["features"], net=True)
     choice = Choice(
         meta["backbone"], about["weights"], (about["layer"],), meta["pool"], meta["crops"],
         meta["views"], meta["preprocess"]["size"], device, meta["precision"],
@@ -128,5 +129,6 @@ def load_task(run: Path | str, device: str = "auto") -> ProbeTask:
         )
     info = DataInfo("", about["kind"], tuple(about["classes"]))
     form = Form(meta["dtype"], meta["normalise"])
+    form.check()
     task = ProbeTask(net, form, about["layer"], probe, info, meta["data"]["kind"])
     return task.eval()

@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from xfer.data.npz import read_npz
 from xfer.data.readers.coco.results import read_coco_results
 from xfer.data.readers.matlab import Cell, read_matlab
-from xfer.errors import DataError, whole
-from xfer.files import NotAFile, no_file, replacing
+from xfer.errors import DataError, reader, whole
+from xfer.files import NotAFile, at_home, no_file, replacing
 from xfer.proposals.pickles import plain, read_numbers
 
 FORMAT = "xfer proposals"
@@ -50,13 +50,14 @@ class FileBoxes:
     coco: bool = False
 
 
+@reader
 def read_proposals(path: Path | str) -> FileBoxes:
     """Reads a proposals file; its extension decides the format. Boxes without area are left out.
 
     Raises: DataError for a file that is missing, broken, of an unknown format, or with boxes that
         are not finite, or mostly without area.
     """
-    path = Path(path).expanduser()
+    path = at_home(path)
     if path.suffix.casefold() not in _READERS:
         raise DataError(f"{path}: unknown proposals format", f"one of {', '.join(_READERS)}")
     if what := no_file(path):

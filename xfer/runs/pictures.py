@@ -51,10 +51,13 @@ def read_pictures(run: Path, splits: Mapping[str, Any]) -> tuple[Numbers, Number
             if "schema" in arrays:
                 check_schema(path, arrays["schema"].tolist(), SCHEMA)
             for role, ids in splits.items():
-                for into, name in zip(found, (f"{role}_marks", f"{role}_truths"), strict=True):
-                    if name in arrays and isinstance(ids, list) and len(arrays[name]) == len(ids):
-                        into[role] = arrays[name].astype(np.uint64)
+                names = (f"{role}_marks", f"{role}_truths")
+                if not isinstance(ids, list) or any(name not in arrays for name in names):
+                    continue
+                both = [arrays[name].astype(np.uint64) for name in names]
+                if all(numbers.shape == (len(ids),) for numbers in both):
+                    found[0][role], found[1][role] = both
     except DataError as error:
-        hint = error.hint or "the run can be scored without it"
-        raise DataError(error.message, hint) from None
+        error.hint = "the run can be scored without it"
+        raise
     return found
