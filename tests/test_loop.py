@@ -24,6 +24,7 @@ from xfer.recipe.paths import absolute
 from xfer.recipe.tables import DataTable, OptimTable, Recipe, RunTable, ScheduleTable
 from xfer.runs import checkpoint
 from xfer.runs.folder import Run
+from xfer.train import loop
 from xfer.train.job import Job
 from xfer.train.loop import Summary, fit
 from xfer.train.signals import Interrupted, StopFlag
@@ -137,7 +138,7 @@ def test_a_run_that_died_resumes_to_equal_bits(
     assert equal(whole, tmp_path / "b")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_at_once_and_resuming_gives_equal_bits(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
@@ -248,6 +249,76 @@ def test_the_first_ctrl_c_says_what_a_second_one_does(capfd: pytest.CaptureFixtu
         signal.raise_signal(signal.SIGINT)
         assert stop.asked and "Ctrl-C again stops at once" in capfd.readouterr().err
         signal.raise_signal(signal.SIGINT)
+
+
+def test_a_signal_after_the_last_step_says_how_to_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stops(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted, match="--resume"):
+        patch.setattr("xfer.train.loop.finish", stops)
+        train(tmp_path / "b")
+    assert not (tmp_path / "b" / ".writer.lock").exists()
+    assert fit(resume=tmp_path / "b", verbosity=-1).result["steps"] == 20
+
+
+def test_a_signal_during_the_last_evaluation_saves(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = loop.evaluate_now
+
+    def signalled(job: Job, run: Run, show: Any) -> None:
+        real(job, run, show)
+        if job.step == job.steps:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(loop, "evaluate_now", signalled)
+        train(tmp_path / "b")
+    assert checkpoint.load_state(tmp_path / "b" / "last" / "state.pt")["step"] == 20
+    fit(resume=tmp_path / "b", verbosity=-1)
+    assert equal(whole, tmp_path / "b")
+
+
+def test_a_run_is_trained_by_one_process(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one resumes, another that resumes the same folder is told so and changes nothing."""
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        stop_at(7, patch, die)
+        train(tmp_path / "b")
+    real, told = loop.evaluate_now, list[str]()
+
+    def meanwhile(job: Job, run: Run, show: Any) -> None:
+        for start in (
+            lambda: fit(resume=run.path, verbosity=-2),
+            lambda: fit(TINY, run.path, overwrite=True, verbosity=-2),
+        ):
+            with pytest.raises(DataError, match="has been writing into it since") as caught:
+                start()
+            told.append(caught.value.message)
+        real(job, run, show)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "evaluate_now", meanwhile)
+        fit(resume=tmp_path / "b", verbosity=-1)
+    assert told
+    assert equal(whole, tmp_path / "b")
+
+
+def test_a_run_folder_that_is_removed_ends_training_and_stays_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def remove() -> None:
+        shutil.rmtree(tmp_path / "b")
+
+    with monkeypatch.context() as patch:
+        stop_at(7, patch, remove)
+        with pytest.raises(DataError, match="removed, renamed or unmounted"):
+            train(tmp_path / "b")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_line_that_resumes_can_be_typed_as_it_is() -> None:

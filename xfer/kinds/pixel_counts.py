@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from xfer.data.images.threads import cores
 from xfer.errors import DataError
 from xfer.fetch import cache_folder, others_write
+from xfer.files import replacing
 from xfer.types import IGNORE, Source
 
 REMEMBERED = 2000  # smaller sets are counted again each time: it takes a second
@@ -77,9 +77,9 @@ def _read(file: Path) -> NDArray[np.int64] | None:
 
 def _write(file: Path, counts: NDArray[np.int64]) -> None:
     """Write the cache; does nothing if it can't be written."""
-    with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-        with temporary.open("wb") as out:
-            np.save(out, counts)
-        temporary.replace(file)
+    with (
+        contextlib.suppress(OSError, DataError),
+        replacing(file) as temporary,
+        temporary.open("wb") as out,
+    ):
+        np.save(out, counts)

@@ -21,7 +21,7 @@ from typing import Any
 
 from xfer import registry
 from xfer.errors import DataError, XferError, nearest, whole
-from xfer.files import NOTE, text_of
+from xfer.files import NOTE, text_of, write_text
 from xfer.recipe.option import explain
 from xfer.recipe.tables import (
     FIELDS,
@@ -256,8 +256,7 @@ def copy(name: str, file: Path) -> None:
     if file.exists():
         raise XferError(f"{file} exists", "choose another name, or remove it first")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
+        write_text(file, text)
     except OSError as error:
         raise XferError(f"{file} can't be written: {error.strerror}") from None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from xfer.data.images.threads import cores
 from xfer.data.sources.base import stamp, verify
 from xfer.errors import SKIP_BAD, DataError
 from xfer.fetch import cache_folder, others_write
+from xfer.files import replacing
 from xfer.kinds.findings import Finding, counted, named
 from xfer.types import Source
 
@@ -150,9 +150,9 @@ def _remembered() -> NDArray[np.uint64]:
 def _remember(marks: NDArray[np.uint64]) -> None:
     """Adds the marks to the file; does nothing if it can't be written."""
     file = _file()
-    with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-        with temporary.open("wb") as out:
-            np.save(out, np.union1d(_remembered(), marks))
-        temporary.replace(file)
+    with (
+        contextlib.suppress(OSError, DataError),
+        replacing(file) as temporary,
+        temporary.open("wb") as out,
+    ):
+        np.save(out, np.union1d(_remembered(), marks))
