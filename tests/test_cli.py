@@ -63,11 +63,11 @@ def test_every_flag_reaches_its_key(calls: list[dict[str, Any]]) -> None:
         "test": "c", "limit": "9", "workers": "0", "tta": "10crop", "seed": "7", "device": "cpu",
         "precision": "fp32",
     }  # fmt: skip
-    assert {*values, "skip_bad"} == set(FLAGS) == set(PANEL_OF)
+    assert {*values, "skip_bad", "verify"} == set(FLAGS) == set(PANEL_OF)
     words = [w for flag, value in values.items() for w in (f"--{flag.replace('_', '-')}", value)]
-    assert main([*TRAIN, *words, "--skip-bad", "-o", "there"]) == 0
+    assert main([*TRAIN, *words, "--skip-bad", "--no-verify", "-o", "there"]) == 0
     flat = flatten(calls[0]["recipe"])
-    assert flat["data.skip_bad"] is True
+    assert flat["data.skip_bad"] is True and flat["data.verify"] is False
     for flag, value in values.items():
         found = flat[FLAGS[flag]]
         assert (found if isinstance(found, str) else float(found)) == type(found)(value), flag

@@ -111,10 +111,10 @@ def test_comparing_shows_scores_and_the_keys_that_differ(runs: Path) -> None:
 
 def test_damaged_results_are_named(runs: Path) -> None:
     (runs / "a" / "result.json").write_text("{", encoding="utf-8")
-    with pytest.raises(DataError, match=r"result\.json: damaged"):
+    with pytest.raises(DataError, match=r"result\.json: not valid JSON"):
         show_run(runs / "a")
     first, *others = list_runs(runs)  # and the others are listed all the same
-    assert "result.json: damaged" in first["state"] and len(others) == 3
+    assert "result.json: not valid JSON" in first["state"] and len(others) == 3
 
 
 def test_the_commands_print_tables_or_one_document(

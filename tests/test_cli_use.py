@@ -49,7 +49,8 @@ def test_a_score_is_a_table_or_a_document(
     assert "single centre crop" in shown.err
     assert scored == [
         {"run": Path("r"), "data": "photos", "split": "val", "tta": "flip", "batch": 4,
-         "device": "cpu", "workers": 0, "skip_bad": False, "data_keys": {}, "say": ANY}
+         "device": "cpu", "workers": 0, "skip_bad": False, "verify": True,
+         "data_keys": {}, "say": ANY}
     ]  # fmt: skip
     assert main(["eval", "r", "--json", "-q"]) == 0
     assert json.loads(capsys.readouterr().out)["metrics"]["per_class"] == {"ant": {"acc": 1.0}}

@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
+from xfer.data.images.decode import DecodeError
 from xfer.data.readers.coco.json import read_coco_json
 from xfer.data.readers.coco.polygons import render
+from xfer.data.readers.coco.segment import draw_objects
 from xfer.errors import DataError
 
 
@@ -78,6 +80,17 @@ def test_any_text_is_a_mask_or_refused(text: str) -> None:
 
 
 @pytest.mark.data
+def test_what_is_far_larger_than_a_picture_is_not_drawn() -> None:
+    far = [0, 0, 1e9, 0, 1e9, 5, 0, 5]
+    for polygon in (far, [v + 1e9 for v in (0, 0, 5, 0, 5, 5)], [0, 0, 4e6, 0, 4e6, 3e6]):
+        with pytest.raises(DataError, match="far beyond its picture"):
+            render([polygon], 10, 10)
+    with pytest.raises(DataError, match="compressed RLE is damaged"):
+        render({"size": [10, 10], "counts": "o" * 100_000 + "0"}, 10, 10)
+    with pytest.raises(DecodeError, match="million pixels"):
+        draw_objects([], 1 << 20, 1 << 20)
+
+
 def test_areas_of_coco_mini_are_those_of_its_masks(picture_data: Path) -> None:
     file = picture_data / "coco-mini" / "annotations" / "instances_val2017.json"
     table = read_coco_json(file, masks=True)

@@ -160,6 +160,7 @@ def test_runs_along_the_rows_are_told_by_their_distance(tmp_path: Path) -> None:
     [
         (["p0.jpg,1 2 3"], "3 numbers"),
         (["p0.jpg,190 9"], "leaves the picture"),
+        ([f"p0.jpg,{2**62} {2**62}"], "leaves the picture"),
         (["p0.jpg,50 2 7 3", "p1.jpg,60 2 8 3"], "from the end of the run before"),
         (["gone.jpg,5 2"], "gone.jpg"),
     ],

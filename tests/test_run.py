@@ -137,7 +137,7 @@ def test_last_appears_only_with_a_state_in_it(tmp_path: Path) -> None:
 def test_a_damaged_json_is_named(tmp_path: Path) -> None:
     run = Run.create(RECIPE, tmp_path)
     (tmp_path / "model.json").write_text('{"task": ')
-    with pytest.raises(XferError, match=r"model\.json: damaged"):
+    with pytest.raises(XferError, match=r"model\.json: not valid JSON"):
         run.read_json("model.json")
 
 

@@ -56,6 +56,7 @@ def test_a_second_ctrl_c_ends_native_work_that_takes_minutes() -> None:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == b"ready\n"
+            time.sleep(1)  # now it is in that call
             start = time.monotonic()
             for _ in range(2):
                 process.send_signal(signal.SIGINT)

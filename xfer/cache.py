@@ -3,11 +3,13 @@
 One SQLite file per subject under $XFER_CACHE: features, proposals. A key is a hash of a picture's
 content and of everything else that the vectors depend on, so a stale entry can't be found. Two
 processes may read and write at once, and a killed one leaves the file intact. If the cache fails
-(a full disk, a damaged file), a warning is issued and the work goes on without it.
+(a full disk, a damaged file), a warning is issued and the work goes on without it. Each entry
+carries a checksum of its key and its vector: one in which a bit has turned is computed again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 import threading
@@ -105,6 +107,7 @@ class Cache:
         self.path, self.limit, self.subject, self._warn = path, limit, subject, warn
         self._lock = threading.Lock()
         self._base: sqlite3.Connection | None = None
+        self._told = False
         if path is None or limit <= 0:
             return
         try:
@@ -113,8 +116,9 @@ class Cache:
             self._give_up(error)
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
-        """The known ones of these keys -> float32 (D,)."""
+        """The known ones of these keys -> float32 (D,). Damaged entries are dropped."""
         found: dict[bytes, Row] = {}
+        damaged: list[bytes] = []
 
         def look(base: sqlite3.Connection) -> None:
             for start in range(0, len(keys), _ASKED_AT_ONCE):
@@ -123,14 +127,22 @@ class Cache:
                 for key, value in base.execute(
                     f"SELECT key, value FROM entries WHERE key IN ({marks})", part
                 ):
-                    found[key] = unpacked(value)
+                    try:
+                        found[key] = opened(key, value)
+                    except ValueError:
+                        damaged.append(key)
+            for key in damaged:
+                base.execute("DELETE FROM entries WHERE key = ?", (key,))
 
         self._guarded(look)
+        if damaged and not self._told and self._warn is not None:
+            self._told = True
+            self._warn(f"{self.path}: damaged entries are computed again")
         return found
 
     def keep(self, rows: Mapping[bytes, Row]) -> None:
         """Keeps key -> float32 (D,); makes room by dropping the oldest."""
-        packed_rows = [(key, packed(row)) for key, row in rows.items()]
+        packed_rows = [(key, closed(key, row)) for key, row in rows.items()]
 
         def insert(base: sqlite3.Connection) -> None:
             size = sum(len(value) for _, value in packed_rows)
@@ -223,6 +235,26 @@ def _make_room(base: sqlite3.Connection, size: int, limit: int) -> None:
             return
         upto = first + int(_SHARE_FREED * (last - first))
         base.execute("DELETE FROM entries WHERE id <= ?", (upto,))
+
+
+# first byte of an entry with a checksum, and the bytes of that; earlier versions wrote none
+_SUMMED, _SUM_BYTES = b"s", 8
+
+
+def closed(key: bytes, row: Row) -> bytes:
+    """The entry of a vector: the first bytes of the sha256 of its key and content, the content."""
+    content = packed(row)
+    return _SUMMED + hashlib.sha256(key + content).digest()[:_SUM_BYTES] + content
+
+
+def opened(key: bytes, entry: bytes) -> Row:
+    """The vector of an entry. Raises ValueError for a damaged one, or one of another key."""
+    if entry[:1] != _SUMMED:
+        return unpacked(entry)
+    digest, content = entry[1 : 1 + _SUM_BYTES], entry[1 + _SUM_BYTES :]
+    if hashlib.sha256(key + content).digest()[:_SUM_BYTES] != digest:
+        raise ValueError("an entry is damaged")
+    return unpacked(content)
 
 
 def packed(row: Row) -> bytes:

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
+import re
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -211,6 +213,71 @@ def check_folder(folder: Path) -> None:
         raise DataError(f"{existing} is a file, not a folder", "choose another folder")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise DataError(f"{existing} is not writable", "choose another folder")
+
+
+def check_schema(file: Path | str, found: object, known: int) -> int:
+    """The number of a file's layout, 1 or more; a file of the first versions has none.
+
+    Args: found: what the file says, or 1; known: the newest that is read.
+
+    Raises: DataError for a newer one, and for what is no number.
+    """
+    if isinstance(found, bool) or not isinstance(found, int) or found < 1:
+        raise DataError(f"{file}: damaged (schema {found!r:.40}, where a number from 1 is due)")
+    if found > known:
+        raise DataError(
+            f"{file}: written by a newer xfer (schema {found}, this one reads up to {known})",
+            "pip install -U xfer",
+        )
+    return found
+
+
+SUM = "sha256"
+
+
+def sum_in(file: Path | str, header: Mapping[str, Any]) -> str | None:
+    """The checksum that a file's header holds under "sha256", hexadecimal; None if it has none, as
+    files of earlier versions and of other programs.
+
+    The value is "sha256:..." as well, so that no turned bit, in the key or in the value, makes a
+    file look like one without. Raises: DataError if only one of the two is as it should be.
+    """
+    found = [key for key, value in header.items() if key == SUM or str(value).startswith(f"{SUM}:")]
+    if not found:
+        return None
+    value = header.get(SUM)
+    if found != [SUM] or not re.fullmatch(f"{SUM}:[0-9a-f]{{64}}", str(value)):
+        raise DataError(f"{file}: damaged (its checksum can't be read)")
+    return str(value).removeprefix(f"{SUM}:")
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a JSON file, and under "sha256", last, the checksum of everything else."""
+    bare = {key: value for key, value in content.items() if key != SUM}
+    text = json.dumps(bare, sort_keys=True, separators=(",", ":"))
+    return {**bare, SUM: f"{SUM}:{hashlib.sha256(text.encode()).hexdigest()}"}
+
+
+def check_seal(file: Path | str, content: Mapping[str, Any]) -> None:
+    """Raises DataError if a JSON file's content is not what was `sealed`. A file without a checksum
+    is from an earlier version."""
+    if sum_in(file, content) is not None and sealed(content)[SUM] != content[SUM]:
+        raise DataError(
+            f"{file}: damaged: its content does not have the sha256 that it names",
+            f'make it again; if it was changed on purpose, remove "{SUM}" from it',
+        )
+
+
+def array_sum(array: Any) -> str:
+    """sha256 of a numpy array's type, shape and numbers, hexadecimal; however it lies in memory."""
+    digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
+    if array.flags.c_contiguous:
+        digest.update(array.data if array.size else b"")
+        return digest.hexdigest()
+    rows = max(1, MB // max(1, array[:1].nbytes))
+    for start in range(0, len(array), rows):
+        digest.update(array[start : start + rows].tobytes())
+    return digest.hexdigest()
 
 
 def make_folder(folder: Path) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from xfer.backbones.caffemodel import looks_like_caffe, read_caffemodel
 from xfer.backbones.parts import Parts, split, without_net
+from xfer.backbones.safe_file import check
 from xfer.backbones.stored import SAFE_NUMBERS, Stored, bad_numbers, of_oddity, of_tensor
 from xfer.backbones.torch_file import read_torch
 from xfer.backbones.zipped import open_zip, read_arrays
@@ -226,6 +227,7 @@ def _inside(path: Path, kind: str) -> str:
 def _read_safetensors(path: Path) -> Parts:
     from safetensors import SafetensorError, safe_open
 
+    check(path)
     try:
         file = safe_open(path, "pt")
         tensors = {name: _lazy(file, name) for name in file.keys()}  # noqa: SIM118

@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from xfer.cli.flags import Debug, Json, Quiet, Trust, Verbose
+from xfer.cli.flags import NOT_VERIFIED, Debug, Json, Quiet, Trust, Verbose
 from xfer.cli.output import Show
 from xfer.exit_codes import report
 from xfer.plugs import KEYS, naming
@@ -22,7 +22,7 @@ _PANELS: dict[str, tuple[str, ...]] = {
     "Net": ("backbone", "weights", "freeze", "freeze_epochs"),
     "Training": ("epochs", "batch", "lr", "weight_decay", "optimizer", "schedule", "warmup",
                  "layer_decay", "tta", "seed"),
-    "Data": ("train", "val", "test", "limit", "skip_bad"),
+    "Data": ("train", "val", "test", "limit", "skip_bad", "verify"),
     "Machine": ("device", "precision", "workers"),
 }  # fmt: skip
 PANEL_OF = {flag: panel for panel, flags in _PANELS.items() for flag in flags}
@@ -50,11 +50,11 @@ def recipe_flag(name: str, key: str) -> inspect.Parameter:
         field = FIELDS[key]
         kind = _TYPES[str(field.type)]
         choices: tuple[str, ...] = field.metadata.get("choices", ())
-        text = meaning(key)
+        text = NOT_VERIFIED if _is_on(key) else meaning(key)
     else:
         kind, choices, text = str, (), _HELP[name]
     option = typer.Option(
-        f"--{name.replace('_', '-')}",
+        f"--{'no-' if _is_on(key) else ''}{name.replace('_', '-')}",
         help=escaped(text),
         rich_help_panel=PANEL_OF[name],
         metavar={str: "TEXT", int: "N", float: "X", bool: None}[kind],
@@ -62,6 +62,11 @@ def recipe_flag(name: str, key: str) -> inspect.Parameter:
         show_default=False,
     )
     return _parameter(name, Annotated[kind | None, option], None)
+
+
+def _is_on(key: str) -> bool:
+    """Whether a key is on unless a flag, --no-NAME, switches it off."""
+    return key in FIELDS and FIELDS[key].default is True
 
 
 def _offer(choices: tuple[str, ...]) -> Callable[[str], list[str]]:
@@ -138,7 +143,10 @@ def command(
             trusted: list[str] = values.pop("trust", [])
             if flags:
                 given = {flag: values.pop(flag) for flag in flags}
-                values["given"] = {keys[k]: v for k, v in given.items() if v is not None}
+                values["given"] = {
+                    keys[k]: not v if _is_on(keys[k]) else v
+                    for k, v in given.items() if v is not None
+                }  # fmt: skip
             # typer would turn Ctrl-C and a broken pipe into exit codes of its own
             try:
                 with naming(*_specs(values), trust=trusted):

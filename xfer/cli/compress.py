@@ -11,6 +11,7 @@ from xfer.cli.flags import (
     SPEC,
     Data,
     Device,
+    NoVerify,
     Overwrite,
     RunFolder,
     ScoredSplit,
@@ -42,6 +43,7 @@ def compress(
     workers: Workers = -1,
     overwrite: Overwrite = False,
     skip_bad: SkipBad = False,
+    no_verify: NoVerify = False,
 ) -> None:  # fmt: skip
     """Compress a run's fully connected layers by truncated SVD.
 
@@ -53,7 +55,8 @@ def compress(
     ranks = parse_ranks(svd)
     report = work(
         run, ranks, out, data=data, split=split, device=device, workers=workers,
-        overwrite=overwrite, skip_bad=skip_bad, say=show.note,
+        overwrite=overwrite, skip_bad=skip_bad,
+        verify=not no_verify, say=show.note,
     )  # fmt: skip
     show.left_out(report["skipped"])
     if show.json:

@@ -11,7 +11,7 @@ import typer
 from xfer.cli import data_cache, data_check, data_get, data_pack, data_proposals
 from xfer.cli.command import DRAWS, command
 from xfer.cli.data_keys import Assignments, Set, reading_keys
-from xfer.cli.flags import Spec, Split, WantedFor
+from xfer.cli.flags import NoVerify, Spec, Split, WantedFor
 from xfer.cli.output import Show
 from xfer.errors import XferError, nearest
 from xfer.files import check_folder
@@ -66,6 +66,7 @@ def data_show(
         typer.Option(metavar="NAME", show_default=False, help="mask classes to leave out"),
     ] = "",
     split: Split = "",
+    no_verify: NoVerify = False,
     set: Set = [],  # noqa: B006 (typer copies it)
     assignments: Assignments = [],  # noqa: B006
     draw: Annotated[
@@ -89,7 +90,7 @@ def data_show(
         key.partition(".")[2]: value for key, value in given.items() if key != "data.skip_bad"
     }
     options |= reading_keys(
-        [*set, *assignments], ("train", "val", "test", "limit", "split_seed", "changes")
+        [*set, *assignments], ("train", "val", "test", "limit", "split_seed", "changes"), no_verify
     )
     if "split_seed" in options:
         options["seed"] = options.pop("split_seed")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from xfer.cli.data_keys import Assignments, Set, reading_keys
-from xfer.cli.flags import Spec, WantedFor
+from xfer.cli.flags import NoVerify, Spec, WantedFor
 from xfer.cli.output import Show
 from xfer.errors import DataError
 
@@ -36,6 +36,7 @@ def check(
             help="write the proposed changes as csv, for data.changes=FILE",
         ),
     ] = None,
+    no_verify: NoVerify = False,
     set: Set = [],  # noqa: B006 (typer copies it)
     assignments: Assignments = [],  # noqa: B006
 ) -> None:  # fmt: skip
@@ -56,7 +57,7 @@ def check(
         check_folder(fix.absolute().parent)
     options = {key.rpartition(".")[2]: value for key, value in given.items()}
     net = {key: options.pop(key) for key in ("backbone", "weights", "device") if key in options}
-    keys = reading_keys([*set, *assignments], ("train", "val", "test", "changes"))
+    keys = reading_keys([*set, *assignments], ("train", "val", "test", "changes"), no_verify)
 
     def tick(done: int, total: int) -> None:
         if done % 2048 == 0 and done < total:

@@ -25,17 +25,22 @@ Assignments = Annotated[
 ]
 
 
-def reading_keys(assignments: Sequence[str], also: Sequence[str] = ()) -> dict[str, Any]:
+def reading_keys(
+    assignments: Sequence[str], also: Sequence[str] = (), no_verify: bool = False
+) -> dict[str, Any]:
     """["data.label=dx"] as {"label": "dx"}.
 
-    Args: also: keys of [data] that the command takes besides those that say how files are read.
+    Args:
+        also: keys of [data] that the command takes besides those that say how files are read.
+        no_verify: whether --no-verify is given, which is data.verify=false.
 
     Raises: XferError for any other key, and for a value that the key does not take.
     """
     from xfer.recipe.toml import parse_assignments
 
     known = [f"data.{key}" for key in (*READING, *also)]
-    values = parse_assignments(list(assignments))
+    off = ["data.verify=false"] if no_verify else []
+    values = parse_assignments([*assignments, *off])
     for key in values:
         if key not in known:
             flag = "give --skip-bad, if the command has it" if key == "data.skip_bad" else ""

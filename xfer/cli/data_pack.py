@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from xfer.cli.data_keys import Assignments, Set, reading_keys
-from xfer.cli.flags import SkipBad, Spec, WantedFor, out_option
+from xfer.cli.flags import NoVerify, SkipBad, Spec, WantedFor, out_option
 from xfer.cli.output import Show
 
 
@@ -28,6 +28,7 @@ def pack(
     ] = 256,
     quality: Annotated[int, typer.Option(metavar="N", help="JPEG quality, 1 to 100")] = 90,
     skip_bad: SkipBad = False,
+    no_verify: NoVerify = False,
     task: WantedFor = "",
     set: Set = [],  # noqa: B006 (typer copies it)
     assignments: Assignments = [],  # noqa: B006
@@ -54,7 +55,7 @@ def pack(
         show.note(f"{done} of {total} pictures")
 
     packed = write(spec, out, options, skip_bad=skip_bad, kinds=kinds, tick=tick,
-                   data_keys=reading_keys([*set, *assignments]))  # fmt: skip
+                   data_keys=reading_keys([*set, *assignments], no_verify=no_verify))  # fmt: skip
     show.left_out(packed.skipped)
     for finding in packed.findings:
         show.note(f"warning: {finding.text}")

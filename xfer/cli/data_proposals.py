@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from xfer.cli.data_keys import Assignments, Set, reading_keys
-from xfer.cli.flags import SkipBad, Spec, Split, out_option
+from xfer.cli.flags import NoVerify, SkipBad, Spec, Split, out_option
 from xfer.cli.output import Show
 from xfer.errors import XferError
 from xfer.files import check_folder
@@ -38,6 +38,7 @@ def proposals(
         ),
     ] = [],  # noqa: B006 (typer copies it)
     skip_bad: SkipBad = False,
+    no_verify: NoVerify = False,
     set: Set = [],  # noqa: B006
     assignments: Assignments = [],  # noqa: B006
 ) -> None:  # fmt: skip
@@ -69,8 +70,8 @@ def proposals(
             held.enter_context(sole_writer(path))
         result = measure(
             spec, method, model=model, split=split, max_boxes=most, skip_bad=skip_bad,
-            say=show.note, data_keys=reading_keys([*set, *assignments]), tick=ticker(show.note),
-            **options,
+            say=show.note, data_keys=reading_keys([*set, *assignments], no_verify=no_verify),
+            tick=ticker(show.note), **options,
         )  # fmt: skip
         for path in files:
             result.write(path)

@@ -12,6 +12,7 @@ from xfer.cli.flags import (
     Batch,
     Data,
     Device,
+    NoVerify,
     Overwrite,
     RunFolder,
     ScoredSplit,
@@ -50,6 +51,7 @@ def evaluate(
     ] = None,
     overwrite: Overwrite = False,
     skip_bad: SkipBad = False,
+    no_verify: NoVerify = False,
     set: Set = [],  # noqa: B006 (typer copies it)
 ) -> None:  # fmt: skip
     """Score a run, or another tool's detections.
@@ -63,6 +65,7 @@ def evaluate(
     keys = reading_keys(set, ("changes",))
     if keys and not data:
         raise XferError("--set says how to read --data, which is not given", "--data SPEC")
+    verify = reading_keys([], no_verify=no_verify)
     if detections is not None:
         if run is not None or tta or batch or device != "auto" or workers != -1:
             raise XferError(
@@ -79,7 +82,7 @@ def evaluate(
             split=split,
             out=out,
             overwrite=overwrite,
-            data_keys={**keys, "skip_bad": True} if skip_bad else keys,
+            data_keys=keys | ({"skip_bad": True} if skip_bad else {}) | verify,
             say=show.note,
         )
     elif run is None:
@@ -100,6 +103,7 @@ def evaluate(
             device=device,
             workers=workers,
             skip_bad=skip_bad,
+            verify=not no_verify,
             data_keys=keys,
             say=show.note,
         )

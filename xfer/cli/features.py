@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from xfer.cli.data_keys import Assignments, Set, reading_keys
-from xfer.cli.flags import Batch, Data, Pool, Size, SkipBad, out_option, varied
+from xfer.cli.flags import Batch, Data, NoVerify, Pool, Size, SkipBad, out_option, varied
 from xfer.cli.output import Show
 
 FLAGS = ("backbone", "weights", "train", "val", "test", "limit", "seed", "device", "precision",
@@ -44,6 +44,7 @@ def features(
     size: FeatureSize = 0,
     batch: Batch = 64,
     skip_bad: SkipBad = False,
+    no_verify: NoVerify = False,
     no_cache: Annotated[
         bool,
         typer.Option(
@@ -72,7 +73,7 @@ def features(
     )
     result = extract(
         data, out, choice=choice, form=Form(dtype, normalise), batch=batch, cache=not no_cache,
-        skip_bad=skip_bad, data_keys=reading_keys([*set, *assignments], ("changes",)),
+        skip_bad=skip_bad, data_keys=reading_keys([*set, *assignments], ("changes",), no_verify),
         say=show.note, **options,
     )  # fmt: skip
     if show.json:

@@ -74,6 +74,11 @@ SkipBad = Annotated[
         help="leave out pictures that can't be decoded, and invalid boxes",
     ),
 ]  # fmt: skip
+NOT_VERIFIED = "don't compare checksums, which takes time if files are huge"
+NoVerify = Annotated[
+    bool,
+    typer.Option("--no-verify", show_default=False, rich_help_panel="Data", help=NOT_VERIFIED),
+]
 
 Tta = Annotated[
     str,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from xfer.cli.data_keys import Set, reading_keys
-from xfer.cli.flags import Data, Device, Overwrite, Pool, SkipBad, out_option, varied
+from xfer.cli.flags import Data, Device, NoVerify, Overwrite, Pool, SkipBad, out_option, varied
 from xfer.cli.output import Show
 from xfer.errors import XferError
 
@@ -98,12 +98,14 @@ def probe(
     ] = "imagenet",
     device: ComparedDevice = "auto",
     skip_bad: ComparedSkipBad = False,
+    no_verify: NoVerify = False,
     set: ComparedSet = [],  # noqa: B006 (typer copies it)
 ) -> None:  # fmt: skip
     """Fit a classifier to frozen features, or compare nets and layers."""
     if cv == 1 or cv < 0:
         raise XferError(f"--cv {cv}: at least two folds are needed", "--cv 5")
-    given: dict[str, Any] = {"clf": clf, "out": out, "cv": cv, "seed": seed, "overwrite": overwrite}
+    given: dict[str, Any] = {"clf": clf, "out": out, "cv": cv, "seed": seed, "overwrite": overwrite,
+                             "verify": not no_verify}  # fmt: skip
     if compare:
         if file or layer or shots or repeats != REPEATS:
             raise XferError(

@@ -42,6 +42,7 @@ def open_data(
     path: str = "",
     label: str = "",
     split: str = "",
+    verify: bool = True,
     changes: str = "",
     check: bool = True,
     thorough: bool = False,
@@ -71,6 +72,7 @@ def open_data(
         ignore: for masks: classes whose pixels are ignored, names or mask values, separated by
             commas; none: no class; empty: those whose names say so (void, unlabelled, ignore).
         path, label, split: names of a table's columns, see `ReadOptions`; empty: found.
+        verify: compare the checksums of packs and of kept indexes.
         changes: a csv of pictures to leave out and labels to change, see
             `xfer.data.sources.changes`.
         check: decode the pictures of the splits once, now; for a split of more than 100,000 only
@@ -91,8 +93,9 @@ def open_data(
     given = tuple(name for name in names.values() if name and name != NONE)
     wanted_as = (kind,) if isinstance(kind, str) and kind else tuple(kind)
     options = ReadOptions(
-        given, skip_bad, images=images, ignore=ignore, path=path, label=label, split=split
-    )
+        given, skip_bad, images=images, ignore=ignore, path=path, label=label, split=split,
+        verify=verify,
+    )  # fmt: skip
     opened = open_spec(spec, options, wanted_as)
     title, reading = opened.name, opened.reading
     notes = list(reading.notes)

@@ -111,6 +111,7 @@ def extract(
     limit: int = 0,
     seed: int = 0,
     skip_bad: bool = False,
+    verify: bool = True,
     data_keys: Mapping[str, Any] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Extraction:
@@ -129,7 +130,7 @@ def extract(
         choice: net, layers, pool, crops; form: dtype and normalisation.
         batch: pictures per pass of the net.
         cache: look up and store vectors under $XFER_CACHE.
-        train, val, test, limit, seed, skip_bad: as in `open_data`.
+        train, val, test, limit, seed, skip_bad, verify: as in `open_data`.
         data_keys: images, ignore, path, label, split, changes, as in `open_data`.
         say: called with notes on the data, downloads and warnings.
 
@@ -142,7 +143,7 @@ def extract(
     say = say or (lambda text: None)
     bundle = open_data(
         data, train=train, val=val, test=test, seed=seed, limit=limit,
-        skip_bad=skip_bad, check=skip_bad, cut=False, **data_keys or {},
+        skip_bad=skip_bad, check=skip_bad, cut=False, **{"verify": verify, **(data_keys or {})},
     )  # fmt: skip
     for note in bundle.notes:
         say(note)

@@ -9,6 +9,11 @@ ids     | text               | (N,)             | the pictures' names, as in the
 classes | text               | (C,)             | class names; empty for unlabelled pictures
 splits  | text               | (N,)             | train, val or test
 meta    | text               | ()               | JSON: see `xfer.extraction.extract.describe`
+
+The comment of the zip archive is JSON, {array's name: its sha256, ..., "sha256": that of all this},
+of all arrays but meta; numpy neither shows it nor writes it again. An array is compared with it
+when it is read, a layer when it is first used; without it, as numpy.savez leaves a file that
+somebody has changed, with the archive's own CRC-32.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ import json
 import os
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,13 +34,14 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from xfer.errors import DataError
-from xfer.files import replacing, room
+from xfer.errors import DataError, whole
+from xfer.files import array_sum, check_schema, check_seal, replacing, room, sealed
 from xfer.locking.sole_writer import sole_writer
 
 SCHEMA = 1
 FORMAT = "xfer features"
 COLUMNS = ("y", "ids", "classes", "splits", "meta")
+AGAIN = "make it again with `xfer features ... -o FILE.npz`"
 _BLOCK = 1 << 22
 
 
@@ -62,13 +69,41 @@ class Features:
 
 
 class LayerArrays(Mapping[str, NDArray[Any]]):
-    """The layers of a features file, each memory-mapped, read-only, on first use."""
+    """The layers of a features file, each memory-mapped, read-only, on first use.
 
-    def __init__(self, path: Path, places: dict[str, int]) -> None:
+    Args:
+        places: the first byte of each layer's .npy in the file.
+        members: what the archive says of each, to compare its CRC-32; None: nothing is compared.
+        sums: their sha256, if the file has them.
+    """
+
+    def __init__(
+        self, path: Path, places: dict[str, int], members: Mapping[str, zipfile.ZipInfo] | None,
+        sums: Mapping[str, str],
+    ) -> None:  # fmt: skip
         self.path = path
-        self._places = places
+        self._places, self._members, self._sums = places, members, sums
+        self._unseen = set(places if members is not None else ())
 
     def __getitem__(self, name: str) -> NDArray[Any]:
+        array = self.mapped(name)
+        if name in self._unseen:
+            if name in self._sums:
+                _check_sum(self.path, name, array, self._sums)
+            else:
+                self._check_crc(name)
+            self._unseen.remove(name)
+        return array
+
+    def _check_crc(self, name: str) -> None:
+        assert self._members is not None
+        info = self._members[name]
+        content = np.memmap(self.path, np.uint8, "r", self._places[name], (info.file_size,))
+        if zlib.crc32(content.data) != info.CRC:
+            raise DataError(f"{self.path}: damaged: {name} has another checksum", AGAIN)
+
+    def mapped(self, name: str) -> NDArray[Any]:
+        """A layer that is not compared with its checksum."""
         with self.path.open("rb") as file:
             file.seek(self._places[name])
             shape, fortran, dtype = _read_header(file)
@@ -85,14 +120,16 @@ class LayerArrays(Mapping[str, NDArray[Any]]):
         return len(self._places)
 
 
-def read_features(path: Path | str) -> Features:
+def read_features(path: Path | str, verify: bool = True) -> Features:
     """Reads a features file; the layers stay on disk until they are used.
 
+    Args: verify: compare each array with its checksum when it is first used.
+
     Raises: DataError for a file that is missing, truncated, damaged, or not written by
-        `xfer features`.
+        `xfer features`; so does using a damaged layer.
     """
     path = Path(path)
-    again = "make it again with `xfer features ... -o FILE.npz`"
+    again = AGAIN
     if not path.is_file():
         raise DataError(f"{path}: no such features file", again.replace("it again", "one"))
     if path.suffix == ".parquet":
@@ -104,6 +141,7 @@ def read_features(path: Path | str) -> Features:
         raise DataError(f"{path}: {reason}", again)
     try:
         with zipfile.ZipFile(path) as file:
+            sums = _sums(path, file.comment) if verify else {}
             places = {
                 info.filename.removesuffix(".npy"): _content_start(path, info)
                 for info in file.infolist()
@@ -114,29 +152,62 @@ def read_features(path: Path | str) -> Features:
                 lacks = ", ".join(missing) or "an uncompressed meta"
                 raise DataError(f"{path}: not written by `xfer features` (it lacks {lacks})", again)
             columns = {name: _read_array(file, name) for name in COLUMNS}
+            members = {info.filename.removesuffix(".npy"): info for info in file.infolist()}
+        for name in columns if sums else ():
+            if name != "meta":
+                _check_sum(path, name, columns[name], sums)
         meta = json.loads(str(columns.pop("meta")))
         if not isinstance(meta, dict) or meta.get("format") != FORMAT:
             raise DataError(f"{path}: not written by `xfer features`", again)
-        layers = LayerArrays(path, {n: at for n, at in places.items() if n not in COLUMNS})
+        layers = LayerArrays(
+            path, {n: at for n, at in places.items() if n not in COLUMNS},
+            members if verify else None, sums,
+        )  # fmt: skip
+        if sums and sums.keys() != members.keys() - {"meta"}:
+            raise DataError(f"{path}: damaged: its arrays are not those of its checksums", again)
         table = Features(layers, meta=meta, **columns)
-        _check(path, table)
+        check_schema(path, meta.get("schema", 1), SCHEMA)
+        _check(path, table, layers)
     except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError) as error:
         raise DataError(f"{path}: damaged ({str(error).splitlines()[0]})", again) from error
-    if meta.get("schema", 0) > SCHEMA:
-        raise DataError(f"{path}: written by a newer xfer", "update xfer, or extract again")
     return table
 
 
-def _check(path: Path, table: Features) -> None:
+def _sums(path: Path, comment: bytes) -> dict[str, str]:
+    """The checksums in an archive's comment, by array; {} without a comment."""
+    if not comment:
+        return {}
+    with path.open("rb") as file:
+        file.seek(-len(comment) - 2, os.SEEK_END)
+        length = int.from_bytes(file.read(2), "little")
+    if length != len(comment):
+        raise DataError(f"{path}: cut off", AGAIN)
+    with whole(path, "damaged: its checksums can't be read"):
+        sums: dict[str, str] = json.loads(comment)
+        check_seal(path, sums)
+        del sums["sha256"]
+    return sums
+
+
+def _check_sum(path: Path, name: str, array: NDArray[Any], sums: Mapping[str, str]) -> None:
+    if array_sum(array) != sums.get(name):
+        raise DataError(
+            f"{path}: damaged: {name} does not have the sha256 that the file gives",
+            "make it again; if it was changed on purpose, save it with numpy.savez",
+        )
+
+
+def _check(path: Path, table: Features, layers: LayerArrays) -> None:
     """Raises DataError if the arrays don't belong together."""
-    counts = {name: len(table.layers[name]) for name in table.layers}
+    mapped = {name: layers.mapped(name) for name in layers}
+    counts = {name: len(array) for name, array in mapped.items()}
     counts |= {"y": len(table.y), "splits": len(table.splits)}
     for name, count in counts.items():
         if count != len(table.ids):
             raise DataError(f"{path}: {name} has {count} rows, ids has {len(table.ids)}")
-    if not table.layers:
+    if not mapped:
         raise DataError(f"{path}: has no layer")
-    for name, array in table.layers.items():
+    for name, array in mapped.items():
         if array.ndim != 2 or array.dtype not in (np.float32, np.float16):
             raise DataError(f"{path}: {name} is {array.dtype} {array.shape}, not float (N, D)")
 
@@ -270,6 +341,7 @@ def write_features(path: Path | str, features: Features) -> None:
 
 def _write(path: Path, features: Features, files: Mapping[str, Path]) -> None:
     meta = {**features.meta, "format": FORMAT, "schema": SCHEMA}
+    sums: dict[str, str] = {}
     with (
         replacing(path) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED, allowZip64=True) as out,
@@ -277,6 +349,7 @@ def _write(path: Path, features: Features, files: Mapping[str, Path]) -> None:
         for name, file in files.items():
             with file.open("rb") as source, out.open(f"{name}.npy", "w", force_zip64=True) as to:
                 shutil.copyfileobj(source, to, _BLOCK)
+            sums[name] = array_sum(np.load(file, mmap_mode="r"))
         columns: dict[str, NDArray[Any]] = {
             **{n: a for n, a in features.layers.items() if n not in files},
             "y": features.y,
@@ -288,3 +361,6 @@ def _write(path: Path, features: Features, files: Mapping[str, Path]) -> None:
         for name, array in columns.items():
             with out.open(f"{name}.npy", "w", force_zip64=True) as to:
                 npy.write_array(to, np.asanyarray(array), allow_pickle=False)
+            if name != "meta":
+                sums[name] = array_sum(np.asanyarray(array))
+        out.comment = json.dumps(sealed(sums)).encode()

@@ -43,6 +43,7 @@ def compress(
     workers: int = -1,
     overwrite: bool = False,
     skip_bad: bool = False,
+    verify: bool = True,
     trust: str | Sequence[str] = (),
     say: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
@@ -55,6 +56,7 @@ def compress(
         out: the new run's folder; data, split: what both are scored on, by default the run's own
             val (or test).
         skip_bad: leave out pictures that can't be decoded, and list them under "skipped".
+        verify: compare the checksums of packs and kept indexes.
         trust: your own modules that the run may import.
         say: called with lines about the pictures, as in `evaluate`.
 
@@ -79,7 +81,7 @@ def compress(
         after = copy.deepcopy(before)
         replace_linear(after, svd, approximate=True)
         place.put(after)
-        scored = open_scored(folder, before, data, split, skip_bad=skip_bad)
+        scored = open_scored(folder, before, data, split, skip_bad=skip_bad, verify=verify)
         tell(scored.notes, say)
         role, tta = scored.role, recipe.eval.tta
         loader = eval_loader(recipe, before, scored.source, place, tta, workers=workers)

@@ -31,6 +31,7 @@ def evaluate(
     device: str = "auto",
     workers: int = -1,
     skip_bad: bool = False,
+    verify: bool = True,
     data_keys: Mapping[str, Any] | None = None,
     trust: str | Sequence[str] = (),
     say: Callable[[str], None] | None = None,
@@ -46,6 +47,7 @@ def evaluate(
         split: by default val, or test if there is no val; tta: one of the task's views, the run's
             own by default; batch: pictures at a time.
         skip_bad: leave out pictures that can't be decoded, and list them under "skipped".
+        verify: compare the checksums of packs and kept indexes.
         data_keys: images, ignore, path, label, split, changes for `data`, as in `open_data`.
         trust: your own modules that the run may import.
         say: called with lines about the pictures; by default those that warn are Python warnings.
@@ -62,7 +64,7 @@ def evaluate(
     with placed(device, usable_precision(recipe.run.precision, device)) as place:
         model = load(folder.path, place=place)
         tta = tta or recipe.eval.tta
-        scored = open_scored(folder, model.task, data, split, data_keys, skip_bad)
+        scored = open_scored(folder, model.task, data, split, data_keys, skip_bad, verify)
         tell(scored.notes, say)
         loader = eval_loader(
             recipe, model.task, scored.source, place, tta, batch=batch, workers=workers

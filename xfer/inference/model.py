@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -62,15 +63,11 @@ def load(
         from xfer.probing.model import load_task
 
         return Model(load_task(folder.path, str(place.device)), place, path=folder.path)
-    task = rebuild(folder, about)
-    weights = checkpoint.load_weights(folder.weights_file)
-    try:
-        task.load_state_dict(weights)
-    except RuntimeError as error:
-        raise DataError(
-            f"{folder.weights_file} does not fit {folder.path / 'model.json'}",
-            str(error).splitlines()[-1].strip(),
-        ) from error
+    file = folder.weights_file
+    with ThreadPoolExecutor(1) as beside:  # their checksum is compared while the net is made
+        weights = beside.submit(checkpoint.load_weights, file)
+        task = rebuild(folder, about)
+        checkpoint.fill(task, weights.result(), file)
     place.put(task)
     ids = tuple(about.get("category_ids", ()))
     return Model(task.eval(), place, about.get("tta", "none"), folder.path, ids)

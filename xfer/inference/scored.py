@@ -69,7 +69,7 @@ class Scored:
 
 def open_scored(
     folder: Run, task: Task, data: Any = "", split: str = "",
-    data_keys: Mapping[str, Any] | None = None, skip_bad: bool = False,
+    data_keys: Mapping[str, Any] | None = None, skip_bad: bool = False, verify: bool = True,
 ) -> Scored:  # fmt: skip
     """What to score a run on.
 
@@ -79,12 +79,15 @@ def open_scored(
             do not have is that of the run, found again in them: the run's data may have moved.
         data_keys: how other data are read: images, ignore, path, label, split of `open_data`.
         skip_bad: look at every picture, and leave out those that can't be decoded.
+        verify: compare the checksums of packs and kept indexes, unless the run did not.
 
     Raises: DataError for data that are gone or don't fit, and if there is no such split.
     """
     if skip_bad:
         data_keys = {**(data_keys or {}), "skip_bad": True, "thorough": True}
-    own = _own_of(folder, task, skip_bad)
+    if not verify:
+        data_keys = {**(data_keys or {}), "verify": False}
+    own = _own_of(folder, task, skip_bad, verify)
     with plugs.reading(folder.path / "recipe.toml"):
         if isinstance(data, str) and not data:
             try:
@@ -109,12 +112,14 @@ def training_warnings(folder: Run, task: Task, source: Source) -> list[str]:
     return _warnings(_own_of(folder, task).trained.among_others(source))
 
 
-def _own_of(folder: Run, task: Task, skip_bad: bool = False) -> _Own:
+def _own_of(folder: Run, task: Task, skip_bad: bool = False, verify: bool = True) -> _Own:
     has_environment = (folder.path / "env.json").is_file()
     environment = folder.read_json("env.json") if has_environment else {}
     recipe = _read_as_then(folder.recipe(), environment)
     if skip_bad:
         recipe = replace(recipe, data=replace(recipe.data, skip_bad=True))
+    if not verify:
+        recipe = replace(recipe, data=replace(recipe.data, verify=False))
     if recipe.task == "probe":  # a probe reads data like the task that trains on that kind
         recipe = replace(recipe, task=tasks.for_kind(getattr(task, "data_kind", task.info.kind)))
     splits = folder.read_json("split.json") if (folder.path / "split.json").is_file() else {}

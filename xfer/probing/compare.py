@@ -45,6 +45,7 @@ def compare_nets(
     out: Path | str | None = None,
     overwrite: bool = False,
     skip_bad: bool = False,
+    verify: bool = True,
     data_keys: Mapping[str, Any] | None = None,
     trust: str | Sequence[str] = (),
     say: Say = lambda _: None,
@@ -59,6 +60,7 @@ def compare_nets(
         clf, cv, seed: of the probes, as in `xfer.probing.run.probe`.
         out: a folder for result.json, layers.csv and layers.png.
         skip_bad: leave out pictures that can't be decoded.
+        verify: compare the checksums of packs and kept indexes.
         trust: your own modules that runs given as weights may name.
 
     Returns: result.json's content: {"rows": [{"backbone", "layer", "width", score, "loss",
@@ -82,7 +84,13 @@ def compare_nets(
         names = tuple(layers) if layers is not None else usable_layers(backbone, spec, pool)
         choice = Choice(backbone, spec, names, pool, device=device)
         extraction = extract(
-            data, choice=choice, seed=seed, skip_bad=skip_bad, data_keys=data_keys, say=say
+            data,
+            choice=choice,
+            seed=seed,
+            skip_bad=skip_bad,
+            verify=verify,
+            data_keys=data_keys,
+            say=say,
         )
         assert extraction.features is not None
         for layer in names:

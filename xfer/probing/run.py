@@ -47,6 +47,7 @@ def probe(
     cv: int = 0,
     seed: int = 0,
     overwrite: bool = False,
+    verify: bool = True,
     trust: str | Sequence[str] = (),
     say: Say = _quiet,
 ) -> dict[str, Any]:
@@ -62,6 +63,7 @@ def probe(
         layer: which one, if the file has several.
         shots: pictures per class for the curve over few pictures; repeats: draws for each.
         cv: folds; 0: up to 5. seed: of folds and draws.
+        verify: compare the features with their checksums.
         trust: the user's modules with the features' net; none is imported here, but a note says
             which are needed to predict with the probe.
         say: called with lines about the data and the choice.
@@ -72,7 +74,9 @@ def probe(
     """
     started = time.perf_counter()
     kind = classifiers.get(clf)
-    table = read_features(file)
+    table = read_features(file, verify)
+    if not verify:
+        say(f"{file}: checksums are not compared")
     layer = choose_layer(table.layers, layer, str(file))
     parts = split_parts(table, layer, str(file))
     train = parts["train"]

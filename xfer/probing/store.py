@@ -7,11 +7,14 @@ looked at afterwards. So the names in the file are compared with those of a prob
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
 from xfer import kinds
@@ -86,8 +89,26 @@ def load_probe(run: Path | str) -> tuple[Probe, dict[str, Any]]:
     pipeline = _read(file)
     if not isinstance(pipeline, Pipeline) or len(pipeline) != 2:
         raise DataError(f"{file}: not a probe from xfer, but a {type(pipeline).__name__}")
+    _check_finite(file, pipeline)
+    temperature = about.get("temperature")
+    if not isinstance(temperature, (int, float)) or not 0 < temperature < math.inf:
+        raise DataError(f"{folder.path / 'model.json'}: temperature is {temperature!r}")
     several = kinds.get(about["kind"]).several
     return Probe(pipeline, len(about["classes"]), several, about["temperature"]), about
+
+
+def _check_finite(file: Path, part: Any, name: str = "") -> None:
+    """Raises DataError, naming it, for a fitted array with numbers that are NaN or infinite."""
+    if isinstance(part, np.ndarray) and part.dtype.kind in "fc":
+        if not np.isfinite(part).all():
+            raise DataError(f"{file}: {name} has numbers that are NaN or infinite",
+                            "fit the probe again with `xfer probe`")  # fmt: skip
+    elif isinstance(part, BaseEstimator):
+        for key, value in vars(part).items():
+            _check_finite(file, value, key)
+    elif isinstance(part, (list, tuple)):
+        for item in part:
+            _check_finite(file, item, name)
 
 
 def _read(file: Path) -> Any:

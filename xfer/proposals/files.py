@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.data.readers.coco.results import read_coco_results
+from xfer.data.readers.matlab import Cell, read_matlab
 from xfer.errors import DataError
 from xfer.files import replacing
 from xfer.proposals.pickles import plain, read_numbers
@@ -128,19 +129,12 @@ def _read_coco(path: Path) -> FileBoxes:
 
 
 def _read_mat(path: Path) -> FileBoxes:
-    from scipy.io import loadmat
-
     form = "boxes and images, cells of N, as in selective_search_data"
-    try:
-        content = loadmat(path, variable_names=("boxes", "images"))
-    except NotImplementedError:
-        raise DataError(f"{path}: a MATLAB 7.3 file can't be read", "save it with -v7") from None
-    # scipy raises many types of errors for damaged files
-    except Exception as error:
-        raise DataError(f"{path}: can't be read as .mat ({str(error)[:80]})", form) from None
-    if "boxes" not in content or "images" not in content:
+    content = read_matlab(path, ("boxes", "images"))
+    columns = content.get("images"), content.get("boxes")
+    if not isinstance(columns[0], Cell) or not isinstance(columns[1], Cell):
         raise DataError(f"{path}: it lacks boxes or images", form)
-    names, cells = content["images"].ravel(), content["boxes"].ravel()
+    names, cells = columns[0].items, columns[1].items
     if len(names) != len(cells):
         raise DataError(f"{path}: {len(names)} images but {len(cells)} boxes", form)
     parts = [

@@ -53,6 +53,9 @@ class DataTable:
     )  # fmt: skip
     limit: int = option(0, "first N of a seeded shuffle of each split; 0: all", min=0)
     skip_bad: bool = option(False, "leave out pictures that can't be decoded instead of stopping")
+    verify: bool = option(
+        True, "compare the checksums of packs and kept indexes when they are read"
+    )
     batch: int = option(32, "global batch, over all processes", min=1)
     workers: int = option(-1, "loader threads; -1: one per core, 0: none", min=-1)
     size: int = option(0, "input side in pixels; 0: what the weights were trained with", min=0)
@@ -80,7 +83,7 @@ class DataTable:
 
 
 # keys of [data] that say how files are read, under the same names in `open_data`
-READING = ("images", "ignore", "path", "label", "split")
+READING = ("images", "ignore", "path", "label", "split", "verify")
 
 # parts of the names of optimisers that have a momentum
 MOMENTUM = ("sgd", "nesterov", "momentum", "lars", "larc", "rmsprop", "muon", "madgrad", "kron",
@@ -249,7 +252,7 @@ FLAGS = {
     "freeze": "optim.freeze", "freeze_epochs": "optim.freeze_epochs",
     "layer_decay": "optim.layer_decay", "train": "data.train", "val": "data.val",
     "test": "data.test", "limit": "data.limit", "workers": "data.workers", "tta": "eval.tta",
-    "skip_bad": "data.skip_bad",
+    "skip_bad": "data.skip_bad", "verify": "data.verify",
     "seed": "run.seed", "device": "run.device", "precision": "run.precision",
 }  # fmt: skip
 

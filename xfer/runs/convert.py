@@ -61,6 +61,5 @@ def convert(file: Path | str, out: Path, net: str = "") -> str:
         left = [name.removesuffix(".") for name in left if name]
         if left:
             line += f"; left out: {listed(left, 3)}"
-    # cloned: safetensors refuses tensors that share memory, as those of tied layers do
-    save_weights(out, {k: v.clone() for k, v in tensors.items()}, about)
+    save_weights(out, tensors, about)
     return "\n".join([f"{line}; written to {out}", *notes])

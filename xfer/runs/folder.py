@@ -25,8 +25,17 @@ from pathlib import Path
 from typing import Any
 
 from xfer import plugs
-from xfer.errors import XferError
-from xfer.files import append_line, check_folder, make_folder, replacing, write_text
+from xfer.errors import XferError, whole
+from xfer.files import (
+    TABLE,
+    append_line,
+    check_folder,
+    check_schema,
+    json_of,
+    make_folder,
+    replacing,
+    write_text,
+)
 from xfer.locking.sole_writer import LOCK, check_home, check_writer, sole_writer
 from xfer.recipe.tables import Recipe
 from xfer.recipe.toml import dump, load_recipe
@@ -136,13 +145,16 @@ class Run:
         write_text(self.path / name, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Reads one of the run's json files. Raises XferError if it is absent or damaged."""
-        try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise XferError(f"{self.path}: no {name}", "has the run been trained?") from None
-        except ValueError as error:
-            raise XferError(f"{self.path / name}: damaged ({error})") from None
+        """Reads one of the run's json files. Raises XferError if it is absent, DataError if it is
+        damaged, or written by a newer xfer."""
+        file = self.path / name
+        if not file.exists():
+            raise XferError(f"{self.path}: no {name}", "has the run been trained?")
+        with whole(file, "damaged"):
+            content: dict[str, Any] = json_of(file, TABLE)
+        if isinstance(content, dict) and "schema" in content:  # pyright: ignore[reportUnnecessaryIsInstance]
+            check_schema(file, content["schema"], SCHEMA)
+        return content
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Writes last/state.pt atomically; last/ exists only with a state in it."""

@@ -11,11 +11,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from xfer.errors import DataError, XferError
+from xfer.errors import DataError, XferError, whole
+from xfer.files import TABLE, check_schema, json_of
 from xfer.recipe.tables import Recipe, differences
 from xfer.recipe.toml import load_recipe, recipe_names
 
 DEEPEST = 4
+SCHEMA = 1
 
 
 def find_runs(folder: Path | str = "runs") -> list[Path]:
@@ -107,11 +109,12 @@ def read_json(path: Path) -> dict[str, Any]:
     """A json file's object; {} if there is no such file. Raises DataError if it is damaged."""
     if not path.is_file():
         return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: damaged ({error})") from None
-    return content if isinstance(content, dict) else {}
+    with whole(path, "damaged"):
+        content = json_of(path, TABLE)
+    if not isinstance(content, dict):
+        return {}
+    check_schema(path, content.get("schema", 1), SCHEMA)
+    return content
 
 
 def _events(path: Path) -> list[dict[str, Any]]:

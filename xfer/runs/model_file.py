@@ -12,6 +12,7 @@ from xfer import kinds, plugs
 from xfer import task as tasks
 from xfer.backbones.build import make_backbone
 from xfer.errors import DataError
+from xfer.files import check_schema
 from xfer.nn.low_rank import replace_linear
 from xfer.recipe.tables import DataTable, Recipe
 from xfer.runs.folder import Run
@@ -71,8 +72,7 @@ def read_model(run: Run) -> dict[str, Any]:
     file = run.path / NAME
     if not isinstance(about, dict) or not isinstance(about.get("task"), str):
         raise DataError(f"{file}: not the model of a run", "the run must be trained again")
-    if about.get("schema") != SCHEMA:
-        raise DataError(f"{file}: schema {about.get('schema')!r}, this xfer reads {SCHEMA}")
+    check_schema(file, about.get("schema"), SCHEMA)
     for key, kind in _KEYS.items() if about["task"] != "probe" else ():
         if not isinstance(about.get(key), kind):
             raise DataError(f"{file}: {key} is {about.get(key)!r}", "the run must be trained again")

@@ -18,15 +18,16 @@ from numpy.typing import NDArray
 from xfer.data.sources.base import Bundle
 from xfer.data.sources.marks import MOST, marks, truths
 from xfer.errors import DataError
-from xfer.files import replacing
+from xfer.files import check_schema, replacing
 
 PICTURES = "pictures.npz"
+SCHEMA = 1
 Numbers = dict[str, NDArray[np.uint64]]
 
 
 def write_pictures(run: Path, bundle: Bundle) -> None:
     """Writes the numbers of each split of at most MOST pictures, in the order of split.json."""
-    arrays: Numbers = {}
+    arrays: dict[str, Any] = {"schema": np.array(SCHEMA)}
     for role, source in bundle.splits.items():
         if len(source) <= MOST:
             arrays |= {f"{role}_marks": marks(source), f"{role}_truths": truths(source)}
@@ -47,6 +48,8 @@ def read_pictures(run: Path, splits: Mapping[str, Any]) -> tuple[Numbers, Number
         return found
     try:
         with np.load(path, allow_pickle=False) as arrays:
+            if "schema" in arrays:
+                check_schema(path, arrays["schema"].tolist(), SCHEMA)
             for role, ids in splits.items():
                 for into, name in zip(found, (f"{role}_marks", f"{role}_truths"), strict=True):
                     if name in arrays and isinstance(ids, list) and len(arrays[name]) == len(ids):

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 MOST_VIEWS = 8
 # keys of [data] that choose pictures, or how they are read: they do not change a view
 _NOT_SEEN = ("source", "images", "ignore", "path", "label", "split", "changes", "split_seed",
-             "train", "val", "test", "limit", "skip_bad", "batch", "workers", "balance", "window",
-             "cache_mb")  # fmt: skip
+             "train", "val", "test", "limit", "skip_bad", "verify", "batch", "workers", "balance",
+             "window", "cache_mb")  # fmt: skip
 
 
 @dataclass

@@ -31,7 +31,8 @@ def finish(job: Job, run: Run, show: Progress) -> dict[str, Any]:
     task = job.final_task()
     best_metric = job.best_metric if job.quick_tta == tta else None  # None after a resume as well
     if job.best["step"] != job.step and ("test" in splits or best_metric is None):
-        task.load_state_dict(checkpoint.load_weights(run.weights_file))
+        file = run.weights_file
+        checkpoint.fill(task, checkpoint.load_weights(file), file)
     metrics: dict[str, Metric] = {}
     if "val" in splits:
         loader = job.val_loader() if job.quick_tta == tta else job.loader("val", tta=tta)

@@ -271,7 +271,7 @@ def _resume(job: Job, run: Run, show: Progress) -> None:
     """Continues from last/; from the start if the run was stopped before its first save."""
     splits = run.read_json("split.json") if (run.path / "split.json").is_file() else None
     if run.state_file.is_file():
-        state = checkpoint.load_state(run.state_file)
+        state = checkpoint.load_state(run.state_file, job.task.state_dict())
         job.load_state(state, splits)
     elif (run.path / "env.json").is_file():
         job.check_data(run.read_json("env.json").get("data_fingerprint"), splits)

@@ -12,7 +12,11 @@ short side, pixels; 0: as they were), "quality" (of JPEG, 1..100),
 "splits" {name: {"kind", "classes", "licence", "images" and, where a COCO file was packed,
 "category_ids": its ids of the classes}}, and "shards" in order, each {"name",
 "split", "images", "bin_bytes", "bin_sha256", "npz_sha256"}; "plan" says what was packed, so that
-packing can go on. Every shard-*.npz, for n pictures:
+packing can go on; "sha256" is the checksum of all this, see `files.sealed`.
+
+When a pack is opened, the checksums of index.json and of every .npz are compared, and the crc of a
+picture when it is first read; `data.verify=false` leaves both out. Every shard-*.npz, for n
+pictures:
 
     order      | int64 (n,)                | position of the picture in its split; shards are mixed
     ids        | uint8 (bytes,)            | the n ids as a JSON list in UTF-8
@@ -38,7 +42,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -55,12 +58,14 @@ from xfer.data.sources.base import sample_label
 from xfer.data.sources.boxes import BoxTable, box_table
 from xfer.data.sources.id_array import Names, choose
 from xfer.data.sources.split_names import role_of
-from xfer.errors import DataError
+from xfer.errors import DataError, whole
+from xfer.files import TABLE, bytes_of, check_schema, check_seal, json_of
 from xfer.types import DataInfo, Sample
 
 INDEX, STARTED = "index.json", "packing.json"
 NAME, VERSION = "xfer-pack", 1
 AGAIN = "run `xfer data pack` with the same source and folder to write it again"
+ELSEWHERE = "pack the pictures again, into another folder"
 _NONE = np.frombuffer(b"[]", np.uint8)
 # arrays of a shard that hold one entry per picture
 PER_PICTURE = ("order", "size", "original", "start", "length", "crc", "labels", "mask_length",
@@ -75,10 +80,11 @@ class PackSource:
 
     Args:
         root: the pack's folder; index: its index.json; split: the name of a split.
+        verify: compare checksums; False: believe the files.
     Raises: DataError, naming the shard, if a file is missing, cut off or changed.
     """
 
-    def __init__(self, root: Path, index: dict[str, Any], split: str) -> None:
+    def __init__(self, root: Path, index: dict[str, Any], split: str, verify: bool = True) -> None:
         about = index["splits"][split]
         self.info = DataInfo(
             index["name"], about["kind"], tuple(about["classes"]), role_of(split) or split,
@@ -88,7 +94,7 @@ class PackSource:
         shards = [s for s in index["shards"] if s["split"] == split and s["images"]]
         self.files = tuple(root / f"{s['name']}.bin" for s in shards)
         counts = [int(s["images"]) for s in shards]
-        joined, names, tables = _joined(root, shards, sum(counts))
+        joined, names, tables = _joined(root, shards, sum(counts), verify)
         image_ids = [key for t in tables for key in json.loads(t.get("image_ids", _NONE).tobytes())]
         # place: where the picture is stored, counted through the shards
         place = np.argsort(joined.pop("order"))
@@ -105,6 +111,9 @@ class PackSource:
         self._boxes, self._has_boxes = boxes, joined["box_count"] >= 0
         self._fingerprint = _digest(index, split)
         self._maps: dict[int, NDArray[np.uint8]] = {}
+        self._verify = verify
+        # pictures whose bytes have not been compared with their crc in this process
+        self._unseen = np.full(len(self.ids), verify)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -115,7 +124,7 @@ class PackSource:
     @door.sample
     def read(self, i: int, short_side: int = 0) -> Sample:
         """Sample i. Without boxes and mask its picture is shrunk to `short_side` (0: unchanged)."""
-        data = self._bytes(i, int(self._length[i]))
+        data = self.content(i)
         if self.raw:
             height, width = self.sizes[i].tolist()
             image = data.reshape(height, width, 3)
@@ -149,9 +158,18 @@ class PackSource:
     @door.sample
     def verify(self, i: int) -> None:
         """Raises DecodeError, naming the shard, if the bytes of picture i have changed."""
-        data = self._bytes(i, int(self._length[i] + self._mask_length[i]))
-        if zlib.crc32(data.data) != self._crc[i]:
-            raise self._damaged(i)
+        self._unseen[i] = self._verify
+        self.content(i)
+
+    def content(self, i: int) -> NDArray[np.uint8]:
+        """A view of the bytes of picture i, compared with their checksum the first time."""
+        length = int(self._length[i])
+        data = self._bytes(i, length + int(self._mask_length[i]))
+        if self._unseen[i]:
+            if zlib.crc32(data.data) != self._crc[i]:
+                raise self._damaged(i)
+            self._unseen[i] = False
+        return data[:length]
 
     def stamp(self, i: int) -> str | None:
         """Text that changes with the shard's file; None if it is gone."""
@@ -203,7 +221,7 @@ class PackSource:
 
 
 def _joined(
-    root: Path, shards: list[dict[str, Any]], count: int
+    root: Path, shards: list[dict[str, Any]], count: int, verify: bool
 ) -> tuple[dict[str, NDArray], Names, list[dict[str, NDArray]]]:
     """The arrays of all shards with one entry per picture, in stored order; the ids; and each
     shard's other arrays. For a million pictures these arrays are in memory only once."""
@@ -212,7 +230,7 @@ def _joined(
     names: list[Names] = []
     at = 0
     for shard in shards:
-        table = open_shard(root, shard)
+        table = open_shard(root, shard, verify)
         for key in PER_PICTURE:
             part = table.pop(key)
             if key not in joined:
@@ -248,44 +266,42 @@ def _digest(index: dict[str, Any], split: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def open_shard(root: Path, about: dict[str, Any]) -> dict[str, NDArray]:
+def open_shard(root: Path, about: dict[str, Any], verify: bool = True) -> dict[str, NDArray]:
     """Load a shard's arrays, checking its files against index.json: the .npz by its checksum, the
     .bin by its size (its pictures have their own checksums). Raises DataError naming the file.
     """
     table, pixels = root / f"{about['name']}.npz", root / f"{about['name']}.bin"
     try:
-        data, size = table.read_bytes(), pixels.stat().st_size
+        data, size = bytes_of(table) if verify else b"", pixels.stat().st_size
     except OSError as error:
         raise DataError(f"{error.filename}: {error.strerror}", AGAIN) from None
     if size != about["bin_bytes"]:
         what = "cut off" if size < about["bin_bytes"] else "damaged"
         raise DataError(f"{pixels}: {what}: {size} bytes, not {about['bin_bytes']}", AGAIN)
-    if hashlib.sha256(data).hexdigest() != about["npz_sha256"]:
+    if verify and hashlib.sha256(data).hexdigest() != about["npz_sha256"]:
         raise DataError(f"{table}: damaged: its checksum differs", AGAIN)
     return read_table(table)
 
 
 def read_table(path: Path) -> dict[str, NDArray]:
     """Load the arrays of a shard's .npz. Raises DataError if it can't be read."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {key: arrays[key] for key in arrays.files}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: damaged ({error})", AGAIN) from None
+    with whole(path, "damaged"), np.load(path, allow_pickle=False) as arrays:
+        return {key: arrays[key] for key in arrays.files}
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """Read a JSON file that holds one object. Raises DataError if it can't be read."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: damaged ({error})", AGAIN) from None
+def read_json(file: Path, verify: bool = True) -> dict[str, Any]:
+    """Read a JSON file that holds one object. Raises DataError if it can't be read, or if its
+    checksum differs."""
+    with whole(file, "damaged"):
+        content = json_of(file, TABLE)
     if not isinstance(content, dict):
-        raise DataError(f"{file}: damaged (it holds a {type(content).__name__})", AGAIN)
+        raise DataError(f"{file}: damaged (it holds a {type(content).__name__})", ELSEWHERE)
+    if verify:
+        check_seal(file, content)
     return content
 
 
-def read_index(root: Path) -> dict[str, Any]:
+def read_index(root: Path, verify: bool = True) -> dict[str, Any]:
     """Read the index.json of a pack. Raises DataError if the pack is unfinished or not xfer's."""
     file = root / INDEX
     if not file.is_file():
@@ -294,9 +310,8 @@ def read_index(root: Path) -> dict[str, Any]:
                 f"{root}: packing was not finished", AGAIN.replace("write it again", "finish it")
             )
         raise DataError(f"{root}: not a pack: it has no {INDEX}", "xfer data pack SPEC -o DIR")
-    index = read_json(file)
+    index = read_json(file, verify)
     if index.get("format") != NAME:
         raise DataError(f"{file}: not the index of a pack", "xfer data pack SPEC -o DIR")
-    if index.get("version") != VERSION:
-        raise DataError(f"{file}: version {index.get('version')}, this xfer reads {VERSION}", AGAIN)
+    check_schema(file, index.get("version"), VERSION)
     return index

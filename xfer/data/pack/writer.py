@@ -32,6 +32,7 @@ from xfer.data.sources.boxes import category_ids, image_ids
 from xfer.data.sources.split_names import role_of
 from xfer.data.spec import open_spec
 from xfer.errors import DataError, XferError
+from xfer.files import sealed
 from xfer.kinds.findings import Finding
 from xfer.locking.sole_writer import LOCK, check_home, sole_writer
 from xfer.types import Sample, Source
@@ -381,12 +382,12 @@ def _synced(file: Any) -> None:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file completely or not at all."""
+    """Write a JSON file with its checksum, completely or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")
     check_home(path)
     try:
         with temporary.open("w", encoding="utf-8") as file:
-            json.dump(content, file, ensure_ascii=False, indent=1)
+            json.dump(sealed(content), file, ensure_ascii=False, indent=1)
             _synced(file)
         temporary.replace(path)
     except OSError as error:

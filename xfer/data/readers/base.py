@@ -70,6 +70,7 @@ class ReadOptions:
     label    | the column of the labels, several separated by commas, or whatever else a format
              | finds them by (from_name); "": found
     split    | the column that says which split a picture belongs to; "": found
+    verify   | compare the checksums of packs and of kept indexes
     """
 
     named: tuple[str, ...] = ()
@@ -80,6 +81,7 @@ class ReadOptions:
     path: str = ""
     label: str = ""
     split: str = ""
+    verify: bool = True
 
     @property
     def given(self) -> tuple[str, ...]:

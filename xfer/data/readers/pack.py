@@ -25,18 +25,23 @@ class Pack:
             return "an unfinished pack"
         try:
             with (path / INDEX).open("rb") as file:
-                return "a pack" if f'"{NAME}"'.encode() in file.read(200) else None
+                ours = f'"{NAME}"'.encode() in file.read(200)
+            # its shards tell, too, if a bit of its name has turned
+            return "a pack" if ours or (path / "shard-00000.bin").is_file() else None
         except OSError:
             return None
 
     def load(self, path: Path, options: ReadOptions) -> Reading:
-        index = read_index(path)
+        index = read_index(path, options.verify)
         try:
-            parts: dict[str, Source] = {s: PackSource(path, index, s) for s in index["splits"]}
+            parts: dict[str, Source] = {
+                s: PackSource(path, index, s, options.verify) for s in index["splits"]
+            }
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path / INDEX}: damaged ({error!r})", AGAIN) from None
         size = sum(s["bin_bytes"] for s in index["shards"]) / 2**20
         note = (
             f"{counted(len(index['shards']), 'shard')} of {index['pixels']} pictures, {size:.0f} MB"
         )
-        return Reading(parts, [note])
+        unverified = [] if options.verify else ["checksums are not compared (data.verify=false)"]
+        return Reading(parts, [note, *unverified])

@@ -70,7 +70,7 @@ class Parquet:
         parts: dict[str, ParquetSource] = {}
         for split, some in splits.items():
             for name, values in _values(some, split, columns).items():
-                parts[name] = _part(root, name, some, columns, values)
+                parts[name] = _part(root, name, some, columns, values, options.verify)
         same_names(parts)
         reading.parts.update(parts)
         reading.notes.append(
@@ -85,12 +85,17 @@ class Parquet:
 
 
 def _part(
-    root: Path, name: str, files: list[Path], columns: Columns, values: tuple[str, ...]
+    root: Path,
+    name: str,
+    files: list[Path],
+    columns: Columns,
+    values: tuple[str, ...],
+    verify: bool,
 ) -> ParquetSource:
     """The source of one split. Args: values: of the column of splits; none: all rows."""
     about = [columns.pictures, columns.label, columns.split, *values]
     states = ["parquet", str(root.absolute()), *about, *map(state_of, files)]
-    index = kept_index(states, lambda: _entries(root, files, columns, values))
+    index = kept_index(states, lambda: _entries(root, files, columns, values), verify)
     labelled = bool((index.labels >= 0).any())
     kind = "classify" if labelled else "images"
     classes = index.classes if labelled else ()

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.data.images.decode import DecodeError
+from xfer.data.images.limits import check_size
 from xfer.data.images.size import header_at
 from xfer.data.images.threads import cores
 from xfer.data.images.walk import is_junk, is_picture, listing, readable
@@ -357,10 +358,12 @@ class RunMasks(MaskSource):
             raise DecodeError("its size can't be read", self.ids[i])
         height, width, _ = header
         try:
+            check_size(width, height)
             drawn = [(k, draw_runs(runs, height, width, self.first, self.by_rows))
                      for k, runs in self.masks[i] if len(runs)]  # fmt: skip
         except DataError as error:
-            raise DecodeError(error.message, self.ids[i]) from None
+            reason = error.reason if isinstance(error, DecodeError) else error.message
+            raise DecodeError(reason, self.ids[i]) from None
         mask = np.zeros((height, width), np.uint8)
         for k, pixels in sorted(drawn, key=lambda pair: -int(pair[1].sum())):
             mask[pixels] = k

@@ -14,20 +14,21 @@ Source: Hariharan et al., "Semantic contours from inverse detectors", ICCV 2011.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xfer.data.images.decode import DecodeError
 from xfer.data.images.mask_file import RawMask, read_mask_file
+from xfer.data.images.picture_file import picture_bytes
 from xfer.data.images.walk import listing, readable, subfolders
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.masks.split_lists import find_all, read_lists, stems
 from xfer.data.readers.masks.values import code_of
+from xfer.data.readers.matlab import Struct, variables
 from xfer.data.readers.voc.masks import has_masks, voc_rows
 from xfer.data.sources.masks import MaskFiles
 from xfer.data.sources.split_names import role_of
@@ -93,19 +94,22 @@ class SbdMasks(MaskFiles):
 @reader
 def read_mat(path: Path) -> RawMask:
     """Read the mask of one .mat file. Raises DecodeError if there is none."""
-    from scipy.io import loadmat
-
+    name = readable(str(path))
     try:
-        content = loadmat(io.BytesIO(path.read_bytes()), variable_names=["GTcls"])
-        mask: NDArray[np.uint8] = np.asarray(content["GTcls"][0]["Segmentation"][0])
+        content = variables(picture_bytes(path), ["GTcls"], "").get("GTcls")
     except OSError as error:
-        raise DecodeError(error.strerror or str(error), readable(str(path))) from None
-    except Exception as error:  # scipy raises almost anything for a damaged file
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DecodeError(f"no mask in it ({text})", readable(str(path))) from None
+        raise DecodeError(error.strerror or str(error), name) from None
+    except DecodeError as error:
+        raise DecodeError(error.reason, name) from None
+    except DataError as error:
+        raise DecodeError(f"no mask in it ({error.message.removeprefix(': ')})", name) from None
+    masks = content.fields.get("Segmentation", ()) if isinstance(content, Struct) else ()
+    if not masks or not isinstance(masks[0], np.ndarray):
+        raise DecodeError("no mask in it (no GTcls.Segmentation)", name)
+    mask: NDArray[Any] = masks[0]
     if mask.ndim != 2 or mask.dtype != np.uint8:
-        raise DecodeError(f"its mask is {mask.dtype} {mask.shape}", readable(str(path)))
-    return RawMask(mask)
+        raise DecodeError(f"its mask is {mask.dtype} {mask.shape}", name)
+    return RawMask(np.ascontiguousarray(mask))
 
 
 def _top(path: Path) -> Path | None:

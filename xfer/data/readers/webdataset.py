@@ -68,7 +68,7 @@ class WebDataset:
         parts: dict[str, IndexedSource] = {}
         notes: list[str] = []
         for split, files in splits.items():
-            part, lines = _read(root, split, files)
+            part, lines = _read(root, split, files, options.verify)
             parts[split], notes = part, notes + lines
         same_names(parts)
         return Reading({**parts}, notes)
@@ -127,7 +127,9 @@ def _missing(root: Path, names: list[str], where: str) -> DataError:
     return DataError(f"{root}: shard {names[0]}{more} missing, {where}", AGAIN)
 
 
-def _read(root: Path, split: str, shards: list[Path]) -> tuple[IndexedSource, list[str]]:
+def _read(
+    root: Path, split: str, shards: list[Path], verify: bool
+) -> tuple[IndexedSource, list[str]]:
     table = root / CLASSES
     names: list[str] = []
     if table.is_file():
@@ -137,7 +139,7 @@ def _read(root: Path, split: str, shards: list[Path]) -> tuple[IndexedSource, li
             raise DataError(f"{table}: can't be read ({error})") from None
         names = [line.strip() for line in lines if line.strip()]
     states = ["webdataset", split, str(root.absolute()), *map(state_of, shards), *names]
-    index = kept_index(states, lambda: _entries(root, shards, names))
+    index = kept_index(states, lambda: _entries(root, shards, names), verify)
     kind = "classify" if index.classes else "images"
     info = DataInfo(root.name, kind, index.classes, role_of(split) or split)
     return IndexedSource(info, root, index), list(index.notes)

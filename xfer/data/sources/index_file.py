@@ -10,7 +10,8 @@ processes and threads share the same memory, and only the parts in use are ever 
     file.npy    | int32 (N,)     | which of the files holds picture i
     start.npy   | int64 (N,)     | its first byte there, -1: the file is the picture
     length.npy  | int64 (N,)     | its bytes
-    about.json  | written last: {"version", "classes", "files", "notes", "digest", "count"}
+    about.json  | written last: {"version", "classes", "files", "notes", "digest", "count", "sums",
+                | "sha256"}: sums are the arrays' checksums, by name; sha256 is that of all this
 
 KEY is a hash of the paths, sizes and times of change of what was read: when these change, a new
 index is made. If two processes need the same index, one makes it and the other waits.
@@ -35,6 +36,7 @@ from numpy.typing import NDArray
 from xfer.data.sources.id_array import Names
 from xfer.errors import DataError
 from xfer.fetch import PATIENCE, cache_folder, others_write
+from xfer.files import TABLE, array_sum, check_seal, json_of, sealed
 from xfer.locking.sole_writer import sole_writer
 
 VERSION = 1
@@ -109,10 +111,12 @@ def state_of(path: Path) -> str:
     return f"{path.absolute()}\0{state.st_size}\0{state.st_mtime_ns}"
 
 
-def kept_index(states: Sequence[str], make: Callable[[], Entries]) -> Index:
+def kept_index(states: Sequence[str], make: Callable[[], Entries], verify: bool = True) -> Index:
     """The index for these states: read if it is stored, else made now and stored.
 
     A damaged index is made again; an index that can't be stored is made each time.
+
+    Args: verify: compare the checksums of a stored one, which reads all of it.
     """
     key = hashlib.sha256("\n".join([str(VERSION), *states]).encode("utf-8", "surrogateescape"))
     place = index_folder() / key.hexdigest()[:32]
@@ -120,13 +124,14 @@ def kept_index(states: Sequence[str], make: Callable[[], Entries]) -> Index:
         arrays, about = _packed(make())
         note = f"{place.parent}: {why}, so no index is kept there: it is made again each time"
         return Index(arrays, {**about, "notes": [*about["notes"], note]}, None)
-    index = _read(place)
+    index = _read(place, verify)
     if index is not None:
         return index
     with _locked(place) as locked:
-        index = _read(place)
+        index = _read(place, verify)
         if index is not None:
             return index
+        damaged = (place / "about.json").exists()
         if locked:  # nobody else writes here: these are left by processes that were killed
             for left in place.parent.glob(f".{place.name}-*"):
                 shutil.rmtree(left, ignore_errors=True)
@@ -137,7 +142,10 @@ def kept_index(states: Sequence[str], make: Callable[[], Entries]) -> Index:
             why = f"the index can't be stored in {place.parent} ({error.strerror or error})"
             about["notes"] = [*about["notes"], f"{why}: it is made again each time"]
             return Index(arrays, about, None)
-    return _read(place) or Index(arrays, about, None)
+    index = _read(place) or Index(arrays, about, None)
+    if damaged:
+        index.notes.append(f"warning: {place} was damaged: the index is made again")
+    return index
 
 
 def _packed(entries: Entries) -> tuple[dict[str, NDArray], dict[str, Any]]:
@@ -158,6 +166,7 @@ def _packed(entries: Entries) -> tuple[dict[str, NDArray], dict[str, Any]]:
     about = {
         "version": VERSION, "classes": list(entries.classes), "files": entries.files,
         "notes": entries.notes, "digest": digest.hexdigest(), "count": len(order),
+        "sums": {name: array_sum(array) for name, array in arrays.items()},
     }  # fmt: skip
     return arrays, about
 
@@ -172,7 +181,7 @@ def _write(place: Path, arrays: dict[str, NDArray], about: dict[str, Any]) -> No
                 np.save(file, array)
                 _synced(file)
         with (temporary / "about.json").open("w", encoding="utf-8") as file:
-            json.dump(about, file)
+            json.dump(sealed(about), file)
             _synced(file)
         shutil.rmtree(place, ignore_errors=True)  # a damaged one
         temporary.rename(place)
@@ -185,12 +194,19 @@ def _synced(file: Any) -> None:
     os.fsync(file.fileno())
 
 
-def _read(place: Path) -> Index | None:
+def _read(place: Path, verify: bool = True) -> Index | None:
     """The index in a folder; None if there is none, or a damaged one."""
     try:
-        about = json.loads((place / "about.json").read_text(encoding="utf-8"))
-        return Index(_mapped(place, about), about, place)
-    except (OSError, ValueError, KeyError, TypeError):
+        about = json_of(place / "about.json", TABLE)
+        arrays = _mapped(place, about)
+        if verify:
+            check_seal(place / "about.json", about)
+            # an index of an earlier version has no sums
+            for name, wanted in about.get("sums", {}).items():
+                if array_sum(arrays[name]) != wanted:
+                    return None
+        return Index(arrays, about, place)
+    except (DataError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -24,8 +24,7 @@ class _CodedPack(PackSource):
         self.__dict__.update(pack.__dict__)
 
     def read(self, i: int, short_side: int = 0) -> Sample:
-        data = self._bytes(i, int(self._length[i]))
-        return Sample(self.ids[i], data, sample_label(self._labels[i]))
+        return Sample(self.ids[i], self.content(i), sample_label(self._labels[i]))
 
 
 def coded(source: Source) -> Source:

@@ -15,6 +15,9 @@ from pycocotools import mask as coco_mask
 from xfer.errors import DataError
 
 MIN_NUMBERS = 6  # of a polygon with an area
+# pixels along a polygon: pycocotools keeps 40 bytes for each, and trusts that there is the memory
+LONGEST = 1 << 22
+_MAX_BITS = 60  # of a run length
 
 
 def render(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
@@ -47,11 +50,20 @@ def render(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
             continue
         if not np.isfinite(polygon).all():
             raise DataError("a polygon's coordinate is not finite")
+        _check_length(polygon)
         # one by one: pycocotools reads a list whose first entry has four numbers as boxes
         one: Any = [polygon]
         drawn: Any = coco_mask.frPyObjects(one, height, width)[0]
         whole = whole | _expanded(_plain(drawn["counts"]), height, width)
     return whole
+
+
+def _check_length(polygon: list[float]) -> None:
+    """Raises DataError for a polygon that is far larger than any picture."""
+    points = np.array(polygon).reshape(-1, 2)
+    steps = np.abs(points - np.roll(points, 1, axis=0)).max(1).sum()
+    if not (steps <= LONGEST and np.abs(points).max() <= LONGEST):
+        raise DataError(f"a polygon is {steps:.3g} pixels long, far beyond its picture")
 
 
 def box_around(segmentation: Any) -> list[float] | None:
@@ -118,7 +130,7 @@ def _unpacked(data: bytes) -> list[int]:
         value = shift = 0
         more = True
         while more:
-            if at >= len(data) or not 48 <= data[at] < 112:
+            if at >= len(data) or not 48 <= data[at] < 112 or shift > _MAX_BITS:
                 raise DataError("a compressed RLE is damaged")
             bits = data[at] - 48
             value |= (bits & 31) << shift

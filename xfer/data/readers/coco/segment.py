@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.data.images.decode import DecodeError
+from xfer.data.images.limits import check_size
 from xfer.data.images.walk import readable
 from xfer.data.readers.base import Reading, ReadOptions
 from xfer.data.readers.coco.json import CocoTable
@@ -58,6 +59,7 @@ class Outline:
 
 def draw_objects(objects: Sequence[Outline], height: int, width: int) -> NDArray[np.uint8]:
     """Draws the mask of one picture, uint8 (height, width). Raises DataError for a bad outline."""
+    check_size(width, height)
     mask = np.zeros((height, width), np.uint8)
     drawn: list[tuple[Outline, NDArray[np.bool_]]] = []
     for one in objects:
@@ -182,7 +184,8 @@ class CocoMasks(MaskSource):
         try:
             return self.look_up[draw_objects(self.objects[i], height, width)]
         except DataError as error:
-            raise DecodeError(error.message, self.ids[i]) from None
+            reason = error.reason if isinstance(error, DecodeError) else error.message
+            raise DecodeError(reason, self.ids[i]) from None
 
     def mask_stamp(self, i: int) -> str:
         """Text that changes with the json, and with what is ignored."""

@@ -6,7 +6,6 @@ label is mapped from ID to wnid, and the sorted wnids are the classes.
 
 from __future__ import annotations
 
-import io
 import re
 import tarfile
 import zlib
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xfer.data.readers.matlab import Struct, variables
 from xfer.data.sources.index_file import state_of
 from xfer.data.sources.wordnet import is_wnid
 from xfer.data.sources.written import whole_number
@@ -118,22 +118,26 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 def _synsets(place: Path, meta: bytes) -> tuple[dict[int, str], dict[str, str]]:
     """ID -> wnid and wnid -> words, for the leaves, which are the classes."""
-    from scipy.io import loadmat
-
     try:
-        table: Any = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
-        fields = set(table.dtype.names or ())
+        table = variables(meta, ["synsets"], META).get("synsets")
+        fields: dict[str, tuple[Any, ...]] = table.fields if isinstance(table, Struct) else {}
         if "ILSVRC2012_ID" not in fields:
             year = next((f for f in sorted(fields) if f.startswith("ILSVRC")), "no ILSVRC2012_ID")
             raise DataError(f"{place}: the devkit of another year ({META} has {year})", PAGE)
-        rows = table.reshape(-1)
-        leaves = [r for r in rows if int(r["num_children"]) == 0]
-        ids = {int(r["ILSVRC2012_ID"]): str(r["WNID"]) for r in leaves}
+        columns = (fields[name] for name in ("ILSVRC2012_ID", "num_children", "WNID", "words"))
+        leaves = [
+            (int(number.item()), wnid, words)
+            for number, children, wnid, words in zip(*columns, strict=True)
+            if int(children.item()) == 0
+        ]
+        ids = {number: str(wnid) for number, wnid, _ in leaves}
         # an empty text is read as an empty array
-        words = {str(r["WNID"]): str(r["words"]) for r in leaves if isinstance(r["words"], str)}
-    except DataError:
+        words = {str(wnid): text for _, wnid, text in leaves if isinstance(text, str) and text}
+    except DataError as error:
+        if error.message.startswith(META):
+            raise DataError(f"{place}: {error.message}", PAGE) from None
         raise
-    except Exception as error:  # scipy's reader raises almost anything for a damaged file
+    except (AttributeError, KeyError, ValueError, OverflowError) as error:
         raise DataError(f"{place}: {META} is damaged ({error})", PAGE) from None
     if not ids or not all(map(is_wnid, ids.values())):
         raise DataError(f"{place}: {META} lists no classes", PAGE)

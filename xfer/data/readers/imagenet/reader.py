@@ -37,12 +37,12 @@ class ImageNet:
 
     def load(self, path: Path, options: ReadOptions) -> Reading:
         tree, notes = find_tree(path), list[str]()
-        parts = read_tars(path)
+        parts = read_tars(path, options.verify)
         if tree is None and parts:  # a flat val/ and the devkit next to the tar of train
             tree = Tree("folders", path, split_folders(path))
         if tree is not None:  # splits without a tar may be unpacked
             rest = {split: folder for split, folder in tree.splits.items() if split not in parts}
-            unpacked, notes = read_tree(replace(tree, splits=rest))
+            unpacked, notes = read_tree(replace(tree, splits=rest), options.verify)
             parts |= unpacked
         for part in parts.values():
             notes += [note for note in part.index.notes if note not in notes]

@@ -27,12 +27,12 @@ def find_tars(folder: Path) -> list[str]:
     return [name for name in (TRAIN, VAL) if (folder / name).is_file()]
 
 
-def read_tars(folder: Path) -> dict[str, IndexedSource]:
+def read_tars(folder: Path, verify: bool = True) -> dict[str, IndexedSource]:
     """The splits that the tars hold. Raises DataError if they can't be used."""
     parts: dict[str, IndexedSource] = {}
     if (folder / TRAIN).is_file():
         tar = folder / TRAIN
-        index = kept_index(["ilsvrc train", state_of(tar)], lambda: _train(tar))
+        index = kept_index(["ilsvrc train", state_of(tar)], lambda: _train(tar), verify)
         parts["train"] = tar_source(folder, "train", index)
     if (folder / VAL).is_file():
         tar, kit = folder / VAL, find_devkit(folder)
@@ -41,7 +41,7 @@ def read_tars(folder: Path) -> dict[str, IndexedSource]:
                 f"{tar}: its labels are in the devkit, which is not in the same folder", PAGE
             )
         states = ["ilsvrc val", state_of(tar), *devkit_states(kit)]
-        index = kept_index(states, lambda: _val(tar, kit))
+        index = kept_index(states, lambda: _val(tar, kit), verify)
         parts["val"] = tar_source(folder, "val", index)
     return parts
 

@@ -67,7 +67,7 @@ def wnid_folders(folder: Path) -> list[Path]:
     return folders if all(is_wnid(f.name) for f in folders) else []
 
 
-def read_tree(tree: Tree) -> tuple[dict[str, IndexedSource], list[str]]:
+def read_tree(tree: Tree, verify: bool = True) -> tuple[dict[str, IndexedSource], list[str]]:
     """The splits of a tree, and lines about what was left out. Raises DataError."""
     parts: dict[str, IndexedSource] = {}
     notes: list[str] = []
@@ -75,15 +75,17 @@ def read_tree(tree: Tree) -> tuple[dict[str, IndexedSource], list[str]]:
         root = tree.splits["train"].parent if "train" in tree.splits else tree.top
         classes = wnid_folders(folder)
         if classes:
-            parts[split] = _by_folder(tree, root, split, classes)
+            parts[split] = _by_folder(tree, root, split, classes, verify)
         elif split == "test":
             notes.append(f"{folder}: no labels, so it is left out")
         else:
-            parts[split] = _flat(tree, root, split, folder)
+            parts[split] = _flat(tree, root, split, folder, verify)
     return parts, notes
 
 
-def _by_folder(tree: Tree, root: Path, split: str, classes: list[Path]) -> IndexedSource:
+def _by_folder(
+    tree: Tree, root: Path, split: str, classes: list[Path], verify: bool
+) -> IndexedSource:
     """Pictures in class folders; in Tiny-ImageNet each has a folder `images`."""
     deep = [f / "images" for f in classes]
     folders = deep if deep[0].is_dir() else classes
@@ -108,10 +110,10 @@ def _by_folder(tree: Tree, root: Path, split: str, classes: list[Path]) -> Index
             entries.notes.append(f"warning: {split}: no pictures of {empty[0]}{more}")
         return entries
 
-    return _source(tree, root, split, states, make)
+    return _source(tree, root, split, states, make, verify)
 
 
-def _flat(tree: Tree, root: Path, split: str, folder: Path) -> IndexedSource:
+def _flat(tree: Tree, root: Path, split: str, folder: Path, verify: bool) -> IndexedSource:
     """Pictures in one folder, with their labels in a file."""
     words, labels = _word_files(tree), folder / ANNOTATIONS
     if labels.is_file():
@@ -134,13 +136,18 @@ def _flat(tree: Tree, root: Path, split: str, folder: Path) -> IndexedSource:
         listed = ((name, label_of(Path(name).stem)) for name in _pictures(folder, root))
         return _entries(listed, _words(words), str(folder))
 
-    return _source(tree, root, split, states, make)
+    return _source(tree, root, split, states, make, verify)
 
 
 def _source(
-    tree: Tree, root: Path, split: str, states: list[str], make: Callable[[], Entries]
+    tree: Tree,
+    root: Path,
+    split: str,
+    states: list[str],
+    make: Callable[[], Entries],
+    verify: bool,
 ) -> IndexedSource:
-    index = kept_index(states, make)
+    index = kept_index(states, make, verify)
     return IndexedSource(DataInfo(tree.top.name, "classify", index.classes, split), root, index)
 
 

@@ -89,8 +89,8 @@ def draw_runs(
     """
     total = height * width
     starts = runs[:, 0] - first
-    ends = starts + runs[:, 1]
-    wrong = np.flatnonzero((starts < 0) | (ends > total))
+    ends = starts + np.minimum(runs[:, 1], total + 1)  # a sum of larger numbers may turn negative
+    wrong = np.flatnonzero((starts < 0) | (starts > total) | (ends > total))
     if len(wrong):
         start, length = runs[wrong[0]].tolist()
         raise DataError(
