@@ -26,6 +26,7 @@ from xfer.data.sources.index_file import Entries, kept_index
 from xfer.errors import DataError
 from xfer.extraction.store import Spool, spool_folder, write_features
 from xfer.fetch import download
+from xfer.locking.sole_writer import LOCK
 from xfer.proposals.files import write_proposals
 from xfer.recipe.tables import Recipe
 from xfer.runs import checkpoint
@@ -122,6 +123,9 @@ def test_a_features_file_is_there_in_full_or_not_at_all(disk: Disk) -> None:
 def test_the_last_good_state_and_weights_of_a_run_stay(disk: Disk) -> None:
     big = {"w": torch.ones(MB)}
     with Run.start(Recipe(), disk.path / "r") as run:
+        with pytest.raises(DataError, match=r"state\.pt"):
+            run.save_state(big)
+        assert {path.name for path in run.path.iterdir()} == {"recipe.toml", LOCK}
         run.save_state({"step": 1})
         checkpoint.save_weights(run.weights_file, {"w": torch.ones(1)}, {})
         run.log("train", step=1)

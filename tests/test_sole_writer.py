@@ -151,7 +151,7 @@ def test_a_full_disk_does_not_keep_a_lock_from_holding(
     def full(*_: Any) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "pwrite", full)
+    monkeypatch.setattr(os, "write", full)
     with (
         sole_writer(tmp_path / "f"),
         pytest.raises(DataError, match="another process is writing into it"),

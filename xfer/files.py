@@ -13,6 +13,7 @@ import secrets
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from xfer.errors import GONE, NO_ROOM, DataError, whole
@@ -21,6 +22,9 @@ from xfer.locking.sole_writer import check_home
 KB, MB, GB = 1 << 10, 1 << 20, 1 << 30
 # the most bytes that are read of a file that people write by hand, and of a list or table
 NOTE, TABLE = 16 * MB, 8 * GB
+# lists in lists, and tables in tables, in a file that people write by hand
+DEEPEST = 100
+Types = Mapping[str, type | tuple[type, ...]]
 # a pipe is not waited for, and a terminal does not become this process's
 _FLAGS = os.O_RDONLY
 for _flag in ("O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY", "O_BINARY"):
@@ -164,13 +168,15 @@ def bytes_of(path: Path | str, most: int = TABLE) -> bytes:
     return content
 
 
-def text_of(path: Path | str, most: int = TABLE) -> str:
+def text_of(path: Path | str, most: int = TABLE, errors: str = "strict") -> str:
     """The text of a regular file in UTF-8, with or without its mark.
+
+    Args: errors: "replace" for a file whose last line may be cut off.
 
     Raises: DataError for what `bytes_of` refuses and for other text, OSError.
     """
     try:
-        return bytes_of(path, most).decode("utf-8-sig")
+        return bytes_of(path, most).decode("utf-8-sig", errors)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not text in UTF-8 ({error.reason})") from None
 
@@ -183,7 +189,46 @@ def json_of(path: Path | str, most: int = NOTE, hook: Callable[[Any], Any] | Non
     """
     content = bytes_of(path, most)
     with whole(path, "not valid JSON"):
-        return json.loads(content, object_hook=hook)
+        value = json.loads(content, object_hook=hook)
+        if most <= NOTE:
+            _check_depth(value)
+        return value
+
+
+def _check_depth(value: Any) -> None:
+    """Raises RecursionError for more than DEEPEST lists in lists: whoever walks them would."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, (dict, list))
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return
+    raise RecursionError
+
+
+def check_fields(
+    file: Path | str, content: object, needed: Types, known: Types = MappingProxyType({})
+) -> dict[str, Any]:
+    """The content of a JSON file, which must be an object with fields of certain types.
+
+    Args: needed: name -> type of the fields that it must have; known: of those that it may have.
+
+    Raises: DataError that names the file and the field.
+    """
+    if not isinstance(content, dict):
+        raise DataError(f"{file}: damaged (a {type(content).__name__} where a table is due)")
+    for name, kind in {**needed, **known}.items():
+        if name not in content and name in needed:
+            raise DataError(f"{file}: damaged (it lacks {name})")
+        if name in content and not isinstance(content[name], kind):
+            got = repr(content[name])
+            shown = got if len(got) < 60 else f"{got[:56]} ..."
+            raise DataError(f"{file}: damaged ({name} is {shown})")
+    return content
 
 
 def is_file(path: Path | str) -> bool:
@@ -222,8 +267,9 @@ def check_schema(file: Path | str, found: object, known: int) -> int:
 
     Raises: DataError for a newer one, and for what is no number.
     """
-    if isinstance(found, bool) or not isinstance(found, int) or found < 1:
-        raise DataError(f"{file}: damaged (schema {found!r:.40}, where a number from 1 is due)")
+    if isinstance(found, bool) or not isinstance(found, int) or not 0 < found < 10**9:
+        what = "out of range" if type(found) is int else f"{found!r:.40}"
+        raise DataError(f"{file}: damaged (schema {what}, where a number from 1 is due)")
     if found > known:
         raise DataError(
             f"{file}: written by a newer xfer (schema {found}, this one reads up to {known})",

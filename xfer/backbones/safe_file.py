@@ -36,14 +36,15 @@ _NAMES = {dtype: name for name, dtype in SAFE_NUMBERS.items()}
 def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Writes tensors on any device with metadata, and their checksum.
 
-    Raises: DataError for numbers that the format does not have, such as sparse ones.
+    Raises: DataError, without the file's name, for numbers that the format does not have, such as
+        sparse ones.
     """
     plain: list[tuple[str, str, Tensor]] = []
     for name, tensor in tensors.items():
         kind = _NAMES.get(tensor.dtype)
         if kind is None or tensor.layout != torch.strided:
             what = str(tensor.dtype if kind is None else tensor.layout).removeprefix("torch.")
-            raise DataError(f"{path}: {name} is made of {what}, which safetensors does not have")
+            raise DataError(f"{name} is made of {what}, which safetensors does not have")
         plain.append((name, kind, tensor.detach().cpu().contiguous()))
     plain.sort(key=lambda one: (_ORDER.index(one[1]), one[0]))
     parts = [tensor.reshape(-1).view(torch.uint8).numpy() for _, _, tensor in plain]

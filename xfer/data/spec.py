@@ -125,7 +125,16 @@ def _read(
         _note_unread(path, reading)
         if path.is_dir():
             note_lists(path, reading)
+        _check_names(path, reading)
     return reading
+
+
+def _check_names(path: Path, reading: Reading) -> None:
+    """Raises DataError for the name of a class that can't be written to a file."""
+    names = {name for part in reading.parts.values() for name in part.info.classes}
+    for name in sorted(names):
+        if readable(name) != name:
+            raise DataError(f"{path}: the name of a class is not text: {name!a:.60}")
 
 
 def _door(form: Any, path: Path) -> AbstractContextManager[None]:

@@ -23,6 +23,7 @@ import glob
 import json
 import os
 import shutil
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +35,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from xfer.errors import DataError, whole
+from xfer.errors import DataError, reader, whole
 from xfer.files import array_sum, check_schema, check_seal, replacing, room, sealed
 from xfer.locking.sole_writer import sole_writer
 
@@ -120,6 +121,7 @@ class LayerArrays(Mapping[str, NDArray[Any]]):
         return len(self._places)
 
 
+@reader
 def read_features(path: Path | str, verify: bool = True) -> Features:
     """Reads a features file; the layers stay on disk until they are used.
 
@@ -159,6 +161,7 @@ def read_features(path: Path | str, verify: bool = True) -> Features:
         meta = json.loads(str(columns.pop("meta")))
         if not isinstance(meta, dict) or meta.get("format") != FORMAT:
             raise DataError(f"{path}: not written by `xfer features`", again)
+        _check_columns(path, columns)
         layers = LayerArrays(
             path, {n: at for n, at in places.items() if n not in COLUMNS},
             members if verify else None, sums,
@@ -171,6 +174,33 @@ def read_features(path: Path | str, verify: bool = True) -> Features:
     except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError) as error:
         raise DataError(f"{path}: damaged ({str(error).splitlines()[0]})", again) from error
     return table
+
+
+def _check_columns(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
+    """Raises DataError for arrays of other types or numbers of axes than those of the table above.
+
+    Labels may be floats: numbers to regress to.
+    """
+    y, classes = columns["y"], columns["classes"]
+    for name in ("ids", "classes", "splits"):
+        texts = columns[name]
+        if texts.ndim != 1 or texts.dtype.kind not in "US" or not _is_text(texts):
+            raise DataError(f"{path}: {name} is {texts.dtype} {texts.shape}, not a list of texts")
+    if y.ndim not in (1, 2) or y.dtype.kind not in "iufb":
+        raise DataError(f"{path}: y is {y.dtype} {y.shape}, not labels")
+    most = y.shape[1] if y.ndim == 2 else int(y.max(initial=-1)) + 1 if y.dtype.kind in "iu" else 0
+    if most > len(classes) or (y.ndim == 2 and most != len(classes)):
+        raise DataError(f"{path}: y has {most} classes, but {len(classes)} have names")
+    if y.ndim == 2 and y.size and not -1 <= int(y.min()) <= int(y.max()) <= 1:
+        raise DataError(f"{path}: y has numbers other than 1, 0 and -1")
+
+
+def _is_text(texts: NDArray[Any]) -> bool:
+    """Whether all characters are of Unicode: Python can't hold others, numpy can."""
+    if texts.dtype.kind == "S" or not texts.dtype.itemsize or not texts.size:
+        return True
+    codes = np.ascontiguousarray(texts).view(f"{texts.dtype.str[0]}u4")
+    return int(codes.max()) <= sys.maxunicode
 
 
 def _sums(path: Path, comment: bytes) -> dict[str, str]:

@@ -20,9 +20,11 @@ from xfer.data.images.remarks import Remark, remarks
 from xfer.data.images.unread import UNREAD_ENDINGS
 from xfer.data.images.walk import walk
 from xfer.data.inspect.verify import odd_pictures
+from xfer.data.loading.halved import Halved
 from xfer.device import Place, find_device, find_precision, usable_precision
 from xfer.errors import DataError, XferError
 from xfer.files import check_folder
+from xfer.inference.score import predict_batch
 from xfer.kinds.base import Kind
 from xfer.kinds.findings import Finding, counted
 from xfer.recipe.code import check_code
@@ -88,7 +90,7 @@ class Model:
     def classes(self) -> tuple[str, ...]:
         return self.task.info.classes
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def predict(
         self, images: Any, *, tta: str = "", batch: int = 32, skip_bad: bool = False
     ) -> Predictions:
@@ -108,10 +110,9 @@ class Model:
         looked = _Looked(skip_bad)
         samples = list(gather_samples(images, looked))
         predictions = self.task.kind.collect()
+        fitting = Halved[list[Any]](self.place, looked.lines.append, "--device cpu")
         for items in self._items(samples, tta, batch, looked):
-            moved = self.task.collate(items).to(self.place.device)
-            with self.place.autocast():
-                predictions.extend(self.task.predict(moved, tta))
+            predictions.extend(predict_batch(self.task, self.task.collate(items), tta, fitting))
         kept = tuple(predictions) if isinstance(predictions, list) else predictions
         return Predictions(
             self.task, kept, tuple(looked.read), self.category_ids, tuple(looked.skipped),
@@ -159,6 +160,7 @@ class _Looked:
     read     | those that were read; skipped | (name, reason) of the others
     remarks  | (id, remark) of those that may look wrong
     unread   | how many files of each ending whose kind of picture is not read
+    lines    | what else there is to say
     """
 
     skip_bad: bool
@@ -166,6 +168,7 @@ class _Looked:
     skipped: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     remarks: list[tuple[str, Remark]] = field(default_factory=list[tuple[str, Remark]])
     unread: Counter[str] = field(default_factory=Counter[str])
+    lines: list[str] = field(default_factory=list[str])
 
     def findings(self) -> tuple[Finding, ...]:
         found = odd_pictures(self.remarks)
@@ -173,6 +176,7 @@ class _Looked:
             what = counted(self.unread.total(), "file is", "files are")
             text = f"{what} of kinds that are not read ({', '.join(sorted(self.unread))})"
             found.append(Finding("unread", f"{text}: save them as JPEG or PNG"))
+        found += [Finding("memory", line.removeprefix("warning: ")) for line in self.lines]
         return tuple(found)
 
 

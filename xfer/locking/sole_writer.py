@@ -56,10 +56,14 @@ def sole_writer(target: Path, *, inside: bool = False, wait: float = 0.0) -> Ite
         yield
     finally:
         del _HOMES[handle]
-        if _identity(lock) == _identity(handle):  # else it is in a folder that took our place
+        ours = _identity(lock) == _identity(handle)  # else it is in a folder that took our place
+        if os.name == "nt":  # where no open file can be removed
+            os.close(handle)
+        if ours:
             with contextlib.suppress(OSError):
                 lock.unlink()
-        os.close(handle)
+        if os.name != "nt":
+            os.close(handle)
 
 
 def check_writer(target: Path, *, inside: bool = False) -> None:
@@ -104,7 +108,8 @@ def _lock(target: Path, lock: Path, wait: float) -> int:
             note = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
             with contextlib.suppress(OSError):  # a full disk: the lock holds without it
                 os.ftruncate(handle, 0)
-                os.pwrite(handle, json.dumps(note).encode(), 0)
+                os.lseek(handle, 0, os.SEEK_SET)
+                os.write(handle, json.dumps(note).encode())
             return handle
         owner = _owner(handle)
         os.close(handle)
@@ -177,7 +182,8 @@ class _Owner(NamedTuple):
 def _owner(handle: int) -> _Owner | None:
     """Who signed the lock; None if nobody has yet."""
     try:
-        note = json.loads(os.pread(handle, 4096, 0))
+        os.lseek(handle, 0, os.SEEK_SET)
+        note = json.loads(os.read(handle, 4096))
         return _Owner(abs(int(note["pid"])), str(note["host"])[:100], float(note["since"]))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -15,6 +15,7 @@ from xfer import kinds, plugs
 from xfer import task as tasks
 from xfer.errors import DataError, XferError, whole
 from xfer.extraction.extract import Form
+from xfer.extraction.meta import check_meta
 from xfer.extraction.net import Choice, FeatureNet, fixed_options, load_net
 from xfer.probing.fit import Probe
 from xfer.probing.store import load_probe
@@ -114,7 +115,7 @@ def load_task(run: Path | str, device: str = "auto") -> ProbeTask:
     probe, about = load_probe(run)
     file = Path(run) / "model.json"
     with whole(file, "not the model of a probe"):
-        meta: dict[str, Any] = about["features"]
+        meta = check_meta(file, about["features"], net=True)
         choice = Choice(
             meta["backbone"], about["weights"], (about["layer"],), meta["pool"], meta["crops"],
             meta["views"], meta["preprocess"]["size"], device, meta["precision"],

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from xfer.data.readers.coco.results import read_coco_results
 from xfer.data.readers.matlab import Cell, read_matlab
-from xfer.errors import DataError
+from xfer.errors import DataError, reader
 from xfer.files import replacing
 from xfer.proposals.pickles import plain, read_numbers
 
@@ -50,6 +50,7 @@ class FileBoxes:
     coco: bool = False
 
 
+@reader
 def read_proposals(path: Path | str) -> FileBoxes:
     """Reads a proposals file; its extension decides the format. Boxes without area are left out.
 

@@ -32,9 +32,12 @@ _BLOCK = 1 << 20
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Writes tensors as safetensors, atomically."""
+    """Writes tensors as safetensors, atomically. Raises DataError for sparse ones."""
     with replacing(path) as temporary:
-        safe_file.write(temporary, weights, metadata)
+        try:
+            safe_file.write(temporary, weights, metadata)
+        except DataError as error:
+            raise DataError(f"{path}: {error.message}", error.hint) from None
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:

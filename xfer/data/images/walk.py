@@ -136,4 +136,7 @@ def nfc(text: str) -> str:
 
 def readable(text: str) -> str:
     """A file's name as text that can be written anywhere, even if it is not valid UTF-8."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a pair, as JSON can write it: "\ud800"
+        return text.encode("utf-8", "backslashreplace").decode()

@@ -41,6 +41,7 @@ from xfer.locking.sole_writer import sole_writer
 
 VERSION = 1
 ARRAYS = ("ids", "ends", "labels", "file", "start", "length")
+TYPES = {"ids": np.uint8, "file": np.int32}  # the others are int64
 
 
 @dataclass
@@ -206,7 +207,7 @@ def _read(place: Path, verify: bool = True) -> Index | None:
                 if array_sum(arrays[name]) != wanted:
                     return None
         return Index(arrays, about, place)
-    except (DataError, OSError, ValueError, KeyError, TypeError, AttributeError):
+    except Exception:  # whatever the files make numpy and json raise
         return None
 
 
@@ -219,6 +220,8 @@ def _mapped(place: Path, about: dict[str, Any]) -> dict[str, NDArray]:
         except ValueError:
             loaded = np.load(place / f"{name}.npy", allow_pickle=False)
         arrays[name] = np.asarray(loaded)
+        if loaded.ndim != 1 or loaded.dtype != TYPES.get(name, np.int64):
+            raise ValueError(f"{name} is {loaded.dtype} {loaded.shape}")
         if name != "ids" and len(loaded) != about["count"]:
             raise ValueError(f"{name} has {len(loaded)} entries")
     if len(arrays["ends"]) and arrays["ends"][-1] != len(arrays["ids"]):

@@ -52,6 +52,9 @@ def members_within(path: Path) -> Iterator[tuple[str, Member]]:
         raise DataError(f"{path}: {error.strerror or error}") from None
 
 
+MAX_PLACE = 1 << 60  # in a file
+
+
 class _Part:
     """`length` bytes of a file from `start` on, as a file that tarfile can read.
 
@@ -68,6 +71,8 @@ class _Part:
         return data
 
     def seek(self, place: int) -> int:
+        if not 0 <= place <= MAX_PLACE:  # a header may give a size below 0, or of 80 digits
+            raise tarfile.ReadError("a size that no file has")
         self.at = place
         return place
 
