@@ -231,10 +231,21 @@ def check_fields(
     return content
 
 
+def at_home(path: Path | str) -> Path:
+    """The path with ~ and ~NAME replaced by the folder of the user; unchanged if there is none of
+    that name, for which Path.expanduser raises a RuntimeError."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
 def is_file(path: Path | str) -> bool:
     """Whether a name that a file gives is that of a file: False, too, for a name that none can
     have, such as one of 300 letters, for which Path.is_file raises an error."""
     return os.path.isfile(path)  # noqa: PTH113
+
+
+def exists(path: Path | str) -> bool:
+    """Whether there is anything of this name, as `is_file`."""
+    return os.path.exists(path)  # noqa: PTH110
 
 
 def is_dir(path: Path | str) -> bool:

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from xfer.data.readers.coco.results import read_coco_results
 from xfer.data.readers.matlab import Cell, read_matlab
 from xfer.errors import DataError, reader
-from xfer.files import replacing
+from xfer.files import at_home, replacing
 from xfer.proposals.pickles import plain, read_numbers
 
 FORMAT = "xfer proposals"
@@ -57,7 +57,7 @@ def read_proposals(path: Path | str) -> FileBoxes:
     Raises: DataError for a file that is missing, broken, of an unknown format, or with boxes that
         are not finite, or mostly without area.
     """
-    path = Path(path).expanduser()
+    path = at_home(path)
     if path.suffix.casefold() not in _READERS:
         raise DataError(f"{path}: unknown proposals format", f"one of {', '.join(_READERS)}")
     if not path.is_file():

@@ -36,6 +36,7 @@ from xfer.data.sources.box_rules import NAMED, leave_out, settle
 from xfer.data.sources.boxes import BoxSource, box_table
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
 from xfer.errors import DataError, XferError
+from xfer.files import at_home
 from xfer.types import DataInfo
 
 PREFIX = "instances_"
@@ -184,7 +185,7 @@ def _sniff(file: Path) -> bool:
 def _folders(root: Path, file: Path, split: str, images: str) -> list[Path]:
     """Folders to look for a json's pictures in: the one that the user named, or the usual ones."""
     if images:
-        folder = Path(images).expanduser().absolute()
+        folder = at_home(images).absolute()
         if not folder.is_dir():
             raise DataError(f"data.images={images}: no such folder")
         return [folder, folder / split]

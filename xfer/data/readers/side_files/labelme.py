@@ -30,6 +30,7 @@ from xfer.data.readers.side_files.pictures import background, find_pictures_of
 from xfer.data.sources.box_rules import leave_out
 from xfer.data.sources.written import number, picture_size
 from xfer.errors import DataError, reader
+from xfer.files import at_home
 from xfer.types import Source
 
 NAMED = 3
@@ -135,7 +136,7 @@ class Labelme:
         if not parts:
             raise DataError(f"{path}: no json of labelme in it", "a folder with x.json for x.jpg")
         if options.images:
-            images = Path(options.images).expanduser().absolute()
+            images = at_home(options.images).absolute()
             if not images.is_dir():
                 raise DataError(f"data.images={options.images}: no such folder")
             parts = [replace(part, pictures=(images,)) for part in parts]

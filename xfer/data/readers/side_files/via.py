@@ -26,6 +26,7 @@ from xfer.data.sources.box_rules import leave_out
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
 from xfer.data.sources.written import number
 from xfer.errors import DataError, XferError, reader
+from xfer.files import at_home
 from xfer.types import Source
 
 ONE_CLASS = "object"
@@ -151,7 +152,7 @@ def _source(file: Path, split: str, options: ReadOptions, reading: Reading) -> S
     cells = list(found)
     folders: list[str | Path] = ["", "images", split, *(f.name for f in subfolders(file.parent))]
     if options.images:
-        folder = Path(options.images).expanduser().absolute()
+        folder = at_home(options.images).absolute()
         if not folder.is_dir():
             raise DataError(f"data.images={options.images}: no such folder")
         folders = [folder, folder / split]
