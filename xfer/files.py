@@ -85,11 +85,15 @@ def room(path: Path) -> Iterator[None]:
 def append_line(path: Path, line: str) -> None:
     """Adds a line to a text file: the whole of it, or nothing.
 
-    Raises: DataError if the disk is full, or the folder is gone, see `check_home`.
+    Raises: DataError if the disk is full, or the folder is gone, see `check_home`, and for a link:
+        in somebody's run it may lead to any file of the user's.
     """
     check_home(path)
+    if path.is_symlink():
+        raise DataError(f"{path}: a link, which is not written through", "put the file there")
     with room(path):
-        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        file = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:
             data, size = f"{line}\n".encode(), os.fstat(file).st_size
             try:
