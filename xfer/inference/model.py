@@ -32,6 +32,7 @@ from xfer.runs import checkpoint
 from xfer.runs.folder import Run
 from xfer.runs.model_file import read_model, rebuild
 from xfer.runs.tables import rows_to_csv
+from xfer.runs.undrawn import Undrawn
 from xfer.task import Task
 from xfer.types import Sample
 
@@ -68,7 +69,8 @@ def load(
     file = folder.weights_file
     with ThreadPoolExecutor(1) as beside:  # their checksum is compared while the net is made
         weights = beside.submit(checkpoint.load_weights, file)
-        task = rebuild(folder, about)
+        with Undrawn():
+            task = rebuild(folder, about)
         checkpoint.fill(task, weights.result(), file)
     place.put(task)
     ids = tuple(about.get("category_ids", ()))

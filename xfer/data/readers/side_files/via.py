@@ -26,7 +26,7 @@ from xfer.data.sources.box_rules import leave_out
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
 from xfer.data.sources.written import number
 from xfer.errors import DataError, XferError, reader
-from xfer.files import TABLE, at_home, json_of
+from xfer.files import TABLE, NotAFile, at_home, head_of, json_of
 from xfer.types import Source
 
 ONE_CLASS = "object"
@@ -82,9 +82,8 @@ def _inside(folder: Path) -> list[Path]:
 def is_via(file: Path) -> bool:
     """Whether a file is VIA's, by its beginning."""
     try:
-        with file.open("rb") as opened:
-            head = opened.read(HEAD)
-    except OSError:
+        head = head_of(file, HEAD)
+    except (OSError, NotAFile):
         return False
     if file.suffix.casefold() == ".csv":
         return b"region_shape_attributes" in head.partition(b"\n")[0]
