@@ -23,7 +23,7 @@ from xfer.data.inspect.verify import odd_pictures
 from xfer.data.loading.halved import Halved
 from xfer.device import Place, find_device, find_precision, usable_precision
 from xfer.errors import DataError, XferError
-from xfer.files import check_folder
+from xfer.files import check_folder, exists, is_dir
 from xfer.inference.score import predict_batch
 from xfer.kinds.base import Kind
 from xfer.kinds.findings import Finding, counted
@@ -32,6 +32,7 @@ from xfer.runs import checkpoint
 from xfer.runs.folder import Run
 from xfer.runs.model_file import read_model, rebuild
 from xfer.runs.tables import rows_to_csv
+from xfer.runs.undrawn import Undrawn
 from xfer.task import Task
 from xfer.types import Sample
 
@@ -68,7 +69,8 @@ def load(
     file = folder.weights_file
     with ThreadPoolExecutor(1) as beside:  # their checksum is compared while the net is made
         weights = beside.submit(checkpoint.load_weights, file)
-        task = rebuild(folder, about)
+        with Undrawn():
+            task = rebuild(folder, about)
         checkpoint.fill(task, weights.result(), file)
     place.put(task)
     ids = tuple(about.get("category_ids", ()))
@@ -279,7 +281,7 @@ def gather_samples(images: Any, looked: _Looked | None = None) -> Iterable[Sampl
     for number, image in enumerate(images):
         if isinstance(image, (str, Path)):
             path = Path(image)
-            if path.is_dir():
+            if is_dir(path):
                 found = walk(path)
                 unread = {e: n for e, n in found.others.items() if e in UNREAD_ENDINGS}
                 looked.unread.update(unread)
@@ -292,7 +294,7 @@ def gather_samples(images: Any, looked: _Looked | None = None) -> Iterable[Sampl
                 if not found.pictures:
                     raise DataError(f"{path}: no pictures in this folder")
                 yield from found.pictures
-            elif not path.exists():
+            elif not exists(path):
                 raise DataError(f"{path}: no such file")
             else:
                 yield path
