@@ -50,8 +50,8 @@ SMALL = ("--batch", "8", "--workers", "1", "--seed", "3", "-q", "run.plots=false
          "run.precision=fp32", "data.size=48")  # fmt: skip
 TRAININGS = {"classify": ("60", "4"), "detect": ("8", "3"), "segment": ("8", "3")}  # limit, epochs
 # of a hundred kills: a step of detection takes long
-SHARES = {"classify": 12, "detect": 6, "segment": 6, "pack": 16, "index": 16, "features": 14,
-          "download": 16, "compress": 14}  # fmt: skip
+SHARES = {"classify": 14, "detect": 6, "segment": 6, "pack": 18, "index": 18, "features": 14,
+          "download": 18, "compress": 6}  # fmt: skip
 
 
 @dataclass
@@ -186,9 +186,10 @@ def jobs(work: Path, url: str) -> list[Job]:
         return 3 if full else 0
 
     def features(out: Path) -> int:
-        return xfer("features", "--data", str(pictures), "--backbone", "alexnet_bn", "--layer", "pool5",
-                    "--weights", f"run:{work / 'whole-classify'}", "--size", "64", "--batch", "8",
-                    "--no-cache", "-o", str(out / "f.npz"), "-q")  # fmt: skip
+        return xfer("features", "--data", str(pictures), "--backbone", "alexnet_bn",
+                    "--layer", "pool5", "--weights", f"run:{work / 'whole-classify'}",
+                    "--size", "64", "--batch", "8", "--no-cache",
+                    "-o", str(out / "f.npz"), "-q")  # fmt: skip
 
     def fetch(out: Path) -> int:
         from xfer.errors import DataError
@@ -353,7 +354,9 @@ def temporary(out: Path) -> list[str]:
 
 
 def writing(out: Path) -> bool:
-    return any(not name.endswith((".lock", ".parts")) for name in temporary(out))
+    """Whether a file is being written now."""
+    names = temporary(out) + [str(path) for path in out.rglob("*.part")]
+    return any(not name.endswith((".lock", ".parts")) for name in names)
 
 
 # ---- disturbances
@@ -377,8 +380,10 @@ def kill(job: Job, out: Path, output: Path, moment: float, how: int, aimed: bool
 def killed(job: Job, work: Path, kills: int, moments: random.Random, tally: Tally) -> None:
     """Kills it that many times, giving it again until it ends, and compares each end."""
     out, output, done = work / f"killed-{job.name}", work / "killed.txt", 0
+    starts = 0
     while done < kills:
-        aimed = tally.kills % 5 == 4
+        aimed = starts % 5 == 4
+        starts += 1
         how = signal.SIGKILL if aimed else SIGNALS[tally.kills % len(SIGNALS)]
         try:
             code = kill(job, out, output, moments.uniform(0, 0.9 * job.seconds), how, aimed)
@@ -605,7 +610,7 @@ def disturb(work: Path, kills: int, moments: random.Random, quick: bool) -> Tall
             print(f"{job.name}: {job.seconds:.1f} s undisturbed, {share} kills: {state}",
                   flush=True)  # fmt: skip
         if not quick:
-            two_processes(work, max(2, kills // 25), moments, tally)
+            two_processes(work, max(2, kills // 50), moments, tally)
     return tally
 
 
