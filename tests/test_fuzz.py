@@ -28,7 +28,7 @@ def test_a_reader_ends_in_data_or_an_error_of_xfer(name: str, tmp_path: Path) ->
         warnings.simplefilter("ignore")
         trial = Trial(TARGETS[name], tmp_path, 0, faults)
         read = sum(1 for _ in trial.run(0, INPUTS, SECONDS))
-    assert read >= 20
+    assert read >= 5
     assert not [f"{fault.key}: {fault.text} ({fault.file})" for fault in faults.found.values()]
 
 
@@ -43,7 +43,7 @@ def bad_reader(path: Path) -> None:
         return
     draw = len(content) % 20
     if draw == 0:
-        os.kill(os.getpid(), signal.SIGSEGV)
+        os.kill(os.getpid(), signal.SIGKILL)
     if draw == 1:
         raise KeyError("a key")
     if draw == 2:
@@ -58,19 +58,19 @@ def test_every_kind_of_fault_is_found_and_its_input_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A reader with faults: those of exceptions, crashes, hangs and memory are told apart."""
-    monkeypatch.setattr("fuzz.trial.SECONDS", 1.0)
+    monkeypatch.setattr("fuzz.trial.SECONDS", 0.5)
     bad = Target("bad", hello, bad_reader, memory=0.25)
     monkeypatch.setattr(command, "load_targets", lambda: {"bad": bad})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads
         code = command.main(
-            ["--inputs", "150", "--seconds", "60", "--json", str(tmp_path / "out.json")]
+            ["--inputs", "60", "--seconds", "60", "--json", str(tmp_path / "out.json")]
         )
     assert code == 1
     about = json.loads((tmp_path / "out.json").read_text())["targets"]["bad"]
-    assert about["inputs"] == 150 and about["faults"] >= 4
+    assert about["inputs"] == 60 and about["faults"] >= 4
     text = capsys.readouterr().out
-    for kind in ("SIGSEGV", "KeyError", "memory", "hang"):
+    for kind in ("SIGKILL", "KeyError", "memory", "hang"):
         assert kind in text
     saved = [line.split(": ", 1)[1] for line in text.splitlines() if " bytes: " in line]
     assert saved and all((Path(folder) / "a.txt").is_file() for folder in saved)

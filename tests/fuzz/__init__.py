@@ -24,6 +24,8 @@ the folder that holds its files. It lets every exception out, and writes nothing
 
     target(name, seeds,
            keep=("*.jpg",),          # files that are left as they are (patterns; the rest mutates)
+           mend=function,            # case -> case with the checksums of its files, made right in
+                                     # most inputs: what lies behind them is tried too
            warm=function,            # called once before the time is measured: imports, nets
            memory=1.5)               # GB that one input may take
 

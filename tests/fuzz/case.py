@@ -61,6 +61,10 @@ class Bench:
             self.folder.mkdir(exist_ok=True)
         for name in self._lies.keys() - case.keys():
             (self.folder / name).unlink(missing_ok=True)
+            for parent in (self.folder / name).parents:  # empty folders tell a reader something
+                if parent == self.folder or any(parent.iterdir()):
+                    break
+                parent.rmdir()
         for name, content in case.items():
             if self._lies.get(name) is not content:
                 path = self.folder / name

@@ -25,6 +25,7 @@ _GB = 1 << 30
 _ADDRESSES = 16 * _GB  # beyond what the child has when it starts
 _RESIDENT = 2.5 * _GB  # a child is killed beyond it
 _STUCK = 6 * SECONDS  # seconds without a new input, when native code does not see signals
+_AGAIN = 75  # a child's exit code: another is to go on
 _SETUP = 300.0  # seconds for imports and miniatures
 _BEAT = struct.Struct("dqq")  # monotonic time, number of the input being read, inputs read
 
@@ -141,6 +142,8 @@ class Watch:
             self.shared[: _BEAT.size] = beat
         began, number, read = _BEAT.unpack(self.shared[: _BEAT.size])
         self.shared[: _BEAT.size] = _BEAT.pack(began, number, read + bool(began))
+        if trial.bloated:
+            os._exit(_AGAIN)
 
     def look(self) -> Outcome | None:
         """How the target has ended; None while it has not."""
@@ -160,15 +163,21 @@ class Watch:
             os.kill(self.process, signal.SIGKILL)
             _, status = os.waitpid(self.process, 0)
         faults = Faults.load(self.work / "faults")
-        if not reason and os.waitstatus_to_exitcode(status) == 0:
+        if not reason and status == 0:
             return Outcome(read, faults)
-        if not beat or os.waitstatus_to_exitcode(status) > 0:
+        code = os.waitstatus_to_exitcode(status)
+        if code == _AGAIN:
+            return self._go_on(number + 1, read, now, faults)
+        if not beat or code > 0:
             log = (self.work / "log").read_text(errors="replace").strip().splitlines()
             return Outcome(read, faults, f"; the target is broken: {(log or ['?'])[-1]}")
-        code = os.waitstatus_to_exitcode(status)
         kind = reason or signal.Signals(-code).name
         faults.add(kind, "native code", "", cases.of_folder(self.work / "input"))
-        self.number, self.read = number + 1, read + 1
+        return self._go_on(number + 1, read + 1, now, faults)
+
+    def _go_on(self, number: int, read: int, now: float, faults: Faults) -> Outcome | None:
+        """Starts a child for the rest of the inputs, if there are any."""
+        self.number, self.read = number, read
         self.seconds -= now - self.began
         if self.number >= self.inputs or self.seconds <= 0:
             return Outcome(self.read, faults)

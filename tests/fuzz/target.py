@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ class Target:
     seeds: Callable[[Path], list[Case]]
     use: Callable[[Path], None]
     keep: tuple[str, ...] = ()
+    mend: Callable[[Case], Case] | None = None
     warm: Callable[[], object] | None = None
     memory: float = 1.5
 
@@ -31,6 +32,7 @@ def target(
     seeds: Callable[[Path], list[Case]],
     *,
     keep: Sequence[str] = (),
+    mend: Callable[[Case], Case] | None = None,
     warm: Callable[[], object] | None = None,
     memory: float = 1.5,
 ) -> Callable[[Callable[[Path], None]], Callable[[Path], None]]:
@@ -38,10 +40,18 @@ def target(
 
     def register(use: Callable[[Path], None]) -> Callable[[Path], None]:
         assert name not in TARGETS, f"two targets are called {name}"
-        TARGETS[name] = Target(name, seeds, use, tuple(keep), warm, memory)
+        TARGETS[name] = Target(name, seeds, use, tuple(keep), mend, warm, memory)
         return use
 
     return register
+
+
+def used(*values: object) -> None:
+    """Takes what a reader gave, lists and iterators in full."""
+    for value in values:
+        if isinstance(value, Iterable):
+            for _ in value:
+                pass
 
 
 def load_targets() -> dict[str, Target]:

@@ -149,7 +149,7 @@ class Trial:
         self._first = len(self.corpus)
         self._met: set[str] = set()
         self.bench = Bench(work / "input")
-        self.current: Case = {}
+        self.bloated = False  # the peak never falls: only a new process sees the next one
         for number, seed_case in enumerate(self.corpus):
             try:
                 target.use(self.bench.lay(seed_case))
@@ -162,7 +162,9 @@ class Trial:
         rng = random.Random(f"{self.seed}/{self.target.name}/{number}")
         fresh = rng.random() < 0.5 or len(self.corpus) == self._first
         last = self._first if fresh else len(self.corpus)
-        return mutated(self.corpus[rng.randrange(last)], self.corpus, self.target.keep, rng)
+        case = mutated(self.corpus[rng.randrange(last)], self.corpus, self.target.keep, rng)
+        mend = self.target.mend
+        return mend(case) if mend is not None and rng.random() < 0.8 else case
 
     def read(self, case: Case) -> None:
         """Reads a case and sorts what comes out."""
@@ -187,6 +189,7 @@ class Trial:
         now = _peak()
         if not kind and now > peak and now - before > self.target.memory * 2**30:
             kind, place = "memory", f"{(now - before) / 2**30:.1f} GB"
+            self.bloated = True
         if kind:
             self.faults.add(kind, place, text, case)
         if outcome not in self._met and len(self._met) < 2000:
@@ -204,6 +207,8 @@ class Trial:
             case = self.make(number)
             yield number, case
             self.read(case)
+            if self.bloated:
+                return
 
 
 def replay(target: Target, path: Path, work: Path) -> Any:

@@ -3,6 +3,7 @@ more than an archive of its size can reasonably hold."""
 
 from __future__ import annotations
 
+import lzma
 import stat
 import tarfile
 import unicodedata
@@ -11,7 +12,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from xfer.errors import DataError
+from xfer.errors import DataError, reader
 
 Progress = Callable[[int, int], None]
 # what an archive may hold: members; bytes, as a multiple of its own, and what is fine in any case
@@ -75,6 +76,7 @@ class _Judge:
         return False
 
 
+@reader
 def unpack(archive: Path, folder: Path, progress: Progress | None = None) -> int:
     """Unpack a zip or tar (plain, gz, bz2, xz: recognised by content) into `folder`.
 
@@ -97,7 +99,7 @@ def unpack(archive: Path, folder: Path, progress: Progress | None = None) -> int
             return _tar(archive, folder, progress)
     except (_Refused, tarfile.FilterError) as error:
         raise DataError(f"{archive}: refused: {error}") from None
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError) as error:
         raise DataError(f"{archive}: damaged: {error}") from None
     except RuntimeError as error:  # a compression that zipfile does not support, or a password
         raise DataError(f"{archive}: {error}") from None
@@ -115,6 +117,8 @@ def _zip(archive: Path, folder: Path, progress: Progress | None) -> int:
     with zipfile.ZipFile(archive) as opened:
         members, judge = opened.infolist(), _Judge(archive.stat().st_size)
         for member in members:
+            if not member.filename:
+                raise _Refused("a file in it has no name")
             judge.look(member.filename, member.file_size, member.is_dir())
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):

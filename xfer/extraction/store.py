@@ -23,6 +23,7 @@ import glob
 import json
 import os
 import shutil
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,8 +35,18 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from xfer.data.npz import array_in, read_header
 from xfer.errors import DataError, reader, whole
-from xfer.files import array_sum, check_schema, check_seal, replacing, room, sealed
+from xfer.files import (
+    NotAFile,
+    array_sum,
+    check_schema,
+    check_seal,
+    no_file,
+    replacing,
+    room,
+    sealed,
+)
 from xfer.locking.sole_writer import sole_writer
 
 SCHEMA = 1
@@ -106,7 +117,7 @@ class LayerArrays(Mapping[str, NDArray[Any]]):
         """A layer that is not compared with its checksum."""
         with self.path.open("rb") as file:
             file.seek(self._places[name])
-            shape, fortran, dtype = _read_header(file)
+            shape, fortran, dtype = read_header(file)
             start = file.tell()
         if 0 in shape:
             return np.empty(shape, dtype)
@@ -131,6 +142,8 @@ def read_features(path: Path | str, verify: bool = True) -> Features:
     """
     path = Path(path)
     again = AGAIN
+    if what := no_file(path):
+        raise NotAFile(path, what)
     if not path.is_file():
         raise DataError(f"{path}: no such features file", again.replace("it again", "one"))
     if path.suffix == ".parquet":
@@ -152,7 +165,7 @@ def read_features(path: Path | str, verify: bool = True) -> Features:
             if missing or "meta" not in places:
                 lacks = ", ".join(missing) or "an uncompressed meta"
                 raise DataError(f"{path}: not written by `xfer features` (it lacks {lacks})", again)
-            columns = {name: _read_array(file, name) for name in COLUMNS}
+            columns = {name: array_in(file, name) for name in COLUMNS}
             members = {info.filename.removesuffix(".npy"): info for info in file.infolist()}
         for name in columns if sums else ():
             if name != "meta":
@@ -160,6 +173,7 @@ def read_features(path: Path | str, verify: bool = True) -> Features:
         meta = json.loads(str(columns.pop("meta")))
         if not isinstance(meta, dict) or meta.get("format") != FORMAT:
             raise DataError(f"{path}: not written by `xfer features`", again)
+        _check_columns(path, columns)
         layers = LayerArrays(
             path, {n: at for n, at in places.items() if n not in COLUMNS},
             members if verify else None, sums,
@@ -172,6 +186,33 @@ def read_features(path: Path | str, verify: bool = True) -> Features:
     except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError) as error:
         raise DataError(f"{path}: damaged ({str(error).splitlines()[0]})", again) from error
     return table
+
+
+def _check_columns(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
+    """Raises DataError for arrays of other types or numbers of axes than those of the table above.
+
+    Labels may be floats: numbers to regress to.
+    """
+    y, classes = columns["y"], columns["classes"]
+    for name in ("ids", "classes", "splits"):
+        texts = columns[name]
+        if texts.ndim != 1 or texts.dtype.kind not in "US" or not _is_text(texts):
+            raise DataError(f"{path}: {name} is {texts.dtype} {texts.shape}, not a list of texts")
+    if y.ndim not in (1, 2) or y.dtype.kind not in "iufb":
+        raise DataError(f"{path}: y is {y.dtype} {y.shape}, not labels")
+    most = y.shape[1] if y.ndim == 2 else int(y.max(initial=-1)) + 1 if y.dtype.kind in "iu" else 0
+    if most > len(classes) or (y.ndim == 2 and most != len(classes)):
+        raise DataError(f"{path}: y has {most} classes, but {len(classes)} have names")
+    if y.ndim == 2 and y.size and not -1 <= int(y.min()) <= int(y.max()) <= 1:
+        raise DataError(f"{path}: y has numbers other than 1, 0 and -1")
+
+
+def _is_text(texts: NDArray[Any]) -> bool:
+    """Whether all characters are of Unicode: Python can't hold others, numpy can."""
+    if texts.dtype.kind == "S" or not texts.dtype.itemsize or not texts.size:
+        return True
+    codes = np.ascontiguousarray(texts).view(f"{texts.dtype.str[0]}u4")
+    return int(codes.max()) <= sys.maxunicode
 
 
 def _sums(path: Path, comment: bytes) -> dict[str, str]:
@@ -227,17 +268,6 @@ def _content_start(path: Path, info: zipfile.ZipInfo) -> int:
         raise zipfile.BadZipFile("a member's header is damaged")
     sizes = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
     return info.header_offset + 30 + sizes
-
-
-def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = npy.read_magic(file)
-    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    return read(file)
-
-
-def _read_array(file: zipfile.ZipFile, name: str) -> NDArray[Any]:
-    with file.open(f"{name}.npy") as member:
-        return npy.read_array(member, allow_pickle=False)
 
 
 class Spool:

@@ -14,7 +14,7 @@ from xfer.errors import DataError
 from xfer.metrics.multilabel import average_precision
 from xfer.probing import classifiers
 from xfer.probing.scores import best_temperature, logits, mean_loss
-from xfer.probing.space import SCALINGS, Space, make_scaler, threads_for
+from xfer.probing.space import SCALINGS, Space, make_scaler, scaled, threads_for
 
 FOLDS = 5
 # at most this many pictures are used to choose: C is a prior's variance, which hardly depends on N
@@ -136,7 +136,7 @@ def choose(
         return Choice(scalings[0], kind.default)
     trials: list[Choice] = []
     for scaling in scalings:
-        space = Space(make_scaler(scaling).fit_transform(features))
+        space = Space(scaled(make_scaler(scaling).fit(features), features))
         seen: dict[int, Choice] = {}
 
         def look(at: int, scaling: str = scaling, space: Space = space, seen: dict = seen) -> None:

@@ -11,10 +11,11 @@ from sklearn.dummy import DummyClassifier
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 
+from xfer.errors import DataError
 from xfer.probing import classifiers
 from xfer.probing.choose import Choice, choose
 from xfer.probing.scores import logits, probabilities
-from xfer.probing.space import Space, make_scaler, threads_for
+from xfer.probing.space import Space, make_scaler, scaled, threads_for
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,20 @@ class Probe:
         last: Any = self.pipeline[-1]
         return list(last.estimators_) if self.several else [last]
 
+    @property
+    def width(self) -> int:
+        """D, the numbers per picture that it was fitted to."""
+        return int(self.pipeline[0].n_features_in_)
+
     def scores(self, features: NDArray[Any]) -> NDArray[np.float64]:
         """Features float (N, D) -> scores before softmax or sigmoid, float64 (N, C)."""
-        scaled = np.asarray(self.pipeline[0].transform(features.astype(np.float32)))
-        return logits(self.models, scaled, self.classes)
+        if features.shape[1] != self.width:
+            raise DataError(
+                f"the probe was fitted to {self.width} numbers per picture, not "
+                f"{features.shape[1]}", "fit it again with `xfer probe`"
+            )  # fmt: skip
+        rows = scaled(self.pipeline[0], features.astype(np.float32))
+        return logits(self.models, rows, self.classes)
 
     def probabilities(self, features: NDArray[Any]) -> NDArray[np.float32]:
         """Features float (N, D) -> probabilities float32 (N, C)."""
@@ -74,14 +85,14 @@ def fit_probe(
     if choice is None:
         choice = choose(name, features, labels, classes, cv=cv, seed=seed)
     scaler = make_scaler(choice.scaling).fit(features)
-    scaled = np.asarray(scaler.transform(features))
-    space = Space(scaled)
+    rows = scaled(scaler, features)
+    space = Space(rows)
     with threads_for(space.rows):
         models = classifiers.fit(name, choice.value, space.rows, labels)
     several = labels.ndim == 2
     for column, model in enumerate(models):
         judged = np.flatnonzero(labels[:, column] >= 0) if several else np.arange(len(labels))
-        _lift(model, space, scaled[judged])
+        _lift(model, space, rows[judged])
     last = _side_by_side(models) if several else models[0]
     return Probe(make_pipeline(scaler, last), classes, several, choice.temperature), choice
 

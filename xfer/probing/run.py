@@ -13,6 +13,7 @@ import torch
 from xfer import plugs
 from xfer.backbones.base import SCHEMES
 from xfer.device import Place
+from xfer.extraction.meta import check_meta
 from xfer.extraction.store import Features, read_features
 from xfer.files import write_text
 from xfer.probing import classifiers
@@ -85,6 +86,7 @@ def probe(
         shot_curves.check_shots(train.labels, shots)
     if cv or "val" not in parts:
         check_folds(train.labels, cv or FOLDS)
+    check_meta(file, table.meta)
     recipe = _recipe(table, clf, layer, Path(file), cv, shots, seed)
     if out is not None:
         Run.check_free(Path(out), overwrite)

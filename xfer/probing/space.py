@@ -16,6 +16,8 @@ from scipy.linalg import eigh
 from sklearn.preprocessing import Normalizer, StandardScaler
 from threadpoolctl import threadpool_limits
 
+from xfer.errors import DataError
+
 # how features are scaled before a linear model, kernel or neighbour classifier
 SCALINGS = {
     "l2": "each picture's features divided by their length",
@@ -31,6 +33,16 @@ _SMALL = 4_000_000
 def make_scaler(name: str) -> Any:
     """The unfitted scikit-learn transformer for a key of `SCALINGS`."""
     return {"l2": Normalizer, "standard": StandardScaler}[name]()
+
+
+def scaled(scaler: Any, features: NDArray[Any]) -> NDArray[Any]:
+    """Features float (N, D) as a fitted scaler scales them. Raises DataError if one is too large
+    for that, or the scaler's own numbers are too small."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        rows = np.asarray(scaler.transform(features))
+    if not np.isfinite(rows).all():
+        raise DataError("features are too large: scaled, they are beyond the range of numbers")
+    return rows
 
 
 class Space:

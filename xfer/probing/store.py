@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
 from xfer import kinds
-from xfer.errors import DataError
+from xfer.errors import DataError, whole
 from xfer.extraction.store import Features
 from xfer.files import replacing
 from xfer.probing.choose import Choice
@@ -27,6 +28,7 @@ from xfer.runs.folder import Run
 from xfer.runs.model_file import read_model, write_model
 
 MODEL = "probe.skops"
+WIDEST = 1 << 24  # numbers per picture; a map of a large picture has 10,000,000
 # what a probe consists of: skops' kinds of nodes, and the classes in them by their package
 _NODES = ("CachedNode", "DictNode", "DtypeNode", "JsonNode", "ListNode", "NdArrayNode",
           "ObjectNode", "TupleNode", "TypeNode")  # fmt: skip
@@ -94,7 +96,20 @@ def load_probe(run: Path | str) -> tuple[Probe, dict[str, Any]]:
     if not isinstance(temperature, (int, float)) or not 0 < temperature < math.inf:
         raise DataError(f"{folder.path / 'model.json'}: temperature is {temperature!r}")
     several = kinds.get(about["kind"]).several
-    return Probe(pipeline, len(about["classes"]), several, about["temperature"]), about
+    probe = Probe(pipeline, len(about["classes"]), several, about["temperature"])
+    _try(file, probe)
+    return probe, about
+
+
+def _try(file: Path, probe: Probe) -> None:
+    """Raises DataError if a probe can't compute: its arrays may be of any shapes."""
+    with whole(file, "damaged"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of divisions by zero: the numbers tell
+        if not 0 < probe.width <= WIDEST:
+            raise DataError(f"{file}: damaged (it was fitted to {probe.width} numbers)")
+        scores = probe.probabilities(np.zeros((1, probe.width), np.float32))
+        if scores.shape != (1, probe.classes) or not np.isfinite(scores).all():
+            raise DataError(f"{file}: damaged (its scores are not one number per class)")
 
 
 def _check_finite(file: Path, part: Any, name: str = "") -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xfer import files
-from xfer.errors import DataError, XferError
+from xfer.errors import DataError, XferError, whole
 from xfer.runs import checkpoint
 from xfer.runs.folder import Run
 from xfer.runs.model_file import read_model
@@ -44,11 +44,14 @@ def export_run(folder: Path, out: Path) -> str:
     if card.exists():
         raise XferError(f"{card} exists", "choose another name, or remove it first")
     model, result = read_model(run), run.read_json("result.json")
-    about = {
-        "format": "pt", "source": f"xfer run {folder.name}", "backbone": str(model["backbone"]),
-        "backbone_options": json.dumps(model["backbone_options"]), "recipe": run.recipe().name,
-        "source_sha256": digest(run.weights_file), "preprocess": json.dumps(model["preprocess"]),
-    }  # fmt: skip
+    with whole(folder, "what its card says is missing or damaged"):
+        about = {
+            "format": "pt", "source": f"xfer run {folder.name}", "backbone": str(model["backbone"]),
+            "backbone_options": json.dumps(model["backbone_options"]), "recipe": run.recipe().name,
+            "source_sha256": digest(run.weights_file),
+            "preprocess": json.dumps(model["preprocess"]),
+        }  # fmt: skip
+        text(out, model, result, run.recipe().name, "")  # before anything is written
     checkpoint.save_weights(out, tensors, about)
     files.write_text(card, text(out, model, result, run.recipe().name, digest(out)))
     return f"{len(tensors)} tensors of {model['backbone']}; written to {out}, its card to {card}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +94,9 @@ def _side_by_side(tables: list[dict[str, Any]]) -> dict[str, list[Any]]:
 
 
 def _numbers(table: Mapping[str, Any]) -> dict[str, float]:
-    return {k: v for k, v in table.items() if isinstance(v, (int, float))}
+    """The numbers of a table; integers beyond those that a float can hold are left out."""
+    numbers = {k: v for k, v in table.items() if isinstance(v, (int, float))}
+    return {k: v for k, v in numbers.items() if isinstance(v, float) or abs(v) < 1 << 63}
 
 
 def _pictures(
@@ -186,8 +187,14 @@ def _spread(tables: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
     values = {name: [table[name] for table in numbers] for name in names}
     return {
         name: {
-            "mean": statistics.fmean(each),
-            "std": statistics.stdev(each) if len(each) > 1 else None,
+            "mean": sum(each) / len(each),
+            "std": _deviation(each),
         }
         for name, each in values.items()
     }
+
+
+def _deviation(each: Sequence[float]) -> float | None:
+    """Standard deviation of a sample; None for one number, NaN where one is not finite."""
+    with np.errstate(invalid="ignore"):
+        return float(np.std(each, ddof=1)) if len(each) > 1 else None

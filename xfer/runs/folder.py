@@ -25,22 +25,14 @@ from pathlib import Path
 from typing import Any
 
 from xfer import plugs
-from xfer.errors import XferError, whole
-from xfer.files import (
-    TABLE,
-    append_line,
-    check_folder,
-    check_schema,
-    json_of,
-    make_folder,
-    replacing,
-    write_text,
-)
+from xfer.errors import DataError, XferError, whole
+from xfer.files import append_line, check_folder, make_folder, replacing, write_text
 from xfer.locking.sole_writer import LOCK, check_home, check_writer, sole_writer
 from xfer.recipe.tables import Recipe
 from xfer.recipe.toml import dump, load_recipe
 from xfer.runs.checkpoint import save_state
 from xfer.runs.git import git_state
+from xfer.runs.json_files import read_events, read_json
 from xfer.runs.pictures import PICTURES
 
 SCHEMA = 1
@@ -154,16 +146,15 @@ class Run:
         write_text(self.path / name, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Reads one of the run's json files. Raises XferError if it is absent, DataError if it is
-        damaged, or written by a newer xfer."""
-        file = self.path / name
-        if not file.exists():
-            raise XferError(f"{self.path}: no {name}", "has the run been trained?")
-        with whole(file, "damaged"):
-            content: dict[str, Any] = json_of(file, TABLE)
-        if isinstance(content, dict) and "schema" in content:  # pyright: ignore[reportUnnecessaryIsInstance]
-            check_schema(file, content["schema"], SCHEMA)
-        return content
+        """Reads one of the run's json files. Raises XferError if it is absent or damaged."""
+        path = self.path / name
+        try:
+            with whole(path):
+                return read_json(path)
+        except DataError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            raise XferError(f"{self.path}: no {name}", "has the run been trained?") from None
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Writes last/state.pt atomically; last/ exists only with a state in it."""
@@ -188,18 +179,8 @@ class Run:
 
     def events(self) -> list[dict[str, Any]]:
         """The log's events in order; a truncated last line is left out."""
-        file = self.path / "log.jsonl"
-        if not file.is_file():
-            return []
-        events: list[dict[str, Any]] = []
-        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(event, dict):
-                events.append(event)  # pyright: ignore[reportUnknownArgumentType]
-        return events
+        with whole(self.path / "log.jsonl"):
+            return read_events(self.path / "log.jsonl")
 
     def rewind_log(self, step: int, evaluated: int) -> None:
         """Drops the events after `step`, and evaluations after `evaluated`, which will happen

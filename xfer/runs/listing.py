@@ -6,18 +6,18 @@ half deleted.
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from xfer.errors import DataError, XferError, whole
-from xfer.files import TABLE, check_schema, json_of
+from xfer.files import is_file
 from xfer.recipe.tables import Recipe, differences
 from xfer.recipe.toml import load_recipe, recipe_names
+from xfer.runs import json_files
+from xfer.runs.json_files import read_events
 
 DEEPEST = 4
-SCHEMA = 1
 
 
 def find_runs(folder: Path | str = "runs") -> list[Path]:
@@ -49,7 +49,7 @@ def _row(path: Path) -> dict[str, Any]:
         recipe, result = load_recipe(str(path / "recipe.toml")), read_result(path)
     except XferError as error:
         return {"run": str(path), "state": f"damaged: {error.message}"}
-    events = _events(path)
+    events = read_events(path / "log.jsonl")
     row: dict[str, Any] = {
         "run": str(path),
         "task": recipe.task,
@@ -76,7 +76,7 @@ def show_run(run: Path | str) -> dict[str, Any]:
     recipe = load_recipe(str(path / "recipe.toml"))
     known = recipe.name in recipe_names()
     base = load_recipe(recipe.name) if known else Recipe()
-    result, events = read_result(path), _events(path)
+    result, events = read_result(path), read_events(path / "log.jsonl")
     last = {name: e for e in events if (name := e.get("event")) in ("train", "eval")}
     changed = differences(base, recipe)
     return {
@@ -107,29 +107,8 @@ def read_result(path: Path) -> dict[str, Any]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A json file's object; {} if there is no such file. Raises DataError if it is damaged."""
-    if not path.is_file():
-        return {}
-    with whole(path, "damaged"):
-        content = json_of(path, TABLE)
-    if not isinstance(content, dict):
-        return {}
-    check_schema(path, content.get("schema", 1), SCHEMA)
-    return content
-
-
-def _events(path: Path) -> list[dict[str, Any]]:
-    """The log's events; a line truncated by a crash is left out."""
-    file = path / "log.jsonl"
-    events: list[dict[str, Any]] = []
-    if file.is_file():
-        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(event, dict):
-                events.append(event)
-    return events
+    with whole(path):
+        return json_files.read_json(path) if is_file(path) else {}
 
 
 def _last_step(events: list[dict[str, Any]]) -> int:

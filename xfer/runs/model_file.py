@@ -11,8 +11,8 @@ from typing import Any
 from xfer import kinds, plugs
 from xfer import task as tasks
 from xfer.backbones.build import make_backbone
-from xfer.errors import DataError
-from xfer.files import check_schema
+from xfer.errors import DataError, whole
+from xfer.files import Types, check_fields, check_schema
 from xfer.nn.low_rank import replace_linear
 from xfer.recipe.tables import DataTable, Recipe
 from xfer.runs.folder import Run
@@ -21,10 +21,21 @@ from xfer.types import DataInfo
 
 NAME = "model.json"
 SCHEMA = 1
-# key -> its type, for models trained by the loop; a probe has other keys
-_KEYS: dict[str, type | tuple[type, ...]] = {
+AGAIN = "the run must be trained again"
+# key -> its type: of models trained by the loop, of probes, and of what some of them have
+_OF_TASK: Types = {
     "task": str, "backbone": str, "backbone_options": dict, "task_options": dict, "kind": str,
     "classes": list, "size": int,
+}  # fmt: skip
+_OF_PROBE: Types = {
+    "task": str, "backbone": str, "weights": str, "kind": str, "classes": list, "layer": str,
+    "temperature": (int, float), "features": dict,
+}  # fmt: skip
+_KNOWN: Types = {
+    "category_ids": list, "tta": str, "svd": dict, "kind_from": str, "preprocess": dict,
+}  # fmt: skip
+_PREPROCESS: Types = {
+    "mean": list, "std": list, "channels": str, "scale": (int, float), "size": int, "resize": int,
 }  # fmt: skip
 
 
@@ -70,12 +81,14 @@ def read_model(run: Run) -> dict[str, Any]:
     """
     about = run.read_json(NAME)
     file = run.path / NAME
-    if not isinstance(about, dict) or not isinstance(about.get("task"), str):
-        raise DataError(f"{file}: not the model of a run", "the run must be trained again")
+    if not isinstance(about.get("task"), str):
+        raise DataError(f"{file}: not the model of a run", AGAIN)
     check_schema(file, about.get("schema"), SCHEMA)
-    for key, kind in _KEYS.items() if about["task"] != "probe" else ():
-        if not isinstance(about.get(key), kind):
-            raise DataError(f"{file}: {key} is {about.get(key)!r}", "the run must be trained again")
+    check_fields(file, about, _OF_PROBE if about["task"] == "probe" else _OF_TASK, _KNOWN)
+    if not all(isinstance(name, str) for name in about["classes"]):
+        raise DataError(f"{file}: damaged (a class without a name)", AGAIN)
+    if "preprocess" in about:
+        check_fields(f"{file}: preprocess", about["preprocess"], _PREPROCESS)
     for key in ("backbone_options", "task_options"):
         for name, value in dict(about.get(key, {})).items():
             if not _plain(value):
@@ -94,16 +107,16 @@ def rebuild(run: Run, about: Mapping[str, Any]) -> Task:
 
     Raises: XferError for a module that is missing or not trusted, and for unknown names.
     """
-    with plugs.reading(run.path / NAME):
+    with whole(run.path / NAME), plugs.reading(run.path / NAME):
         kind = tasks.get(about["task"])
         backbone = make_backbone(about["backbone"], weights="none", **about["backbone_options"])
         if about["kind"] not in kinds.KINDS.names() and "kind_from" in about:
             plugs.imported(plugs.Plug(str(about["kind_from"]), about["kind"]), "kind of data")
-    task = kind(
-        backbone,
-        DataInfo("", about["kind"], tuple(about["classes"])),
-        tasks.make_options(kind, about["task_options"]),
-        DataTable(size=about["size"]),
-    )
-    replace_linear(task, about.get("svd", {}))
-    return task
+        task = kind(
+            backbone,
+            DataInfo("", about["kind"], tuple(about["classes"])),
+            tasks.make_options(kind, about["task_options"]),
+            DataTable(size=about["size"]),
+        )
+        replace_linear(task, about.get("svd", {}))
+        return task

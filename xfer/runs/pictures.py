@@ -6,8 +6,6 @@ Written at the end of a run, when its pictures have been read many times; a mega
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer.data.npz import read_npz
 from xfer.data.sources.base import Bundle
 from xfer.data.sources.marks import MOST, marks, truths
-from xfer.errors import DataError
+from xfer.errors import DataError, whole
 from xfer.files import check_schema, replacing
 
 PICTURES = "pictures.npz"
@@ -47,13 +46,18 @@ def read_pictures(run: Path, splits: Mapping[str, Any]) -> tuple[Numbers, Number
     if not path.is_file():
         return found
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with whole(path, "damaged"):
+            arrays = read_npz(path)
             if "schema" in arrays:
                 check_schema(path, arrays["schema"].tolist(), SCHEMA)
             for role, ids in splits.items():
-                for into, name in zip(found, (f"{role}_marks", f"{role}_truths"), strict=True):
-                    if name in arrays and isinstance(ids, list) and len(arrays[name]) == len(ids):
-                        into[role] = arrays[name].astype(np.uint64)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: damaged ({error})", "the run can be scored without it") from None
+                names = (f"{role}_marks", f"{role}_truths")
+                if not isinstance(ids, list) or any(name not in arrays for name in names):
+                    continue
+                both = [arrays[name].astype(np.uint64) for name in names]
+                if all(numbers.shape == (len(ids),) for numbers in both):
+                    found[0][role], found[1][role] = both
+    except DataError as error:
+        error.hint = "the run can be scored without it"
+        raise
     return found

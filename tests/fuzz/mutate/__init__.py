@@ -9,6 +9,7 @@ from random import Random
 
 from fuzz.case import Case
 from fuzz.mutate.arrays import array
+from fuzz.mutate.packed import gzipped, mat, png, tar
 from fuzz.mutate.pickled import opcodes
 from fuzz.mutate.raw import anyhow, spliced
 from fuzz.mutate.text import cells, lines, tags
@@ -24,6 +25,7 @@ MUTATORS: dict[str, tuple[Mutation, ...]] = {
     ".npz": (members,), ".npy": (array,), ".pth": (members, opcodes), ".pkl": (opcodes,),
     ".skops": (members,), ".zip": (members,), ".csv": (cells, lines), ".tsv": (cells, lines),
     ".txt": (lines, cells), ".xml": (tags, lines), ".yaml": (lines,), ".yml": (lines,),
+    ".png": (png,), ".tar": (tar,), ".gz": (gzipped,), ".tgz": (gzipped,), ".mat": (mat,),
 }  # fmt: skip
 
 
@@ -41,11 +43,12 @@ def by_form(name: str, content: bytes, rng: Random) -> bytes:
 def mutated(case: Case, corpus: Sequence[Case], keep: Sequence[str], rng: Random) -> Case:
     """A case with one or several of its files made wrong, sometimes missing, empty or swapped."""
     names = [n for n in case if not any(fnmatch.fnmatch(n, one) for one in keep)]
+    names = names or list(case)  # of a kept case that has lost all others
     result = dict(case)
     for _ in range(1 if rng.random() < 0.7 else rng.randint(2, 5)):
         name = rng.choice(names)
         draw = rng.random()
-        if len(case) > 1 and draw < 0.02:
+        if len(names) > 1 and draw < 0.02:
             result.pop(name, None)
         elif len(names) > 1 and draw < 0.04:
             result[name] = result.get(rng.choice(names), b"")

@@ -53,6 +53,8 @@ from numpy.typing import NDArray
 from xfer import kinds
 from xfer.boxes import Boxes
 from xfer.data.images.decode import DecodeError, shrink
+from xfer.data.npz import read_npz
+from xfer.data.pack.check import check_index, check_order, check_table
 from xfer.data.sources import door
 from xfer.data.sources.base import sample_label
 from xfer.data.sources.boxes import BoxTable, box_table
@@ -94,7 +96,7 @@ class PackSource:
         shards = [s for s in index["shards"] if s["split"] == split and s["images"]]
         self.files = tuple(root / f"{s['name']}.bin" for s in shards)
         counts = [int(s["images"]) for s in shards]
-        joined, names, tables = _joined(root, shards, sum(counts), verify)
+        joined, names, tables = _joined(root, shards, len(about["classes"]), verify)
         image_ids = [key for t in tables for key in json.loads(t.get("image_ids", _NONE).tobytes())]
         # place: where the picture is stored, counted through the shards
         place = np.argsort(joined.pop("order"))
@@ -221,25 +223,44 @@ class PackSource:
 
 
 def _joined(
-    root: Path, shards: list[dict[str, Any]], count: int, verify: bool
+    root: Path, shards: list[dict[str, Any]], classes: int, verify: bool
 ) -> tuple[dict[str, NDArray], Names, list[dict[str, NDArray]]]:
     """The arrays of all shards with one entry per picture, in stored order; the ids; and each
     shard's other arrays. For a million pictures these arrays are in memory only once."""
     joined: dict[str, NDArray] = {}
     rest: list[dict[str, NDArray]] = []
     names: list[Names] = []
-    at = 0
+    at, count = 0, sum(shard["images"] for shard in shards)
     for shard in shards:
         table = open_shard(root, shard, verify)
+        file = root / f"{shard['name']}.npz"
+        check_table(file, table, shard["images"], classes, shard["bin_bytes"])
         for key in PER_PICTURE:
             part = table.pop(key)
             if key not in joined:
                 joined[key] = np.empty((count, *part.shape[1:]), part.dtype)
             joined[key][at : at + shard["images"]] = part
-        names.append(Names.of(json.loads(table.pop("ids").tobytes())))
+        names.append(Names.of(_listed(file, table.pop("ids"), shard["images"])))
+        if "image_ids" in table:
+            _listed(file, table["image_ids"], shard["images"], (str, int))
         rest.append(table)
         at += shard["images"]
+    if shards:
+        check_order(root, joined["order"])
     return joined, Names.join(names), rest
+
+
+def _listed(
+    file: Path, coded: NDArray, count: int, kind: type | tuple[type, ...] = str
+) -> list[Any]:
+    """A list in JSON, one entry per picture. Raises DataError for anything else."""
+    with whole(file, "damaged"):
+        names = json.loads(coded.tobytes())
+    if not isinstance(names, list) or len(names) != count:
+        raise DataError(f"{file}: damaged (it does not have one name per picture)", AGAIN)
+    if not all(isinstance(name, kind) for name in names):
+        raise DataError(f"{file}: damaged (a name that is not text)", AGAIN)
+    return names
 
 
 def _boxes(
@@ -285,8 +306,8 @@ def open_shard(root: Path, about: dict[str, Any], verify: bool = True) -> dict[s
 
 def read_table(path: Path) -> dict[str, NDArray]:
     """Load the arrays of a shard's .npz. Raises DataError if it can't be read."""
-    with whole(path, "damaged"), np.load(path, allow_pickle=False) as arrays:
-        return {key: arrays[key] for key in arrays.files}
+    with whole(path, "damaged"):
+        return read_npz(path)
 
 
 def read_json(file: Path, verify: bool = True) -> dict[str, Any]:
@@ -314,4 +335,5 @@ def read_index(root: Path, verify: bool = True) -> dict[str, Any]:
     if index.get("format") != NAME:
         raise DataError(f"{file}: not the index of a pack", "xfer data pack SPEC -o DIR")
     check_schema(file, index.get("version"), VERSION)
+    check_index(file, index)
     return index

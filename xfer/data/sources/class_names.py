@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xfer import kinds
 from xfer.data.images.walk import nfc
@@ -51,7 +50,8 @@ def match_classes(
         raise DataError(f"{where}: several of its classes match the same class of {theirs}")
     notes = [f"{where}: {a!r} is taken for {b!r}" for a, b in matches.items() if nfc(a) != nfc(b)]
     places = {name: i for i, name in enumerate(classes)}
-    table: NDArray[np.int64] = np.array([places[matches[n]] if n in matches else -1 for n in own])
+    # int64 said, since of no class numpy would make an array of floats
+    table = np.array([places[matches[n]] if n in matches else -1 for n in own], np.int64)
     everything = np.arange(len(source))
     return Subset(source, everything, classes=classes, table=table), notes
 

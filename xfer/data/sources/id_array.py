@@ -12,6 +12,8 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer.errors import DataError
+
 
 class Names(Sequence[str]):
     """A sequence of names.
@@ -51,7 +53,7 @@ class Names(Sequence[str]):
             return Chosen(self, np.arange(len(self))[i])
         place = range(len(self))[i]
         start = int(self.ends[place - 1]) if place else 0
-        return self.text[start : int(self.ends[place])].tobytes().decode("utf-8")
+        return _decoded(self.text[start : int(self.ends[place])].tobytes())
 
     def __iter__(self) -> Iterator[str]:
         start = 0
@@ -60,8 +62,18 @@ class Names(Sequence[str]):
             block = self.text[start : ends[-1]].tobytes()
             offset = start
             for end in ends:
-                yield block[start - offset : end - offset].decode("utf-8")
+                yield _decoded(block[start - offset : end - offset])
                 start = end
+
+
+def _decoded(name: bytes) -> str:
+    try:
+        return name.decode("utf-8")
+    except UnicodeDecodeError:
+        raise DataError(
+            f"the name {name[:40]!r} in a stored index is damaged",
+            "xfer data cache --clear makes it anew, `xfer data pack` a pack",
+        ) from None
 
 
 class Chosen(Sequence[str]):

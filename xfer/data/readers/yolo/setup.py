@@ -7,6 +7,7 @@ train/images beside the yaml.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from xfer.errors import DataError, reader
 from xfer.files import is_dir, is_file
 
 MAX_BYTES = 2**20
+MAX_DEPTH = 50
 SPLITS = ("train", "val", "valid", "test")
 
 
@@ -67,12 +69,23 @@ def _read(file: Path) -> Any:
     try:
         if file.stat().st_size > MAX_BYTES:
             raise DataError(f"{file}: more than {MAX_BYTES >> 20} MB: not a YOLO data.yaml")
-        return yaml.safe_load(file.read_bytes())
+        return yaml.safe_load(_shallow(file.read_bytes()))
     except OSError as error:
         raise DataError(f"{file}: {error.strerror}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{file}: not valid YAML: {line}") from None
+
+
+def _shallow(content: bytes) -> bytes:
+    """The content itself. Raises ValueError for lists in lists in lists, for which PyYAML takes a
+    time that grows with the square of their depth."""
+    depth = 0
+    for bracket in re.findall(rb"[\[\]{}]", content):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > MAX_DEPTH:
+            raise ValueError("nested too deeply")
+    return content
 
 
 @reader
