@@ -48,10 +48,10 @@ PATIENCE = 600.0
 DAY = 86400.0
 SMALL = ("--batch", "8", "--workers", "1", "--seed", "3", "-q", "run.plots=false",
          "run.precision=fp32", "data.size=48")  # fmt: skip
-TRAININGS = {"classify": ("60", "4"), "detect": ("8", "3"), "segment": ("8", "3")}  # limit, epochs
+TRAININGS = {"classify": ("60", "4"), "detect": ("8", "2"), "segment": ("8", "2")}  # limit, epochs
 # of a hundred kills: a step of detection takes long
-SHARES = {"classify": 14, "detect": 6, "segment": 6, "pack": 18, "index": 18, "features": 14,
-          "download": 18, "compress": 6}  # fmt: skip
+SHARES = {"classify": 8, "detect": 3, "segment": 3, "pack": 24, "index": 24, "features": 10,
+          "download": 24, "compress": 4}  # fmt: skip
 
 
 @dataclass
@@ -382,7 +382,7 @@ def killed(job: Job, work: Path, kills: int, moments: random.Random, tally: Tall
     out, output, done = work / f"killed-{job.name}", work / "killed.txt", 0
     starts = 0
     while done < kills:
-        aimed = starts % 5 == 4
+        aimed, before = starts % 5 == 4, set(temporary(out))
         starts += 1
         how = signal.SIGKILL if aimed else SIGNALS[tally.kills % len(SIGNALS)]
         try:
@@ -396,7 +396,7 @@ def killed(job: Job, work: Path, kills: int, moments: random.Random, tally: Tall
             done, tally.kills = done + 1, tally.kills + 1
             if code not in (130, -how):
                 tally.wrong(f"{job.name}: exit {code} after {how.name}: {_text(output)}")
-            elif how != signal.SIGKILL and code == 130 and (left := temporary(out)):
+            elif how != signal.SIGKILL and code == 130 and (left := set(temporary(out)) - before):
                 tally.wrong(f"{job.name}: left after {how.name}: {left}")
         if code is None or done == kills:
             compare(job, out, output, "killed", tally, run=code is not None)
