@@ -11,6 +11,7 @@ import os
 import platform
 import random
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ import torch.distributed as dist
 
 from xfer import exit_codes
 from xfer.errors import XferError
+from xfer.fetch import cache_folder, others_write
 from xfer.types import Batch
 
 GLOO_SECONDS = 0.3
@@ -388,6 +390,21 @@ def any_process(flag: bool, place: Place) -> bool:
     value = torch.tensor([float(flag)], device=place.device)
     dist.all_reduce(value, op=dist.ReduceOp.MAX)
     return bool(value.item())
+
+
+def keep_compiled() -> None:
+    """Has torch.compile keep its code in our cache. By default that is in a folder of /tmp with the
+    user's name, which somebody else may have made first, and code in it is run."""
+    if "TORCHINDUCTOR_CACHE_DIR" in os.environ:
+        return
+    folder = cache_folder() / "compiled"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        safe = not others_write(folder) and os.access(folder, os.W_OK)
+    except OSError:
+        safe = False
+    place = folder if safe else Path(tempfile.mkdtemp(prefix="xfer-compiled-"))
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(place)
 
 
 def is_compiler_error(error: BaseException) -> bool:

@@ -30,7 +30,7 @@ from types import FrameType
 from typing import Any
 
 from xfer import plugs
-from xfer.errors import GONE, NO_ROOM, XferError
+from xfer.errors import GONE, NO_ROOM, XferError, printable
 
 # errors that a path in a command may cause, besides those checked where it is used
 _IN_THE_WAY = (errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR,
@@ -175,9 +175,9 @@ def _words_for(error: BaseException, debug: bool) -> tuple[int, str, str | None]
 
 def complain(message: str, hint: str | None = None) -> None:
     """Prints one line on stderr, and the hint under it."""
-    print(f"xfer: {message}", file=sys.stderr)
+    print(f"xfer: {printable(message)}", file=sys.stderr)
     if hint:
-        print(f"  {hint}", file=sys.stderr)
+        print(f"  {printable(hint)}", file=sys.stderr)
     sys.stderr.flush()
 
 

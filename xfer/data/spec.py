@@ -16,7 +16,7 @@ from xfer import kinds as kinds_of_data
 from xfer import plugs
 from xfer.data.catalog import KNOWN, data_folder
 from xfer.data.images.unread import unread_pictures
-from xfer.data.images.walk import has_picture, is_junk, listing, readable
+from xfer.data.images.walk import check_files, has_picture, is_junk, listing, readable
 from xfer.data.readers.base import EMBEDDED, FORMATS, Format, Reading, ReadOptions, choose_kind
 from xfer.data.readers.other_tools import EXPORT, other_tool
 from xfer.data.readers.table.found import SHEETS
@@ -25,7 +25,7 @@ from xfer.data.sources.base import Bundle, path_of
 from xfer.data.sources.from_python import SCHEME, as_source, python_name
 from xfer.data.sources.split_names import WHOLE
 from xfer.errors import DataError, XferError, listed, nearest, whole
-from xfer.files import at_home, exists, is_dir
+from xfer.files import NotAFile, at_home, exists, is_dir, no_file
 from xfer.registry import OURS
 
 # archives, which are not read in place; a .tar is
@@ -122,7 +122,10 @@ def _read(
     if options.ignore and not (kind and kinds_of_data.get(kind).ignores):
         raise XferError(f"data.ignore={options.ignore}: {path} is read as {name}, without masks")
     with _door(form, path):
-        reading = form.load(path, replace(options, kind=kind))
+        try:
+            reading = form.load(path, replace(options, kind=kind))
+        finally:
+            check_files(path)  # what a format passed over may be what is missing
         _note_unread(path, reading)
         if path.is_dir():
             note_lists(path, reading)
@@ -213,12 +216,15 @@ def _recognised(
 ) -> tuple[str, Format, str]:
     """Ask every format whether it recognises the path: returns the name of the one that does (if
     several do, of one that gives a wanted kind), the format, and what it found in words."""
+    if what := no_file(path):
+        raise NotAFile(spec, what)
     seen = {name: FORMATS.get(name)() for name in FORMATS.names()}
     findings: dict[str, str] = {}
     for name, form in seen.items():
         with _door(form, path):
             if (text := form.recognise(path)) is not None:
                 findings[name] = text
+    check_files(path)
     fitting = {n: text for n, text in findings.items() if choose_kind(seen[n].kinds, kinds)}
     findings = fitting or findings
     strong = {

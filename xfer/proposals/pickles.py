@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.errors import DataError
+from xfer.files import bytes_of
 
 
 class _Dtype:
@@ -108,7 +109,7 @@ def read_numbers(path: Path) -> Any:
     Raises: DataError for a file that is not a pickle, is truncated, or names anything else.
     """
     try:
-        return _NumbersOnly(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+        return _NumbersOnly(io.BytesIO(bytes_of(path)), encoding="latin1").load()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
     except pickle.UnpicklingError as error:

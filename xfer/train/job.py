@@ -22,7 +22,13 @@ from xfer.data.loading.loader import Loader
 from xfer.data.sources.base import Bundle
 from xfer.data.sources.boxes import category_ids
 from xfer.data.sources.kept import difference
-from xfer.device import Place, average, restore_random_states, seed_everything
+from xfer.device import (
+    Place,
+    average,
+    keep_compiled,
+    restore_random_states,
+    seed_everything,
+)
 from xfer.errors import DataError, XferError
 from xfer.nn.lone_values import allow_lone_values
 from xfer.nn.sync_norm import sync_batch_norms
@@ -114,6 +120,7 @@ class Job:
         self.crop_on = _choose_crops(self.task, train, gpu, recipe.optim.freeze == "all")
         place.put(self.task)
         if recipe.run.compile:
+            keep_compiled()
             self.task.backbone.compile()  # in place: the weights keep their names
         self.train: Loader | FeatureLoader = self.loader("train", training=True)
         if len(self.train) == 0:

@@ -35,7 +35,7 @@ from xfer.data.sources.masks import MaskFiles, MaskSource, file_stamp
 from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.data.sources.written import Id, plain_id
 from xfer.errors import DataError, reader
-from xfer.files import at_home
+from xfer.files import at_home, bytes_of
 from xfer.types import IGNORE, DataInfo
 
 PREFIX = "panoptic_"
@@ -173,7 +173,7 @@ def _panoptic(
 @reader
 def _document(file: Path) -> dict[str, Any]:
     try:
-        document = json.loads(file.read_bytes())
+        document = json.loads(bytes_of(file))
     except (OSError, ValueError) as error:
         raise DataError(f"{file}: {str(error)[:100]}") from None
     lists = ("images", "annotations", "categories")

@@ -47,7 +47,7 @@ from xfer.data.sources.masks import MaskSource, file_stamp
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
 from xfer.data.sources.written import whole_number
 from xfer.errors import DataError, XferError, listed, reader
-from xfer.files import at_home
+from xfer.files import at_home, head_of
 from xfer.types import IGNORE, DataInfo
 
 SUFFIXES = (".csv", ".tsv")
@@ -69,8 +69,7 @@ def run_length_tables(path: Path) -> list[Path]:
 def _column(file: Path) -> bool:
     """Whether a file is a table of run lengths, by its beginning."""
     try:
-        with file.open("rb") as stream:
-            data = stream.read(PEEKED)
+        data = head_of(file, PEEKED)
         if len(data) == PEEKED:
             data = data[: data.rfind(b"\n") + 1]
         return run_length_column(parse_table(file, data)) is not None

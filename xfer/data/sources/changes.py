@@ -28,7 +28,7 @@ from xfer.data.images.jpeg_rows import Rows
 from xfer.data.sources import base
 from xfer.data.sources.base import subset
 from xfer.errors import DataError, XferError, listed, nearest, reader
-from xfer.files import write_text
+from xfer.files import text_of, write_text
 from xfer.kinds.findings import counted
 from xfer.types import Sample, Source
 
@@ -60,7 +60,7 @@ def write_changes(path: Path, changes: Iterable[Change]) -> None:
 def read_changes(path: Path) -> list[Change]:
     """Read the file. Raises DataError, naming the line, for what is no change."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = text_of(path)
         head = text.partition("\n")[0]
         # spreadsheets of many countries write ; between cells
         between = ";" if ";" in head and "," not in head else ","

@@ -36,7 +36,7 @@ from xfer.data.sources.box_rules import NAMED, leave_out, settle
 from xfer.data.sources.boxes import BoxSource, box_table
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
 from xfer.errors import DataError, XferError
-from xfer.files import at_home
+from xfer.files import NotAFile, at_home, open_file
 from xfer.types import DataInfo
 
 PREFIX = "instances_"
@@ -170,7 +170,7 @@ def _coco_jsons(folder: Path) -> list[Path]:
 
 def _sniff(file: Path) -> bool:
     try:
-        with file.open("rb") as opened:
+        with open_file(file) as opened:
             if opened.read(256).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] != b"{":
                 return False
             with mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as text:
@@ -178,7 +178,7 @@ def _sniff(file: Path) -> bool:
                 there = [text.find(key) >= 0 for key in keys]
                 # also accept a file that is cut off before a list: reading it reports that
                 return all(there) or (any(there) and text[-64:].rstrip()[-1:] != b"}")
-    except (OSError, ValueError):
+    except (OSError, ValueError, NotAFile):
         return False
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from xfer.data.sources.written import Id, number, numbers, plain_id
 from xfer.errors import DataError, reader
+from xfer.files import bytes_of
 
 KEYS = ("image_id", "category_id", "bbox", "score")
 FORM = 'a list of {"image_id", "category_id", "bbox": [x, y, width, height], "score"}'
@@ -79,7 +80,7 @@ def read_coco_results(path: Path | str) -> CocoResults:
 
 def _document(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(bytes_of(path))
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:

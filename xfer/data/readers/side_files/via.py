@@ -26,7 +26,7 @@ from xfer.data.sources.box_rules import leave_out
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
 from xfer.data.sources.written import number
 from xfer.errors import DataError, XferError, reader
-from xfer.files import at_home
+from xfer.files import NotAFile, at_home, bytes_of, head_of
 from xfer.types import Source
 
 ONE_CLASS = "object"
@@ -82,9 +82,8 @@ def _inside(folder: Path) -> list[Path]:
 def is_via(file: Path) -> bool:
     """Whether a file is VIA's, by its beginning."""
     try:
-        with file.open("rb") as opened:
-            head = opened.read(HEAD)
-    except OSError:
+        head = head_of(file, HEAD)
+    except (OSError, NotAFile):
         return False
     if file.suffix.casefold() == ".csv":
         return b"region_shape_attributes" in head.partition(b"\n")[0]
@@ -103,7 +102,7 @@ def read_via(file: Path) -> dict[str, list[Region]]:
 
 def _of_json(file: Path) -> dict[str, list[Region]]:
     try:
-        document: Any = json.loads(file.read_bytes())
+        document: Any = json.loads(bytes_of(file))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{file}: not valid JSON: {str(error)[:80]}") from None
     entries = document.get(METADATA, document) if isinstance(document, dict) else None
