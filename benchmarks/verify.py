@@ -270,10 +270,16 @@ def main() -> None:
     count = 40 if given.quick else given.images
     print(harness.machine("cpu"))
     results: dict[str, Any] = speeds()
+    net = "resnet18" if given.quick else given.net
     with tempfile.TemporaryDirectory() as folder:
-        results |= runs(Path(folder), rounds, "resnet18" if given.quick else given.net)
-        results |= packs(Path(folder), rounds, count)
-        results |= probes(Path(folder), rounds, count)
+        for part in (
+            lambda: runs(Path(folder), rounds, net),
+            lambda: packs(Path(folder), rounds, count),
+            lambda: probes(Path(folder), rounds, count),
+        ):
+            found = part()
+            print(", ".join(f"{name} {value:.3f}" for name, value in found.items()), flush=True)
+            results |= found
     harness.report(results, given.json)
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
@@ -79,7 +80,7 @@ def read_changes(path: Path) -> list[Change]:
     for number, cells in enumerate(lines[1:], 2):
         if not any(cells):
             continue
-        row = dict(zip(lines[0], cells, strict=False))
+        row = dict(itertools.zip_longest(lines[0], cells[: len(lines[0])], fillvalue=""))
         change = Change(**{"split": "", **{k: row[k].strip() for k in known if k in row}})
         if change.change not in (DROP, LABEL) or not change.id:
             raise DataError(

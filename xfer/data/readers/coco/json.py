@@ -198,7 +198,7 @@ def _packed(segmentation: Any) -> Any:
         return segmentation
     try:
         return [array("d", polygon) for polygon in segmentation]
-    except TypeError:
+    except (TypeError, OverflowError):  # told when it is drawn
         return segmentation
 
 

@@ -60,7 +60,8 @@ def read_coco_results(path: Path | str) -> CocoResults:
     rows: Any = document
     if isinstance(document, dict):
         rows = document.get("annotations")
-        for entry in document.get("categories") or ():
+        listed = document.get("categories")
+        for entry in listed if isinstance(listed, list) else ():
             key = plain_id(entry.get("id")) if isinstance(entry, dict) else None
             if key is not None and isinstance(entry.get("name"), str):
                 categories[key] = entry["name"]

@@ -26,7 +26,7 @@ from xfer.data.sources.box_rules import leave_out
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
 from xfer.data.sources.written import number
 from xfer.errors import DataError, XferError, reader
-from xfer.files import NotAFile, at_home, bytes_of, head_of
+from xfer.files import TABLE, NotAFile, at_home, head_of, json_of
 from xfer.types import Source
 
 ONE_CLASS = "object"
@@ -101,10 +101,7 @@ def read_via(file: Path) -> dict[str, list[Region]]:
 
 
 def _of_json(file: Path) -> dict[str, list[Region]]:
-    try:
-        document: Any = json.loads(bytes_of(file))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{file}: not valid JSON: {str(error)[:80]}") from None
+    document: Any = json_of(file, TABLE)
     entries = document.get(METADATA, document) if isinstance(document, dict) else None
     if not isinstance(entries, dict):
         raise DataError(f"{file}: not a file of VIA")
@@ -115,9 +112,12 @@ def _of_json(file: Path) -> dict[str, list[Region]]:
             raise DataError(f"{file}: an entry without a filename: {str(entry)[:60]}")
         regions = entry.get("regions") or []
         regions = list(regions.values()) if isinstance(regions, dict) else regions  # VIA 1
+        if not isinstance(regions, list):
+            raise DataError(f"{file}: the regions of {name} are no list")
         own = found.setdefault(name, [])
         for region in regions:
-            shape, about = region.get("shape_attributes"), region.get("region_attributes") or {}
+            plain = region if isinstance(region, dict) else {}
+            shape, about = plain.get("shape_attributes"), plain.get("region_attributes") or {}
             if not isinstance(shape, dict) or not isinstance(about, dict):
                 raise DataError(f"{file}: a region of {name} has no shape_attributes")
             own.append((shape, about))
@@ -137,8 +137,10 @@ def _of_csv(file: Path) -> dict[str, list[Region]]:
         own = found.setdefault(row[name_at], [])
         try:
             shape, about = json.loads(row[shape_at] or "{}"), json.loads(row[about_at] or "{}")
-        except ValueError:
+        except (ValueError, RecursionError):
             raise DataError(f"{file}: row {number_of}: its attributes are not JSON") from None
+        if not isinstance(shape, dict) or not isinstance(about, dict):
+            raise DataError(f"{file}: row {number_of}: its attributes are no JSON object")
         if shape:
             own.append((shape, about))
     return found

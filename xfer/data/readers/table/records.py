@@ -33,7 +33,7 @@ def read_json_lines(file: Path) -> Table:
             continue
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise DataError(f"{file}, line {number}: not JSON") from None
         if not isinstance(row, dict):
             raise DataError(f"{file}, line {number}: not a JSON object") from None
