@@ -112,6 +112,11 @@ def fit(
     if old is not None:
         if old.finished and int(os.environ.get("WORLD_SIZE") or 1) == 1:
             return _finished(old)
+        if old.made_by:
+            raise XferError(
+                f"{old.path}: `xfer {old.made_by}` was stopped while it wrote it",
+                f"give that command again, with --overwrite --out {old.path}",
+            )
         recipe = old.recipe()
     if recipe is None:
         raise XferError("no recipe and nothing to resume")
