@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.errors import DataError
+from xfer.files import bytes_of
 
 
 class _Dtype:
@@ -84,7 +85,9 @@ _ARRAY_NAMES = {
 }
 
 
-class _NumbersOnly(pickle.Unpickler):
+class _NumbersOnly(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage]
+    """Python's own machine: the one in C makes as much memory as a damaged index asks for."""
+
     def find_class(self, module: str, name: str) -> Any:
         head, _, tail = module.rpartition(".")
         if head in ("numpy.core", "numpy._core") and (tail, name) in _ARRAY_NAMES:
@@ -108,7 +111,7 @@ def read_numbers(path: Path) -> Any:
     Raises: DataError for a file that is not a pickle, is truncated, or names anything else.
     """
     try:
-        return _NumbersOnly(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+        return _NumbersOnly(io.BytesIO(bytes_of(path)), encoding="latin1").load()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
     except pickle.UnpicklingError as error:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from xfer import registry
-from xfer.errors import DataError, XferError, nearest, whole
+from xfer.errors import DataError, XferError, nearest, reader, whole
 from xfer.files import NOTE, text_of, write_text
 from xfer.recipe.option import explain
 from xfer.recipe.tables import (
@@ -114,6 +114,7 @@ def _near_recipe(name: str) -> str:
     return nearest(name, siblings or recipe_names())
 
 
+@reader
 def load_recipe(name_or_file: str) -> Recipe:
     """The recipe of that name or in that file, on top of its parents' values.
 
