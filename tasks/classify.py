@@ -305,6 +305,17 @@ class Classify(Task, DeviceCrops, CachedFeatures, ManySides):
         loss = F.cross_entropy(logits, target, weight=self.class_weight, label_smoothing=smoothing)
         return {"cross_entropy": loss}
 
+    def loss_weights(self, batch: Batch) -> dict[str, Tensor]:
+        labels: Tensor = batch.targets["label"]
+        if self.multilabel:
+            return {"bce": (labels >= 0).sum()}
+        # torch divides the loss of soft targets, which mixing makes, by the number of pictures
+        if self.class_weight is None or self.options.mixup or self.options.cutmix:
+            return {}
+        return {"cross_entropy": self.class_weight[labels].sum()}
+
+    class_weight: Tensor | None
+
     def _lit(self, images: Tensor) -> Tensor:
         """Shifts each picture by a random amount along each principal component of the colours.
 

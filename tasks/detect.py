@@ -47,7 +47,7 @@ from xfer.nn.views import View
 from xfer.ops.anchors import fit_sizes, plain_sizes
 from xfer.ops.boxes import clip, decode, encode
 from xfer.ops.nms import best_boxes
-from xfer.ops.sampling import RegionRules, sample_batch
+from xfer.ops.sampling import RegionRules, equal_shares, sample_batch
 from xfer.proposals.by_source import ProposalsBySource
 from xfer.proposals.propose import check_method
 from xfer.recipe.option import none_of, one_of, several, unset
@@ -319,7 +319,8 @@ class Detect(Task, Proposes):
         )  # fmt: skip
         logits, offsets = self.head(maps, regions, self.backbone.tail)
         goals = encode(goals, torch.cat(regions), self.box_std)
-        own = box_losses(logits, offsets, labels, goals, options.box_beta)
+        shares = equal_shares([len(one) for one in regions], logits.device)
+        own = box_losses(logits, offsets, labels, goals, options.box_beta, shares)
         return {**losses, "cls": own["cls"], "box": own["box"] * options.box_weight}
 
     @torch.no_grad()

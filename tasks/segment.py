@@ -24,7 +24,7 @@ from xfer.nn.decoder import Decoder
 from xfer.nn.dilate import dilate_backbone
 from xfer.nn.fcn import FCNHead, FreshTail, after_kernel, padded, padding_for, start_from
 from xfer.nn.levels import coarse_to_fine, decoder_levels, fcn_levels, least_side
-from xfer.nn.pixel_loss import pixel_cross_entropy, soft_dice
+from xfer.nn.pixel_loss import pixel_cross_entropy, pixel_weight, soft_dice
 from xfer.nn.sliding_window import ScoreView, classes_of_pixels
 from xfer.nn.upsample import at_pixels
 from xfer.nn.views import View
@@ -109,9 +109,13 @@ class Options:
         min=0, max=1, when={"task.class_balance": above(0)},
     )  # fmt: skip
     hard_pixels: float = option(
-        1.0, "fraction of the pixels used in the loss, the hardest ones", above=0, max=1
-    )
-    dice: float = option(0.0, "weight of a soft Dice loss added to cross-entropy", min=0)
+        1.0, "fraction of the pixels used in the loss, the hardest ones (of each pass, with "
+        "optim.accumulate)", above=0, max=1,
+    )  # fmt: skip
+    dice: float = option(
+        0.0, "weight of a soft Dice loss added to cross-entropy (over each pass, with "
+        "optim.accumulate)", min=0,
+    )  # fmt: skip
     normalise: bool = option(
         True, "mean loss over pixels; false: their sum, averaged over pictures, as in FCN's code"
     )
@@ -321,10 +325,9 @@ class Segment(Task):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         options, targets = self.options, batch.targets
-        labels = torch.stack(list(targets["masks"])).long()
+        labels = self._labels(batch)
         scores = self.scores(self.backbone.normalise(batch.images), targets["sizes"])
         step = options.loss_step
-        labels = labels[:, ::step, ::step]
         height, width = labels.shape[1:]
         logits = at_pixels(scores, self.head.spec, height, width, step)
         loss = pixel_cross_entropy(
@@ -335,6 +338,18 @@ class Segment(Task):
         if options.dice:
             losses["dice"] = options.dice * soft_dice(logits, labels)
         return losses
+
+    def _labels(self, batch: Batch) -> Tensor:
+        """The classes of the pixels in the loss, int64 (N, h, w)."""
+        step = self.options.loss_step
+        return torch.stack(list(batch.targets["masks"]))[:, ::step, ::step].long()
+
+    def loss_weights(self, batch: Batch) -> dict[str, Tensor]:
+        if not self.options.normalise:
+            return {}
+        # of hard pixels it is not known which they are: as many as are labelled, times a fraction
+        weight = self.class_weight if self.options.hard_pixels == 1 else None
+        return {"cross_entropy": pixel_weight(self._labels(batch), weight)}
 
     @torch.no_grad()
     def predict(self, batch: Batch, tta: str = "none") -> list[MaskPrediction]:

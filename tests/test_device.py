@@ -63,16 +63,6 @@ def test_random_states_survive_a_file_and_continue_equally(tmp_path) -> None:
     assert draw() == first
 
 
-def test_out_of_memory_is_recognised() -> None:
-    assert device.is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
-    assert device.is_out_of_memory(
-        RuntimeError(
-            "[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: can't allocate memory"
-        )
-    )
-    assert not device.is_out_of_memory(RuntimeError("shape mismatch"))
-
-
 def test_describe_names_device_and_precision() -> None:
     text = device.Place(torch.device("cpu"), "bf16", 0, 2).describe()
     assert "cpu" in text and "bf16" in text and "2 processes" in text

@@ -9,9 +9,14 @@ import socket
 from pathlib import Path
 
 import pytest
+from pictures import encoded, scene
 
+from xfer.backbones.files import open_weights
+from xfer.data.spec import open_spec
 from xfer.errors import DataError, XferError, whole
-from xfer.files import bytes_of, json_of, open_regular, text_of
+from xfer.extraction.store import read_features
+from xfer.files import bytes_of, head_of, is_file, json_of, no_file, open_regular, text_of
+from xfer.proposals.files import read_proposals
 
 
 def test_a_pipe_a_device_a_socket_a_folder_and_links_to_them_are_named(
@@ -30,6 +35,39 @@ def test_a_pipe_a_device_a_socket_a_folder_and_links_to_them_are_named(
         server.bind("s")
         with pytest.raises(DataError, match="s: a socket"):
             bytes_of("s")
+
+
+def test_a_pipe_among_the_data_is_named_and_not_passed_over(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").write_bytes(encoded(scene(9, 9)))
+    os.mkfifo(tmp_path / "labels.csv")
+    with pytest.raises(DataError, match=r"labels\.csv: a pipe, not a file"):
+        open_spec(str(tmp_path))
+    with pytest.raises(DataError, match=r"labels\.csv: a pipe, not a file"):
+        open_spec(str(tmp_path / "labels.csv"))
+    (tmp_path / "labels.csv").rename(tmp_path / "a" / "2.png")  # left to who decodes it
+    assert len(open_spec(str(tmp_path)).reading.parts) == 1
+    (tmp_path / "a" / "2.png").rename(tmp_path / ".left")
+    assert no_file(tmp_path / ".left") == "a pipe"
+    assert no_file(tmp_path / ("a" * 300)) == no_file("a\0b") == no_file(tmp_path) == ""
+    assert is_file(tmp_path / ".left")  # reading it says what it is
+    assert not is_file(tmp_path / ("a" * 300))
+    for read, name in (
+        (read_proposals, "p.npz"),
+        (read_features, "f.npz"),
+        (open_weights, "w.pth"),
+    ):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(DataError, match=f"{name}: a pipe, not a file"):
+            read(tmp_path / name)
+
+
+def test_a_file_that_grows_or_says_that_it_is_empty_is_read(tmp_path: Path) -> None:
+    assert b"Name" in bytes_of("/proc/self/status")
+    with pytest.raises(DataError, match="where at most 8 are read"):
+        bytes_of("/proc/self/status", 8)
+    assert head_of("/proc/self/status", 4) == b"Name"
 
 
 def test_a_larger_file_is_refused_unread(tmp_path: Path) -> None:

@@ -66,8 +66,9 @@ ADAPTERS = {
     "sklearn": ("xfer/data/", "xfer/metrics/", "xfer/extraction", "xfer/probing"),
 }
 CALLS_CUDA = ("xfer/device.py",)
-# pinned memory, and which optimisers have a fused kernel, depend on the device's name
-NAMES_CUDA = (*CALLS_CUDA, "xfer/train/job.py", "xfer/train/optim.py")
+# pinned memory, norms over processes, and which optimisers have a fused kernel, depend on the
+# device's name
+NAMES_CUDA = (*CALLS_CUDA, "xfer/train/job.py", "xfer/train/optim.py", "xfer/nn/sync_norm.py")
 
 
 def sources() -> list[Path]:

@@ -18,6 +18,7 @@ from xfer.nn.merge import MergedMap, resample
 from xfer.nn.roi_pool import _sorting, roi_align, roi_max_pool  # pyright: ignore[reportPrivateUsage]
 from xfer.nn.rpn import RegionProposalNet, RPNRules
 from xfer.nn.views import View
+from xfer.ops.sampling import equal_shares
 from xfer.types import FeatureSpec
 
 SPEC = FeatureSpec("conv5", 4, 16, 163, 15.0)
@@ -212,7 +213,9 @@ def test_losses_of_boxes_count_the_foregrounds_own_class() -> None:
     offsets = torch.zeros(3, 2, 4)
     offsets[1, 1] = 1.0
     labels, goals = torch.tensor([2, 1, 0]), torch.zeros(3, 4)
-    losses = box_losses(logits, offsets, labels, goals, 1.0)
+    losses = box_losses(
+        logits, offsets, labels, goals, 1.0, equal_shares([len(labels)], logits.device)
+    )
     assert losses["cls"].item() == pytest.approx(math.log(3))
     assert losses["box"].item() == pytest.approx(4 * 0.5 / 3)
 

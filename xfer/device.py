@@ -11,6 +11,7 @@ import os
 import platform
 import random
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -24,7 +25,9 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from xfer import exit_codes
 from xfer.errors import XferError
+from xfer.fetch import cache_folder, others_write
 from xfer.types import Batch
 
 GLOO_SECONDS = 0.3
@@ -49,6 +52,13 @@ class Place:
     @property
     def main(self) -> bool:
         return self.rank == 0
+
+    @property
+    def cheaper(self) -> str:
+        """The precision that takes half as much memory; empty if it is in use, or has no use."""
+        if self.device.type != "cuda" or self.precision != "fp32":
+            return ""
+        return find_precision("auto", self.device)
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The context in which a forward pass runs in this precision."""
@@ -90,11 +100,12 @@ class Place:
         return f"{device}, {self.precision}{processes}"
 
 
-def find_device(name: str = "auto", local_rank: int = 0) -> torch.device:
-    """The device of that name; auto picks the best available. Raises XferError if it is absent."""
+def find_device(name: str = "auto") -> torch.device:
+    """The device of that name; auto picks the best available; of several cards, a process started
+    by torchrun gets its own. Raises XferError if it is absent."""
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda", local_rank)
+            return _own_card()
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
@@ -108,10 +119,47 @@ def find_device(name: str = "auto", local_rank: int = 0) -> torch.device:
             raise XferError(
                 f"device {name!r}: this machine has {count} CUDA devices", "--device cpu"
             )
-        return device if device.index is not None else torch.device("cuda", local_rank)
+        return device if device.index is not None else _own_card()
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise XferError("device 'mps' is not available here", "--device cpu")
     return device
+
+
+def _own_card() -> torch.device:
+    """The card of this process's number on this machine. Raises XferError if there are too few."""
+    number, count = _number("LOCAL_RANK", 0), torch.cuda.device_count()
+    processes = max(_number("LOCAL_WORLD_SIZE", 1), number + 1)
+    if count == 1 and "SLURM_STEP_ID" in os.environ and "TORCHELASTIC_RUN_ID" not in os.environ:
+        return torch.device("cuda", 0)  # srun may show each process its own card alone
+    if processes > count:
+        cards = "1 CUDA device" if count == 1 else f"{count} CUDA devices"
+        raise XferError(
+            f"{processes} processes on this machine, which has {cards}",
+            f"torchrun --nproc-per-node {count}, or --device cpu",
+        )
+    return torch.device("cuda", number)
+
+
+def _number(variable: str, default: int) -> int:
+    text = os.environ.get(variable, "")
+    return int(text) if text.isdecimal() else default
+
+
+def _check_alone(device: str) -> None:
+    """Raises XferError for processes that would all take one card, or don't know of each other."""
+    processes = _number("LOCAL_WORLD_SIZE", 1)
+    if processes > 1 and device.startswith("cuda:"):
+        raise XferError(
+            f"device {device!r}: {processes} processes on this machine would share one card",
+            "--device cuda: each takes its own",
+        )
+    tasks = _number("SLURM_STEP_NUM_TASKS", 1)
+    if tasks > 1 and "RANK" not in os.environ:
+        raise XferError(
+            f"srun has started {tasks} processes, which don't know of each other (no RANK)",
+            "one task per machine, with torchrun in it; or unset SLURM_STEP_NUM_TASKS for "
+            "independent runs",
+        )
 
 
 def cpu_features() -> frozenset[str]:
@@ -173,7 +221,7 @@ def random_states() -> dict[str, Any]:
                   int(position), int(has_gauss), float(gauss)],
         "python": [version, list(internal), gauss_next],
     }  # fmt: skip
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():  # asking would take up memory of a GPU that is not used
         states["cuda"] = torch.cuda.get_rng_state()
     return states
 
@@ -185,7 +233,7 @@ def restore_random_states(states: dict[str, Any]) -> None:
     np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
     version, internal, gauss_next = states["python"]
     random.setstate((version, tuple(internal), gauss_next))
-    if "cuda" in states and torch.cuda.is_available():
+    if "cuda" in states and torch.cuda.is_initialized():
         torch.cuda.set_rng_state(states["cuda"])
 
 
@@ -197,34 +245,55 @@ def placed(device: str = "auto", precision: str = "auto") -> Iterator[Place]:
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0"))
-    where = find_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    _check_alone(device)
+    where = find_device(device)
     keep_memory()
     if where.type == "cuda":
         torch.cuda.set_device(where)
         torch.backends.cuda.matmul.allow_tf32 = precision != "fp32"
         torch.backends.cudnn.allow_tf32 = precision != "fp32"
-    started = world > 1 and not dist.is_initialized()
-    if started:
-        _join("nccl" if where.type == "cuda" else "gloo", rank, world)
+    stop_watch: Callable[[], None] | None = None
     try:
+        if world > 1 and not dist.is_initialized():
+            stop_watch = _join("nccl" if where.type == "cuda" else "gloo", rank, world)
         yield Place(where, find_precision(precision, where), rank, world)
+    except BaseException as error:
+        if world > 1:
+            exit_codes.note_failure(error)
+            _abort()
+        raise
     finally:
-        if started:
-            dist.destroy_process_group()
+        if stop_watch is not None:
+            stop_watch()
+            if dist.is_initialized():
+                dist.destroy_process_group()
             # gloo threads may still be releasing the last collective and need the GIL: if the
             # interpreter is already shutting down they abort the process ("terminate called", 4
             # runs of 10)
             time.sleep(GLOO_SECONDS)
 
 
-def _join(backend: str, rank: int, world: int) -> None:
+def _join(backend: str, rank: int, world: int) -> Callable[[], None]:
     """Joins the process group, under a new prefix after each restart: torchrun keeps the rendezvous
-    store across restarts (torch 2.14), so it still lists dead processes."""
+    store across restarts (torch 2.14), so it still lists dead processes. From here on this process
+    ends when another fails; returns what ends that."""
     timeout = timedelta(minutes=30)
     stores = dist.rendezvous("env://", rank, world, timeout=timeout)  # pyright: ignore[reportPrivateImportUsage]
     name = f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT') or 0}"
-    store = dist.PrefixStore(name, next(stores)[0])  # pyright: ignore[reportPrivateImportUsage]
+    base = next(stores)[0]
+    exit_codes.use_store(base)
+    stop_watch = exit_codes.end_with_the_others(base.clone())
+    store = dist.PrefixStore(name, base)  # pyright: ignore[reportPrivateImportUsage]
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout)
+    return stop_watch
+
+
+def _abort() -> None:
+    """Gives up the collectives that a failed process has begun: NCCL would wait for the others,
+    which wait for this one."""
+    if dist.is_initialized() and dist.get_backend() == "nccl":
+        with contextlib.suppress(Exception):
+            torch.distributed.distributed_c10d._abort_process_group()  # pyright: ignore
 
 
 def on_device(batches: Iterator[Batch], place: Place) -> Iterator[Batch]:
@@ -305,21 +374,6 @@ def broadcast_buffers(module: torch.nn.Module, place: Place) -> None:
             dist.broadcast(buffer, 0)
 
 
-def sync_batch_norms(module: torch.nn.Module, place: Place) -> torch.nn.Module:
-    """The module with its batch norms synchronised over all processes; unchanged for one process.
-
-    Raises: XferError on a device other than CUDA, where torch does not support it.
-    """
-    if place.world == 1:
-        return module
-    if place.device.type != "cuda":
-        raise XferError(
-            f"run.sync_bn needs GPUs: torch does not support it on {place.device.type}",
-            "run.sync_bn=false, with a larger --batch, or a backbone without batch norm",
-        )
-    return torch.nn.SyncBatchNorm.convert_sync_batchnorm(module)
-
-
 def average(losses: dict[str, float], place: Place) -> dict[str, float]:
     """The mean over processes."""
     if place.world == 1:
@@ -338,16 +392,24 @@ def any_process(flag: bool, place: Place) -> bool:
     return bool(value.item())
 
 
+def keep_compiled() -> None:
+    """Has torch.compile keep its code in our cache. By default that is in a folder of /tmp with the
+    user's name, which somebody else may have made first, and code in it is run."""
+    if "TORCHINDUCTOR_CACHE_DIR" in os.environ:
+        return
+    folder = cache_folder() / "compiled"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        safe = not others_write(folder) and os.access(folder, os.W_OK)
+    except OSError:
+        safe = False
+    place = folder if safe else Path(tempfile.mkdtemp(prefix="xfer-compiled-"))
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(place)
+
+
 def is_compiler_error(error: BaseException) -> bool:
     """Whether torch.compile failed, as it does without a C++ compiler."""
     return type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception means that memory ran out, on any device."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )
 
 
 def usable_precision(name: str, device: str = "auto") -> str:

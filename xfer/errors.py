@@ -107,6 +107,16 @@ def reason_of(error: Exception, fault: str = "damaged, or not what it should be"
     return f"{fault} ({name}{text})"
 
 
+# what a terminal obeys instead of showing it, in C0 and C1, but for tab and newline
+_OBEYED = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if n not in (9, 10)}
+
+
+def printable(text: str) -> str:
+    """A text for a terminal: characters that it would obey are written as \\x1b. Names of classes
+    and files are other people's, and a terminal can be told to do much."""
+    return text.translate(_OBEYED)
+
+
 def nearest(word: str, choices: Iterable[str], many: int = 6) -> str:
     """A hint that names the valid choices nearest to a mistyped word."""
     known = sorted(choices)

@@ -22,6 +22,7 @@ from xfer.locking.sole_writer import check_home
 KB, MB, GB = 1 << 10, 1 << 20, 1 << 30
 # the most bytes that are read of a file that people write by hand, and of a list or table
 NOTE, TABLE = 16 * MB, 8 * GB
+LARGE = 256 * MB  # a note that may carry a picture, or very many outlines
 # lists in lists, and tables in tables, in a file that people write by hand
 DEEPEST = 100
 Types = Mapping[str, type | tuple[type, ...]]
@@ -31,7 +32,7 @@ for _flag in ("O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY", "O_BINARY"):
     _FLAGS |= getattr(os, _flag, 0)
 _KINDS = {
     stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
-    stat.S_IFDIR: "a folder",
+    stat.S_IFDIR: "a folder", stat.S_IFSOCK: "a socket",
 }  # fmt: skip
 
 
@@ -84,11 +85,15 @@ def room(path: Path) -> Iterator[None]:
 def append_line(path: Path, line: str) -> None:
     """Adds a line to a text file: the whole of it, or nothing.
 
-    Raises: DataError if the disk is full, or the folder is gone, see `check_home`.
+    Raises: DataError if the disk is full, or the folder is gone, see `check_home`, and for a link:
+        in somebody's run it may lead to any file of the user's.
     """
     check_home(path)
+    if path.is_symlink():
+        raise DataError(f"{path}: a link, which is not written through", "put the file there")
     with room(path):
-        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        file = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:
             data, size = f"{line}\n".encode(), os.fstat(file).st_size
             try:
@@ -126,6 +131,17 @@ def check_file(path: Path) -> None:
         raise DataError(f"{path} is a device, not a file", "name a file")
 
 
+class NotAFile(DataError):
+    """A path that leads to a pipe, a device, a socket or a folder: `what` it is."""
+
+    def __init__(self, path: Path | str, what: str) -> None:
+        super().__init__(f"{path}: {what}, not a file")
+        self.what = what
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return DataError, (self.message, self.hint)
+
+
 def open_regular(path: Path | str) -> int:
     """Opens a file for reading: a descriptor, for the caller to close.
 
@@ -135,18 +151,24 @@ def open_regular(path: Path | str) -> int:
         handle = os.open(path, _FLAGS)
     except OSError as error:
         if error.errno == errno.ENXIO:  # what opening a socket gives
-            raise DataError(f"{path}: a socket, not a file") from None
+            raise NotAFile(path, "a socket") from None
         raise
     kind = stat.S_IFMT(os.fstat(handle).st_mode)
     if kind != stat.S_IFREG:
         os.close(handle)
-        raise DataError(f"{path}: {_KINDS.get(kind, 'no regular file')}, not a file")
+        raise NotAFile(path, _KINDS.get(kind, "no regular file"))
     return handle
 
 
 def open_file(path: Path | str) -> BinaryIO:
     """Opens a regular file for reading its bytes. Raises: as `open_regular`."""
     return os.fdopen(open_regular(path), "rb")
+
+
+def head_of(path: Path | str, most: int) -> bytes:
+    """The first bytes of a regular file. Raises: as `open_regular`."""
+    with open_file(path) as file:
+        return file.read(most)
 
 
 def bytes_of(path: Path | str, most: int = TABLE) -> bytes:
@@ -156,8 +178,10 @@ def bytes_of(path: Path | str, most: int = TABLE) -> bytes:
     """
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
+        content = file.read(size + 1) if size <= most else b""
         # a file of /proc says that it is empty, and one that is being written grows
-        content = file.read(most + 1) if size <= most else b""
+        while size < len(content) <= most:
+            size, content = len(content), content + file.read(MB)
     if size > most or len(content) > most:
         size = max(size, len(content))
         raise DataError(f"{path}: {size:,} bytes, where at most {most:,} are read")
@@ -227,10 +251,35 @@ def check_fields(
     return content
 
 
+def at_home(path: Path | str) -> Path:
+    """The path with ~ and ~NAME replaced by the folder of the user; unchanged if there is none of
+    that name, for which Path.expanduser raises a RuntimeError."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
 def is_file(path: Path | str) -> bool:
-    """Whether a name that a file gives is that of a file: False, too, for a name that none can
-    have, such as one of 300 letters, for which Path.is_file raises an error."""
-    return os.path.isfile(path)  # noqa: PTH113
+    """Whether a name that a file gives is there and no folder: False, too, for a name that none can
+    have, such as one of 300 letters, for which Path.is_file raises an error. A pipe counts: it is
+    named when it is to be read."""
+    try:
+        return not stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116 (a Path costs more)
+    except (OSError, ValueError):
+        return False
+
+
+def no_file(path: Path | str) -> str:
+    """What is in the place of a file: "a pipe", "a device", "a socket"; "" for files, folders and
+    names that are not there."""
+    try:
+        kind = stat.S_IFMT(os.stat(path).st_mode)  # noqa: PTH116
+    except (OSError, ValueError):
+        return ""
+    return "" if kind in (stat.S_IFREG, stat.S_IFDIR) else _KINDS.get(kind, "no regular file")
+
+
+def exists(path: Path | str) -> bool:
+    """Whether there is anything of this name, as `is_file`."""
+    return os.path.exists(path)  # noqa: PTH110
 
 
 def is_dir(path: Path | str) -> bool:

@@ -103,6 +103,7 @@ class Task(nn.Module, ABC):
         describe(p)       | a prediction as plain values; its kind's by default
         fit_labels(labels), fit_data(bundle) | inspect the training data before the first step
         prepare(source)   | called with a source before its pictures are read
+        loss_weights(b)   | what each loss is a mean over, if not the pictures
         view_protocol(tta), chance_loss(), resolved_options() | what a run records
     It may also be: DeviceCrops, CachedFeatures, ManySides, Proposes (below).
     Provided: preprocess, kind, freeze(modules), check_views(...).
@@ -204,6 +205,15 @@ class Task(nn.Module, ABC):
         for tta in names:
             if tta not in self.views:
                 raise XferError(f"unknown tta {tta!r}", f"choose from {', '.join(self.views)}")
+
+    def loss_weights(self, batch: Batch) -> dict[str, Tensor]:
+        """The total weight of what each loss is a mean over, by the loss's name, as scalars on the
+        batch's device: how many pixels are labelled, or the sum of their classes' weights.
+
+        The losses of a batch's parts, and of several processes, are added in proportion to it, so
+        that they make the loss of the whole batch. A loss left out is a mean over the pictures.
+        """
+        return {}
 
     def chance_loss(self) -> float | None:
         """The loss of a model that guesses; None if there is no such number."""

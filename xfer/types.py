@@ -171,14 +171,16 @@ class Batch:
                 yield value
 
     def part(self, start: int, stop: int) -> Batch:
-        """The images from `start` to `stop`, with their ids and per-image targets."""
+        """The pictures from `start` to `stop`: their images, which may be several views of each,
+        ids and targets."""
         count = len(self)
+        views = len(self.images) // max(1, count)
 
         def cut(value: Any) -> Any:
             return value[start:stop] if hasattr(value, "__len__") and len(value) == count else value
 
         targets = {key: cut(value) for key, value in self.targets.items()}
-        return Batch(self.images[start:stop], self.ids[start:stop], targets)
+        return Batch(self.images[start * views : stop * views], self.ids[start:stop], targets)
 
 
 @dataclass(frozen=True, slots=True)

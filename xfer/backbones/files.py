@@ -18,6 +18,7 @@ from xfer.backbones.stored import SAFE_NUMBERS, Stored, bad_numbers, of_oddity, 
 from xfer.backbones.torch_file import read_torch
 from xfer.backbones.zipped import open_zip, read_arrays
 from xfer.errors import DataError, listed
+from xfer.files import NotAFile, no_file
 
 KNOWN = "known: PyTorch's (.pth .pt .ckpt .bin), .safetensors, .npz, .caffemodel"
 AGAIN = "download or copy the file again"
@@ -62,6 +63,8 @@ def open_weights(path: Path) -> WeightFile:
     """
     if path.is_dir():
         raise DataError(f"{path} is a folder, not a weight file", _in_folder(path))
+    if what := no_file(path):
+        raise NotAFile(path, what)
     if not path.is_file():
         raise DataError(f"no weight file {path}", "weights: imagenet, none, a file, or run:DIR")
     if path.stat().st_size == 0:

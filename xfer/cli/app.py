@@ -25,7 +25,7 @@ from xfer.cli import (
 )
 from xfer.cli.command import DRAWS, command
 from xfer.cli.flags import Debug, varied
-from xfer.exit_codes import complain, end_soon, ended_by_signals, report
+from xfer.exit_codes import complain_once, end_soon, ended_by_signals, report
 
 app = typer.Typer(
     help="Fine-tune a pretrained vision backbone on a task of your own.",
@@ -97,5 +97,5 @@ def _usage(error: Any) -> int:
         return 2
     text = error.format_message().rstrip(".")
     path = error.ctx.command_path if getattr(error, "ctx", None) else "xfer"
-    complain(text[:1].lower() + text[1:], f"`{path} --help` lists the valid ones")
+    complain_once(text[:1].lower() + text[1:], f"`{path} --help` lists the valid ones")
     return 2

@@ -140,6 +140,6 @@ Trust = Annotated[
     list[str],
     typer.Option(
         "--trust", metavar="MODULE", show_default=False,
-        help="your own module that the run or recipe may import; may be repeated",
+        help="your own module, or module:name, that the run or recipe may use; may be repeated",
     ),
 ]  # fmt: skip

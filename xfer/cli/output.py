@@ -9,7 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from xfer.errors import printable
 from xfer.exit_codes import is_main
+
+# what JSON leaves as it is and a terminal may obey
+_ESCAPED = {n: f"\\u{n:04x}" for n in range(127, 160)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,7 @@ class Show:
     def note(self, text: str) -> None:
         """A note: what was found or chosen. Warnings are printed with -q as well."""
         if (self.verbosity >= 0 or text.startswith("warning: ")) and is_main():
-            print(text, file=sys.stderr)
+            print(printable(text), file=sys.stderr)
 
     def left_out(self, pictures: Iterable[Sequence[str]]) -> None:
         """Notes on pictures that can't be used. Args: pictures: (file, reason) of each."""
@@ -36,12 +40,13 @@ class Show:
     def text(self, text: str) -> None:
         """The result, as plain text."""
         if is_main():
-            print(text)
+            print(printable(text))
 
     def document(self, value: Any) -> None:
         """The result, as JSON; non-finite numbers become null."""
         if is_main():
-            print(json.dumps(_plain(value), indent=1, ensure_ascii=False))
+            text = json.dumps(_plain(value), indent=1, ensure_ascii=False)
+            print(text.translate(_ESCAPED))
 
     def table(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
         """Rows as a table, numbers aligned right. In a pipe, nothing is truncated."""
@@ -55,9 +60,11 @@ class Show:
         table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
         for name in names:
             numbers = all(_is_number(row.get(name)) for row in rows)
-            table.add_column(name, justify="right" if numbers else "left", overflow="fold")
+            table.add_column(
+                printable(name), justify="right" if numbers else "left", overflow="fold"
+            )
         for row in rows:
-            table.add_row(*(plain_text(row.get(name)) for name in names))
+            table.add_row(*(printable(plain_text(row.get(name))) for name in names))
         wide = None if sys.stdout.isatty() else 10_000
         console = Console(highlight=False, markup=False, emoji=False, width=wide)
         console.print(table)

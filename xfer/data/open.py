@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from xfer.data.sources.split import VAL_SHARE, stratified
 from xfer.data.sources.split_names import is_trainval, role_of
 from xfer.data.spec import open_spec
 from xfer.errors import DataError, XferError, nearest
+from xfer.files import at_home
 from xfer.kinds.findings import Finding, named
 from xfer.types import Source
 
@@ -104,7 +104,7 @@ def open_data(
     splits = _choose(title, reading, names, notes)
     splits = {role: _labelled(title, role, source, notes) for role, source in splits.items()}
     if changes:
-        file = Path(changes).expanduser()
+        file = at_home(changes)
         splits, lines = apply_changes(file, read_changes(file), splits)
         notes += lines
     drift = None

@@ -16,7 +16,7 @@ from xfer import kinds as kinds_of_data
 from xfer import plugs
 from xfer.data.catalog import KNOWN, data_folder
 from xfer.data.images.unread import unread_pictures
-from xfer.data.images.walk import has_picture, is_junk, listing, readable
+from xfer.data.images.walk import check_files, has_picture, is_junk, listing, readable
 from xfer.data.readers.base import EMBEDDED, FORMATS, Format, Reading, ReadOptions, choose_kind
 from xfer.data.readers.other_tools import EXPORT, other_tool
 from xfer.data.readers.table.found import SHEETS
@@ -25,6 +25,7 @@ from xfer.data.sources.base import Bundle, path_of
 from xfer.data.sources.from_python import SCHEME, as_source, python_name
 from xfer.data.sources.split_names import WHOLE
 from xfer.errors import DataError, XferError, listed, nearest, whole
+from xfer.files import NotAFile, at_home, exists, is_dir, no_file
 from xfer.registry import OURS
 
 # archives, which are not read in place; a .tar is
@@ -82,8 +83,8 @@ def _open(spec: Any, options: ReadOptions, kinds: Sequence[str]) -> Opened:
         own = getattr(getattr(spec, "info", None), "name", "")
         _refuse_columns("the data were passed in Python", options)
         return _object(spec, own or ("data" if isinstance(spec, Mapping) else python_name(spec)))
-    path = Path(spec).expanduser()
-    if spec and path.exists():
+    path = at_home(spec)
+    if spec and exists(path):
         return _path(spec, path, options, kinds)
     if spec in EMBEDDED.names():
         known = EMBEDDED.get(spec)()
@@ -103,8 +104,8 @@ def _open(spec: Any, options: ReadOptions, kinds: Sequence[str]) -> Opened:
     if colon and rest and len(head) > 1:
         if "." in head or head not in FORMATS.names():
             return _class(spec, options, kinds)
-        place = Path(rest).expanduser()
-        if not place.exists():
+        place = at_home(rest)
+        if not exists(place):
             raise missing(place)
         form = FORMATS.get(head)()
         return Opened(rest, head, _read(head, form, place, options, kinds), tuple(form.kinds))
@@ -121,7 +122,10 @@ def _read(
     if options.ignore and not (kind and kinds_of_data.get(kind).ignores):
         raise XferError(f"data.ignore={options.ignore}: {path} is read as {name}, without masks")
     with _door(form, path):
-        reading = form.load(path, replace(options, kind=kind))
+        try:
+            reading = form.load(path, replace(options, kind=kind))
+        finally:
+            check_files(path)  # what a format passed over may be what is missing
         _note_unread(path, reading)
         if path.is_dir():
             note_lists(path, reading)
@@ -181,9 +185,9 @@ def _refuse_columns(what: str, options: ReadOptions, takes: Sequence[str] = ()) 
 def kind_at_sight(spec: str) -> str | None:
     """The kind that a spec's data are read as by default, if the names of its files are enough to
     tell, else None. Raises the errors of `open_spec`, for what it looks at."""
-    path = Path(spec).expanduser()
+    path = at_home(spec)
     head, colon, rest = spec.partition(":")
-    if spec and path.exists():
+    if spec and exists(path):
         form = _recognised(spec, path, ReadOptions(), ())[1]
     elif spec in EMBEDDED.names():
         return EMBEDDED.get(spec)().kinds[0]
@@ -212,12 +216,15 @@ def _recognised(
 ) -> tuple[str, Format, str]:
     """Ask every format whether it recognises the path: returns the name of the one that does (if
     several do, of one that gives a wanted kind), the format, and what it found in words."""
+    if what := no_file(path):
+        raise NotAFile(spec, what)
     seen = {name: FORMATS.get(name)() for name in FORMATS.names()}
     findings: dict[str, str] = {}
     for name, form in seen.items():
         with _door(form, path):
             if (text := form.recognise(path)) is not None:
                 findings[name] = text
+    check_files(path)
     fitting = {n: text for n, text in findings.items() if choose_kind(seen[n].kinds, kinds)}
     findings = fitting or findings
     strong = {
@@ -304,7 +311,7 @@ def _known(spec: str, path: Path) -> Path:
     bare = spec and Path(spec).name == spec
     if bare:
         place = data_folder(spec)
-        if place.exists():
+        if exists(place):
             return place
         if spec in KNOWN:
             known = KNOWN[spec]
@@ -316,7 +323,7 @@ def _known(spec: str, path: Path) -> Path:
 def missing(path: Path, names: list[str] | None = None) -> DataError:
     """The error for a path that does not exist, with the nearest existing name."""
     place = path
-    while not place.parent.is_dir() and place.parent != place:
+    while not is_dir(place.parent) and place.parent != place:
         place = place.parent  # the first folder on the path that does not exist
     folder = place.parent
     near = [p.name for p in folder.iterdir()] if os.access(folder, os.R_OK) else []
@@ -337,8 +344,8 @@ def _class(spec: str, options: ReadOptions, kinds: Sequence[str]) -> Opened:
     if hasattr(make, "load") and hasattr(make, "recognise"):
         if not plug.path:
             raise XferError(f"data {spec}: a reader needs a path", f"--data {spec}:PATH")
-        path = Path(plug.path).expanduser()
-        if not path.exists():
+        path = at_home(plug.path)
+        if not exists(path):
             raise missing(path)
         form = _call(spec, make) if isinstance(make, type) else make
         reading = _read(plug.spec, form, path, options, kinds)

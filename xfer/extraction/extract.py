@@ -28,6 +28,7 @@ from xfer.extraction.net import Choice, FeatureNet, fixed_options, layer_names, 
 from xfer.extraction.parquet import check_parquet, write_parquet
 from xfer.extraction.store import Features, Spool, spool_folder
 from xfer.extraction.stream import Part, parts
+from xfer.runs.shared import check_folder_shared, check_same_data
 
 SAY_SECONDS = 10.0
 NORMS = {
@@ -150,7 +151,8 @@ def extract(
     with placed(choice.device, choice.precision) as place:
         if target is None:
             place = replace(place, rank=0, world=1)
-        net = load_net(choice, say)
+        check_same_data(bundle.name, bundle.fingerprint() if place.world > 1 else "", place)
+        net = load_net(choice, say, place)
         drawn = choice.weights == "none"
         say("weights: none, random" if drawn else net.report.line())
         if choice.size and net.side != choice.size:
@@ -292,10 +294,7 @@ def _spool(target: Path, count: int, place: Place, held: ExitStack) -> Spool:
     """One spool for all processes, in a folder that the first process makes, and removes in the
     end."""
     folder = broadcast(enter_on_main(lambda: spool_folder(target), held, place), place)
-    if not folder.is_dir():
-        raise DataError(
-            f"{folder}: process {place.rank} can't see it", "choose -o on a shared disk"
-        )
+    check_folder_shared(folder, place)
     return Spool(target, folder, count)
 
 
@@ -322,6 +321,7 @@ def _fill(
             rank=place.rank,
             world=place.world,
             odd=odd,
+            say=say,
         )
         for part in _hinted(stream):
             sink.write(first + part.rows, {name: form(v) for name, v in part.layers.items()})

@@ -177,17 +177,20 @@ def pooled(values: Tensor, pool: str) -> Tensor:
     return F.adaptive_avg_pool2d(values.float(), 2).flatten(1)
 
 
-def load_net(choice: Choice, say: Callable[[str], None] | None = None) -> FeatureNet:
+def load_net(
+    choice: Choice, say: Callable[[str], None] | None = None, place: Place | None = None
+) -> FeatureNet:
     """Loads the net of a choice, ready to run.
 
-    Args: say: called with lines about downloads.
+    Args: say: called with lines about downloads; place: where it runs, by default as chosen.
 
     Raises: XferError for an unknown name, DataError for weights that are missing or lack a
         requested layer.
     """
     choice.check()
-    device = find_device(choice.device)
-    place = Place(device, find_precision(choice.precision, device))
+    if place is None:
+        device = find_device(choice.device)
+        place = Place(device, find_precision(choice.precision, device))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # parameters that a weight file does not fill are the same each time
         net = make_backbone(choice.backbone, weights="none", **dict(choice.options))

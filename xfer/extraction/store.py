@@ -35,8 +35,18 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from xfer.data.npz import array_in, read_header
 from xfer.errors import DataError, reader, whole
-from xfer.files import array_sum, check_schema, check_seal, replacing, room, sealed
+from xfer.files import (
+    NotAFile,
+    array_sum,
+    check_schema,
+    check_seal,
+    no_file,
+    replacing,
+    room,
+    sealed,
+)
 from xfer.locking.sole_writer import sole_writer
 
 SCHEMA = 1
@@ -107,7 +117,7 @@ class LayerArrays(Mapping[str, NDArray[Any]]):
         """A layer that is not compared with its checksum."""
         with self.path.open("rb") as file:
             file.seek(self._places[name])
-            shape, fortran, dtype = _read_header(file)
+            shape, fortran, dtype = read_header(file)
             start = file.tell()
         if 0 in shape:
             return np.empty(shape, dtype)
@@ -132,6 +142,8 @@ def read_features(path: Path | str, verify: bool = True) -> Features:
     """
     path = Path(path)
     again = AGAIN
+    if what := no_file(path):
+        raise NotAFile(path, what)
     if not path.is_file():
         raise DataError(f"{path}: no such features file", again.replace("it again", "one"))
     if path.suffix == ".parquet":
@@ -153,7 +165,7 @@ def read_features(path: Path | str, verify: bool = True) -> Features:
             if missing or "meta" not in places:
                 lacks = ", ".join(missing) or "an uncompressed meta"
                 raise DataError(f"{path}: not written by `xfer features` (it lacks {lacks})", again)
-            columns = {name: _read_array(file, name) for name in COLUMNS}
+            columns = {name: array_in(file, name) for name in COLUMNS}
             members = {info.filename.removesuffix(".npy"): info for info in file.infolist()}
         for name in columns if sums else ():
             if name != "meta":
@@ -256,17 +268,6 @@ def _content_start(path: Path, info: zipfile.ZipInfo) -> int:
         raise zipfile.BadZipFile("a member's header is damaged")
     sizes = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
     return info.header_offset + 30 + sizes
-
-
-def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = npy.read_magic(file)
-    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    return read(file)
-
-
-def _read_array(file: zipfile.ZipFile, name: str) -> NDArray[Any]:
-    with file.open(f"{name}.npy") as member:
-        return npy.read_array(member, allow_pickle=False)
 
 
 class Spool:

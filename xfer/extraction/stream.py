@@ -18,9 +18,11 @@ from xfer.data.images.decode import DecodeError, decode
 from xfer.data.images.picture_file import picture_file, read_all
 from xfer.data.images.remarks import Remark, remarks
 from xfer.data.images.walk import readable
+from xfer.data.loading.halved import Halved
 from xfer.data.loading.loader import Loader, stack_images
 from xfer.data.loading.sample_rng import STREAM
 from xfer.data.sources.base import Subset, read
+from xfer.device import Place
 from xfer.extraction.cache import FeatureCache
 from xfer.types import Batch, DataInfo, Sample, Source
 
@@ -33,9 +35,12 @@ class Net(Protocol):
     transform() | (uint8 (H, W, 3), generator) -> its input: (side, side, 3), several views
                 | stacked as (views, side, side, 3)
     signature   | bytes that change with all that a layer's vector depends on, except the picture
+    place       | where it computes
     call        | uint8 (N * views, 3, side, side) -> layer -> float32 (N, D)
     """
 
+    @property
+    def place(self) -> Place: ...
     @property
     def layers(self) -> tuple[str, ...]: ...
     @property
@@ -195,6 +200,7 @@ def parts(
     seed: int | None = None,
     epoch: int = 0,
     odd: list[tuple[str, Remark]] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Iterator[Part]:
     """This process's share of a source's rows, each once; cached ones immediately, the others
     when a batch is full.
@@ -203,6 +209,7 @@ def parts(
         batch: pictures per pass of the net; workers: threads, as in Loader.
         seed, epoch: random views are those that training with this seed draws in this epoch.
         odd: gets (id, remark) for pictures that are decoded and may look wrong.
+        say: called with a line if a batch does not fit into memory, and is computed in parts.
 
     Raises: DataError for a picture that can't be read.
     """
@@ -211,6 +218,7 @@ def parts(
         batch=batch * world, train=False, workers=workers, rank=rank, world=world,
         seed=seed or 0, short_side=net.short_side,
     )  # fmt: skip
+    fitting = Halved[dict[str, NDArray[np.float32]]](net.place, say, "--device cpu")
     waiting: list[Seen] = []
     images: list[Tensor] = []
     for loaded in loader.batches(epoch):
@@ -222,9 +230,9 @@ def parts(
         if len(loaded.images):
             images.append(loaded.images)
         while len(waiting) >= batch:
-            yield _computed(waiting, images, batch, net, cache)
+            yield _computed(waiting, images, batch, net, cache, fitting)
     if waiting:
-        yield _computed(waiting, images, len(waiting), net, cache)
+        yield _computed(waiting, images, len(waiting), net, cache, fitting)
 
 
 def _from_cache(seen: list[Seen]) -> Part:
@@ -234,7 +242,12 @@ def _from_cache(seen: list[Seen]) -> Part:
 
 
 def _computed(
-    waiting: list[Seen], images: list[Tensor], count: int, net: Net, cache: FeatureCache
+    waiting: list[Seen],
+    images: list[Tensor],
+    count: int,
+    net: Net,
+    cache: FeatureCache,
+    fitting: Halved[dict[str, NDArray[np.float32]]],
 ) -> Part:
     """Takes the first `count` waiting pictures off both lists and runs them through the net."""
     seen = waiting[:count]
@@ -242,7 +255,11 @@ def _computed(
     whole = images[0] if len(images) == 1 else torch.cat(images)
     cut = count * net.views
     images[:] = [whole[cut:]] if len(whole) > cut else []
-    layers = net(whole[:cut])
+    results = fitting(count, lambda start, stop: net(whole[start * net.views : stop * net.views]))
+    layers = {
+        name: np.concatenate([one[name] for one in results]) if len(results) > 1 else values
+        for name, values in results[0].items()
+    }
     cache.keep(
         {s.keys[name]: values[i] for name, values in layers.items()
          for i, s in enumerate(seen) if s.keys}

@@ -13,12 +13,13 @@ from typing import Any
 import torch
 
 from xfer import plugs
+from xfer.data.loading.halved import Halved
 from xfer.device import Place, placed, usable_precision
 from xfer.errors import XferError
 from xfer.files import replacing
 from xfer.inference.evaluate import eval_loader, tell
 from xfer.inference.model import load
-from xfer.inference.score import view_protocol
+from xfer.inference.score import predict_batch, view_protocol
 from xfer.inference.scored import open_scored
 from xfer.nn.low_rank import replace_linear
 from xfer.runs import checkpoint
@@ -85,7 +86,7 @@ def compress(
         tell(scored.notes, say)
         role, tta = scored.role, recipe.eval.tta
         loader = eval_loader(recipe, before, scored.source, place, tta, workers=workers)
-        scores = _score_both({"before": before, "after": after}, loader, place, tta)
+        scores = _score_both({"before": before, "after": after}, loader, place, tta, say)
         metric = scores["after"][0]
         report: dict[str, Any] = {
             "svd": dict(svd), "from": str(folder.path), **scored.document(),
@@ -127,21 +128,25 @@ def compress(
 
 @torch.inference_mode()
 def _score_both(
-    models: Mapping[str, Task], loader: Any, place: Place, tta: str
+    models: Mapping[str, Task],
+    loader: Any,
+    place: Place,
+    tta: str,
+    say: Callable[[str], None] | None,
 ) -> dict[str, tuple[Metric, float]]:
     """Each model's metric, and its median seconds per picture, not counting the loading."""
     metrics = {name: task.eval().metric() for name, task in models.items()}
     times: dict[str, list[float]] = {name: [] for name in models}
+    fitting = Halved[list[Any]](place, say)
     for number, batch in enumerate(loader.batches(0)):
         moved = batch.to(place.device)
         for name, task in models.items():
-            with place.autocast():
-                if number == 0:
-                    task.predict(moved, tta)  # warm-up: the first call compiles kernels
-                place.synchronise()
-                start = time.perf_counter()
-                predictions = task.predict(moved, tta)
-                place.synchronise()
+            if number == 0:
+                predict_batch(task, moved, tta, fitting)  # the first call compiles kernels
+            place.synchronise()
+            start = time.perf_counter()
+            predictions = predict_batch(task, moved, tta, fitting)
+            place.synchronise()
             times[name].append((time.perf_counter() - start) / len(batch))
             metrics[name].update(predictions, batch)
     return {name: (metrics[name], statistics.median(times[name])) for name in models}

@@ -12,6 +12,7 @@ from xfer.device import Place, placed, usable_precision
 from xfer.inference.score import score, view_protocol
 from xfer.inference.scored import open_scored
 from xfer.runs.folder import Run
+from xfer.runs.shared import check_same_data, check_same_run
 from xfer.task import Task
 
 if TYPE_CHECKING:
@@ -62,14 +63,17 @@ def evaluate(
     folder = Run.open(Path(run))
     recipe = folder.recipe()
     with placed(device, usable_precision(recipe.run.precision, device)) as place:
+        check_same_run(folder, place)
         model = load(folder.path, place=place)
         tta = tta or recipe.eval.tta
         scored = open_scored(folder, model.task, data, split, data_keys, skip_bad, verify)
+        own = scored.source.fingerprint() if place.world > 1 else ""
+        check_same_data(str(data) if isinstance(data, str) else "the data", own, place)
         tell(scored.notes, say)
         loader = eval_loader(
             recipe, model.task, scored.source, place, tta, batch=batch, workers=workers
         )
-        metric = score(model.task, loader, place, tta)
+        metric = score(model.task, loader, place, tta, say=lambda line: tell([line], say))
         return {
             "run": str(folder.path),
             **scored.document(),

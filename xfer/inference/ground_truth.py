@@ -18,6 +18,7 @@ from xfer.data.sources.box_forms import from_xyxy, judge
 from xfer.data.sources.boxes import category_ids, image_ids
 from xfer.data.sources.written import Id, plain_id, whole_number
 from xfer.errors import DataError
+from xfer.files import at_home, is_file
 from xfer.kinds.annotation import annotation
 from xfer.metrics.boxes import TrueBoxes
 
@@ -68,8 +69,8 @@ def open_truth(
         data_keys: images, path, label, split, as in `open_data`.
     """
     head, colon, rest = data.partition(":")
-    path = Path(rest if colon and head == "coco" else data).expanduser()
-    if path.suffix.casefold() == ".json" and path.is_file():
+    path = at_home(rest if colon and head == "coco" else data)
+    if path.suffix.casefold() == ".json" and is_file(path):
         if split:
             raise DataError(f"{path} is a single file: it has no split {split!r}")
         return _from_json(path)

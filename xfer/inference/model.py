@@ -20,9 +20,11 @@ from xfer.data.images.remarks import Remark, remarks
 from xfer.data.images.unread import UNREAD_ENDINGS
 from xfer.data.images.walk import walk
 from xfer.data.inspect.verify import odd_pictures
+from xfer.data.loading.halved import Halved
 from xfer.device import Place, find_device, find_precision, usable_precision
 from xfer.errors import DataError, XferError
-from xfer.files import check_folder
+from xfer.files import check_folder, exists, is_dir
+from xfer.inference.score import predict_batch
 from xfer.kinds.base import Kind
 from xfer.kinds.findings import Finding, counted
 from xfer.recipe.code import check_code
@@ -30,6 +32,7 @@ from xfer.runs import checkpoint
 from xfer.runs.folder import Run
 from xfer.runs.model_file import read_model, rebuild
 from xfer.runs.tables import rows_to_csv
+from xfer.runs.undrawn import Undrawn
 from xfer.task import Task
 from xfer.types import Sample
 
@@ -66,7 +69,8 @@ def load(
     file = folder.weights_file
     with ThreadPoolExecutor(1) as beside:  # their checksum is compared while the net is made
         weights = beside.submit(checkpoint.load_weights, file)
-        task = rebuild(folder, about)
+        with Undrawn():
+            task = rebuild(folder, about)
         checkpoint.fill(task, weights.result(), file)
     place.put(task)
     ids = tuple(about.get("category_ids", ()))
@@ -88,7 +92,7 @@ class Model:
     def classes(self) -> tuple[str, ...]:
         return self.task.info.classes
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def predict(
         self, images: Any, *, tta: str = "", batch: int = 32, skip_bad: bool = False
     ) -> Predictions:
@@ -108,10 +112,9 @@ class Model:
         looked = _Looked(skip_bad)
         samples = list(gather_samples(images, looked))
         predictions = self.task.kind.collect()
+        fitting = Halved[list[Any]](self.place, looked.lines.append, "--device cpu")
         for items in self._items(samples, tta, batch, looked):
-            moved = self.task.collate(items).to(self.place.device)
-            with self.place.autocast():
-                predictions.extend(self.task.predict(moved, tta))
+            predictions.extend(predict_batch(self.task, self.task.collate(items), tta, fitting))
         kept = tuple(predictions) if isinstance(predictions, list) else predictions
         return Predictions(
             self.task, kept, tuple(looked.read), self.category_ids, tuple(looked.skipped),
@@ -159,6 +162,7 @@ class _Looked:
     read     | those that were read; skipped | (name, reason) of the others
     remarks  | (id, remark) of those that may look wrong
     unread   | how many files of each ending whose kind of picture is not read
+    lines    | what else there is to say
     """
 
     skip_bad: bool
@@ -166,6 +170,7 @@ class _Looked:
     skipped: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     remarks: list[tuple[str, Remark]] = field(default_factory=list[tuple[str, Remark]])
     unread: Counter[str] = field(default_factory=Counter[str])
+    lines: list[str] = field(default_factory=list[str])
 
     def findings(self) -> tuple[Finding, ...]:
         found = odd_pictures(self.remarks)
@@ -173,6 +178,7 @@ class _Looked:
             what = counted(self.unread.total(), "file is", "files are")
             text = f"{what} of kinds that are not read ({', '.join(sorted(self.unread))})"
             found.append(Finding("unread", f"{text}: save them as JPEG or PNG"))
+        found += [Finding("memory", line.removeprefix("warning: ")) for line in self.lines]
         return tuple(found)
 
 
@@ -275,7 +281,7 @@ def gather_samples(images: Any, looked: _Looked | None = None) -> Iterable[Sampl
     for number, image in enumerate(images):
         if isinstance(image, (str, Path)):
             path = Path(image)
-            if path.is_dir():
+            if is_dir(path):
                 found = walk(path)
                 unread = {e: n for e, n in found.others.items() if e in UNREAD_ENDINGS}
                 looked.unread.update(unread)
@@ -288,7 +294,7 @@ def gather_samples(images: Any, looked: _Looked | None = None) -> Iterable[Sampl
                 if not found.pictures:
                     raise DataError(f"{path}: no pictures in this folder")
                 yield from found.pictures
-            elif not path.exists():
+            elif not exists(path):
                 raise DataError(f"{path}: no such file")
             else:
                 yield path

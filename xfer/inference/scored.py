@@ -26,6 +26,7 @@ from xfer.data.sources.kept import Kept
 from xfer.data.sources.marks import UNKNOWN, marks, truths
 from xfer.data.spec import NOT_THERE
 from xfer.errors import DataError, XferError
+from xfer.files import at_home
 from xfer.inference.trained_on import Seen, TrainedOn
 from xfer.kinds.findings import counted, named
 from xfer.recipe.data import open_recipe_data
@@ -135,7 +136,7 @@ def _read_as_then(recipe: Recipe, environment: Mapping[str, Any]) -> Recipe:
         notes = [str(note) for note in environment.get("data_notes", ())]
         found = next((m for note in notes if (m := re.search(r": read as (\w+) \(", note))), None)
         name = found[1] if found else ""
-    if name not in FORMATS.names() or not Path(source).expanduser().exists():
+    if name not in FORMATS.names() or not at_home(source).exists():
         return recipe
     return replace(recipe, data=replace(recipe.data, source=f"{name}:{source}"))
 

@@ -70,9 +70,10 @@ def _read(file: Path) -> NDArray[np.int64] | None:
     if others_write(file.parent):
         return None
     try:
-        return np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        counts = np.load(file, allow_pickle=False)
+    except Exception:  # of a damaged header numpy raises almost anything
         return None
+    return counts if counts.dtype == np.int64 else None
 
 
 def _write(file: Path, counts: NDArray[np.int64]) -> None:

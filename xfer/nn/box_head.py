@@ -54,18 +54,19 @@ class BoxOutputs(nn.Module):
 
 
 def box_losses(
-    logits: Tensor, offsets: Tensor, labels: Tensor, goals: Tensor, beta: float
+    logits: Tensor, offsets: Tensor, labels: Tensor, goals: Tensor, beta: float, shares: Tensor
 ) -> dict[str, Tensor]:
-    """Cross-entropy, and smooth L1 of the foreground's boxes, both averaged over all regions.
+    """Cross-entropy, and smooth L1 of the foreground's boxes, both averaged over the regions.
 
     Shapes: logits (R, C + 1), offsets (R, C or 1, 4); labels int64 (R,), C for background;
-        goals (R, 4), normalised offsets, read where labels < C.
+        goals (R, 4), normalised offsets, read where labels < C; shares (R,), each region's part in
+        the average, see `equal_shares`.
     Source: Girshick 2015, sec. 2.3, lambda = 1.
     """
-    count = max(1, len(labels))
     foreground = torch.nonzero(labels < logits.shape[1] - 1).flatten()
     which = labels[foreground] if offsets.shape[1] > 1 else torch.zeros_like(foreground)
     box = F.smooth_l1_loss(
-        offsets[foreground, which], goals[foreground], reduction="sum", beta=beta
+        offsets[foreground, which], goals[foreground], reduction="none", beta=beta
     )
-    return {"cls": F.cross_entropy(logits, labels, reduction="sum") / count, "box": box / count}
+    scores = F.cross_entropy(logits, labels, reduction="none")
+    return {"cls": (scores * shares).sum(), "box": (box.sum(1) * shares[foreground]).sum()}

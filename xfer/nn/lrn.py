@@ -139,8 +139,10 @@ class LocalResponseNorm(nn.Module):
         """The matrix as a 1x1 kernel in the input's dtype; 0 and 1 are exact in all of them."""
         key = (x.dtype, x.device)
         if key not in self._bands:
-            matrix = band_matrix(self.channels, self.size, self.groups)
-            self._bands[key] = matrix.to(x.device, x.dtype)[:, :, None, None]
+            # kept for training as well, which can't save a tensor that inference mode has made
+            with torch.inference_mode(False):
+                matrix = band_matrix(self.channels, self.size, self.groups)
+                self._bands[key] = matrix.to(x.device, x.dtype)[:, :, None, None]
         return self._bands[key]
 
     def __getstate__(self) -> dict[str, Any]:

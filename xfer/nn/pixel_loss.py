@@ -39,17 +39,17 @@ def pixel_cross_entropy(
             return loss / max(1, len(logits))
         if hard < 1:
             return _hardest(logits, labels, weight, hard)
-        share = _share(labels, weight)
         loss = F.cross_entropy(logits, labels, weight, ignore_index=IGNORE, reduction="sum")
-        return loss / share
+        return loss / pixel_weight(labels, weight).clamp(min=1 if weight is None else 1e-6)
 
 
-def _share(labels: Tensor, weight: Tensor | None) -> Tensor:
-    """Total weight of the labelled pixels, never 0."""
+def pixel_weight(labels: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Total weight of the labelled pixels: their number, or the sum of their classes' weights (C,);
+    what `pixel_cross_entropy` is a mean over."""
     if weight is None:
-        return (labels != IGNORE).sum().clamp(min=1)
+        return (labels != IGNORE).sum()
     counts = torch.bincount(labels.flatten(), minlength=IGNORE + 1)[: len(weight)]
-    return (counts * weight).sum().clamp(min=1e-6)
+    return (counts * weight).sum()
 
 
 def _hardest(logits: Tensor, labels: Tensor, weight: Tensor | None, share: float) -> Tensor:

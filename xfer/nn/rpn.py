@@ -14,7 +14,7 @@ from xfer.nn.precision import exact
 from xfer.ops.anchors import grid_anchors
 from xfer.ops.boxes import clip, decode, encode
 from xfer.ops.nms import nms
-from xfer.ops.sampling import draw, ignored, match
+from xfer.ops.sampling import draw, equal_shares, ignored, match
 from xfer.types import FeatureSpec
 
 
@@ -124,7 +124,8 @@ class RegionProposalNet(nn.Module):
         truth: Sequence[Tensor],
         crowds: Sequence[Tensor],
     ) -> dict[str, Tensor]:
-        """Binary cross-entropy and smooth L1 (sigma 3) over the drawn anchors.
+        """Binary cross-entropy and smooth L1 (sigma 3), the mean over each picture's drawn anchors,
+        then over the pictures.
 
         Args: truth, crowds: each picture's true boxes, and the regions that are ignored.
         """
@@ -135,6 +136,8 @@ class RegionProposalNet(nn.Module):
         wanted: list[Tensor] = []
         targets: list[Tensor] = []
         objects: list[Tensor] = []
+        counts: list[int] = []  # drawn anchors, and objects among them, of each picture
+        object_counts: list[int] = []
         for n, boxes in enumerate(truth):
             # a box's best anchor is chosen among those in its picture, not in the padding
             here = torch.nonzero(seen[n]).flatten()
@@ -147,18 +150,21 @@ class RegionProposalNet(nn.Module):
             places.append(here[torch.cat([positive, negative])] + start)
             wanted += [logits.new_ones(len(positive)), logits.new_zeros(len(negative))]
             objects.append(here[positive] + start)
+            counts.append(len(positive) + len(negative))
+            object_counts.append(len(positive))
             if len(boxes):
                 goal = boxes[matches.index[positive]]
                 targets.append(encode(goal, visible[positive], self.std))
         drawn = torch.cat(places)
-        count = max(1, len(drawn))
+        shares = equal_shares(counts, logits.device)
         score = F.binary_cross_entropy_with_logits(
-            logits.flatten()[drawn], torch.cat(wanted), reduction="sum"
+            logits.flatten()[drawn], torch.cat(wanted), shares, reduction="sum"
         )
         moved = offsets.view(-1, 4)[torch.cat(objects)]
         goals = torch.cat(targets) if targets else moved.new_zeros(0, 4)
-        box = F.smooth_l1_loss(moved, goals, reduction="sum", beta=1 / 9)
-        return {"rpn_score": score / count, "rpn_box": box / count}
+        box = F.smooth_l1_loss(moved, goals, reduction="none", beta=1 / 9).sum(1)
+        object_shares = equal_shares(counts, logits.device, object_counts)
+        return {"rpn_score": score, "rpn_box": (box * object_shares).sum()}
 
 
 def _inside(anchors: Tensor, sizes: Tensor) -> Tensor:

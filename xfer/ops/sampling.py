@@ -69,6 +69,24 @@ def _some(chosen: Tensor, count: int) -> Tensor:
     return indices[drawn.sort().values]
 
 
+def equal_shares(
+    counts: Sequence[int], device: torch.device, rows: Sequence[int] | None = None
+) -> Tensor:
+    """Each drawn region's part in a mean over pictures of the mean over each one's regions.
+
+    So the loss of a batch is the mean of its pictures' losses, however it is split into passes and
+    processes, and however many regions each picture has to draw from.
+
+    Args: counts: regions drawn from each picture; rows: of how many the shares are returned, if
+        not of all: of those that are objects.
+    Returns: float32 (sum of rows,); with rows left out they add up to 1, if no count is 0.
+    Source: as py-faster-rcnn, whose passes are of one picture (Ren et al. 2015, sec. 3.1.3).
+    """
+    each = torch.tensor([1 / (len(counts) * max(1, n)) for n in counts])
+    repeated = each.repeat_interleave(torch.tensor(counts if rows is None else rows))
+    return repeated.to(device, non_blocking=True)
+
+
 @dataclass(frozen=True, slots=True)
 class RegionRules:
     """Which regions the classifier is trained on.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from xfer import kinds, plugs
 from xfer import task as tasks
-from xfer.errors import DataError, XferError
+from xfer.errors import DataError, XferError, whole
 from xfer.extraction.extract import Form
 from xfer.extraction.meta import check_meta
 from xfer.extraction.net import Choice, FeatureNet, fixed_options, load_net
@@ -113,22 +113,25 @@ def load_task(run: Path | str, device: str = "auto") -> ProbeTask:
         the net's weights are missing or have changed.
     """
     probe, about = load_probe(run)
-    meta = check_meta(Path(run) / "model.json", about["features"], net=True)
-    choice = Choice(
-        meta["backbone"], about["weights"], (about["layer"],), meta["pool"], meta["crops"],
-        meta["views"], meta["preprocess"]["size"], device, meta["precision"],
-        fixed_options(meta["options"]),
-    )  # fmt: skip
-    with plugs.reading(Path(run) / "model.json"):
+    file = Path(run) / "model.json"
+    with whole(file, "not the model of a probe"):
+        meta = check_meta(file, about["features"], net=True)
+        choice = Choice(
+            meta["backbone"], about["weights"], (about["layer"],), meta["pool"], meta["crops"],
+            meta["views"], meta["preprocess"]["size"], device, meta["precision"],
+            fixed_options(meta["options"]),
+        )  # fmt: skip
+        form = Form(meta["dtype"], meta["normalise"])
+        choice.check()
+        form.check()
+        wanted, data_kind = str(meta["weights"]["file_sha256"]), str(meta["data"]["kind"])
+        info = DataInfo("", about["kind"], tuple(about["classes"]))
+    with plugs.reading(file):
         net = load_net(choice)
-    wanted = meta["weights"]["file_sha256"]
     if net.report.digest != wanted:
         raise DataError(
             f"{about['weights']} is not the file that the probe's features were made with",
             f"put the file with sha256 {wanted[:16]}... there",
         )
-    info = DataInfo("", about["kind"], tuple(about["classes"]))
-    form = Form(meta["dtype"], meta["normalise"])
-    form.check()
-    task = ProbeTask(net, form, about["layer"], probe, info, meta["data"]["kind"])
+    task = ProbeTask(net, form, about["layer"], probe, info, data_kind)
     return task.eval()

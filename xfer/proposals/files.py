@@ -17,7 +17,6 @@ meta    | text              | ()       | JSON, optional: how they were made
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +25,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer.data.npz import read_npz
 from xfer.data.readers.coco.results import read_coco_results
 from xfer.data.readers.matlab import Cell, read_matlab
-from xfer.errors import DataError, reader
-from xfer.files import replacing
+from xfer.errors import DataError, reader, whole
+from xfer.files import NotAFile, at_home, no_file, replacing
 from xfer.proposals.pickles import plain, read_numbers
 
 FORMAT = "xfer proposals"
@@ -57,9 +57,11 @@ def read_proposals(path: Path | str) -> FileBoxes:
     Raises: DataError for a file that is missing, broken, of an unknown format, or with boxes that
         are not finite, or mostly without area.
     """
-    path = Path(path).expanduser()
+    path = at_home(path)
     if path.suffix.casefold() not in _READERS:
         raise DataError(f"{path}: unknown proposals format", f"one of {', '.join(_READERS)}")
+    if what := no_file(path):
+        raise NotAFile(path, what)
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     content = _READERS[path.suffix.casefold()](path)
@@ -92,16 +94,13 @@ def _with_area(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def _read_npz(path: Path) -> FileBoxes:
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            lacks = [name for name in ("ids", "boxes", "offsets") if name not in file]
-            if lacks:
-                raise DataError(
-                    f"{path}: it lacks {', '.join(lacks)}", "needed: ids, boxes and offsets"
-                )
-            ids, boxes, offsets = file["ids"], file["boxes"], file["offsets"]
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError) as error:
-        raise DataError(f"{path}: damaged ({str(error).splitlines()[0][:80]})") from None
+    wanted = ("ids", "boxes", "offsets")
+    with whole(path, "damaged"):
+        arrays = read_npz(path, wanted)
+    lacks = [name for name in wanted if name not in arrays]
+    if lacks:
+        raise DataError(f"{path}: it lacks {', '.join(lacks)}", "needed: ids, boxes and offsets")
+    ids, boxes, offsets = (arrays[name] for name in wanted)
     good = (
         ids.ndim == 1 and ids.dtype.kind in "Uiu"
         and boxes.ndim == 2 and boxes.shape[1] == 4 and boxes.dtype.kind in "fiu"

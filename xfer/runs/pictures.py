@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer.data.npz import read_npz
 from xfer.data.sources.base import Bundle
 from xfer.data.sources.marks import MOST, marks, truths
 from xfer.errors import DataError, whole
@@ -45,7 +46,8 @@ def read_pictures(run: Path, splits: Mapping[str, Any]) -> tuple[Numbers, Number
     if not path.is_file():
         return found
     try:
-        with whole(path, "damaged"), np.load(path, allow_pickle=False) as arrays:
+        with whole(path, "damaged"):
+            arrays = read_npz(path)
             if "schema" in arrays:
                 check_schema(path, arrays["schema"].tolist(), SCHEMA)
             for role, ids in splits.items():

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xfer.data.loading.feature_loader import FeatureLoader
-from xfer.device import gather
+from xfer.device import Place, gather
 from xfer.extraction.cache import FeatureCache, cache_file, limit_bytes
 from xfer.extraction.net import VERSION, digest_of
 from xfer.extraction.stream import parts
@@ -55,6 +55,10 @@ class HeadInput:
     layers: tuple[str, ...] = ("head",)
 
     @property
+    def place(self) -> Place:
+        return self.job.place
+
+    @property
     def views(self) -> int:
         return 10 if self.tta == "10crop" and not self.train else 1
 
@@ -72,7 +76,7 @@ class HeadInput:
     def signature(self, layer: str) -> bytes:
         return hashlib.sha256(self.marks.encode()).digest()
 
-    @torch.inference_mode()
+    @torch.no_grad()  # the net may train later, with what it keeps of a pass
     def __call__(self, images: Tensor) -> dict[str, NDArray[np.float32]]:
         """uint8 (N * views, 3, H, W) -> {"head": float32 (N, views * D)}; mirrored views last."""
         place = self.job.place

@@ -36,9 +36,12 @@ def finish(job: Job, run: Run, show: Progress) -> dict[str, Any]:
     metrics: dict[str, Metric] = {}
     if "val" in splits:
         loader = job.val_loader() if job.quick_tta == tta else job.loader("val", tta=tta)
-        metrics["val"] = best_metric or score(task, loader, place, tta, show.tick("val"))
+        metrics["val"] = best_metric or score(
+            task, loader, place, tta, show.tick("val"), show.remark
+        )
     if "test" in splits:
-        metrics["test"] = score(task, job.loader("test", tta=tta), place, tta, show.tick("test"))
+        loader = job.loader("test", tta=tta)
+        metrics["test"] = score(task, loader, place, tta, show.tick("test"), show.remark)
     result = _result(job, metrics)
     if not place.main:
         return result

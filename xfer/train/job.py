@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Any, cast
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from xfer import task as tasks
 from xfer.backbones.build import make_backbone
@@ -21,9 +22,16 @@ from xfer.data.loading.loader import Loader
 from xfer.data.sources.base import Bundle
 from xfer.data.sources.boxes import category_ids
 from xfer.data.sources.kept import difference
-from xfer.device import Place, average, restore_random_states, seed_everything, sync_batch_norms
+from xfer.device import (
+    Place,
+    average,
+    keep_compiled,
+    restore_random_states,
+    seed_everything,
+)
 from xfer.errors import DataError, XferError
 from xfer.nn.lone_values import allow_lone_values
+from xfer.nn.sync_norm import sync_batch_norms
 from xfer.recipe.tables import Recipe
 from xfer.runs.model_file import about_model
 from xfer.task import DeviceCrops, ManySides, Metric, Task
@@ -31,6 +39,7 @@ from xfer.train.ema import MovingAverage
 from xfer.train.optim import (
     Schedule,
     build_optimizer,
+    carry_state,
     frozen_stages,
     opening_steps,
     parameter_groups,
@@ -111,6 +120,7 @@ class Job:
         self.crop_on = _choose_crops(self.task, train, gpu, recipe.optim.freeze == "all")
         place.put(self.task)
         if recipe.run.compile:
+            keep_compiled()
             self.task.backbone.compile()  # in place: the weights keep their names
         self.train: Loader | FeatureLoader = self.loader("train", training=True)
         if len(self.train) == 0:
@@ -171,8 +181,9 @@ class Job:
         batch = self.recipe.eval.batch or 2 * self.recipe.data.batch
         return max(self.place.world, batch // 10) if tta == "10crop" else batch
 
-    def _build_optimizer(self) -> None:
-        """Freezes what is frozen at the current step, and gives the rest to a new optimiser."""
+    def _build_optimizer(self, before: Optimizer | None = None) -> None:
+        """Freezes what is frozen at the current step, and gives the rest to a new optimiser, which
+        takes over from the one `before` what has trained already."""
         table = self.recipe.optim
         early = self.step < self.thaw_step
         frozen = frozen_stages(self.task.stages(), "all" if early else table.freeze)
@@ -182,6 +193,8 @@ class Job:
         for parameter in self.task.parameters():
             parameter.requires_grad_(id(parameter) in used)
         self.optimizer = build_optimizer(self.groups, table)
+        if before is not None:
+            carry_state(before, self.optimizer)
         self.module = self._distributed()
         if self.ema is not None:
             self.ema.forget()
@@ -224,7 +237,7 @@ class Job:
     def begin_step(self) -> float:
         """Thaws the backbone if it is time, sets the step's learning rate and returns it."""
         if self.step == self.thaw_step and self.thaw_step > 0:
-            self._build_optimizer()
+            self._build_optimizer(self.optimizer)
         lr = self.peak_lr * self.schedule.factor(self.step)
         set_rate(self.optimizer, lr)
         return lr
@@ -353,7 +366,8 @@ class Job:
             self.step += 1
         self.task.load_state_dict(state["task"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # empty where precision was another than fp16
+            self.scaler.load_state_dict(state["scaler"])
         self.schedule.load_state(state["schedule"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])

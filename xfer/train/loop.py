@@ -6,6 +6,7 @@ There are no hooks; to change the loop, copy this file.
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -37,6 +38,7 @@ from xfer.recipe.tables import Recipe
 from xfer.runs import checkpoint
 from xfer.runs.folder import Run, environment
 from xfer.runs.model_file import write_model
+from xfer.runs.shared import check_folder_shared, check_same_data
 from xfer.train.cached_features import keep_features
 from xfer.train.finish import finish
 from xfer.train.job import Job
@@ -107,7 +109,7 @@ def fit(
     """
     old = Run.open(resume) if resume is not None else None
     if old is not None:
-        if old.finished:
+        if old.finished and int(os.environ.get("WORLD_SIZE") or 1) == 1:
             return _finished(old)
         recipe = old.recipe()
     if recipe is None:
@@ -135,6 +137,7 @@ def fit(
             check_folder(Path("runs")) if out is None else Run.check_free(out, overwrite)
         show = Progress(verbosity if place.main else -2)
         bundle = open_recipe_data(recipe, data)
+        check_same_data(bundle.name, bundle.fingerprint() if place.world > 1 else "", place)
         show.start(recipe, bundle, place)
         job = Job(recipe, place, bundle, show.say)
         show.model(job)
@@ -142,6 +145,7 @@ def fit(
             _dry_run(job)
             return Summary(Path(), {})
         run = old or _new_run(job, held, out, overwrite)
+        check_folder_shared(run.path, place)
         if old is not None:
             _resume(job, run, show)
         try:
@@ -205,7 +209,8 @@ def evaluate_now(job: Job, run: Run, show: Progress) -> None:
     job.evaluated = job.step
     tta = job.quick_tta
     broadcast_buffers(job.final_task(), job.place)
-    metric = score(job.final_task(), job.val_loader(), job.place, tta, show.tick("val"))
+    metric = score(job.final_task(), job.val_loader(), job.place, tta, show.tick("val"),
+                   show.remark)  # fmt: skip
     metrics = metric.compute()
     if metrics[metric.primary] is None:  # like COCO's AP of small boxes if there are none
         raise DataError(f"val has nothing that {metric.primary} can be computed from",

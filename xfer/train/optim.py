@@ -135,6 +135,31 @@ def build_optimizer(groups: Sequence[Group], table: OptimTable) -> torch.optim.O
     )
 
 
+def carry_state(before: torch.optim.Optimizer, after: torch.optim.Optimizer) -> None:
+    """Gives `after` what `before` has learnt of the parameters that both train: moments, momentum,
+    counts of steps. What only one of them trains is left out, or begins anew.
+
+    It goes by the optimisers' own state dicts, so it holds for any optimiser.
+    """
+    old, new = before.state_dict(), after.state_dict()
+    places = {id(p): n for n, p in enumerate(_all_parameters(before))}
+    parameters = _all_parameters(after)
+    for number, parameter in enumerate(parameters):
+        if places.get(id(parameter)) in old["state"]:
+            new["state"][number] = old["state"][places[id(parameter)]]
+    # some optimisers count steps by group
+    for group in new["param_groups"]:
+        numbers = [places.get(id(parameters[n])) for n in group["params"]]
+        same = next((row for row in old["param_groups"] if row["params"] == numbers), {})
+        group.update({key: value for key, value in same.items() if key != "params"})
+    after.load_state_dict(new)
+
+
+def _all_parameters(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    """Its parameters, in the order by which its state dict numbers them."""
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
 OPENING = 0.5  # largest part of a run that the warm-up, or training the head alone, may take
 
 

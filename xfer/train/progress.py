@@ -26,6 +26,7 @@ from rich.progress import (
 from rich.table import Table
 
 from xfer.recipe.idle import idle_settings
+from xfer.train.restart import unused_tasks
 
 if TYPE_CHECKING:
     from xfer.data.sources.base import Bundle
@@ -63,6 +64,13 @@ class Progress:
         if self.verbosity >= -1:
             self.console.print(f"warning: {text}", markup=False, style="yellow")
 
+    def remark(self, line: str) -> None:
+        """Prints a line, which may begin with "warning: "."""
+        if line.startswith("warning: "):
+            self.warn(line.removeprefix("warning: "))
+        else:
+            self.say(line)
+
     def start(self, recipe: Recipe, bundle: Bundle, place: Place) -> None:
         """Prints the recipe, the data and the device."""
         self.say(f"recipe {recipe.name or '(defaults)'}: {recipe.task} with {recipe.backbone}")
@@ -75,6 +83,8 @@ class Progress:
         classes = f"{len(bundle.classes)} classes; " if bundle.classes else ""
         self.say(f"data {bundle.name}: {classes}pictures: {counts}")
         self.say(f"on {place.describe()}")
+        if unused_tasks():
+            self.warn(unused_tasks())
         if not recipe.data.flip and recipe.eval.tta != "none":
             self.warn(
                 f"data.flip=false: training sees no mirror images, but eval.tta={recipe.eval.tta} "

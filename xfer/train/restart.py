@@ -1,4 +1,4 @@
-"""Restarts by torchrun: which run a restarted process continues.
+"""What started this process: restarts by torchrun, and which run then goes on; SLURM's tasks.
 
 If one of its processes dies, torchrun stops the others and runs the same command again
 (--max-restarts). The command then continues the run it had started, from its last/.
@@ -53,3 +53,11 @@ def _is_ours(run: Run) -> bool:
         return run.exists and run.read_json("env.json").get("launch") == launch()
     except XferError:  # it has none yet
         return False
+
+
+def unused_tasks() -> str:
+    """A line if SLURM has given this job several tasks, of which one process makes no use."""
+    tasks = int(os.environ.get("SLURM_NTASKS") or 1)
+    if tasks < 2 or "RANK" in os.environ:
+        return ""
+    return f"SLURM has given this job {tasks} tasks, but one process runs: torchrun starts several"

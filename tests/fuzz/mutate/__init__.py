@@ -43,6 +43,7 @@ def by_form(name: str, content: bytes, rng: Random) -> bytes:
 def mutated(case: Case, corpus: Sequence[Case], keep: Sequence[str], rng: Random) -> Case:
     """A case with one or several of its files made wrong, sometimes missing, empty or swapped."""
     names = [n for n in case if not any(fnmatch.fnmatch(n, one) for one in keep)]
+    names = names or list(case)  # of a kept case that has lost all others
     result = dict(case)
     for _ in range(1 if rng.random() < 0.7 else rng.randint(2, 5)):
         name = rng.choice(names)

@@ -12,8 +12,7 @@ from xfer.data.images.exif import read_jpeg_header
 from xfer.data.images.limits import large
 from xfer.data.images.pixels_alone import PNG
 from xfer.data.images.unread import kind_of, what_is
-from xfer.errors import DataError
-from xfer.files import GB, MB, open_regular
+from xfer.files import GB, MB, NotAFile, open_regular
 
 HEAD_BYTES = 1 << 16
 MAX_FILE = GB
@@ -33,9 +32,8 @@ def picture_file(path: Path | str) -> Iterator[tuple[int, int]]:
     """
     try:
         handle = open_regular(path)
-    except DataError as error:
-        what = error.message.rpartition(": ")[2].removesuffix(", not a file")
-        raise DecodeError(f"not a picture file: {what}") from None
+    except NotAFile as error:
+        raise DecodeError(f"not a picture file: {error.what}") from None
     try:
         size = os.fstat(handle).st_size
         check_large(handle, 0, size, str(path))

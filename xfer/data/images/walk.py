@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from xfer.files import NotAFile, no_file
+
 EXTENSIONS = frozenset(
     f".{name}"
     for name in (
@@ -87,13 +89,40 @@ def _walk(top: Path, result: WalkResult, seen: set[str]) -> Iterator[tuple[str, 
             result.others[Path(entry.name).suffix.casefold() or "without extension"] += 1
 
 
+# pipes, devices and sockets among the entries that `listing` has seen
+_not_files: set[str] = set()
+
+
 def listing(folder: Path) -> list[os.DirEntry[str]]:
     """A folder's entries sorted by name; empty if it can't be read."""
     try:
         with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
+            found = sorted(entries, key=lambda entry: entry.name)
     except OSError:
         return []
+    for entry in found:
+        if not _is_file(entry) and not is_dir(entry) and no_file(entry.path):
+            _not_files.add(entry.path)
+    return found
+
+
+def check_files(top: Path) -> None:
+    """Raises DataError for a pipe, a device or a socket that was seen below a folder, where a
+    table, a list or a note may be meant. Pictures are left to those who decode them."""
+    start = os.path.join(top, "")  # noqa: PTH118
+    for path in sorted(_not_files):
+        name = path.rpartition(os.sep)[2]
+        if path.startswith(start) and not is_picture(name) and not is_junk(name):
+            what = no_file(path)  # it may be gone
+            if what:
+                raise NotAFile(readable(path), what)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def is_dir(entry: os.DirEntry[str]) -> bool:

@@ -143,7 +143,7 @@ def _remembered() -> NDArray[np.uint64]:
     try:
         marks = np.load(_file(), allow_pickle=False)
         return marks if marks.dtype == np.uint64 and marks.ndim == 1 else np.zeros(0, np.uint64)
-    except (OSError, ValueError, EOFError):
+    except Exception:  # of a damaged header numpy raises almost anything
         return np.zeros(0, np.uint64)
 
 

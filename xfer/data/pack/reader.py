@@ -53,6 +53,7 @@ from numpy.typing import NDArray
 from xfer import kinds
 from xfer.boxes import Boxes
 from xfer.data.images.decode import DecodeError, shrink
+from xfer.data.npz import read_npz
 from xfer.data.pack.check import check_index, check_order, check_table
 from xfer.data.sources import door
 from xfer.data.sources.base import sample_label
@@ -305,8 +306,8 @@ def open_shard(root: Path, about: dict[str, Any], verify: bool = True) -> dict[s
 
 def read_table(path: Path) -> dict[str, NDArray]:
     """Load the arrays of a shard's .npz. Raises DataError if it can't be read."""
-    with whole(path, "damaged"), np.load(path, allow_pickle=False) as arrays:
-        return {key: arrays[key] for key in arrays.files}
+    with whole(path, "damaged"):
+        return read_npz(path)
 
 
 def read_json(file: Path, verify: bool = True) -> dict[str, Any]:

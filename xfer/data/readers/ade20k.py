@@ -24,6 +24,7 @@ from xfer.data.sources.masks import MaskFiles
 from xfer.data.sources.split_names import role_of
 from xfer.data.sources.written import whole_number
 from xfer.errors import DataError, reader
+from xfer.files import NOTE, text_of
 from xfer.types import DataInfo
 
 CLASSES = 150
@@ -71,7 +72,7 @@ def _rows(table: Path) -> list[ClassRow]:
     if not table.is_file():
         return [ClassRow(str(value), value) for value in range(1, CLASSES + 1)]
     try:
-        lines = table.read_text(encoding="utf-8-sig").splitlines()
+        lines = text_of(table, NOTE).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{table}: {error}") from None
     cells = [line.split("\t") for line in lines if line.strip()]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xfer.data.images.walk import is_junk, listing, subfolders
+from xfer.files import NotAFile, head_of
 
 HEAD = 1 << 16
 FOLDERS, FILES = 60, 4  # folders that are looked into, files of an ending in each
@@ -61,9 +62,8 @@ def _files(top: Path) -> Iterator[Path]:
 
 def _what(file: Path) -> str | None:
     try:
-        with file.open("rb") as stream:
-            text = stream.read(HEAD).decode("utf-8", "replace")
-    except OSError:
+        text = head_of(file, HEAD).decode("utf-8", "replace")
+    except (OSError, NotAFile):
         return None
     ending = file.suffix.casefold()
     for tool, signs in {".json": _JSON, ".xml": _XML}.get(ending, ()):

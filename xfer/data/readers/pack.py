@@ -8,6 +8,7 @@ from typing import ClassVar
 from xfer.data.pack.reader import AGAIN, INDEX, NAME, STARTED, PackSource, read_index
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.errors import DataError
+from xfer.files import NotAFile, head_of
 from xfer.kinds.findings import counted
 from xfer.types import Source
 
@@ -24,11 +25,10 @@ class Pack:
         if (path / STARTED).is_file():
             return "an unfinished pack"
         try:
-            with (path / INDEX).open("rb") as file:
-                ours = f'"{NAME}"'.encode() in file.read(200)
+            ours = f'"{NAME}"'.encode() in head_of((path / INDEX), 200)
             # its shards tell, too, if a bit of its name has turned
             return "a pack" if ours or (path / "shard-00000.bin").is_file() else None
-        except OSError:
+        except (OSError, NotAFile):
             return None
 
     def load(self, path: Path, options: ReadOptions) -> Reading:

@@ -35,6 +35,7 @@ from xfer.data.sources.masks import MaskFiles, MaskSource, file_stamp
 from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.data.sources.written import Id, plain_id
 from xfer.errors import DataError, reader
+from xfer.files import at_home, bytes_of
 from xfer.types import IGNORE, DataInfo
 
 PREFIX = "panoptic_"
@@ -172,7 +173,7 @@ def _panoptic(
 @reader
 def _document(file: Path) -> dict[str, Any]:
     try:
-        document = json.loads(file.read_bytes())
+        document = json.loads(bytes_of(file))
     except (OSError, ValueError) as error:
         raise DataError(f"{file}: {str(error)[:100]}") from None
     lists = ("images", "annotations", "categories")
@@ -227,7 +228,7 @@ def _maps(path: Path) -> Path | None:
 def _image_folders(path: Path, split: str, options: ReadOptions) -> list[Path]:
     if not options.images:
         return [path.absolute() / n for n in (split, f"images/{split}", "images", "")]
-    folder = Path(options.images).expanduser().absolute()
+    folder = at_home(options.images).absolute()
     if not folder.is_dir():
         raise DataError(f"data.images={options.images}: no such folder")
     return [folder, folder / split]

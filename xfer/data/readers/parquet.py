@@ -112,6 +112,8 @@ def _values(files: list[Path], split: str, columns: Columns) -> dict[str, tuple[
         table = _open(file)
         for group in range(table.num_row_groups):
             read = _read(file, table, group, [columns.split])
+            if not read.num_columns:
+                raise DataError(f"{file}: no column {columns.split!r}, which other files have")
             words.update(dict.fromkeys(str(v) for v in read.column(0).to_pylist()))
     names = split_of_words([*words])
     return {name: tuple(w for w in words if names[w] == name) for name in names.values()}
@@ -256,7 +258,7 @@ def _entries(
     texts: list[str] = []
     for number, file in enumerate(files):
         table = _open(file)
-        own = table.schema_arrow.names
+        own, size = table.schema_arrow.names, file.stat().st_size
         for name in (columns.pictures, columns.split):
             if name and name not in own:
                 raise DataError(f"{file}: no column {name!r}, which other files have")
@@ -267,6 +269,8 @@ def _entries(
         for group in range(table.num_row_groups):
             read = _read(file, table, group, wanted)
             count = table.metadata.row_group(group).num_rows
+            if not 0 <= count <= size:  # a picture takes a byte at the least
+                raise DataError(f"{file}: row group {group}: damaged (it says {count:,} rows)")
             own_paths = [None] * count
             if columns.paths and columns.pictures in read.column_names:
                 own_paths = read.column(columns.pictures).combine_chunks().field("path").to_pylist()

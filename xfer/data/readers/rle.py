@@ -47,6 +47,7 @@ from xfer.data.sources.masks import MaskSource, file_stamp
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
 from xfer.data.sources.written import whole_number
 from xfer.errors import DataError, XferError, listed, reader
+from xfer.files import at_home, head_of
 from xfer.types import IGNORE, DataInfo
 
 SUFFIXES = (".csv", ".tsv")
@@ -68,8 +69,7 @@ def run_length_tables(path: Path) -> list[Path]:
 def _column(file: Path) -> bool:
     """Whether a file is a table of run lengths, by its beginning."""
     try:
-        with file.open("rb") as stream:
-            data = stream.read(PEEKED)
+        data = head_of(file, PEEKED)
         if len(data) == PEEKED:
             data = data[: data.rfind(b"\n") + 1]
         return run_length_column(parse_table(file, data)) is not None
@@ -122,7 +122,7 @@ def _read(file: Path, split: str, options: ReadOptions, reading: Reading) -> Run
     table = read_table(file)
     column = run_length_column(table)
     assert column is not None
-    top = Path(options.images).expanduser() if options.images else file.parent
+    top = at_home(options.images) if options.images else file.parent
     if not top.is_dir():
         raise XferError(f"data.images={options.images}: no such folder")
     role = role_of(split) or role_of(role_word(file.stem) or "")

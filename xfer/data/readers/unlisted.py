@@ -10,6 +10,7 @@ from xfer.data.images.walk import is_junk, is_picture, listing, readable
 from xfer.data.readers.base import Reading
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.split_names import WHOLE, role_of
+from xfer.files import NotAFile, head_of
 
 LISTS = ("", "ImageSets", "imagesets", "splits", "split", "lists")  # folders of them
 HEAD = 4096  # bytes of a list
@@ -60,9 +61,8 @@ def note_lists(path: Path, reading: Reading) -> None:
 def _names_all(file: Path, stems: set[str]) -> bool:
     """Whether the first lines of a list name pictures with these names."""
     try:
-        with file.open("rb") as opened:
-            head = opened.read(HEAD)
-    except OSError:
+        head = head_of(file, HEAD)
+    except (OSError, NotAFile):
         return False
     lines = head.decode("utf-8-sig", "replace").splitlines()
     cells = [line.split()[0].replace("\\", "/").rpartition("/")[2]

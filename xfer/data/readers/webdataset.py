@@ -24,6 +24,7 @@ from xfer.data.sources.tar_index import Member, members
 from xfer.data.sources.wordnet import numbered, same_names, with_wnids
 from xfer.data.sources.written import whole_number
 from xfer.errors import DataError, listed, reader
+from xfer.files import NOTE, open_file, text_of
 from xfer.kinds.findings import counted
 from xfer.types import DataInfo
 
@@ -116,7 +117,7 @@ def _check_all_there(root: Path, shards: list[Path]) -> None:
 @reader
 def _listed(file: Path) -> set[str]:
     try:
-        splits = json.loads(file.read_text(encoding="utf-8")).get("splits", {})
+        splits = json.loads(text_of(file)).get("splits", {})
         return {str(n) for split in splits.values() for n in split.get("filenames", [])}
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise DataError(f"{file}: damaged ({error})") from None
@@ -134,7 +135,7 @@ def _read(
     names: list[str] = []
     if table.is_file():
         try:
-            lines = table.read_text(encoding="utf-8").splitlines()
+            lines = text_of(table, NOTE).splitlines()
         except (OSError, ValueError) as error:
             raise DataError(f"{table}: can't be read ({error})") from None
         names = [line.strip() for line in lines if line.strip()]
@@ -151,7 +152,7 @@ def _entries(root: Path, shards: list[Path], names: list[str]) -> Entries:
     unread: set[str] = set()
     for number, shard in enumerate(shards):
         try:
-            with shard.open("rb") as file:
+            with open_file(shard) as file:
                 without += _add(entries, number, shard, file.fileno(), unread)
         except OSError as error:
             raise DataError(f"{shard}: {error.strerror or error}") from None
@@ -211,11 +212,17 @@ def _samples(files_in_tar: Iterable[Member]) -> Iterable[tuple[str, dict[str, Me
         yield last, files
 
 
+def _content(shard: Path, handle: int, member: Member) -> bytes:
+    if member.length > NOTE:
+        raise DataError(f"{shard}: {member.name}: {member.length:,} bytes, far more than a label")
+    return os.pread(handle, member.length, member.start)
+
+
 def _label(shard: Path, key: str, files: dict[str, Member], handle: int) -> int:
     """A sample's class, -1 if it has none. Raises DataError if it is not a number."""
     own = files.get("cls")
     if own is not None:
-        text = os.pread(handle, own.length, own.start).decode("ascii", "replace").strip()
+        text = _content(shard, handle, own).decode("ascii", "replace").strip()
         label = whole_number(text)
         if label is None:
             raise DataError(f"{shard}: {key}.cls: label {text[:20]!r} is not a whole number from 0")
@@ -224,7 +231,7 @@ def _label(shard: Path, key: str, files: dict[str, Member], handle: int) -> int:
     if about is None:
         return -1
     try:
-        content = json.loads(os.pread(handle, about.length, about.start))
+        content = json.loads(_content(shard, handle, about))
     except ValueError as error:
         raise DataError(f"{shard}: {key}.json: damaged ({error})") from None
     if not isinstance(content, dict):

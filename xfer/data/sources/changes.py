@@ -15,6 +15,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from xfer.data.images.jpeg_rows import Rows
 from xfer.data.sources import base
 from xfer.data.sources.base import subset
 from xfer.errors import DataError, XferError, listed, nearest, reader
-from xfer.files import write_text
+from xfer.files import text_of, write_text
 from xfer.kinds.findings import counted
 from xfer.types import Sample, Source
 
@@ -60,7 +61,7 @@ def write_changes(path: Path, changes: Iterable[Change]) -> None:
 def read_changes(path: Path) -> list[Change]:
     """Read the file. Raises DataError, naming the line, for what is no change."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = text_of(path)
         head = text.partition("\n")[0]
         # spreadsheets of many countries write ; between cells
         between = ";" if ";" in head and "," not in head else ","
@@ -79,7 +80,7 @@ def read_changes(path: Path) -> list[Change]:
     for number, cells in enumerate(lines[1:], 2):
         if not any(cells):
             continue
-        row = dict(zip(lines[0], cells, strict=False))
+        row = dict(itertools.zip_longest(lines[0], cells[: len(lines[0])], fillvalue=""))
         change = Change(**{"split": "", **{k: row[k].strip() for k in known if k in row}})
         if change.change not in (DROP, LABEL) or not change.id:
             raise DataError(

@@ -10,6 +10,7 @@ from typing import BinaryIO, NamedTuple
 
 from xfer.data.images.walk import is_junk, readable
 from xfer.errors import DataError
+from xfer.files import MB, open_file
 
 BLOCK = 512
 AGAIN = "download or copy it again"
@@ -29,7 +30,7 @@ def members(path: Path) -> Iterator[Member]:
     Raises: DataError, naming the tar, if it can't be read, is compressed or is cut off.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             size = os.fstat(file.fileno()).st_size
             yield from _members(file, 0, size, path, path.name)
     except OSError as error:
@@ -40,7 +41,7 @@ def members_within(path: Path) -> Iterator[tuple[str, Member]]:
     """The files of the tars inside a tar: (name of the inner tar, member), with positions in the
     outer file. Otherwise like `members`."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             size = os.fstat(file.fileno()).st_size
             for inner in _members(file, 0, size, path, path.name):
                 if not inner.name.endswith(".tar") or is_junk(inner.name.rpartition("/")[2]):
@@ -53,6 +54,7 @@ def members_within(path: Path) -> Iterator[tuple[str, Member]]:
 
 
 MAX_PLACE = 1 << 60  # in a file
+_MOST = 16 * MB  # of a header
 
 
 class _Part:
@@ -65,6 +67,8 @@ class _Part:
         self.file, self.start, self.length, self.at = file, start, length, 0
 
     def read(self, count: int) -> bytes:
+        if count > _MOST:  # a long name or a note that says that it is
+            raise tarfile.ReadError(f"a header of {count:,} bytes")
         count = max(0, min(count, self.length - self.at))
         data = os.pread(self.file.fileno(), count, self.start + self.at)
         self.at += len(data)

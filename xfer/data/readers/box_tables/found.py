@@ -10,6 +10,7 @@ from xfer.data.readers.table.found import JSON_LINES, METADATA, SUFFIXES, read
 from xfer.data.readers.table.text import parse_table
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
 from xfer.errors import DataError, XferError
+from xfer.files import head_of
 
 HEAD_BYTES = 1 << 16
 
@@ -52,8 +53,7 @@ def _is_table(file: Path) -> bool:
 def _holds_boxes(file: Path) -> bool:
     """Whether a table is one of boxes, by its beginning."""
     try:
-        with file.open("rb") as stream:
-            data = stream.read(HEAD_BYTES)
+        data = head_of(file, HEAD_BYTES)
         if len(data) < HEAD_BYTES or file.suffix.casefold() not in SUFFIXES:
             return bool(box_columns(read(file, WHOLE)))
         return bool(box_columns(parse_table(file, data[: data.rfind(b"\n") + 1])))

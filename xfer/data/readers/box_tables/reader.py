@@ -49,6 +49,7 @@ from xfer.data.sources.boxes import BoxSource, box_table
 from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.data.sources.written import number
 from xfer.errors import DataError
+from xfer.files import at_home
 from xfer.types import DataInfo
 
 
@@ -142,7 +143,7 @@ def _pictures(table: Table, name: str, options: ReadOptions) -> tuple[Table, int
     numeric = {*boxes, *size_columns(table, boxes)}
     text = [k for k in range(len(table.header)) if k not in numeric]
     if options.images:
-        folder = Path(options.images).expanduser().absolute()
+        folder = at_home(options.images).absolute()
         if not folder.is_dir():
             raise DataError(f"data.images={options.images}: no such folder")
         locator = Locator(table.file.absolute(), [folder, folder / name], role_of(name))

@@ -23,6 +23,7 @@ from xfer.data.readers.coco.polygons import box_around
 from xfer.data.sources.box_rules import leave_out
 from xfer.data.sources.written import Id, flag, number, numbers, picture_size, plain_id
 from xfer.errors import DataError, reader
+from xfer.files import bytes_of
 
 LISTS = ("images", "annotations", "categories")
 _NUMBERS = {int, float}
@@ -197,7 +198,7 @@ def _packed(segmentation: Any) -> Any:
         return segmentation
     try:
         return [array("d", polygon) for polygon in segmentation]
-    except TypeError:
+    except (TypeError, OverflowError):  # told when it is drawn
         return segmentation
 
 
@@ -232,7 +233,7 @@ def _fault(entry: Any) -> str:
 def _document(path: Path, rows: _Rows) -> dict[str, Any]:
     """The file's top level with its three lists; annotations are collected in `rows`."""
     try:
-        document = json.loads(path.read_bytes(), object_hook=rows.take)
+        document = json.loads(bytes_of(path), object_hook=rows.take)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -42,7 +42,7 @@ def render(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
         raise DataError(f"a segmentation is a {type(segmentation).__name__}")
     try:
         polygons = [[float(v) for v in polygon] for polygon in segmentation]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise DataError("a polygon holds something that is not a number") from None
     whole = empty
     for polygon in polygons:

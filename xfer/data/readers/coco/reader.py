@@ -36,6 +36,7 @@ from xfer.data.sources.box_rules import NAMED, leave_out, settle
 from xfer.data.sources.boxes import BoxSource, box_table
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
 from xfer.errors import DataError, XferError
+from xfer.files import NotAFile, at_home, open_file
 from xfer.types import DataInfo
 
 PREFIX = "instances_"
@@ -169,7 +170,7 @@ def _coco_jsons(folder: Path) -> list[Path]:
 
 def _sniff(file: Path) -> bool:
     try:
-        with file.open("rb") as opened:
+        with open_file(file) as opened:
             if opened.read(256).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] != b"{":
                 return False
             with mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as text:
@@ -177,14 +178,14 @@ def _sniff(file: Path) -> bool:
                 there = [text.find(key) >= 0 for key in keys]
                 # also accept a file that is cut off before a list: reading it reports that
                 return all(there) or (any(there) and text[-64:].rstrip()[-1:] != b"}")
-    except (OSError, ValueError):
+    except (OSError, ValueError, NotAFile):
         return False
 
 
 def _folders(root: Path, file: Path, split: str, images: str) -> list[Path]:
     """Folders to look for a json's pictures in: the one that the user named, or the usual ones."""
     if images:
-        folder = Path(images).expanduser().absolute()
+        folder = at_home(images).absolute()
         if not folder.is_dir():
             raise DataError(f"data.images={images}: no such folder")
         return [folder, folder / split]

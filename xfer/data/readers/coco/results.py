@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from xfer.data.sources.written import Id, number, numbers, plain_id
 from xfer.errors import DataError, reader
+from xfer.files import bytes_of
 
 KEYS = ("image_id", "category_id", "bbox", "score")
 FORM = 'a list of {"image_id", "category_id", "bbox": [x, y, width, height], "score"}'
@@ -59,7 +60,8 @@ def read_coco_results(path: Path | str) -> CocoResults:
     rows: Any = document
     if isinstance(document, dict):
         rows = document.get("annotations")
-        for entry in document.get("categories") or ():
+        listed = document.get("categories")
+        for entry in listed if isinstance(listed, list) else ():
             key = plain_id(entry.get("id")) if isinstance(entry, dict) else None
             if key is not None and isinstance(entry.get("name"), str):
                 categories[key] = entry["name"]
@@ -79,7 +81,7 @@ def read_coco_results(path: Path | str) -> CocoResults:
 
 def _document(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(bytes_of(path))
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -18,10 +18,12 @@ from xfer.data.sources.index_file import state_of
 from xfer.data.sources.wordnet import is_wnid
 from xfer.data.sources.written import whole_number
 from xfer.errors import DataError, reader
+from xfer.files import MB, bytes_of
 
 NAME = "ILSVRC2012_devkit_t12"
 META, TRUTH = "data/meta.mat", "data/ILSVRC2012_validation_ground_truth.txt"
 PAGE = f"{NAME}.tar.gz is on https://image-net.org/challenges/LSVRC/2012/2012-downloads.php"
+_LARGEST = 64 * MB
 NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})")
 
 
@@ -91,7 +93,7 @@ def _parts(place: Path) -> tuple[bytes, str]:
     """The bytes of meta.mat, and the text of the ground truth."""
     try:
         if place.is_dir():
-            contents = {name: (place / name).read_bytes() for name in (META, TRUTH)
+            contents = {name: bytes_of(place / name, _LARGEST) for name in (META, TRUTH)
                      if (place / name).is_file()}  # fmt: skip
             listed = [p.name for p in (place / "data").iterdir()]
         else:
@@ -113,6 +115,8 @@ def _parts(place: Path) -> tuple[bytes, str]:
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     file = tar.extractfile(member)
+    if member.size > _LARGEST:
+        raise DataError(f"{member.name} in it has {member.size:,} bytes", PAGE)
     return b"" if file is None else file.read()
 
 

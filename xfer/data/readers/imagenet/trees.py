@@ -24,6 +24,7 @@ from xfer.data.sources.index_file import Entries, kept_index, state_of
 from xfer.data.sources.indexed import IndexedSource
 from xfer.data.sources.wordnet import class_names, is_wnid, read_words
 from xfer.errors import DataError, reader
+from xfer.files import text_of
 from xfer.types import DataInfo
 
 KAGGLE = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")
@@ -203,7 +204,7 @@ def _solution(file: Path) -> Callable[[str], str]:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return text_of(file)
     except (OSError, ValueError) as error:
         raise DataError(f"{file}: can't be read ({error})") from None
 

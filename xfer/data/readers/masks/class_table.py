@@ -19,6 +19,7 @@ from typing import Any
 from xfer.data.images.walk import is_junk, is_picture, listing
 from xfer.data.sources.written import whole_number
 from xfer.errors import DataError, XferError, nearest, reader
+from xfer.files import NOTE, text_of
 
 Colour = tuple[int, int, int]
 
@@ -79,7 +80,7 @@ def read_table(path: Path) -> list[ClassRow]:
     Raises: DataError naming the line that is wrong.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = text_of(path, NOTE)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: {error}") from None
     readers: dict[str, Callable[[str, Path], list[ClassRow]]] = {".csv": _csv, ".json": _json}

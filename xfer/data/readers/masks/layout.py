@@ -42,6 +42,7 @@ from xfer.data.readers.masks.pairing import (
 )
 from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.errors import XferError
+from xfer.files import at_home
 
 FIRST = 2000  # names of a folder that are enough to recognise what it holds
 NAMES = 60  # that are enough to tell whether many are of masks
@@ -118,7 +119,7 @@ def find_layout(
 
 def _is_in(leaf: Leaf, images: str) -> bool:
     """Whether a folder is the one that the user named, or lies in it."""
-    place = Path(images).expanduser()
+    place = at_home(images)
     if place.is_absolute():
         return leaf.folder.absolute().is_relative_to(place)
     return any(

@@ -26,7 +26,7 @@ from xfer.data.readers.masks.pairing import stem
 from xfer.data.readers.table.locate import split_of_folder
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
 from xfer.errors import DataError, listed, reader
-from xfer.files import is_file
+from xfer.files import is_file, text_of
 
 SUFFIXES = (".txt", ".lst", ".list", ".csv")
 TABLE = ".csv"
@@ -180,7 +180,7 @@ def _names(path: Path, files: Iterable[Path]) -> list[str]:
 @reader
 def _read(file: Path, index: _Index) -> SplitList:
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = text_of(file).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: {error}") from None
     one = SplitList(file)

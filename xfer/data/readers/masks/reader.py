@@ -39,6 +39,7 @@ from xfer.data.sources.files import FileSource
 from xfer.data.sources.masks import MaskFiles
 from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.errors import DataError
+from xfer.files import NotAFile, head_of
 from xfer.kinds.findings import counted
 from xfer.types import DataInfo
 
@@ -132,9 +133,8 @@ def _has_json(path: Path) -> bool:
             if not entry.name.endswith(".json") or entry.name.casefold() in NAMES:
                 continue
             try:
-                with Path(entry.path).open("rb") as file:
-                    head = file.read(HEAD)
-            except OSError:
+                head = head_of(entry.path, HEAD)
+            except (OSError, NotAFile):
                 continue
             if b'"images"' in head or b'"annotations"' in head:
                 return True

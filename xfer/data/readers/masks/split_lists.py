@@ -10,6 +10,7 @@ from xfer.data.readers.base import Reading
 from xfer.data.readers.table.locate import Locator
 from xfer.data.sources.box_rules import leave_out
 from xfer.errors import DataError
+from xfer.files import text_of
 
 
 def read_lists(folder: Path) -> dict[str, tuple[str, ...]]:
@@ -19,7 +20,7 @@ def read_lists(folder: Path) -> dict[str, tuple[str, ...]]:
         if is_junk(entry.name) or not entry.name.endswith(".txt"):
             continue
         try:
-            lines = Path(entry.path).read_text(encoding="utf-8-sig").splitlines()
+            lines = text_of(entry.path).splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{entry.path}: {error}") from None
         ids = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))

@@ -30,6 +30,7 @@ from xfer.data.readers.side_files.pictures import background, find_pictures_of
 from xfer.data.sources.box_rules import leave_out
 from xfer.data.sources.written import number, picture_size
 from xfer.errors import DataError, reader
+from xfer.files import LARGE, at_home, bytes_of
 from xfer.types import Source
 
 NAMED = 3
@@ -62,7 +63,9 @@ def read_labelme(path: Path) -> LabelmeFile:
     """Read a json. Raises DataError, without the file's name, naming the first shape that can't be
     used."""
     try:
-        document: Any = json.loads(path.read_bytes())
+        document: Any = json.loads(bytes_of(path, LARGE))
+    except DataError as error:
+        raise DataError(error.message.removeprefix(f"{path}: ")) from None
     except OSError as error:
         raise DataError(error.strerror or str(error)) from None
     except (ValueError, RecursionError) as error:
@@ -135,7 +138,7 @@ class Labelme:
         if not parts:
             raise DataError(f"{path}: no json of labelme in it", "a folder with x.json for x.jpg")
         if options.images:
-            images = Path(options.images).expanduser().absolute()
+            images = at_home(options.images).absolute()
             if not images.is_dir():
                 raise DataError(f"data.images={options.images}: no such folder")
             parts = [replace(part, pictures=(images,)) for part in parts]

@@ -19,7 +19,7 @@ from xfer.data.readers.base import Reading
 from xfer.data.readers.imagenet.trees import find_tree
 from xfer.data.readers.table.locate import split_of_folder
 from xfer.data.sources.split_names import WHOLE, role_of
-from xfer.files import lines_of
+from xfer.files import NotAFile, head_of, lines_of
 
 # how far a folder is searched for such files in folders of any name
 DEEP, FOLDERS, ENTRIES, HEAD = 3, 200, 100, 4096
@@ -138,9 +138,8 @@ def _first_entries(folder: Path) -> dict[str, bool]:
 def _is(file: Path, sort: Sort) -> bool:
     """Whether a file is of that sort, by its beginning."""
     try:
-        with file.open("rb") as opened:
-            return sort.known(opened.read(HEAD))
-    except OSError:
+        return sort.known(head_of(file, HEAD))
+    except (OSError, NotAFile):
         return False
 
 

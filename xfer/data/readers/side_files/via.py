@@ -26,6 +26,7 @@ from xfer.data.sources.box_rules import leave_out
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
 from xfer.data.sources.written import number
 from xfer.errors import DataError, XferError, reader
+from xfer.files import TABLE, NotAFile, at_home, head_of, json_of
 from xfer.types import Source
 
 ONE_CLASS = "object"
@@ -81,9 +82,8 @@ def _inside(folder: Path) -> list[Path]:
 def is_via(file: Path) -> bool:
     """Whether a file is VIA's, by its beginning."""
     try:
-        with file.open("rb") as opened:
-            head = opened.read(HEAD)
-    except OSError:
+        head = head_of(file, HEAD)
+    except (OSError, NotAFile):
         return False
     if file.suffix.casefold() == ".csv":
         return b"region_shape_attributes" in head.partition(b"\n")[0]
@@ -101,10 +101,7 @@ def read_via(file: Path) -> dict[str, list[Region]]:
 
 
 def _of_json(file: Path) -> dict[str, list[Region]]:
-    try:
-        document: Any = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{file}: not valid JSON: {str(error)[:80]}") from None
+    document: Any = json_of(file, TABLE)
     entries = document.get(METADATA, document) if isinstance(document, dict) else None
     if not isinstance(entries, dict):
         raise DataError(f"{file}: not a file of VIA")
@@ -115,9 +112,12 @@ def _of_json(file: Path) -> dict[str, list[Region]]:
             raise DataError(f"{file}: an entry without a filename: {str(entry)[:60]}")
         regions = entry.get("regions") or []
         regions = list(regions.values()) if isinstance(regions, dict) else regions  # VIA 1
+        if not isinstance(regions, list):
+            raise DataError(f"{file}: the regions of {name} are no list")
         own = found.setdefault(name, [])
         for region in regions:
-            shape, about = region.get("shape_attributes"), region.get("region_attributes") or {}
+            plain = region if isinstance(region, dict) else {}
+            shape, about = plain.get("shape_attributes"), plain.get("region_attributes") or {}
             if not isinstance(shape, dict) or not isinstance(about, dict):
                 raise DataError(f"{file}: a region of {name} has no shape_attributes")
             own.append((shape, about))
@@ -137,8 +137,10 @@ def _of_csv(file: Path) -> dict[str, list[Region]]:
         own = found.setdefault(row[name_at], [])
         try:
             shape, about = json.loads(row[shape_at] or "{}"), json.loads(row[about_at] or "{}")
-        except ValueError:
+        except (ValueError, RecursionError):
             raise DataError(f"{file}: row {number_of}: its attributes are not JSON") from None
+        if not isinstance(shape, dict) or not isinstance(about, dict):
+            raise DataError(f"{file}: row {number_of}: its attributes are no JSON object")
         if shape:
             own.append((shape, about))
     return found
@@ -151,7 +153,7 @@ def _source(file: Path, split: str, options: ReadOptions, reading: Reading) -> S
     cells = list(found)
     folders: list[str | Path] = ["", "images", split, *(f.name for f in subfolders(file.parent))]
     if options.images:
-        folder = Path(options.images).expanduser().absolute()
+        folder = at_home(options.images).absolute()
         if not folder.is_dir():
             raise DataError(f"data.images={options.images}: no such folder")
         folders = [folder, folder / split]

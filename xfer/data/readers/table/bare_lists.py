@@ -14,7 +14,7 @@ from xfer.data.images.walk import is_junk, listing
 from xfer.data.readers.table.text import Table, as_text
 from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.errors import DataError, reader
-from xfer.files import is_file
+from xfer.files import bytes_of, head_of, is_file
 
 PEEKED = 1 << 12
 FEW = 3
@@ -50,7 +50,7 @@ def read_bare(file: Path) -> Table | None:
     """The table of such a list; None if the file is something else."""
     if not _peek(file):
         return None
-    rows = _rows(as_text(file, file.read_bytes()))
+    rows = _rows(as_text(file, bytes_of(file)))
     return Table(file, ["path", "label"], rows) if all(len(row) == 2 for row in rows) else None
 
 
@@ -65,8 +65,7 @@ def _words(file: Path) -> list[str]:
 def _peek(file: Path) -> bool:
     """Whether the first lines of a file have a picture's name and a label each."""
     try:
-        with file.open("rb") as stream:
-            data = stream.read(PEEKED)
+        data = head_of(file, PEEKED)
         cut = data if len(data) < PEEKED else data[: data.rfind(b"\n") + 1]
         rows = _rows(as_text(file, cut))
     except (OSError, DataError):

@@ -13,6 +13,7 @@ from xfer.data.readers.table.records import peek, read_json_lines, read_list
 from xfer.data.readers.table.text import Table, parse_table, read_table
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
 from xfer.errors import DataError, XferError, listed, reader
+from xfer.files import head_of
 
 PEEKED = 1 << 18
 SUFFIXES = (".csv", ".tsv")
@@ -85,8 +86,7 @@ def read(file: Path, name: str) -> Table:
 def head(file: Path, name: str) -> Table:
     """The beginning of a split's table, or all of it: quick, and enough to know what it holds."""
     try:
-        with file.open("rb") as stream:
-            data = stream.read(PEEKED)
+        data = head_of(file, PEEKED)
     except OSError as error:
         raise DataError(f"{file}: {error.strerror}") from None
     if len(data) == PEEKED and file.suffix.casefold() in SUFFIXES:

@@ -18,6 +18,7 @@ from xfer.data.readers.table.text import as_text, parse_table
 from xfer.data.sources.base import subset
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
 from xfer.errors import DataError
+from xfer.files import bytes_of
 from xfer.types import Source
 
 NUMBERED = "images.txt"  # of CUB
@@ -88,7 +89,7 @@ def _by_number(top: Path) -> dict[str, tuple[Path, list[str]]]:
 
 def _pairs(file: Path) -> list[list[str]]:
     try:
-        text = as_text(file, file.read_bytes())
+        text = as_text(file, bytes_of(file))
     except (OSError, DataError):
         return []
     return [line.split(maxsplit=1) for line in text.splitlines() if line.strip()]
@@ -125,7 +126,7 @@ def _lines(file: Path) -> list[str]:
     """What the lines of a list name, without a label after it; of a table with one column, its
     cells."""
     try:
-        text = as_text(file, file.read_bytes())
+        text = as_text(file, bytes_of(file))
     except (OSError, DataError):
         return []
     lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -16,6 +16,7 @@ from xfer.data.images.walk import is_picture
 from xfer.data.readers.table.bare_lists import read_bare
 from xfer.data.readers.table.text import Table, as_text
 from xfer.errors import DataError, reader
+from xfer.files import bytes_of, head_of
 
 PEEKED = 1 << 14
 LINES = 20
@@ -32,7 +33,7 @@ def read_json_lines(file: Path) -> Table:
             continue
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise DataError(f"{file}, line {number}: not JSON") from None
         if not isinstance(row, dict):
             raise DataError(f"{file}, line {number}: not a JSON object") from None
@@ -122,8 +123,7 @@ def _is_list(rows: list[list[str]]) -> bool:
 def peek(file: Path) -> list[list[str]] | None:
     """The first rows of a list of pictures; None if the file is not one. Reads its beginning."""
     try:
-        with file.open("rb") as stream:
-            data = stream.read(PEEKED)
+        data = head_of(file, PEEKED)
         if len(data) == PEEKED:
             data = data[: data.rfind(b"\n") + 1]
         lines = [line.strip() for line in as_text(file, data).splitlines()]
@@ -134,6 +134,6 @@ def peek(file: Path) -> list[list[str]] | None:
 
 def _bytes(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        return bytes_of(file)
     except OSError as error:
         raise DataError(f"{file}: {error.strerror}") from None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from xfer.data.images.walk import is_picture
 from xfer.errors import DataError, reader
+from xfer.files import bytes_of
 
 DELIMITERS = (",", "\t", ";", "|")
 MARKS = {
@@ -42,7 +43,7 @@ def read_table(file: Path, min_columns: int = 2) -> Table:
     """Read a csv or tsv file. Raises DataError if it is not a table of text, or has fewer than
     `min_columns` columns."""
     try:
-        data = file.read_bytes()
+        data = bytes_of(file)
     except OSError as error:
         raise DataError(f"{file}: {error.strerror}") from None
     return parse_table(file, data, min_columns)

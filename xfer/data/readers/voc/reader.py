@@ -46,7 +46,7 @@ from xfer.data.sources.boxes import BoxSource, box_table
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.split_names import role_of
 from xfer.errors import DataError, XferError
-from xfer.files import is_file
+from xfer.files import at_home, is_file
 from xfer.types import DataInfo, Source
 
 NAMED = 3
@@ -82,7 +82,7 @@ class Voc:
             raise XferError(f"{path} holds several sets", f"choose one: {which}")
         masks = bool(options.kind) and not kinds.get(options.kind).boxes
         if found and (masks or xml_folder(found[0]) is None):
-            images = Path(options.images).expanduser().absolute() if options.images else None
+            images = at_home(options.images).absolute() if options.images else None
             folders = tuple(found[0] / name for name in PICTURES) if images is None else (images,)
             return load_masks(found[0], folders, options)
         reading = Reading({})
@@ -117,7 +117,7 @@ def load_parts(root: Path, parts: list[Part], options: ReadOptions, reading: Rea
     if not parts:
         raise DataError(f"{root}: no annotations in it", "Annotations/*.xml, JPEGImages/")
     if options.images:
-        images = Path(options.images).expanduser().absolute()
+        images = at_home(options.images).absolute()
         if not images.is_dir():
             raise DataError(f"data.images={options.images}: no such folder")
         parts = [replace(part, pictures=(images,)) for part in parts]

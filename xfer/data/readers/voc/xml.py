@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from xfer.data.sources.written import flag, picture_size
 from xfer.errors import DataError, reader
+from xfer.files import bytes_of
 
 MAX_BYTES = 16 * 2**20
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -52,9 +53,9 @@ def read_voc_xml(path: Path) -> VocFile:
         object without a name or without a box of four finite numbers.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"more than {MAX_BYTES >> 20} MB")
-        root = ET.fromstring(path.read_bytes(), ET.XMLParser(target=_NoDoctype()))
+        root = ET.fromstring(bytes_of(path, MAX_BYTES), ET.XMLParser(target=_NoDoctype()))
+    except DataError as error:
+        raise DataError(error.message.removeprefix(f"{path}: ")) from None
     except OSError as error:
         raise DataError(error.strerror or str(error)) from None
     except (ET.ParseError, ValueError, LookupError) as error:  # LookupError: unknown encoding

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from xfer.errors import DataError, reader
+from xfer.files import NOTE, text_of
 
 Row = tuple[int, float, float, float, float]
 # a share this far above 1 is not a rounding error: somebody wrote pixels
@@ -45,11 +46,11 @@ def read_yolo_text(path: Path, classes: int, keypoints: int = 0) -> YoloFile:
     Raises: DataError, without the file's name, naming the first line that can't be used.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = text_of(path, NOTE).splitlines()
     except OSError as error:
         raise DataError(error.strerror or str(error)) from None
-    except UnicodeDecodeError:
-        raise DataError("is not UTF-8 text") from None
+    except DataError as error:
+        raise DataError(error.message.removeprefix(f"{path}: ")) from None
     labels = YoloFile()
     seen: set[tuple[Row, tuple[float, ...]]] = set()
     for number, line in enumerate(lines, 1):
