@@ -21,7 +21,7 @@ from typing import Any
 
 from xfer import registry
 from xfer.errors import DataError, XferError, nearest, reader, whole
-from xfer.files import NOTE, text_of, write_text
+from xfer.files import DEEPEST, MB, text_of, write_text
 from xfer.recipe.option import explain
 from xfer.recipe.tables import (
     FIELDS,
@@ -100,7 +100,7 @@ def recipe_text(name_or_file: str) -> str:
         if path.suffix != ".toml" and not path.is_file():
             raise XferError(f"unknown recipe {name_or_file!r}", _near_recipe(name_or_file))
         try:
-            return text_of(path, NOTE)
+            return text_of(path, MB)
         except FileNotFoundError as error:
             hint = "`xfer recipes ls` lists the names"
             raise DataError(f"{path}: {error.strerror}", hint) from None
@@ -160,6 +160,7 @@ def _beside(source: str, parent: str) -> str:
 
 def _keys(text: str) -> dict[str, Any]:
     """TOML as dotted keys: {"task": "classify", "optim.lr": 1e-3}."""
+    _check_keys(text)
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -182,6 +183,15 @@ def _keys(text: str) -> dict[str, Any]:
                 raise XferError(f"{key}.{name} must be a value, not a table")
             flat[f"{key}.{name}"] = item
     return flat
+
+
+def _check_keys(text: str) -> None:
+    """Raises DataError for a key of very many parts (a.a.a): tomllib would take minutes."""
+    before = [re.split(r"[{,\n]", piece)[-1] for piece in text.split("=")[:-1]]
+    headers = [line for line in text.splitlines() if line.lstrip()[:1] == "[" and "," not in line]
+    for key in (*before, *headers):
+        if key.count(".") > DEEPEST:
+            raise DataError(f"not valid TOML: a key of {key.count('.') + 1} parts")
 
 
 def _with_split_seed(values: dict[str, Any]) -> dict[str, Any]:
