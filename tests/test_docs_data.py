@@ -22,9 +22,12 @@ from pictures import encoded
 from PIL import Image
 
 from xfer.cli.app import main
+from xfer.data.images import limits, picture_file
 from xfer.data.images.decode import DecodeError, decode
+from xfer.data.images.walk import MAX_DEPTH
 from xfer.data.open import open_data
 from xfer.data.readers.base import EMBEDDED, FORMATS
+from xfer.files import LARGE, NOTE, TABLE
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "data.md"
 WIDTH, HEIGHT = 32, 24
@@ -285,10 +288,9 @@ def test_the_document_and_the_readme_link() -> None:
 
 
 def rows_of(section: str) -> dict[str, str]:
-    """The table of a section of the document: first cell -> second."""
-    text = (
-        DOCUMENT.read_text(encoding="utf-8").partition(f"\n## {section}")[2].partition("\n## ")[0]
-    )
+    """The first table of a section of the document: first cell -> second."""
+    text = DOCUMENT.read_text(encoding="utf-8").partition(f"\n{section}")[2]
+    text = text.partition("\n## ")[0].partition("\n### ")[0]
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {row[0]: row[1] for row in cells[1:]}
@@ -318,7 +320,7 @@ def test_the_table_of_pictures_is_true(tmp_path: Path) -> None:
         decode(encoded(floats * 9, "TIFF"))
     with pytest.raises(DecodeError, match="more than 89 million pixels"):
         decode(encoded(Image.new("1", (10_000, 9_000))))
-    assert {*seen, "more than 89 million pixels"} == set(rows_of("7. "))
+    assert {*seen, "more than 89 million pixels"} == set(rows_of("## 7. "))
     for k in range(4):
         (tmp_path / f"{k}.png").write_bytes(encoded(dark))
     assert any("only the lower 12 of 16 bits" in n for n in open_data(tmp_path, val="none").notes)
@@ -357,4 +359,15 @@ def test_the_warnings_of_boxes_are_true(tmp_path: Path) -> None:
         assert any(said in n for n in notes.splitlines() if "warning" in n), (name, notes)
     shares = coco_with(tmp_path / "shares", [(0.1, 0.2, 0.3, 0.3)] * 9)
     assert "warning: the boxes look like shares of the picture" in shares
-    assert {"all", "labels", "boxes", "masks"} == set(rows_of("8. "))
+    assert {"all", "labels", "boxes", "masks"} == set(rows_of("## 8. "))
+
+
+def test_the_table_of_limits_is_true() -> None:
+    rows = rows_of("### What is refused for its size")
+    assert f"{limits.MAX_PIXELS / 1e6:.0f} million" == rows["pixels"]
+    assert f"{limits.MAX_DECODED / 1e6:.0f} MB" in rows["pixels as stored (all channels and bits)"]
+    assert rows["file"].startswith(f"{picture_file.MAX_FILE >> 30} GB")
+    assert rows["passes over a JPEG"].startswith(f"{limits.MAX_SCANS},")
+    notes = f"{NOTE >> 20} MB of a note, {LARGE >> 20} MB of labelme, {TABLE >> 30} GB of a table"
+    assert notes in rows["annotation file"]
+    assert rows["folders in folders"] == str(MAX_DEPTH)

@@ -38,12 +38,12 @@ def test_json_beyond_reading_is_named(text: str, says: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (".".join("a" * 50_000) + " = 1", "a key of 50000 parts"),
-        ("x = {" + ".".join("a" * 5_000) + " = 1}", "a key of 5000 parts"),
-        ("[" + ".".join("a" * 50_000) + "]", "a key of 50000 parts"),
+        (".".join("a" * 50_000) + " = 1", "a key of more than 100 parts"),
+        ("x = {" + ".".join("a" * 5_000) + " = 1}", "a key of more than 100 parts"),
+        ("[" + ".".join("a" * 50_000) + "]", "a key of more than 100 parts"),
         ("a = " + "[" * 100_000, "nested too deeply"),
         ("a = " + "9" * 5000, "too many digits"),
-        ('extends = "\\u0000"', "null byte"),
+        ('extends = "\\u0000"', "no name of a file"),
         ("# " + "a" * (1 << 20), "bytes, where at most"),
     ],
 )
@@ -57,7 +57,7 @@ def test_toml_beyond_reading_is_named(text: str, says: str, tmp_path: Path) -> N
 def test_dots_in_values_are_no_keys(tmp_path: Path) -> None:
     file = tmp_path / "a.toml"
     area = ", ".join(["0.5"] * 200)
-    file.write_text(f'# {"." * 300}\n[data]\nsource = "{"a." * 200}"\n[task]\nx = [{area}]\n')
+    file.write_text(f"# {'.' * 300}\n[task]\nx = [{area}]\n")
     assert load_recipe(str(file)).task_options["x"][0] == 0.5
 
 

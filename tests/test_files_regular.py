@@ -6,17 +6,20 @@ import errno
 import json
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
 from pictures import encoded, scene
 
 from xfer.backbones.files import open_weights
+from xfer.data.images.walk import walk
 from xfer.data.spec import open_spec
 from xfer.errors import DataError, XferError, whole
 from xfer.extraction.store import read_features
 from xfer.files import bytes_of, head_of, is_file, json_of, no_file, open_regular, text_of
 from xfer.proposals.files import read_proposals
+from xfer.recipe.toml import load_recipe
 
 
 def test_a_pipe_a_device_a_socket_a_folder_and_links_to_them_are_named(
@@ -113,3 +116,31 @@ def test_what_passes_and_what_becomes_a_line() -> None:
     assert full.value.errno == errno.ENOSPC
     with pytest.raises(KeyboardInterrupt), whole("some file"):
         raise KeyboardInterrupt
+
+
+def test_folders_in_folders_end(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.png").write_bytes(encoded(scene(9, 9)))
+    (tmp_path / "a" / "up").symlink_to(tmp_path)  # each folder is entered once
+    assert len(walk(tmp_path).pictures) == 1
+    deep = tmp_path / "a" / "/".join("x" * 150)
+    deep.mkdir(parents=True)
+    with pytest.raises(DataError, match="folders in folders, 100 deep and more"):
+        open_spec(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a" + ".a" * 60_000 + " = 1", "more than 100 parts"),
+        ('[run]\n"a b"' + ' . "a"' * 200 + " = 1", "more than 100 parts"),
+        ("x = '" + "a" * 2_000_000 + "'", "too long"),
+        ('extends = "a\\u0000b"', "no name of a file"),
+    ],
+)
+def test_recipes_that_take_long_or_name_nothing(tmp_path: Path, text: str, line: str) -> None:
+    (tmp_path / "r.toml").write_text(text)
+    before = time.process_time()
+    with pytest.raises(DataError, match=line):
+        load_recipe(str(tmp_path / "r.toml"))
+    assert time.process_time() - before < 1

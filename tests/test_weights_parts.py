@@ -468,3 +468,7 @@ def test_numbers_that_are_no_weights_are_refused_by_name(tmp_path: Path) -> None
         with pytest.raises(DataError, match="fills 0 of the 3") as caught:
             fill(_net(), open_weights(tmp_path / "odd.pth"), "odd.pth")
         assert why in str(caught.value.hint) and "conv1" in str(caught.value.hint)
+        one = {**state, "trunk.conv2.weight": change(state["trunk.conv2.weight"])}
+        torch.save(one, tmp_path / "one.pth")  # the others would fit
+        with pytest.raises(DataError, match=rf"one\.pth: trunk\.conv2\.weight is .*{why}"):
+            fill(_net(), open_weights(tmp_path / "one.pth"), "one.pth")

@@ -258,8 +258,10 @@ def opened(key: bytes, entry: bytes) -> Row:
     """The vector of an entry. Raises ValueError for a damaged one, or one of another key."""
     if entry[:1] != _SUMMED:
         return unpacked(entry)
-    digest, content = entry[1 : 1 + _SUM_BYTES], entry[1 + _SUM_BYTES :]
-    if hashlib.sha256(key + content).digest()[:_SUM_BYTES] != digest:
+    content = memoryview(entry)[1 + _SUM_BYTES :]
+    digest = hashlib.sha256(key)
+    digest.update(content)
+    if digest.digest()[:_SUM_BYTES] != entry[1 : 1 + _SUM_BYTES]:
         raise ValueError("an entry is damaged")
     return unpacked(content)
 
@@ -275,11 +277,11 @@ def packed(row: Row) -> bytes:
     return b"f" + bits.tobytes()
 
 
-def unpacked(value: bytes) -> Row:
+def unpacked(value: bytes | memoryview) -> Row:
     """The vector that `packed` was given, bit for bit. Raises ValueError for other bytes."""
     if value[:1] == b"h":
         bits = np.frombuffer(value, "<u2", offset=1).astype(np.uint32) << 16
         return bits.view(np.float32)
     if value[:1] == b"f":
-        return np.frombuffer(value[1:], "<f4").astype(np.float32)
+        return np.frombuffer(value, "<f4", offset=1).astype(np.float32)
     raise ValueError("an entry is damaged")

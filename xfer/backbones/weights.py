@@ -122,6 +122,7 @@ def fill(
         for theirs in rest.names:
             ours = found.names.get(theirs)
             if ours is None or ours not in state:
+                _check_numbers(source, theirs, stored[theirs], found, net)
                 report.skipped.append(f"{theirs}: {_why_not(stored[theirs], theirs, found, net)}")
                 continue
             target = state[ours]
@@ -198,6 +199,17 @@ class _Rest:
 
 def _below(name: str, prefix: str) -> bool:
     return name.replace("/", ".").startswith(prefix)
+
+
+def _check_numbers(source: str, theirs: str, tensor: Stored, found: Match, net: Net) -> None:
+    """Raises DataError for a tensor that has a place in the net, which would stay random, but
+    holds complex numbers, whole ones or none that can be read."""
+    place = net.place(found.clashes[theirs]) if theirs in found.clashes else None
+    if place is not None and (why := unfit(tensor, place.floating)):
+        raise DataError(
+            f"{source}: {theirs} is {'' if tensor.odd else 'made of '}{why}",
+            "save it as a dense tensor of floating-point numbers",
+        )
 
 
 def _why_not(tensor: Stored, theirs: str, found: Match, net: Net) -> str:

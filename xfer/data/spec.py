@@ -224,7 +224,7 @@ def _recognised(
         with _door(form, path):
             if (text := form.recognise(path)) is not None:
                 findings[name] = text
-    check_files(path)
+        check_files(path)
     fitting = {n: text for n, text in findings.items() if choose_kind(seen[n].kinds, kinds)}
     findings = fitting or findings
     strong = {

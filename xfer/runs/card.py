@@ -35,6 +35,8 @@ def export_run(folder: Path, out: Path) -> str:
     }
     if not tensors:
         raise DataError(f"{run.weights_file}: it contains no backbone")
+    for name, tensor in tensors.items():
+        checkpoint.check_numbers(run.weights_file, name, tensor)
     if any(name.startswith("tail.") and name.endswith(".first.weight") for name in tensors):
         raise DataError(
             f"{folder}: its fc6 and fc7 are compressed, so they no longer fit the net",

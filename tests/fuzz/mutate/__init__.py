@@ -35,8 +35,8 @@ def by_form(name: str, content: bytes, rng: Random) -> bytes:
     if known and rng.random() < 0.7:
         try:
             return rng.choice(known)(content, rng)
-        except (Unfit, RecursionError):
-            pass
+        except (Unfit, RecursionError, OverflowError, ValueError):
+            pass  # numbers beyond what Python turns into text or floats, among others
     return anyhow(content, rng)
 
 

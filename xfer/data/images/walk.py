@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from xfer.errors import DataError
 from xfer.files import NotAFile, no_file
 
 EXTENSIONS = frozenset(
@@ -89,12 +90,15 @@ def _walk(top: Path, result: WalkResult, seen: set[str]) -> Iterator[tuple[str, 
             result.others[Path(entry.name).suffix.casefold() or "without extension"] += 1
 
 
+MAX_DEPTH = 100  # of a folder's path
 # pipes, devices and sockets among the entries that `listing` has seen
 _not_files: set[str] = set()
 
 
 def listing(folder: Path) -> list[os.DirEntry[str]]:
     """A folder's entries sorted by name; empty if it can't be read."""
+    if str(folder).count(os.sep) > MAX_DEPTH:  # to follow links takes longer with each
+        raise DataError(f"{str(folder)[:60]}...: folders in folders, {MAX_DEPTH} deep and more")
     try:
         with os.scandir(folder) as entries:
             found = sorted(entries, key=lambda entry: entry.name)

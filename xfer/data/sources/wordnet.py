@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.errors import DataError, reader
+from xfer.files import NOTE, bytes_of
 from xfer.types import DataInfo
 
 MAX_CLASSES = 100_000
@@ -103,7 +104,7 @@ def _first(wnid: str, words: Mapping[str, str]) -> str:
 def read_words(path: Path) -> dict[str, str]:
     """Read lines of an id, a blank or a tab, and its words: words.txt, LOC_synset_mapping.txt."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = bytes_of(path, NOTE).decode("utf-8", "replace").splitlines()
     except OSError:
         return {}
     pairs = (line.strip().partition("\t" if "\t" in line else " ") for line in lines)

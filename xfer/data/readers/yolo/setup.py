@@ -18,7 +18,7 @@ import yaml
 from xfer.data.images.walk import is_junk, listing
 from xfer.data.readers.table.locate import split_of_folder
 from xfer.errors import DataError, reader
-from xfer.files import is_dir, is_file
+from xfer.files import bytes_of, is_dir, is_file
 
 MAX_BYTES = 2**20
 MAX_DEPTH = 50
@@ -67,9 +67,7 @@ def find_yaml(path: Path) -> Path | None:
 @reader
 def _read(file: Path) -> Any:
     try:
-        if file.stat().st_size > MAX_BYTES:
-            raise DataError(f"{file}: more than {MAX_BYTES >> 20} MB: not a YOLO data.yaml")
-        return yaml.safe_load(_shallow(file.read_bytes()))
+        return yaml.safe_load(_shallow(bytes_of(file, MAX_BYTES)))
     except OSError as error:
         raise DataError(f"{file}: {error.strerror}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
