@@ -6,6 +6,7 @@ server on this machine, compress. Each is done once undisturbed. Then:
 kills     | killed after a random time by SIGKILL, SIGTERM, SIGINT and SIGHUP in turn, every fifth
           | time by SIGKILL while a file is being written, and given again until it ends
 full      | on a disk of its own with room for a random share, and again when there is more room
+twice     | interrupted by Ctrl-C twice at a random moment: it ends in seconds
 two       | given twice at once: one ends, the other says who is writing
 clock     | killed, and given again with the clock set back a day and files dated in the future
 processes | trained by two processes (torchrun, gloo), one of which is killed, and resumed
@@ -47,7 +48,10 @@ PATIENCE = 600.0
 DAY = 86400.0
 SMALL = ("--batch", "8", "--workers", "1", "--seed", "3", "-q", "run.plots=false",
          "run.precision=fp32", "data.size=48")  # fmt: skip
-TRAININGS = {"classify": ("60", "4"), "detect": ("16", "3"), "segment": ("16", "3")}
+TRAININGS = {"classify": ("60", "4"), "detect": ("8", "2"), "segment": ("8", "2")}  # limit, epochs
+# of a hundred kills: a step of detection takes long
+SHARES = {"classify": 8, "detect": 3, "segment": 3, "pack": 24, "index": 24, "features": 10,
+          "download": 24, "compress": 4}  # fmt: skip
 
 
 @dataclass
@@ -72,6 +76,8 @@ class Tally:
     kills: int = 0
     ends: int = 0
     full: int = 0
+    twice: int = 0
+    slowest: float = 0.0  # seconds from the second Ctrl-C to the end
     two: int = 0
     clock: int = 0
     processes: int = 0
@@ -180,9 +186,10 @@ def jobs(work: Path, url: str) -> list[Job]:
         return 3 if full else 0
 
     def features(out: Path) -> int:
-        return xfer("features", str(pictures), "--backbone", "alexnet_bn", "--layer", "pool5",
-                    "--weights", f"run:{work / 'whole-classify'}", "--size", "64", "--batch", "8",
-                    "--no-cache", "-o", str(out / "f.npz"), "-q")  # fmt: skip
+        return xfer("features", "--data", str(pictures), "--backbone", "alexnet_bn",
+                    "--layer", "pool5", "--weights", f"run:{work / 'whole-classify'}",
+                    "--size", "64", "--batch", "8", "--no-cache",
+                    "-o", str(out / "f.npz"), "-q")  # fmt: skip
 
     def fetch(out: Path) -> int:
         from xfer.errors import DataError
@@ -347,7 +354,9 @@ def temporary(out: Path) -> list[str]:
 
 
 def writing(out: Path) -> bool:
-    return any(not name.endswith((".lock", ".parts")) for name in temporary(out))
+    """Whether a file is being written now."""
+    names = temporary(out) + [str(path) for path in out.rglob("*.part")]
+    return any(not name.endswith((".lock", ".parts")) for name in names)
 
 
 # ---- disturbances
@@ -371,8 +380,10 @@ def kill(job: Job, out: Path, output: Path, moment: float, how: int, aimed: bool
 def killed(job: Job, work: Path, kills: int, moments: random.Random, tally: Tally) -> None:
     """Kills it that many times, giving it again until it ends, and compares each end."""
     out, output, done = work / f"killed-{job.name}", work / "killed.txt", 0
+    starts = 0
     while done < kills:
-        aimed = tally.kills % 5 == 4
+        aimed, before = starts % 5 == 4, set(temporary(out))
+        starts += 1
         how = signal.SIGKILL if aimed else SIGNALS[tally.kills % len(SIGNALS)]
         try:
             code = kill(job, out, output, moments.uniform(0, 0.9 * job.seconds), how, aimed)
@@ -385,7 +396,7 @@ def killed(job: Job, work: Path, kills: int, moments: random.Random, tally: Tall
             done, tally.kills = done + 1, tally.kills + 1
             if code not in (130, -how):
                 tally.wrong(f"{job.name}: exit {code} after {how.name}: {_text(output)}")
-            elif how != signal.SIGKILL and code == 130 and (left := temporary(out)):
+            elif how != signal.SIGKILL and code == 130 and (left := set(temporary(out)) - before):
                 tally.wrong(f"{job.name}: left after {how.name}: {left}")
         if code is None or done == kills:
             compare(job, out, output, "killed", tally, run=code is not None)
@@ -466,6 +477,23 @@ def two(job: Job, work: Path, output: Path, tally: Tally) -> None:
     if 0 not in codes:
         tally.wrong(f"{job.name}, two at once: exits {codes}: {[_text(o) for o in outputs]}")
     compare(job, out, output, "two at once", tally, run=False)
+
+
+def twice(job: Job, work: Path, output: Path, moments: random.Random, tally: Tally) -> None:
+    """Sends Ctrl-C twice, measures how long the job takes to end, and gives it again."""
+    out = work / f"twice-{job.name}"
+    process = start(lambda: job.work(out), output)
+    time.sleep(moments.uniform(0.2, 0.9) * job.seconds)
+    os.kill(process, signal.SIGINT)
+    time.sleep(0.1)
+    begin = time.monotonic()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, signal.SIGINT)
+    code, took = end_of(process, output), time.monotonic() - begin
+    tally.twice, tally.slowest = tally.twice + 1, max(tally.slowest, took)
+    if took > 5 or code not in (0, 130, -signal.SIGINT):
+        tally.wrong(f"{job.name}, Ctrl-C twice: exit {code} after {took:.1f} s: {_text(output)}")
+    compare(job, out, output, "Ctrl-C twice", tally)
 
 
 def clock(job: Job, work: Path, output: Path, moments: random.Random, tally: Tally) -> None:
@@ -568,20 +596,21 @@ def disturb(work: Path, kills: int, moments: random.Random, quick: bool) -> Tall
         can = can_mount(work / "disk")
         if not can:
             print("no disk can be mounted here: none is filled", flush=True)
-        for number, job in enumerate(every):
+        for job in every:
             whole(job, _undisturbed(work, job), output)
-            share = kills * (number + 1) // len(every) - kills * number // len(every)
+            share, slow = max(1, round(kills * SHARES[job.name] / 100)), job.seconds > 8
             before = len(tally.bad)
             killed(job, work, share, moments, tally)
-            for _ in range((1 if quick else 3) if can else 0):
+            for _ in range((1 if quick or slow else 4) if can else 0):
                 full(job, work / "disk", output, moments, tally)
             two(job, work, output, tally)
             clock(job, work, output, moments, tally)
+            twice(job, work, output, moments, tally)
             state = "equal" if len(tally.bad) == before else "WRONG"
             print(f"{job.name}: {job.seconds:.1f} s undisturbed, {share} kills: {state}",
                   flush=True)  # fmt: skip
         if not quick:
-            two_processes(work, max(2, kills // 25), moments, tally)
+            two_processes(work, max(2, kills // 50), moments, tally)
     return tally
 
 

@@ -19,6 +19,7 @@ from xfer.errors import XferError
 from xfer.inference.compress import compress
 from xfer.nn.low_rank import LowRankLinear, replace_linear
 from xfer.recipe.tables import DataTable, OptimTable, Recipe, RunTable, ScheduleTable
+from xfer.runs.folder import Run
 from xfer.train.loop import fit
 
 SMALL = {
@@ -40,6 +41,26 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("compress") / "run"
     fit(recipe, out, verbosity=-1)
     return out
+
+
+def test_what_a_killed_compress_leaves_is_made_again_not_trained(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "thin"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("xfer.inference.compress.write_model", _interrupted)
+        compress(run, {"fc6": 2}, out)
+    with pytest.raises(XferError, match="`xfer compress` was stopped"):
+        fit(resume=out)
+    with pytest.raises(XferError, match="unfinished run") as caught:
+        compress(run, {"fc6": 2}, out)
+    assert "--resume" not in str(caught.value)
+    compress(run, {"fc6": 2}, out, overwrite=True)
+    assert Run(out).finished
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("shape", [(40, 12), (12, 40), (20, 20)])

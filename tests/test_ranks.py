@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from accumulated import gradients
 from test_loop import CPU
 from two_ranks import Ended, two_ranks
 
+from xfer import exit_codes
 from xfer.device import find_device, placed
 from xfer.errors import XferError
 from xfer.exit_codes import report
@@ -213,3 +215,27 @@ def test_processes_that_would_share_a_card_or_are_unaware_are_told(
     assert "4 tasks, but one process runs" in unused_tasks()
     cards(monkeypatch, 0, SLURM_NTASKS="4", RANK="0")
     assert unused_tasks() == ""
+
+
+def test_an_exit_or_an_interrupt_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that ends so asks none of the others to end."""
+
+    class Store:
+        kept: ClassVar[list[str]] = []
+
+        def add(self, key: str, number: int) -> int:
+            self.kept.append(key)
+            return 1
+
+        def compare_set(self, key: str, before: str, value: str) -> bytes:
+            self.kept.append(value)
+            return value.encode()
+
+    cards(monkeypatch, 0, RANK="1", WORLD_SIZE="2")
+    monkeypatch.setattr("xfer.exit_codes._met", None)
+    exit_codes.use_store(Store())
+    for error in (SystemExit(0), KeyboardInterrupt(), RuntimeError("Connection reset by peer")):
+        exit_codes.note_failure(error)
+    assert not Store.kept
+    exit_codes.note_failure(XferError("wrong"))
+    assert Store.kept == ["2", "ends 0 failed"]

@@ -209,8 +209,8 @@ def complain_once(message: str, hint: str | None = None) -> None:
 def note_failure(error: BaseException) -> None:
     """Tells the other processes that this one has failed, so that none waits for it in vain. That
     another was lost is no failure of this one."""
-    if _processes() == 1 or isinstance(error, KeyboardInterrupt) or _is_echo(error):
-        return
+    if _processes() == 1 or not isinstance(error, Exception) or _is_echo(error):
+        return  # an interrupt, or a script's own exit
     store = _store()
     if store is not None:
         with contextlib.suppress(Exception):

@@ -100,12 +100,13 @@ def compress(
                 "parameters": sum(p.numel() for p in task.parameters()),
             }
         with Run.start(recipe, Path(out), overwrite) as fresh:
+            fresh.write_json("env.json", environment(
+                made_by="compress", device=place.describe(), world_size=1, seed=recipe.run.seed,
+            ))  # fmt: skip
             for file in KEPT:
                 if (folder.path / file).is_file():
                     with replacing(fresh.path / file) as temporary:
                         shutil.copyfile(folder.path / file, temporary)
-            fresh.write_json("env.json", environment(device=place.describe(), world_size=1,
-                                                     seed=recipe.run.seed))  # fmt: skip
             write_model(fresh, {**about, "svd": dict(svd)})
             checkpoint.save_weights(fresh.weights_file, after.state_dict(), {"format": "xfer"})
             write_rows(fresh.path / "predictions" / f"{role}.csv", metric.rows())

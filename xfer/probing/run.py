@@ -110,7 +110,8 @@ def probe(
         rows = _shots(clf, parts, classes, shots, repeats, choice, seed, say)
     with Run.start(recipe, Path(out) if out is not None else None, overwrite) as run:
         run.write_json(
-            "env.json", environment(seed=seed, fingerprint=table.meta["data"]["fingerprint"])
+            "env.json",
+            environment(made_by="probe", seed=seed, fingerprint=table.meta["data"]["fingerprint"]),
         )
         write_text(run.path / "classes.txt", "".join(f"{name}\n" for name in classes))
         run.write_json("split.json", {name: part.ids for name, part in parts.items()})

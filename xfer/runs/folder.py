@@ -103,6 +103,15 @@ class Run:
         return (self.path / "result.json").is_file()
 
     @property
+    def made_by(self) -> str:
+        """The command that made the run in one go, without training, such as compress: what it
+        left when it was killed can't be resumed. "" for a run that trains."""
+        try:
+            return str(self.read_json("env.json").get("made_by", ""))
+        except XferError:  # it has none yet, or a damaged one
+            return ""
+
+    @property
     def state_file(self) -> Path:
         return self.path / "last" / "state.pt"
 
@@ -192,9 +201,9 @@ def _free(path: Path, overwrite: bool) -> Run:
     if run.finished and not overwrite:
         raise XferError(f"{path} holds a finished run", "--overwrite, or choose another --out")
     if run.exists and not overwrite:
+        to_continue = "" if run.made_by else f"to continue: --resume {path}; "
         raise XferError(
-            f"{path} holds an unfinished run",
-            f"to continue: --resume {path}; to start afresh: --overwrite",
+            f"{path} holds an unfinished run", f"{to_continue}to start afresh: --overwrite"
         )
     # a run that was killed while writing its first file leaves only a temporary one, and its lock
     others = path.is_dir() and any(

@@ -9,13 +9,14 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from xfer import files, plugs
+from xfer.data.loading.halved import Halved
 from xfer.data.sources.from_python import SCHEME
 from xfer.device import (
     any_process,
@@ -30,7 +31,7 @@ from xfer.device import (
 )
 from xfer.errors import DataError, XferError
 from xfer.files import check_folder
-from xfer.inference.score import score
+from xfer.inference.score import predict_batch, score
 from xfer.recipe.code import check_code
 from xfer.recipe.data import open_recipe_data
 from xfer.recipe.paths import absolute
@@ -111,6 +112,11 @@ def fit(
     if old is not None:
         if old.finished and int(os.environ.get("WORLD_SIZE") or 1) == 1:
             return _finished(old)
+        if old.made_by:
+            raise XferError(
+                f"{old.path}: `xfer {old.made_by}` was stopped while it wrote it",
+                f"give that command again, with --overwrite --out {old.path}",
+            )
         recipe = old.recipe()
     if recipe is None:
         raise XferError("no recipe and nothing to resume")
@@ -142,7 +148,7 @@ def fit(
         job = Job(recipe, place, bundle, show.say)
         show.model(job)
         if dry_run:
-            _dry_run(job)
+            _dry_run(job, show.remark)
             return Summary(Path(), {})
         run = old or _new_run(job, held, out, overwrite)
         check_folder_shared(run.path, place)
@@ -289,7 +295,7 @@ def _resume(job: Job, run: Run, show: Progress) -> None:
     show.resumed(job, run)
 
 
-def _dry_run(job: Job) -> None:
+def _dry_run(job: Job, say: Callable[[str], None]) -> None:
     """One training batch, one evaluation batch and one save to a temporary file."""
     batch = next(iter(job.train.batches(0)))
     job.begin_step()
@@ -300,8 +306,7 @@ def _dry_run(job: Job) -> None:
     tta = job.recipe.eval.tta
     small = next(iter(job.loader(split, tta=tta).batches(0)))
     task = job.final_task().eval()
-    with job.place.autocast():
-        task.predict(small.to(job.place.device), tta)
+    predict_batch(task, small, tta, Halved[list[Any]](job.place, say))
     if job.place.main:
         with tempfile.TemporaryDirectory() as folder:
             Run(Path(folder)).save_state({**job.state(), "random": [random_states()]})
