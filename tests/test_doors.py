@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
 import sqlite3
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 from xfer.cache import Cache
 from xfer.errors import DataError
 from xfer.files import check_fields, json_of
+from xfer.proposals.files import read_proposals
 from xfer.recipe.toml import load_recipe
 from xfer.runs.json_files import read_events
 from xfer.runs.listing import read_json
@@ -98,3 +101,22 @@ def test_a_cache_with_views_is_not_used(tmp_path: Path) -> None:
     cache.keep({b"a" * 32: ZEROS[:4]})
     assert not cache.find([b"a" * 32])
     assert len(lines) == 1 and "no longer cached" in lines[0]
+
+
+def test_a_pickle_asks_for_no_more_memory_than_it_has(tmp_path: Path) -> None:
+    arrays = {"boxes": [np.array([[1, 2, 3, 4]], np.float32)], "ids": ["a"]}
+    content = pickle.dumps(arrays, protocol=5)
+    at = content.index(b"\x96") + 1
+    for broken in (
+        content[:at] + (1 << 40).to_bytes(8, "little") + content[at + 8 :],
+        b"\x80\x04]r\xff\xff\xff\x7f.",  # a place in the memo
+    ):
+        (tmp_path / "p.pkl").write_bytes(broken)
+        tracemalloc.start()
+        with pytest.raises(DataError, match=r"p\.pkl"):
+            read_proposals(tmp_path / "p.pkl")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 1 << 24
+    (tmp_path / "p.pkl").write_bytes(content)
+    assert len(read_proposals(tmp_path / "p.pkl").ids) == 1
