@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from pictures import encoded, scene
 
 from xfer.data.open import open_data, show
+from xfer.data.readers import parquet
 from xfer.errors import DataError, XferError
 from xfer.testing.source import check_source
 
@@ -139,3 +141,16 @@ def test_a_test_file_without_labels(tmp_path: Path) -> None:
     bundle = open_data(tmp_path / "d", val="none")
     assert bundle.classes == ("ash", "elm", "oak") and "test" not in bundle.splits
     assert any("test: no labels" in note for note in bundle.notes)
+
+
+def test_a_pipe_and_a_row_group_beyond_memory_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path / "d", {"image": "pictures", "label": TREES})
+    os.mkfifo(tmp_path / "d" / "more.parquet")
+    with pytest.raises(DataError, match=r"more\.parquet: a pipe, not a file"):
+        open_data(tmp_path / "d")
+    (tmp_path / "d" / "more.parquet").unlink()
+    monkeypatch.setattr(parquet, "MAX_GROUP", 100)
+    with pytest.raises(DataError, match=r"row group 0 has .* bytes, where at most 100 are read"):
+        open_data(file)

@@ -42,6 +42,7 @@ _SCAN = re.compile(rb"\xff\xda")
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _MAX_PARTS = 1 << 22
 _MAX_PLAIN = 32 * MB
+_MAX_PACKED = 20_000_000  # pixels of a BMP in run lengths
 _LISTS = (STRIPS, STRIP_BYTES, TILES, TILE_BYTES)
 _FRAME = (WIDTH, HEIGHT, BITS, SAMPLES, TILE_WIDTH, TILE_HEIGHT)
 
@@ -79,13 +80,19 @@ def check_header(data: bytes) -> None:
         if size is not None:
             check_size(*size)
     if data[:2] == b"BM" and len(data) >= 34:
-        width, packing = (int.from_bytes(data[at : at + 4], "little") for at in (18, 30))
-        if packing in (1, 2) and width >= 1 << 16:  # RLE moves by whole lines at no cost
-            raise DecodeError(f"damaged (a packed BMP {width:,} pixels wide)")
+        width, height = (abs(_signed(data, at)) for at in (18, 22))
+        packed = int.from_bytes(data[30:34], "little") in (1, 2)
+        # RLE moves by whole lines at no cost, and Pillow unpacks it in Python
+        if packed and (width >= 1 << 16 or width * height > _MAX_PACKED):
+            raise DecodeError(f"is a packed BMP of {width} x {height} pixels: save it as PNG")
     if data[:2] in (b"P1", b"P2", b"P3") and len(data) > _MAX_PLAIN:
         raise DecodeError(f"a picture in {len(data) / 1e6:.0f} MB of text: save it as PNG")
     if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         _check_tiles(data)
+
+
+def _signed(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 4], "little", signed=True)
 
 
 def _webp_size(data: bytes) -> tuple[int, int] | None:

@@ -30,9 +30,11 @@ from xfer.data.sources.index_file import Entries, Index, kept_index, state_of
 from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.data.sources.wordnet import numbered, same_names, with_wnids
 from xfer.errors import DataError, XferError, reader
+from xfer.files import GB, NotAFile, no_file
 from xfer.types import DataInfo, Sample
 
 KEPT_GROUPS = 4
+MAX_GROUP = 4 * GB  # unpacked
 _OF = re.compile(r"(.+)-(\d+)-of-(\d+)\.parquet")
 
 
@@ -230,6 +232,8 @@ def _open(path: Path) -> Any:
         raise XferError(
             f"{path}: reading it needs pyarrow", "pip install 'xfer[parquet]'"
         ) from None
+    if what := no_file(path):
+        raise NotAFile(path, what)
     try:
         return pq.ParquetFile(path)
     except (OSError, pa.ArrowException) as error:
@@ -239,6 +243,12 @@ def _open(path: Path) -> Any:
 
 @reader
 def _read(path: Path, table: Any, group: int, columns: list[str]) -> Any:
+    size = table.metadata.row_group(group).total_byte_size
+    if not 0 <= size <= MAX_GROUP:
+        raise DataError(
+            f"{path}: row group {group} has {size:,} bytes, where at most {MAX_GROUP:,} are read",
+            "write it again with smaller row groups",
+        )
     try:
         return table.read_row_group(group, columns=columns)
     except (OSError, ValueError) as error:  # Arrow's errors are of these kinds
