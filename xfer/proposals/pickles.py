@@ -85,7 +85,9 @@ _ARRAY_NAMES = {
 }
 
 
-class _NumbersOnly(pickle.Unpickler):
+class _NumbersOnly(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage]
+    """Python's own machine: the one in C makes as much memory as a damaged index asks for."""
+
     def find_class(self, module: str, name: str) -> Any:
         head, _, tail = module.rpartition(".")
         if head in ("numpy.core", "numpy._core") and (tail, name) in _ARRAY_NAMES:
