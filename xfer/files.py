@@ -153,6 +153,9 @@ def open_regular(path: Path | str) -> int:
         if error.errno == errno.ENXIO:  # what opening a socket gives
             raise NotAFile(path, "a socket") from None
         raise
+    except ValueError:  # NUL, or half a pair of surrogates
+        why = "no file can have this name"
+        raise FileNotFoundError(errno.ENOENT, why, str(path)) from None
     kind = stat.S_IFMT(os.fstat(handle).st_mode)
     if kind != stat.S_IFREG:
         os.close(handle)
