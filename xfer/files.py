@@ -215,6 +215,8 @@ def json_of(path: Path | str, most: int = NOTE, hook: Callable[[Any], Any] | Non
         value = json.loads(content, object_hook=hook)
         if most <= NOTE:
             _check_depth(value)
+            if b"\\u" in content or b"\xed" in content:  # half of a character can't be written
+                json.dumps(value, ensure_ascii=False).encode()
         return value
 
 

@@ -17,7 +17,7 @@ from xfer.backbones.safe_file import check
 from xfer.backbones.stored import SAFE_NUMBERS, Stored, bad_numbers, of_oddity, of_tensor
 from xfer.backbones.torch_file import read_torch
 from xfer.backbones.zipped import open_zip, read_arrays
-from xfer.errors import DataError, listed
+from xfer.errors import DataError, listed, reader
 from xfer.files import NotAFile, no_file
 
 KNOWN = "known: PyTorch's (.pth .pt .ckpt .bin), .safetensors, .npz, .caffemodel"
@@ -56,6 +56,7 @@ class WeightFile:
     ordered: bool = True
 
 
+@reader
 def open_weights(path: Path) -> WeightFile:
     """Opens a weight file of any name; its bytes decide how it is read.
 

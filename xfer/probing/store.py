@@ -122,8 +122,12 @@ def _fits(model: Any, width: int) -> bool:
     classes, and what libsvm, in C, takes for granted. Other shapes make numpy raise."""
     count = len(model.classes_)
     if isinstance(model, KNeighborsClassifier):
-        inner: Any = model._y
-        return not inner.size or 0 <= int(inner.min()) <= int(inner.max()) < count
+        rows, inner = np.asarray(model._fit_X), np.asarray(model._y)
+        near: Any = model.n_neighbors
+        return (
+            rows.shape == (len(inner), width) and 1 <= near <= len(inner)
+            and 0 <= int(inner.min()) <= int(inner.max()) < count
+        )  # fmt: skip
     if isinstance(model, SVC):
         many, each = len(model.support_), np.asarray(model._n_support)
         return (
