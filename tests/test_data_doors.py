@@ -14,11 +14,14 @@ from pictures import write_folder, write_picture
 
 from xfer.cli.app import main
 from xfer.data.images.decode import DecodeError
+from xfer.data.inspect import verify
 from xfer.data.loading.loader import Loader
 from xfer.data.readers.base import FORMATS
 from xfer.data.sources.files import FileSource
 from xfer.data.spec import open_spec
 from xfer.errors import DataError, whole
+from xfer.fetch import cache_folder
+from xfer.kinds import pixel_counts
 from xfer.types import Batch, DataInfo
 
 OWN = """
@@ -110,3 +113,17 @@ def test_a_plugs_own_error_names_its_line(
     ]
     assert main([*command, "--debug"]) == 2
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("head", [b"{'shape': (99999999999999999999,), }", b"((((", b"{'descr': 1"])
+def test_what_is_kept_of_earlier_runs_may_be_broken(head: bytes) -> None:
+    """numpy raises almost anything for a damaged header: then the pictures are looked at anew."""
+    text = (head + b", 'descr': '<u8', 'fortran_order': False").ljust(118) + b"\n"
+    content = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+    marks, counts = verify._file(), cache_folder() / "pixels" / "a.npy"
+    for file in (marks, counts):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    assert not len(verify._remembered())
+    assert pixel_counts._read(counts) is None
+    marks.unlink()

@@ -6,6 +6,7 @@ import io
 import os
 import socket
 import struct
+import tarfile
 import threading
 import time
 import zlib
@@ -21,6 +22,9 @@ from xfer.data.images.decode import DecodeError, decode, from_pil
 from xfer.data.images.mask_file import read_mask_file
 from xfer.data.images.picture_file import picture_bytes
 from xfer.data.images.size import header_at, sizes_of
+from xfer.data.sources.tar_index import members
+from xfer.data.spec import open_spec
+from xfer.errors import DataError
 
 SCENE = scene(60, 40)
 
@@ -217,3 +221,32 @@ def test_large_pictures_are_read_one_at_a_time(
     for thread in threads:
         thread.join()
     assert most[0] == 1
+
+
+def shard(file: Path, **sizes: int) -> Path:
+    """A tar of one sample whose members are holes of these sizes, by their endings."""
+    with file.open("wb") as out:
+        for ending, size in sizes.items():
+            about = tarfile.TarInfo(f"a.{ending}")
+            about.size = size
+            out.write(about.tobuf())
+            out.seek(-(-size // 512) * 512, os.SEEK_CUR)
+        out.truncate(out.tell() + 1024)
+    return file
+
+
+def test_members_of_tars_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XFER_CACHE", str(tmp_path / "cache"))
+    for name, sizes in (("label", {"jpg": 9, "cls": 3 << 30}), ("picture", {"jpg": 3 << 30})):
+        (tmp_path / name).mkdir()
+        shard(tmp_path / name / "shard-000000.tar", **sizes)
+    with pytest.raises(DataError, match=r"a\.cls: 3,221,225,472 bytes, far more than a label"):
+        open_spec(f"webdataset:{tmp_path / 'label'}")
+    source = next(iter(open_spec(f"webdataset:{tmp_path / 'picture'}").reading.parts.values()))
+    with pytest.raises(DecodeError, match=r"a file of 3\.2 GB"):
+        source[0]
+    name = tarfile.TarInfo("././@LongLink")
+    name.type, name.size = tarfile.GNUTYPE_LONGNAME, 1 << 30
+    hole(tmp_path / "long.tar", name.tobuf(), 2 << 30)
+    with pytest.raises(DataError, match="a header of"):
+        list(members(tmp_path / "long.tar"))

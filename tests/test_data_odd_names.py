@@ -12,9 +12,13 @@ from imagenet_sets import jpeg, tar_bytes
 from pictures import write_folder
 from test_data_drawn import RECTANGLE, write_labelme
 
+from xfer.data.images.decode import DecodeError
 from xfer.data.images.walk import readable
 from xfer.data.open import open_data
 from xfer.data.readers.coco.segment import Outline, draw_objects
+from xfer.data.sources.base import stamp
+from xfer.data.sources.from_python import as_source
+from xfer.data.sources.masks import file_stamp
 from xfer.data.sources.written import MAX_SIDE, picture_size, plain_id, whole_number
 from xfer.data.spec import open_spec
 from xfer.errors import DataError, XferError
@@ -78,6 +82,15 @@ def test_a_size_that_no_picture_has_is_unknown(tmp_path: Path, side: str) -> Non
     write_labelme(tmp_path, "a", [RECTANGLE])
     write_labelme(tmp_path, "bb", [RECTANGLE], imageWidth=json.loads(side))
     assert len(open_data(str(tmp_path), val="none", kind="detect").splits["train"]) == 2
+
+
+@pytest.mark.parametrize("name", [*IMPOSSIBLE, "\ud800"])
+def test_a_source_of_such_names_says_which(name: str) -> None:
+    source = as_source([(f"{name}.jpg", "a"), (f"{name}.jpg", "b")], "data")
+    assert source.fingerprint() and stamp(source, 0) is None
+    with pytest.raises(DecodeError, match=r"no file can have this name|File name too long"):
+        source[1]
+    assert file_stamp(Path(name)).endswith("gone")
 
 
 def test_half_a_pair_of_surrogates_is_no_text(tmp_path: Path) -> None:

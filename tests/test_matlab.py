@@ -137,6 +137,7 @@ def test_sizes_that_are_stated_are_not_believed() -> None:
         (matrix(6, (1 << 30, 1 << 30), element(9, bytes(8), "<")), "1 numbers for a shape"),
         (matrix(1, (1 << 30, 1 << 30), b""), "items in"),
         (matrix(6, (-1, 2), b""), "a matrix of shape"),
+        (matrix(4, (1 << 30, 0), element(16, b"", "<")), "0 characters for a shape"),
         (struct.pack("<II", 14, 1 << 31), "some are missing"),
     ):
         with pytest.raises(DataError, match=line):

@@ -38,7 +38,7 @@ def values_of(key: str) -> st.SearchStrategy[Any]:
     )  # fmt: skip
     kinds: dict[str, st.SearchStrategy[Any]] = {
         "str": st.sampled_from(rules["choices"]) if "choices" in rules else TEXT,
-        "int": st.integers(low, 2**62),
+        "int": st.integers(low, min(2**62, rules.get("max", 2**62))),
         "float": numbers,
         "bool": st.booleans(),
         "tuple[float, float]": st.tuples(numbers, numbers).map(lambda pair: tuple(sorted(pair))),
@@ -287,3 +287,11 @@ def test_who_trains_without_mirror_images_is_not_scored_with_them(name: str) -> 
     """Inherited views once cost detect/digits 8 points of AP50."""
     recipe = load_recipe(name)
     assert recipe.data.flip or recipe.eval.tta == "none"
+
+
+@pytest.mark.parametrize("name", ["weights", "classifier", "report"])
+def test_what_makes_a_backbone_is_none_of_its_options(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(f'[backbone]\nname = "alexnet"\n{name} = "none"\n')
+    with pytest.raises(XferError, match=rf"mine\.toml: unknown key backbone\.{name}"):
+        load_recipe(str(file))

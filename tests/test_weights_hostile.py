@@ -124,6 +124,10 @@ def test_plain_values_come_out_as_pickle_reads_them(value: Any, protocol: int) -
     assert read_pickle(io.BytesIO(pickle.dumps(value, protocol))) == value
 
 
+def test_a_stray_backslash_is_no_warning() -> None:
+    assert read_pickle(io.BytesIO(b"S'a\\qb'\n.")) == "a\\qb"
+
+
 DTYPES = st.sampled_from(
     [
         torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8,

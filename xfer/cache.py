@@ -112,7 +112,7 @@ class Cache:
             return
         try:
             self._base = _open(path)
-        except (sqlite3.Error, OSError) as error:
+        except Exception as error:  # a damaged file makes sqlite3 raise others than its own
             self._give_up(error)
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
@@ -190,7 +190,7 @@ class Cache:
                 return
             try:
                 work(self._base)
-            except (sqlite3.Error, OSError, ValueError) as error:
+            except Exception as error:  # a damaged file makes sqlite3 raise others than its own
                 self._base.close()
                 self._base = None
                 self._give_up(error)
@@ -209,11 +209,17 @@ def _open(path: Path) -> sqlite3.Connection:
         raise OSError(f"{why}, so what it holds can't be trusted")
     base = sqlite3.connect(path, timeout=60, check_same_thread=False, isolation_level=None)
     try:
+        # a file that somebody else has made may hold functions and views: none of them is run
+        base.execute("PRAGMA trusted_schema = OFF")
+        base.execute("PRAGMA cell_size_check = ON")
         base.execute("PRAGMA journal_mode = WAL")
         base.execute("PRAGMA synchronous = NORMAL")
         base.execute(_SCHEMA)
-    except sqlite3.Error:
-        base.close()
+        others = base.execute("SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger')")
+        if others.fetchone() is not None:
+            raise sqlite3.DatabaseError("it has views or triggers, which xfer does not make")
+    except BaseException:
+        base.close()  # else its lock would stay
         raise
     return base
 
@@ -234,7 +240,8 @@ def _make_room(base: sqlite3.Connection, size: int, limit: int) -> None:
         if first is None:
             return
         upto = first + int(_SHARE_FREED * (last - first))
-        base.execute("DELETE FROM entries WHERE id <= ?", (upto,))
+        if base.execute("DELETE FROM entries WHERE id <= ?", (upto,)).rowcount == 0:
+            return  # its numbers are damaged
 
 
 # first byte of an entry with a checksum, and the bytes of that; earlier versions wrote none

@@ -153,6 +153,9 @@ def open_regular(path: Path | str) -> int:
         if error.errno == errno.ENXIO:  # what opening a socket gives
             raise NotAFile(path, "a socket") from None
         raise
+    except ValueError:  # NUL, or half a pair of surrogates
+        why = "no file can have this name"
+        raise FileNotFoundError(errno.ENOENT, why, str(path)) from None
     kind = stat.S_IFMT(os.fstat(handle).st_mode)
     if kind != stat.S_IFREG:
         os.close(handle)
@@ -212,6 +215,8 @@ def json_of(path: Path | str, most: int = NOTE, hook: Callable[[Any], Any] | Non
         value = json.loads(content, object_hook=hook)
         if most <= NOTE:
             _check_depth(value)
+            if b"\\u" in content or b"\xed" in content:  # half of a character can't be written
+                json.dumps(value, ensure_ascii=False).encode()
         return value
 
 

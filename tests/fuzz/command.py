@@ -47,7 +47,8 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--target", action="append", default=[], metavar="T")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=1, help="targets at a time")
+    jobs = min(2, os.cpu_count() or 1)  # each may take up to 2.5 GB
+    parser.add_argument("--jobs", type=int, default=jobs, help="targets at a time")
     parser.add_argument("--replay", type=Path, metavar="PATH", help="a saved input of --target")
     given = parser.parse_args(words)
     work = Path(tempfile.mkdtemp(prefix="xfer-fuzz-"))

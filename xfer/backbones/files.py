@@ -18,13 +18,14 @@ from xfer.backbones.safe_file import check
 from xfer.backbones.stored import SAFE_NUMBERS, Stored, bad_numbers, of_oddity, of_tensor
 from xfer.backbones.torch_file import read_torch
 from xfer.backbones.zipped import open_zip, read_arrays
-from xfer.errors import DataError, listed
+from xfer.errors import DataError, listed, reader
 from xfer.files import NotAFile, no_file
 
 KNOWN = "known: PyTorch's (.pth .pt .ckpt .bin), .safetensors, .npz, .caffemodel"
 AGAIN = "download or copy the file again"
 _ENDINGS = (".pth", ".pt", ".ckpt", ".bin", ".tar", ".safetensors", ".npz", ".caffemodel")
-_MAX_BYTES, _MAX_TIMES = 1 << 32, 64
+# a file that says it holds more than so many bytes, and so many times its own, is not read in full
+_MAX_BYTES, _MAX_TIMES = 1 << 28, 64
 # first bytes of what is met under the names of weight files -> what it is, what to do
 _OTHERS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras, or Caffe's .h5)",
@@ -56,6 +57,7 @@ class WeightFile:
     ordered: bool = True
 
 
+@reader
 def open_weights(path: Path) -> WeightFile:
     """Opens a weight file of any name; its bytes decide how it is read.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickletools
 import struct
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -64,10 +65,12 @@ def read_pickle(file: IO[bytes]) -> Any:
     """
     machine = _Machine()
     try:
-        for opcode, argument, _ in pickletools.genops(file):
-            if opcode.name == "STOP":
-                return machine.pop()
-            machine.do(opcode.name, argument)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of a text with a stray backslash
+            for opcode, argument, _ in pickletools.genops(file):
+                if opcode.name == "STOP":
+                    return machine.pop()
+                machine.do(opcode.name, argument)
     except (ValueError, IndexError, KeyError, TypeError, struct.error, OverflowError) as error:
         why = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
         cut = any(word in why for word in ("exhausted", "not enough", "but only", "no newline"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from typing import IO
 from torch import Tensor
 
 from xfer.backbones.stored import NUMBERS, Stored, from_bytes, of_oddity, shape_of
-from xfer.errors import DataError
+from xfer.errors import DataError, XferError, reason_of
 
 _MAX_HEADER = 1 << 16
 _MAX_INFLATED = 1 << 28
@@ -34,11 +33,10 @@ def open_zip(opened: Callable[[], IO[bytes]]) -> Iterator[zipfile.ZipFile]:
             # the table of contents comes last
             cut = "not a zip file" in str(error)
             raise DataError(f"cut off: {error}" if cut else f"damaged: {error}") from None
-        except (
-            zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error, ValueError,
-            OSError,
-        ) as error:  # fmt: skip
-            raise DataError(f"damaged: {str(error)[:80]}") from None
+        except XferError:
+            raise
+        except Exception as error:  # every way of compressing has errors of its own
+            raise DataError(reason_of(error, "damaged")) from None
 
 
 def read_member(archive: zipfile.ZipFile, name: str, most: int = -1) -> bytes:

@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
+from sklearn.svm import SVC
 
 from xfer import kinds
 from xfer.errors import DataError, whole
@@ -107,9 +109,35 @@ def _try(file: Path, probe: Probe) -> None:
         warnings.simplefilter("ignore")  # of divisions by zero: the numbers tell
         if not 0 < probe.width <= WIDEST:
             raise DataError(f"{file}: damaged (it was fitted to {probe.width} numbers)")
+        for model in probe.models:
+            if not _fits(model, probe.width):
+                raise DataError(f"{file}: damaged (its arrays don't belong together)")
         scores = probe.probabilities(np.zeros((1, probe.width), np.float32))
         if scores.shape != (1, probe.classes) or not np.isfinite(scores).all():
             raise DataError(f"{file}: damaged (its scores are not one number per class)")
+
+
+def _fits(model: Any, width: int) -> bool:
+    """Whether the arrays of a classifier fit together where scikit-learn believes them: neighbours'
+    classes, and what libsvm, in C, takes for granted. Other shapes make numpy raise."""
+    count = len(model.classes_)
+    if isinstance(model, KNeighborsClassifier):
+        rows, inner = np.asarray(model._fit_X), np.asarray(model._y)
+        near: Any = model.n_neighbors
+        return (
+            rows.shape == (len(inner), width) and 1 <= near <= len(inner)
+            and 0 <= int(inner.min()) <= int(inner.max()) < count
+        )  # fmt: skip
+    if isinstance(model, SVC):
+        many, each = len(model.support_), np.asarray(model._n_support)
+        return (
+            model.kernel == "rbf" and not model._sparse and each.shape == (count,)
+            and bool((each >= 0).all()) and int(each.sum()) == many
+            and model.support_vectors_.shape == (many, width)
+            and model._dual_coef_.shape == (count - 1, many)
+            and model._intercept_.shape == (count * (count - 1) // 2,)
+        )  # fmt: skip
+    return True
 
 
 def _check_finite(file: Path, part: Any, name: str = "") -> None:

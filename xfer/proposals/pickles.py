@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import pickle
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +85,18 @@ _ARRAY_NAMES = {
 }
 
 
-class _NumbersOnly(pickle.Unpickler):
+class _NumbersOnly(pickle._Unpickler):  # pyright: ignore[reportPrivateUsage]
+    """Python's own machine: the one in C makes as much memory as a damaged index asks for."""
+
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # pyright: ignore
+
+    def load_bytearray8(self) -> None:
+        """As Python's, which makes room for as many bytes as are asked for before it reads them."""
+        count = int.from_bytes(self.read(8), "little")  # pyright: ignore
+        self.append(bytearray(self.read(count)))  # pyright: ignore
+
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
+
     def find_class(self, module: str, name: str) -> Any:
         head, _, tail = module.rpartition(".")
         if head in ("numpy.core", "numpy._core") and (tail, name) in _ARRAY_NAMES:

@@ -58,7 +58,9 @@ class DataTable:
     )
     batch: int = option(32, "global batch, over all processes", min=1)
     workers: int = option(-1, "loader threads; -1: one per core, 0: none", min=-1)
-    size: int = option(0, "input side in pixels; 0: what the weights were trained with", min=0)
+    size: int = option(
+        0, "input side in pixels; 0: what the weights were trained with", min=0, max=4096
+    )
     augment: str = option(
         "standard", "augmentation policy", choices=("none", "light", "standard", "strong")
     )
@@ -271,6 +273,10 @@ def meaning(key: str) -> str:
     return explain(FIELDS[key])
 
 
+# what makes a backbone besides its options; only the weights are the recipe's to choose
+_NOT_OPTIONS = ("backbone.weights", "backbone.classifier", "backbone.report")
+
+
 def override(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     """The recipe with one more layer: {"optim.lr": 1e-3, "task.head": "avg", "backbone": "zfnet"}.
 
@@ -289,6 +295,8 @@ def override(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
         table, _, name = key.partition(".")
         if key in ("task", "backbone", "weights") or (table in own and name == "name"):
             named[table] = check_value(key, value, "str", {})
+        elif key in _NOT_OPTIONS:
+            raise XferError(f"unknown key {key}", _meant(key))
         elif table in own and name:
             own[table][name] = _option(key, value)
         elif key in FIELDS:

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from xfer import registry
-from xfer.errors import DataError, XferError, nearest, whole
-from xfer.files import NOTE, text_of, write_text
+from xfer.errors import DataError, XferError, nearest, reader, whole
+from xfer.files import MB, text_of, write_text
 from xfer.recipe.option import explain
 from xfer.recipe.tables import (
     FIELDS,
@@ -103,7 +103,7 @@ def recipe_text(name_or_file: str) -> str:
         if path.suffix != ".toml" and not path.is_file():
             raise XferError(f"unknown recipe {name_or_file!r}", _near_recipe(name_or_file))
         try:
-            return text_of(path, NOTE)
+            return text_of(path, MB)
         except FileNotFoundError as error:
             hint = "`xfer recipes ls` lists the names"
             raise DataError(f"{path}: {error.strerror}", hint) from None
@@ -117,6 +117,7 @@ def _near_recipe(name: str) -> str:
     return nearest(name, siblings or recipe_names())
 
 
+@reader
 def load_recipe(name_or_file: str) -> Recipe:
     """The recipe of that name or in that file, on top of its parents' values.
 

@@ -27,7 +27,8 @@ _RESULT: Types = {
 _ENVIRONMENT: Types = {
     "data_format": str, "data_notes": list, "data_fingerprint": (str, type(None)), "skipped": list,
 }  # fmt: skip
-_EVENT: Types = {"step": int, "epoch": NUMBER, "losses": dict, "metrics": dict}
+_EVENT: Types = {"event": str, "step": int}
+_OF_EVENT: Types = {"epoch": NUMBER, "losses": dict, "metrics": dict}
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -67,7 +68,7 @@ def read_events(path: Path) -> list[dict[str, Any]]:
         return events
     for line in lines:
         try:
-            events.append(check_fields(path, json.loads(line), {"event": str}, _EVENT))
+            events.append(check_fields(path, json.loads(line), _EVENT, _OF_EVENT))
         except (ValueError, RecursionError, DataError):
             continue
     return events

@@ -102,7 +102,7 @@ def _caffes() -> SequentialBackbone:
 
 
 def _few_nets(but: str, arch: str, tensors: Any) -> list[str]:
-    """The nets that a file is compared with: to build all takes seconds, whatever is in the file."""
+    """The nets that a file is compared with: to build all takes seconds, whatever it holds."""
     return [name for name in (arch, f"timm:{arch}") if arch] + ["alexnet", "vgg11"]
 
 

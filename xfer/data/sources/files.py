@@ -87,7 +87,7 @@ class FileSource:
         path = self.path(i).absolute()
         try:
             state = path.stat()
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a name that no file can have
             return None
         return f"{path}\0{state.st_size}\0{state.st_mtime_ns}"
 
@@ -101,7 +101,7 @@ class FileSource:
                 try:
                     state = self.path(i).stat()
                     digest.update(f"{state.st_size} {int(state.st_mtime)};".encode())
-                except OSError:
+                except (OSError, ValueError):
                     digest.update(b"gone;")
             self._fingerprint = digest.hexdigest()
         return self._fingerprint

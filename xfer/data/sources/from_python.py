@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from xfer.data.images.decode import decode, shrink
 from xfer.data.images.from_memory import given_picture, is_one, is_tensor
+from xfer.data.images.walk import readable
 from xfer.data.sources import door
 from xfer.data.sources.base import Source, sample_label
 from xfer.data.sources.files import FileSource
@@ -135,7 +136,9 @@ def _source(info: DataInfo, pictures: Any, labels: NDArray[Any]) -> Source:
         isinstance(picture, (str, os.PathLike)) for picture in pictures
     ):
         files = [os.fspath(picture) for picture in pictures]
-        ids = files if len(set(files)) == len(files) else [f"{i}:{f}" for i, f in enumerate(files)]
+        ids = [readable(file) for file in files]
+        if len(set(ids)) < len(ids):
+            ids = [f"{i}:{name}" for i, name in enumerate(ids)]
         return FileSource(info, Path(), files, labels, ids)
     source = Pictures(info, pictures, labels)
     source.read(0)  # report what is not a picture before anything else

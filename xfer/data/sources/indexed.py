@@ -86,7 +86,7 @@ class IndexedSource:
         path = self._file(i).absolute()
         try:
             state = path.stat()
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a name that no file can have
             return None
         return f"{path}\0{state.st_size}\0{state.st_mtime_ns}\0{self.index.start[i]}"
 

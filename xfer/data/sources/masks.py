@@ -176,6 +176,6 @@ def file_stamp(path: Path) -> str:
     """A file's name, size and time of change in whole seconds."""
     try:
         state = path.stat()
-    except OSError:
-        return f"{path.name} gone"
+    except (OSError, ValueError):  # ValueError: a name that no file can have
+        return f"{readable(path.name)} gone"
     return f"{path.name} {state.st_size} {int(state.st_mtime)}"
