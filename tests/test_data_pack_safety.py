@@ -196,3 +196,14 @@ def test_the_command_packs_and_says_so(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(words) == 0
     assert "1 of them from an earlier run" in capsys.readouterr().out
     assert main([*words, "--side", "0"]) == 3
+
+
+def test_an_index_that_is_cut_off_is_named_and_not_taken_for_coco(tmp_path: Path) -> None:
+    pack(SyntheticSource(4, size=16), tmp_path / "p", SMALL)
+    index = tmp_path / "p" / "index.json"
+    whole = index.read_bytes()
+    assert b'"images"' in whole
+    for content in (whole[:-2], whole[: len(whole) // 2], whole[:-2] + b"|\n"):
+        index.write_bytes(content)
+        with pytest.raises(DataError, match=r"index\.json: not valid JSON"):
+            open_data(tmp_path / "p", cut=False)

@@ -26,6 +26,7 @@ from xfer.boxes import Boxes
 from xfer.data.images.size import sizes_of
 from xfer.data.images.walk import is_junk, listing, readable, subfolders
 from xfer.data.inspect.checks import MOST
+from xfer.data.pack.reader import NAME as PACK
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.coco.json import CocoTable, read_coco_json
 from xfer.data.readers.coco.segment import Placed, coco_masks
@@ -171,7 +172,9 @@ def _coco_jsons(folder: Path) -> list[Path]:
 def _sniff(file: Path) -> bool:
     try:
         with open_file(file) as opened:
-            if opened.read(256).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] != b"{":
+            head = opened.read(256)
+            # a pack's index.json that is cut off is for the pack's reader to name
+            if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] != b"{" or PACK.encode() in head:
                 return False
             with mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as text:
                 keys = (b'"images"', b'"categories"', b'"annotations"')
