@@ -108,7 +108,7 @@ def test_what_makes_it_is_called(here: Path) -> None:
                 open_spec(f"purposes:{name}:purposes.py")
     with plugs.naming(trust="purposes:make"):
         assert make_backbone("purposes:make").map_names == ("conv1",)
-    with plugs.naming(trust="purposes:by_its_use"), pytest.raises(XferError, match="does not say"):
+    with plugs.naming(trust="purposes:by_its_use"), pytest.raises(XferError, match="not declared"):
         make_backbone("purposes:make")  # the module is allowed, this name in it is not
 
 

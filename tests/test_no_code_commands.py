@@ -16,7 +16,7 @@ from xfer import cli, plugs
 from xfer.cli import completion
 from xfer.cli.command import _specs
 from xfer.data.readers.masks.several import _choice
-from xfer.errors import DataError
+from xfer.errors import DataError, XferError
 from xfer.runs import card
 
 STRANGE = "a; touch ran"
@@ -60,6 +60,14 @@ def test_a_run_is_not_given_the_module_of_a_format(
     assert cli.main(["eval", "run", "--data", "folder:photos"]) == 2
     assert "asks for code: module folder" in capsys.readouterr().err
     assert not Path("ran").exists()
+
+
+def test_trust_is_asked_for_as_a_module() -> None:
+    with pytest.raises(XferError, match=r"--trust mynet$"), plugs.naming(trust="./mynet.py"):
+        pass
+    for strange in (3, [3], "../x"):
+        with pytest.raises(XferError, match="name of a module"), plugs.naming(trust=strange):  # pyright: ignore[reportArgumentType]
+            pass
 
 
 def test_only_lists_of_nets_are_split_at_commas() -> None:

@@ -112,10 +112,16 @@ def naming(*specs: Any, trust: str | Iterable[str] = ()) -> Iterator[None]:
 
     Raises: XferError for a text that can't be the name of a module.
     """
-    modules = [trust] if isinstance(trust, str) else list(trust)
+    asked: Any = trust  # Python's callers may pass anything
+    single = isinstance(asked, str) or not isinstance(asked, Iterable)
+    modules: list[Any] = [asked] if single else list(asked)
     for module in modules:
-        plug = parse(module)
-        if not (_MODULE.fullmatch(module) or (plug is not None and not plug.path)):
+        text = module if isinstance(module, str) else ""
+        plug = parse(text)
+        if text.endswith(".py"):
+            name = Path(text).stem
+            raise XferError(f"trust {text!r}: a file, where a module is due", f"--trust {name}")
+        if not _MODULE.fullmatch(text) and (plug is None or plug.path):
             raise XferError(f"trust {module!r}: not the name of a module", "--trust mymodule")
     # a file or folder may be called mynet:net
     parsed = [parse(spec) for spec in specs if isinstance(spec, str) and not exists(Path(spec))]
@@ -272,8 +278,8 @@ def maker(plug: Plug, noun: str, makes: Callable[[Any], bool], what: str, others
     if isinstance(value, type):
         raise XferError(f"{asked}: a class {value.__name__}, not a {what}")
     raise XferError(
-        f"{asked}: a function that does not say that it makes a {what}, so it is not called",
-        f"`-> {what}` in its definition says so; or allow it by name: --trust {plug.spec}",
+        f"{asked}: a function that is not declared to return a {what}, so it is not called",
+        f"write `-> {what}` in its definition, or allow it by name: --trust {plug.spec}",
     )
 
 
@@ -354,7 +360,7 @@ def whose(error: BaseException) -> str | None:
 def where_to_put(module: str) -> str:
     """The hint for a module that is missing."""
     top = module.partition(".")[0]
-    return f"{top} is searched in the current folder and on Python's path: PYTHONPATH=FOLDER"
+    return f"run this in the folder of {top}.py, or with PYTHONPATH=FOLDER"
 
 
 def _broken(plug: Plug, noun: str, error: Exception) -> XferError:
