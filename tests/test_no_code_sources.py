@@ -20,7 +20,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     # a source of the caller's, in memory: whether it can be sent to other processes
     "pickle.loads": ("xfer/testing/source.py",),
     # each name in the file is replaced by a class of ours, or is an error
-    "pickle.Unpickler": ("xfer/proposals/pickles.py",),
+    "pickle._Unpickler": ("xfer/proposals/pickles.py",),
     # our own state, with weights_only
     "torch.load": ("xfer/runs/checkpoint.py",),
     # programs by their absolute path, in an environment of ours
@@ -32,6 +32,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 DANGEROUS = {
     "eval", "exec", "compile", "__import__", "importlib.import_module", "importlib.reload",
     "runpy.run_path", "runpy.run_module", "pickle.load", "pickle.loads", "pickle.Unpickler",
+    "pickle._Unpickler",
     "marshal.loads", "marshal.load", "shelve.open", "dill.load", "joblib.load", "torch.load",
     "torch.jit.load", "torch.hub.load", "torch.hub.load_state_dict_from_url",
     "torch.package.PackageImporter", "yaml.load", "yaml.unsafe_load", "yaml.full_load",

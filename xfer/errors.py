@@ -107,8 +107,10 @@ def reason_of(error: Exception, fault: str = "damaged, or not what it should be"
     return f"{fault} ({name}{text})"
 
 
-# what a terminal obeys instead of showing it, in C0 and C1, but for tab and newline
+# what a terminal obeys instead of showing it: C0 and C1, but for tab and newline, and marks that
+# turn the direction of writing, by which a line reads as another
 _OBEYED = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if n not in (9, 10)}
+_OBEYED |= {n: f"\\u{n:04x}" for n in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 
 
 def printable(text: str) -> str:

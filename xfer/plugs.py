@@ -34,7 +34,8 @@ from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
 
 from xfer.errors import XferError, nearest
-from xfer.registry import all_offers, elsewhere, loaded
+from xfer.files import exists
+from xfer.registry import OURS, all_offers, elsewhere, loaded
 
 # keys of a recipe, and settings of a call, whose values may name a module
 KEYS = ("task", "task.name", "backbone", "backbone.name", "data.source")
@@ -81,12 +82,24 @@ _file: ContextVar[str] = ContextVar("file", default="")
 
 def named() -> tuple[str, ...]:
     """The modules that the user has named, in this command line or in the current calls."""
-    return tuple(sorted(_named.get()))
+    modules = {spec.partition(":")[0] for spec in _specs.get()}
+    return tuple(sorted(_named.get() | {module for module in modules if not _is_scheme(module)}))
 
 
 def trusted() -> tuple[str, ...]:
     """What the user has named, modules and module:name: as `trust` for a later call."""
-    return tuple(sorted(_named.get() | _specs.get()))
+    modules = named()
+    return (*modules, *sorted(s for s in _specs.get() if s.partition(":")[0] in modules))
+
+
+def _is_scheme(word: str) -> bool:
+    """Whether the word begins specs that name no module: csv:PATH, timm:NAME.
+
+    The rooms above know these words; they are imported when somebody asks, and not before.
+    """
+    readers = importlib.import_module(f"{OURS}.data.readers.base")
+    backbones = importlib.import_module(f"{OURS}.backbones.base")
+    return word in backbones.SCHEMES or word in readers.FORMATS.names()
 
 
 @contextlib.contextmanager
@@ -104,12 +117,12 @@ def naming(*specs: Any, trust: str | Iterable[str] = ()) -> Iterator[None]:
         plug = parse(module)
         if not (_MODULE.fullmatch(module) or (plug is not None and not plug.path)):
             raise XferError(f"trust {module!r}: not the name of a module", "--trust mymodule")
-    parsed = [parse(spec) for spec in (*specs, *modules) if isinstance(spec, str)]
-    plugs = [plug for plug in parsed if plug is not None]
-    whole = {module for module in modules if ":" not in module}
+    # a file or folder may be called mynet:net
+    parsed = [parse(spec) for spec in specs if isinstance(spec, str) and not exists(Path(spec))]
+    given = {plug.spec for plug in parsed if plug is not None}
     tokens = (
-        _named.set(_named.get() | {*whole, *(plug.module for plug in plugs)}),
-        _specs.set(_specs.get() | {plug.spec for plug in plugs}),
+        _named.set(_named.get() | {module.partition(":")[0] for module in modules}),
+        _specs.set(_specs.get() | given | {module for module in modules if ":" in module}),
     )
     try:
         yield
@@ -166,7 +179,7 @@ def face(*arguments: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 def is_named(plug: Plug) -> bool:
     """Whether the module may be imported: named by the user, or by an installed package."""
-    allowed = {*_named.get(), *(offer.entry.module for offer in all_offers())}
+    allowed = {*named(), *(offer.entry.module for offer in all_offers())}
     return any(f"{plug.module}.".startswith(f"{module}.") for module in allowed)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -215,7 +216,7 @@ def _open_zip(path: Path, opened: Callable[[], Any]) -> WeightFile:
 def _in_folder(path: Path) -> str:
     """What to name instead of a folder: the run that it is, or the weight files in it."""
     if (path / "best.safetensors").is_file():
-        return f"a run's weights: run:{path}"
+        return f"a run's weights: {shlex.quote(f'run:{path}')}"
     inside = sorted(p.name for p in path.iterdir() if p.suffix.lower() in _ENDINGS)
     return f"name a file in it: {listed(inside, 3)}" if inside else "a finished run: run:DIR"
 

@@ -88,7 +88,7 @@ COMMON = tuple(
 
 
 # arguments whose values may name a module
-_NAMES = ("data", "spec", "task", "net", "name", "backbones")
+_NAMES = ("data", "spec", "task", "net", "name")
 
 
 def _specs(values: dict[str, Any]) -> list[str]:
@@ -99,7 +99,7 @@ def _specs(values: dict[str, Any]) -> list[str]:
         key, _, text = assignment.partition("=")
         if key.strip() in KEYS:
             specs.append(text.strip().strip("\"'"))
-    return [spec.strip() for text in specs for spec in (text, *text.split(","))]
+    return [spec.strip() for spec in (*specs, *str(values.get("backbones") or "").split(","))]
 
 
 def command(

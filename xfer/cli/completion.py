@@ -1,9 +1,14 @@
-"""Shell completions, found without importing torch, so that they appear at once."""
+"""Shell completions, found without importing torch, so that they appear at once.
+
+The shell puts them on its line as they are, so a name that needs quotes is left out: a folder may
+be called `$(command)`. Bash then completes it as it does every file, with quotes.
+"""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+import shlex
 
 
 def tasks(incomplete: str) -> list[str]:
@@ -27,4 +32,5 @@ def runs(incomplete: str) -> list[str]:
     """Run folders under runs/ that begin with this text."""
     from xfer.runs.listing import find_runs
 
-    return [str(path) for path in find_runs("runs") if str(path).startswith(incomplete)]
+    found = [str(path) for path in find_runs("runs")]
+    return [path for path in found if path.startswith(incomplete) and shlex.quote(path) == path]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -70,7 +71,7 @@ def recipes_cp(
     from xfer.recipe.toml import copy
 
     copy(name, file)
-    line = f"copied to {file}; use it with --recipe {file}"
+    line = f"copied to {file}; use it with --recipe {shlex.quote(str(file))}"
     show.document({"file": str(file)}) if show.json else show.text(line)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -123,7 +124,7 @@ def _train(
     if resume is not None and (settings or data or task or recipe or out or overwrite or dry_run):
         raise XferError(
             "--resume uses the run's own recipe and takes no other settings",
-            f"xfer finetune --resume {resume}",
+            f"xfer finetune --resume {shlex.quote(str(resume))}",
         )
     full_recipe = opened = None
     if resume is None:

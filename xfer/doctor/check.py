@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +123,8 @@ def check_data(
     changes = proposals(looks, splits, classes, exact, near, doubted)
     if fix is not None:
         write_changes(Path(fix), changes)
-        say(f"{fix}: {counted(len(changes), 'proposed change')}; data.changes={fix} makes them")
+        setting = shlex.quote(f"data.changes={fix}")
+        say(f"{fix}: {counted(len(changes), 'proposed change')}; {setting} makes them")
     report = Report(bundle, len(looks.places), tuple(findings), tuple(notes), tuple(changes))
     if draw is not None:
         count = len(draw_sheets(report.findings, looks, bundle, Path(draw)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shlex
 import shutil
 import statistics
 import time
@@ -68,7 +69,8 @@ def compress(
     """
     folder = Run.open(Path(run))
     if not folder.finished:
-        raise XferError(f"{folder.path}: not a finished run", f"--resume {folder.path}")
+        again = f"xfer finetune --resume {shlex.quote(str(folder.path))}"
+        raise XferError(f"{folder.path}: not a finished run", again)
     if Path(out).resolve() == folder.path.resolve():
         raise XferError(f"{out} is the run itself", "choose another --out")
     recipe, about, old = folder.recipe(), read_model(folder), folder.read_json("result.json")

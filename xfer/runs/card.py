@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,8 @@ def export_run(folder: Path, out: Path) -> str:
     run = Run.open(folder)
     check_run_net(folder)
     if not run.finished:
-        raise DataError(f"{folder}: the run is not finished", f"xfer finetune --resume {folder}")
+        again = f"xfer finetune --resume {shlex.quote(str(folder))}"
+        raise DataError(f"{folder}: the run is not finished", again)
     tensors = {
         name.removeprefix("backbone."): tensor.contiguous()
         for name, tensor in read_weights(run.weights_file).items()
@@ -68,25 +71,40 @@ def text(out: Path, model: dict[str, Any], result: dict[str, Any], recipe: str, 
         for name, value in result.get(key, {}).items()
         if isinstance(value, float)
     }
+    strange = [key for key in model["backbone_options"] if not key.isidentifier()]
+    if strange:  # the card holds code, which people copy and run
+        raise DataError(f"backbone_options: {strange[0]!r:.60} is not the name of an option")
     options = "".join(f", {k}={v!r}" for k, v in model["backbone_options"].items())
-    protocol = [f"- {k}: {v}" for k, v in result["protocol"].items()]
-    shown = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
+    protocol = [f"- {_plain(k)}: {_plain(v)}" for k, v in result["protocol"].items()]
+    shown = _plain(", ".join(classes[:5]) + (", ..." if len(classes) > 5 else ""))
+    backbone, weights = str(model["backbone"]), json.dumps(out.name)
+    command = f"xfer finetune --backbone {shlex.quote(backbone)} --weights {shlex.quote(out.name)}"
     lines = [
         f"# {out.stem}", "",
-        f"Weights of xfer's `{model['backbone']}`: its convolutions and hidden layers, without the "
+        f"Weights of xfer's `{_code(backbone)}`: its convolutions and hidden layers, without the "
         "classification layer.", "",
         "| | |", "|--|--|",
-        f"| trained by | `{recipe}`, seed {result['seed']} |",
-        f"| on | {result['data']}: {len(classes)} classes ({shown}) |",
+        f"| trained by | `{_code(recipe)}`, seed {result['seed']} |",
+        f"| on | {_plain(result['data'])}: {len(classes)} classes ({shown}) |",
         f"| steps | {result['steps']}, best at {result['best_step']} |",
         f"| input | {own['size']} px of {own['resize']}, {own['channels']}, mean {own['mean']}, "
         f"std {own['std']}, scale {own['scale']} |",
-        *(f"| {name} | {value:.4f} |" for name, value in scores.items()),
+        *(f"| {_plain(name)} | {value:.4f} |" for name, value in scores.items()),
         f"| sha256 | {sha256} |", "", *protocol, "",
         "```python", "import xfer",
-        f'net = xfer.create_backbone("{model["backbone"]}", weights="{out.name}"{options})',
+        f"net = xfer.create_backbone({json.dumps(backbone)}, weights={weights}{options})",
         "```", "",
-        f"`xfer finetune --backbone {model['backbone']} --weights {out.name} --data ...`", "",
+        f"`{_code(command)} --data ...`", "",
         "The licence of the training pictures may restrict its use.", "",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _plain(text: Any) -> str:
+    """Text of a run's files as Markdown that shows it: one line, no markup, no HTML."""
+    return re.sub(r"([\\`*\[\]<>|])", r"\\\1", " ".join(str(text).split()))
+
+
+def _code(text: str) -> str:
+    """The same between backticks."""
+    return " ".join(text.replace("`", "'").replace("|", "/").split())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -115,7 +116,7 @@ def fit(
         if old.made_by:
             raise XferError(
                 f"{old.path}: `xfer {old.made_by}` was stopped while it wrote it",
-                f"give that command again, with --overwrite --out {old.path}",
+                f"give that command again, with --overwrite --out {shlex.quote(str(old.path))}",
             )
         recipe = old.recipe()
     if recipe is None:

@@ -6,6 +6,7 @@ or text, in a column called label, or whose name ends so, or the only one whose 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,7 +117,7 @@ def _pictures(file: Path, fields: dict[str, Any]) -> str:
     if len(found) > 1:
         raise XferError(
             f"{file}: which column holds the pictures: {' or '.join(map(repr, found))}?",
-            " or ".join(f"data.path={name}" for name in found),
+            " or ".join(shlex.quote(f"data.path={name}") for name in found),
         )
     return found[0]
 
@@ -136,7 +137,7 @@ def _label(file: Path, table: Any, able: Sequence[str]) -> str:
     if len(named) > 1:
         raise XferError(
             f"{file}: which column is the label: {', '.join(map(repr, named))}?",
-            " or ".join(f"data.label={name}" for name in named),
+            " or ".join(shlex.quote(f"data.label={name}") for name in named),
         )
     if named:
         return named[0]

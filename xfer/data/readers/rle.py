@@ -13,6 +13,7 @@ names are left out. Masks in files beside the pictures are preferred: `rle:FILE`
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -262,7 +263,7 @@ def _picture_column(
         raise XferError(
             f"{table.file}: which column names the pictures: "
             f"{', '.join(repr(table.header[k]) for k in (best, *rivals))}?",
-            " or ".join(f"data.path={table.header[k]}" for k in (best, *rivals)),
+            " or ".join(shlex.quote(f"data.path={table.header[k]}") for k in (best, *rivals)),
         )
     best = usual[0] if rivals else best
     return best, not hits[best]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -166,7 +167,7 @@ def _label_column(
     if not open_ or (len(boxes) == 1 and any("categor" in row[boxes[0]] for row in table.rows[:9])):
         return None
     names = [table.header[k] for k in open_]
-    flags = " or ".join(f"data.label={name}" for name in names[:4])
+    flags = " or ".join(shlex.quote(f"data.label={name}") for name in names[:4])
     raise XferError(
         f"{table.file}: a table of boxes; which column is their class: {listed(names, 6)}?",
         f"{flags}; data.label=none: one class, {ONE_CLASS}",

@@ -138,7 +138,9 @@ def _check_pictures(whole: Candidate) -> None:
             if first != picture.parent:
                 raise XferError(
                     f"the masks fit pictures in {first} and in {picture.parent}: which are meant?",
-                    f"data.images={first.name} or data.images={picture.parent.name}",
+                    " or ".join(
+                        shlex.quote(f"data.images={f.name}") for f in (first, picture.parent)
+                    ),
                 )
 
 

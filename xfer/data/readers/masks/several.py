@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,4 +55,4 @@ def _choice(one: str, other: str) -> str:
     ends = [end for name in (one, other) if (end := name[alike:].strip("-_. "))]
     if len(ends) < 2:
         return "keep one mask per picture"
-    return f"name the truth: {' or '.join(f'data.label={end}' for end in ends)}"
+    return f"name the truth: {' or '.join(shlex.quote(f'data.label={end}') for end in ends)}"

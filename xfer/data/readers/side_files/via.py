@@ -12,6 +12,7 @@ region's only attribute; of several, `data.label=NAME` says which; without any t
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Any, ClassVar
@@ -203,7 +204,7 @@ def _label(file: Path, found: dict[str, list[Region]], given: str, reading: Read
                             f"attributes: {', '.join(names) or 'none'}")  # fmt: skip
         return given
     if len(names) > 1:
-        flags = " or ".join(f"data.label={name}" for name in list(names)[:4])
+        flags = " or ".join(shlex.quote(f"data.label={name}") for name in list(names)[:4])
         raise XferError(f"{file}: which attribute is the class: {', '.join(names)}?", flags)
     if not names:
         reading.notes.append(f"{file.name}: regions have no attributes: all are {ONE_CLASS!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def lists_of_ids(path: Path, label: str = "") -> dict[str, Path]:
     names = [next(iter(own.values())).name for own in found.values()]
     raise XferError(
         f"{path}: which lists hold the labels: {listed(names, 4)}?",
-        " or ".join(f"data.label={kind}" for kind in found),
+        " or ".join(shlex.quote(f"data.label={kind}") for kind in found),
     )
 
 
