@@ -17,7 +17,7 @@ from pictures import encoded, scene
 from PIL import Image
 
 from xfer.data.images import decode as module
-from xfer.data.images import limits
+from xfer.data.images import limits, to_rgb
 from xfer.data.images.decode import DecodeError, decode, from_pil, shrink
 from xfer.errors import DataError
 
@@ -245,3 +245,19 @@ def test_damaged_bytes_give_a_picture_or_a_decode_error(data: st.DataObject) -> 
 def test_random_bytes_give_nothing_but_a_decode_error(start: bytes, rest: bytes) -> None:
     with pytest.raises(DecodeError):
         decode(start + rest)
+
+
+@pytest.mark.parametrize("mode", ["F", "I", "I;16", "I;16B"])
+def test_numbers_are_converted_strip_by_strip(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.arange(35 * 20).reshape(35, 20)
+    if mode == "F":
+        image = Image.fromarray((values / 700).astype(np.float32))
+    elif mode == "I":
+        image = Image.fromarray(values.astype(np.int32) * 90)
+    else:
+        order = ">u2" if mode == "I;16B" else "<u2"
+        image = Image.frombytes(mode, (20, 35), (values * 90).astype(order).tobytes())
+    at_once = to_rgb.to_rgb(image)
+    monkeypatch.setattr(to_rgb, "_STRIP", 4 * 20)
+    assert (to_rgb.to_rgb(image) == at_once).all()
+    assert len(np.unique(at_once)) > 100

@@ -26,7 +26,7 @@ _BLOCK, _STRIP = 1 << 16, 1 << 22
 def to_rgb(image: Any, most: int = 65535) -> NDArray[np.uint8]:
     """Returns a loaded Pillow image as uint8 (H, W, 3). Args: most: the value that is white."""
     if image.mode.startswith("I"):
-        values = np.asarray(image)
+        values = _numbers(image)
         if values.size and (values.min() < 0 or values.max() > 65535):
             raise DecodeError(f"its values are not within 16 bits: {SAVE}")
         if asked() and most == 65535:
@@ -34,7 +34,7 @@ def to_rgb(image: Any, most: int = 65535) -> NDArray[np.uint8]:
         grey = to_8_bits(values.astype(np.uint16), most)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.mode == "F":
-        values = np.asarray(image)
+        values = _numbers(image)
         low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
         if not (low >= -SLACK and high <= 1 + SLACK):  # also catches NaN
             span = f"from {low:.4g} to {high:.4g}"
@@ -50,6 +50,22 @@ def to_rgb(image: Any, most: int = 65535) -> NDArray[np.uint8]:
         bottom = min(height, top + step)
         out[top:bottom] = _colours(image.crop((0, top, width, bottom)))
     return out
+
+
+def _numbers(image: Any) -> NDArray[Any]:
+    """The values (H, W) of an image of one channel, a strip at a time: Pillow's whole array is made
+    by way of two copies."""
+    width, height = image.size
+    step = max(1, _STRIP // max(1, width))
+    first = np.asarray(image.crop((0, 0, width, min(height, step))))
+    if height <= step:
+        return first
+    values = np.empty((height, width), first.dtype)
+    values[:step] = first
+    for top in range(step, height, step):
+        bottom = min(height, top + step)
+        values[top:bottom] = np.asarray(image.crop((0, top, width, bottom)))
+    return values
 
 
 def _colours(image: Any) -> NDArray[np.uint8]:
