@@ -117,9 +117,9 @@ def spoil(kind: str, folder: Path) -> Path:
         ("big label", "label 5000000000 is out of range"),
         ("damaged group", "-of-"),
         ("damaged zip", "devkit_t12.tar.gz: cut off or damaged"),
-        ("annotations", "val_annotations.txt: can't be read"),
-        ("solution", "LOC_val_solution.csv: can't be read"),
-        ("classes", "classes.txt: can't be read"),
+        ("annotations", "val_annotations.txt: not text in UTF-8"),
+        ("solution", "LOC_val_solution.csv: not text in UTF-8"),
+        ("classes", "classes.txt: not text in UTF-8"),
     ],
 )
 def test_showing_names_what_is_wrong(

@@ -47,7 +47,7 @@ def bad_reader(path: Path) -> None:
     if draw == 1:
         raise KeyError("a key")
     if draw == 2:
-        assert len(b"x" * (1 << 29))
+        assert len(b"x" * (3 << 26))
     if draw == 3:
         while True:
             time.time()
@@ -58,8 +58,8 @@ def test_every_kind_of_fault_is_found_and_its_input_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A reader with faults: those of exceptions, crashes, hangs and memory are told apart."""
-    monkeypatch.setattr("fuzz.trial.SECONDS", 0.5)
-    bad = Target("bad", hello, bad_reader, memory=0.25)
+    monkeypatch.setattr("fuzz.trial.SECONDS", 1)
+    bad = Target("bad", hello, bad_reader, memory=0.1)
     monkeypatch.setattr(command, "load_targets", lambda: {"bad": bad})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads
