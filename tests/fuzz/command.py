@@ -23,7 +23,7 @@ from fuzz.trial import SECONDS, BadSeed, Faults, Trial, replay
 
 _GB = 1 << 30
 _ADDRESSES = 16 * _GB  # beyond what the child has when it starts
-_RESIDENT = 2.5 * _GB  # a child is killed beyond it
+_RESIDENT = 2.5 * _GB  # a child is killed beyond it and what it began with
 _STUCK = 6 * SECONDS  # seconds without a new input, when native code does not see signals
 _AGAIN = 75  # a child's exit code: another is to go on
 _SETUP = 300.0  # seconds for imports and miniatures
@@ -108,6 +108,7 @@ class Watch:
         self.work.mkdir(parents=True)
         self.shared = mmap.mmap(-1, mmap.PAGESIZE)
         self.number, self.read = 0, 0  # of inputs, by the children before this one
+        self.first = _resident(os.getpid())  # each child begins with this process's memory
         self._start()
 
     def _start(self) -> None:
@@ -157,7 +158,7 @@ class Watch:
                 reason = f"hang > {_STUCK:.0f} s"
             elif not beat and now - self.began > _SETUP:
                 reason = "setup"
-            elif self._resident() > _RESIDENT:
+            elif _resident(self.process) > self.first + _RESIDENT:
                 reason = f"memory > {_RESIDENT / _GB:.1f} GB"
             if not reason:
                 return None
@@ -185,12 +186,14 @@ class Watch:
         self._start()
         return None
 
-    def _resident(self) -> int:
-        try:
-            text = Path(f"/proc/{self.process}/statm").read_text()
-            return int(text.split()[1]) * resource.getpagesize()
-        except (OSError, IndexError):
-            return 0
+
+def _resident(process: int) -> int:
+    """Bytes of memory that a process has in use; 0 if it is gone."""
+    try:
+        text = Path(f"/proc/{process}/statm").read_text()
+        return int(text.split()[1]) * resource.getpagesize()
+    except (OSError, IndexError):
+        return 0
 
 
 __all__ = ["BadSeed", "main"]
