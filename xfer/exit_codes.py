@@ -17,10 +17,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -190,6 +188,8 @@ def complain_once(message: str, hint: str | None = None) -> None:
         return
     with contextlib.suppress(ValueError):  # torchrun ends the others as soon as one has
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    import hashlib  # not needed by `xfer --help`
+
     key = hashlib.sha256(f"{message} {hint}".encode()).hexdigest()
     rank = f"rank {os.environ.get('RANK', '0')}: "
     store = _store()
@@ -267,6 +267,8 @@ def _store() -> _Store | None:
 
 def _connected(host: str, port: int) -> Any:
     """torch's store: torchrun's, or that of the first process, which may not be there yet."""
+    import socket  # not needed by `xfer --help`
+
     first = is_main() and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
 
     def answers() -> bool:

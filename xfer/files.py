@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import re
-import secrets
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -46,7 +44,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     check_file(path)
     make_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     try:
         with room(path):
             temporary.touch(exist_ok=False)
@@ -349,6 +347,8 @@ def sum_in(file: Path | str, header: Mapping[str, Any]) -> str | None:
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     """The content of a JSON file, and under "sha256", last, the checksum of everything else."""
+    import hashlib  # not needed by `xfer --help`
+
     bare = {key: value for key, value in content.items() if key != SUM}
     text = json.dumps(bare, sort_keys=True, separators=(",", ":"))
     return {**bare, SUM: f"{SUM}:{hashlib.sha256(text.encode()).hexdigest()}"}
@@ -366,6 +366,8 @@ def check_seal(file: Path | str, content: Mapping[str, Any]) -> None:
 
 def array_sum(array: Any) -> str:
     """sha256 of a numpy array's type, shape and numbers, hexadecimal; however it lies in memory."""
+    import hashlib
+
     digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
     if array.flags.c_contiguous:
         digest.update(array.data if array.size else b"")

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import json
 import os
-import socket
 import stat
 import sys
 import time
@@ -105,7 +104,7 @@ def _lock(target: Path, lock: Path, wait: float) -> int:
         handle = _open_lock(target, lock)
         got = _flocked(handle)
         if got and _identity(lock) == _identity(handle):
-            note = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+            note = {"pid": os.getpid(), "host": _host(), "since": time.time()}
             with contextlib.suppress(OSError):  # a full disk: the lock holds without it
                 os.ftruncate(handle, 0)
                 os.lseek(handle, 0, os.SEEK_SET)
@@ -168,7 +167,7 @@ class _Owner(NamedTuple):
 
     def dead(self) -> bool:
         """Whether the process is gone; of another machine's process it is not known."""
-        if self.host != socket.gethostname() or sys.platform == "win32":
+        if self.host != _host() or sys.platform == "win32":
             return False  # on Windows, signal 0 is Ctrl-C
         try:
             os.kill(self.pid, 0)
@@ -198,11 +197,17 @@ def _refusal(target: Path, lock: Path, owner: _Owner | None) -> DataError:
     since = "a while"
     with contextlib.suppress(ValueError, OverflowError, OSError):
         since = time.strftime("%Y-%m-%d %H:%M", time.localtime(owner.since))
-    if host != socket.gethostname():
+    if host != _host():
         hint += f"; if it is gone: rm {lock}"
     return DataError(
         f"{target}: process {owner.pid} on {host} has been writing into it since {since}", hint
     )
+
+
+def _host() -> str:
+    import socket  # not needed by `xfer --help`
+
+    return socket.gethostname()
 
 
 def _identity(path: Path | int) -> tuple[int, int] | None:
