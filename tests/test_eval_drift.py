@@ -401,11 +401,18 @@ def test_a_run_is_not_resumed_on_other_pictures(birds: Path, tmp_path: Path) -> 
         xfer.finetune(resume=run, verbosity=-1)
 
 
-def test_pictures_of_a_renamed_folder_are_not_new(tmp_path: Path) -> None:
+def listed_birds(tmp_path: Path) -> tuple[Path, list[str]]:
+    """The csv that lists a folder of birds, and its rows."""
     data = write_birds(tmp_path / "birds")
     table = data / "list.csv"
     rows = [f"{n}/{n[0]}{k:02d}.jpg,{n}" for n in NAMES for k in range(10)]
     table.write_text("file,bird\n" + "\n".join(rows) + "\n")
+    return table, rows
+
+
+def test_pictures_of_a_renamed_folder_are_not_new(tmp_path: Path) -> None:
+    table, _ = listed_birds(tmp_path)
+    data = table.parent
     run = train(f"csv:{table}", tmp_path / "run")
     (data / "owl").rename(data / "eagle owl")
     table.write_text(table.read_text().replace("owl/", "eagle owl/"))
@@ -415,10 +422,7 @@ def test_pictures_of_a_renamed_folder_are_not_new(tmp_path: Path) -> None:
 
 
 def test_pictures_in_another_split_now_are_not_called_gone(tmp_path: Path) -> None:
-    data = write_birds(tmp_path / "birds")
-    table = data / "list.csv"
-    rows = [f"{n}/{n[0]}{k:02d}.jpg,{n}" for n in NAMES for k in range(10)]
-    table.write_text("file,bird\n" + "\n".join(rows) + "\n")
+    table, rows = listed_birds(tmp_path)
     run = train(f"csv:{table}", tmp_path / "run")
     val = splits(run)["val"]
     parts = ["test" if row.startswith(val[0]) else "train" for row in rows]

@@ -255,8 +255,8 @@ def check_fields(
 
 
 def at_home(path: Path | str) -> Path:
-    """The path with ~ and ~NAME replaced by the folder of the user; unchanged if there is none of
-    that name, for which Path.expanduser raises a RuntimeError."""
+    """The path with ~ and ~NAME replaced by that user's home folder; unchanged for a user who does
+    not exist, where Path.expanduser raises a RuntimeError."""
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
 

@@ -24,7 +24,8 @@ from xfer.files import NotAFile, no_file
 KNOWN = "known: PyTorch's (.pth .pt .ckpt .bin), .safetensors, .npz, .caffemodel"
 AGAIN = "download or copy the file again"
 _ENDINGS = (".pth", ".pt", ".ckpt", ".bin", ".tar", ".safetensors", ".npz", ".caffemodel")
-# a file that says it holds more than so many bytes, and so many times its own, is not read in full
+# a file is not read in full if it would unpack to more than _MAX_BYTES and to more than _MAX_TIMES
+# its own size
 _MAX_BYTES, _MAX_TIMES = 1 << 28, 64
 # first bytes of what is met under the names of weight files -> what it is, what to do
 _OTHERS: tuple[tuple[bytes, str, str], ...] = (

@@ -211,7 +211,7 @@ def _host() -> str:
 
 
 def _identity(path: Path | int) -> tuple[int, int] | None:
-    """Device and number of a file or folder; None if there is none."""
+    """Device and inode of a file or folder; None if it does not exist."""
     try:
         about = os.fstat(path) if isinstance(path, int) else path.stat()
     except OSError:

@@ -50,7 +50,7 @@ _one_at_a_time = threading.RLock()
 
 
 def large(bytes_: int) -> contextlib.AbstractContextManager[object]:
-    """Context for work on so many bytes: much is done by one thread at a time."""
+    """Context for work that needs `bytes_` of memory: one thread at a time above _LARGE."""
     return _one_at_a_time if bytes_ > _LARGE else contextlib.nullcontext()
 
 

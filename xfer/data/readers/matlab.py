@@ -1,7 +1,7 @@
 """MATLAB's .mat files of version 5 to 7: numbers, texts, cells and structs, and nothing that runs.
 
 Other readers crash on damaged files, or believe the sizes that they state. Here each size is
-compared with the bytes that are there, what is packed may be no more than so many times its packed
+compared with the bytes that are there, compressed data may unpack to a limited multiple of their
 size, and what is not needed (sparse matrices, objects, functions) is read as None.
 
 Source: MathWorks, "MAT-File Format" (R2019a), ch. 1.

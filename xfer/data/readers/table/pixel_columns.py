@@ -34,7 +34,8 @@ def is_pixels(cell: str) -> bool:
 
 
 def side_of(values: int) -> int:
-    """The side of the square of so many grey values; 0 if they are none, or too few."""
+    """The side in pixels of a square picture of `values` grey values; 0 if they make no square, or
+    one that is too small."""
     side = math.isqrt(values)
     return side if values >= LEAST and side * side == values else 0
 
