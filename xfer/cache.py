@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.errors import XferError
+from xfer.errors import NO_ROOM, XferError
 from xfer.fetch import cache_folder, others_write
 
 DEFAULT_GB = 20.0
@@ -197,9 +197,11 @@ class Cache:
 
     def _give_up(self, error: Exception) -> None:
         if self._warn is not None:
+            afresh = "start afresh with `xfer data cache --clear`"
+            full = "full" in str(error) or getattr(error, "errno", None) in NO_ROOM
             self._warn(
                 f"{self.subject} are no longer cached: {self.path}: {error}; "
-                "free some space, or start afresh with `xfer data cache --clear`"
+                + (f"free some space, or {afresh}" if full else afresh)
             )
 
 
