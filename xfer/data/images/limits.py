@@ -40,6 +40,9 @@ MAX_SCANS = 100
 _MAX_SCANNED = 20 * MAX_PIXELS  # scans times pixels
 _SCAN = re.compile(rb"\xff\xda")
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
+# blocks of a GIF before its first picture; a note of 25 MB has as many
+MAX_NOTES = 100_000
+_NOTE, _FRAME_FOLLOWS = 0x21, 0x2C
 _MAX_PARTS = 1 << 22
 _MAX_PLAIN = 32 * MB
 _MAX_PACKED = 20_000_000  # pixels of a BMP in run lengths
@@ -87,6 +90,8 @@ def check_header(data: bytes) -> None:
             raise DecodeError(f"is a packed BMP of {width} x {height} pixels: save it as PNG")
     if data[:2] in (b"P1", b"P2", b"P3") and len(data) > _MAX_PLAIN:
         raise DecodeError(f"a picture in {len(data) / 1e6:.0f} MB of text: save it as PNG")
+    if data[:4] == b"GIF8":
+        _check_notes(data)
     if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         _check_tiles(data)
 
@@ -103,6 +108,25 @@ def _webp_size(data: bytes) -> tuple[int, int] | None:
         bits = int.from_bytes(data[21:25], "little")
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     return None
+
+
+def _check_notes(data: bytes) -> None:
+    """Raises DecodeError for a GIF with very many notes before its first picture: Pillow reads them
+    one by one, in Python. Source: GIF89a, sec. 15 to 26."""
+    at = 13 + (3 << (data[10] & 7) + 1 if len(data) > 10 and data[10] & 128 else 0)
+    inside = False
+    for _ in range(MAX_NOTES):
+        if at >= len(data):
+            return
+        if inside:
+            inside, at = data[at] != 0, at + 1 + data[at]
+        elif data[at] == _NOTE:
+            inside, at = True, at + 2
+        elif data[at] == _FRAME_FOLLOWS:
+            return
+        else:  # Pillow looks for the next one
+            at += 1
+    raise DecodeError(f"has more than {MAX_NOTES:,} notes before its pixels: save it anew")
 
 
 def _check_tiles(data: bytes) -> None:
