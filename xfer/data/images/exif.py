@@ -21,6 +21,7 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 _FILL = re.compile(rb"\xff+")
 MAX_MARKERS = 50_000
+MAX_FILL = 1 << 20  # bytes between two markers
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class JpegHeader:
 def read_jpeg_header(data: bytes) -> JpegHeader | None:
     """Returns the header of a JPEG; None if the file ends before the pixels begin.
 
-    Raises: DecodeError for a file that has more markers before its pixels than any program writes.
+    Raises: DecodeError for more markers, or filling, before the pixels than any program writes.
     """
     at, orientation = 2, 1
     frame: tuple[int, int, int] | None = None
@@ -64,8 +65,10 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
             at = data.find(b"\xff", at)
             at = len(data) if at < 0 else at
         if at + 4 <= len(data) and data[at + 1] == 0xFF:  # as many as the writer likes
-            filled = _FILL.match(data, at)
+            start, filled = at, _FILL.match(data, at)
             at = filled.end() - 1 if filled is not None else len(data)
+            if at - start > MAX_FILL:  # Pillow reads them one by one
+                raise DecodeError(f"has {at - start:,} bytes of filling: save it anew")
         if at + 4 > len(data):
             return None
         marker = data[at + 1]

@@ -12,7 +12,7 @@ import re
 import threading
 
 from xfer.data.images.decode_error import DecodeError
-from xfer.data.images.exif import JpegHeader
+from xfer.data.images.exif import JpegHeader, read_jpeg_header
 from xfer.data.images.tiff import (
     BITS,
     HEIGHT,
@@ -45,6 +45,10 @@ MAX_NOTES = 100_000
 _NOTE, _FRAME_FOLLOWS = 0x21, 0x2C
 _MAX_PARTS = 1 << 22
 _MAX_PLAIN = 32 * MB
+# numbers in the header of a PBM, PGM, PPM or PFM, by the letter after the P
+_NUMBERS = {b"1": 2, b"4": 2, b"2": 3, b"3": 3, b"5": 3, b"6": 3, b"f": 3, b"F": 3}
+_REMARK = re.compile(rb"#[^\r\n]*")
+_HEAD = 1 << 16
 _MAX_PACKED = 20_000_000  # pixels of a BMP in run lengths
 _LISTS = (STRIPS, STRIP_BYTES, TILES, TILE_BYTES)
 _FRAME = (WIDTH, HEIGHT, BITS, SAMPLES, TILE_WIDTH, TILE_HEIGHT)
@@ -78,6 +82,8 @@ def too_large() -> str:
 def check_header(data: bytes) -> None:
     """Raises DecodeError for a picture that costs much before Pillow tells its size, or while it
     is unpacked line by line."""
+    if data[:3] == b"\xff\xd8\xff":
+        read_jpeg_header(data)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         size = _webp_size(data)
         if size is not None:
@@ -90,6 +96,10 @@ def check_header(data: bytes) -> None:
             raise DecodeError(f"is a packed BMP of {width} x {height} pixels: save it as PNG")
     if data[:2] in (b"P1", b"P2", b"P3") and len(data) > _MAX_PLAIN:
         raise DecodeError(f"a picture in {len(data) / 1e6:.0f} MB of text: save it as PNG")
+    if data[:1] == b"P" and data[1:2] in _NUMBERS and len(data) > _HEAD:
+        words = _REMARK.sub(b"", data[:_HEAD]).split()
+        if len(words) <= _NUMBERS[data[1:2]]:  # Pillow reads remarks letter by letter
+            raise DecodeError(f"has more than {_HEAD:,} bytes of remarks: save it as PNG")
     if data[:4] == b"GIF8":
         _check_notes(data)
     if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):

@@ -112,13 +112,13 @@ def _check_rest(file: BinaryIO, start: int, length: int, path: Path, where: str)
     other members would be missed, without a word."""
     if length > MAX_RECORD:
         raise DataError(
-            f"{path}: {where} has {length:,} bytes after the end of the tar: it was not written"
-            " wholly, or several tars were put together",
+            f"{path}: {length:,} bytes follow after the end of {where}: it was not written wholly,"
+            " or several tars were put together",
             "download it again; `tar --concatenate` puts tars together",
         )
     if os.pread(file.fileno(), max(0, length), start).strip(b"\0"):
         raise DataError(
-            f"{path}: {where} goes on after the end of the tar, perhaps with another tar",
+            f"{path}: more follows after the end of {where}, perhaps another tar",
             "`tar --concatenate` puts tars together",
         )
 
