@@ -15,7 +15,7 @@ from xfer.data.images.decode_error import CUT_OFF, DecodeError, cut_off
 PNG = b"\x89PNG\r\n\x1a\n"
 _CHUNK, _WORD = struct.Struct(">I4s").unpack_from, struct.Struct(">I").unpack_from
 _VITAL = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
-MAX_CHUNKS = 200_000  # each costs time; programs write pieces of 4 kB and more
+MAX_CHUNKS = 300_000  # each costs time; programs write pieces of 4 kB and more
 _LONG_NOTES = 1 << 18  # bytes
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a PNG's colour types
 # Adam7: first column, first row, columns and rows apart
