@@ -15,8 +15,9 @@ import torch
 
 from xfer import plugs
 from xfer.data.loading.halved import Halved
-from xfer.device import Place, placed, usable_precision
+from xfer.device import Place, find_device, placed, usable_precision
 from xfer.errors import XferError
+from xfer.exit_codes import as_the_only_one
 from xfer.files import replacing
 from xfer.inference.evaluate import eval_loader, tell
 from xfer.inference.model import load
@@ -79,7 +80,9 @@ def compress(
             f"{folder.path} is already compressed", "compress the run that it was made from"
         )
     Run.check_free(Path(out), overwrite)
-    with placed(device, usable_precision(recipe.run.precision, device)) as place:
+    precision = usable_precision(recipe.run.precision, device)
+    device = str(find_device(device))  # of several processes, this one's own
+    with as_the_only_one(), placed(device, precision) as place:
         before = load(folder.path, place=place).task
         after = copy.deepcopy(before)
         replace_linear(after, svd, approximate=True)
