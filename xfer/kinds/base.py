@@ -35,6 +35,7 @@ class Kind:
     placed    | whether labels are in pixels of the picture, so it is not shrunk when decoded
     boxes     | whether each sample has boxes
     ignores   | whether data.ignore can leave out values
+    graded    | whether a prediction is more or less right, not right or wrong
     task      | module:Class of the task that learns from such data, if it is not xfer's own
     also      | kinds that the same data can be used as: boxes also say which classes occur
     files     | suffixes of the names of the pictures that `draw_prediction` writes
@@ -51,6 +52,7 @@ class Kind:
     placed: ClassVar[bool] = False
     boxes: ClassVar[bool] = False
     ignores: ClassVar[bool] = False
+    graded: ClassVar[bool] = False
     task: ClassVar[str] = ""
     also: ClassVar[tuple[str, ...]] = ()
     files: ClassVar[tuple[str, ...]] = ("",)

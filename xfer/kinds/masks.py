@@ -33,6 +33,7 @@ class MaskKind(Kind):
     several: ClassVar[bool] = True
     placed: ClassVar[bool] = True
     ignores: ClassVar[bool] = True
+    graded: ClassVar[bool] = True
     files: ClassVar[tuple[str, ...]] = ("", "_mask")
 
     def check_labels(self, labels: NDArray[Any], count: int, info: DataInfo) -> None:

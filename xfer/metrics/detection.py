@@ -276,9 +276,7 @@ class DetectionAP:
         ]
 
 
-def _example(
-    name: str, total: int, marks: list[Mark], loss: float, truth: list[Mark]
-) -> Example:
+def _example(name: str, total: int, marks: list[Mark], loss: float, truth: list[Mark]) -> Example:
     roles = [mark.role for mark in marks]
     right, wrong = roles.count("right"), roles.count("wrong")
     lines = [f"{right} of {total} found"]

@@ -96,7 +96,8 @@ def reliability(bins: Sequence[Mapping[str, float]], title: str) -> Markup:
         bar = {"x": left, "width": round(right - left, 1), "class_": "bar",
                "style": f"fill-opacity:{strength:.2f}"}  # fmt: skip
         parts.append(join(
-            Markup("<g>"), el("title", words), el("rect", y=top, height=round(base - top, 1), **bar),
+            Markup("<g>"), el("title", words),
+            el("rect", y=top, height=round(base - top, 1), **bar),
             el("circle", cx=frame.x(one["confidence"]), cy=top, r=3, class_="dot"), Markup("</g>"),
         ))  # fmt: skip
     parts.append(el("line", x1=frame.x(0), y1=frame.y(0), x2=frame.x(1), y2=frame.y(1),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from xfer.report.charts import Line, line_chart
 from xfer.report.facts import Facts
@@ -45,7 +45,8 @@ def x_label(events: Sequence[Event]) -> str:
     return "epoch" if any(e.get("epoch") for e in events) else "step"
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether a value of a file is a number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
@@ -88,6 +89,8 @@ def _scores(
              f"s{i + 1}" if i else "s1 thick")
         for i, name in enumerate(names)
     ]  # fmt: skip
+    if all(len(line.points) < 2 for line in lines):
+        return Markup("")
     ends = [f"{line.name} ends at {line.points[-1][1]:.4f}" for line in lines if line.points]
     return line_chart(lines, "Score on val", label, marker=marker, note="; ".join(ends))
 
@@ -98,10 +101,13 @@ def score_names(evals: Sequence[Event], primary: str) -> list[str]:
         name for e in evals for name, value in (e.get("metrics") or {}).items()
         if name != "loss" and is_number(value)
     ))  # fmt: skip
-    moving = [n for n in names if n == primary or any(0 < e["metrics"].get(n, 1) < 1 for e in evals
-                                                      if is_number(e["metrics"].get(n, 1)))]  # fmt: skip
+    moving = [n for n in names if n == primary or any(_tells(e["metrics"].get(n)) for e in evals)]
     moving.sort(key=lambda name: name != primary)
     return moving[:MAX_SCORES]
+
+
+def _tells(value: Any) -> bool:
+    return is_number(value) and 0 < value < 1
 
 
 def smooth(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -122,10 +128,11 @@ def _numbers(facts: Facts, train: list[Event], evals: list[Event]) -> Markup | N
     start = -1
     for event in evals:
         metrics: dict[str, Any] = event.get("metrics") or {}
+        step = event.get("step", 0)
         before = [e["loss"] for e in train
-                  if start < e.get("step", 0) <= event.get("step", 0) and is_number(e.get("loss"))]  # fmt: skip
-        start = event.get("step", 0)
-        row = [number(round(at(event), 2)) if event.get("epoch") else event.get("step", 0),
+                  if start < e.get("step", 0) <= step and is_number(e.get("loss"))]  # fmt: skip
+        start = step
+        row = [number(round(at(event), 2)) if event.get("epoch") else step,
                sum(before) / len(before) if before else None]  # fmt: skip
         rows.append([*row, *([metrics.get("loss")] if has_loss else []),
                      *(metrics.get(n) for n in names)])  # fmt: skip

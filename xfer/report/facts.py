@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from xfer.errors import XferError
 from xfer.files import is_file, text_of
+from xfer.metrics.interval import interval_of
 from xfer.recipe.tables import Recipe, differences, flatten
 from xfer.recipe.toml import load_recipe, recipe_names
 from xfer.runs.json_files import read_events
@@ -32,7 +34,7 @@ class Live:
     """What only a loaded model and its data tell; any of it may be missing.
 
     metric | the metric over the pictures of `split`, in `source`
-    train  | the training pictures; task: the model
+    train  | the training pictures; task: the model; kind: of the data, where there is no model
     heats  | ways to explain a decision: name -> map of a picture and a class
     notes  | lines about the pictures
     deadline | when pictures must be done, as of time.monotonic
@@ -43,6 +45,7 @@ class Live:
     source: Source | None = None
     train: Source | None = None
     task: Task | None = None
+    kind: Kind | None = None
     heats: Mapping[str, Heat] = field(default_factory=dict[str, Heat])
     notes: tuple[str, ...] = ()
     deadline: float = float("inf")
@@ -108,8 +111,8 @@ class Facts:
 
     @property
     def kind(self) -> Kind | None:
-        """The kind of its data, if the model is there."""
-        return None if self.live.task is None else self.live.task.kind
+        """The kind of its data, if it is known."""
+        return self.live.kind if self.live.task is None else self.live.task.kind
 
     @property
     def primary(self) -> str:
@@ -148,7 +151,20 @@ class Facts:
         """{"low", "high", "method"} of the main score on a split, if it is known."""
         key = {"val": "interval", "test": "test_interval"}.get(split, "")
         known = self.result.get(key)
-        return known if isinstance(known, Mapping) and {"low", "high"} <= known.keys() else None
+        if isinstance(known, Mapping) and {"low", "high"} <= known.keys():
+            return known
+        if split != self.live.split or self.live.metric is None:
+            return None
+        return self._own_interval
+
+    @functools.cached_property
+    def _own_interval(self) -> Mapping[str, Any] | None:
+        """Of the scored pictures, for runs that did not record one."""
+        try:
+            found = interval_of(self.live.metric)
+        except XferError:  # nothing was scored
+            return None
+        return None if found is None else found.document()
 
     def counts(self) -> list[tuple[str, int]]:
         """(split, pictures) of the run's data."""

@@ -1,4 +1,4 @@
-"""The frame of a page: head, navigation, sections; style and script are inside, nothing is loaded."""
+"""The frame of a page: head, navigation, sections; style and script are part of it."""
 
 from __future__ import annotations
 
@@ -72,5 +72,3 @@ def _own(name: str) -> str:
 def links_of(sections: Sequence[Section]) -> dict[str, str]:
     """Title -> anchor of the sections that a page has."""
     return {s.title: s.anchor for s in sections if s.body}
-
-

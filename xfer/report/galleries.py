@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from xfer.data.sources.base import read
+from xfer.kinds.box_rows import SURE
 from xfer.kinds.findings import counted
-from xfer.metrics.example import Example
+from xfer.metrics.example import Example, Panel
 from xfer.report.facts import Facts
 from xfer.report.markup import Markup, el, folded, join
 from xfer.report.thumbnails import SIDE, Budget, Pictures, figure, img, panels, shrunk
@@ -37,8 +38,9 @@ def errors(facts: Facts, examples: Sequence[Example], pictures: Pictures) -> Mar
     """The pictures with errors, the worst first; without errors the least certain ones."""
     if not examples:
         return None
-    wrong = sorted((e for e in examples if not e.good), key=lambda e: -e.loss)
-    placed = pictures.kind.placed
+    kind = pictures.kind
+    placed, graded = kind.placed, kind.graded
+    wrong = sorted((e for e in examples if graded or not e.good), key=lambda e: -e.loss)
     budget = Budget(ERRORS_SIZE, facts.live)
     if not wrong:
         first = sorted(examples, key=lambda e: -e.loss)[: FIRST // 2]
@@ -49,38 +51,43 @@ def errors(facts: Facts, examples: Sequence[Example], pictures: Pictures) -> Mar
     first = FIRST // 2 if placed else FIRST
     before, left = pictures.figures(chosen[:first], budget)
     after, more = pictures.figures(chosen[first:], budget)
-    lead = (
-        f"{len(wrong):,} of {counted(len(examples), 'picture')} "
-        f"{'has' if len(wrong) == 1 else 'have'} errors. "
-        f"{'The worst comes' if len(wrong) == 1 else 'The worst come'} first."
-    )
-    shown = min(len(chosen), len(pictures.number)) - left - more
-    hidden = len(wrong) - max(0, shown)
-    note = el("p", f"{hidden:,} more are not in this page; `predictions/` lists all.",
-              class_="note")  # fmt: skip
+    if graded:
+        lead = f"{counted(len(examples), 'picture')}, the worst first."
+    else:
+        have = "has" if len(wrong) == 1 else "have"
+        lead = (
+            f"{len(wrong):,} of {counted(len(examples), 'picture')} {have} errors; the worst first."
+        )
+    hidden = len(wrong) - (len(chosen) - left - more)
+    note = el("p", f"{hidden:,} more are not in this page; ", el("code", "predictions/"),
+              " lists all.", class_="note")  # fmt: skip
     return join(
         el("p", lead), _key(first=chosen[0]), el("div", before, class_="grid"),
-        folded("More errors", el("div", after, class_="grid"), open=False) if after else None,
-        note if hidden > 0 else None,
+        folded("More of them", el("div", after, class_="grid")) if after else None,
+        note if hidden > 0 and not graded else None,
     )  # fmt: skip
 
 
 def right(facts: Facts, examples: Sequence[Example], pictures: Pictures) -> Markup | None:
     """Pictures that are right, evenly chosen, so that all classes are among them."""
-    good = [e for e in examples if e.good]
+    kind = pictures.kind
+    placed = kind.placed
+    good = [e for e in examples if e.good or kind.graded]
     if not good:
         return None
-    placed = pictures.kind.placed
     budget = Budget(RIGHT_SIZE, facts.live)
-    some = [good[i] for i in spread(len(good), 8 if placed else 12)]
+    fresh = [e for e in good if e.id not in pictures.number] or good
+    some = [fresh[i] for i in spread(len(fresh), 8 if placed else 12)]
     before, _ = pictures.figures(some, budget)
     most = PLACED_RIGHT if placed else MOST_RIGHT
     by_cell = _by_cell(good, [])
     others = _in_turn(list(by_cell.values())) if by_cell else good
     after, _ = pictures.figures(others[:most], budget)
+    words = f"{len(some):,} of {counted(len(examples), 'picture')}, evenly chosen."
+    if not kind.graded:
+        words = f"{len(good):,} of {counted(len(examples), 'picture')} are right; evenly chosen:"
     return join(
-        el("p", f"{len(good):,} of {counted(len(examples), 'picture')}, evenly chosen."),
-        _key(first=some[0]), el("div", before, class_="grid"),
+        el("p", words), _key(first=some[0]), el("div", before, class_="grid"),
         folded("More of them", el("div", after, class_="grid")) if after else None,
     )  # fmt: skip
 
@@ -91,7 +98,8 @@ def _key(first: Example) -> Markup | None:
         return None
     kinds = (("truth", "found"), ("missed", "missed"), ("right", "right"), ("wrong", "wrong"))
     items = (el("li", el("span", class_=f"swatch box {role}"), name) for role, name in kinds)
-    return el("ul", *items, class_="legend")
+    sure = el("li", f"predicted: scores of at least {SURE}")
+    return el("ul", *items, sure, class_="legend")
 
 
 def _chosen(wrong: Sequence[Example], most: int) -> list[Example]:
@@ -171,15 +179,24 @@ def training(facts: Facts) -> Markup | None:
         if budget.spent:
             break
         sample = read(source, place, task.short_side, None)
-        views: list[Markup] = []
+        shown: list[Panel] = []
         for number in range(VIEWS):
             draw = np.random.default_rng([place, number])
             batch: Batch = task.collate([transform(sample, draw)])
             if "draws" in batch.targets:  # the device cuts the crops, see DeviceCrops
                 return el("p", "Crops are cut on the device in this run: no sheet.", class_="note")
-            panel = kind.batch_panels(batch, classes)[0]
-            words = f"{sample.id}, altered {number + 1}"
-            views.append(el("div", panels([panel], words, f"t{place}v{number}"), class_="view-box"))
+            shown.append(kind.batch_panels(batch, classes)[0])
+            if number == 1 and np.array_equal(shown[0].image, shown[1].image):
+                del shown[1:]  # nothing is altered: one view is all
+                break
+        views = [
+            el(
+                "div",
+                panels([one], f"{sample.id}, view {i + 1}", f"t{place}v{i}"),
+                class_="view-box",
+            )
+            for i, one in enumerate(shown)
+        ]
         caption = kind.caption(sample, classes) if sample.label is not None else ""
         whole = img(shrunk(kind.tinted(sample, classes), SIDE), f"{sample.id}, as it is")
         first = figure(sample.id, [caption], el("div", el("div", whole, class_="panel"),

@@ -93,9 +93,9 @@ def speed(facts: Facts) -> Markup | None:
     about: list[tuple[str, Any]] = [
         ("seconds in all", number(seconds) if seconds is not None else None),
         ("steps", result.get("steps")),
-        ("pictures per second", number(result.get("images_per_second"))
-         if result.get("images_per_second") else None),
-        ("the same, median while training", f"{median(rates):,.0f}" if rates else None),
+        ("pictures per second", f"{result['images_per_second']:,.1f}"
+         if is_number(result.get("images_per_second")) else None),
+        ("the same, median while training", f"{median(rates):,.1f}" if rates else None),
         ("most memory", f"{max(memory):,.0f} MB" if memory else
          f"{result['peak_memory_mb']:,.0f} MB" if result.get("peak_memory_mb") else None),
     ]  # fmt: skip
@@ -111,9 +111,10 @@ def speed(facts: Facts) -> Markup | None:
         definitions(about),
         table([("part", ""), ("time", "n"), ("share", "n")], rows, caption="Where the time went")
         if rows else None,
-        el("p", "Waiting is time in which the net had no pictures: more data.workers, a pack "
-           "(`xfer data pack`) or smaller pictures help if it is much.", class_="note")
-        if rows else None,
+        el("p", "Waiting is time in which the net had no pictures: more ",
+           el("code", "data.workers"), ", a pack (", el("code", "xfer data pack"),
+           ") or smaller pictures help if it is much.",
+           class_="note") if rows else None,
     )  # fmt: skip
 
 

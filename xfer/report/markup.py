@@ -1,4 +1,4 @@
-"""HTML made of elements: whatever is not markup already is escaped, so no name in a file can be one."""
+"""HTML made of elements. What is not markup already is escaped, so no name in a file can be one."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def number(value: Any, digits: int = 4) -> str:
     if isinstance(value, float):
         if not math.isfinite(value):
             return str(value)
-        if value and not 1e-3 <= abs(value) < 1e5:
+        if value and not 5e-5 <= abs(value) < 1e5:
             return f"{value:.3g}"
         return f"{value:.{digits}f}" if abs(value) < 100 else f"{value:,.1f}"
     if isinstance(value, (list, tuple)):
@@ -116,8 +116,9 @@ def table(
             else:
                 cells.append(el("td", content, class_=kind or None, **sort))
         lines.append(el("tr", *cells))
+    look = " ".join(filter(None, ("sorts" if sorts else "", class_)))
     body = el("table", el("caption", caption) if caption else None, el("thead", el("tr", head)),
-              el("tbody", *lines), class_=" ".join(filter(None, ("sorts" * sorts, class_))) or None)  # fmt: skip
+              el("tbody", *lines), class_=look or None)  # fmt: skip
     return el("div", body, class_="scroll", tabindex="0", role="region",
               aria_label=caption or "table")  # fmt: skip
 

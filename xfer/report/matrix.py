@@ -46,7 +46,7 @@ def confusion(facts: Facts, cells: Mapping[str, Any]) -> Markup | None:
     unit = getattr(facts.live.metric, "unit", "pictures")
     shown = _most_confused(matrix)
     rows = [
-        [names[r], names[c], count, (f"{share:.1%}", share)]
+        [names[r], names[c], count, (_percent(share), share)]
         for r, c, count, share in pairs(matrix)
     ]
     listed = table(
@@ -58,12 +58,18 @@ def confusion(facts: Facts, cells: Mapping[str, Any]) -> Markup | None:
         words += "A click on a cell shows its pictures; arrow keys move between cells."
     if len(shown) < len(names):
         words += f" The {len(shown)} of {len(names)} classes with most errors."
-    place = el("div", id="cell", class_="cell-pictures", tabindex="-1", role="region",
-               aria_live="polite", aria_label="Pictures of the chosen cell", hidden=True)  # fmt: skip
+    place = el(
+        "div", id="cell", class_="cell-pictures", tabindex="-1", role="region", aria_live="polite",
+        aria_label="Pictures of the chosen cell", hidden=True,
+    )  # fmt: skip
     return join(
         el("p", words, class_="note"), _grid(matrix, names, shown, cells, unit), place,
         listed if rows else None, as_script("cells", cells),
     )  # fmt: skip
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share >= 0.001 else f"{share:.2g}".replace("e-0", "e-")
 
 
 def _most_confused(matrix: NDArray[np.int64]) -> list[int]:
@@ -108,7 +114,9 @@ def _grid(
                            class_=f"{look}{text}" if count else "none"))  # fmt: skip
         lines.append(el("tr", *line))
     corner = el("th", el("span", "true ↓ predicted →"), class_="corner")
-    body = el("table", el("caption", "Confusion matrix"),
-              el("thead", el("tr", corner, *heads)), el("tbody", *lines), class_="matrix")  # fmt: skip
+    body = el(
+        "table", el("caption", "Confusion matrix"), el("thead", el("tr", corner, *heads)),
+        el("tbody", *lines), class_="matrix",
+    )  # fmt: skip
     return el("div", body, class_="scroll", tabindex="0", role="region",
               aria_label="Confusion matrix")  # fmt: skip

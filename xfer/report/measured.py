@@ -73,7 +73,7 @@ def class_table(facts: Facts) -> Markup | None:
     keys = list(dict.fromkeys(key for row in per_class.values() for key in row))
     keys.sort(key=lambda key: key != main)
     trained = _trained_counts(facts)
-    unit = getattr(facts.live.metric, "unit", "pictures")
+    unit = "n" if facts.live.metric is None else getattr(facts.live.metric, "unit", "pictures")
     heads = [("class", ""), *((_head(k, unit), "n") for k in keys)]
     if trained:
         heads.append(("trained on", "n"))

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from xfer import plugs
-from xfer.device import Place, placed, usable_precision
+from xfer.device import placed, usable_precision
 from xfer.errors import XferError
 from xfer.files import write_text
-from xfer.kinds.findings import counted
 from xfer.metrics.example import Example
 from xfer.report import galleries, made_of, matrix, measured
 from xfer.report.course import course
 from xfer.report.facts import Facts, Live
 from xfer.report.frame import Section, links_of, page
-from xfer.report.markup import Markup, el, join
+from xfer.report.markup import Markup, el
 from xfer.report.probed import chosen, shots
 from xfer.report.story import first_screen
 from xfer.report.thumbnails import Pictures
@@ -59,6 +58,7 @@ def build(facts: Facts) -> str:
     live = facts.live
     examples = galleries.examples_of(facts)
     pictures = _pictures(facts)
+    graded = facts.kind is not None and facts.kind.graded
     wrong = right = None
     if pictures is not None:
         wrong = galleries.errors(facts, examples, pictures)
@@ -67,12 +67,12 @@ def build(facts: Facts) -> str:
         wrong = _without_pictures(facts, examples)
     cells = galleries.cells(examples, pictures)
     sections = [
-        Section("Worst errors", wrong),
+        Section("Worst pictures" if graded else "Worst errors", wrong),
         Section("Confusion", matrix.confusion(facts, cells)),
         Section("Classes", measured.class_table(facts)),
         Section("Kinds of error", measured.error_kinds(facts)),
         Section("Curves", course(facts)),
-        Section("Pictures that are right", right),
+        Section("More pictures" if graded else "Pictures that are right", right),
         Section("Precision and recall", measured.precision_recall(facts)),
         Section("Calibration", measured.calibration(facts)),
         Section("What the net is shown", guarded(lambda: galleries.training(facts), facts)),
@@ -167,5 +167,3 @@ def _training(run: Run, task: Any) -> Any:
     source = open_scored(run, task, split="train").source
     task.prepare(source)
     return source
-
-

@@ -19,7 +19,9 @@ def shots(facts: Facts) -> Markup | None:
         if isinstance(row, Mapping) and is_number(row.get("shots"))
     ]  # fmt: skip
     name = facts.primary
-    if not rows or not all(is_number(row.get(key)) for row in rows for key in (name, "low", "high")):
+    if not rows or not all(
+        is_number(row.get(key)) for row in rows for key in (name, "low", "high")
+    ):
         return None
     lines = [
         Line(label, [(float(row["shots"]), float(row[key])) for row in rows], look)
@@ -31,7 +33,8 @@ def shots(facts: Facts) -> Markup | None:
     chart = line_chart(lines, f"{name} over training pictures per class", "pictures per class")
     numbers = table(
         [("pictures per class", ""), (name, "n"), ("low", "n"), ("high", "n"), ("draws", "n")],
-        [[str(row["shots"]), row[name], row["low"], row["high"], row.get("repeats")] for row in rows],
+        [[str(row["shots"]), *(row.get(k) for k in (name, "low", "high", "repeats"))]
+         for row in rows],
         caption="Few pictures per class",
     )  # fmt: skip
     about = facts.protocol("shots")

@@ -1,4 +1,4 @@
-"""The first screen of a page: the score and how well it is known, what is wrong, what to do next."""
+"""The first screen of a page: the score, how well it is known, what is wrong, what to do next."""
 
 from __future__ import annotations
 
@@ -66,7 +66,9 @@ def _always(facts: Facts) -> list[Markup]:
     steps = [join("Predict other pictures: ", code(f"xfer predict {run_of(facts)} PICTURES"))]
     seed = facts.recipe.get("run.seed")
     if is_number(seed) and facts.scored and facts.recipe["task"] != "probe":
-        again = f"xfer finetune --recipe {shlex.quote(f'{facts.path}/recipe.toml')} --seed {seed + 1}"
+        again = (
+            f"xfer finetune --recipe {shlex.quote(f'{facts.path}/recipe.toml')} --seed {seed + 1}"
+        )
         steps.append(join(
             "See how much of it is luck: ", code(again), ", then ",
             code(f"xfer report {run_of(facts)} THE_OTHER"),
@@ -99,8 +101,8 @@ def _score(facts: Facts) -> Markup:
         on = f"on {split}" + (f", {counted(pictures, 'picture')}" if pictures else "")
         known = facts.interval(split)
         parts: list[Any] = [
-            el("p", el("span", f"{value:.3f}", class_="big"), " ", el("span", name, class_="metric"),
-               class_="score"),
+            el("p", el("span", f"{value:.3f}", class_="big"), " ",
+               el("span", name, class_="metric"), class_="score"),
         ]  # fmt: skip
         if known is not None:
             low, high = float(known["low"]), float(known["high"])
@@ -131,8 +133,8 @@ def _why_not(facts: Facts) -> str:
     if not facts.finished and not facts.of_events("eval"):
         return "The run was stopped before anything was scored."
     if facts.recipe.get("data.val") == "none" and "metrics" not in facts.result:
-        return ("It was trained on everything (--val none): how good it is can only be said on other "
-                "pictures.")  # fmt: skip
+        return ("It was trained on everything (--val none): how good it is can only be said on "
+                "other pictures.")  # fmt: skip
     return "Nothing was scored."
 
 
@@ -218,7 +220,9 @@ def _confusions(facts: Facts, links: Mapping[str, str]) -> list[Remark]:
 def _classes(facts: Facts, links: Mapping[str, str]) -> list[Remark]:
     per_class: Mapping[str, Any] = facts.scores.get("per_class") or {}
     main = main_key(per_class)
-    values = {n: row[main] for n, row in per_class.items() if is_number(row.get(main))} if main else {}
+    values = (
+        {n: row[main] for n, row in per_class.items() if is_number(row.get(main))} if main else {}
+    )
     if len(values) < 3:
         return []
     worst = min(values, key=lambda n: values[n])
@@ -226,10 +230,10 @@ def _classes(facts: Facts, links: Mapping[str, str]) -> list[Remark]:
     if values[worst] > mean - 0.02:
         return []
     count = per_class[worst].get("positives", per_class[worst].get("n"))
-    unit = getattr(facts.live.metric, "unit", "pictures")
+    unit = "" if facts.live.metric is None else getattr(facts.live.metric, "unit", "pictures")
     words = f"Weakest class: {worst}, {WORDS[main]} {values[worst]:.3f} (mean {mean:.3f}"
-    words += f"; {count:,} {unit})" if is_number(count) else ")"
-    few = is_number(count) and unit != "pixels" and count < 20
+    words += f"; {count:,} {unit})" if is_number(count) and unit else ")"
+    few = is_number(count) and unit in ("pictures", "boxes") and count < 20
     more = "More pictures of it, in train and val, come first." if few else None
     return [Remark(_link(links, "Classes", words), more, 50)]
 
@@ -257,7 +261,7 @@ def _labels(
 ) -> list[Remark]:  # fmt: skip
     """Errors of which the net is sure: often the label is wrong."""
     wrong = [e for e in examples if not e.good]
-    if not examples:
+    if not examples or facts.kind is None or facts.kind.graded:
         return []
     if not wrong:
         return [Remark(f"No errors in {counted(len(examples), 'picture')}.", None, 70)]
@@ -287,8 +291,8 @@ def _courses(facts: Facts, links: Mapping[str, str]) -> list[Remark]:
     if len(val) >= ENOUGH and train:
         low = min(val, key=lambda point: point[1])
         if val[-1][1] > RISEN * low[1] and low[0] < val[-1][0]:
-            words = (f"Overfitting: the val loss has risen from {low[1]:.3f} ({label} {low[0]:g}) to "
-                     f"{val[-1][1]:.3f}")  # fmt: skip
+            words = (f"Overfitting: the val loss has risen from {low[1]:.3f} ({label} {low[0]:g}) "
+                     f"to {val[-1][1]:.3f}")  # fmt: skip
             return [Remark(_link(links, "Curves", words),
                            join("Against overfitting: ", code("data.augment=strong"), ", ",
                                 code("--freeze first:2"), ", or more pictures"), 58)]  # fmt: skip
@@ -333,4 +337,6 @@ def _waiting(facts: Facts, links: Mapping[str, str]) -> list[Remark]:
     if total < 20 or wait < WAITS * total:
         return []
     words = f"{wait / total:.0%} of the time was spent waiting for pictures"
-    return [Remark(_link(links, "Speed", words), join("Faster pictures: ", code("xfer data pack")), 20)]
+    return [
+        Remark(_link(links, "Speed", words), join("Faster pictures: ", code("xfer data pack")), 20)
+    ]

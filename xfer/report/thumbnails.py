@@ -43,11 +43,15 @@ class Budget:
 class Pictures:
     """The scored pictures of a page. Each is drawn once; `number` tells where.
 
-    Args: source: of the scored pictures; kind: knows their views; classes: names.
+    Args: source: of the scored pictures; kind: knows their views; classes: names; graded: whether
+        they are neither right nor wrong, by default the kind's.
     """
 
-    def __init__(self, source: Source, kind: Kind, classes: Sequence[str]) -> None:
+    def __init__(
+        self, source: Source, kind: Kind, classes: Sequence[str], graded: bool | None = None
+    ) -> None:
         self.source, self.kind, self.classes = source, kind, classes
+        self.graded = kind.graded if graded is None else graded
         self._where = {name: i for i, name in enumerate(source.ids)}
         self.number: dict[str, int] = {}
 
@@ -84,7 +88,8 @@ class Pictures:
         words = "; ".join(line for line in example.lines if line)
         views = self.kind.panels(example, image, self.classes)
         drawn = panels(views, f"{example.id}: {words}", f"p{number}")
-        return figure(example.id, example.lines, drawn, example.good, f"p{number}")
+        good = None if self.graded else example.good
+        return figure(example.id, example.lines, drawn, good, f"p{number}")
 
 
 def figure(
