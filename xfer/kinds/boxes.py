@@ -152,7 +152,7 @@ class BoxKind(Kind):
             panels, targets["boxes"], targets["labels"], targets["sizes"].tolist(), strict=True
         ):
             marks = tuple(
-                Mark(tuple(box), "truth", classes[label])
+                Mark(tuple(box), "truth", classes[int(label)])
                 for box, label in zip(boxes.tolist(), labels.tolist(), strict=True)
             )
             shown.append(Panel("", panel.image[:height, :width], marks))

@@ -183,7 +183,7 @@ def _tests(compared: Mapping[str, Any], names: Sequence[str]) -> Markup | None:
     for split, tests in (compared.get("paired") or {}).items():
         for test in tests:
             p = float(test.get("p_holm", test["p"]))
-            first, second = (by_path.get(run, run) for run in test["runs"])
+            first, second = (str(by_path.get(run, run)) for run in test["runs"])
             rows.append([
                 f"{second} − {first}", f"{split} {test['figure']}",
                 (f"{test['difference']:+.4f}", test["difference"]),
@@ -219,7 +219,7 @@ def _seeds(
              number(known["std"])]
             for split in ("val", "test") for name, known in group[split].items()
         ]  # fmt: skip
-        who = ", ".join(by_path.get(run, run) for run in group["runs"])
+        who = ", ".join(str(by_path.get(run, run)) for run in group["runs"])
         seeds = ", ".join(str(seed) for seed in group["seeds"])
         parts.append(join(
             el("p", f"{who}: they differ in their seed alone ({seeds})."),

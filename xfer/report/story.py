@@ -244,7 +244,7 @@ def _kinds_of_error(facts: Facts, links: Mapping[str, str]) -> list[Remark]:
         return []
     kind = max(costs, key=lambda k: costs[k])
     count = (facts.scores.get("error_counts") or {}).get(kind)
-    boxes = f", {counted(count, 'box', 'boxes')}" if is_number(count) else ""
+    boxes = f", {counted(int(count), 'box', 'boxes')}" if is_number(count) else ""
     words = f"Costliest kind of error: {ERRORS.get(kind, kind)} (−{costs[kind]:.3f} AP50{boxes})"
     helps = {
         "miss": "Missed boxes: longer training, or a larger data.size if they are small.",

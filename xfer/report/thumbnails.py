@@ -109,15 +109,14 @@ def figure(
 def panels(views: Sequence[Panel], words: str, key: str) -> Markup:
     """The views of a picture side by side; two of the same picture hold it once."""
     drawn: list[Markup] = []
-    first: Pixels | None = None
-    for view in views:
+    shared = len(views) > 1 and all(view.image is views[0].image for view in views)
+    for place, view in enumerate(views):
         alt = f"{words} ({view.title})" if view.title else words
-        again = first is view.image and bool(view.marks or views[0].marks)
-        if view.marks or again or (len(views) > 1 and any(v.marks for v in views)):
-            picture = _marked(view, alt, f"{key}i", again)
+        if view.marks or shared:
+            one = "" if shared else place
+            picture = _marked(view, alt, f"{key}i{one}", shared and place > 0)
         else:
             picture = img(view.image, alt)
-        first = view.image if first is None else first
         title = el("span", view.title, class_="view") if view.title else None
         drawn.append(el("div", picture, title, class_="panel"))
     return el("div", *drawn, class_="panels")
