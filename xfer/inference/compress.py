@@ -25,6 +25,7 @@ from xfer.inference.score import predict_batch, view_protocol
 from xfer.inference.scored import open_scored
 from xfer.nn.low_rank import replace_linear
 from xfer.runs import checkpoint
+from xfer.runs.counts import write_counts
 from xfer.runs.folder import Run, environment
 from xfer.runs.model_file import read_model, write_model
 from xfer.runs.pictures import PICTURES
@@ -115,6 +116,7 @@ def compress(
             write_model(fresh, {**about, "svd": dict(svd)})
             checkpoint.save_weights(fresh.weights_file, after.state_dict(), {"format": "xfer"})
             write_rows(fresh.path / "predictions" / f"{role}.csv", metric.rows())
+            write_counts(fresh.path, role, metric)
             key = "test_metrics" if role == "test" else "metrics"
             kept = {k: v for k, v in old.items() if k not in ("metrics", "test_metrics")}
             protocol = {**metric.protocol(), **view_protocol(after, tta)}

@@ -133,6 +133,12 @@ class Accuracy:
             },
         }
 
+    @property
+    def picture_ids(self) -> list[str]:
+        """The pictures' ids, in the order of `per_picture`."""
+        ids = self.state()["ids"]
+        return [ids[i] for i in natural_order(ids)]
+
     def per_picture(self, figure: str = "") -> Ratios | None:
         """What resampling pictures needs, in natural order of ids; for top1, top5, loss and
         mean_class_acc."""

@@ -196,6 +196,11 @@ class DetectionAP:
             "error_counts": counts,
         }  # fmt: skip
 
+    @property
+    def picture_ids(self) -> list[str]:
+        """The pictures' ids, in the order of `per_picture`."""
+        return self.tables()[0]
+
     def per_picture(self, figure: str = "") -> Ranked | None:
         """What resampling pictures needs; None for COCO's figures by size and its recalls."""
         ids, truth, found = self.tables()

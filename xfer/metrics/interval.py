@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from xfer.metrics.resampled import Ratios, Resampled, draws_for, resample
+from xfer.metrics.resampled import Ranked, Ratios, Resampled, draws_for, resample
 
 LEVEL = 0.95
 
@@ -96,14 +96,25 @@ def interval_of(metric: Any) -> Interval | None:
     if callable(own):
         found = own()
         return found if isinstance(found, Interval) else None
-    return bootstrap(_by_rows(metric))
+    counts = counts_of(metric)
+    return None if counts is None else bootstrap(counts[1])
 
 
-def _by_rows(metric: Any) -> Ratios | None:
-    values = [row.get(metric.primary) for row in metric.rows()]
+def counts_of(metric: Any) -> tuple[list[str], Ratios | Ranked] | None:
+    """The ids of a metric's pictures and the counts of its primary score, in the same order, by
+    its own `picture_ids` and `per_picture()` or from its rows; None if it has none."""
+    own = getattr(metric, "per_picture", None)
+    if callable(own):
+        counts = own()
+        good = isinstance(counts, Ratios | Ranked)
+        return (list(metric.picture_ids), counts) if good else None
+    rows = metric.rows()
+    values = [row.get(metric.primary) for row in rows]
     if not values or not all(v is None or isinstance(v, (int, float)) for v in values):
         return None
     counts = Ratios.of_values(np.array([math.nan if v is None else v for v in values], np.float64))
     mean = float(counts.scores(np.ones((1, len(values)), np.int64))[0])
     whole = metric.compute().get(metric.primary)
-    return counts if isinstance(whole, float) and abs(mean - whole) < 1e-5 else None
+    if not isinstance(whole, float) or not abs(mean - whole) < 1e-5:  # it is not their mean
+        return None
+    return [str(row["id"]) for row in rows], counts

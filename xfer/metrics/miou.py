@@ -170,6 +170,11 @@ class MeanIoU:
             "per_class": per_class,
         }
 
+    @property
+    def picture_ids(self) -> list[str]:
+        """The pictures' ids, in the order of `per_picture`."""
+        return [self._ids[i] for i in natural_order(self._ids)]
+
     def per_picture(self, figure: str = "") -> Ratios | None:
         """What resampling pictures needs, in natural order of ids; for miou, pixel_acc and
         mean_class_acc."""

@@ -147,6 +147,12 @@ class MultiLabelAP:
             "without_positives": [n for n, row in per_class.items() if row["ap"] is None],
         }
 
+    @property
+    def picture_ids(self) -> list[str]:
+        """The pictures' ids, in the order of `per_picture`."""
+        ids = self.state()["ids"]
+        return [ids[i] for i in natural_order(ids)]
+
     def per_picture(self, figure: str = "") -> Ranked | None:
         """What resampling pictures needs, in natural order of ids; for the mean precision."""
         state = self.state()

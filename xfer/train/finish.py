@@ -9,6 +9,7 @@ from xfer.device import broadcast_buffers
 from xfer.inference.score import score, view_protocol
 from xfer.metrics.interval import interval_of
 from xfer.runs import checkpoint
+from xfer.runs.counts import write_counts
 from xfer.runs.folder import SCHEMA, Run
 from xfer.runs.pictures import write_pictures
 from xfer.runs.tables import write_rows
@@ -49,6 +50,7 @@ def finish(job: Job, run: Run, show: Progress) -> dict[str, Any]:
         return result
     for split, metric in metrics.items():
         write_rows(run.path / "predictions" / f"{split}.csv", metric.rows())
+        write_counts(run.path, split, metric)
     write_pictures(run.path, job.bundle)
     if job.recipe.run.plots:
         _draw(job, run, metrics, show)
