@@ -107,6 +107,7 @@ def test_a_png_is_read_only_if_its_pixels_are_there(kind: str, cut: int, ended: 
 @example("plain", 2, False)
 @example("CMYK", 2, False)
 @example("CMYK", 400, True)
+@example("CMYK", 4288, True)  # within the scan's own header
 @example("progressive", 1, False)
 @example("restarts", 350, False)  # between two restart marks
 @example("restarts", 350, True)
@@ -122,6 +123,15 @@ def test_a_jpeg_is_read_only_if_its_pixels_are_there(kind: str, cut: int, ended:
         assert error.reason in ("cut off", "not all of its pixels are there")
     else:
         assert np.array_equal(image, decode(whole))
+
+
+def test_a_sequential_jpeg_may_say_anything_where_progressive_ones_choose_coefficients() -> None:
+    whole = jpeg("plain")
+    at = whole.index(b"\xff\xda") + 5 + 2 * 3
+    odd = whole[:at] + bytes([0, 0, 0]) + whole[at + 3 :]
+    assert np.array_equal(decode(odd), decode(whole))
+    with pytest.raises(DecodeError, match="not all of its pixels"):
+        decode(odd[:-300] + END)
 
 
 def test_a_progressive_jpeg_needs_all_its_scans() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import xfer.cache
 from xfer.errors import XferError
 from xfer.extraction.cache import FeatureCache, cache_file, limit_bytes, packed, unpacked
 
@@ -102,6 +105,33 @@ def test_a_full_disk_is_one_warning(tmp_path: Path) -> None:
     kept = FeatureCache(tmp_path / "c", GB)
     assert set(kept.find(keys(200))) == set(keys(3))
     kept.close()
+
+
+def test_a_file_that_another_process_holds_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    other = sqlite3.connect(tmp_path / "c", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN EXCLUSIVE")  # before there is a cache: SQLite itself would not wait
+    release = threading.Timer(0.3, other.rollback)
+    release.start()
+    cache = FeatureCache(tmp_path / "c", GB, said.append)
+    release.join()
+    cache.keep(rows(3))
+    other.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.3, other.rollback)
+    release.start()
+    cache.keep(rows(3, start=3))
+    release.join()
+    assert not said
+    assert len(cache.find(keys(6))) == 6
+    monkeypatch.setattr(xfer.cache, "_PATIENCE_S", 0.1)
+    other.execute("BEGIN IMMEDIATE")
+    cache.keep(rows(3, start=6))
+    other.close()
+    assert len(said) == 1
+    assert "another process" in said[0]
+    assert "--clear" not in said[0]
 
 
 WRITER = """

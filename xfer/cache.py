@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +29,15 @@ from xfer.fetch import cache_folder, others_write
 DEFAULT_GB = 20.0
 _ASKED_AT_ONCE = 500  # SQLite's limit of variables in one statement is 999 in old versions
 _SHARE_FREED = 0.1
+_PATIENCE_S = 60.0  # how long another process may hold the file
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (
   id INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL UNIQUE, value BLOB NOT NULL)
 """
 
 Row = NDArray[np.float32]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +117,7 @@ class Cache:
         if path is None or limit <= 0:
             return
         try:
-            self._base = _open(path)
+            self._base = _patiently(lambda: _open(path))
         except Exception as error:  # a damaged file makes sqlite3 raise others than its own
             self._give_up(error)
 
@@ -188,15 +194,22 @@ class Cache:
         with self._lock:
             if self._base is None:
                 return
+            base = self._base
             try:
-                work(self._base)
+                _patiently(lambda: work(base))
             except Exception as error:  # a damaged file makes sqlite3 raise others than its own
-                self._base.close()
+                base.close()
                 self._base = None
                 self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
         if self._warn is not None:
+            if _busy(error):
+                self._warn(
+                    f"{self.subject} are no longer cached: {self.path}: another process has been "
+                    f"using it for {_PATIENCE_S:.0f} s"
+                )
+                return
             afresh = "start afresh with `xfer data cache --clear`"
             full = "full" in str(error) or getattr(error, "errno", None) in NO_ROOM
             self._warn(
@@ -205,11 +218,33 @@ class Cache:
             )
 
 
+def _patiently(work: Callable[[], T]) -> T:
+    """Runs `work` again while another process holds the file, for up to a minute.
+
+    SQLite's own wait doesn't cover all of it: two processes that make the file at once, or that
+    look at one whose writer was killed, are refused at once. And it looks ten times a second
+    only, so busy writers can pass one by.
+    """
+    until = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return work()
+        except sqlite3.OperationalError as error:
+            if not _busy(error) or time.monotonic() > until:
+                raise
+        time.sleep(random.uniform(0.001, 0.02))
+
+
+def _busy(error: Exception) -> bool:
+    """Whether another process holds the file."""
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _BUSY
+
+
 def _open(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     if why := others_write(path.parent):
         raise OSError(f"{why}, so what it holds can't be trusted")
-    base = sqlite3.connect(path, timeout=60, check_same_thread=False, isolation_level=None)
+    base = sqlite3.connect(path, timeout=0, check_same_thread=False, isolation_level=None)
     try:
         # a file that somebody else has made may hold functions and views: none of them is run
         base.execute("PRAGMA trusted_schema = OFF")

@@ -20,7 +20,8 @@ Types = Mapping[str, type | tuple[type, ...]]
 
 _RESULT: Types = {
     "task": str, "backbone": str, "data": str, "recipe": str, "primary": str, "seed": int,
-    "metrics": dict, "test_metrics": dict, "protocol": dict, "best_step": int, "steps": int,
+    "metrics": dict, "test_metrics": dict, "interval": dict, "test_interval": dict,
+    "calibration": dict, "protocol": dict, "best_step": int, "steps": int,
     "seconds": NUMBER, "images_per_second": NUMBER, "data_wait": NUMBER,
     "peak_memory_mb": NUMBER,
 }  # fmt: skip

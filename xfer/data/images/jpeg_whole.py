@@ -37,6 +37,11 @@ def decode_odd(
     ends = data.find(_END, header.scan_at) >= 0
     whole = data if ends else data + _END
     image, said = _strict(whole, colours, min_side)
+    if "SOS" in said:  # its first warning only: what is missing after it must be heard, too
+        data = _usual_scans(data, header)
+        ends = data.find(_END, header.scan_at) >= 0
+        whole = data if ends else data + _END
+        image, said = _strict(whole, colours, min_side)
     stray = "extraneous" in said and "0xd9" in said  # bytes between the last pixel and the end mark
     early = "premature end" in said.lower() or "found marker 0xd9" in said  # for a restart's mark
     if not ends and ((said and not stray) or not _all_scans(data, header)):
@@ -63,6 +68,25 @@ def _strict(data: bytes, colours: str, side: int) -> tuple[NDArray[np.uint8] | N
         return simplejpeg.decode_jpeg(data, colours, min_height=side, min_width=side), ""
     except ValueError as error:
         return None, str(error)
+
+
+def _usual_scans(data: bytes, header: JpegHeader) -> bytes:
+    """The JPEG with the three bytes after each scan's channels as T.81 wants them.
+
+    In a sequential JPEG they have one value, 0 63 0, and say nothing; some programs write others.
+    In a progressive one they choose the coefficients, and stay.
+
+    Source: ITU T.81, table B.3.
+    """
+    if header.frame in _PROGRESSIVE:
+        return data
+    mended = bytearray(data)
+    for mark in _SCANS.finditer(data, header.scan_at):
+        at = mark.end() + 2
+        if at < len(data):
+            at += 1 + 2 * data[at]
+            mended[at : at + 3] = b"\x00\x3f\x00"
+    return bytes(mended)
 
 
 def _check_kind(header: JpegHeader) -> None:
