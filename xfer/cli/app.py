@@ -37,15 +37,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-command(app, "finetune", flags=train.FLAGS, panel="Train", trust=True,
+command(app, "finetune", flags=train.FLAGS, panel="Train", trust=True, shares=True,
         recipe="classify/default")(train.finetune)  # fmt: skip
-command(app, "pretrain", flags=train.FLAGS, panel="Train", trust=True, recipe=None)(train.pretrain)
-command(app, "eval", panel="Use", trust=True)(evaluate.evaluate)
+command(app, "pretrain", flags=train.FLAGS, panel="Train", trust=True, shares=True, recipe=None)(
+    train.pretrain
+)
+command(app, "eval", panel="Use", trust=True, shares=True)(evaluate.evaluate)
 command(app, "predict", panel="Use", trust=True)(predict.predict)
 command(app, "compress", panel="Use", trust=True)(compress.compress)
-command(app, "features", flags=features.FLAGS, panel="Features", trust=True, seed=DRAWS)(
-    features.features
-)
+command(app, "features", flags=features.FLAGS, panel="Features", trust=True, seed=DRAWS,
+        shares=True)(features.features)  # fmt: skip
 command(app, "probe", panel="Features", trust=True)(probe.probe)
 for group in (data, models, recipes, runs):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2], rich_help_panel="Inspect")

@@ -15,7 +15,7 @@ import typer
 from xfer.cli import help
 from xfer.cli.flags import NOT_VERIFIED, Debug, Json, Quiet, Trust, Verbose
 from xfer.cli.output import Show
-from xfer.exit_codes import report
+from xfer.exit_codes import as_the_only_one, is_main, processes, report
 from xfer.plugs import KEYS, naming
 from xfer.recipe.tables import FIELDS, FLAGS
 
@@ -108,6 +108,7 @@ def command(
     trust: bool = False,
     seed: str = FLAGS["seed"],
     recipe: str | None = "",
+    shares: bool = False,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Registers a function as a command: `function(show, ..., given={key: value})`.
 
@@ -119,6 +120,8 @@ def command(
             modules. Modules named on the command line itself are allowed in every command.
         seed: the key that --seed sets: a command that trains nothing draws only pictures.
         recipe: whose values the help names as defaults of `flags`; "": the tables'; None: none.
+        shares: whether several processes, as torchrun starts them, share the work. Of those that
+            run another command, the first one does all of it, as if it were alone.
 
     The function's docstring may end in "Examples:", a line each, explained after two spaces.
     The registered function returns the exit code: every error is reported here.
@@ -137,6 +140,14 @@ def command(
             parameters.append(_parameter("trust", Trust, []))
 
         def run(**values: Any) -> int:
+            if shares or processes() == 1:
+                return work(values)
+            if not is_main():
+                return 0
+            with as_the_only_one():
+                return work(values)
+
+        def work(values: dict[str, Any]) -> int:
             debug = values.pop("debug") or "--debug" in sys.argv
             verbosity = values.pop("verbose") - values.pop("quiet")
             show = Show(values.pop("json"), verbosity)

@@ -22,7 +22,7 @@ from xfer.cli.flags import (
     out_option,
     varied,
 )
-from xfer.cli.output import Show
+from xfer.cli.output import Show, interval_line
 from xfer.errors import XferError
 from xfer.recipe.tables import FIELDS, checked
 
@@ -121,6 +121,8 @@ def evaluate(
     metrics: dict[str, Any] = result["metrics"]
     numbers = {k: v for k, v in metrics.items() if not isinstance(v, (dict, list))}
     show.table([{"metric": key, "value": value} for key, value in numbers.items()])
+    if "interval" in result:
+        show.text(interval_line(result["primary"], result["interval"]))
     lists: dict[str, list[str]] = {k: v for k, v in metrics.items() if isinstance(v, list)}
     for key, names in lists.items():
         if names:

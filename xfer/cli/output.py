@@ -89,6 +89,12 @@ def plain_text(value: Any) -> str:
     return str(value)
 
 
+def interval_line(primary: str, interval: Mapping[str, Any]) -> str:
+    """The interval of a score as a line."""
+    ends = f"{interval['low']:.4f} to {interval['high']:.4f}"
+    return f"{primary}: {ends} ({interval['method']})"
+
+
 def _plain(value: Any) -> Any:
     """The value in JSON types: numpy and torch scalars become numbers, arrays become lists."""
     if isinstance(value, Mapping):

@@ -111,6 +111,9 @@ def runs_compare(
     show.table(rows)
     for line in comparison["notes"]:
         show.note(line)
+    for tests in comparison["paired"].values():
+        for test in tests:
+            show.text(test["line"])
     groups: list[dict[str, Any]] = comparison["groups"]
     if all(group["n"] < 2 for group in groups):
         return

@@ -11,6 +11,7 @@ from xfer import plugs
 from xfer.device import Place, placed, usable_precision
 from xfer.inference.score import score, view_protocol
 from xfer.inference.scored import open_scored
+from xfer.metrics.interval import interval_of
 from xfer.runs.folder import Run
 from xfer.runs.shared import check_same_data, check_same_run
 from xfer.task import Task
@@ -54,6 +55,7 @@ def evaluate(
         say: called with lines about the pictures; by default those that warn are Python warnings.
 
     Returns: {"split", "images", "primary", "metrics", "protocol", ...}, fractions in 0..1;
+        "interval": {"low", "high", "method"} of the primary score, absent if it has none;
         "trained_on": how many of the pictures were trained on, None if that can't be told;
         "changes": {"gone", "new", "moved", "changed", "relabelled"}: how many; "notes": lines.
     Raises: XferError for a folder that is not a run, DataError for data that don't fit.
@@ -74,11 +76,13 @@ def evaluate(
             recipe, model.task, scored.source, place, tta, batch=batch, workers=workers
         )
         metric = score(model.task, loader, place, tta, say=lambda line: tell([line], say))
+        interval = interval_of(metric)
         return {
             "run": str(folder.path),
             **scored.document(),
             "primary": metric.primary,
             "metrics": metric.compute(),
+            **({} if interval is None else {"interval": interval.document()}),
             "protocol": {**metric.protocol(), **view_protocol(model.task, tta)},
         }
 

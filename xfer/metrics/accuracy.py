@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from xfer.errors import DataError, DivergedError, XferError
 from xfer.metrics.example import Example, as_array, natural_order, unique_names
+from xfer.metrics.interval import Interval, bootstrap, wilson
+from xfer.metrics.resampled import Ratios
 from xfer.types import Batch, ClassPrediction
 
 TOP = 5
@@ -130,6 +132,35 @@ class Accuracy:
                 for name, a, n in zip(unique_names(self.classes), acc, seen, strict=True)
             },
         }
+
+    @property
+    def picture_ids(self) -> list[str]:
+        """The pictures' ids, in the order of `per_picture`."""
+        ids = self.state()["ids"]
+        return [ids[i] for i in natural_order(ids)]
+
+    def per_picture(self, figure: str = "") -> Ratios | None:
+        """What resampling pictures needs, in natural order of ids; for top1, top5, loss and
+        mean_class_acc."""
+        state = self.state()
+        order = natural_order(state["ids"])
+        truth, rank = state["truth"][order], state["rank"][order]
+        if figure == "mean_class_acc":
+            own = np.eye(len(self.classes), dtype=np.int8)[truth]
+            return Ratios(own * (rank == 0)[:, None], own, own)
+        values: dict[str, NDArray[Any]] = {
+            "top1": rank == 0, "top5": rank < self.top, "loss": self._losses(state)[order]
+        }  # fmt: skip
+        value = values.get(figure or self.primary)
+        return None if value is None or not len(order) else Ratios.of_values(value)
+
+    def interval(self, figure: str = "") -> Interval | None:
+        """The interval of a score, by default of top1; of top1 and top5 Wilson's."""
+        rank = self.state()["rank"]
+        if figure in ("", "top1", "top5"):
+            correct = rank < (self.top if figure == "top5" else 1)
+            return wilson(int(correct.sum()), len(rank))
+        return bootstrap(self.per_picture(figure))
 
     @property
     def confusion(self) -> NDArray[np.int64]:

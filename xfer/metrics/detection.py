@@ -15,8 +15,11 @@ from xfer.errors import DataError, DivergedError, XferError
 from xfer.metrics.boxes import FoundBoxes, TrueBoxes, to_xywh
 from xfer.metrics.coco_ap import Engine, coco_scores
 from xfer.metrics.coco_figures import FIGURES, CocoScores
+from xfer.metrics.detection_counts import matches_of
 from xfer.metrics.detection_errors import error_costs, match
 from xfer.metrics.example import Example, Mark, Role, natural_order, unique_names
+from xfer.metrics.interval import Interval, bootstrap
+from xfer.metrics.resampled import Ranked
 from xfer.metrics.voc_ap import voc_scores
 from xfer.types import Batch, BoxPrediction
 
@@ -192,6 +195,20 @@ class DetectionAP:
             "errors": costs,
             "error_counts": counts,
         }  # fmt: skip
+
+    @property
+    def picture_ids(self) -> list[str]:
+        """The pictures' ids, in the order of `per_picture`."""
+        return self.tables()[0]
+
+    def per_picture(self, figure: str = "") -> Ranked | None:
+        """What resampling pictures needs; None for COCO's figures by size and its recalls."""
+        ids, truth, found = self.tables()
+        return matches_of(truth, found, len(ids), figure or self.primary)
+
+    def interval(self, figure: str = "") -> Interval | None:
+        """The interval of a score, by default of the primary one; None if it has none."""
+        return bootstrap(self.per_picture(figure))
 
     def protocol(self) -> dict[str, str]:
         """What the numbers mean, in words."""

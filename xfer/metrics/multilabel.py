@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from xfer.errors import DataError, DivergedError, XferError
 from xfer.metrics.example import Example, as_array, natural_order, unique_names
+from xfer.metrics.interval import Interval, bootstrap
+from xfer.metrics.resampled import Ranked
 from xfer.types import Batch, ClassPrediction
 
 _TINY = float(np.finfo(np.float32).tiny)
@@ -144,6 +146,34 @@ class MultiLabelAP:
             "per_class": per_class,
             "without_positives": [n for n, row in per_class.items() if row["ap"] is None],
         }
+
+    @property
+    def picture_ids(self) -> list[str]:
+        """The pictures' ids, in the order of `per_picture`."""
+        ids = self.state()["ids"]
+        return [ids[i] for i in natural_order(ids)]
+
+    def per_picture(self, figure: str = "") -> Ranked | None:
+        """What resampling pictures needs, in natural order of ids; for the mean precision."""
+        state = self.state()
+        if figure not in ("", self.primary) or not len(state["ids"]):
+            return None
+        order = natural_order(state["ids"])
+        truth, scores = state["truth"][order].T, state["scores"][order].T
+        group, image = np.nonzero(truth >= 0)
+        score = scores[group, image]
+        falling = np.lexsort((-score, group))
+        group, image = group[falling], image[falling]
+        right = (truth[group, image] == 1)[None]
+        true_group, true_image = np.nonzero(truth == 1)
+        return Ranked(
+            len(order), "steps", image, group, score[falling], right, np.ones_like(right),
+            true_image, true_group,
+        )  # fmt: skip
+
+    def interval(self, figure: str = "") -> Interval | None:
+        """The interval of the mean precision."""
+        return bootstrap(self.per_picture(figure))
 
     def protocol(self) -> dict[str, str]:
         """What the numbers mean, in words."""

@@ -16,6 +16,7 @@ from xfer.device import Place
 from xfer.extraction.meta import check_meta
 from xfer.extraction.store import Features, read_features
 from xfer.files import write_text
+from xfer.metrics.interval import interval_of
 from xfer.probing import classifiers
 from xfer.probing import shots as shot_curves
 from xfer.probing.choose import Choice, check_folds, make_folds
@@ -25,6 +26,7 @@ from xfer.probing.space import SCALINGS
 from xfer.probing.store import model_json, save_probe
 from xfer.recipe.paths import absolute
 from xfer.recipe.tables import READING, DataTable, Recipe, RunTable
+from xfer.runs.counts import write_counts
 from xfer.runs.folder import SCHEMA, Run, environment
 from xfer.runs.tables import write_rows
 
@@ -118,6 +120,7 @@ def probe(
         save_probe(run, fitted, model_json(table, recipe.weights, layer, clf, fitted, choice))
         for split, metric in metrics.items():
             write_rows(run.path / "predictions" / f"{split}.csv", metric.rows())
+            write_counts(run.path, split, metric)
         scores = metrics["val"].compute()
         primary = metrics["val"].primary
         run.log("eval", step=0, metrics=scores)
@@ -144,6 +147,10 @@ def probe(
         }
         if "test" in metrics:
             result["test_metrics"] = metrics["test"].compute()
+        for split, key in (("val", "interval"), ("test", "test_interval")):
+            interval = interval_of(metrics[split]) if split in metrics else None
+            if interval is not None:
+                result[key] = interval.document()
         if rows:
             result["shots"] = rows
         result |= {

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from xfer.device import broadcast_buffers
 from xfer.inference.score import score, view_protocol
+from xfer.metrics.interval import interval_of
 from xfer.runs import checkpoint
+from xfer.runs.counts import write_counts
 from xfer.runs.folder import SCHEMA, Run
 from xfer.runs.pictures import write_pictures
 from xfer.runs.tables import write_rows
@@ -47,6 +49,7 @@ def finish(job: Job, run: Run, show: Progress) -> dict[str, Any]:
         return result
     for split, metric in metrics.items():
         write_rows(run.path / "predictions" / f"{split}.csv", metric.rows())
+        write_counts(run.path, split, metric)
     write_pictures(run.path, job.bundle)
     if job.recipe.run.plots:
         _draw(job, run, metrics, show)
@@ -73,10 +76,12 @@ def _result(job: Job, metrics: dict[str, Metric]) -> dict[str, Any]:
         "seed": job.recipe.run.seed,
         "primary": any_metric.primary,
     }
-    if "val" in metrics:
-        result["metrics"] = metrics["val"].compute()
-    if "test" in metrics:
-        result["test_metrics"] = metrics["test"].compute()
+    for split, before in (("val", ""), ("test", "test_")):
+        if split in metrics:
+            result[f"{before}metrics"] = metrics[split].compute()
+            interval = interval_of(metrics[split]) if job.place.main else None
+            if interval is not None:
+                result[f"{before}interval"] = interval.document()
     return {
         **result,
         "protocol": protocol,
