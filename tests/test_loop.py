@@ -38,7 +38,7 @@ TINY = Recipe(
     data=DataTable(source="digits", batch=64, augment="light", flip=False, limit=320, workers=1),
     optim=OptimTable(lr=1e-2, head_scale=1.0, ema=0.5),
     schedule=ScheduleTable(epochs=4),
-    run=RunTable(precision="fp32", plots=False),
+    run=RunTable(precision="fp32", plots=False, report=False),
 )
 
 
@@ -514,7 +514,7 @@ def test_python_calls_mirror_the_command(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     run = xfer.finetune(
         data="digits", backbone="tiny_nets:tiny", weights="none", epochs=1, limit=128, batch=32,
-        data__size=32, run__plots=False, verbosity=-1,
+        data__size=32, run__plots=False, run__report=False, verbosity=-1,
     )  # fmt: skip
     assert run.path.parent == Path("runs") and run.result["primary"] == "top1"
     image = torch.randint(0, 255, (40, 50, 3), dtype=torch.uint8).numpy()

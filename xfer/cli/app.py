@@ -20,6 +20,7 @@ from xfer.cli import (
     predict,
     probe,
     recipes,
+    report,
     runs,
     train,
 )
@@ -27,7 +28,8 @@ from xfer.cli.command import DRAWS, command
 from xfer.cli.flags import Debug, varied
 from xfer.cli.help import Group, option_hint
 from xfer.errors import command_line
-from xfer.exit_codes import complain_once, end_soon, ended_by_signals, report
+from xfer.exit_codes import complain_once, end_soon, ended_by_signals
+from xfer.exit_codes import report as report_error
 
 app = typer.Typer(
     help="Fine-tune a pretrained vision backbone on a task of your own.",
@@ -44,6 +46,7 @@ command(app, "pretrain", flags=train.FLAGS, panel="Train", trust=True, shares=Tr
 )
 command(app, "eval", panel="Use", trust=True, shares=True)(evaluate.evaluate)
 command(app, "predict", panel="Use", trust=True)(predict.predict)
+command(app, "report", panel="Use", trust=True)(report.report)
 command(app, "compress", panel="Use", trust=True)(compress.compress)
 command(app, "features", flags=features.FLAGS, panel="Features", trust=True, seed=DRAWS,
         shares=True)(features.features)  # fmt: skip
@@ -92,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
     except _UsageError as error:
         return _usage(error)
     except (Exception, KeyboardInterrupt) as error:
-        return report(error, "--debug" in argv)
+        return report_error(error, "--debug" in argv)
 
 
 def _usage(error: Any) -> int:

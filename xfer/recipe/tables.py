@@ -213,6 +213,7 @@ class RunTable:
     )
     save_minutes: float = option(10.0, "save last/ at least this often, minutes", above=0)
     plots: bool = option(True, "draw plots/ at the end")
+    report: bool = option(True, "write report.html at the end, one page that shows the run")
 
 
 @dataclass(frozen=True, slots=True)
