@@ -35,6 +35,15 @@ from xfer.recipe.tables import (
 
 # keys that every recipe.toml of a run has had, see `dump`
 _IN_EVERY_DUMP = {"data.source", "data.val", "data.limit", "optim.name", "eval.every", "run.seed"}
+# tables of other tools' files
+_TABLE_WORDS = {
+    **dict.fromkeys(("model", "net", "network"), "did you mean [backbone], or backbone = NAME?"),
+    **dict.fromkeys(("optimizer", "optimiser", "solver"), "did you mean [optim]?"),
+    **dict.fromkeys(("dataset", "dataloader", "datasets", "input"), "did you mean [data]?"),
+    **dict.fromkeys(("scheduler", "lr_schedule"), "did you mean [schedule]?"),
+    **dict.fromkeys(("train", "training", "trainer"), "did you mean [schedule] or [optim]?"),
+    **dict.fromkeys(("test", "val", "evaluation"), "did you mean [eval]?"),
+}
 # the most characters of a recipe, and a key of a hundred parts: a.b.c. ...
 _LONGEST = 1 << 20
 _DOTS = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){100}""")
@@ -189,7 +198,8 @@ def _keys(text: str) -> dict[str, Any]:
             flat[key] = value
             continue
         if key not in (*TABLES, "task", "backbone"):
-            raise XferError(f"unknown table [{key}]", nearest(key, [*TABLES, "task", "backbone"]))
+            hint = _TABLE_WORDS.get(key.lower()) or nearest(key, [*TABLES, "task", "backbone"])
+            raise XferError(f"unknown table [{key}]", hint)
         for name, item in value.items():
             if isinstance(item, dict):
                 raise XferError(f"{key}.{name} must be a value, not a table")
@@ -287,6 +297,8 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
         if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+)?", key):
             hint = f"did you mean --data {assignment}?" if not equals else "example: optim.lr=1e-3"
             raise XferError(f"{assignment!r} is not key=value", hint)
+        if key == "data":
+            raise XferError(f"{assignment}: data are given by a flag", f"--data {text.strip()}")
         values[key] = _value(key, text.strip())
     return values
 
