@@ -68,7 +68,7 @@ def test_a_run_is_not_given_the_module_of_a_format(
 
 
 def test_trust_is_asked_for_as_a_module() -> None:
-    with pytest.raises(XferError, match=r"--trust mynet$"), plugs.naming(trust="./mynet.py"):
+    with pytest.raises(XferError, match=r"trust='mynet'$"), plugs.naming(trust="./mynet.py"):
         pass
     for strange in (3, [3], "../x"):
         with pytest.raises(XferError, match="name of a module"), plugs.naming(trust=strange):  # pyright: ignore[reportArgumentType]

@@ -33,6 +33,10 @@ def report(
 
     Scores, errors, curves, recipe and data in one HTML file that needs no network.
     Several runs are compared on the same pictures, seeds as mean and deviation.
+
+    Examples:
+        xfer report runs/NAME                            runs/NAME/report.html
+        xfer report runs/A runs/B -o comparison.html
     """
     if len(folders) == 1:
         from xfer.report.page import write_report
