@@ -45,7 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("doctor",),
     ("inference",),
     ("report.page", "report.comparison"),
-    ("probing.run",),
+    ("probing.run", "serving"),
     ("proposals.measure", "proposals.from_run", "train"),
     ("api",),
     ("cli", "testing", "__main__"),
@@ -64,6 +64,8 @@ ADAPTERS = {
     ),
     "matplotlib": ("xfer/report/", "xfer/drawing/"),
     "typer": ("xfer/cli/",),
+    "starlette": ("xfer/serving/",),
+    "uvicorn": ("xfer/serving/",),
     "pycocotools": ("xfer/metrics/", "xfer/data/"),
     "sklearn": ("xfer/data/", "xfer/metrics/", "xfer/extraction", "xfer/probing"),
 }

@@ -22,6 +22,7 @@ from xfer.cli import (
     recipes,
     report,
     runs,
+    serve,
     train,
 )
 from xfer.cli.command import DRAWS, command
@@ -47,6 +48,7 @@ command(app, "pretrain", flags=train.FLAGS, panel="Train", trust=True, shares=Tr
 command(app, "eval", panel="Use", trust=True, shares=True)(evaluate.evaluate)
 command(app, "predict", panel="Use", trust=True)(predict.predict)
 command(app, "report", panel="Use", trust=True)(report.report)
+command(app, "serve", panel="Use", trust=True)(serve.serve)
 command(app, "compress", panel="Use", trust=True)(compress.compress)
 command(app, "features", flags=features.FLAGS, panel="Features", trust=True, seed=DRAWS,
         shares=True)(features.features)  # fmt: skip
