@@ -52,6 +52,14 @@ def predict(
     device: Device = "auto",
     batch: Batch = 32,
     skip_bad: SkipBad = False,
+    calibrated: Annotated[
+        bool,
+        typer.Option(
+            "--calibrated",
+            help="probabilities at the temperature that was fitted to the run's val split "
+            "(classify); the order of classes stays",
+        ),
+    ] = False,
 ) -> None:
     """Predict on new pictures.
 
@@ -66,7 +74,9 @@ def predict(
         check_folder(draw)
     from xfer.inference.model import predict as run_predict
 
-    predictions = run_predict(run, paths, tta=tta, device=device, batch=batch, skip_bad=True)
+    predictions = run_predict(
+        run, paths, tta=tta, device=device, batch=batch, skip_bad=True, calibrated=calibrated
+    )
     for finding in predictions.findings:
         show.note(f"warning: {finding.text}")
     if not len(predictions):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -74,19 +75,22 @@ def load(
         checkpoint.fill(task, weights.result(), file)
     place.put(task)
     ids = tuple(about.get("category_ids", ()))
-    return Model(task.eval(), place, about.get("tta", "none"), folder.path, ids)
+    tta, temperature = about.get("tta", "none"), about.get("temperature")
+    return Model(task.eval(), place, tta, folder.path, ids, temperature)
 
 
 @dataclass(frozen=True)
 class Model:
     """A trained model. `classes` are its classes, `category_ids` their ids if it was trained on a
-    COCO file; `task` is the module itself."""
+    COCO file; `task` is the module itself; `temperature` divides its logits where calibrated
+    probabilities are asked for, None: it was not fitted."""
 
     task: Task
     place: Place
     tta: str = "none"
     path: Path | None = None
     category_ids: tuple[int | str, ...] = ()
+    temperature: float | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -94,7 +98,13 @@ class Model:
 
     @torch.no_grad()
     def predict(
-        self, images: Any, *, tta: str = "", batch: int = 32, skip_bad: bool = False
+        self,
+        images: Any,
+        *,
+        tta: str = "",
+        batch: int = 32,
+        skip_bad: bool = False,
+        calibrated: bool = False,
     ) -> Predictions:
         """Predicts pictures, in their order.
 
@@ -104,11 +114,14 @@ class Model:
             tta: one of the task's views; the run's own by default.
             batch: pictures at a time, fewer if they are large.
             skip_bad: go on past pictures that can't be read, and list them in `skipped`.
+            calibrated: probabilities at the temperature that was fitted to the run's val split.
 
-        Raises: DataError for a picture that can't be read, unless `skip_bad`.
+        Raises: DataError for a picture that can't be read, unless `skip_bad`; XferError for
+            `calibrated` if no temperature was fitted.
         """
         tta = tta or self.tta
         self.task.check_views(tta)
+        temperature = self._fitted() if calibrated else None
         looked = _Looked(skip_bad)
         samples = list(gather_samples(images, looked))
         predictions = self.task.kind.collect()
@@ -116,10 +129,26 @@ class Model:
         for items in self._items(samples, tta, batch, looked):
             predictions.extend(predict_batch(self.task, self.task.collate(items), tta, fitting))
         kept = tuple(predictions) if isinstance(predictions, list) else predictions
+        if temperature is not None:
+            kept = tuple(self.task.kind.calibrated(one, temperature) for one in kept)
         return Predictions(
             self.task, kept, tuple(looked.read), self.category_ids, tuple(looked.skipped),
             looked.findings(),
         )  # fmt: skip
+
+    def _fitted(self) -> float:
+        """The temperature. Raises XferError if there is none."""
+        if self.temperature is not None:
+            return self.temperature
+        name = "this model" if self.path is None else str(self.path)
+        if hasattr(self.task, "probe"):
+            raise XferError(f"{name}: a probe's probabilities are calibrated already")
+        self.task.kind.check_calibrated()
+        where = "RUN" if self.path is None else shlex.quote(str(self.path))
+        raise XferError(
+            f"{name}: no temperature was fitted: it has no val split, or an older xfer trained it",
+            f"xfer eval {where} --calibrate fits one",
+        )
 
     def _items(
         self, samples: Sequence[Sample | Path], tta: str, batch: int, looked: _Looked
@@ -316,8 +345,11 @@ def predict(
     device: str = "auto",
     batch: int = 32,
     skip_bad: bool = False,
+    calibrated: bool = False,
     trust: str | Sequence[str] = (),
 ) -> Predictions:
     """`xfer predict`: predictions of the run's best weights for these files and folders."""
     model = load(run, device=device)
-    return model.predict(list(paths), tta=tta, batch=batch, skip_bad=skip_bad)
+    return model.predict(
+        list(paths), tta=tta, batch=batch, skip_bad=skip_bad, calibrated=calibrated
+    )
