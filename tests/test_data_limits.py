@@ -18,10 +18,10 @@ from pictures import encoded, scene
 from PIL import Image
 
 from xfer.data.images import limits, picture_file, to_rgb
-from xfer.data.images.decode import DecodeError, decode, from_pil
+from xfer.data.images.decode import DecodeError, decode, formats, from_pil
 from xfer.data.images.mask_file import read_mask_file
 from xfer.data.images.picture_file import picture_bytes
-from xfer.data.images.size import header_at, sizes_of
+from xfer.data.images.size import header_at, header_of, sizes_of
 from xfer.data.sources.tar_index import members
 from xfer.data.spec import open_spec
 from xfer.errors import DataError
@@ -106,6 +106,58 @@ def test_memory_counts_channels_and_bits(monkeypatch: pytest.MonkeyPatch) -> Non
             decode(png(pixels // 50 + 1, 50, bits, colours))
     with pytest.raises(DecodeError, match="pixels of 60000 bytes"):
         decode(tiff((273, 1, 8), (279, 1, 8), (277, 1, 60_000))[:200] + bytes(100))
+
+
+def test_cameras_pass_and_bombs_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    for width, height, depth, stored in (
+        (12_000, 9_000, 3, 4_000_000), (16_320, 12_240, 3, 8_000_000), (16_320, 12_240, 4, 0),
+        (14_204, 10_652, 6, 400_000_000), (20_000, 12_500, 4, 30_000_000),
+    ):  # fmt: skip
+        limits.check_size(width, height, depth, stored)
+    for width, height, depth, stored, said in (
+        (16_320, 12_240, 3, 2_000_000, "can hold no such picture"),
+        (16_320, 12_240, 8, 99_000_000, "pixels of 8 bytes take 1,598 MB"),
+        (16_000, 16_000, 1, 99_000_000, "more than 250 million pixels"),
+    ):
+        with pytest.raises(DecodeError, match=said):
+            limits.check_size(width, height, depth, stored)
+    monkeypatch.setenv(limits.MEGAPIXELS, "400")
+    limits.check_size(20_000, 20_000, 4, 1000)
+    with pytest.raises(DecodeError, match="more than 400 million pixels"):
+        limits.check_size(20_000, 20_001)
+    monkeypatch.setenv(limits.MEGAPIXELS, "many")
+    with pytest.raises(DecodeError, match="XFER_MAX_MEGAPIXELS=many is no number"):
+        decode(png(20, 20, 8, 2))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "TIFF", "WEBP", "JPEG2000", "AVIF"])
+def test_a_large_picture_must_be_worth_its_file(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if kind not in formats():
+        pytest.skip(f"this Pillow has no {kind}")
+    options = {"compression": "tiff_lzw"} if kind == "TIFF" else {}
+    file = io.BytesIO()
+    Image.new("P" if kind == "GIF" else "RGB", (400, 300)).save(file, kind, **options)
+    assert decode(file.getvalue()).shape == (300, 400, 3)
+    monkeypatch.setattr(limits, "_PLENTY", 119_999)
+    monkeypatch.setattr(limits, "MAX_RATIO", 10)
+    with pytest.raises(DecodeError, match=r"400 x 300 pixels in a file of 0\.0 MB"):
+        decode(file.getvalue())
+    monkeypatch.setattr(limits, "_PLENTY", 120_000)
+    decode(file.getvalue())
+
+
+def test_pillows_own_limit_is_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for kind in ("PNG", "BMP"):
+        data = encoded(SCENE, kind)
+        assert decode(data).shape == SCENE.shape and header_of(data) == (*SCENE.shape[:2], 1)
+    (tmp_path / "m.png").write_bytes(encoded(SCENE[:, :, 0]))
+    assert read_mask_file(tmp_path / "m.png").values.shape == SCENE.shape[:2]
+    with pytest.raises(DecodeError):
+        decode(b"BM" + bytes(60))
+    assert Image.MAX_IMAGE_PIXELS == 100
 
 
 def test_tiles_and_lists_of_them_count(tmp_path: Path) -> None:

@@ -8,8 +8,13 @@ decoded one at a time, however many threads read.
 from __future__ import annotations
 
 import contextlib
+import io
+import os
 import re
 import threading
+from collections.abc import Iterator
+
+from PIL import Image
 
 from xfer.data.images.decode_error import DecodeError
 from xfer.data.images.exif import JpegHeader
@@ -29,15 +34,20 @@ from xfer.data.images.tiff import (
 )
 from xfer.files import MB
 
-# Pillow's own first limit, above which it warns
-MAX_PIXELS = 89_478_485
-# as a decoder holds the pixels: MAX_PIXELS of RGB with 16 bits fit
-MAX_DECODED = 512 * MB
+# phones have 200 million, and stitched pictures more
+MAX_PIXELS = 250_000_000
+MEGAPIXELS = "XFER_MAX_MEGAPIXELS"  # of the environment: another limit
+# as a decoder holds the pixels: MAX_PIXELS of RGBA fit, and 178 million of RGB with 16 bits
+MAX_DECODED = 1024 * MB
+# Pillow's own first limit: above it a picture may be MAX_RATIO times as large as its file. Photos
+# in JPEG are 4 to 50 times, a single colour is 400 (JPEG) to 1000 times (PNG)
+_PLENTY = 89_478_485
+MAX_RATIO = 200
 # files and pictures above this are read and decoded one at a time
 _LARGE = 256 * MB
 # encoders write about 10 passes; each costs as much as decoding anew
 MAX_SCANS = 100
-_MAX_SCANNED = 20 * MAX_PIXELS  # scans times pixels
+_MAX_SCANNED = 12 * MAX_PIXELS  # scans times pixels
 _SCAN = re.compile(rb"\xff\xda")
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _MAX_PARTS = 1 << 22
@@ -47,6 +57,8 @@ _LISTS = (STRIPS, STRIP_BYTES, TILES, TILE_BYTES)
 _FRAME = (WIDTH, HEIGHT, BITS, SAMPLES, TILE_WIDTH, TILE_HEIGHT)
 
 _one_at_a_time = threading.RLock()
+_counting = threading.Lock()
+_opening, _pillow_s = 0, Image.MAX_IMAGE_PIXELS
 
 
 def large(bytes_: int) -> contextlib.AbstractContextManager[object]:
@@ -54,22 +66,61 @@ def large(bytes_: int) -> contextlib.AbstractContextManager[object]:
     return _one_at_a_time if bytes_ > _LARGE else contextlib.nullcontext()
 
 
-def check_size(width: int, height: int, bytes_per_pixel: int = 1) -> None:
-    """Raises DecodeError for a picture without pixels, of too many, or of too many bytes."""
+def max_pixels() -> int:
+    """The most pixels that a picture may have. Raises DecodeError for a limit that is no number."""
+    text = os.environ.get(MEGAPIXELS)
+    if not text:
+        return MAX_PIXELS
+    if not re.fullmatch(r"[1-9]\d{0,6}", text):
+        raise DecodeError(f"can't be judged: {MEGAPIXELS}={text:.20} is no number of megapixels")
+    return int(text) * 1_000_000
+
+
+def check_size(width: int, height: int, bytes_per_pixel: int = 1, stored: int = 0) -> None:
+    """Raises DecodeError for a picture without pixels, of too many, or of too many bytes.
+
+    Args: stored: the size of its file in bytes, which a large picture must be worth; 0: not known.
+    """
     if width <= 0 or height <= 0:
         raise DecodeError("has no pixels")
-    if width * height > MAX_PIXELS:
-        raise DecodeError(f"{width} x {height}: {too_large()}")
+    most = max_pixels()
+    if width * height > most:
+        raise DecodeError(
+            f"{width} x {height}: more than {most / 1e6:.0f} million pixels; shrink it first, or "
+            f"set {MEGAPIXELS}"
+        )
     size = width * height * bytes_per_pixel
-    if size > MAX_DECODED:
+    if size > max(MAX_DECODED, 4 * most if os.environ.get(MEGAPIXELS) else 0):
         raise DecodeError(
             f"{width} x {height} pixels of {bytes_per_pixel} bytes take {size / 1e6:,.0f} MB, more "
             f"than {MAX_DECODED / 1e6:.0f}: save it with 8 bits, or shrink it first"
         )
+    hollow = 0 < stored * MAX_RATIO < size and width * height > _PLENTY
+    if hollow and not os.environ.get(MEGAPIXELS):
+        raise DecodeError(
+            f"{width} x {height} pixels in a file of {stored / 1e6:.1f} MB, which can hold no "
+            f"such picture; shrink it first, or set {MEGAPIXELS}"
+        )
 
 
-def too_large() -> str:
-    return f"more than {MAX_PIXELS / 1e6:.0f} million pixels; shrink it first"
+@contextlib.contextmanager
+def pillow_opens(data: bytes, formats: tuple[str, ...]) -> Iterator[Image.Image]:
+    """A picture as Image.open gives it, by these limits, not Pillow's, which are one number for the
+    whole process: it is set aside while a header is read, and then what it was."""
+    global _opening, _pillow_s
+    with _counting:
+        if not _opening:
+            _pillow_s, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        _opening += 1
+    try:
+        image = Image.open(io.BytesIO(data), formats=formats)
+    finally:
+        with _counting:
+            _opening -= 1
+            if not _opening:
+                Image.MAX_IMAGE_PIXELS = _pillow_s
+    with image:
+        yield image
 
 
 def check_header(data: bytes) -> None:
@@ -78,7 +129,7 @@ def check_header(data: bytes) -> None:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         size = _webp_size(data)
         if size is not None:
-            check_size(*size)
+            check_size(*size, 4, len(data))  # to open it takes room for all its pixels
     if data[:2] == b"BM" and len(data) >= 34:
         width, height = (abs(_signed(data, at)) for at in (18, 22))
         packed = int.from_bytes(data[30:34], "little") in (1, 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from xfer.data.images.decode import formats
 from xfer.data.images.decode_error import DecodeError
 from xfer.data.images.exif import orientation_of, read_jpeg_header
-from xfer.data.images.limits import check_header
+from xfer.data.images.limits import check_header, pillow_opens
 from xfer.data.images.picture_file import HEAD_BYTES, picture_file, read_all
 from xfer.data.images.pixels_alone import PNG, exif_of_png
 from xfer.data.images.threads import cores
@@ -35,7 +33,7 @@ def header_of(data: bytes) -> tuple[int, int, int] | None:
         data = without_notes(data)
     try:
         check_header(data)
-        with Image.open(io.BytesIO(data), formats=formats()) as image:
+        with pillow_opens(data, formats()) as image:
             width, height = image.size
             # Pillow turns TIFFs itself when it loads them
             exif = None if image.format == "TIFF" else image.info.get("exif")
