@@ -25,7 +25,7 @@ from xfer.inference.evaluate import evaluate
 NAMES = ("owl", "wren")
 KEYS = {
     "backbone": "tiny_nets:tiny", "weights": "none", "epochs": 1, "eval__tta": "none",
-    "task__head": "flat", "data__size": 32, "run__plots": False, "workers": 0,
+    "task__head": "flat", "data__size": 32, "run__plots": False, "run__report": False, "workers": 0,
     "device": "cpu",
 }  # fmt: skip
 

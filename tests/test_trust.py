@@ -34,7 +34,13 @@ class Squares(SyntheticSource):
     def __init__(self, split):
         super().__init__(24, split=split)
 """
-OPTIONS: dict[str, Any] = {"workers": 1, "verbosity": -1, "run__plots": False, "device": "cpu"}
+OPTIONS: dict[str, Any] = {
+    "workers": 1,
+    "verbosity": -1,
+    "run__plots": False,
+    "run__report": False,
+    "device": "cpu",
+}
 
 
 def forget() -> None:

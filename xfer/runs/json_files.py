@@ -64,12 +64,15 @@ def _check_splits(path: Path, splits: dict[str, Any]) -> None:
 
 def read_events(path: Path) -> list[dict[str, Any]]:
     """The events of a log.jsonl, in order; [] without one. A line that is no event, as the last one
-    after a crash, is left out. Raises: DataError for what is no text file."""
+    after a crash, is left out. Raises: DataError for what is no text file
+    and for one that can't be read."""
     events: list[dict[str, Any]] = []
     try:
         lines = text_of(path, TABLE, errors="replace").splitlines()
     except FileNotFoundError:
         return events
+    except OSError as error:  # a link that leads to itself, a file that we may not read
+        raise DataError(f"{path}: {error.strerror or error}") from None
     for line in lines:
         try:
             events.append(check_fields(path, json.loads(line), _EVENT, _OF_EVENT))
