@@ -141,9 +141,10 @@ def test_the_order_of_pictures_and_batches_does_not_matter(
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on the digits."""
     out = tmp_path_factory.mktemp("runs") / "digits"
+    options: dict[str, Any] = {"epochs": 1, "limit": 240, "workers": 0, "run.plots": False}
     xfer.finetune(
-        data="digits", task="classify", backbone="tiny_nets:tiny", weights="none", epochs=1,
-        limit=240, device="cpu", workers=0, out=out, trust="tiny_nets", **{"run.plots": False},
+        data="digits", task="classify", backbone="tiny_nets:tiny", weights="none", device="cpu",
+        out=out, trust="tiny_nets", **options,
     )  # fmt: skip
     return out
 

@@ -24,6 +24,7 @@ from xfer.data.inspect.verify import odd_pictures
 from xfer.data.loading.halved import Halved
 from xfer.device import Place, find_device, find_precision, usable_precision
 from xfer.errors import DataError, XferError
+from xfer.explain.heat_maps import Explanation, check_explains, explain
 from xfer.files import check_folder, exists, is_dir
 from xfer.inference.score import predict_batch
 from xfer.kinds.base import Kind
@@ -135,6 +136,19 @@ class Model:
             self.task, kept, tuple(looked.read), self.category_ids, tuple(looked.skipped),
             looked.findings(),
         )  # fmt: skip
+
+    def explain(
+        self, image: Any, label: str | int | None = None, method: str = "grad_cam",
+        check: bool = False,
+    ) -> Explanation:  # fmt: skip
+        """Where in a picture a class was found, as a heat map; see `xfer.explain.heat_maps`.
+
+        Args:
+            image: a path, or a picture in memory; label: a class by name or index; None: the one
+                that is predicted.
+            method: grad_cam, or occlusion; check: how far both agree as well.
+        """
+        return explain(self, image, label, method, check)
 
     def _fitted(self) -> float:
         """The temperature. Raises XferError if there is none."""
@@ -291,6 +305,33 @@ class Predictions(Sequence[Any]):
             written.append(folder / f"{name}.png")
             self.kind.draw_prediction(image, item, classes, written[-1], min_score)
         return written
+
+    def explain(self, folder: Path | str) -> tuple[list[Path], list[tuple[str, str]]]:
+        """Writes <stem>_grad_cam.png for each picture into the folder: where what is predicted was
+        found, see `xfer.explain`.
+
+        Returns: the files, and (id, reason) of pictures in which there is nothing to explain.
+        Raises: XferError for a task that can't be explained.
+        """
+        folder = Path(folder)
+        check_folder(folder)
+        check_explains(self.task)
+        folder.mkdir(parents=True, exist_ok=True)
+        written: list[Path] = []
+        left_out: list[tuple[str, str]] = []
+        for item, sample in zip(self.items, self.samples, strict=True):
+            stem, number = Path(item.id).stem, 1
+            path = folder / f"{stem}_grad_cam.png"
+            while path in written:
+                number += 1
+                path = folder / f"{stem}-{number}_grad_cam.png"
+            try:
+                found = explain(self.task, sample.image if isinstance(sample, Sample) else sample)
+            except XferError as error:
+                left_out.append((item.id, error.message))
+                continue
+            written.append(found.draw(path))
+        return written, left_out
 
     def __str__(self) -> str:
         return json.dumps(self.rows(), indent=1, ensure_ascii=False)
