@@ -17,6 +17,8 @@ from PIL import Image
 from xfer.data.images.decode import decode
 from xfer.data.images.decode_error import DecodeError
 from xfer.data.images.unread import kind_of
+from xfer.drawing.heat import heat_layer
+from xfer.explain.contract import Explains
 from xfer.inference.model import Model
 
 SHOWN = 1600  # longest side of what is drawn for the page, pixels
@@ -48,6 +50,7 @@ class Answers:
         size       | [width, height] of the picture, upright, in whose pixels boxes are
         layer      | a PNG to lay over it, as a data URI, or None
         colours    | class name -> colour, for boxes and layers
+        explains   | whether `explain` can answer
         seconds    | {"decode": s, "net": s}
         """
         row, prediction, size, seconds = self._look(data, name)
@@ -58,7 +61,27 @@ class Answers:
             "size": size,
             "layer": None if layer is None else _png(layer),
             "colours": {name: kind.colour(c) for c, name in enumerate(classes)},
+            "explains": isinstance(self.model.task, Explains),
             "seconds": seconds,
+        }
+
+    def explain(self, data: bytes, name: str, label: str = "") -> dict[str, Any]:
+        """Where in the picture a class was found: Grad-CAM.
+
+        Args: label: the name of a class; empty: the one that is predicted.
+        Returns: "label", "layer": a PNG to lay over the picture, as a data URI, "box" if it is a
+            detection that is explained, and "seconds".
+        Raises: as `predict`, and XferError for an unknown class, if there is nothing of it in the
+            prediction, and for a task that can't be explained.
+        """
+        started = time.perf_counter()
+        pixels = _pixels(data, name, self.model.task.short_side)
+        found = self.model.explain(pixels, label or None)
+        return {
+            "label": found.label,
+            "layer": _png(heat_layer(found.heat, SHOWN)),
+            "box": plain(found.target.box),
+            "seconds": time.perf_counter() - started,
         }
 
     def picture(self, data: bytes, name: str) -> bytes:

@@ -5,6 +5,7 @@ GET  /healthz   | {"status": "ok"}
 POST /predict   | a form with the picture in its field `file` -> the row that `xfer predict
                 | --format json` prints for it
 POST /look      | the same form -> the row and what the page draws with it (`Answers.look`)
+POST /explain   | the same, and the name of a class in `label` -> where it was found
 POST /picture   | the same form -> the picture as a JPEG
 
 Everything else is {"error": line} with 400, 403, 404, 405, 408, 413, 415, 422, 500 or 503.
@@ -119,6 +120,12 @@ def make_app(
     for path, work in (
         ("/predict", lambda upload: answers.predict(upload.data, upload.name)),
         ("/look", lambda upload: answers.look(upload.data, upload.name)),
+        (
+            "/explain",
+            lambda upload: answers.explain(
+                upload.data, upload.name, upload.fields.get("label", "")
+            ),
+        ),
         ("/picture", lambda upload: answers.picture(upload.data, upload.name)),
     ):
         routes.append(Route(path, answer(work), methods=["POST"]))

@@ -74,6 +74,7 @@
     const row = look.prediction;
     const stage = find("stage");
     while (stage.children.length > 1) stage.lastChild.remove();
+    stage.classList.remove("grey");
     for (const id of ["controls", "list"]) find(id).replaceChildren();
     find("caption").textContent = row.id;
     find("json").textContent = JSON.stringify(row, null, 1);
@@ -82,9 +83,10 @@
     let headline = "";
     if (Array.isArray(row.boxes)) headline = drawBoxes(look, stage);
     else if (row.shares) headline = drawShares(look);
-    else if (row.scores) headline = drawScores(look, file);
+    else if (row.scores) headline = drawScores(look);
     else headline = drawTable(row);
-    if (look.layer) addLayer(stage, look.layer, "Opacity", 1);
+    if (look.layer) addLayer(stage, look.layer, "Opacity");
+    if (look.explains) addExplanation(look, file, stage);
     find("headline").textContent = headline;
     find("picture").alt = `${row.id}: ${headline}`;
     find("status").textContent = "";
@@ -220,14 +222,51 @@
     return "Prediction";
   }
 
-  function addLayer(stage, source, name, opacity) {
+  function addLayer(stage, source, name) {
     const layer = make("img", "layer");
     layer.alt = "";
     layer.src = source;
-    layer.style.opacity = opacity;
     stage.append(layer);
-    addSlider(name, opacity, (value) => { layer.style.opacity = value; });
-    return layer;
+    addSlider(name, 1, (value) => { layer.style.opacity = value; });
+  }
+
+  // Grad-CAM of a class, computed when it is asked for
+  function addExplanation(look, file, stage) {
+    const row = look.prediction;
+    const names = row.boxes ? [...new Set(row.boxes.map((box) => box.label))]
+      : Object.keys(row.scores || row.shares || {}).filter((name) => !row.shares || row.shares[name] > 0);
+    if (!names.length) return;
+    const line = make("p");
+    const label = make("label", "", "Where is it seen?");
+    const select = make("select");
+    select.append(new Option("not shown", ""));
+    for (const name of names.slice(0, 300)) select.append(new Option(name, name));
+    label.append(select);
+    line.append(make("span", "soft"));
+    find("controls").append(label, line);
+    select.addEventListener("change", async () => {
+      const mine = asked;
+      const name = select.value;
+      stage.querySelectorAll(".heat").forEach((old) => old.remove());
+      stage.classList.toggle("grey", Boolean(name));
+      line.firstChild.textContent = name ? "Computing …" : "";
+      if (!name) return;
+      let text = "";
+      try {
+        const found = await (await send("/explain", file, { label: name })).json();
+        if (mine !== asked || name !== select.value) return;
+        const layer = make("img", "layer heat");
+        layer.alt = "";
+        layer.src = found.layer;
+        stage.append(layer);
+        const what = found.box ? "the best box of " : "";
+        text = `Grad-CAM of ${what}${found.label}: bright where it was found, ${time(found.seconds)}.`;
+      } catch (error) {
+        text = error.message;
+        stage.classList.remove("grey");
+      }
+      if (mine === asked && name === select.value) line.firstChild.textContent = text;
+    });
   }
 
   function addSlider(name, value, change) {
