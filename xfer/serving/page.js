@@ -48,7 +48,7 @@
       if (mine !== asked) return;
       const lost = error instanceof TypeError;
       find("status").textContent = "";
-      find("error").textContent = lost ? "No answer: is the server still running?" : error.message;
+      find("error").textContent = lost ? "No answer: does the server still run, and can the file be read?" : error.message;
     }
   }
 
