@@ -89,6 +89,10 @@ def make_app(
                     result = await _answered(work, request, turns, limits)
             except Full:
                 return _error(503, f"busy: {limits.places} requests are waiting; try again")
+            except HTTPException:
+                raise
+            except Exception as error:  # Starlette's own answer would be plain text
+                return await failed(request, error)
             if isinstance(result, bytes):
                 return Response(result, media_type="image/jpeg")
             return JSONResponse(result)

@@ -51,14 +51,14 @@ async def read_upload(request: Request, max_bytes: int = MAX_BYTES) -> Upload:
                                max_fields=4, max_part_size=1024).parse()  # fmt: skip
     except MultiPartException as error:
         raise HTTPException(400, f"the form can't be read: {error.message}") from None
-    files = [value for key, value in form.multi_items()
-             if key == FIELD and isinstance(value, UploadFile)]  # fmt: skip
-    if not files:
-        raise HTTPException(400, f"the form has no file in its field {FIELD!r}")
-    data = await files[0].read()
-    await form.close()
-    fields = {key: value for key, value in form.multi_items() if isinstance(value, str)}
-    return Upload(data, _plain_name(files[0].filename), fields)
+    try:
+        file = form.get(FIELD)
+        if not isinstance(file, UploadFile):
+            raise HTTPException(400, f"the form has no file in its field {FIELD!r}")
+        fields = {key: value for key, value in form.multi_items() if isinstance(value, str)}
+        return Upload(await file.read(), _plain_name(file.filename), fields)
+    finally:
+        await form.close()
 
 
 async def _limited(request: Request, max_bytes: int) -> AsyncGenerator[bytes]:
