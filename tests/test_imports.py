@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("boxes", "types", "errors", "plugs", "registry", "files", "fetch", "exit_codes", "locking"),
     ("nn", "ops", "cache", "device", "recipe", "recipe.tables"),
+    ("report.markup", "report.charts", "notebook"),
     ("backbones", "metrics", "data", "data.images", "data.unpack", "data.catalog"),
     ("kinds.annotation", "kinds.box_stats", "kinds.pixel_counts", "kinds.box_rows"),
     ("drawing",),
@@ -60,6 +61,7 @@ ADAPTERS = {
         "xfer/train/optim.py",
         "tasks/",
     ),
+    "IPython": (),  # a kernel has loaded it; `xfer.notebook.kernel` finds it there
     "matplotlib": ("xfer/report/", "xfer/drawing/"),
     "typer": ("xfer/cli/",),
     "pycocotools": ("xfer/metrics/", "xfer/data/"),

@@ -29,6 +29,8 @@ from xfer.recipe.idle import idle_settings
 from xfer.train.restart import unused_tasks
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from xfer.data.sources.base import Bundle
     from xfer.device import Place
     from xfer.recipe.tables import Recipe
@@ -199,6 +201,9 @@ class Progress:
         best = "  (best so far)" if better else ""
         epoch = job.step / job.epoch_steps
         self.say(f"epoch {epoch:.4g}  step {job.step}  val {primary}: {shown}{best}")
+
+    def finished(self, path: Path, result: dict[str, Any]) -> None:
+        """The end of a run: nothing to print, the command prints its result."""
 
 
 def _from_small(job: Job) -> list[str]:
