@@ -161,8 +161,8 @@ def test_a_process_of_several_says_which_it_is(
 @pytest.mark.parametrize(
     ("words", "code", "named"),
     [
-        (["finetun"], 2, "'finetune'"),
-        (["recipes", "shwo"], 2, "'show'"),
+        (["finetun"], 2, "mean finetune?"),
+        (["recipes", "shwo"], 2, "mean show?"),
         (["finetune", "--epohcs", "3"], 2, "--epochs"),
         (["finetune", "--epochs", "many"], 2, "--epochs"),
         (["finetune", "--epochs"], 2, "--epochs"),

@@ -36,7 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         data=DataTable(source="digits", batch=4, size=64, limit=12, workers=1,
                        crop_area=(1.0, 1.0)),
         optim=OptimTable(name="sgd", lr=1e-2, head_scale=1.0), schedule=ScheduleTable(epochs=1),
-        run=RunTable(precision="fp32", plots=False),
+        run=RunTable(precision="fp32", plots=False, report=False),
     )  # fmt: skip
     out = tmp_path_factory.mktemp("compress") / "run"
     fit(recipe, out, verbosity=-1)

@@ -45,6 +45,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("probing",),
     ("doctor",),
     ("inference",),
+    ("report.page", "report.comparison"),
+    ("probing.run",),
     ("proposals.measure", "proposals.from_run", "train"),
     ("api",),
     ("cli", "testing", "__main__"),

@@ -28,12 +28,15 @@ from xfer.data.pack.check import SUMS
 from xfer.data.pack.writer import Packing, pack
 from xfer.data.readers.base import ReadOptions
 from xfer.data.readers.pack import Pack
-from xfer.data.sources.base import verify
+from xfer.data.sources.base import Bundle, verify
 from xfer.data.sources.index_file import Entries, Index, kept_index
 from xfer.errors import DataError
 from xfer.extraction.store import Features, read_features, write_features
 from xfer.files import check_schema, check_seal, sealed
+from xfer.kinds import pixel_counts
 from xfer.runs import checkpoint
+from xfer.runs.json_files import read_json
+from xfer.runs.pictures import read_pictures, write_pictures
 from xfer.testing.source import SyntheticSource
 
 GB = 2**30
@@ -303,6 +306,55 @@ def test_a_damaged_vector_of_the_cache_is_computed_again(tmp_path: Path) -> None
     cache._base.execute("UPDATE entries SET value=? WHERE key=?", (entry, keys[1]))
     assert keys[1] not in cache.find(keys)
     assert len(said) == 1 and "computed again" in said[0]
+
+
+def test_a_bit_of_the_numbers_of_a_run_s_pictures(tmp_path: Path) -> None:
+    """Told, or without a meaning: no array is left out without a word."""
+    source = SyntheticSource(12)
+    bundle = Bundle("", "", "classify", source.info.classes, {"train": source, "val": source})
+    write_pictures(tmp_path, bundle)
+    file, ids = tmp_path / "pictures.npz", {"train": list(source.ids), "val": list(source.ids)}
+    whole, read = file.read_bytes(), read_pictures(tmp_path, ids)
+    told = 0
+    for place in range(0, len(whole), 4):
+        turn(file, place, place // 4 % 8)
+        try:
+            found = read_pictures(tmp_path, ids)
+            assert str(found) == str(read), f"a bit of byte {place} went unnoticed"
+        except DataError as error:
+            assert "pictures.npz" in str(error)
+            told += 1
+        file.write_bytes(whole)
+    assert told > len(whole) / 12
+
+
+def test_damaged_counts_of_pixels_are_counted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pixel_counts, "others_write", lambda _: "")
+    file, counts = tmp_path / "counts.npy", np.arange(12).reshape(3, 4)
+    pixel_counts._write(file, counts)
+    whole = file.read_bytes()
+    assert np.array_equal(np.load(file), counts)  # a file of numpy's, and a few bytes behind it
+    for place in range(0, len(whole), 3):
+        turn(file, place, place // 3 % 8)
+        assert pixel_counts._read(file) is None, place
+        file.write_bytes(whole)
+    for content in (whole, whole[:-32]):  # the latter is an earlier version's
+        file.write_bytes(content)
+        again = pixel_counts._read(file)
+        assert again is not None and np.array_equal(again, counts)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [('{"vam": ["1", "2"]}', "'vam' is none of train, val, test"), ('{"val": "1"}', "val is")],
+)
+def test_a_split_of_a_run_has_a_known_name(tmp_path: Path, text: str, words: str) -> None:
+    file = tmp_path / "split.json"
+    file.write_text(text)
+    with pytest.raises(DataError, match=rf"split\.json: damaged \({words}"):
+        read_json(file)
 
 
 WRITE = """

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from xfer import plugs
-from xfer.errors import XferError
+from xfer.errors import XferError, nearest
+from xfer.recipe import words
 from xfer.recipe.choose import prepare
+from xfer.recipe.tables import FIELDS, FLAGS, TABLES
 from xfer.train.loop import fit
 from xfer.train.summary import Summary
+
+# an argument of `finetune` -> the key that it sets
+_KEYS = {**FLAGS, "size": "data.size"}
 
 
 @plugs.face("data", "task", "backbone", "settings")
@@ -89,7 +94,7 @@ def finetune(
     Raises: XferError for unknown names and values that break the rules, DataError for data or
         weights that can't be used, DivergedError, and Interrupted after a signal (state saved).
     """
-    given = _given(locals(), _SETTINGS) | settings
+    given = _given(locals()) | settings
     data = "" if data is None else data
     in_memory = not isinstance(data, (str, os.PathLike))
     if resume is not None:
@@ -142,36 +147,37 @@ def pretrain(
 
     Returns, Raises: as `finetune`.
     """
-    given = _given(locals(), _SETTINGS) | settings
+    given = _given(locals()) | settings
     return _train(data, "", f"pretrain/{name}", out, overwrite, verbosity, given)
 
 
-def _settings(function: Callable[..., Any]) -> dict[str, Any]:
-    """The arguments that set keys of the recipe, with their defaults: argument -> default."""
-    own = ("name", "data", "task", "out", "overwrite", "resume", "recipe", "verbosity", "trust")
-    parameters = inspect.signature(function).parameters.values()
-    return {
-        p.name: p.default for p in parameters if p.kind is not p.VAR_KEYWORD and p.name not in own
-    }
-
-
-_SETTINGS = _settings(finetune)
-
-
-def _given(arguments: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that the caller gave, by the names that a recipe's layers take."""
-    given = {name: arguments[name] for name in defaults if arguments[name] is not defaults[name]}
+def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings among the arguments of `finetune` or `pretrain` that the caller gave, by the
+    names that `prepare` takes."""
+    defaults = {p.name: p.default for p in inspect.signature(finetune).parameters.values()}
+    given = {name: arguments[name] for name in _KEYS if arguments[name] is not defaults[name]}
     if isinstance(given.get("weights"), os.PathLike):
         given["weights"] = os.fspath(given["weights"])
-    if "size" in given:
-        given["data.size"] = given.pop("size")
-    return given
+    return {name if name in FLAGS else _KEYS[name]: value for name, value in given.items()}
 
 
 def _train(
     data: Any, task: str, recipe: str, out: Any, overwrite: bool, verbosity: int,
     settings: dict[str, Any],
 ) -> Summary:  # fmt: skip
+    _check_settings(settings)
     full_recipe, opened = prepare(data, task, recipe, settings)
     folder = Path(out) if out else None
     return fit(full_recipe, folder, data=opened, overwrite=overwrite, verbosity=verbosity)
+
+
+def _check_settings(settings: dict[str, Any]) -> None:
+    """Raises XferError for a word or a value of another tool: model=, weights=None, freeze=True."""
+    for name, value in settings.items():
+        key = FLAGS.get(name, name.replace("__", "."))
+        if not isinstance(value, str) and words.right_value(key, value) is not None:
+            raise XferError(f"{name}={value!r} is not clear", words.value_hint(key, value, name))
+        if name not in FLAGS and key not in FIELDS and "." not in key and key not in TABLES:
+            known = [*_KEYS, "data", "task", "out", "recipe", "overwrite", "resume"]
+            hint = words.argument_hint(name, _KEYS, known) or nearest(name, known, len(known))
+            raise XferError(f"finetune has no argument {name!r}", hint)

@@ -32,7 +32,8 @@ from xfer.errors import GONE, NO_ROOM, XferError, printable
 
 # errors that a path in a command may cause, besides those checked where it is used
 _IN_THE_WAY = (errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR,
-               errno.ENAMETOOLONG, errno.ENOENT, *GONE)  # fmt: skip
+               errno.ENAMETOOLONG, errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENOTEMPTY,
+               errno.EBUSY, errno.ETXTBSY, *GONE)  # fmt: skip
 _FULL = (*NO_ROOM, errno.EROFS)
 # what torchrun tells each process of its place among the others
 _TOLD = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")

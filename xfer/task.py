@@ -20,6 +20,7 @@ from xfer import kinds, plugs, registry
 from xfer.errors import DataError, XferError, nearest
 from xfer.recipe.option import When, checked
 from xfer.recipe.option import option as option  # public here, for tasks
+from xfer.recipe.words import ours
 from xfer.types import Batch, DataInfo, Preprocess, Sample
 
 if TYPE_CHECKING:
@@ -404,6 +405,8 @@ def make_options(task: type[Task], values: dict[str, Any], where: str = "task") 
     known = {f.name: f for f in fields(task.Options)}
     for key in values:
         if key not in known:
-            raise XferError(f"unknown key {where}.{key}", nearest(key, known))
+            meant = ours(key)
+            hint = f"did you mean {meant}?" if meant.removeprefix("task.") in known else ""
+            raise XferError(f"unknown key {where}.{key}", hint or nearest(key, known))
     values = {key: checked(f"{where}.{key}", value, known[key]) for key, value in values.items()}
     return replace(task.Options(), **values)

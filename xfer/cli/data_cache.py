@@ -16,7 +16,12 @@ def cache(
         bool, typer.Option("--clear", help="delete everything", show_default=False)
     ] = False,
 ) -> None:
-    """Show or clear what features and selective search keep in $XFER_CACHE."""
+    """Show or clear what features and selective search keep in $XFER_CACHE.
+
+    Examples:
+        xfer data cache
+        xfer data cache --clear
+    """
     from xfer.cache import cache_states
 
     states = {

@@ -59,6 +59,12 @@ def evaluate(
     A run's best weights are scored on the pictures of its own val split, whatever
     has been added since, or on --data of the same classes. With --detections, a
     COCO results file is scored instead.
+
+    Examples:
+        xfer eval runs/NAME                              its own val split
+        xfer eval runs/NAME --split test --tta 10crop
+        xfer eval runs/NAME --data more/                 other pictures, the same classes
+        xfer eval --detections results.json --data coco:annotations.json
     """
     if tta:
         checked("--tta", tta, FIELDS["eval.tta"])

@@ -57,6 +57,11 @@ def predict(
 
     Files that can't be read are listed after the others are predicted, and the
     exit code is 3; with --skip-bad it is 0.
+
+    Examples:
+        xfer predict runs/NAME a.jpg b.jpg               a table
+        xfer predict runs/NAME pictures/ --draw drawn/   labels, boxes or masks on them
+        xfer predict runs/NAME pictures/ --format csv > predictions.csv
     """
     if format not in ("table", "json", "csv", "coco"):
         raise XferError(f"--format {format}: unknown", "choose table, json, csv or coco")

@@ -9,9 +9,10 @@ import typer
 from xfer.cli.command import command
 from xfer.cli.completion import runs
 from xfer.cli.flags import RunFolder
+from xfer.cli.help import Group
 from xfer.cli.output import Show, plain_text
 
-app = typer.Typer(help="Run folders: list, show, compare.", no_args_is_help=True)
+app = typer.Typer(help="Run folders: list, show, compare.", no_args_is_help=True, cls=Group)
 
 
 @command(app, "ls")
@@ -19,7 +20,12 @@ def runs_ls(
     show: Show,
     folder: Annotated[str, typer.Argument(metavar="DIR", help="folder of runs")] = "runs",
 ) -> None:
-    """List runs with their main score."""
+    """List runs with their main score, the newest first.
+
+    Examples:
+        xfer runs ls                                     those in runs/
+        xfer runs ls experiments/ --json
+    """
     from xfer.runs.listing import list_runs
 
     rows = list_runs(folder)
@@ -33,7 +39,11 @@ def runs_ls(
 
 @command(app, "show")
 def runs_show(show: Show, run: RunFolder) -> None:
-    """Show one run: its scores, and what it changed in its recipe."""
+    """Show one run: its scores, and what it changed in its recipe.
+
+    Examples:
+        xfer runs show runs/NAME
+    """
     from xfer.runs.listing import show_run
 
     summary = show_run(run)
@@ -81,7 +91,11 @@ def runs_compare(
         ),
     ],
 ) -> None:
-    """Compare runs: their scores, and the recipe keys that differ."""
+    """Compare runs: their scores, and the recipe keys that differ.
+
+    Examples:
+        xfer runs compare runs/A runs/B
+    """
     from xfer.runs.compare import compare_runs
 
     comparison = compare_runs(folders)

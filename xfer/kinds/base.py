@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from xfer.errors import XferError
 from xfer.kinds.findings import Finding
+from xfer.metrics.example import Example, Panel
 from xfer.registry import Registry
-from xfer.types import DataInfo, Sample, Source
+from xfer.types import Batch, DataInfo, Sample, Source
 
 UNJUDGED = -1
 Table = list[dict[str, Any]]
@@ -34,6 +35,7 @@ class Kind:
     placed    | whether labels are in pixels of the picture, so it is not shrunk when decoded
     boxes     | whether each sample has boxes
     ignores   | whether data.ignore can leave out values
+    graded    | whether a prediction is more or less right, not right or wrong
     task      | module:Class of the task that learns from such data, if it is not xfer's own
     also      | kinds that the same data can be used as: boxes also say which classes occur
     files     | suffixes of the names of the pictures that `draw_prediction` writes
@@ -50,6 +52,7 @@ class Kind:
     placed: ClassVar[bool] = False
     boxes: ClassVar[bool] = False
     ignores: ClassVar[bool] = False
+    graded: ClassVar[bool] = False
     task: ClassVar[str] = ""
     also: ClassVar[tuple[str, ...]] = ()
     files: ClassVar[tuple[str, ...]] = ("",)
@@ -179,6 +182,22 @@ class Kind:
     ) -> list[Path]:
         """Draw an overview of all splits, if there is one; returns the files."""
         return []
+
+    # --- in a report
+
+    def panels(
+        self, example: Example, image: NDArray[np.uint8], classes: Sequence[str]
+    ) -> list[Panel]:
+        """The views of a scored picture, uint8 (H, W, 3), side by side: the picture with the marks
+        of the example; where labels are in pixels, the truth beside the prediction."""
+        return [Panel("", image, example.marks)]
+
+    def batch_panels(self, batch: Batch, classes: Sequence[str]) -> list[Panel]:
+        """The pictures of a training batch as the net is shown them, with their labels where these
+        are in pixels: one per picture. Targets under names of a task's own are left out."""
+        views = len(batch.images) // max(1, len(batch))
+        pictures = batch.images[::views].permute(0, 2, 3, 1).cpu().numpy()
+        return [Panel("", np.ascontiguousarray(picture)) for picture in pictures]
 
     # --- predictions
 

@@ -204,7 +204,8 @@ class Accuracy:
             predicted = f"{names[state['best'][i, 0]]} {float(state['best_scores'][i, 0]):.2f}"
             truth = f"{names[state['truth'][i]]} {float(state['own'][i]):.2f}"
             lines = (predicted,) if good else (predicted, f"is {truth}")
-            examples.append(Example(state["ids"][i], lines, good, float(losses[i])))
+            cell = int(state["truth"][i]), int(state["best"][i, 0])
+            examples.append(Example(state["ids"][i], lines, good, float(losses[i]), cell=cell))
         return examples
 
     def _scored(self) -> dict[str, Any]:

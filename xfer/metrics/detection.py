@@ -251,6 +251,13 @@ class DetectionAP:
         missed = ~state.found & ~truth.ignored
         totals = np.bincount(truth.image[~truth.ignored], minlength=len(ids))
         marks: list[list[Mark]] = [[] for _ in ids]
+        true_marks: list[list[Mark]] = [[] for _ in ids]
+        for image, box, label, lost, left_out in zip(
+            truth.image.tolist(), truth.xyxy.tolist(), truth.label.tolist(), missed.tolist(),
+            truth.ignored.tolist(), strict=True,
+        ):  # fmt: skip
+            text = self.classes[label] + (" (ignored)" if left_out else "")
+            true_marks[image].append(Mark(tuple(box), "missed" if lost else "truth", text))
         losses = [0.0] * len(ids)
         parts: tuple[tuple[Any, NDArray[np.bool_], Role], ...] = (
             (truth, missed, "missed"), (detected, wrong, "wrong"), (detected, state.right, "right"),
@@ -259,25 +266,29 @@ class DetectionAP:
             chosen = boxes.take(which)
             score = chosen.score if isinstance(chosen, FoundBoxes) else np.ones(len(chosen))
             cost = 1 - score if role == "right" else score
-            for image, box, loss in zip(
-                chosen.image.tolist(), chosen.xyxy.tolist(), cost.tolist(), strict=True
-            ):
-                marks[image].append(Mark(tuple(box), role))
+            for image, box, label, own, loss in zip(
+                chosen.image.tolist(), chosen.xyxy.tolist(), chosen.label.tolist(), score.tolist(),
+                cost.tolist(), strict=True,
+            ):  # fmt: skip
+                text = self.classes[label] + ("" if role == "missed" else f" {own:.2f}")
+                marks[image].append(Mark(tuple(box), role, text))
                 losses[image] += loss
         return [
-            _example(name, int(total), own, loss)
-            for name, total, own, loss in zip(ids, totals, marks, losses, strict=True)
+            _example(name, int(total), own, loss, true)
+            for name, total, own, loss, true in zip(
+                ids, totals, marks, losses, true_marks, strict=True
+            )
         ]
 
 
-def _example(name: str, total: int, marks: list[Mark], loss: float) -> Example:
+def _example(name: str, total: int, marks: list[Mark], loss: float, truth: list[Mark]) -> Example:
     roles = [mark.role for mark in marks]
     right, wrong = roles.count("right"), roles.count("wrong")
     lines = [f"{right} of {total} found"]
     if wrong:
         lines.append(f"{wrong} wrong")
     good = right == total and not wrong
-    return Example(name, tuple(lines), good, loss, tuple(marks))
+    return Example(name, tuple(lines), good, loss, tuple(marks), truth=tuple(truth))
 
 
 _NO_TRUTH = TrueBoxes.of(np.zeros(0, np.int64), Boxes.none())

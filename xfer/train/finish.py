@@ -1,7 +1,8 @@
-"""The end of a run: the test split scored once, predictions, plots, and result.json last."""
+"""The end of a run: the test split scored once, predictions, plots, a page, result.json last."""
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from xfer.device import broadcast_buffers
@@ -53,6 +54,8 @@ def finish(job: Job, run: Run, show: Progress) -> dict[str, Any]:
     write_pictures(run.path, job.bundle)
     if job.recipe.run.plots:
         _draw(job, run, metrics, show)
+    if job.recipe.run.report:
+        _report(job, run, metrics, result, show)
     run.write_json("result.json", result)
     return result
 
@@ -108,3 +111,26 @@ def _draw(job: Job, run: Run, metrics: dict[str, Metric], show: Progress) -> Non
         )  # fmt: skip
     except Exception as error:
         show.warn(f"plots/ is incomplete: {type(error).__name__}: {error}")
+
+
+# the page may take this long, seconds, or this share of the run; the rest of its pictures are left
+# out, until `xfer report` makes it anew
+PAGE_SECONDS, PAGE_SHARE = 1.0, 0.02
+
+
+def _report(
+    job: Job, run: Run, metrics: dict[str, Metric], result: dict[str, Any], show: Progress
+) -> None:
+    """Writes report.html. A page that can't be made causes a warning, never stops the run."""
+    from xfer.report.page import Facts, Live, write_page
+
+    split = next((s for s in ("val", "test") if s in metrics), "")
+    seconds = max(PAGE_SECONDS, PAGE_SHARE * job.seconds)
+    live = Live(
+        split, metrics.get(split), job.bundle.splits.get(split), job.bundle.splits["train"],
+        job.final_task(), deadline=time.monotonic() + seconds,
+    )  # fmt: skip
+    try:
+        write_page(Facts.of(run.path, live, result), run.path / "report.html")
+    except Exception as error:
+        show.warn(f"no report.html: {type(error).__name__}: {error}")

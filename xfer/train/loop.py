@@ -186,7 +186,7 @@ def evaluate_now(job: Job, run: Run, show: Progress) -> None:
     """Scores the val split and saves the weights if they are the best so far: of equal scores,
     those with the lower loss on val, or in training since the last evaluation."""
     job.evaluated = job.step
-    tta = job.quick_tta
+    tta, start = job.quick_tta, time.perf_counter()
     broadcast_buffers(job.final_task(), job.place)
     metric = score(job.final_task(), job.val_loader(), job.place, tta, show.tick("val"),
                    show.remark)  # fmt: skip
@@ -205,7 +205,9 @@ def evaluate_now(job: Job, run: Run, show: Progress) -> None:
         if better:
             keep_weights(job, run)
         flat = {k: v for k, v in metrics.items() if isinstance(v, (int, float))}
-        run.log("eval", step=job.step, epoch=job.step / job.epoch_steps, metrics=flat)
+        seconds = round(time.perf_counter() - start, 3)
+        run.log("eval", step=job.step, epoch=job.step / job.epoch_steps, metrics=flat,
+                seconds=seconds)  # fmt: skip
     show.evaluated(job, metric.primary, metrics, better)
 
 

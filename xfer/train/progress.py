@@ -25,6 +25,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from xfer.errors import spoken
 from xfer.recipe.idle import idle_settings
 from xfer.train.restart import unused_tasks
 
@@ -60,11 +61,11 @@ class Progress:
 
     def say(self, text: str) -> None:
         if self.verbosity >= 0:
-            self.console.print(text, markup=False)
+            self.console.print(spoken(text), markup=False)
 
     def warn(self, text: str) -> None:
         if self.verbosity >= -1:
-            self.console.print(f"warning: {text}", markup=False, style="yellow")
+            self.console.print(f"warning: {spoken(text)}", markup=False, style="yellow")
 
     def remark(self, line: str) -> None:
         """Prints a line, which may begin with "warning: "."""

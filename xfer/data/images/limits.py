@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from PIL import Image
 
 from xfer.data.images.decode_error import DecodeError
-from xfer.data.images.exif import JpegHeader
+from xfer.data.images.exif import JpegHeader, read_jpeg_header
 from xfer.data.images.tiff import (
     BITS,
     HEIGHT,
@@ -50,8 +50,15 @@ MAX_SCANS = 100
 _MAX_SCANNED = 12 * MAX_PIXELS  # scans times pixels
 _SCAN = re.compile(rb"\xff\xda")
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
+# blocks of a GIF before its first picture; a note of 25 MB has as many
+MAX_NOTES = 100_000
+_NOTE, _FRAME_FOLLOWS = 0x21, 0x2C
 _MAX_PARTS = 1 << 22
 _MAX_PLAIN = 32 * MB
+# numbers in the header of a PBM, PGM, PPM or PFM, by the letter after the P
+_NUMBERS = {b"1": 2, b"4": 2, b"2": 3, b"3": 3, b"5": 3, b"6": 3, b"f": 3, b"F": 3}
+_REMARK = re.compile(rb"#[^\r\n]*")
+_HEAD = 1 << 16
 _MAX_PACKED = 20_000_000  # pixels of a BMP in run lengths
 _LISTS = (STRIPS, STRIP_BYTES, TILES, TILE_BYTES)
 _FRAME = (WIDTH, HEIGHT, BITS, SAMPLES, TILE_WIDTH, TILE_HEIGHT)
@@ -126,6 +133,8 @@ def pillow_opens(data: bytes, formats: tuple[str, ...]) -> Iterator[Image.Image]
 def check_header(data: bytes) -> None:
     """Raises DecodeError for a picture that costs much before Pillow tells its size, or while it
     is unpacked line by line."""
+    if data[:3] == b"\xff\xd8\xff":
+        read_jpeg_header(data)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         size = _webp_size(data)
         if size is not None:
@@ -138,6 +147,12 @@ def check_header(data: bytes) -> None:
             raise DecodeError(f"is a packed BMP of {width} x {height} pixels: save it as PNG")
     if data[:2] in (b"P1", b"P2", b"P3") and len(data) > _MAX_PLAIN:
         raise DecodeError(f"a picture in {len(data) / 1e6:.0f} MB of text: save it as PNG")
+    if data[:1] == b"P" and data[1:2] in _NUMBERS and len(data) > _HEAD:
+        words = _REMARK.sub(b"", data[:_HEAD]).split()
+        if len(words) <= _NUMBERS[data[1:2]]:  # Pillow reads remarks letter by letter
+            raise DecodeError(f"has more than {_HEAD:,} bytes of remarks: save it as PNG")
+    if data[:4] == b"GIF8":
+        _check_notes(data)
     if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         _check_tiles(data)
 
@@ -154,6 +169,25 @@ def _webp_size(data: bytes) -> tuple[int, int] | None:
         bits = int.from_bytes(data[21:25], "little")
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     return None
+
+
+def _check_notes(data: bytes) -> None:
+    """Raises DecodeError for a GIF with very many notes before its first picture: Pillow reads them
+    one by one, in Python. Source: GIF89a, sec. 15 to 26."""
+    at = 13 + (3 << (data[10] & 7) + 1 if len(data) > 10 and data[10] & 128 else 0)
+    inside = False
+    for _ in range(MAX_NOTES):
+        if at >= len(data):
+            return
+        if inside:
+            inside, at = data[at] != 0, at + 1 + data[at]
+        elif data[at] == _NOTE:
+            inside, at = True, at + 2
+        elif data[at] == _FRAME_FOLLOWS:
+            return
+        else:  # Pillow looks for the next one
+            at += 1
+    raise DecodeError(f"has more than {MAX_NOTES:,} notes before its pixels: save it anew")
 
 
 def _check_tiles(data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,8 +26,10 @@ TURNED = (5, 6, 7, 8)  # orientations that swap height and width
 def header_of(data: bytes) -> tuple[int, int, int] | None:
     """(height, width, EXIF orientation) as stored, before turning; None if they can't be read."""
     if data.startswith(b"\xff\xd8\xff"):
-        header = read_jpeg_header(data)
-        return None if header is None else (header.height, header.width, header.orientation)
+        with contextlib.suppress(DecodeError):  # decoding says what is wrong
+            header = read_jpeg_header(data)
+            return None if header is None else (header.height, header.width, header.orientation)
+        return None
     if is_tiff(data):
         if raw_kind(data) is not None:
             return None
