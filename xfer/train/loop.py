@@ -129,7 +129,8 @@ def fit(
             keep_features(job, show.say)
             with show.training(job), StopFlag() as stop:
                 train(job, run, show, stop)
-            summary = Summary(run.path, finish(job, run, show), plugs.trusted())
+            held_data = data if in_memory else None
+            summary = Summary(run.path, finish(job, run, show), plugs.trusted(), held_data)
             show.finished(summary.path, summary.result)
             return summary
         except KeyboardInterrupt:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,13 @@ class Summary:
 
     path | the run folder; result | result.json's content, {} after a dry run
     trust | the user's own modules that the run was allowed to import
+    data  | what it was trained on, if that was in memory
     """
 
     path: Path
     result: dict[str, Any]
     trust: tuple[str, ...] = ()
+    data: Any = field(default=None, compare=False)
 
     def line(self) -> str:
         """One line: the scores, what they were measured on, the seconds and the folder."""
@@ -68,7 +70,8 @@ class Summary:
         """
         from xfer.notebook.worst import worst
 
-        return worst(self._made(), n, device=device, trust=self.trust)
+        data = "" if self.data is None else self.data
+        return worst(self._made(), n, data=data, device=device, trust=self.trust)
 
     def report(self, out: Path | str | None = None) -> Path:
         """Writes the page of the run, RUN/report.html by default, and returns its path."""
