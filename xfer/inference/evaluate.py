@@ -12,6 +12,7 @@ from xfer.device import Place, placed, usable_precision
 from xfer.inference.score import score, view_protocol
 from xfer.inference.scored import open_scored
 from xfer.metrics.interval import interval_of
+from xfer.notebook.results import Evaluation
 from xfer.runs.folder import Run
 from xfer.runs.shared import check_same_data, check_same_run
 from xfer.task import Task
@@ -77,14 +78,14 @@ def evaluate(
         )
         metric = score(model.task, loader, place, tta, say=lambda line: tell([line], say))
         interval = interval_of(metric)
-        return {
+        return Evaluation({
             "run": str(folder.path),
             **scored.document(),
             "primary": metric.primary,
             "metrics": metric.compute(),
             **({} if interval is None else {"interval": interval.document()}),
             "protocol": {**metric.protocol(), **view_protocol(model.task, tta)},
-        }
+        })  # fmt: skip
 
 
 def tell(notes: Sequence[str], say: Callable[[str], None] | None) -> None:

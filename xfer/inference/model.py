@@ -25,8 +25,10 @@ from xfer.device import Place, find_device, find_precision, usable_precision
 from xfer.errors import DataError, XferError
 from xfer.files import check_folder, exists, is_dir
 from xfer.inference.score import predict_batch
+from xfer.inference.shown import predictions_card, predictions_line
 from xfer.kinds.base import Kind
 from xfer.kinds.findings import Finding, counted
+from xfer.notebook.objects import model_card
 from xfer.recipe.code import check_code
 from xfer.runs import checkpoint
 from xfer.runs.folder import Run
@@ -77,7 +79,7 @@ def load(
     return Model(task.eval(), place, about.get("tta", "none"), folder.path, ids)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """A trained model. `classes` are its classes, `category_ids` their ids if it was trained on a
     COCO file; `task` is the module itself."""
@@ -91,6 +93,27 @@ class Model:
     @property
     def classes(self) -> tuple[str, ...]:
         return self.task.info.classes
+
+    def __repr__(self) -> str:
+        where = "" if self.path is None else f" of {self.path}"
+        classes, device = f"{len(self.classes):,} classes", self.place.device
+        return f"<model{where}: {self._title()}, {classes}, on {device}>"
+
+    def _repr_html_(self) -> str:
+        task = self.task
+        count = sum(p.numel() for p in task.parameters())
+        about = {
+            "parameters": f"{count:,}" if count else None,
+            "views": f"{self.tta}: {task.views.get(self.tta, '')}",
+            "device": f"{self.place.device}, {self.place.precision}",
+        }
+        where = "" if self.path is None else str(self.path)
+        return model_card(self._title(), self.classes, about, where)
+
+    def _title(self) -> str:
+        net = getattr(getattr(self.task, "backbone", None), "name", "")
+        kind = f"trained on {self.task.kind.holds}"
+        return f"{net}, {kind}" if net else kind
 
     @torch.no_grad()
     def predict(
@@ -182,7 +205,7 @@ class _Looked:
         return tuple(found)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Predictions(Sequence[Any]):
     """Predictions in the order of the pictures, which can also be had as rows of plain values.
 
@@ -262,6 +285,16 @@ class Predictions(Sequence[Any]):
             written.append(folder / f"{name}.png")
             self.kind.draw_prediction(image, item, classes, written[-1], min_score)
         return written
+
+    def __repr__(self) -> str:
+        return predictions_line(self.kind, self.task.info.classes, self.items)
+
+    def _repr_html_(self) -> str:
+        remarks = [finding.text for finding in self.findings]
+        remarks += [f"{name}: left out: {reason}" for name, reason in self.skipped]
+        return predictions_card(
+            self.kind, self.task.info.classes, self.items, self.samples, remarks
+        )
 
     def __str__(self) -> str:
         return json.dumps(self.rows(), indent=1, ensure_ascii=False)

@@ -19,7 +19,6 @@ from xfer.kinds.findings import Finding, counted
 from xfer.kinds.findings import named as first_of
 from xfer.types import ClassPrediction, DataInfo, Sample, Source
 
-
 # classes named below a picture: the most likely ones; of several labels
 NAMED, MOST_NAMED = 3, 6
 

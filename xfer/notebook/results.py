@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xfer.notebook.card import calls, card, facts, folded, grid, soft
+from xfer.notebook.card import calls, card, facts, folded, grid, score, soft
 from xfer.notebook.run_card import cost, scores, title
 from xfer.report.markup import Markup, el
 
@@ -34,19 +34,19 @@ class Evaluation(Result):
 
     def _words(self) -> str:
         split, images = self.get("split", ""), self.get("images", 0)
-        return f"{self.get('run', '')} on {self.get('data', '')}, {split}: {images:,} pictures; " + (
-            _numbers_in_words(self.get("metrics", {}), self.get("primary", ""))
+        return (
+            f"{self.get('run', '')} on {self.get('data', '')}, {split}: {images:,} pictures; "
+            + (_numbers_in_words(self.get("metrics", {}), self.get("primary", "")))
         )
 
     def _repr_html_(self) -> str:
         head = f"{self.get('run', '')} on {self.get('data', '')}, {self.get('split', '')}"
-        one = {"primary": self.get("primary"), "metrics": self.get("metrics"),
-               "interval": self.get("interval")}  # fmt: skip
+        primary = str(self.get("primary", ""))
         trained = self.get("trained_on")
         known = "" if trained is None else f"; {trained:,} of them were trained on"
         return card(
             head,
-            *_scores_on(one, str(self.get("split", ""))),
+            score(self.get("metrics", {}).get(primary), primary, self.get("interval")),
             soft(f"{self.get('images', 0):,} pictures{known}"),
             *_warnings(self.get("notes", ())),
             *_metrics(self.get("metrics", {})),
@@ -58,13 +58,15 @@ class ProbeResult(Result):
     """What `probe` returns."""
 
     def _words(self) -> str:
-        head = f"probe {self.get('clf', '')} on {self.get('layer', '')} of {self.get('backbone', '')}"
+        net = f"{self.get('layer', '')} of {self.get('backbone', '')}"
+        head = f"probe {self.get('clf', '')} on {net}"
         numbers = _numbers_in_words(self.get("metrics", {}), self.get("primary", ""))
         return f"{head}, {self.get('data', '')}: {numbers} in {self.get('run', '')}"
 
     def _repr_html_(self) -> str:
+        own = {k: v for k, v in (self.get("chosen") or {}).items() if v is not None}
         chosen = ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}"
-                           for k, v in (self.get("chosen") or {}).items() if v is not None)  # fmt: skip
+                           for k, v in own.items())  # fmt: skip
         shots = [{k: v for k, v in row.items() if k != "values"} for row in self.get("shots", ())]
         run = str(self.get("run", ""))
         return card(
@@ -114,7 +116,7 @@ class RunsCompared(Result):
             if rows:
                 parts.append(grid(rows, max_rows=40))
         tests = [test for split in (self.get("paired") or {}).values() for test in split]
-        lines = [str(test["text"]) for test in tests if isinstance(test.get("text"), str)]
+        lines = [str(test["line"]) for test in tests if "line" in test]
         return card(self._words(), *_warnings(self.get("notes", ())),
                     *(el("p", line) for line in lines), *parts)  # fmt: skip
 
@@ -128,13 +130,6 @@ def _numbers_in_words(metrics: Mapping[str, Any], primary: str) -> str:
     own = {k: v for k, v in metrics.items() if isinstance(v, float)}
     names = sorted(own, key=lambda name: name != primary)[:SHOWN]
     return ", ".join(f"{name} {own[name]:.4f}" for name in names)
-
-
-def _scores_on(result: Mapping[str, Any], split: str) -> list[Markup]:
-    key, interval = ("metrics", "interval") if split != "test" else ("test_metrics", "test_interval")
-    shown = scores({"primary": result["primary"], key: result["metrics"],
-                    interval: result["interval"]})  # fmt: skip
-    return [] if split not in ("val", "test") and not shown else shown
 
 
 def _metrics(metrics: Mapping[str, Any]) -> list[Markup]:

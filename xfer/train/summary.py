@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,8 +82,7 @@ class Summary:
 
     def export(self, format: str = "onnx", **options: Any) -> dict[str, Any]:
         """Writes the net as a file for other programs; see `xfer.export`."""
-        from xfer.exporting.write import export
-
+        export = importlib.import_module("xfer.exporting.write").export
         return export(self._made(), format=format, trust=self.trust, **options)
 
     def _made(self) -> Path:
