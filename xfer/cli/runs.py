@@ -14,7 +14,7 @@ from xfer.cli.completion import runs
 from xfer.cli.flags import RunFolder, out_option
 from xfer.cli.help import Group
 from xfer.cli.output import Show, interval_line, plain_text
-from xfer.cli.table import column
+from xfer.cli.table import column, decimals, number
 
 RunsFolder = Annotated[str, typer.Argument(metavar="DIR", help="folder of runs")]
 app = typer.Typer(help="Run folders: list, show, compare, table.", no_args_is_help=True, cls=Group)
@@ -71,11 +71,11 @@ def runs_show(show: Show, run: RunFolder) -> None:
     ]
     if not result:
         splits = []
+        event = summary["last"].get("eval", {})
         merged = [
-            {"of": f"{kind}, step {event['step']}", "metric": name, "value": value}
-            for kind, event in summary["last"].items()
-            for name, value in {**event, **event.get("metrics", {})}.items()
-            if isinstance(value, (int, float)) and name not in ("step", "time")
+            {"metric": name, f"val, step {event['step']}": value}
+            for name, value in event.get("metrics", {}).items()
+            if isinstance(value, (int, float))
         ]
     if merged:
         show.table(merged, ["metric", *splits] if splits else (), keep=["metric", *splits])
@@ -84,10 +84,19 @@ def runs_show(show: Show, run: RunFolder) -> None:
             show.text(f"{split} {interval_line(result['primary'], result[key])}")
     if result:
         show.text(_cost(result))
+    elif "train" in summary["last"]:
+        event = summary["last"]["train"]
+        speed = event.get("images_per_second")
+        text = f"loss {event['loss']:.4f} at step {event['step']}, lr {event['lr']:.2g}"
+        show.text(text + (f", {speed:.4g} pictures/s" if speed is not None else ""))
     changed: dict[str, list[Any]] = summary["changed"]
     if changed:
         show.text(f"\nrecipe {summary['recipe']}, differences from {summary['base']}:")
-        show.table([{"key": k, summary["base"]: a, "here": b} for k, (a, b) in changed.items()])
+        base = summary["base"]
+        show.table([
+            {"key": key, base: plain_text(old), "here": plain_text(new)}
+            for key, (old, new) in changed.items()
+        ])  # fmt: skip
     else:
         show.text(f"\nrecipe {summary['recipe']}, unchanged")
 
@@ -151,7 +160,7 @@ def _listed(row: dict[str, Any]) -> dict[str, Any]:
     score = f"{row['metric']} {row['val']:.4f}" if row.get("val") is not None else ""
     state = row["state"].partition(":")[0]
     if state != "finished":
-        score = state if state == "damaged" else f"{state}, step {row.get('steps')}"
+        score = state if state == "damaged" else f"at step {row.get('steps')}"
     ends = row.get("interval")
     return {
         "run": row["run"],
@@ -227,5 +236,8 @@ def runs_table(
 def _mean(numbers: dict[str, Any] | None) -> str:
     if numbers is None:
         return ""
-    mean, std = plain_text(numbers["mean"]), numbers["std"]
-    return mean if std is None else f"{mean} ± {plain_text(std)}"
+    mean, std = numbers["mean"], numbers["std"]
+    if std is None:
+        return number(mean, decimals([mean]))
+    places = decimals([mean, std])
+    return f"{number(mean, places)} ± {number(std, places)}"

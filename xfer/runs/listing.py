@@ -43,8 +43,7 @@ def list_runs(folder: Path | str = "runs") -> list[dict[str, Any]]:
     """
     if not Path(folder).is_dir():
         raise DataError(f"no folder {folder}", "`xfer runs ls DIR` lists the runs in DIR")
-    rows = [_row(path) for path in find_runs(folder)]
-    return sorted(rows, key=lambda row: row["date"], reverse=True)
+    return [_row(path) for path in sorted(find_runs(folder), key=_written, reverse=True)]
 
 
 def _row(path: Path) -> dict[str, Any]:
@@ -70,11 +69,15 @@ def _row(path: Path) -> dict[str, Any]:
     return row
 
 
-def _date(path: Path) -> str:
-    """When a run's files were last written, local time, ISO 8601 to the second."""
+def _written(path: Path) -> float:
+    """When a run's files were last written, seconds since 1970."""
     files = [path / name for name in ("result.json", "log.jsonl", "recipe.toml")]
-    newest = max((file.stat().st_mtime for file in files if file.is_file()), default=0.0)
-    return datetime.fromtimestamp(newest).isoformat(timespec="seconds")
+    return max((file.stat().st_mtime for file in files if file.is_file()), default=0.0)
+
+
+def _date(path: Path) -> str:
+    """The same in local time, ISO 8601 to the second."""
+    return datetime.fromtimestamp(_written(path)).isoformat(timespec="seconds")
 
 
 def show_run(run: Path | str) -> dict[str, Any]:
