@@ -296,6 +296,12 @@ def test_boxes_are_shown_beside_the_truth(tmp_path: Path) -> None:
     assert len(page.all("use")) == 2  # a picture is in the page once, and shown twice
     for part in ("Kinds of detection errors", "Precision over recall", "wrong class"):
         assert part in page.text
+    # found, missed, and one where no box is: the cells are those of a row "no object" too
+    expected = np.zeros((4, 4), int)
+    expected[0, 0] = expected[1, 3] = expected[3, 2] = 1
+    np.testing.assert_array_equal(metric.box_confusion, expected)
+    assert "no object" in page.text
+    assert metric.examples()[0].cells == ((0, 0), (3, 2), (1, 3))
 
 
 def test_masks_are_shown_beside_the_truth_and_cells_know_their_pictures(tmp_path: Path) -> None:

@@ -139,7 +139,8 @@ class BoxKind(Kind):
     ) -> list[Panel]:
         """The true boxes, and beside them those that were detected."""
         detected = tuple(mark for mark in example.marks if mark.role != "missed")
-        return [Panel("truth", image, example.truth), Panel("predicted", image, detected)]
+        said = "predicted" if detected else f"predicted: none of {box_rows.SURE} or more"
+        return [Panel("truth", image, example.truth), Panel(said, image, detected)]
 
     def batch_panels(self, batch: Batch, classes: Sequence[str]) -> list[Panel]:
         """With the boxes that are learnt, and without padding, where the task names its targets as

@@ -205,7 +205,7 @@ class Accuracy:
             truth = f"{names[state['truth'][i]]} {float(state['own'][i]):.2f}"
             lines = (predicted,) if good else (predicted, f"is {truth}")
             cell = int(state["truth"][i]), int(state["best"][i, 0])
-            examples.append(Example(state["ids"][i], lines, good, float(losses[i]), cell=cell))
+            examples.append(Example(state["ids"][i], lines, good, float(losses[i]), cells=(cell,)))
         return examples
 
     def _scored(self) -> dict[str, Any]:

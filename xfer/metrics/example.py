@@ -83,7 +83,7 @@ class Example:
     marks | boxes to draw on it
     masks | for a segmentation, the true and predicted masks
     truth | the true boxes, each missed or truth (found)
-    cell  | row and column of the confusion matrix in which it is counted, if it is in one
+    cells | row and column of each entry of the confusion matrix in which it is counted
     """
 
     id: str
@@ -93,7 +93,7 @@ class Example:
     marks: tuple[Mark, ...] = ()
     masks: PackedMasks | None = None
     truth: tuple[Mark, ...] = ()
-    cell: tuple[int, int] | None = None
+    cells: tuple[tuple[int, int], ...] = ()
 
 
 def natural_order(ids: Sequence[str]) -> list[int]:

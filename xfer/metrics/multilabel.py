@@ -175,6 +175,27 @@ class MultiLabelAP:
         """The interval of the mean precision."""
         return bootstrap(self.per_picture(figure))
 
+    curves_of: ClassVar[str] = "pictures; highest precision from this recall on"
+
+    def curves(self) -> dict[str, NDArray[np.float64]]:
+        """Class name -> precision at recall 0, .01 ... 1, for the classes that occur: the highest
+        one at this recall or a larger one, so that its mean is not the average precision."""
+        state = self.state()
+        found: dict[str, NDArray[np.float64]] = {}
+        for c, name in enumerate(unique_names(self.classes)):
+            known = state["truth"][:, c] >= 0
+            own, scores = state["truth"][known, c] == 1, state["scores"][known, c]
+            if not own.any():
+                continue
+            order = np.argsort(-scores, kind="stable")
+            last = np.append(np.diff(scores[order]) != 0, True)  # equal scores are one threshold
+            hits = np.cumsum(own[order])[last]
+            precision = hits / (np.flatnonzero(last) + 1)
+            falling = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
+            places = np.searchsorted(hits / own.sum(), np.linspace(0, 1, 101), "left")
+            found[name] = falling[places]
+        return found
+
     def protocol(self) -> dict[str, str]:
         """What the numbers mean, in words."""
         return {

@@ -126,6 +126,9 @@ def _near_recipe(name: str) -> str:
     return nearest(name, siblings or recipe_names())
 
 
+_MOST_PARENTS = 50
+
+
 @reader
 def load_recipe(name_or_file: str) -> Recipe:
     """The recipe of that name or in that file, on top of its parents' values.
@@ -141,6 +144,8 @@ def _load(source: str, below: tuple[str, ...]) -> Recipe:
         raise DataError(f"{below[-1] if below else 'recipe'}: {source!r:.60} is no name of a file")
     if source in below or Path(source).resolve() in [Path(b).resolve() for b in below]:
         raise XferError(f"{below[0]}: extends goes in a circle: {' -> '.join([*below, source])}")
+    if len(below) >= _MOST_PARENTS:
+        raise XferError(f"{below[0]}: extends goes through more than {_MOST_PARENTS} recipes")
     text = recipe_text(source)
     try:
         values = _with_split_seed(_keys(text))

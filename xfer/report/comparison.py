@@ -105,6 +105,9 @@ def _top(
                      one.recipe.get("run.seed"), _seconds(one)])  # fmt: skip
     columns = [("run", ""), ("score", ""), ("on", ""), ("value", "n"), ("interval", ""),
                ("test", "n"), ("net", ""), ("seed", "n"), ("seconds", "n")]  # fmt: skip
+    empty = [i for i in range(len(columns)) if all(row[i] in ("", "–") for row in rows)]
+    columns = [column for i, column in enumerate(columns) if i not in empty]
+    rows = [[cell for i, cell in enumerate(row) if i not in empty] for row in rows]
     methods = dict.fromkeys(
         str(known.get("method", "")) for one in facts
         if (known := one.interval(_main(one)[0])) is not None

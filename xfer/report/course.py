@@ -30,8 +30,8 @@ def course(facts: Facts) -> Markup | None:
         charts.append(line_chart([Line("learning rate", rates, "ink")], "Learning rate", label))
     explained = el(
         "p", "Train: the loss that is learnt from, on altered pictures; val: pictures that are not "
-        "learnt from. A val loss that rises while the train loss falls is overfitting. The line "
-        "marks the weights that were kept.", class_="note",
+        "learnt from. A val loss that rises while the train loss falls is overfitting."
+        + (" The line marks the weights that were kept." if marker else ""), class_="note",
     )  # fmt: skip
     return join(explained, el("div", *charts, class_="charts"), _numbers(facts, train, evals))
 

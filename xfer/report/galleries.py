@@ -114,8 +114,9 @@ def _by_cell(examples: Sequence[Example], without: Sequence[Example]) -> dict[Ce
     seen = {e.id for e in without}
     cells: dict[Cell, list[Example]] = {}
     for example in examples:
-        if example.cell is not None and example.id not in seen:
-            cells.setdefault(example.cell, []).append(example)
+        if example.cells and example.id not in seen:
+            off = next((c for c in example.cells if c[0] != c[1]), example.cells[0])
+            cells.setdefault(off, []).append(example)
     return cells
 
 
@@ -139,8 +140,8 @@ def cells(examples: Sequence[Example], pictures: Pictures | None) -> dict[str, l
     found: dict[Cell, list[tuple[float, str]]] = {}
     masked = [e for e in examples if e.masks is not None]
     for example in examples:
-        if example.cell is not None:
-            found.setdefault(example.cell, []).append((-example.loss, example.id))
+        for cell in dict.fromkeys(example.cells):
+            found.setdefault(cell, []).append((-example.loss, example.id))
     shown = [e for e in masked if e.id in numbers][:CELL_MASKS]
     for example in shown:
         assert example.masks is not None
@@ -152,7 +153,7 @@ def cells(examples: Sequence[Example], pictures: Pictures | None) -> dict[str, l
     listed: dict[str, list[list[Any]]] = {}
     for (row, column), names in found.items():
         names.sort(key=lambda item: (item[1] not in numbers, item[0]))
-        most = 6 if shown else LISTED
+        most = 6 if shown or (pictures is not None and pictures.kind.placed) else LISTED
         listed[f"{row}-{column}"] = [[numbers.get(name, 0), name] for _, name in names[:most]]
     return listed
 
@@ -202,4 +203,11 @@ def training(facts: Facts) -> Markup | None:
         first = figure(sample.id, [caption], el("div", el("div", whole, class_="panel"),
                                                 class_="panels"))  # fmt: skip
         rows.append(budget.take(el("div", first, *views, class_="altered")))
-    return join(*rows)
+    policy = f"data.augment={facts.recipe.get('data.augment')}"
+    words = "On the left training pictures as they are, beside them as the net is shown them: "
+    later = " Mixing of pictures (task.mixup, task.cutmix) comes after this."
+    mixes = any(facts.recipe.get(f"task.{key}") for key in ("mixup", "cutmix"))
+    return join(
+        el("p", words, el("code", policy), f", {VIEWS} draws.", later if mixes else None,
+           class_="note"), *rows,
+    )  # fmt: skip

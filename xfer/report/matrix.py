@@ -15,12 +15,16 @@ from xfer.report.markup import Markup, el, join, number, table
 
 MAX_CLASSES = 32
 MAX_PAIRS = 12
+NOTHING = "no object"
 
 
 def matrix_of(facts: Facts) -> NDArray[np.int64] | None:
-    """How often the row's class was predicted as the column's, int64 (C, C); None without one."""
+    """How often the row's class was predicted as the column's, int64 (C, C), or of boxes
+    (C + 1, C + 1), see DetectionAP.box_confusion; None without one."""
     metric = facts.live.metric
-    return metric.confusion if hasattr(metric, "confusion") else None
+    if hasattr(metric, "confusion"):
+        return metric.confusion
+    return metric.box_confusion if hasattr(metric, "box_confusion") else None
 
 
 def pairs(matrix: NDArray[np.int64], most: int = MAX_PAIRS) -> list[tuple[int, int, int, float]]:
@@ -43,6 +47,7 @@ def confusion(facts: Facts, cells: Mapping[str, Any]) -> Markup | None:
     if matrix is None or len(matrix) < 2 or not matrix.any():
         return None
     names = list(facts.classes or facts.live.metric.classes)
+    names += [NOTHING] * (len(matrix) - len(names))
     unit = getattr(facts.live.metric, "unit", "pictures")
     shown = _most_confused(matrix)
     rows = [
@@ -54,6 +59,8 @@ def confusion(facts: Facts, cells: Mapping[str, Any]) -> Markup | None:
         rows, caption="Commonest confusions", sorts=True,
     )  # fmt: skip
     words = "Rows are the true classes, columns what was predicted; colours are shares of the row. "
+    if NOTHING in names:
+        words += f"Boxes of at least 0.5; {NOTHING}: detected where no box is, or not detected. "
     if cells:
         words += "A click on a cell shows its pictures; arrow keys move between cells."
     if len(shown) < len(names):

@@ -204,11 +204,11 @@ def _progress(facts: Facts) -> str:
 
 def _confusions(facts: Facts, links: Mapping[str, str]) -> list[Remark]:
     matrix = matrix_of(facts)
-    if matrix is None or len(matrix) < 2:
+    if matrix is None or not 2 <= len(matrix) <= len(facts.classes):
         return []
     unit = getattr(facts.live.metric, "unit", "pictures")
     found: list[Remark] = []
-    names = facts.classes or facts.live.metric.classes
+    names = facts.classes
     for weight, (r, c, count, share) in zip((60, 41, 40), pairs(matrix, 2), strict=False):
         words = f"{share:.0%} of {names[r]} taken for {names[c]}" + (
             f" ({counted(count, 'picture')})" if unit == "pictures" else ""
@@ -265,7 +265,7 @@ def _labels(
         return []
     if not wrong:
         return [Remark(f"No errors in {counted(len(examples), 'picture')}.", None, 70)]
-    sure = [e for e in wrong if e.cell is not None and e.loss > -_log(1 - SURE)]
+    sure = [e for e in wrong if len(e.cells) == 1 and not e.marks and e.loss > -_log(1 - SURE)]
     count = f"{len(wrong):,} of {counted(len(examples), 'picture')} with errors"
     found = [Remark(_link(links, "Worst errors", count), None, 55)]
     if sure:
