@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +18,9 @@ from xfer.runs.json_files import read_events
 from xfer.runs.listing import read_json, read_result, run_folder
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from xfer.kinds.base import Kind
     from xfer.task import Task
     from xfer.types import Source
-
-# (uint8 (H, W, 3), class index or None) -> float32 (H, W), 0..1
-Heat = Callable[["NDArray[np.uint8]", int | None], "NDArray[np.float32]"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +29,6 @@ class Live:
 
     metric | the metric over the pictures of `split`, in `source`
     train  | the training pictures; task: the model; kind: of the data, where there is no model
-    heats  | ways to explain a decision: name -> map of a picture and a class
     notes  | lines about the pictures
     deadline | when pictures must be done, as of time.monotonic
     """
@@ -46,7 +39,6 @@ class Live:
     train: Source | None = None
     task: Task | None = None
     kind: Kind | None = None
-    heats: Mapping[str, Heat] = field(default_factory=dict[str, Heat])
     notes: tuple[str, ...] = ()
     deadline: float = float("inf")
 
