@@ -29,7 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("data.transforms", "data.readers"),
     ("data.spec", "data.download"),
     ("data.open", "data.pack.writer"),
-    ("task", "proposals", "runs.checkpoint"),
+    ("task", "proposals", "runs.checkpoint", "explain.contract"),
     (
         "tasks",
         "recipe.toml",
@@ -39,7 +39,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "recipe.paths",
         "recipe.code",
     ),
-    ("runs",),
+    ("runs", "explain"),
     ("extraction", "report"),
     ("probing",),
     ("doctor",),

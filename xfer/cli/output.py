@@ -95,6 +95,14 @@ def interval_line(primary: str, interval: Mapping[str, Any]) -> str:
     return f"{primary}: {ends} ({interval['method']})"
 
 
+def calibration_line(about: Mapping[str, Any]) -> str:
+    """How far probabilities are from how often they are right, as a line."""
+    line = f"calibration error (ECE): {about['ece']:.4f}"
+    if about["ece_calibrated"] is not None:
+        line += f"; {about['ece_calibrated']:.4f} with a temperature fitted to other folds of it"
+    return f"{line} (of all: {about['temperature']:.4g})"
+
+
 def _plain(value: Any) -> Any:
     """The value in JSON types: numpy and torch scalars become numbers, arrays become lists."""
     if isinstance(value, Mapping):

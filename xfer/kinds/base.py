@@ -240,6 +240,19 @@ class Kind:
         scores."""
         raise XferError(f"--min-score is for boxes; these predictions are {self.holds}")
 
+    def calibrated(self, prediction: Any, temperature: float) -> Any:
+        """A prediction with calibrated probabilities, see `xfer.metrics.calibration`. Raises as
+        `check_calibrated`."""
+        self.check_calibrated()
+        return prediction
+
+    def check_calibrated(self) -> None:
+        """Raises XferError if predictions have no probabilities that a temperature mends."""
+        raise XferError(
+            f"calibrated probabilities are those of whole pictures' classes; these predictions are "
+            f"{self.holds}, whose scores are ranks, and xfer fits no temperature to them"
+        )
+
     def coco_results(self, predictions: Sequence[Any], category_ids: Sequence[int | str]) -> Table:
         """COCO's results format. Raises XferError for predictions that it can't hold."""
         raise XferError(

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from xfer.device import broadcast_buffers
 from xfer.inference.score import score, view_protocol
+from xfer.metrics.calibration import calibration_of, errors_with
 from xfer.metrics.interval import interval_of
 from xfer.runs import checkpoint
 from xfer.runs.counts import write_counts
 from xfer.runs.folder import SCHEMA, Run
+from xfer.runs.model_file import NAME as MODEL
+from xfer.runs.model_file import write_model
 from xfer.runs.pictures import write_pictures
 from xfer.runs.tables import write_rows
 from xfer.task import Metric
@@ -48,6 +51,7 @@ def finish(job: Job, run: Run, show: Progress) -> dict[str, Any]:
     result = _result(job, metrics)
     if not place.main:
         return result
+    result |= _calibrate(run, metrics)
     for split, metric in metrics.items():
         write_rows(run.path / "predictions" / f"{split}.csv", metric.rows())
         write_counts(run.path, split, metric)
@@ -95,6 +99,19 @@ def _result(job: Job, metrics: dict[str, Metric]) -> dict[str, Any]:
         "data_wait": round(min(1.0, job.waited / max(job.seconds, 1e-9)), 4),
         "peak_memory_mb": round(job.place.peak_memory_mb(), 1),
     }
+
+
+def _calibrate(run: Run, metrics: dict[str, Metric]) -> dict[str, Any]:
+    """Fits the temperature to val and writes it to model.json; {} if there is nothing to fit."""
+    found = calibration_of(metrics["val"]) if "val" in metrics else None
+    if found is None:
+        return {}
+    write_model(run, {**run.read_json(MODEL), "temperature": found.temperature})
+    document = found.document()
+    on_test = errors_with(metrics["test"], found.temperature) if "test" in metrics else None
+    if on_test is not None:
+        document |= dict(zip(("test_ece", "test_ece_calibrated"), on_test, strict=True))
+    return {"calibration": document}
 
 
 def _draw(job: Job, run: Run, metrics: dict[str, Metric], show: Progress) -> None:
