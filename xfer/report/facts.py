@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from xfer.errors import XferError
 from xfer.files import is_file, text_of
+from xfer.metrics.calibration import calibration_of
 from xfer.metrics.interval import interval_of
 from xfer.recipe.tables import Recipe, differences, flatten
 from xfer.recipe.toml import load_recipe, recipe_names
@@ -157,6 +158,18 @@ class Facts:
         except XferError:  # nothing was scored
             return None
         return None if found is None else found.document()
+
+    @functools.cached_property
+    def calibration(self) -> Mapping[str, Any]:
+        """result.json's "calibration", or that of the pictures that are shown; {} without."""
+        known = self.result.get("calibration")
+        if isinstance(known, Mapping) or self.live.metric is None:
+            return known or {}
+        try:
+            found = calibration_of(self.live.metric)
+        except XferError:  # nothing was scored
+            return {}
+        return {} if found is None else found.document()
 
     def counts(self) -> list[tuple[str, int]]:
         """(split, pictures) of the run's data."""
