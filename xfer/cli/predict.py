@@ -112,7 +112,7 @@ def predict(
     elif show.json or format == "json":
         show.document(predictions.to_json())
     elif format == "csv":
-        show.text(predictions.to_csv().rstrip("\n"))
+        show.raw(predictions.to_csv().rstrip("\n"))
     else:
         show.table(predictions.to_table(min_score))
     _end(show, predictions.skipped, len(predictions), skip_bad)
