@@ -38,6 +38,7 @@ from torch import Tensor
 from xfer.data.loading.collate import stack_padded
 from xfer.data.transforms.boxes import BoxItem, BoxTransform, box_sizes
 from xfer.errors import XferError
+from xfer.explain.contract import ExplainsBoxes
 from xfer.metrics.detection import PRIMARIES, DetectionAP, usual_primary
 from xfer.nn.box_head import box_losses
 from xfer.nn.detector import DetectorHead
@@ -144,7 +145,7 @@ class Options:
     )  # fmt: skip
 
 
-class Detect(Task, Proposes):
+class Detect(Task, Proposes, ExplainsBoxes):
     """Fast R-CNN (Girshick 2015), with selective search or with Faster R-CNN's proposals.
 
     Shapes: batch.images uint8 (N, 3, H, W), padded right and below; batch.targets:

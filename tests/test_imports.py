@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("data.transforms", "data.readers"),
     ("data.spec", "data.download"),
     ("data.open", "data.pack.writer"),
-    ("task", "proposals", "runs.checkpoint"),
+    ("task", "proposals", "runs.checkpoint", "explain.contract"),
     (
         "tasks",
         "recipe.toml",
@@ -40,7 +40,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "recipe.paths",
         "recipe.code",
     ),
-    ("runs",),
+    ("runs", "explain"),
     ("extraction", "report", "notebook.sheet"),
     ("probing",),
     ("doctor",),

@@ -10,10 +10,13 @@ from typing import Any
 
 from xfer import plugs
 from xfer.errors import XferError, nearest
+from xfer.exit_codes import is_main
+from xfer.notebook.kernel import in_notebook
 from xfer.recipe import words
 from xfer.recipe.choose import prepare
 from xfer.recipe.tables import FIELDS, FLAGS, TABLES
 from xfer.train.loop import fit
+from xfer.train.progress import Progress
 from xfer.train.summary import Summary
 
 # an argument of `finetune` -> the key that it sets
@@ -168,7 +171,12 @@ def _train(
     _check_settings(settings)
     full_recipe, opened = prepare(data, task, recipe, settings)
     folder = Path(out) if out else None
-    return fit(full_recipe, folder, data=opened, overwrite=overwrite, verbosity=verbosity)
+    run = fit(full_recipe, folder, data=opened, overwrite=overwrite, verbosity=verbosity)
+    if is_main() and not (in_notebook() and verbosity >= 0):  # there its display says so
+        show = Progress(verbosity)
+        for line in (run.line(), *run.closing()):
+            show.say(line)
+    return run
 
 
 def _check_settings(settings: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from xfer.cli.flags import (
     out_option,
     varied,
 )
-from xfer.cli.output import Show, interval_line
+from xfer.cli.output import Show, calibration_line, interval_line
 from xfer.errors import XferError
 from xfer.recipe.tables import FIELDS, checked
 
@@ -52,6 +52,14 @@ def evaluate(
     overwrite: Overwrite = False,
     skip_bad: SkipBad = False,
     no_verify: NoVerify = False,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate",
+            help="fit a temperature to the run's val split and keep it in the run, for `xfer "
+            "predict --calibrated` with runs of older versions",
+        ),
+    ] = False,
     set: Set = [],  # noqa: B006 (typer copies it)
 ) -> None:  # fmt: skip
     """Score a run, or another tool's detections.
@@ -73,9 +81,10 @@ def evaluate(
         raise XferError("--set says how to read --data, which is not given", "--data SPEC")
     verify = reading_keys([], no_verify=no_verify)
     if detections is not None:
-        if run is not None or tta or batch or device != "auto" or workers != -1:
+        if run is not None or tta or batch or device != "auto" or workers != -1 or calibrate:
             raise XferError(
-                "--detections scores a file: leave out RUN, --tta, --batch, --device and --workers",
+                "--detections scores a file: leave out RUN, --tta, --batch, --device, --workers "
+                "and --calibrate",
                 "xfer eval --help",
             )
         if not data:
@@ -110,6 +119,7 @@ def evaluate(
             workers=workers,
             skip_bad=skip_bad,
             verify=not no_verify,
+            calibrate=calibrate,
             data_keys=keys,
             say=show.note,
         )
@@ -123,6 +133,10 @@ def evaluate(
     show.table([{"metric": key, "value": value} for key, value in numbers.items()])
     if "interval" in result:
         show.text(interval_line(result["primary"], result["interval"]))
+    if "calibration" in result:
+        show.text(calibration_line(result["calibration"]))
+    if calibrate:
+        show.note(f"temperature {result['calibration']['temperature']:.4g} written to {run}")
     lists: dict[str, list[str]] = {k: v for k, v in metrics.items() if isinstance(v, list)}
     for key, names in lists.items():
         if names:

@@ -39,6 +39,7 @@ class Kind:
     task      | module:Class of the task that learns from such data, if it is not xfer's own
     also      | kinds that the same data can be used as: boxes also say which classes occur
     files     | suffixes of the names of the pictures that `draw_prediction` writes
+    hub_task  | what the Hugging Face Hub calls such a task, for card.md; "other" if it has no name
 
     Shapes: labels | what `Source.labels` returns, (N,) or (N, C) | table | int64 (old classes,)
     """
@@ -56,6 +57,7 @@ class Kind:
     task: ClassVar[str] = ""
     also: ClassVar[tuple[str, ...]] = ()
     files: ClassVar[tuple[str, ...]] = ("",)
+    hub_task: ClassVar[str] = "other"
 
     # --- what a source must hold: `xfer.testing.check_source` calls these
 
@@ -262,6 +264,19 @@ class Kind:
         """The parts of a prediction with at least this score. Raises XferError if they have no
         scores."""
         raise XferError(f"--min-score is for boxes; these predictions are {self.holds}")
+
+    def calibrated(self, prediction: Any, temperature: float) -> Any:
+        """A prediction with calibrated probabilities, see `xfer.metrics.calibration`. Raises as
+        `check_calibrated`."""
+        self.check_calibrated()
+        return prediction
+
+    def check_calibrated(self) -> None:
+        """Raises XferError if predictions have no probabilities that a temperature mends."""
+        raise XferError(
+            f"calibrated probabilities are those of whole pictures' classes; these predictions are "
+            f"{self.holds}, whose scores are ranks, and xfer fits no temperature to them"
+        )
 
     def coco_results(self, predictions: Sequence[Any], category_ids: Sequence[int | str]) -> Table:
         """COCO's results format. Raises XferError for predictions that it can't hold."""

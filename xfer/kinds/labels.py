@@ -17,6 +17,7 @@ from xfer.errors import DataError
 from xfer.kinds.base import UNJUDGED, Kind, moved, register
 from xfer.kinds.findings import Finding, counted
 from xfer.kinds.findings import named as first_of
+from xfer.metrics.calibration import calibrated
 from xfer.types import ClassPrediction, DataInfo, Sample, Source
 
 # classes named below a picture: the most likely ones; of several labels
@@ -50,6 +51,13 @@ class _Labels(Kind):
         names = source.info.classes
         return [[i, named(row, names)] for i, row in zip(source.ids, source.labels(), strict=True)]
 
+    def check_calibrated(self) -> None:
+        pass
+
+    def calibrated(self, prediction: ClassPrediction, temperature: float) -> ClassPrediction:
+        scores = calibrated(prediction.scores, temperature, self.several)
+        return replace(prediction, scores=scores)
+
     def draw_prediction(
         self,
         image: NDArray[np.uint8],
@@ -71,6 +79,7 @@ class OneLabel(_Labels):
     """One class per picture; a picture without a label has -1."""
 
     name: ClassVar[str] = "classify"
+    hub_task: ClassVar[str] = "image-classification"
     holds: ClassVar[str] = "one label per picture"
 
     def check_labels(self, labels: NDArray[Any], count: int, info: DataInfo) -> None:
@@ -123,6 +132,7 @@ class SeveralLabels(_Labels):
     """Any number of classes per picture."""
 
     name: ClassVar[str] = "multilabel"
+    hub_task: ClassVar[str] = "image-classification"
     holds: ClassVar[str] = "several labels per picture"
     several: ClassVar[bool] = True
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.errors import DataError, DivergedError, XferError
+from xfer.metrics.calibration import some_of
 from xfer.metrics.example import Example, as_array, natural_order, unique_names
 from xfer.metrics.interval import Interval, bootstrap
 from xfer.metrics.resampled import Ranked
@@ -174,6 +175,12 @@ class MultiLabelAP:
     def interval(self, figure: str = "") -> Interval | None:
         """The interval of the mean precision."""
         return bootstrap(self.per_picture(figure))
+
+    def probabilities(self) -> tuple[list[str], NDArray[np.float32], NDArray[np.int8], bool]:
+        """(ids, scores, truth, True), as `calibration.calibrate` takes them."""
+        state = self.state()
+        some = some_of(state["ids"], len(self.classes))
+        return [state["ids"][i] for i in some], state["scores"][some], state["truth"][some], True
 
     curves_of: ClassVar[str] = "pictures; highest precision from this recall on"
 

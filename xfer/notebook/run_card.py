@@ -31,9 +31,9 @@ def run_card(
         soft(cost(result), "; in ", el("code", str(path))),
         course.curves(train, evals, primary),
         course.epochs(train, evals, primary, best),
+        *more,
         calls("Next:", "run.errors()", "run.predict(pictures)", "run.history", "run.report()",
               'run.export("onnx")'),
-        *more,
     ]  # fmt: skip
     return card(title(result), *parts)
 

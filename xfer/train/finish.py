@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from xfer.device import broadcast_buffers
 from xfer.inference.score import score, view_protocol
+from xfer.metrics.calibration import calibration_of, errors_with
 from xfer.metrics.interval import interval_of
 from xfer.runs import checkpoint
+from xfer.runs.card import write_card
 from xfer.runs.counts import write_counts
 from xfer.runs.folder import SCHEMA, Run
+from xfer.runs.model_file import NAME as MODEL
+from xfer.runs.model_file import write_model
 from xfer.runs.pictures import write_pictures
 from xfer.runs.tables import write_rows
 from xfer.task import Metric
@@ -48,6 +52,7 @@ def finish(job: Job, run: Run, show: Progress) -> dict[str, Any]:
     result = _result(job, metrics)
     if not place.main:
         return result
+    result |= _calibrate(run, metrics)
     for split, metric in metrics.items():
         write_rows(run.path / "predictions" / f"{split}.csv", metric.rows())
         write_counts(run.path, split, metric)
@@ -56,6 +61,7 @@ def finish(job: Job, run: Run, show: Progress) -> dict[str, Any]:
         _draw(job, run, metrics, show)
     if job.recipe.run.report:
         _report(job, run, metrics, result, show)
+    _card(run, result, show)
     run.write_json("result.json", result)
     return result
 
@@ -95,6 +101,27 @@ def _result(job: Job, metrics: dict[str, Metric]) -> dict[str, Any]:
         "data_wait": round(min(1.0, job.waited / max(job.seconds, 1e-9)), 4),
         "peak_memory_mb": round(job.place.peak_memory_mb(), 1),
     }
+
+
+def _calibrate(run: Run, metrics: dict[str, Metric]) -> dict[str, Any]:
+    """Fits the temperature to val and writes it to model.json; {} if there is nothing to fit."""
+    found = calibration_of(metrics["val"]) if "val" in metrics else None
+    if found is None:
+        return {}
+    write_model(run, {**run.read_json(MODEL), "temperature": found.temperature})
+    document = found.document()
+    on_test = errors_with(metrics["test"], found.temperature) if "test" in metrics else None
+    if on_test is not None:
+        document |= dict(zip(("test_ece", "test_ece_calibrated"), on_test, strict=True))
+    return {"calibration": document}
+
+
+def _card(run: Run, result: dict[str, Any], show: Progress) -> None:
+    """Writes card.md. A card that can't be written causes a warning, never stops the run."""
+    try:
+        write_card(run.path, result)
+    except Exception as error:
+        show.warn(f"no card.md: {type(error).__name__}: {error}")
 
 
 def _draw(job: Job, run: Run, metrics: dict[str, Metric], show: Progress) -> None:

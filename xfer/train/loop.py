@@ -131,7 +131,7 @@ def fit(
                 train(job, run, show, stop)
             held_data = data if in_memory else None
             summary = Summary(run.path, finish(job, run, show), plugs.trusted(), held_data)
-            show.finished(summary.path, summary.result)
+            show.finished(summary)
             return summary
         except KeyboardInterrupt:
             raise Interrupted(run.path) from None
@@ -209,7 +209,7 @@ def evaluate_now(job: Job, run: Run, show: Progress) -> None:
         seconds = round(time.perf_counter() - start, 3)
         run.log("eval", step=job.step, epoch=job.step / job.epoch_steps, metrics=flat,
                 seconds=seconds)  # fmt: skip
-    show.evaluated(job, metric.primary, metrics, better)
+    show.evaluated(job, metric.primary, metrics, better, train_loss)
 
 
 def keep_weights(job: Job, run: Run) -> None:

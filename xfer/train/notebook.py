@@ -6,14 +6,13 @@ import contextlib
 import io
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from xfer.notebook import course
 from xfer.notebook.kernel import Display, in_notebook
-from xfer.notebook.run_card import duration, progress_card, remarks, run_card, run_line
+from xfer.notebook.run_card import progress_card, remarks
 from xfer.report.markup import Markup, el
 from xfer.train.progress import Progress
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from xfer.recipe.tables import Recipe
     from xfer.runs.folder import Run
     from xfer.train.job import Job
+    from xfer.train.summary import Summary
 
 # seconds between two updates of the display within an epoch
 EVERY = 0.5
@@ -97,16 +97,17 @@ class NotebookProgress(Progress):
         self._check_chance(job)
         self._train.append(event)
         self._share = job.step / job.steps
-        left = job.seconds / max(1, job.step) * (job.steps - job.step)
         self._draw(
-            f"{_place(job)} · {duration(left)} left · {event['images_per_second']:.0f} pictures "
+            f"{_place(job)} · {self._left(job)} · {event['images_per_second']:.0f} pictures "
             f"per second · loss {event['loss']:.4f}{self._best_words()}"
         )
 
     def tick(self, what: str) -> Callable[[int], None] | None:
         return lambda done: self._draw(f"scoring {what}: {done:,} pictures{self._best_words()}")
 
-    def evaluated(self, job: Job, primary: str, metrics: dict[str, Any], better: bool) -> None:
+    def evaluated(
+        self, job: Job, primary: str, metrics: dict[str, Any], better: bool, loss: float
+    ) -> None:
         self._primary = primary
         flat = {k: v for k, v in metrics.items() if isinstance(v, (int, float))}
         epoch = job.step / job.epoch_steps
@@ -115,11 +116,8 @@ class NotebookProgress(Progress):
             self._best = job.step
         self._draw(f"{_place(job)}{self._best_words()}", at_once=True)
 
-    def finished(self, path: Path, result: dict[str, Any]) -> None:
-        events = [*({"event": "train", **e} for e in self._train),
-                  *({"event": "eval", **e} for e in self._evals)]  # fmt: skip
-        more = remarks(self.warnings, self.notes)
-        self._display.show(run_card(path, result, events, *more), run_line(path, result))
+    def finished(self, run: Summary) -> None:
+        self._display.show(run.card(*remarks(self.warnings, self.notes)), repr(run))
 
     def _best_words(self) -> str:
         event = next((e for e in self._evals if e.get("step") == self._best), None)

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xfer.errors import XferError
+from xfer.errors import XferError, spoken
+from xfer.notebook.card import soft
 from xfer.notebook.run_card import run_card, run_line
+from xfer.report.markup import Markup
+from xfer.runs.ending import closing_lines, score_line
 from xfer.runs.folder import Run
 
 if TYPE_CHECKING:
@@ -31,16 +34,24 @@ class Summary:
     data: Any = field(default=None, compare=False)
 
     def line(self) -> str:
-        """One line: the scores, what they were measured on, the seconds and the folder."""
+        """One line: the scores with their intervals, the seconds and the folder."""
         if not self.result:
             return "dry run done: one training batch, one evaluation batch, one save"
-        parts: list[str] = []
-        for split, key in (("val", "metrics"), ("test", "test_metrics")):
-            primary = self.result["primary"]
-            if self.result.get(key, {}).get(primary) is not None:
-                parts.append(f"{split} {primary} {self.result[key][primary]:.4f}")
-        cost = f"{self.result['seconds']:.0f} s, {self.result['steps']} steps"
-        return f"{', '.join(parts) or 'trained'} ({cost}) in {self.path}"
+        return score_line(self.path, self.result)
+
+    def closing(self) -> list[str]:
+        """Lines about the score, see `xfer.runs.ending`; none after a dry run."""
+        if not self.result:
+            return []
+        run = Run(self.path)
+        return closing_lines(self.path, self.result, run.events(), run.recipe())
+
+    def card(self, *more: Markup) -> str:
+        """The run as HTML, for a notebook. Args: more: to be shown below."""
+        known = bool(self.result) and Run(self.path).exists
+        lines = [line for line in self.closing() if not line.startswith("[")] if known else []
+        remarks = [soft(spoken(line)) for line in lines]
+        return run_card(self.path, self.result, self._events(), *remarks, *more)
 
     def predict(self, images: Any, **options: Any) -> Any:
         """Predicts with the run's best weights; see `xfer.load`."""
@@ -98,7 +109,7 @@ class Summary:
         return run_line(self.path, self.result)
 
     def _repr_html_(self) -> str:
-        return run_card(self.path, self.result, self._events())
+        return self.card()
 
 
 def _row(event: dict[str, Any]) -> dict[str, Any]:
