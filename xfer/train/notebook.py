@@ -81,7 +81,7 @@ class NotebookProgress(Progress):
         except BaseException as error:
             stopped = isinstance(error, KeyboardInterrupt)
             word = "interrupted" if stopped else "stopped"
-            parts: list[Any] = [el("span", f"{word} {_place(job)}", class_="strong")]
+            parts: list[Any] = [el("span", f"{word} at {_place(job)}", class_="strong")]
             path = getattr(error, "path", None)
             if stopped and path is not None:
                 call = f'run = xfer.finetune(resume="{path}")'
