@@ -144,7 +144,7 @@ def _about(facts: Facts) -> Markup:
     steps = result.get("steps") or max((e.get("step", 0) for e in facts.events), default=0)
     cost = [f"{steps:,} steps" if steps else "", _time(result.get("seconds")),
             str(facts.env.get("device") or "")]  # fmt: skip
-    classes = f"{len(facts.classes):,} classes" if facts.classes else ""
+    classes = counted(len(facts.classes), "class", "classes") if facts.classes else ""
     weights = str(recipe["weights"])
     rows = [
         ("data", ", ".join(filter(None, (short_path(str(recipe["data.source"])), classes)))),
