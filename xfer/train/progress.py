@@ -136,6 +136,7 @@ class Progress:
     @contextlib.contextmanager
     def training(self, job: Job) -> Iterator[None]:
         """While training: a bar on a terminal."""
+        self._began = time.monotonic(), job.step
         if not self.live:
             yield
             return
