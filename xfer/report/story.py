@@ -265,6 +265,11 @@ def _labels(
         return []
     if not wrong:
         return [Remark(f"No errors in {counted(len(examples), 'picture')}.", None, 70)]
+    if all(mark.role == "missed" for e in examples for mark in e.marks) and wrong[0].truth:
+        return [Remark(
+            _link(links, "Worst errors", "No detection has a score of 0.5 or more: nothing is sure"),
+            "Train longer, or start from pretrained weights.", 64,
+        )]  # fmt: skip
     sure = [e for e in wrong if len(e.cells) == 1 and not e.marks and e.loss > -_log(1 - SURE)]
     count = f"{len(wrong):,} of {counted(len(examples), 'picture')} with errors"
     found = [Remark(_link(links, "Worst errors", count), None, 55)]
