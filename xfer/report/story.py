@@ -267,7 +267,7 @@ def _labels(
         return [Remark(f"No errors in {counted(len(examples), 'picture')}.", None, 70)]
     if all(mark.role == "missed" for e in examples for mark in e.marks) and wrong[0].truth:
         return [Remark(
-            _link(links, "Worst errors", "No detection has a score of 0.5 or more: nothing is sure"),
+            _link(links, "Worst errors", "No detection has a score of 0.5 or more"),
             "Train longer, or start from pretrained weights.", 64,
         )]  # fmt: skip
     sure = [e for e in wrong if len(e.cells) == 1 and not e.marks and e.loss > -_log(1 - SURE)]
