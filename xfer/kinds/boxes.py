@@ -140,7 +140,7 @@ class BoxKind(Kind):
     ) -> list[Panel]:
         """The true boxes, and beside them those that were detected."""
         detected = tuple(mark for mark in example.marks if mark.role != "missed")
-        said = "predicted" if detected else f"predicted: none of {box_rows.SURE} or more"
+        said = "predicted" if detected else "predicted: none"
         return [Panel("truth", image, example.truth), Panel(said, image, detected)]
 
     def batch_panels(self, batch: Batch, classes: Sequence[str]) -> list[Panel]:

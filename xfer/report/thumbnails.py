@@ -51,6 +51,9 @@ class Pictures:
         self._where = {name: i for i, name in enumerate(source.ids)}
         self.number: dict[str, int] = {}
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._where
+
     def image(self, name: str, side: int = 0) -> Pixels | None:
         """A picture by its id, its short side about `side`; None if it can't be read."""
         place = self._where.get(name)
