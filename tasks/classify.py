@@ -23,6 +23,8 @@ from xfer.data.transforms.crops import EvalTransform, TrainTransform
 from xfer.data.transforms.device_crops import Whole, crop_on, handed_over
 from xfer.data.transforms.device_decode import Files, HandFiles
 from xfer.errors import XferError
+from xfer.exporting.contract import Choices
+from xfer.exporting.labels import ExportedLabels
 from xfer.metrics.accuracy import Accuracy
 from xfer.metrics.multilabel import MultiLabelAP
 from xfer.nn.device_crop import DRAWS, DeviceCrop
@@ -370,6 +372,9 @@ class Classify(Task, DeviceCrops, CachedFeatures, ManySides):
 
     def _probabilities(self, logits: Tensor) -> Tensor:
         return logits.float().sigmoid() if self.multilabel else logits.float().softmax(1)
+
+    def exportable(self, choices: Choices) -> ExportedLabels:
+        return ExportedLabels(self, choices)
 
     def metric(self) -> Any:
         kind = MultiLabelAP if self.multilabel else Accuracy

@@ -38,6 +38,7 @@ from torch import Tensor
 from xfer.data.loading.collate import stack_padded
 from xfer.data.transforms.boxes import BoxItem, BoxTransform, box_sizes
 from xfer.errors import XferError
+from xfer.exporting.boxes import Choices, ExportedBoxes
 from xfer.metrics.detection import PRIMARIES, DetectionAP, usual_primary
 from xfer.nn.box_head import box_losses
 from xfer.nn.detector import DetectorHead
@@ -383,10 +384,9 @@ class Detect(Task, Proposes):
         """The final detections from all regions' scores (R, C + 1) and boxes (R, C or 1, 4)."""
         options, counts = self.options, [len(one) for one in regions]
         predictions: list[BoxPrediction] = []
-        each = zip(
-            batch.ids, batch.targets["sizes"], batch.targets["originals"],
-            scores.split(counts), boxes.split(counts), strict=True,
-        )  # fmt: skip
+        sizes, originals = batch.targets["sizes"], batch.targets["originals"]
+        own_parts = (scores.split(counts), boxes.split(counts))
+        each = zip(batch.ids, sizes, originals, *own_parts, strict=True)
         for name, size, original, own, where in each:
             where = clip(where.reshape(-1, 4), size).view(where.shape)
             min_score, max_boxes = options.least_score, options.most_boxes
@@ -399,13 +399,16 @@ class Detect(Task, Proposes):
             )
         return predictions
 
+    def exportable(self, choices: Choices) -> ExportedBoxes:
+        return ExportedBoxes(self, choices)
+
     def metric(self) -> DetectionAP:
         primary = self.options.primary
         return DetectionAP(self.info.classes, "coco_ap" if primary == "auto" else primary)
 
     def stages(self) -> list[Stage]:
-        used = self._stages
-        return [*(Stage(name, module) for name, module in used), Stage("head", self.head, "head")]
+        used = (Stage(name, module) for name, module in self._stages)
+        return [*used, Stage("head", self.head, "head")]
 
     def resolved_options(self) -> dict[str, Any]:
         chosen = super().resolved_options()

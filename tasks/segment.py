@@ -19,6 +19,8 @@ from torch import Tensor
 from xfer.data.loading.collate import stack_padded
 from xfer.data.transforms.masks import MaskItem, MaskTransform, class_weights, mask_statistics
 from xfer.errors import XferError
+from xfer.exporting.contract import Choices
+from xfer.exporting.masks import ExportedMasks
 from xfer.metrics.miou import MeanIoU
 from xfer.nn.decoder import Decoder
 from xfer.nn.dilate import dilate_backbone
@@ -309,6 +311,11 @@ class Segment(Task):
         images = stack_padded([item.image for item in items], self.backbone.mean_colour)
         return Batch(images, tuple(item.id for item in items), targets)
 
+    @property
+    def least_side(self) -> int:
+        """Side of the smallest picture that reaches all maps, pixels; smaller ones are padded."""
+        return self._least
+
     def scores(self, images: Tensor, sizes: Tensor | None = None) -> Tensor:
         """Scores before softmax of normalised images, on the grid of `self.head.spec`."""
         lacking = [max(0, self._least - side) for side in images.shape[2:]]
@@ -376,6 +383,9 @@ class Segment(Task):
             views = [turned for view in views for turned in (view, view.mirrored())]
         shift = 0 if self.shift is None else self.shift[:, None, None]
         return [ScoreView(self.scores(view.images, view.sizes) - shift, view) for view in views]
+
+    def exportable(self, choices: Choices) -> ExportedMasks:
+        return ExportedMasks(self, choices)
 
     def metric(self) -> MeanIoU:
         return MeanIoU(self.info.classes)

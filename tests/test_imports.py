@@ -29,6 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("data.transforms", "data.readers"),
     ("data.spec", "data.download"),
     ("data.open", "data.pack.writer"),
+    tuple(f"exporting.{net}" for net in ("contract", "suppress", "labels", "boxes", "masks")),
     ("task", "proposals", "runs.checkpoint"),
     (
         "tasks",
@@ -43,7 +44,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("extraction", "report"),
     ("probing",),
     ("doctor",),
-    ("inference",),
+    ("inference", "exporting"),
     ("proposals.measure", "proposals.from_run", "train"),
     ("api",),
     ("cli", "testing", "__main__"),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from xfer.backbones.base import Backbone
     from xfer.data.sources.base import Bundle
+    from xfer.exporting.contract import Choices, Exportable
     from xfer.kinds.base import Kind
     from xfer.recipe.tables import DataTable
     from xfer.types import Source
@@ -101,6 +102,7 @@ class Task(nn.Module, ABC):
         picture_side      | side of the training pictures, pixels
         short_side        | pictures are decoded no larger than this, pixels; 0: full size
         describe(p)       | a prediction as plain values; its kind's by default
+        exportable(c)     | its net as tensors in, tensors out, for `xfer export`
         fit_labels(labels), fit_data(bundle) | inspect the training data before the first step
         prepare(source)   | called with a source before its pictures are read
         loss_weights(b)   | what each loss is a mean over, if not the pictures
@@ -185,6 +187,11 @@ class Task(nn.Module, ABC):
     def describe(self, prediction: Any) -> dict[str, Any]:
         """A prediction as a row of plain values, "id" first; its kind's by default."""
         return self.kind.describe(prediction, self.info.classes)
+
+    def exportable(self, choices: Choices) -> Exportable:
+        """The net of `xfer export`. Raises XferError if the task has none, or not as chosen."""
+        name = type(self).__name__
+        raise XferError(f"the task {name} can't be exported", "docs/extending.md: `exportable`")
 
     def fit_labels(self, labels: np.ndarray) -> None:
         """Inspects the training labels once, before training; most tasks need not."""

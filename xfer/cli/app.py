@@ -15,6 +15,7 @@ from xfer.cli import (
     compress,
     data,
     evaluate,
+    export,
     features,
     models,
     predict,
@@ -38,6 +39,7 @@ command(app, "finetune", flags=train.FLAGS, panel="Train", trust=True)(train.fin
 command(app, "pretrain", flags=train.FLAGS, panel="Train", trust=True)(train.pretrain)
 command(app, "eval", panel="Use", trust=True)(evaluate.evaluate)
 command(app, "predict", panel="Use", trust=True)(predict.predict)
+command(app, "export", panel="Use", trust=True)(export.export)
 command(app, "compress", panel="Use", trust=True)(compress.compress)
 command(app, "features", flags=features.FLAGS, panel="Features", trust=True, seed=DRAWS)(
     features.features
