@@ -1,23 +1,26 @@
 """What comparing checksums costs: loading, resuming, packs, features and an epoch from a pack.
 
 Each figure is a ratio of processor seconds, with the checksums over without, of the same work in
-the same process: the two take turns, and the median over the rounds is reported.
+the same process: the two take turns, and the median over the rounds is reported. So other jobs on
+the machine may double a round, but hardly its ratio. The defaults take a few minutes on two cores.
 
 load       | xfer.load(RUN), the weights in the page cache
+load_wall  | the same in seconds of the clock, where a second core compares while the net is made:
+           | it means something only on a machine that is idle
 load_before | the same over a load without checksums that draws random weights first, as it was
            | before runs had checksums
 predict    | `xfer predict RUN PICTURE`, the whole command: what is added by the checksums, over the
-           | command's seconds without them
+           | command's seconds without them, so that it is told from the noise of a command
 read_state | last/state.pt read
 resume     | `xfer finetune --resume RUN`, the whole command, as for predict: one step is left
 open_pack  | a pack opened, with its index and tables
 read_jpeg, read_raw | an epoch read, decoded and cut as in training, by one thread, each picture for
            | the first time in the process
-epoch_jpeg, epoch_raw | that and the training of a small net on it
+epoch_jpeg, epoch_raw | what that adds to an epoch of resnet18 at 96 px on the processor, the first
 probe      | a features file read, and a probe fitted and scored
 lookup     | vectors found in the cache of features
 
-Also mb_per_second of sha256 and of crc32 here.
+Also mb_per_second of sha256, xxh3 and crc32 here.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ from unittest import mock
 import harness
 import numpy as np
 import PIL.Image
+import xxhash
 
 Variant = Callable[[], Any]
 
@@ -68,40 +72,43 @@ def drawn() -> Iterator[None]:
         yield
 
 
-def alternately(rounds: int, checked: Variant, plain: Variant) -> float:
-    """The median over rounds of checked / plain, in processor seconds; who is first alternates."""
-    ratios: list[float] = []
-    for variant in (checked, plain):
-        variant()
-    for number in range(rounds):
-        spent: dict[bool, float] = {}
-        for first in (number % 2 == 0, number % 2 != 0):
-            start = time.process_time()
-            (checked if first else plain)()
-            spent[first] = time.process_time() - start
-        ratios.append(spent[True] / spent[False])
-    return statistics.median(ratios)
+class Turns:
+    """Seconds of work with checksums and without, which took turns; who is first alternates."""
+
+    def __init__(
+        self, rounds: int, checked: Variant, plain: Variant,
+        clock: Callable[[], float] = time.process_time,
+    ) -> None:  # fmt: skip
+        self.pairs: list[tuple[float, float]] = []
+        for variant in (checked, plain):
+            variant()
+        for number in range(rounds):
+            spent: dict[bool, float] = {}
+            for first in (number % 2 == 0, number % 2 != 0):
+                start = clock()
+                (checked if first else plain)()
+                spent[first] = clock() - start
+            self.pairs.append((spent[True], spent[False]))
+
+    @property
+    def ratio(self) -> float:
+        """The median of checked / plain."""
+        return statistics.median(one / other for one, other in self.pairs)
+
+    @property
+    def added(self) -> float:
+        """The median of checked - plain."""
+        return statistics.median(one - other for one, other in self.pairs)
 
 
-def command(work: Variant, plain: Variant, rounds: int, *words: str) -> float:
-    """1 + what `work` costs more than `plain`, as a share of a command that does `plain` in it."""
-    added: list[float] = []
-    whole: list[float] = []
-    for number in range(rounds):
-        spent: dict[bool, float] = {}
-        for first in (number % 2 == 0, number % 2 != 0):
-            start = time.process_time()
-            (work if first else plain)()
-            spent[first] = time.process_time() - start
-        added.append(spent[True] - spent[False])
-        if not number:  # a resumed run is finished then
-            before = os.times()
-            subprocess.run([sys.executable, "-m", "xfer", *words], check=True, capture_output=True)
-            after = os.times()
-            whole.append(after.children_user - before.children_user)
-            whole[-1] += after.children_system - before.children_system
-    extra = statistics.median(added)
-    return 1 + extra / (statistics.median(whole) - extra)
+def command(work: Turns, *words: str) -> float:
+    """1 + what the checksums add to work that a command does, as a share of the command."""
+    before = os.times()
+    subprocess.run([sys.executable, "-m", "xfer", *words], check=True, capture_output=True)
+    after = os.times()
+    whole = after.children_user - before.children_user
+    whole += after.children_system - before.children_system
+    return 1 + work.added / (whole - work.added)
 
 
 def without(context: Callable[[], Any], work: Variant) -> Variant:
@@ -123,6 +130,7 @@ def runs(folder: Path, rounds: int, net: str) -> dict[str, float]:
     common: dict[str, Any] = {
         "backbone": net, "weights": "none", "batch": 16, "limit": 64, "device": "cpu",
         "verbosity": -1, "data__augment": "none", "run__plots": False, "eval__tta": "none",
+        "data__size": 96,
     }  # fmt: skip
     xfer.finetune("digits", out=run, schedule__steps=1, **common)
     # a run that was stopped before its last step
@@ -139,27 +147,21 @@ def runs(folder: Path, rounds: int, net: str) -> dict[str, float]:
     def read() -> None:
         checkpoint.load_state(state)
 
-    bare = without(unchecked, read)
+    loaded = Turns(rounds, load, without(unchecked, load))
+    state_read = Turns(rounds, read, without(unchecked, read))
     return {
-        "load": alternately(rounds, load, without(unchecked, load)),
-        "load_before": alternately(rounds, load, without(drawn, load)),
-        "predict": command(
-            load,
-            without(unchecked, load),
-            rounds,
-            "predict",
-            str(run),
-            str(picture),
-            "--device",
-            "cpu",
-        ),
-        "read_state": alternately(rounds, read, bare),
-        "resume": command(read, bare, rounds, "finetune", "--resume", str(going)),
+        "load": loaded.ratio,
+        "load_wall": Turns(rounds, load, without(unchecked, load), time.perf_counter).ratio,
+        "load_before": Turns(rounds, load, without(drawn, load)).ratio,
+        "predict": command(loaded, "predict", str(run), str(picture), "--device", "cpu"),
+        "read_state": state_read.ratio,
+        "resume": command(state_read, "finetune", "--resume", str(going)),
     }
 
 
 def packs(folder: Path, rounds: int, count: int) -> dict[str, float]:
-    """Opening a pack, reading it as training does, and an epoch of training on it."""
+    """Opening a pack, reading it as training does, and the share of that in an epoch."""
+    import xfer
     from xfer.data.open import open_data
     from xfer.data.pack.writer import Packing, pack
     from xfer.data.transforms.crops import TrainTransform
@@ -181,22 +183,20 @@ def packs(folder: Path, rounds: int, count: int) -> dict[str, float]:
             for i in range(len(split)):
                 cut(split[i].image, rng)
 
-        def epoch(verify: bool, where: Path = where) -> None:
-            import xfer
-
-            with tempfile.TemporaryDirectory() as out:
-                xfer.finetune(
-                    str(where), out=Path(out) / "r", backbone="resnet18", weights="none", epochs=1,
-                    batch=32, val="none", device="cpu", verbosity=-1, data__cache_mb=0,
-                    data__size=96, run__plots=False, verify=verify, workers=0,
-                )  # fmt: skip
-
-        parts = {f"read_{name}": read, f"epoch_{name}": epoch}
+        reading = Turns(rounds, lambda r=read: r(True), lambda r=read: r(False))
+        found[f"read_{name}"] = reading.ratio
+        few = min(96, count)
+        start = time.process_time()
+        xfer.finetune(
+            str(where), out=folder / f"trained_{name}", backbone="resnet18", weights="none",
+            epochs=1, batch=32, limit=few, val="none", device="cpu", verbosity=-1, data__size=96,
+            data__cache_mb=0, run__plots=False, verify=False, workers=0,
+        )  # fmt: skip
+        epoch = (time.process_time() - start) / few
+        found[f"epoch_{name}"] = 1 + reading.added / count / epoch
         if not raw:
-            parts["open_pack"] = opened
-        for key, work in parts.items():
-            few = max(2, rounds // 3) if key.startswith("epoch") else rounds
-            found[key] = alternately(few, lambda w=work: w(True), lambda w=work: w(False))
+            opening = Turns(rounds, lambda o=opened: o(True), lambda o=opened: o(False))
+            found["open_pack"] = opening.ratio
     return found
 
 
@@ -240,24 +240,25 @@ def probes(folder: Path, rounds: int, count: int) -> dict[str, float]:
             look()
 
     return {
-        "probe": alternately(rounds, lambda: fit(True), lambda: fit(False)),
-        "lookup": alternately(rounds, look, plain),
+        "probe": Turns(rounds, lambda: fit(True), lambda: fit(False)).ratio,
+        "lookup": Turns(rounds, look, plain).ratio,
     }
 
 
 def speeds() -> dict[str, float]:
-    """MB per second of the two checksums."""
-    data = np.random.default_rng(0).integers(0, 256, 1 << 26, np.uint8).tobytes()
+    """MB per second of the checksums, of pictures of 256 px one after another."""
+    data = np.random.default_rng(0).integers(0, 256, (400, 256 * 256 * 3), np.uint8)
     found: dict[str, float] = {}
     for name, work in (
-        ("sha256", lambda: hashlib.sha256(data)), ("crc32", lambda: zlib.crc32(data)),
+        ("sha256", hashlib.sha256), ("xxh3", xxhash.xxh3_64_intdigest), ("crc32", zlib.crc32),
     ):  # fmt: skip
         spent: list[float] = []
         for _ in range(5):
             start = time.process_time()
-            work()
+            for picture in data:
+                work(picture)
             spent.append(time.process_time() - start)
-        found[f"{name}_mb_per_second"] = len(data) / 1e6 / min(spent)
+        found[f"{name}_mb_per_second"] = data.nbytes / 1e6 / min(spent)
     return found
 
 
@@ -265,7 +266,7 @@ def main() -> None:
     assert __doc__
     arguments = harness.parser(__doc__, 9)
     arguments.add_argument("--net", default="resnet50", help="of the runs (%(default)s)")
-    arguments.add_argument("--images", type=int, default=1000, help="pictures (%(default)s)")
+    arguments.add_argument("--images", type=int, default=600, help="pictures (%(default)s)")
     given: argparse.Namespace = arguments.parse_args()
     rounds = 1 if given.quick else given.rounds
     count = 40 if given.quick else given.images

@@ -23,7 +23,7 @@ from xfer.data.transforms.crops import EvalTransform, TrainTransform
 from xfer.data.transforms.device_crops import Whole, crop_on, handed_over
 from xfer.data.transforms.device_decode import Files, HandFiles
 from xfer.errors import XferError
-from xfer.exporting.contract import Choices
+from xfer.explain.contract import Explains, Shown, Target
 from xfer.exporting.labels import ExportedLabels
 from xfer.metrics.accuracy import Accuracy
 from xfer.metrics.multilabel import MultiLabelAP
@@ -82,7 +82,7 @@ class Options:
     )  # fmt: skip
 
 
-class Classify(Task, DeviceCrops, CachedFeatures, ManySides):
+class Classify(Task, DeviceCrops, CachedFeatures, ManySides, Explains):
     """A backbone with one new linear layer, trained to name the class of a picture.
 
     Shapes: batch.images uint8 (N, 3, H, W), or (N * V, 3, H, W) with V views of each picture;
@@ -93,6 +93,7 @@ class Classify(Task, DeviceCrops, CachedFeatures, ManySides):
     kinds: ClassVar[tuple[str, ...]] = ("classify", "multilabel")
     decides: ClassVar[dict[str, str]] = {"dropout": "dropout"}
     Options = Options
+    exports = ExportedLabels
     counts_when: ClassVar[Mapping[str, When | str]] = {
         "data.crop_area": {"task.crop": one_of("part")},
     }
@@ -373,8 +374,16 @@ class Classify(Task, DeviceCrops, CachedFeatures, ManySides):
     def _probabilities(self, logits: Tensor) -> Tensor:
         return logits.float().sigmoid() if self.multilabel else logits.float().softmax(1)
 
-    def exportable(self, choices: Choices) -> ExportedLabels:
-        return ExportedLabels(self, choices)
+    def target_of(self, prediction: ClassPrediction, label: int | None) -> Target:
+        return Target(int(prediction.scores.argmax()) if label is None else label)
+
+    def score_of(self, batch: Batch, target: Target) -> Tensor:
+        return self.logits(self.backbone.normalise(batch.images))[:, target.label]
+
+    def shown(self, batch: Batch, height: int, width: int) -> Shown:
+        own = self.preprocess
+        part = EvalTransform(own.size, own.resize).part_of(height, width)
+        return Shown(part, (own.size, own.size))
 
     def metric(self) -> Any:
         kind = MultiLabelAP if self.multilabel else Accuracy

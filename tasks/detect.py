@@ -38,7 +38,8 @@ from torch import Tensor
 from xfer.data.loading.collate import stack_padded
 from xfer.data.transforms.boxes import BoxItem, BoxTransform, box_sizes
 from xfer.errors import XferError
-from xfer.exporting.boxes import Choices, ExportedBoxes
+from xfer.explain.contract import ExplainsBoxes
+from xfer.exporting.boxes import ExportedBoxes
 from xfer.metrics.detection import PRIMARIES, DetectionAP, usual_primary
 from xfer.nn.box_head import box_losses
 from xfer.nn.detector import DetectorHead
@@ -145,7 +146,7 @@ class Options:
     )  # fmt: skip
 
 
-class Detect(Task, Proposes):
+class Detect(Task, Proposes, ExplainsBoxes):
     """Fast R-CNN (Girshick 2015), with selective search or with Faster R-CNN's proposals.
 
     Shapes: batch.images uint8 (N, 3, H, W), padded right and below; batch.targets:
@@ -163,6 +164,7 @@ class Detect(Task, Proposes):
 
     kinds: ClassVar[tuple[str, ...]] = ("detect",)
     Options = Options
+    exports = ExportedBoxes
     counts_when = NO_CHANCE
     any_shape = True
     size_words = "pictures are scaled to this long side, and padded"
@@ -398,9 +400,6 @@ class Detect(Task, Proposes):
                 BoxPrediction(name, kept.numpy(), score.numpy(), label.numpy(), (height, width))
             )
         return predictions
-
-    def exportable(self, choices: Choices) -> ExportedBoxes:
-        return ExportedBoxes(self, choices)
 
     def metric(self) -> DetectionAP:
         primary = self.options.primary

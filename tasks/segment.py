@@ -19,7 +19,7 @@ from torch import Tensor
 from xfer.data.loading.collate import stack_padded
 from xfer.data.transforms.masks import MaskItem, MaskTransform, class_weights, mask_statistics
 from xfer.errors import XferError
-from xfer.exporting.contract import Choices
+from xfer.explain.contract import ExplainsMasks, Target
 from xfer.exporting.masks import ExportedMasks
 from xfer.metrics.miou import MeanIoU
 from xfer.nn.decoder import Decoder
@@ -130,7 +130,7 @@ class Options:
     )  # fmt: skip
 
 
-class Segment(Task):
+class Segment(Task, ExplainsMasks):
     """FCN (Long et al. 2015) or a light decoder.
 
     Shapes: batch.images uint8 (N, 3, H, W), padded right and below; batch.targets:
@@ -145,6 +145,7 @@ class Segment(Task):
 
     kinds: ClassVar[tuple[str, ...]] = ("segment",)
     Options = Options
+    exports = ExportedMasks
     counts_when: ClassVar[Mapping[str, When | str]] = {
         "data.crop_area": "task.crop and task.scales determine the crops",
         "data.size": ({"task.resize": one_of(True)}, {"task.crop": unset()}),
@@ -384,8 +385,12 @@ class Segment(Task):
         shift = 0 if self.shift is None else self.shift[:, None, None]
         return [ScoreView(self.scores(view.images, view.sizes) - shift, view) for view in views]
 
-    def exportable(self, choices: Choices) -> ExportedMasks:
-        return ExportedMasks(self, choices)
+    def score_of(self, batch: Batch, target: Target) -> Tensor:
+        h, w = batch.targets["sizes"][0].tolist()
+        scores = self.scores(self.backbone.normalise(batch.images), batch.targets["sizes"])
+        logits = at_pixels(scores, self.head.spec, h, w)[:, target.label]
+        inside = target.inside(h, w).to(logits)
+        return (logits * inside).sum((1, 2)) / inside.sum()
 
     def metric(self) -> MeanIoU:
         return MeanIoU(self.info.classes)

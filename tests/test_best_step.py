@@ -23,7 +23,7 @@ RECIPE = Recipe(
     name="test", backbone="tiny_nets:tiny", weights="none", task_options={"head": "flat"},
     data=DataTable(source="digits", batch=8, augment="none", limit=32, workers=0),
     optim=OptimTable(lr=1e-2, head_scale=1.0), schedule=ScheduleTable(epochs=6),
-    run=RunTable(precision="fp32", plots=False),
+    run=RunTable(precision="fp32", plots=False, report=False),
 )  # fmt: skip
 
 

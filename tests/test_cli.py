@@ -33,7 +33,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     def fit(recipe: Recipe | None, out: Path | None, **options: Any) -> Any:
         seen.append({"recipe": recipe, "out": out, **options})
         result = {"primary": "top1", "metrics": {"top1": 0.5, "loss": float("nan")}}
-        return SimpleNamespace(path=Path("runs/x"), result=result, line=lambda: "val top1 0.5000")
+        return SimpleNamespace(path=Path("runs/x"), result=result, line=lambda: "val top1 0.5000",
+                               closing=lambda: ["why so"])  # fmt: skip
 
     monkeypatch.setitem(sys.modules, "xfer.train.loop", SimpleNamespace(fit=fit))
     return seen
@@ -105,7 +106,11 @@ def test_json_is_alone_on_stdout(
     found = json.loads(capsys.readouterr().out)
     assert found["metrics"] == {"top1": 0.5, "loss": None}
     assert main(TRAIN) == 0
-    assert capsys.readouterr().out == "val top1 0.5000\n"
+    shown = capsys.readouterr()
+    assert shown.out == "val top1 0.5000\n"
+    assert shown.err.splitlines()[-3:] == [
+        "why so", "next: xfer predict runs/x PICTURE...", "      xfer report runs/x",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -161,8 +166,8 @@ def test_a_process_of_several_says_which_it_is(
 @pytest.mark.parametrize(
     ("words", "code", "named"),
     [
-        (["finetun"], 2, "'finetune'"),
-        (["recipes", "shwo"], 2, "'show'"),
+        (["finetun"], 2, "mean finetune?"),
+        (["recipes", "shwo"], 2, "mean show?"),
         (["finetune", "--epohcs", "3"], 2, "--epochs"),
         (["finetune", "--epochs", "many"], 2, "--epochs"),
         (["finetune", "--epochs"], 2, "--epochs"),

@@ -50,6 +50,7 @@ def test_a_score_is_a_table_or_a_document(
     assert scored == [
         {"run": Path("r"), "data": "photos", "split": "val", "tta": "flip", "batch": 4,
          "device": "cpu", "workers": 0, "skip_bad": False, "verify": True,
+         "calibrate": False,
          "data_keys": {}, "say": ANY}
     ]  # fmt: skip
     assert main(["eval", "r", "--json", "-q"]) == 0

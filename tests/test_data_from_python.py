@@ -27,7 +27,7 @@ IMAGES = RNG.integers(0, 255, (12, 20, 24, 3)).astype(np.uint8)
 LABELS = np.arange(12) % 3
 TRAIN: dict[str, Any] = {
     "backbone": "tiny_nets:tiny", "weights": "none", "epochs": 1, "batch": 8, "workers": 1,
-    "verbosity": -1, "run__plots": False, "device": "cpu",
+    "verbosity": -1, "run__plots": False, "run__report": False, "device": "cpu",
 }  # fmt: skip
 
 

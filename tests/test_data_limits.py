@@ -18,10 +18,10 @@ from pictures import encoded, scene
 from PIL import Image
 
 from xfer.data.images import limits, picture_file, to_rgb
-from xfer.data.images.decode import DecodeError, decode, from_pil
+from xfer.data.images.decode import DecodeError, decode, formats, from_pil
 from xfer.data.images.mask_file import read_mask_file
 from xfer.data.images.picture_file import picture_bytes
-from xfer.data.images.size import header_at, sizes_of
+from xfer.data.images.size import header_at, header_of, sizes_of
 from xfer.data.sources.tar_index import members
 from xfer.data.spec import open_spec
 from xfer.errors import DataError
@@ -106,6 +106,58 @@ def test_memory_counts_channels_and_bits(monkeypatch: pytest.MonkeyPatch) -> Non
             decode(png(pixels // 50 + 1, 50, bits, colours))
     with pytest.raises(DecodeError, match="pixels of 60000 bytes"):
         decode(tiff((273, 1, 8), (279, 1, 8), (277, 1, 60_000))[:200] + bytes(100))
+
+
+def test_cameras_pass_and_bombs_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    for width, height, depth, stored in (
+        (12_000, 9_000, 3, 4_000_000), (16_320, 12_240, 3, 8_000_000), (16_320, 12_240, 4, 0),
+        (14_204, 10_652, 6, 400_000_000), (20_000, 12_500, 4, 30_000_000),
+    ):  # fmt: skip
+        limits.check_size(width, height, depth, stored)
+    for width, height, depth, stored, said in (
+        (16_320, 12_240, 3, 2_000_000, "can hold no such picture"),
+        (16_320, 12_240, 8, 99_000_000, "pixels of 8 bytes take 1,598 MB"),
+        (16_000, 16_000, 1, 99_000_000, "more than 250 million pixels"),
+    ):
+        with pytest.raises(DecodeError, match=said):
+            limits.check_size(width, height, depth, stored)
+    monkeypatch.setenv(limits.MEGAPIXELS, "400")
+    limits.check_size(20_000, 20_000, 4, 1000)
+    with pytest.raises(DecodeError, match="more than 400 million pixels"):
+        limits.check_size(20_000, 20_001)
+    monkeypatch.setenv(limits.MEGAPIXELS, "many")
+    with pytest.raises(DecodeError, match="XFER_MAX_MEGAPIXELS=many is no number"):
+        decode(png(20, 20, 8, 2))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "TIFF", "WEBP", "JPEG2000", "AVIF"])
+def test_a_large_picture_must_be_worth_its_file(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if kind not in formats():
+        pytest.skip(f"this Pillow has no {kind}")
+    options = {"compression": "tiff_lzw"} if kind == "TIFF" else {}
+    file = io.BytesIO()
+    Image.new("P" if kind == "GIF" else "RGB", (400, 300)).save(file, kind, **options)
+    assert decode(file.getvalue()).shape == (300, 400, 3)
+    monkeypatch.setattr(limits, "_PLENTY", 119_999)
+    monkeypatch.setattr(limits, "MAX_RATIO", 10)
+    with pytest.raises(DecodeError, match=r"400 x 300 pixels in a file of 0\.0 MB"):
+        decode(file.getvalue())
+    monkeypatch.setattr(limits, "_PLENTY", 120_000)
+    decode(file.getvalue())
+
+
+def test_pillows_own_limit_is_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for kind in ("PNG", "BMP"):
+        data = encoded(SCENE, kind)
+        assert decode(data).shape == SCENE.shape and header_of(data) == (*SCENE.shape[:2], 1)
+    (tmp_path / "m.png").write_bytes(encoded(SCENE[:, :, 0]))
+    assert read_mask_file(tmp_path / "m.png").values.shape == SCENE.shape[:2]
+    with pytest.raises(DecodeError):
+        decode(b"BM" + bytes(60))
+    assert Image.MAX_IMAGE_PIXELS == 100
 
 
 def test_tiles_and_lists_of_them_count(tmp_path: Path) -> None:
@@ -250,3 +302,79 @@ def test_members_of_tars_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyP
     hole(tmp_path / "long.tar", name.tobuf(), 2 << 30)
     with pytest.raises(DataError, match="a header of"):
         list(members(tmp_path / "long.tar"))
+
+
+def jpeg(before: bytes) -> bytes:
+    whole = encoded(SCENE, "JPEG")
+    return whole[:2] + before + whole[2:]
+
+
+def gif(before: bytes) -> bytes:
+    whole = encoded(SCENE, "GIF")
+    first = 13 + (3 << (whole[10] & 7) + 1)  # after its table of colours
+    return whole[:first] + before + whole[first:]
+
+
+NOTE = b"\xff\xe5\0\2"
+MANY_PIECES = {
+    "notes of a JPEG": jpeg(NOTE * 1_000_000),
+    "marks of a JPEG": jpeg(b"\xff\xd0" * 1_000_000),
+    "filling of a JPEG": jpeg(b"\xff" * 5_000_000),
+    "notes of a GIF": gif(b"!\xf9\4\0\0\0\0\0" * 500_000),
+    "a long note of a GIF": gif(b"!\xfe" + b"\1a" * 1_000_000 + b"\0"),
+    "pieces of a PNG": png(9, 9, 8, 2, chunk(b"IDAT", b"") * 300_000),
+    "remarks of a PPM": b"P6\n#" + b"a" * 5_000_000 + b"\n1 1 255\n123",
+    "blanks of a PPM": b"P6 1 1" + b" " * 5_000_000 + b"255\n123",
+    "remarks of a PBM": b"P4 8\n" + b"#\n" * 1_000_000 + b"8\n12345678",
+}
+
+
+@pytest.mark.parametrize("name", MANY_PIECES)
+def test_files_in_millions_of_pieces_are_refused(name: str, tmp_path: Path) -> None:
+    started = time.monotonic()
+    with pytest.raises(DecodeError, match=r"[0-9,]+ (notes|pieces|bytes of)"):
+        decode(MANY_PIECES[name])
+    mask = tmp_path / "mask.png"
+    mask.write_bytes(MANY_PIECES[name])
+    with pytest.raises(DecodeError):
+        read_mask_file(mask)
+    sizes_of([mask])
+    assert time.monotonic() - started < 5
+
+
+def test_pieces_as_programs_write_them_are_read() -> None:
+    expected = decode(encoded(SCENE, "JPEG"))
+    for before in (b"\xff" * 1_000_000, NOTE + b"stray", NOTE * 1000, b"\xff\xd0" * 99, b""):
+        assert np.array_equal(decode(jpeg(before)), expected)
+    expected = decode(encoded(SCENE, "GIF"))
+    for before in (b"", b"!\xfe" + b"\1a" * 1000 + b"\0", b"!\xf9\4\0\0\0\0\0" * 99):
+        assert np.array_equal(decode(gif(before)), expected)
+    body = bytes(range(256)) * 300
+    for head in (b"P6 160 160 255\n", b"P6\n#" + b"a" * 60_000 + b"\n160 160\n#b\n255\n"):
+        assert np.array_equal(decode(head + body).ravel(), np.frombuffer(body, np.uint8))
+
+
+def test_what_follows_after_the_end_of_a_tar_is_not_missed(tmp_path: Path) -> None:
+    picture = encoded(SCENE)
+    for i in range(2):
+        with tarfile.open(tmp_path / f"{i}.tar", "w") as tar:
+            info = tarfile.TarInfo(f"{i}.png")
+            info.size = len(picture)
+            tar.addfile(info, io.BytesIO(picture))
+    one, two = ((tmp_path / f"{i}.tar").read_bytes() for i in range(2))
+    file = tmp_path / "both.tar"
+    for content, line in {
+        one: "",
+        one + bytes(1 << 20): "",  # a large record
+        one + two: r"both\.tar: more follows after the end of both\.tar",
+        bytes(10240) + two: r"both\.tar: more follows after the end",
+    }.items():
+        file.write_bytes(content)
+        if line:
+            with pytest.raises(DataError, match=line):
+                list(members(file))
+        else:
+            assert [member.name for member in members(file)] == ["0.png"]
+    hole(file, one, 5 << 30)  # a download whose place was laid out
+    with pytest.raises(DataError, match=r"both\.tar: 5,\d+,\d+,\d+ bytes follow after the end"):
+        list(members(file))

@@ -67,7 +67,7 @@ def test_a_table_beside_folders_named_like_splits_is_read_unasked(tmp_path: Path
 
 def test_the_hint_names_the_flags_of_the_splits(tmp_path: Path) -> None:
     write_folder(tmp_path, {"cars_train": 3, "cars_test": 2})
-    with pytest.raises(XferError, match="--train cars_train --test cars_test"):
+    with pytest.raises(XferError, match="train='cars_train' test='cars_test'"):
         open_data(tmp_path)
     for name in ("cars.csv", "makers.csv"):
         (tmp_path / name).write_text("name,kind\nzz,aa\nyy,bb\n")

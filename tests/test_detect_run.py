@@ -33,7 +33,7 @@ TINY = Recipe(
                    crop_area=(0.6, 1.0)),
     optim=OptimTable(name="sgd", lr=1e-2, head_scale=1.0, ema=0.5, clip=5.0, accumulate=2),
     schedule=ScheduleTable(epochs=2), eval=EvalTable(tta="flip"),
-    run=RunTable(precision="fp32", plots=False),
+    run=RunTable(precision="fp32", plots=False, report=False),
 )  # fmt: skip
 
 

@@ -20,7 +20,8 @@ import sys
 from pathlib import Path
 from xfer.api import finetune
 
-settings = {"run.plots": False, "data.augment": "light", "task.dropout": 0.0, "task.head": "flat",
+settings = {"run.plots": False, "run.report": False, "data.augment": "light", "task.dropout": 0.0,
+            "task.head": "flat",
             "backbone.batch_norm": False, "optim.name": "sgd", "schedule.name": "constant"}
 settings.update(eval(sys.argv[2]))
 finetune("digits", "classify", out=Path(sys.argv[1]), verbosity=-1, backbone="tiny_nets:tiny",

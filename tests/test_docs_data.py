@@ -318,9 +318,10 @@ def test_the_table_of_pictures_is_true(tmp_path: Path) -> None:
     assert all(seen.values()), seen
     with pytest.raises(DecodeError, match=r"not within 0\.\.1"):
         decode(encoded(floats * 9, "TIFF"))
-    with pytest.raises(DecodeError, match="more than 89 million pixels"):
-        decode(encoded(Image.new("1", (10_000, 9_000))))
-    assert {*seen, "more than 89 million pixels"} == set(rows_of("## 7. "))
+    huge = encoded(clear)[:16] + (16_000).to_bytes(4, "big") * 2 + encoded(clear)[24:]
+    with pytest.raises(DecodeError, match="more than 250 million pixels"):
+        decode(huge)
+    assert {*seen, "more than 250 million pixels"} == set(rows_of("## 7. "))
     for k in range(4):
         (tmp_path / f"{k}.png").write_bytes(encoded(dark))
     assert any("only the lower 12 of 16 bits" in n for n in open_data(tmp_path, val="none").notes)
@@ -366,6 +367,7 @@ def test_the_table_of_limits_is_true() -> None:
     rows = rows_of("### What is refused for its size")
     assert f"{limits.MAX_PIXELS / 1e6:.0f} million" == rows["pixels"]
     assert f"{limits.MAX_DECODED / 1e6:.0f} MB" in rows["pixels as stored (all channels and bits)"]
+    assert f"{limits.MAX_RATIO} times" in rows["the same, of more than 89 million pixels"]
     assert rows["file"].startswith(f"{picture_file.MAX_FILE >> 30} GB")
     assert rows["passes over a JPEG"].startswith(f"{limits.MAX_SCANS},")
     notes = f"{NOTE >> 20} MB of a note, {LARGE >> 20} MB of labelme, {TABLE >> 30} GB of a table"

@@ -33,7 +33,8 @@ Job.begin_step = begin
 out = Path(sys.argv[1]) if sys.argv[1] else None
 finetune("digits", "classify", out=out, verbosity=-1, backbone="tiny_nets:tiny", weights="none",
          epochs=3, limit=192, batch=64, lr=0.02, precision="fp32", workers=1,
-         **{"run.plots": False, "run.save_minutes": 1e-6, "data.crop_on": "device"})
+         **{"run.plots": False, "run.report": False, "run.save_minutes": 1e-6,
+            "data.crop_on": "device"})
 """
 
 

@@ -25,7 +25,7 @@ from xfer.inference.evaluate import evaluate
 NAMES = ("owl", "wren")
 KEYS = {
     "backbone": "tiny_nets:tiny", "weights": "none", "epochs": 1, "eval__tta": "none",
-    "task__head": "flat", "data__size": 32, "run__plots": False, "workers": 0,
+    "task__head": "flat", "data__size": 32, "run__plots": False, "run__report": False, "workers": 0,
     "device": "cpu",
 }  # fmt: skip
 
@@ -68,6 +68,15 @@ def birds(tmp_path: Path) -> Path:
 @pytest.fixture
 def run(birds: Path, tmp_path: Path) -> Path:
     return train(str(birds), tmp_path / "run")
+
+
+def test_a_picture_that_split_json_names_twice_does_not_count_twice(run: Path) -> None:
+    """One bit makes another picture's name of w02.jpg."""
+    file, names = run / "split.json", splits(run)
+    names["val"][1] = names["val"][0]
+    file.write_text(json.dumps(names))
+    with pytest.raises(DataError, match=r"split\.json: damaged \(val names '.*' twice"):
+        scored(run)
 
 
 def test_unchanged_data_give_the_run_s_own_scores_and_no_remark(run: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import socket
@@ -13,13 +14,16 @@ import pytest
 from pictures import encoded, scene
 
 from xfer.backbones.files import open_weights
+from xfer.backbones.weights import check_run_net
 from xfer.data.images.walk import walk
 from xfer.data.spec import open_spec
 from xfer.errors import DataError, XferError, whole
+from xfer.exit_codes import report
 from xfer.extraction.store import read_features
 from xfer.files import bytes_of, head_of, is_file, json_of, no_file, open_regular, text_of
 from xfer.proposals.files import read_proposals
 from xfer.recipe.toml import load_recipe
+from xfer.runs.json_files import read_events
 
 
 def test_a_pipe_a_device_a_socket_a_folder_and_links_to_them_are_named(
@@ -81,6 +85,70 @@ def test_a_larger_file_is_refused_unread(tmp_path: Path) -> None:
         bytes_of(file, 1024)
     file.write_bytes(b"a" * 1024)
     assert bytes_of(file, 1024) == b"a" * 1024
+
+
+def test_a_large_file_that_was_hardly_written_is_refused_unread(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    for start in (b"", b"a" * 5000):
+        file.write_bytes(start)
+        os.truncate(file, 5 << 30)
+        began = time.monotonic()
+        with pytest.raises(DataError, match=r"f: 5,368,709,120 bytes, of which only [0-9,]+ were"):
+            bytes_of(file)
+        assert time.monotonic() - began < 1
+    file.write_bytes(b"a")
+    os.truncate(file, 1 << 20)  # costs nothing
+    assert len(bytes_of(file)) == 1 << 20
+    file.write_bytes(b"a" * (17 << 20))
+    assert len(bytes_of(file)) == 17 << 20
+
+
+@pytest.mark.skipif(not Path("/proc/self/pagemap").exists(), reason="Linux has them")
+def test_a_file_of_proc_without_an_end_or_to_be_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match="at most 16,777,216 are read"):
+        bytes_of("/proc/self/pagemap")
+    # what /proc/kmsg gives while there is no news
+    monkeypatch.setattr("xfer.files.open_file", lambda path: Silent())
+    for read in (bytes_of, lambda path: head_of(path, 4)):
+        with pytest.raises(DataError, match="f: nothing can be read from it"):
+            read("f")
+
+
+class Silent(io.FileIO):
+    def __init__(self) -> None:
+        super().__init__(os.devnull)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return None  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("name", ["csv:t.csv", "coco:t.json", "parquet:t.parquet", "pack:t", "t"])
+def test_a_spec_that_is_a_pipe_is_called_one(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo(name.rpartition(":")[2])
+    with pytest.raises(DataError, match="a pipe, not a file"):
+        open_spec(name)
+
+
+def test_a_runs_description_that_is_no_file_is_named(tmp_path: Path) -> None:
+    check_run_net(tmp_path)  # weights alone
+    os.mkfifo(tmp_path / "model.json")
+    with pytest.raises(DataError, match=r"model\.json: a pipe, not a file"):
+        check_run_net(tmp_path)
+    (tmp_path / "model.json").unlink()
+    (tmp_path / "model.json").write_text("{")
+    with pytest.raises(DataError, match=r"model\.json: not valid JSON"):
+        check_run_net(tmp_path)
+
+
+def test_a_log_that_leads_to_itself_is_named(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").symlink_to("log.jsonl")
+    with pytest.raises(DataError, match=r"log\.jsonl: Too many levels of symbolic links"):
+        read_events(tmp_path / "log.jsonl")
+    error = OSError(errno.ELOOP, "Too many levels of symbolic links", "a")
+    assert report(error) == 3  # wherever else it comes from
 
 
 def test_text(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ FROZEN = Recipe(
     optim=OptimTable(lr=1e-2, head_scale=1.0, ema=0.5, freeze="all"),
     schedule=ScheduleTable(epochs=3),
     eval=EvalTable(tta="flip"),
-    run=RunTable(precision="fp32", plots=False, device="cpu"),
+    run=RunTable(precision="fp32", plots=False, report=False, device="cpu"),
 )
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import random
 import signal
 import time
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fuzz import command
 from fuzz.case import Case
+from fuzz.mutate import MUTATORS, by_form
 from fuzz.target import Target, load_targets
 from fuzz.trial import Faults, Trial
 
@@ -30,6 +34,15 @@ def test_a_reader_ends_in_data_or_an_error_of_xfer(name: str, tmp_path: Path) ->
         read = sum(1 for _ in trial.run(0, INPUTS, SECONDS))
     assert read >= 3
     assert not [f"{fault.key}: {fault.text} ({fault.file})" for fault in faults.found.values()]
+
+
+def test_files_that_are_cut_anywhere_are_mutated_on() -> None:
+    file = io.BytesIO()
+    np.save(file, np.arange(6.0).reshape(2, 3))
+    rng = random.Random(0)
+    for suffix in MUTATORS:
+        for length in range(len(file.getvalue())):
+            assert isinstance(by_form(f"a{suffix}", file.getvalue()[:length], rng), bytes)
 
 
 def hello(folder: Path) -> list[Case]:

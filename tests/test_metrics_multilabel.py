@@ -112,3 +112,16 @@ def test_says_what_does_not_fit() -> None:
         metric.add(np.ones((1, 2)), np.array([[2, 0]]), ["x"])
     with pytest.raises(XferError, match="2 classes"):
         metric.add(np.ones((1, 2)), np.array([1]), ["x"])
+
+
+def test_precision_over_recall_is_the_highest_from_there_on() -> None:
+    metric = MultiLabelAP(("a", "b", "none"))
+    truth = np.array([[1, 0, 0], [0, 1, 0], [1, -1, 0], [0, 1, 0]])
+    scores = np.array([[0.9, 0.5, 0], [0.8, 0.5, 0], [0.7, 0.9, 0], [0.1, 0.2, 0]])
+    metric.add(scores, truth, list("pqrs"))
+    curves = metric.curves()
+    assert list(curves) == ["a", "b"]
+    # a: right, wrong, right; at recall 0.5 precision 1, from there on 2/3
+    assert curves["a"][[0, 50, 51, 100]] == pytest.approx([1, 1, 2 / 3, 2 / 3])
+    # b: of two equal scores one is right, then the other one
+    assert curves["b"][[0, 50, 51, 100]] == pytest.approx([2 / 3] * 4)

@@ -42,7 +42,8 @@ WORDS = (
 WATCHED = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "pty.spawn",
            "socket.connect", "socket.getaddrinfo", "urllib.Request")  # fmt: skip
 OPTIONS: dict[str, Any] = {
-    "workers": 0, "verbosity": -1, "run__plots": False, "device": "cpu", "limit": 20,
+    "workers": 0, "verbosity": -1, "run__plots": False, "run__report": False, "device": "cpu",
+    "limit": 20,
     "schedule__steps": 1, "data__batch": 10, "weights": "none", "precision": "fp32",
 }  # fmt: skip
 

@@ -52,7 +52,12 @@ def test_a_run_is_not_given_the_module_of_a_format(
         place.mkdir(parents=True, exist_ok=True)
         write_picture(place / f"{n}.png")
     Path("folder.py").write_text("open('ran', 'w')\nphotos = print\n")
-    options: dict[str, Any] = {"workers": 0, "verbosity": -1, "run__plots": False}
+    options: dict[str, Any] = {
+        "workers": 0,
+        "verbosity": -1,
+        "run__plots": False,
+        "run__report": False,
+    }
     xfer.finetune("photos", backbone="alexnet_bn", weights="none", out="run", device="cpu",
                   schedule__steps=1, data__batch=4, **options)  # fmt: skip
     about = json.loads(Path("run/model.json").read_text())
@@ -63,7 +68,7 @@ def test_a_run_is_not_given_the_module_of_a_format(
 
 
 def test_trust_is_asked_for_as_a_module() -> None:
-    with pytest.raises(XferError, match=r"--trust mynet$"), plugs.naming(trust="./mynet.py"):
+    with pytest.raises(XferError, match=r"trust='mynet'$"), plugs.naming(trust="./mynet.py"):
         pass
     for strange in (3, [3], "../x"):
         with pytest.raises(XferError, match="name of a module"), plugs.naming(trust=strange):  # pyright: ignore[reportArgumentType]

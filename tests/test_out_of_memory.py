@@ -71,7 +71,7 @@ def test_training_names_the_batch_that_fits(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(CLASSIFY, "forward", fails_above(20, error, CLASSIFY.forward))
-    with pytest.raises(XferError, match=r"with a batch of 64\n.*--batch 16 fits.*accumulate=4"):
+    with pytest.raises(XferError, match=r"with a batch of 64\n.*batch=16 fits.*accumulate=4"):
         train(tmp_path / "b")
 
 
@@ -80,7 +80,7 @@ def test_the_backward_pass_may_run_out_as_well(
 ) -> None:
     real = CLASSIFY._features
     monkeypatch.setattr(CLASSIFY, "_features", lambda *a: Explodes.apply(real(*a)))
-    with pytest.raises(XferError, match=r"--batch 16 fits"):
+    with pytest.raises(XferError, match=r"batch=16 fits"):
         train(tmp_path / "b")
 
 

@@ -141,7 +141,7 @@ def test_a_net_a_task_and_a_reader_of_ones_own_train(mine: Path) -> None:
     run = xfer.finetune(
         "own_readers:Listed:few.numbers", "own_tasks:OwnClassify",
         backbone="own_nets:stripe_net", weights="none", backbone__width=6, verbosity=-1, workers=1,
-        run__plots=False,
+        run__plots=False, run__report=False,
     )  # fmt: skip
     assert run.path.name == "ownclassify-own_nets_stripe_net-few.numbers-1"
     recipe = load_recipe(str(run.path / "recipe.toml"))

@@ -104,7 +104,7 @@ def test_what_is_no_box_is_refused() -> None:
     classes = predictions([said], kind="classify")
     with pytest.raises(XferError, match="COCO results are boxes"):
         classes.to_coco()
-    with pytest.raises(XferError, match="--min-score is for boxes"):
+    with pytest.raises(XferError, match="min_score is for boxes"):
         classes.at_least(0.5)
 
 

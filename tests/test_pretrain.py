@@ -191,7 +191,7 @@ def test_a_run_is_a_weight_for_every_task_and_becomes_a_plain_file(tmp_path: Pat
     write_imagenette(tmp_path / "in")
     values = {
         "epochs": 1, "batch": 4, "data.size": 64, "task.head": "avg", "workers": 0,
-        "task.sides": [64], "run.plots": False, "backbone": "alexnet_bn",
+        "task.sides": [64], "run.plots": False, "run.report": False, "backbone": "alexnet_bn",
     }  # fmt: skip
     recipe = build_recipe(str(tmp_path / "in"), recipe="pretrain/tiny", settings=values)
     recipe = replace(recipe, run=replace(recipe.run, precision="fp32"))

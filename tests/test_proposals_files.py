@@ -19,7 +19,7 @@ from scipy.io import savemat
 
 from xfer.data.sources.base import ArraySource
 from xfer.errors import DataError
-from xfer.proposals.files import read_proposals, write_proposals
+from xfer.proposals.files import FileBoxes, read_proposals, write_proposals
 from xfer.proposals.match import match_entries
 from xfer.proposals.pickles import plain, read_numbers
 from xfer.types import DataInfo
@@ -240,6 +240,10 @@ def test_an_unknown_ending_names_the_known_ones(tmp_path: Path) -> None:
     assert ".npz, .json, .mat, .pkl" in str(caught.value)
 
 
+def matched(names: list[int | str], *ids: str) -> list[int]:
+    return match_entries(FileBoxes(tuple(names), (TWO,) * len(names)), pictures(*ids), "p.npz")
+
+
 @pytest.mark.parametrize(
     ("names", "ids"),
     [
@@ -253,17 +257,17 @@ def test_an_unknown_ending_names_the_known_ones(tmp_path: Path) -> None:
 def test_entries_are_matched_by_id_name_stem_or_number(
     names: list[int | str], ids: list[str]
 ) -> None:
-    assert match_entries(names, pictures(*ids), "p.npz") == [1, 0]
+    assert matched(names, *ids) == [1, 0]
 
 
 def test_pictures_without_an_entry_are_named() -> None:
     with pytest.raises(DataError) as caught:
-        match_entries(["a", "b"], pictures("a.jpg", "c.jpg", "d.jpg"), "p.npz")
+        matched(["a", "b"], "a.jpg", "c.jpg", "d.jpg")
     assert "2 of 3 pictures: c.jpg, d.jpg" in str(caught.value)
     assert "it has 2 pictures: a, b" in str(caught.value)
 
 
 def test_an_entry_that_two_pictures_might_mean_is_for_neither() -> None:
-    with pytest.raises(DataError, match="2 of 2"):
-        match_entries(["1"], pictures("x/1.jpg", "y/1.jpg"), "p.npz")
-    assert match_entries(["y/1.jpg", "x/1.jpg"], pictures("x/1.jpg", "y/1.jpg"), "p") == [1, 0]
+    with pytest.raises(DataError, match=r"2 of 2 pictures is not clear.*: x/1\.jpg, y/1\.jpg"):
+        matched(["1"], "x/1.jpg", "y/1.jpg")
+    assert matched(["y/1.jpg", "x/1.jpg"], "x/1.jpg", "y/1.jpg") == [1, 0]

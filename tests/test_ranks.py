@@ -4,6 +4,7 @@ and weighted losses give the gradients of one process."""
 from __future__ import annotations
 
 import ast
+import os
 import time
 from pathlib import Path
 from typing import ClassVar
@@ -13,12 +14,16 @@ import torch
 from accumulated import gradients
 from test_loop import CPU
 from two_ranks import Ended, two_ranks
+from typer.main import get_command
 
 from xfer import exit_codes
+from xfer.cli.app import app, main
 from xfer.device import find_device, placed
 from xfer.errors import XferError
 from xfer.exit_codes import report
 from xfer.train.restart import unused_tasks
+
+SHARED = ("finetune", "pretrain", "eval", "features")
 
 # rank 1 fails in its third step, as told in its environment
 TRAINS = """
@@ -239,3 +244,45 @@ def test_an_exit_or_an_interrupt_is_no_failure(monkeypatch: pytest.MonkeyPatch) 
     assert not Store.kept
     exit_codes.note_failure(XferError("wrong"))
     assert Store.kept == ["2", "ends 0 failed"]
+
+
+def commands() -> dict[str, list[str]]:
+    """Every command with words that it would refuse, or that would make it print something."""
+    group = get_command(app)
+    found: dict[str, list[str]] = {}
+    for name, one in group.commands.items():  # pyright: ignore[reportAttributeAccessIssue]
+        for inner, leaf in getattr(one, "commands", {"": one}).items():
+            words = [name, *([inner] if inner else [])]
+            for parameter in leaf.params:
+                if parameter.required:
+                    value = "fc6=2" if parameter.name == "svd" else "/nowhere/at/all"
+                    words += (
+                        [*parameter.opts[:1], value] if parameter.opts[0][0] == "-" else [value]
+                    )
+            found[" ".join(words[: 1 + bool(inner)])] = words
+    return found
+
+
+@pytest.mark.parametrize("name", [n for n in commands() if n not in SHARED])
+def test_work_that_is_not_shared_is_done_by_the_first_alone(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for key, value in {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setenv("RANK", "1")
+    assert main(commands()[name]) == 0
+    assert capfd.readouterr() == ("", "")
+    monkeypatch.setenv("RANK", "0")
+    start = time.monotonic()
+    code = main(commands()[name])
+    said = capfd.readouterr()
+    assert code in (0, 2, 3) and said.out + said.err and "rank 0" not in said.err
+    # it waits for nobody who might say the same
+    assert not code or time.monotonic() - start < exit_codes.SAME_SECONDS + 3
+    assert (os.environ["RANK"], os.environ["WORLD_SIZE"]) == ("0", "2")
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_others_share_the_work() -> None:
+    assert set(commands()) >= set(SHARED)

@@ -62,7 +62,7 @@ def test_a_value_against_the_rules_names_key_rule_and_value(
         ("momentum", "did you mean optim.momentum?"),
         ("epochs", "did you mean schedule.epochs?"),
         ("optim.epochs", "did you mean schedule.epochs?"),
-        ("optimiser", "did you mean optimizer"),
+        ("optimiser", "did you mean optim.name?"),
         ("bakbone", "did you mean backbone"),
         ("eval", "eval is a table: eval.every, eval.tta, eval.while_training, eval.batch"),
     ],

@@ -191,6 +191,6 @@ def test_data_are_read_again_where_the_options_make_a_difference(
 def test_the_call_reads_them_once_too(photos: Path, loads: list[Any], tmp_path: Path) -> None:
     xfer.finetune(
         photos, backbone="tiny_nets:tiny", weights="none", epochs=1, out=tmp_path / "run",
-        workers=1, verbosity=-1, run__plots=False,
+        workers=1, verbosity=-1, run__plots=False, run__report=False,
     )  # fmt: skip
     assert len(loads) == 1

@@ -167,6 +167,13 @@ def test_the_recipe_of_a_run_gives_every_key_and_so_replaces_none(tmp_path: Path
     assert load_recipe(write(tmp_path / "recipe.toml", dump(recipe))) == recipe
 
 
+def test_parents_without_an_end_are_refused(tmp_path: Path) -> None:
+    for i in range(60):
+        (tmp_path / f"{i}.toml").write_text(f"extends = '{tmp_path / f'{i + 1}.toml'}'\n")
+    with pytest.raises(XferError, match=r"0\.toml: extends goes through more than 50 recipes"):
+        load_recipe(str(tmp_path / "0.toml"))
+
+
 def test_a_circle_of_parents_is_found(tmp_path: Path) -> None:
     first = write(tmp_path / "a.toml", 'extends = "b.toml"')
     write(tmp_path / "b.toml", f'extends = "../{tmp_path.name}/a.toml"')

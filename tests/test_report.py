@@ -237,7 +237,8 @@ def test_real_pictures_with_several_labels(picture_data: Path, tmp_path: Path) -
             return np.asarray(picture.convert("RGB"))
 
     written = plot_run(tmp_path, [], metric, image, metric.classes)
-    assert [p.name for p in written] == ["classes.png", "worst.png", "predictions.png"]
+    names = ["precision_recall.png", "classes.png", "worst.png", "predictions.png"]
+    assert [p.name for p in written] == names
     assert pixels(written[-1]).std() > 30
 
 

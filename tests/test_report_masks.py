@@ -103,7 +103,7 @@ def test_a_prediction_is_drawn_with_its_palette_png(tmp_path: Path) -> None:
     kinds.get("segment").draw_prediction(picture(), said, CLASSES, tmp_path / "a.png")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "a_mask.png"]
     assert np.array_equal(read_mask_file(tmp_path / "a_mask.png").values, mask)
-    with pytest.raises(XferError, match="--min-score is for boxes"):
+    with pytest.raises(XferError, match="min_score is for boxes"):
         kinds.get("segment").draw_prediction(picture(), said, CLASSES, tmp_path / "b.png", 0.5)
 
 

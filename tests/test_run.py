@@ -43,7 +43,7 @@ def test_a_finished_run_is_kept_unless_overwriting_is_asked_for(tmp_path: Path) 
 
 def test_an_unfinished_run_is_kept_and_the_hint_resumes_it(tmp_path: Path) -> None:
     Run.create(RECIPE, tmp_path)
-    with pytest.raises(XferError, match="--resume"):
+    with pytest.raises(XferError, match="resume="):
         Run.create(RECIPE, tmp_path)
 
 

@@ -30,7 +30,7 @@ TINY = Recipe(
     data=DataTable(source="digits", batch=4, size=64, limit=16, workers=1, flip=False),
     optim=OptimTable(lr=1e-2, head_scale=1.0, ema=0.5, accumulate=2),
     schedule=ScheduleTable(epochs=2), eval=EvalTable(tta="flip"),
-    run=RunTable(precision="fp32", plots=False),
+    run=RunTable(precision="fp32", plots=False, report=False),
 )  # fmt: skip
 
 
@@ -155,7 +155,8 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from xfer.api import finetune
-settings = {"run.plots": False, "data.augment": "light", "task.dropout": 0.0, "data.size": 64,
+settings = {"run.plots": False, "run.report": False, "data.augment": "light", "task.dropout": 0.0,
+            "data.size": 64,
             "backbone.batch_norm": False, "optim.name": "sgd", "schedule.name": "constant",
             "task.head": "fcn32s", "task.tail": "none", "data.flip": False}
 finetune("digits", "segment", out=Path(sys.argv[1]), verbosity=-1, backbone="tiny_nets:tiny",

@@ -34,7 +34,13 @@ class Squares(SyntheticSource):
     def __init__(self, split):
         super().__init__(24, split=split)
 """
-OPTIONS: dict[str, Any] = {"workers": 1, "verbosity": -1, "run__plots": False, "device": "cpu"}
+OPTIONS: dict[str, Any] = {
+    "workers": 1,
+    "verbosity": -1,
+    "run__plots": False,
+    "run__report": False,
+    "device": "cpu",
+}
 
 
 def forget() -> None:
@@ -261,6 +267,14 @@ def test_a_thread_is_not_trusted_for_another(there: Path) -> None:
         thread.start()
         thread.join()
     assert isinstance(found[0], XferError)
+
+
+def test_a_misspelt_name_of_a_trusted_module_is_told(there: Path) -> None:
+    with pytest.raises(XferError, match="safe_nets:strip_net: module safe_nets has no") as raised:
+        xfer.load("run", trust=(*MODULES, "safe_nets:strip_net"))
+    assert "did you mean stripe_net" in str(raised.value)
+    with pytest.raises(XferError, match=r"no module named safe_nets\.py\n  write safe_nets:strip"):
+        xfer.finetune("digits", backbone="safe_nets.py:stripe_net", weights="none", **OPTIONS)
 
 
 class Numbers(Kind):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,15 +24,19 @@ from xfer.backbones.files import open_weights
 from xfer.backbones.stored import SAFE_NUMBERS
 from xfer.cache import Cache
 from xfer.data.images.decode import DecodeError
+from xfer.data.pack.check import SUMS
 from xfer.data.pack.writer import Packing, pack
 from xfer.data.readers.base import ReadOptions
 from xfer.data.readers.pack import Pack
-from xfer.data.sources.base import verify
+from xfer.data.sources.base import Bundle, verify
 from xfer.data.sources.index_file import Entries, Index, kept_index
 from xfer.errors import DataError
 from xfer.extraction.store import Features, read_features, write_features
 from xfer.files import check_schema, check_seal, sealed
+from xfer.kinds import pixel_counts
 from xfer.runs import checkpoint
+from xfer.runs.json_files import read_json
+from xfer.runs.pictures import read_pictures, write_pictures
 from xfer.testing.source import SyntheticSource
 
 GB = 2**30
@@ -193,7 +199,7 @@ def test_a_pack_that_is_not_compared_is_read_as_it_is(
     reading = Pack().load(folder, ReadOptions(verify=False))
     assert any("data.verify=false" in note for note in reading.notes)
     (source,) = reading.parts.values()
-    monkeypatch.setattr("xfer.data.pack.reader.zlib.crc32", None)
+    monkeypatch.setattr("xfer.data.pack.reader.SUMS", None)
     pixels = [source[i].image for i in range(len(source))]
     verify(source, 0)
     assert sum(int((a != b).sum()) for a, b in zip(pixels, before, strict=True)) == 1
@@ -205,10 +211,51 @@ def test_each_picture_of_a_pack_is_compared_once(
     folder = write_pack(tmp_path / "pk", raw=True)
     (source,) = Pack().load(folder, ReadOptions()).parts.values()
     source[3]
-    monkeypatch.setattr("xfer.data.pack.reader.zlib.crc32", lambda *a: 0)
+    monkeypatch.setitem(SUMS, "xxh3", lambda data: 0)
     source[3]  # not again
     with pytest.raises(DecodeError, match=r"shard-00000\.bin is damaged"):
         source[4]
+
+
+def first_version(folder: Path, shards: int) -> None:
+    """Gives the first shards of a pack the checksums of version 1, CRC-32."""
+    index = json.loads((folder / "index.json").read_text())
+    for about in index["shards"][:shards]:
+        file = folder / f"{about['name']}.npz"
+        table = dict(np.load(file))
+        pixels = file.with_suffix(".bin").read_bytes()
+        ends = table["start"] + table["length"] + table["mask_length"]
+        parts = [pixels[a:b] for a, b in zip(table["start"], ends, strict=True)]
+        del table["xxh3"]
+        table["crc"] = np.array([zlib.crc32(part) for part in parts], np.uint32)
+        np.savez(file, **table)
+        about["npz_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    version = 1 if shards == len(index["shards"]) else 2
+    (folder / "index.json").write_text(json.dumps(sealed({**index, "version": version})))
+
+
+@pytest.mark.parametrize("old", [1, 2])
+def test_a_pack_of_the_first_version_is_read_and_compared(tmp_path: Path, old: int) -> None:
+    """Whole, or packed to its end by this version."""
+    source = SyntheticSource(24, size=150)
+    folder = tmp_path / "pk"
+    pack(source, folder, Packing(side=0, raw=True, shard_mb=1))
+    before = read_pack(folder)
+    first_version(folder, old)
+    assert all(np.array_equal(a, b) for a, b in zip(before, read_pack(folder), strict=True))
+    for number in (0, 1):
+        each_bit(folder / f"shard-0000{number}.bin", lambda: read_pack(folder), 67_001)
+    again = pack(source, folder, Packing(side=0, raw=True, shard_mb=1))
+    assert (again.shards, again.kept) == (2, 2)
+
+
+def test_a_pack_without_checksums_of_its_pictures_is_damaged(tmp_path: Path) -> None:
+    folder = write_pack(tmp_path / "pk")
+    file = folder / "shard-00000.npz"
+    np.savez(file, **{name: array for name, array in np.load(file).items() if name != "xxh3"})
+    for compared, why in ((True, "its checksum differs"), (False, "it lacks xxh3")):
+        with pytest.raises(DataError, match=rf"shard-00000\.npz: damaged.*{why}"):
+            read_pack(folder, compared)
 
 
 def test_a_kept_index_with_a_turned_bit_is_made_again(
@@ -259,6 +306,55 @@ def test_a_damaged_vector_of_the_cache_is_computed_again(tmp_path: Path) -> None
     cache._base.execute("UPDATE entries SET value=? WHERE key=?", (entry, keys[1]))
     assert keys[1] not in cache.find(keys)
     assert len(said) == 1 and "computed again" in said[0]
+
+
+def test_a_bit_of_the_numbers_of_a_run_s_pictures(tmp_path: Path) -> None:
+    """Told, or without a meaning: no array is left out without a word."""
+    source = SyntheticSource(12)
+    bundle = Bundle("", "", "classify", source.info.classes, {"train": source, "val": source})
+    write_pictures(tmp_path, bundle)
+    file, ids = tmp_path / "pictures.npz", {"train": list(source.ids), "val": list(source.ids)}
+    whole, read = file.read_bytes(), read_pictures(tmp_path, ids)
+    told = 0
+    for place in range(0, len(whole), 4):
+        turn(file, place, place // 4 % 8)
+        try:
+            found = read_pictures(tmp_path, ids)
+            assert str(found) == str(read), f"a bit of byte {place} went unnoticed"
+        except DataError as error:
+            assert "pictures.npz" in str(error)
+            told += 1
+        file.write_bytes(whole)
+    assert told > len(whole) / 12
+
+
+def test_damaged_counts_of_pixels_are_counted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pixel_counts, "others_write", lambda _: "")
+    file, counts = tmp_path / "counts.npy", np.arange(12).reshape(3, 4)
+    pixel_counts._write(file, counts)
+    whole = file.read_bytes()
+    assert np.array_equal(np.load(file), counts)  # a file of numpy's, and a few bytes behind it
+    for place in range(0, len(whole), 3):
+        turn(file, place, place // 3 % 8)
+        assert pixel_counts._read(file) is None, place
+        file.write_bytes(whole)
+    for content in (whole, whole[:-32]):  # the latter is an earlier version's
+        file.write_bytes(content)
+        again = pixel_counts._read(file)
+        assert again is not None and np.array_equal(again, counts)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [('{"vam": ["1", "2"]}', "'vam' is none of train, val, test"), ('{"val": "1"}', "val is")],
+)
+def test_a_split_of_a_run_has_a_known_name(tmp_path: Path, text: str, words: str) -> None:
+    file = tmp_path / "split.json"
+    file.write_text(text)
+    with pytest.raises(DataError, match=rf"split\.json: damaged \({words}"):
+        read_json(file)
 
 
 WRITE = """

@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from xfer import plugs
-from xfer.errors import XferError
+from xfer.errors import XferError, nearest
+from xfer.exit_codes import is_main
+from xfer.recipe import words
 from xfer.recipe.choose import prepare
+from xfer.recipe.tables import FIELDS, FLAGS, TABLES
 from xfer.train.loop import Summary, fit
+from xfer.train.progress import Progress
 
 
 @plugs.face("data", "task", "settings")
@@ -53,6 +57,24 @@ def _train(
     data: Any, task: str, recipe: str, out: Any, overwrite: bool, verbosity: int,
     settings: dict[str, Any],
 ) -> Summary:  # fmt: skip
+    _check_settings(settings)
     full_recipe, opened = prepare(data, task, recipe, settings)
     folder = Path(out) if out else None
-    return fit(full_recipe, folder, data=opened, overwrite=overwrite, verbosity=verbosity)
+    run = fit(full_recipe, folder, data=opened, overwrite=overwrite, verbosity=verbosity)
+    if is_main():
+        show = Progress(verbosity)
+        for line in (run.line(), *run.closing()):
+            show.say(line)
+    return run
+
+
+def _check_settings(settings: dict[str, Any]) -> None:
+    """Raises XferError for a word or a value of another tool: model=, weights=None, freeze=True."""
+    for name, value in settings.items():
+        key = FLAGS.get(name, name.replace("__", "."))
+        if not isinstance(value, str) and words.right_value(key, value) is not None:
+            raise XferError(f"{name}={value!r} is not clear", words.value_hint(key, value, name))
+        if name not in FLAGS and key not in FIELDS and "." not in key and key not in TABLES:
+            known = [*FLAGS, "data", "task", "out", "recipe", "overwrite", "resume"]
+            hint = words.argument_hint(name, FLAGS, known) or nearest(name, known, len(known))
+            raise XferError(f"finetune has no argument {name!r}", hint)

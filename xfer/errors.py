@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import errno
 import functools
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -33,7 +34,8 @@ class XferError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return self.message if self.hint is None else f"{self.message}\n  {self.hint}"
+        message = spoken(self.message)
+        return message if self.hint is None else f"{message}\n  {spoken(self.hint, keys=True)}"
 
 
 class DataError(XferError):
@@ -46,6 +48,79 @@ class DivergedError(XferError):
     """Training produced non-finite numbers."""
 
     code: ClassVar[int] = 4
+
+
+# whether a command is running, rather than a script or a notebook: `xfer.cli.app.main` sets it
+_commands: list[bool] = []
+
+
+@contextlib.contextmanager
+def command_line() -> Iterator[None]:
+    """Context of a command: what is printed speaks of flags, not of Python's arguments."""
+    _commands.append(True)
+    try:
+        yield
+    finally:
+        _commands.pop()
+
+
+def spoken(text: str, keys: bool = False) -> str:
+    """A message in its reader's words: as it is on the command line, else `in_python`."""
+    return text if _commands else in_python(text, keys)
+
+
+_RESUME = re.compile(r"xfer finetune --resume ('[^']*'|[^\s`]+)")
+# words after a flag that are no value of it: "another --lr or --seed"
+_NO_VALUE = ("or|and|is|are|of|for|to|if|in|on|needs?|takes?|fits?|scores|trains?|has|with|leaves?|"
+             "allows?|decodes|that|which|by")  # fmt: skip
+_FLAG = re.compile(
+    r"--(?!nproc-per-node|max-restarts|debug|help|json|clear|version)(?P<name>[a-z][a-z-]+)"
+    rf"(?: (?!(?:{_NO_VALUE})\b)(?P<value>\[[^\]]*\]|'[^']*'|[\w./:-]*[\w/]))?"
+)
+_KEY = re.compile(r"\b(data|optim|schedule|eval|run|task|backbone)\.([a-z]\w*)=([^\s,;:)]*)")
+_ON = {"skip-bad": "skip_bad=True", "no-verify": "verify=False", "overwrite": "overwrite=True",
+       "dry-run": "dry_run=True", "strict": "strict=True", "no-cache": "cache=False"}  # fmt: skip
+
+
+def in_python(text: str, keys: bool = False) -> str:
+    """A message about flags in the words of Python: --weight-decay 0.1 is weight_decay=0.1.
+    Commands in backticks stay as they are.
+
+    Args: keys: whether keys are to be typed, too: optim.ema=0.9 is optim__ema=0.9.
+    """
+    text = text.replace("--skip-bad (data.skip_bad=true)", "--skip-bad")
+    text = _RESUME.sub(lambda m: f"xfer.finetune(resume={_unquoted(m[1])!r})", text)
+    parts = re.split(r"(`(?:xfer|pip|torchrun) [^`]*`)", text)
+    for n, part in enumerate(parts):
+        if n % 2 == 0:
+            part = re.sub(r"--set (?=\w)(\S+)", lambda m: _KEY.sub(_keyword, m[1]), part)
+            part = _FLAG.sub(_argument, part)
+            parts[n] = _KEY.sub(_keyword, part) if keys else part
+    return "".join(parts)
+
+
+def _argument(match: re.Match[str]) -> str:
+    name, value = match["name"], match["value"]
+    if name in _ON:
+        return _ON[name] + (f" {value}" if value else "")
+    word = name.replace("-", "_")
+    return word if value is None else f"{word}={_literal(value)}"
+
+
+def _keyword(match: re.Match[str]) -> str:
+    return f"{match[1]}__{match[2]}={_literal(match[3])}"
+
+
+def _literal(text: str) -> str:
+    """A value as Python writes it; names of what is to be put there (FILE) stay."""
+    if text in ("true", "false"):
+        return text.title()
+    plain = re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?|[A-Z][A-Z_]*|[\['\"].*|True|False|", text)
+    return text if plain else repr(text)
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1] if text.startswith("'") else text
 
 
 # a disk, a quota or a limit on files is used up

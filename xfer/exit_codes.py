@@ -32,8 +32,11 @@ from xfer.errors import GONE, NO_ROOM, XferError, printable
 
 # errors that a path in a command may cause, besides those checked where it is used
 _IN_THE_WAY = (errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR,
-               errno.ENAMETOOLONG, errno.ENOENT, *GONE)  # fmt: skip
+               errno.ENAMETOOLONG, errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENOTEMPTY,
+               errno.EBUSY, errno.ETXTBSY, *GONE)  # fmt: skip
 _FULL = (*NO_ROOM, errno.EROFS)
+# what torchrun tells each process of its place among the others
+_TOLD = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 # seconds that a command has to end in once it is interrupted for good
 LAST = 2.0
 
@@ -49,6 +52,23 @@ _LOST = ("connection closed by peer", "connection reset by peer", "broken pipe",
 def is_main() -> bool:
     """Whether this process prints messages: torchrun starts several, numbered by RANK."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def processes() -> int:
+    """How many processes torchrun has started for this command; 1 without torchrun."""
+    number = os.environ.get("WORLD_SIZE", "1")
+    return int(number) if number.isdecimal() else 1
+
+
+@contextlib.contextmanager
+def as_the_only_one() -> Iterator[None]:
+    """Context of work that is not shared: what torchrun has told this process about the others is
+    not seen, so that it takes none of them into account and waits for none."""
+    told = {name: os.environ.pop(name) for name in _TOLD if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(told)
 
 
 def stop_signals() -> list[signal.Signals]:
@@ -131,7 +151,7 @@ def report(error: BaseException, debug: bool = False) -> int:
         return 141
     if debug:
         traceback.print_exception(error)
-    several = _processes() > 1
+    several = processes() > 1
     if isinstance(error, KeyboardInterrupt):
         # torchrun sends SIGTERM to the others once one has failed
         first = _first_code(0.0) if several else None
@@ -182,7 +202,7 @@ def complain(message: str, hint: str | None = None) -> None:
 def complain_once(message: str, hint: str | None = None) -> None:
     """`complain`, with this process's rank if there are several; if all of them have the same to
     say, one does, and names none."""
-    world = _processes()
+    world = processes()
     if world == 1:
         complain(message, hint)
         return
@@ -209,7 +229,7 @@ def complain_once(message: str, hint: str | None = None) -> None:
 def note_failure(error: BaseException) -> None:
     """Tells the other processes that this one has failed, so that none waits for it in vain. That
     another was lost is no failure of this one."""
-    if _processes() == 1 or not isinstance(error, Exception) or _is_echo(error):
+    if processes() == 1 or not isinstance(error, Exception) or _is_echo(error):
         return  # an interrupt, or a script's own exit
     store = _store()
     if store is not None:
@@ -301,11 +321,6 @@ class _Store:
     def keep_first(self, key: str, value: str) -> str:
         """The value that was first given for this key."""
         return self._store.compare_set(self._start + key, "", value).decode()
-
-
-def _processes() -> int:
-    number = os.environ.get("WORLD_SIZE", "1")
-    return int(number) if number.isdecimal() else 1
 
 
 def _is_echo(error: BaseException) -> bool:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import re
 import stat
@@ -169,24 +170,53 @@ def open_file(path: Path | str) -> BinaryIO:
 def head_of(path: Path | str, most: int) -> bytes:
     """The first bytes of a regular file. Raises: as `open_regular`."""
     with open_file(path) as file:
-        return file.read(most)
+        return _read(path, file, most)
 
 
 def bytes_of(path: Path | str, most: int = TABLE) -> bytes:
     """The content of a regular file of at most `most` bytes.
 
-    Raises: DataError for a pipe, a device or a larger file, OSError if it can't be read.
+    Raises: DataError for a pipe, a device or a larger file, and for a large one that was hardly
+    written, OSError if it can't be read.
     """
     with open_file(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        content = file.read(size + 1) if size <= most else b""
-        # a file of /proc says that it is empty, and one that is being written grows
-        while size < len(content) <= most:
-            size, content = len(content), content + file.read(MB)
+        state = os.fstat(file.fileno())
+        size, written = state.st_size, getattr(state, "st_blocks", math.inf) * 512
+        # a file system that packs its files has fewer blocks, but no holes
+        if NOTE < size <= most and written * 8 < size and _has_hole(file.fileno(), size):
+            raise DataError(
+                f"{path}: {size:,} bytes, of which only {written:,} were ever written",
+                "download or copy it again",
+            )
+        content = _read(path, file, size + 1) if size <= most else b""
+        # a file of /proc says that it is empty, and may have no end; one being written grows
+        if size < len(content) <= most:
+            most = min(most, size + NOTE)
+            content += _read(path, file, most + 1 - len(content))
     if size > most or len(content) > most:
         size = max(size, len(content))
         raise DataError(f"{path}: {size:,} bytes, where at most {most:,} are read")
     return content
+
+
+def _read(path: Path | str, file: BinaryIO, count: int) -> bytes:
+    """Raises DataError for a file of /proc that would have to be waited for, as a pipe."""
+    content: bytes | None = file.read(count)
+    if content is None:
+        raise DataError(f"{path}: nothing can be read from it", "name a file on a disk")
+    return content
+
+
+def _has_hole(handle: int, size: int) -> bool:
+    """Whether a part of a file was never written; False where the system can't tell."""
+    if not hasattr(os, "SEEK_HOLE"):
+        return False
+    try:
+        return os.lseek(handle, 0, os.SEEK_HOLE) < size
+    except OSError:
+        return False
+    finally:
+        os.lseek(handle, 0, os.SEEK_SET)
 
 
 def text_of(path: Path | str, most: int = TABLE, errors: str = "strict") -> str:

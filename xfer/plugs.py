@@ -233,14 +233,8 @@ def resolve(plug: Plug, noun: str, others: str = "") -> Any:
     """
     module = imported(plug, noun, others)
     loaded.add(plug.module)
-    try:
-        value = getattr(module, plug.name)
-    except AttributeError:
-        public = [name for name in vars(module) if not name.startswith("_")]
-        hint = nearest(plug.name, public) if public else "it is empty"
-        raise XferError(
-            f"{noun} {plug.spec}: module {plug.module} has no {plug.name!r}", hint
-        ) from None
+    _check_holds(module, f"{noun} {plug.spec}", plug.name)
+    value = getattr(module, plug.name)
     if not callable(value):
         return value
     home = getattr(value, "__module__", None) or type(value).__module__
@@ -310,9 +304,11 @@ def imported(plug: Plug, noun: str, others: str = "") -> ModuleType:
     in_front = [here] if _lies_here(plug, noun, here) else []
     sys.path[:0] = in_front
     try:
-        return importlib.import_module(plug.module)
+        module = importlib.import_module(plug.module)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{plug.module}.".startswith(f"{error.name}."):
+            if plug.module.endswith(".py"):
+                others = f"write {plug.module.removesuffix('.py')}:{plug.name}"
             hint = f"{others}; {where_to_put(error.name)}" if others else where_to_put(error.name)
             raise XferError(f"{noun} {plug.spec}: no module named {error.name}", hint) from None
         raise _broken(plug, noun, error) from error
@@ -321,6 +317,21 @@ def imported(plug: Plug, noun: str, others: str = "") -> ModuleType:
     finally:
         if in_front:
             sys.path.remove(here)
+    for spec in sorted(_specs.get()):  # --trust mynet:net may be misspelt, too
+        home, _, name = spec.partition(":")
+        if home == plug.module and name != plug.name:
+            _check_holds(module, spec, name)
+    return module
+
+
+def _check_holds(module: ModuleType, what: str, name: str) -> None:
+    """Raises XferError if a module has nothing of this name. Args: what: what was asked for."""
+    if not hasattr(module, name):
+        public = [own for own in vars(module) if not own.startswith("_")]
+        raise XferError(
+            f"{what}: module {module.__name__} has no {name!r}",
+            nearest(name, public) if public else "it is empty",
+        )
 
 
 def _lies_here(plug: Plug, noun: str, here: str) -> bool:

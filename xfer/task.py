@@ -20,6 +20,7 @@ from xfer import kinds, plugs, registry
 from xfer.errors import DataError, XferError, nearest
 from xfer.recipe.option import When, checked
 from xfer.recipe.option import option as option  # public here, for tasks
+from xfer.recipe.words import ours
 from xfer.types import Batch, DataInfo, Preprocess, Sample
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from xfer.backbones.base import Backbone
     from xfer.data.sources.base import Bundle
-    from xfer.exporting.contract import Choices, Exportable
+    from xfer.exporting.contract import Exportable
     from xfer.kinds.base import Kind
     from xfer.recipe.tables import DataTable
     from xfer.types import Source
@@ -102,7 +103,7 @@ class Task(nn.Module, ABC):
         picture_side      | side of the training pictures, pixels
         short_side        | pictures are decoded no larger than this, pixels; 0: full size
         describe(p)       | a prediction as plain values; its kind's by default
-        exportable(c)     | its net as tensors in, tensors out, for `xfer export`
+        exports           | class of its net as tensors in, tensors out, for `xfer export`
         fit_labels(labels), fit_data(bundle) | inspect the training data before the first step
         prepare(source)   | called with a source before its pictures are read
         loss_weights(b)   | what each loss is a mean over, if not the pictures
@@ -123,6 +124,7 @@ class Task(nn.Module, ABC):
     # {"optim.lr": 1e-3}: what differs from the recipe defaults
     recipe: ClassVar[Mapping[str, Any]] = {}
     counts_when: ClassVar[Mapping[str, When | str]] = {}
+    exports: ClassVar[type[Exportable] | None] = None
     any_shape: ClassVar[bool] = False
     size_words: ClassVar[str] = "pictures are scaled to it, whatever data.size is"
 
@@ -187,11 +189,6 @@ class Task(nn.Module, ABC):
     def describe(self, prediction: Any) -> dict[str, Any]:
         """A prediction as a row of plain values, "id" first; its kind's by default."""
         return self.kind.describe(prediction, self.info.classes)
-
-    def exportable(self, choices: Choices) -> Exportable:
-        """The net of `xfer export`. Raises XferError if the task has none, or not as chosen."""
-        name = type(self).__name__
-        raise XferError(f"the task {name} can't be exported", "docs/extending.md: `exportable`")
 
     def fit_labels(self, labels: np.ndarray) -> None:
         """Inspects the training labels once, before training; most tasks need not."""
@@ -411,6 +408,8 @@ def make_options(task: type[Task], values: dict[str, Any], where: str = "task") 
     known = {f.name: f for f in fields(task.Options)}
     for key in values:
         if key not in known:
-            raise XferError(f"unknown key {where}.{key}", nearest(key, known))
+            meant = ours(key)
+            hint = f"did you mean {meant}?" if meant.removeprefix("task.") in known else ""
+            raise XferError(f"unknown key {where}.{key}", hint or nearest(key, known))
     values = {key: checked(f"{where}.{key}", value, known[key]) for key, value in values.items()}
     return replace(task.Options(), **values)

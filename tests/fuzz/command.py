@@ -24,10 +24,11 @@ from fuzz.trial import SECONDS, BadSeed, Faults, Trial, replay
 _GB = 1 << 30
 _ADDRESSES = 16 * _GB  # beyond what the child has when it starts
 _RESIDENT = 2.5 * _GB  # a child is killed beyond it and what it began with
-_STUCK = 6 * SECONDS  # seconds without a new input, when native code does not see signals
+_STUCK = 6 * SECONDS  # seconds of CPU without a new input: native code does not see signals
+_ASLEEP = 24 * SECONDS  # seconds without one; shorter pauses may be the machine's
 _AGAIN = 75  # a child's exit code: another is to go on
 _SETUP = 300.0  # seconds for imports and miniatures
-_BEAT = struct.Struct("dqq")  # monotonic time, number of the input being read, inputs read
+_BEAT = struct.Struct("ddqq")  # time, CPU time, number of the input being read, inputs read
 
 
 @dataclass
@@ -115,7 +116,7 @@ class Watch:
         """Forks the child. Nothing in this process has started a thread."""
         sys.stdout.flush()
         sys.stderr.flush()
-        self.shared[: _BEAT.size] = _BEAT.pack(0.0, self.number, self.read)
+        self.shared[: _BEAT.size] = _BEAT.pack(0.0, 0.0, self.number, self.read)
         self.began = time.monotonic()
         self.process = os.fork()
         if self.process == 0:
@@ -140,22 +141,25 @@ class Watch:
         most = pages * resource.getpagesize() + _ADDRESSES
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
         for number, _ in trial.run(self.number, self.inputs, self.seconds):
-            beat = _BEAT.pack(time.monotonic(), number, self.read + number - self.number)
+            read = self.read + number - self.number
+            beat = _BEAT.pack(time.monotonic(), time.process_time(), number, read)
             self.shared[: _BEAT.size] = beat
-        began, number, read = _BEAT.unpack(self.shared[: _BEAT.size])
-        self.shared[: _BEAT.size] = _BEAT.pack(began, number, read + bool(began))
+        began, used, number, read = _BEAT.unpack(self.shared[: _BEAT.size])
+        self.shared[: _BEAT.size] = _BEAT.pack(began, used, number, read + bool(began))
         if trial.bloated:
             os._exit(_AGAIN)
 
     def look(self) -> Outcome | None:
         """How the target has ended; None while it has not."""
         ended, status = os.waitpid(self.process, os.WNOHANG)
-        beat, number, read = _BEAT.unpack(self.shared[: _BEAT.size])
+        beat, used, number, read = _BEAT.unpack(self.shared[: _BEAT.size])
         now = time.monotonic()
         reason = ""
         if not ended:
-            if beat and now - beat > _STUCK:
+            if beat and now - beat > _STUCK and _cpu_seconds(self.process) - used > _STUCK:
                 reason = f"hang > {_STUCK:.0f} s"
+            elif beat and now - beat > _ASLEEP:
+                reason = f"hang > {_ASLEEP:.0f} s"
             elif not beat and now - self.began > _SETUP:
                 reason = "setup"
             elif _resident(self.process) > self.first + _RESIDENT:
@@ -194,6 +198,15 @@ def _resident(process: int) -> int:
         return int(text.split()[1]) * resource.getpagesize()
     except (OSError, IndexError):
         return 0
+
+
+def _cpu_seconds(process: int) -> float:
+    """Seconds of CPU that a process has used; 0 if it is gone."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError):
+        return 0.0
 
 
 __all__ = ["BadSeed", "main"]

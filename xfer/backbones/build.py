@@ -6,6 +6,7 @@ import fnmatch
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ import torch
 from xfer import plugs, registry
 from xfer.backbones.base import SCHEMES, Backbone, backbones
 from xfer.errors import XferError, nearest
+from xfer.recipe import words
 
 FORMS = "use a bare name, torchvision:NAME, timm:NAME or package.module:function"
 
@@ -57,6 +59,10 @@ def make_backbone(
     unless the user has named the module, see `xfer.plugs`."""
     from xfer.backbones.weights import load_weights
 
+    right = words.right_value("weights", weights)
+    if right is not None and not (isinstance(weights, str) and Path(weights).exists()):
+        hint = words.value_hint("weights", weights)
+        raise XferError(f"weights={weights!r}: not known here", hint)
     net = _build(name, classifier, options)
     if weights != "none":
         net.weight_report = load_weights(net, weights, net=name, say=report)
@@ -104,6 +110,7 @@ def _check_options(name: str, make: Callable[..., Any], options: dict[str, Any])
     for key in options:
         if key not in valid:
             hint = nearest(key, valid) if valid else "it has no options"
+            hint = "did you mean weights?" if words.ours(key) == "weights" else hint
             raise XferError(f"backbone {name} has no option {key!r}", hint)
 
 

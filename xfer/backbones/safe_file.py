@@ -25,7 +25,9 @@ from xfer.errors import DataError, whole
 from xfer.files import SUM, open_regular, sum_in
 
 _META = "__metadata__"
-_BLOCK = 1 << 20
+# bytes read at a time: few, so that a thread which compares seldom waits for the one that makes the
+# net; read and not mapped, so that a disk that fails is an error and no signal
+_BLOCK = 8 << 20
 _MOST = 100_000_000  # bytes of a header, as the safetensors library reads
 # types in the order in which the library writes them
 _ORDER = ("U64", "I64", "F64", "C64", "F32", "U32", "I32", "BF16", "F16", "U16", "I16", "F8_E4M3",
@@ -85,7 +87,7 @@ def check(path: Path) -> None:
         metadata.pop(SUM)
         with whole(path, "damaged"):
             digest = _digest(about, metadata)
-        block = bytearray(_BLOCK)
+        block = bytearray(min(_BLOCK, os.fstat(file.fileno()).st_size))
         while count := file.readinto(block):
             digest.update(memoryview(block)[:count])
     if digest.hexdigest() != wanted:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +18,8 @@ from xfer.backbones.match import Match, Net, match, net_of, same_numbers, unfit
 from xfer.backbones.parts import Parts, beside
 from xfer.backbones.report import WeightReport
 from xfer.backbones.stored import Stored, of_tensor
-from xfer.errors import DataError, listed
+from xfer.errors import DataError, listed, whole
+from xfer.files import is_file, json_of
 
 WORDS = ("imagenet", "none")  # values of `weights` other than files and runs
 
@@ -70,25 +71,26 @@ def load_weights(
 
 def _trained_side(run: Path) -> int:
     """Side of the pictures that a run was trained on, pixels; 0 if model.json lacks it."""
-    try:
-        side = json.loads((run / "model.json").read_text(encoding="utf-8"))["size"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return 0
+    side = _described(run).get("size")
     return side if isinstance(side, int) else 0
 
 
 def check_run_net(run: Path) -> None:
     """Raises XferError for a run whose net is in a module that the user has not named: weights
     alone import nothing, but they belong to somebody's code."""
-    file = run / "model.json"
-    try:
-        name = json.loads(file.read_text(encoding="utf-8"))["backbone"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return  # the tensors' names decide what they fit
+    name = _described(run).get("backbone")  # without one, the tensors' names decide what they fit
     plug = plugs.parse(name, SCHEMES) if isinstance(name, str) else None
     if plug is not None:
-        with plugs.reading(file):
+        with plugs.reading(run / "model.json"):
             plugs.check_named(plug, "backbone")
+
+
+def _described(run: Path) -> dict[str, Any]:
+    """A run's model.json; {} for weights without one. Raises DataError if it can't be read."""
+    file = run / "model.json"
+    with whole(file):
+        content = json_of(file) if is_file(file) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def fill(

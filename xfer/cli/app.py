@@ -21,29 +21,37 @@ from xfer.cli import (
     predict,
     probe,
     recipes,
+    report,
     runs,
     train,
 )
 from xfer.cli.command import DRAWS, command
 from xfer.cli.flags import Debug, varied
-from xfer.exit_codes import complain_once, end_soon, ended_by_signals, report
+from xfer.cli.help import Group, option_hint
+from xfer.errors import command_line
+from xfer.exit_codes import complain_once, end_soon, ended_by_signals
+from xfer.exit_codes import report as report_error
 
 app = typer.Typer(
     help="Fine-tune a pretrained vision backbone on a task of your own.",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    cls=Group,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-command(app, "finetune", flags=train.FLAGS, panel="Train", trust=True)(train.finetune)
-command(app, "pretrain", flags=train.FLAGS, panel="Train", trust=True)(train.pretrain)
-command(app, "eval", panel="Use", trust=True)(evaluate.evaluate)
+command(app, "finetune", flags=train.FLAGS, panel="Train", trust=True, shares=True,
+        recipe="classify/default")(train.finetune)  # fmt: skip
+command(app, "pretrain", flags=train.FLAGS, panel="Train", trust=True, shares=True, recipe=None)(
+    train.pretrain
+)
+command(app, "eval", panel="Use", trust=True, shares=True)(evaluate.evaluate)
 command(app, "predict", panel="Use", trust=True)(predict.predict)
 command(app, "export", panel="Use", trust=True)(export.export)
+command(app, "report", panel="Use", trust=True)(report.report)
 command(app, "compress", panel="Use", trust=True)(compress.compress)
-command(app, "features", flags=features.FLAGS, panel="Features", trust=True, seed=DRAWS)(
-    features.features
-)
+command(app, "features", flags=features.FLAGS, panel="Features", trust=True, seed=DRAWS,
+        shares=True)(features.features)  # fmt: skip
 command(app, "probe", panel="Features", trust=True)(probe.probe)
 for group in (data, models, recipes, runs):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2], rich_help_panel="Inspect")
@@ -80,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
     # (two trainings on two cores: 1.5x; one alone: no difference)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        with ended_by_signals():
+        with command_line(), ended_by_signals():
             code = app(args=argv, prog_name="xfer", standalone_mode=False)
         if code == 130 and own_process:
             end_soon()
@@ -89,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
     except _UsageError as error:
         return _usage(error)
     except (Exception, KeyboardInterrupt) as error:
-        return report(error, "--debug" in argv)
+        return report_error(error, "--debug" in argv)
 
 
 def _usage(error: Any) -> int:
@@ -99,5 +107,7 @@ def _usage(error: Any) -> int:
         return 2
     text = error.format_message().rstrip(".")
     path = error.ctx.command_path if getattr(error, "ctx", None) else "xfer"
-    complain_once(text[:1].lower() + text[1:], f"`{path} --help` lists the valid ones")
+    hint = option_hint(error)
+    text = text.partition(" (Possible options")[0] if hint else text
+    complain_once(text[:1].lower() + text[1:], hint or f"`{path} --help` lists the valid ones")
     return 2

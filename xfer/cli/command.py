@@ -12,11 +12,12 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from xfer.cli import help
 from xfer.cli.flags import NOT_VERIFIED, Debug, Json, Quiet, Trust, Verbose
 from xfer.cli.output import Show
-from xfer.exit_codes import report
+from xfer.exit_codes import as_the_only_one, is_main, processes, report
 from xfer.plugs import KEYS, naming
-from xfer.recipe.tables import FIELDS, FLAGS, meaning
+from xfer.recipe.tables import FIELDS, FLAGS
 
 _PANELS: dict[str, tuple[str, ...]] = {
     "Net": ("backbone", "weights", "freeze", "freeze_epochs"),
@@ -36,11 +37,6 @@ _HELP = {
 _TYPES: dict[str, Any] = {"str": str, "int": int, "float": float, "bool": bool}
 
 
-def escaped(text: str) -> str:
-    """Help text, escaped so that typer sees no markup in it."""
-    return text.replace("[", "\\[")
-
-
 def recipe_flag(name: str, key: str) -> inspect.Parameter:
     """The flag as a parameter; None unless the user gives it, so that the recipe's value holds.
 
@@ -50,12 +46,13 @@ def recipe_flag(name: str, key: str) -> inspect.Parameter:
         field = FIELDS[key]
         kind = _TYPES[str(field.type)]
         choices: tuple[str, ...] = field.metadata.get("choices", ())
-        text = NOT_VERIFIED if _is_on(key) else meaning(key)
+        listed = f": {', '.join(choices)}" if choices else ""
+        text = NOT_VERIFIED if _is_on(key) else f"{field.metadata['help']}{listed}"
     else:
         kind, choices, text = str, (), _HELP[name]
     option = typer.Option(
         f"--{'no-' if _is_on(key) else ''}{name.replace('_', '-')}",
-        help=escaped(text),
+        help=text,
         rich_help_panel=PANEL_OF[name],
         metavar={str: "TEXT", int: "N", float: "X", bool: None}[kind],
         autocompletion=_offer(choices) if choices else None,
@@ -110,6 +107,8 @@ def command(
     panel: str | None = None,
     trust: bool = False,
     seed: str = FLAGS["seed"],
+    recipe: str | None = "",
+    shares: bool = False,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Registers a function as a command: `function(show, ..., given={key: value})`.
 
@@ -120,7 +119,11 @@ def command(
         trust: whether it has --trust: it reads a run, a recipe or a features file, which may name
             modules. Modules named on the command line itself are allowed in every command.
         seed: the key that --seed sets: a command that trains nothing draws only pictures.
+        recipe: whose values the help names as defaults of `flags`; "": the tables'; None: none.
+        shares: whether several processes, as torchrun starts them, share the work. Of those that
+            run another command, the first one does all of it, as if it were alone.
 
+    The function's docstring may end in "Examples:", a line each, explained after two spaces.
     The registered function returns the exit code: every error is reported here.
     """
 
@@ -137,6 +140,14 @@ def command(
             parameters.append(_parameter("trust", Trust, []))
 
         def run(**values: Any) -> int:
+            if shares or processes() == 1:
+                return work(values)
+            if not is_main():
+                return 0
+            with as_the_only_one():
+                return work(values)
+
+        def work(values: dict[str, Any]) -> int:
             debug = values.pop("debug") or "--debug" in sys.argv
             verbosity = values.pop("verbose") - values.pop("quiet")
             show = Show(values.pop("json"), verbosity)
@@ -156,10 +167,12 @@ def command(
                 return report(error, debug)
             return 0
 
-        run.__name__, run.__doc__ = function.__name__, function.__doc__
+        description, examples = help.split_docstring(function.__doc__ or "")
+        run.__name__, run.__doc__ = function.__name__, description
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         run.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
-        app.command(name, rich_help_panel=panel)(run)
+        made = help.described(help.Command, examples, keys, recipe)
+        app.command(name, cls=made, rich_help_panel=panel)(run)
         return function
 
     return register

@@ -49,6 +49,10 @@ def compress(
 
     The method is that of Fast R-CNN, sec. 3.1. The result is a run like any
     other; accuracy and time are shown before and after.
+
+    Examples:
+        xfer compress runs/NAME --svd fc6=1024,fc7=256 -o runs/small
+        xfer compress runs/NAME --svd fc6=512 -o runs/small --data photos/
     """
     from xfer.inference.compress import compress as work
 

@@ -12,16 +12,23 @@ from xfer.cli import data_cache, data_check, data_get, data_pack, data_proposals
 from xfer.cli.command import DRAWS, command
 from xfer.cli.data_keys import Assignments, Set, reading_keys
 from xfer.cli.flags import NoVerify, Spec, Split, WantedFor
+from xfer.cli.help import Group
 from xfer.cli.output import Show
 from xfer.errors import XferError, nearest
 from xfer.files import check_folder
 
-app = typer.Typer(help="Data sets: list, show, check, fetch, pack.", no_args_is_help=True)
+app = typer.Typer(
+    help="Data sets: list, show, check, fetch, pack.", no_args_is_help=True, cls=Group
+)
 
 
 @command(app, "ls")
 def data_ls(show: Show) -> None:
-    """List the data sets that can be given as NAME: built in, or under $XFER_DATA."""
+    """List the data sets that can be given as NAME: built in, or under $XFER_DATA.
+
+    Examples:
+        xfer data ls
+    """
     from xfer.data.catalog import KNOWN, data_folder
     from xfer.data.readers.base import EMBEDDED, FORMATS
     from xfer.registry import OURS
@@ -78,6 +85,11 @@ def data_show(
 
     For boxes, also their sizes and shapes; for masks, each class's share of the
     pixels.
+
+    Examples:
+        xfer data show photos/
+        xfer data show labels.csv --list --split val     every picture of a split
+        xfer data show annotations.json --draw drawn/    sample pictures with labels
     """
     from xfer import kinds
     from xfer.data.open import open_data

@@ -16,7 +16,12 @@ def cache(
         bool, typer.Option("--clear", help="delete everything", show_default=False)
     ] = False,
 ) -> None:
-    """Show or clear what features and selective search keep in $XFER_CACHE."""
+    """Show or clear what features and selective search keep in $XFER_CACHE.
+
+    Examples:
+        xfer data cache
+        xfer data cache --clear
+    """
     from xfer.cache import cache_states
 
     states = {
@@ -32,6 +37,6 @@ def cache(
         return
     show.table(
         [{"kept": subject, "path": state["path"], "entries": state["entries"],
-          "MB": round(state["mb"], 1), "limit, MB": round(state["limit_mb"])}
+          "MB": f"{state['mb']:,.1f}", "limit, MB": round(state["limit_mb"])}
          for subject, state in states.items()]
     )  # fmt: skip

@@ -45,6 +45,11 @@ def check(
     Broken files, copies and near copies, one picture under two labels, blank and
     odd pictures, doubtful labels, boxes and masks. Labels are judged by a probe
     on a frozen backbone, if its weights are on this machine or given.
+
+    Examples:
+        xfer data check photos/
+        xfer data check photos/ --draw drawn/ --fix changes.csv
+        xfer finetune --data photos/ data.changes=changes.csv
     """
     from xfer.doctor.check import check_data
     from xfer.files import check_file, check_folder

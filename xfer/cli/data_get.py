@@ -28,6 +28,11 @@ def get(
 
     Archives are checked against the published sizes and hashes. An interrupted
     download continues where it stopped.
+
+    Examples:
+        xfer data get voc07 --dry-run                    what would be fetched, its size
+        xfer data get voc07
+        xfer finetune --task detect --data voc07
     """
     from xfer.data.catalog import data_folder
     from xfer.data.download import get as fetch

@@ -38,6 +38,11 @@ def pack(
     Run the same command again to continue an interrupted pack, or to check a
     finished one and rewrite damaged shards. Labels, boxes, masks, splits and
     classes are kept: use the pack with `--data pack:DIR`, or just DIR.
+
+    Examples:
+        xfer data pack photos/ -o packed/
+        xfer data pack photos/ -o packed/ --side 0 --quality 95
+        xfer finetune --data packed/
     """
     from xfer.data.pack.writer import Packing
     from xfer.data.pack.writer import pack as write

@@ -45,6 +45,10 @@ def proposals(
     """Measure the recall of a proposal method against the number of proposals.
 
     SPEC is data with boxes. Without --split, all its pictures are used once.
+
+    Examples:
+        xfer data proposals annotations.json
+        xfer data proposals voc07 --split test --method run:runs/NAME -o recall/
     """
     files = [path for path in out if path.suffix == ".npz"]
     folders = [path for path in out if path.suffix != ".npz"]

@@ -22,7 +22,7 @@ from xfer.cli.flags import (
     out_option,
     varied,
 )
-from xfer.cli.output import Show
+from xfer.cli.output import Show, calibration_line, interval_line
 from xfer.errors import XferError
 from xfer.recipe.tables import FIELDS, checked
 
@@ -67,6 +67,14 @@ def evaluate(
     overwrite: Overwrite = False,
     skip_bad: SkipBad = False,
     no_verify: NoVerify = False,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate",
+            help="fit a temperature to the run's val split and keep it in the run, for `xfer "
+            "predict --calibrated` with runs of older versions",
+        ),
+    ] = False,
     set: Set = [],  # noqa: B006 (typer copies it)
 ) -> None:  # fmt: skip
     """Score a run, or another tool's detections.
@@ -74,6 +82,12 @@ def evaluate(
     A run's best weights are scored on the pictures of its own val split, whatever
     has been added since, or on --data of the same classes. With --detections, a
     COCO results file is scored instead.
+
+    Examples:
+        xfer eval runs/NAME                              its own val split
+        xfer eval runs/NAME --split test --tta 10crop
+        xfer eval runs/NAME --data more/                 other pictures, the same classes
+        xfer eval --detections results.json --data coco:annotations.json
     """
     if precision:
         checked("--precision", precision, FIELDS["run.precision"])
@@ -85,10 +99,10 @@ def evaluate(
     verify = reading_keys([], no_verify=no_verify)
     if detections is not None:
         of_runs = (run is not None, tta, batch, model, precision, device != "auto", workers != -1)
-        if any(of_runs):
+        if any(of_runs) or calibrate:
             raise XferError(
                 "--detections scores a file: leave out RUN, --tta, --model, --precision, --batch, "
-                "--device and --workers",
+                "--device, --workers and --calibrate",
                 "xfer eval --help",
             )
         if not data:
@@ -125,6 +139,7 @@ def evaluate(
             workers=workers,
             skip_bad=skip_bad,
             verify=not no_verify,
+            calibrate=calibrate,
             data_keys=keys,
             say=show.note,
         )
@@ -136,6 +151,12 @@ def evaluate(
     metrics: dict[str, Any] = result["metrics"]
     numbers = {k: v for k, v in metrics.items() if not isinstance(v, (dict, list))}
     show.table([{"metric": key, "value": value} for key, value in numbers.items()])
+    if "interval" in result:
+        show.text(interval_line(result["primary"], result["interval"]))
+    if "calibration" in result:
+        show.text(calibration_line(result["calibration"]))
+    if calibrate:
+        show.note(f"temperature {result['calibration']['temperature']:.4g} written to {run}")
     lists: dict[str, list[str]] = {k: v for k, v in metrics.items() if isinstance(v, list)}
     for key, names in lists.items():
         if names:

@@ -57,8 +57,12 @@ def features(
 ) -> None:  # fmt: skip
     """Extract features from a frozen backbone.
 
-    Example: `xfer features -l pool5 --data photos/ -o f.npz`. With --skip-bad,
-    all pictures are checked before the first is computed.
+    With --skip-bad, all pictures are checked before the first is computed.
+
+    Examples:
+        xfer features -l pool5 --data photos/ -o f.npz
+        xfer features --backbone resnet50 -l layer4 --pool avg --data photos/ -o f.npz
+        xfer models show resnet50                        the names of its layers
     """
     from xfer.extraction.extract import Form, extract
     from xfer.extraction.net import Choice, layer_names

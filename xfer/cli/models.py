@@ -10,15 +10,23 @@ import typer
 
 from xfer.cli.command import command
 from xfer.cli.flags import Glob, Size, out_option
+from xfer.cli.help import Group
 from xfer.cli.output import Show, plain_text
 from xfer.errors import XferError
 
-app = typer.Typer(help="Backbones and weight files: list, show, import.", no_args_is_help=True)
+app = typer.Typer(
+    help="Backbones and weight files: list, show, import.", no_args_is_help=True, cls=Group
+)
 
 
 @command(app, "ls")
 def models_ls(show: Show, glob: Glob = "*") -> None:
-    """List backbones and their origin; 'timm:*' and 'torchvision:*' list theirs."""
+    """List backbones and their origin; 'timm:*' and 'torchvision:*' list theirs.
+
+    Examples:
+        xfer models ls
+        xfer models ls 'timm:*vit*'
+    """
     from xfer.backbones import build
 
     names = build.names(glob)
@@ -38,7 +46,12 @@ def models_show(
     name: Annotated[str, typer.Argument(metavar="NAME", show_default=False, help="a backbone")],
     size: Size = 0,
 ) -> None:
-    """Show a backbone layer by layer: sizes, geometry, cost, freezing stage."""
+    """Show a backbone layer by layer: sizes, geometry, cost, freezing stage.
+
+    Examples:
+        xfer models show alexnet
+        xfer models show timm:vit_tiny_patch16_224 --size 192
+    """
     from xfer.backbones.build import create_backbone
     from xfer.backbones.table import layer_table
 
@@ -50,9 +63,11 @@ def models_show(
     for row in rows:
         row["output"] = " x ".join(str(n) for n in row["output"])
     own = net.preprocess
-    show.table([{key.replace("_", " "): value for key, value in row.items()} for row in rows])
+    names = {"receptive_field": "field", "multiply_adds": "multiply-adds"}
+    show.table([{names.get(key, key): value for key, value in row.items()} for row in rows])
     show.text(
-        f"\n{sum(row['parameters'] for row in rows):,} parameters, "
+        "\noutput: channels x height x width; stride, receptive field and offset in pixels\n"
+        f"{sum(row['parameters'] for row in rows):,} parameters, "
         f"{sum(row['multiply_adds'] for row in rows):,} multiply-adds for a picture of "
         f"{size or own.size} px; {own.channels}, mean {plain_text(own.mean)}, "
         f"std {plain_text(own.std)}"
@@ -79,7 +94,12 @@ def models_import(
         ),
     ] = "",
 ) -> None:  # fmt: skip
-    """Convert a weight file to safetensors without running any code in it."""
+    """Convert a weight file to safetensors without running any code in it.
+
+    Examples:
+        xfer models import old.pth -o weights.safetensors
+        xfer models import run:runs/NAME -o backbone.safetensors
+    """
     from xfer.runs.convert import convert
 
     line = convert(file, out, net)

@@ -14,6 +14,7 @@ from xfer.cli.output import Show
 from xfer.errors import DataError, XferError
 from xfer.exit_codes import complain
 from xfer.files import check_folder
+from xfer.kinds.findings import counted
 from xfer.recipe.tables import FIELDS, checked
 
 
@@ -27,6 +28,15 @@ def predict(
     draw: Annotated[
         Path | None,
         typer.Option(metavar="DIR", show_default=False, help="also draw <stem>.png here"),
+    ] = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            show_default=False,
+            help="also draw <stem>_grad_cam.png here: where in the picture the predicted class, "
+            "or the surest box, was found (Grad-CAM)",
+        ),
     ] = None,
     format: Annotated[
         str,
@@ -52,21 +62,37 @@ def predict(
     device: Device = "auto",
     batch: Batch = 32,
     skip_bad: SkipBad = False,
+    calibrated: Annotated[
+        bool,
+        typer.Option(
+            "--calibrated",
+            help="probabilities at the temperature that was fitted to the run's val split "
+            "(classify); the order of classes stays",
+        ),
+    ] = False,
 ) -> None:
     """Predict on new pictures.
 
     Files that can't be read are listed after the others are predicted, and the
     exit code is 3; with --skip-bad it is 0.
+
+    Examples:
+        xfer predict runs/NAME a.jpg b.jpg               a table
+        xfer predict runs/NAME pictures/ --draw drawn/   labels, boxes or masks on them
+        xfer predict runs/NAME pictures/ --format csv > predictions.csv
     """
     if format not in ("table", "json", "csv", "coco"):
         raise XferError(f"--format {format}: unknown", "choose table, json, csv or coco")
     if tta:
         checked("--tta", tta, FIELDS["eval.tta"])
-    if draw is not None:
-        check_folder(draw)
+    for folder in (draw, explain):
+        if folder is not None:
+            check_folder(folder)
     from xfer.inference.model import predict as run_predict
 
-    predictions = run_predict(run, paths, tta=tta, device=device, batch=batch, skip_bad=True)
+    predictions = run_predict(
+        run, paths, tta=tta, device=device, batch=batch, skip_bad=True, calibrated=calibrated
+    )
     for finding in predictions.findings:
         show.note(f"warning: {finding.text}")
     if not len(predictions):
@@ -76,12 +102,17 @@ def predict(
     if draw is not None:
         count = len(predictions.draw(draw, min_score))
         show.note(f"{count} picture{'s' * (count != 1)} drawn in {draw}")
+    if explain is not None:
+        written, unexplained = predictions.explain(explain)
+        show.note(f"{counted(len(written), 'explanation', 'explanations')} drawn in {explain}")
+        for name, reason in unexplained:
+            show.note(f"not explained: {name}: {reason}")
     if format == "coco":
         show.document(predictions.to_coco())
     elif show.json or format == "json":
         show.document(predictions.to_json())
     elif format == "csv":
-        show.text(predictions.to_csv().rstrip("\n"))
+        show.raw(predictions.to_csv().rstrip("\n"))
     else:
         show.table(predictions.to_table(min_score))
     _end(show, predictions.skipped, len(predictions), skip_bad)

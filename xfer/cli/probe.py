@@ -101,7 +101,13 @@ def probe(
     no_verify: NoVerify = False,
     set: ComparedSet = [],  # noqa: B006 (typer copies it)
 ) -> None:  # fmt: skip
-    """Fit a classifier to frozen features, or compare nets and layers."""
+    """Fit a classifier to frozen features, or compare nets and layers.
+
+    Examples:
+        xfer probe f.npz                                 logistic regression
+        xfer probe f.npz --clf linear-svm --shots 1,4,16
+        xfer probe --compare --data photos/ --backbones alexnet,resnet18
+    """
     if cv == 1 or cv < 0:
         raise XferError(f"--cv {cv}: at least two folds are needed", "--cv 5")
     given: dict[str, Any] = {"clf": clf, "out": out, "cv": cv, "seed": seed, "overwrite": overwrite,

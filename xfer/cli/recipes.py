@@ -12,11 +12,12 @@ import typer
 from xfer.cli.command import command
 from xfer.cli.completion import recipes
 from xfer.cli.flags import Glob
+from xfer.cli.help import Group
 from xfer.cli.output import Show
 from xfer.errors import XferError
 from xfer.recipe.tables import flatten
 
-app = typer.Typer(help="Recipes: list, show, copy, check.", no_args_is_help=True)
+app = typer.Typer(help="Recipes: list, show, copy, check.", no_args_is_help=True, cls=Group)
 
 RecipeName = Annotated[
     str,
@@ -29,7 +30,12 @@ RecipeName = Annotated[
 
 @command(app, "ls")
 def recipes_ls(show: Show, glob: Glob = "*") -> None:
-    """List the recipes of xfer and of installed packages."""
+    """List the recipes of xfer and of installed packages.
+
+    Examples:
+        xfer recipes ls
+        xfer recipes ls 'detect/*'
+    """
     from xfer.recipe.toml import header, recipe_names, recipe_origin, recipe_text
 
     names = recipe_names(glob)
@@ -45,7 +51,12 @@ def recipes_ls(show: Show, glob: Glob = "*") -> None:
 
 @command(app, "show", trust=True)
 def recipes_show(show: Show, name: RecipeName) -> None:
-    """Show a recipe's note and all its keys; -v explains them."""
+    """Show a recipe's note and all its keys; -v explains them.
+
+    Examples:
+        xfer recipes show classify/default
+        xfer recipes show classify/default -v            with the meaning of every key
+    """
     from xfer.recipe.toml import dump, header, load_recipe, meanings, recipe_text
 
     recipe = load_recipe(name)
@@ -67,7 +78,12 @@ def recipes_cp(
         Path, typer.Argument(metavar="FILE", show_default=False, help="the .toml to write")
     ],
 ) -> None:
-    """Copy a recipe, with its comments, to your own file."""
+    """Copy a recipe, with its comments, to your own file.
+
+    Examples:
+        xfer recipes cp classify/default mine.toml
+        xfer finetune --data photos/ --recipe mine.toml
+    """
     from xfer.recipe.toml import copy
 
     copy(name, file)
@@ -77,7 +93,11 @@ def recipes_cp(
 
 @command(app, "check", trust=True)
 def recipes_check(show: Show, file: RecipeName) -> None:
-    """Check a recipe's keys and values, including task and backbone options."""
+    """Check a recipe's keys and values, including task and backbone options.
+
+    Examples:
+        xfer recipes check mine.toml
+    """
     from xfer.recipe.choose import check
     from xfer.recipe.code import code_of
     from xfer.recipe.idle import idle_settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ TaskName = Annotated[
     str,
     typer.Option(
         "--task", "-t", metavar="T", show_default=False, autocompletion=tasks,
+        rich_help_panel="Data",
         help="classify (cls), ...; default: inferred from the data",
     ),
 ]  # fmt: skip
@@ -27,6 +29,7 @@ RecipeName = Annotated[
     str,
     typer.Option(
         "--recipe", "-r", metavar="NAME|FILE", show_default=False, autocompletion=recipes,
+        rich_help_panel="Training",
         help="default: T/NAME for data of that name, else T/default",
     ),
 ]  # fmt: skip
@@ -54,7 +57,7 @@ DryRun = Annotated[
 Set = Annotated[
     list[str],
     typer.Option(
-        "--set", metavar="A.B=VALUE", show_default=False,
+        "--set", metavar="A.B=VALUE", show_default=False, rich_help_panel="Training",
         help="set any recipe key; `xfer recipes show NAME` lists them; may be repeated",
     ),
 ]  # fmt: skip
@@ -80,7 +83,17 @@ def finetune(
     set: Set = [],  # noqa: B006 (typer copies it)
     assignments: Assignments = [],  # noqa: B006
 ) -> None:
-    """Fine-tune a pretrained backbone: `xfer finetune --data photos/`."""
+    """Fine-tune a pretrained backbone on pictures of your own.
+
+    Examples:
+        xfer finetune --data digits                      a first run, no download
+        xfer finetune --data photos/                     a folder per class
+        xfer finetune --data labels.csv --backbone resnet50 --epochs 10
+        xfer finetune --task detect --data annotations.json
+        xfer finetune --data photos/ --freeze all        train the head alone
+        xfer finetune --data photos/ data.size=192 optim.ema=0.99
+        xfer finetune --resume runs/NAME                 after Ctrl-C, kill or power loss
+    """
     _train(show, given, data, task, recipe, out, resume, overwrite, dry_run, set + assignments)
 
 
@@ -98,7 +111,14 @@ def pretrain(
     set: Set = [],  # noqa: B006
     assignments: Assignments = [],  # noqa: B006
 ) -> None:
-    """Train a backbone from scratch with the recipe pretrain/NAME."""
+    """Train a backbone from scratch with the recipe pretrain/NAME.
+
+    Examples:
+        xfer recipes ls 'pretrain/*'                     the names
+        xfer pretrain imagenet --data imagenet:DIR
+        xfer pretrain tiny --data packed/ --epochs 30 --out runs/tiny
+        xfer pretrain --resume runs/tiny
+    """
     if not name and resume is None:
         raise XferError("no recipe given", "xfer pretrain NAME, or --resume RUN")
     recipe = f"pretrain/{name}" if name else ""
@@ -129,6 +149,7 @@ def _train(
     full_recipe = opened = None
     if resume is None:
         full_recipe, opened = prepare(data, task, recipe, settings, show.note)
+    from xfer.runs.ending import next_commands
     from xfer.train.loop import fit
 
     summary = fit(
@@ -139,3 +160,9 @@ def _train(
         show.document({"run": str(summary.path), **summary.result})
     else:
         show.text(summary.line())
+        if not dry_run:
+            sys.stdout.flush()
+            for line in summary.closing():
+                show.note(line)
+            for n, line in enumerate(next_commands(summary.path)):
+                show.line(f"{'next: ' if not n else '      '}{line}")

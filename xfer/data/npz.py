@@ -30,7 +30,10 @@ def read_npz(path: Path, wanted: Collection[str] | None = None) -> dict[str, NDA
         large as they say, or far larger inside than outside; OSError if it can't be opened.
     """
     with open_file(path) as file, whole(path, "damaged"), zipfile.ZipFile(file) as archive:
-        names = [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")]
+        members = archive.namelist()
+        names = [n.removesuffix(".npy") for n in members if n.endswith(".npy")]
+        if wanted is None and len(names) < len(members):
+            raise ValueError("not everything in it is an array")  # by its name, which may be wrong
         return {n: array_in(archive, n) for n in names if wanted is None or n in wanted}
 
 

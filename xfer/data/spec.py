@@ -107,6 +107,8 @@ def _open(spec: Any, options: ReadOptions, kinds: Sequence[str]) -> Opened:
         place = at_home(rest)
         if not exists(place):
             raise missing(place)
+        if what := no_file(place):
+            raise NotAFile(rest, what)
         form = FORMATS.get(head)()
         return Opened(rest, head, _read(head, form, place, options, kinds), tuple(form.kinds))
     return _path(spec, _known(spec, path), options, kinds)

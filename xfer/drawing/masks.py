@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 
 from xfer.drawing.boxes import colour_of
-from xfer.drawing.canvas import class_labels, font_for
+from xfer.drawing.canvas import RED, class_labels, font_for
 from xfer.errors import DataError
 from xfer.files import replacing
 from xfer.types import MaskPrediction, Sample
@@ -115,6 +115,27 @@ def blend(
     edge[:, 1:] |= mask[:, 1:] != mask[:, :-1]
     tinted[edge] = 255
     return np.clip(np.rint(tinted), 0, 255).astype(np.uint8)
+
+
+def fitted(mask: NDArray[np.uint8], image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A mask in the size of its picture: each pixel takes the nearest one's class."""
+    height, width = image.shape[:2]
+    if mask.shape == (height, width):
+        return mask
+    rows = np.arange(height) * mask.shape[0] // height
+    return mask[rows][:, np.arange(width) * mask.shape[1] // width]
+
+
+def wrong_pixels(
+    image: NDArray[np.uint8], truth: NDArray[np.uint8], predicted: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """The picture in pale grey, uint8 (H, W, 3), with the wrong pixels in red; ignored ones are
+    dark. The masks are (H, W)."""
+    grey = image.mean(2, keepdims=True).repeat(3, 2) * 0.5 + 110
+    grey[truth == IGNORE] *= 0.45
+    wrong = (truth != predicted) & (truth != IGNORE)
+    grey[wrong] = grey[wrong] * 0.25 + 0.75 * np.array(ImageColor.getrgb(RED)[:3])
+    return np.clip(grey, 0, 255).astype(np.uint8)
 
 
 def is_background(name: str) -> bool:

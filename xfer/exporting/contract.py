@@ -1,6 +1,6 @@
 """The contract of a net that leaves xfer: tensors in, tensors out, and how both are meant.
 
-A task answers `exportable(choices)` with one of these, from which `xfer.export` makes a file.
+A task's class names one of these, `exports`, from which `xfer.export` makes a file.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from xfer.errors import XferError
 from xfer.types import Batch
 
 Run = Callable[..., tuple[Tensor, ...]]  # a file at work: inputs in order -> outputs in order
@@ -149,6 +150,15 @@ class Exportable(nn.Module):
     def difference(self, one: Any, two: Any) -> float:
         """How much two predictions for a picture differ: the largest difference of a number."""
         return _largest(self.task.describe(one), self.task.describe(two))
+
+
+def exportable(task: Any, choices: Choices) -> Exportable:
+    """The net of a task that a file is made from. Raises XferError if the task has none, or not as
+    chosen."""
+    if getattr(task, "exports", None) is None:
+        name = type(task).__name__
+        raise XferError(f"the task {name} can't be exported", "docs/extending.md: `exports`")
+    return task.exports(task, choices).eval()
 
 
 def _largest(one: Any, two: Any) -> float:

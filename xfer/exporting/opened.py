@@ -11,7 +11,7 @@ import torch
 from xfer import plugs
 from xfer.device import Place, find_device, find_precision
 from xfer.errors import DataError, XferError, whole
-from xfer.exporting.contract import Exportable, Run
+from xfer.exporting.contract import Exportable, Run, exportable
 from xfer.exporting.metadata import choices_of
 from xfer.exporting.onnx_file import OnnxRunner
 from xfer.inference.model import Model
@@ -24,7 +24,7 @@ from xfer.types import Batch
 class ThroughFile:
     """A task whose predictions are a file's; reading, cutting and scoring stay the task's own.
 
-    Args: task: in eval mode; net: the task's `exportable`, as the file was made from; run: the
+    Args: task: in eval mode; net: its `exportable`, as the file was made from; run: the
         file at work.
     """
 
@@ -63,7 +63,7 @@ def _through(task: Task, run: OnnxRunner) -> Task:
             f"this one ({task.info.kind}, {len(task.info.classes)} classes)",
             "xfer export RUN -o FILE.onnx",
         )
-    net = task.exportable(choices_of(file, about))
+    net = exportable(task, choices_of(file, about))
     if list(net.inputs) != about["inputs"] or list(net.outputs) != about["outputs"]:
         raise DataError(f"{file}: of another task than the run's", "export it again")
     return cast(Task, ThroughFile(task, net, run))

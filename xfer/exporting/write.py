@@ -15,7 +15,7 @@ from xfer import plugs
 from xfer.device import Place, find_device, find_precision
 from xfer.errors import DataError, XferError, nearest
 from xfer.exporting import check as checks
-from xfer.exporting.contract import BATCH, SIZE, Choices, Exportable
+from xfer.exporting.contract import BATCH, SIZE, Choices, Exportable, exportable
 from xfer.exporting.int8 import CALIBRATED, quantise
 from xfer.exporting.metadata import about_file, check_choices
 from xfer.exporting.onnx_file import OnnxRunner, check_installed, write_onnx
@@ -160,9 +160,9 @@ def _net_of(task: Any, choices: Choices, dynamic: str | Sequence[str]) -> Export
         free = task.any_shape and not task.backbone.fixed_side
         names = [SIZE] if free else []
     chosen = tuple(name for name in (BATCH, SIZE) if name in names)
-    net = task.exportable(replace(choices, dynamic=chosen))
+    net = exportable(task, replace(choices, dynamic=chosen))
     check_choices(net, net.choices)
-    return net.eval()
+    return net
 
 
 def _pictures(

@@ -15,8 +15,9 @@ import torch
 
 from xfer import plugs
 from xfer.data.loading.halved import Halved
-from xfer.device import Place, placed, usable_precision
+from xfer.device import Place, find_device, placed, usable_precision
 from xfer.errors import XferError
+from xfer.exit_codes import as_the_only_one
 from xfer.files import replacing
 from xfer.inference.evaluate import eval_loader, tell
 from xfer.inference.model import load
@@ -24,6 +25,7 @@ from xfer.inference.score import predict_batch, view_protocol
 from xfer.inference.scored import open_scored
 from xfer.nn.low_rank import replace_linear
 from xfer.runs import checkpoint
+from xfer.runs.counts import write_counts
 from xfer.runs.folder import Run, environment
 from xfer.runs.model_file import read_model, write_model
 from xfer.runs.pictures import PICTURES
@@ -79,7 +81,9 @@ def compress(
             f"{folder.path} is already compressed", "compress the run that it was made from"
         )
     Run.check_free(Path(out), overwrite)
-    with placed(device, usable_precision(recipe.run.precision, device)) as place:
+    precision = usable_precision(recipe.run.precision, device)
+    device = str(find_device(device))  # of several processes, this one's own
+    with as_the_only_one(), placed(device, precision) as place:
         before = load(folder.path, place=place).task
         after = copy.deepcopy(before)
         replace_linear(after, svd, approximate=True)
@@ -112,6 +116,7 @@ def compress(
             write_model(fresh, {**about, "svd": dict(svd)})
             checkpoint.save_weights(fresh.weights_file, after.state_dict(), {"format": "xfer"})
             write_rows(fresh.path / "predictions" / f"{role}.csv", metric.rows())
+            write_counts(fresh.path, role, metric)
             key = "test_metrics" if role == "test" else "metrics"
             kept = {k: v for k, v in old.items() if k not in ("metrics", "test_metrics")}
             protocol = {**metric.protocol(), **view_protocol(after, tta)}

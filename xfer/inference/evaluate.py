@@ -12,7 +12,10 @@ from xfer.device import Place, placed, usable_precision
 from xfer.errors import XferError
 from xfer.inference.score import score, view_protocol
 from xfer.inference.scored import open_scored
+from xfer.metrics.calibration import Calibration, calibration_of
+from xfer.metrics.interval import interval_of
 from xfer.runs.folder import Run
+from xfer.runs.model_file import read_model, write_model
 from xfer.runs.shared import check_same_data, check_same_run
 from xfer.task import Task
 
@@ -36,6 +39,7 @@ def evaluate(
     workers: int = -1,
     skip_bad: bool = False,
     verify: bool = True,
+    calibrate: bool = False,
     data_keys: Mapping[str, Any] | None = None,
     trust: str | Sequence[str] = (),
     say: Callable[[str], None] | None = None,
@@ -55,11 +59,15 @@ def evaluate(
         precision: fp32, bf16 or fp16; the run's own by default.
         skip_bad: leave out pictures that can't be decoded, and list them under "skipped".
         verify: compare the checksums of packs and kept indexes.
+        calibrate: fit a temperature to the run's own val and write it to its model.json, for
+            `predict(calibrated=True)`; runs of this version have one.
         data_keys: images, ignore, path, label, split, changes for `data`, as in `open_data`.
         trust: your own modules that the run may import.
         say: called with lines about the pictures; by default those that warn are Python warnings.
 
     Returns: {"split", "images", "primary", "metrics", "protocol", ...}, fractions in 0..1;
+        "calibration": see `xfer.metrics.calibration`, where probabilities of classes are scored;
+        "interval": {"low", "high", "method"} of the primary score, absent if it has none;
         "trained_on": how many of the pictures were trained on, None if that can't be told;
         "changes": {"gone", "new", "moved", "changed", "relabelled"}: how many; "notes": lines.
     Raises: XferError for a folder that is not a run, DataError for data that don't fit.
@@ -68,6 +76,10 @@ def evaluate(
 
     folder = Run.open(Path(run))
     recipe = folder.recipe()
+    if calibrate and (data or model or split not in ("", "val")):
+        raise XferError(
+            "a temperature is fitted to the run's own val", "leave out --data, --model, --split"
+        )
     device, precision = _where(str(model), device, precision, recipe)
     with placed(device, precision) as place:
         check_same_run(folder, place)
@@ -78,17 +90,24 @@ def evaluate(
 
             task = through(task, model)
         scored = open_scored(folder, task, data, split, data_keys, skip_bad, verify)
+        if calibrate and scored.role != "val":
+            raise XferError(f"{folder.path}: it has no val split to fit a temperature to")
         own = scored.source.fingerprint() if place.world > 1 else ""
         check_same_data(str(data) if isinstance(data, str) else "the data", own, place)
         tell(scored.notes, say)
         loader = eval_loader(recipe, task, scored.source, place, tta, batch=batch, workers=workers)
         metric = score(task, loader, place, tta, say=lambda line: tell([line], say))
+        interval, calibration = interval_of(metric), calibration_of(metric)
+        if calibrate:
+            _write_temperature(folder, task, calibration, place)
         return {
             "run": str(folder.path),
             **({"model": str(model)} if model else {}),
             **scored.document(),
             "primary": metric.primary,
             "metrics": metric.compute(),
+            **({} if interval is None else {"interval": interval.document()}),
+            **({} if calibration is None else {"calibration": calibration.document()}),
             "protocol": {**metric.protocol(), **view_protocol(task, tta)},
         }
 
@@ -104,6 +123,21 @@ def _where(model: str, device: str, precision: str, recipe: Recipe) -> tuple[str
             f"--precision {precision}: a file computes as it was made", "leave out --precision"
         )
     return "cpu", "fp32"
+
+
+def _write_temperature(
+    folder: Run, task: Task, calibration: Calibration | None, place: Place
+) -> None:
+    """Writes a fitted temperature to model.json. Raises XferError if there is none to write."""
+    if hasattr(task, "probe"):
+        raise XferError(f"{folder.path}: a probe's probabilities are calibrated already")
+    task.kind.check_calibrated()
+    if calibration is None:
+        raise XferError(f"{folder.path}: its task keeps no probabilities to calibrate")
+    if place.main:
+        with folder.writing():
+            about = {**read_model(folder), "temperature": calibration.temperature}
+            write_model(folder, about)
 
 
 def tell(notes: Sequence[str], say: Callable[[str], None] | None) -> None:

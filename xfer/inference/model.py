@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from xfer.data.inspect.verify import odd_pictures
 from xfer.data.loading.halved import Halved
 from xfer.device import Place, find_device, find_precision, usable_precision
 from xfer.errors import DataError, XferError
+from xfer.explain.heat_maps import Explanation, check_explains, explain
 from xfer.files import check_folder, exists, is_dir
 from xfer.inference.score import predict_batch
 from xfer.kinds.base import Kind
@@ -74,19 +76,22 @@ def load(
         checkpoint.fill(task, weights.result(), file)
     place.put(task)
     ids = tuple(about.get("category_ids", ()))
-    return Model(task.eval(), place, about.get("tta", "none"), folder.path, ids)
+    tta, temperature = about.get("tta", "none"), about.get("temperature")
+    return Model(task.eval(), place, tta, folder.path, ids, temperature)
 
 
 @dataclass(frozen=True)
 class Model:
     """A trained model. `classes` are its classes, `category_ids` their ids if it was trained on a
-    COCO file; `task` is the module itself."""
+    COCO file; `task` is the module itself; `temperature` divides its logits where calibrated
+    probabilities are asked for, None: it was not fitted."""
 
     task: Task
     place: Place
     tta: str = "none"
     path: Path | None = None
     category_ids: tuple[int | str, ...] = ()
+    temperature: float | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -94,7 +99,13 @@ class Model:
 
     @torch.no_grad()
     def predict(
-        self, images: Any, *, tta: str = "", batch: int = 32, skip_bad: bool = False
+        self,
+        images: Any,
+        *,
+        tta: str = "",
+        batch: int = 32,
+        skip_bad: bool = False,
+        calibrated: bool = False,
     ) -> Predictions:
         """Predicts pictures, in their order.
 
@@ -104,11 +115,14 @@ class Model:
             tta: one of the task's views; the run's own by default.
             batch: pictures at a time, fewer if they are large.
             skip_bad: go on past pictures that can't be read, and list them in `skipped`.
+            calibrated: probabilities at the temperature that was fitted to the run's val split.
 
-        Raises: DataError for a picture that can't be read, unless `skip_bad`.
+        Raises: DataError for a picture that can't be read, unless `skip_bad`; XferError for
+            `calibrated` if no temperature was fitted.
         """
         tta = tta or self.tta
         self.task.check_views(tta)
+        temperature = self._fitted() if calibrated else None
         looked = _Looked(skip_bad)
         samples = list(gather_samples(images, looked))
         predictions = self.task.kind.collect()
@@ -116,10 +130,39 @@ class Model:
         for items in self._items(samples, tta, batch, looked):
             predictions.extend(predict_batch(self.task, self.task.collate(items), tta, fitting))
         kept = tuple(predictions) if isinstance(predictions, list) else predictions
+        if temperature is not None:
+            kept = tuple(self.task.kind.calibrated(one, temperature) for one in kept)
         return Predictions(
             self.task, kept, tuple(looked.read), self.category_ids, tuple(looked.skipped),
             looked.findings(),
         )  # fmt: skip
+
+    def explain(
+        self, image: Any, label: str | int | None = None, method: str = "grad_cam",
+        check: bool = False,
+    ) -> Explanation:  # fmt: skip
+        """Where in a picture a class was found, as a heat map; see `xfer.explain.heat_maps`.
+
+        Args:
+            image: a path, or a picture in memory; label: a class by name or index; None: the one
+                that is predicted.
+            method: grad_cam, or occlusion; check: how far both agree as well.
+        """
+        return explain(self, image, label, method, check)
+
+    def _fitted(self) -> float:
+        """The temperature. Raises XferError if there is none."""
+        if self.temperature is not None:
+            return self.temperature
+        name = "this model" if self.path is None else str(self.path)
+        if hasattr(self.task, "probe"):
+            raise XferError(f"{name}: a probe's probabilities are calibrated already")
+        self.task.kind.check_calibrated()
+        where = "RUN" if self.path is None else shlex.quote(str(self.path))
+        raise XferError(
+            f"{name}: no temperature was fitted: it has no val split, or an older xfer trained it",
+            f"xfer eval {where} --calibrate fits one",
+        )
 
     def _items(
         self, samples: Sequence[Sample | Path], tta: str, batch: int, looked: _Looked
@@ -263,6 +306,33 @@ class Predictions(Sequence[Any]):
             self.kind.draw_prediction(image, item, classes, written[-1], min_score)
         return written
 
+    def explain(self, folder: Path | str) -> tuple[list[Path], list[tuple[str, str]]]:
+        """Writes <stem>_grad_cam.png for each picture into the folder: where what is predicted was
+        found, see `xfer.explain`.
+
+        Returns: the files, and (id, reason) of pictures in which there is nothing to explain.
+        Raises: XferError for a task that can't be explained.
+        """
+        folder = Path(folder)
+        check_folder(folder)
+        check_explains(self.task)
+        folder.mkdir(parents=True, exist_ok=True)
+        written: list[Path] = []
+        left_out: list[tuple[str, str]] = []
+        for item, sample in zip(self.items, self.samples, strict=True):
+            stem, number = Path(item.id).stem, 1
+            path = folder / f"{stem}_grad_cam.png"
+            while path in written:
+                number += 1
+                path = folder / f"{stem}-{number}_grad_cam.png"
+            try:
+                found = explain(self.task, sample.image if isinstance(sample, Sample) else sample)
+            except XferError as error:
+                left_out.append((item.id, error.message))
+                continue
+            written.append(found.draw(path))
+        return written, left_out
+
     def __str__(self) -> str:
         return json.dumps(self.rows(), indent=1, ensure_ascii=False)
 
@@ -316,8 +386,11 @@ def predict(
     device: str = "auto",
     batch: int = 32,
     skip_bad: bool = False,
+    calibrated: bool = False,
     trust: str | Sequence[str] = (),
 ) -> Predictions:
     """`xfer predict`: predictions of the run's best weights for these files and folders."""
     model = load(run, device=device)
-    return model.predict(list(paths), tta=tta, batch=batch, skip_bad=skip_bad)
+    return model.predict(
+        list(paths), tta=tta, batch=batch, skip_bad=skip_bad, calibrated=calibrated
+    )

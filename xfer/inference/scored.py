@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -190,7 +191,12 @@ class _Own:
         return None
 
     def kept(self, role: str) -> Kept:
-        """A split of split.json, to be found again."""
+        """A split of split.json, to be found again. Raises DataError if it names a picture twice,
+        which would count twice."""
+        again = next((n for n, count in Counter(self.splits[role]).items() if count > 1), None)
+        if again is not None:
+            file = self.trained.folder.path / "split.json"
+            raise DataError(f"{file}: damaged ({role} names {again!r} twice)")
         lists = [ids for ids in self.splits.values() if isinstance(ids, list)]
         limit = self.recipe.data.limit
         return Kept(

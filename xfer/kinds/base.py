@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from xfer.errors import XferError
 from xfer.kinds.findings import Finding
+from xfer.metrics.example import Example, Panel
 from xfer.registry import Registry
-from xfer.types import DataInfo, Sample, Source
+from xfer.types import Batch, DataInfo, Sample, Source
 
 UNJUDGED = -1
 Table = list[dict[str, Any]]
@@ -34,6 +35,7 @@ class Kind:
     placed    | whether labels are in pixels of the picture, so it is not shrunk when decoded
     boxes     | whether each sample has boxes
     ignores   | whether data.ignore can leave out values
+    graded    | whether a prediction is more or less right, not right or wrong
     task      | module:Class of the task that learns from such data, if it is not xfer's own
     also      | kinds that the same data can be used as: boxes also say which classes occur
     files     | suffixes of the names of the pictures that `draw_prediction` writes
@@ -50,6 +52,7 @@ class Kind:
     placed: ClassVar[bool] = False
     boxes: ClassVar[bool] = False
     ignores: ClassVar[bool] = False
+    graded: ClassVar[bool] = False
     task: ClassVar[str] = ""
     also: ClassVar[tuple[str, ...]] = ()
     files: ClassVar[tuple[str, ...]] = ("",)
@@ -180,6 +183,22 @@ class Kind:
         """Draw an overview of all splits, if there is one; returns the files."""
         return []
 
+    # --- in a report
+
+    def panels(
+        self, example: Example, image: NDArray[np.uint8], classes: Sequence[str]
+    ) -> list[Panel]:
+        """The views of a scored picture, uint8 (H, W, 3), side by side: the picture with the marks
+        of the example; where labels are in pixels, the truth beside the prediction."""
+        return [Panel("", image, example.marks)]
+
+    def batch_panels(self, batch: Batch, classes: Sequence[str]) -> list[Panel]:
+        """The pictures of a training batch as the net is shown them, with their labels where these
+        are in pixels: one per picture. Targets under names of a task's own are left out."""
+        views = len(batch.images) // max(1, len(batch))
+        pictures = batch.images[::views].permute(0, 2, 3, 1).cpu().numpy()
+        return [Panel("", np.ascontiguousarray(picture)) for picture in pictures]
+
     # --- predictions
 
     def collect(self) -> Any:
@@ -220,6 +239,19 @@ class Kind:
         """The parts of a prediction with at least this score. Raises XferError if they have no
         scores."""
         raise XferError(f"--min-score is for boxes; these predictions are {self.holds}")
+
+    def calibrated(self, prediction: Any, temperature: float) -> Any:
+        """A prediction with calibrated probabilities, see `xfer.metrics.calibration`. Raises as
+        `check_calibrated`."""
+        self.check_calibrated()
+        return prediction
+
+    def check_calibrated(self) -> None:
+        """Raises XferError if predictions have no probabilities that a temperature mends."""
+        raise XferError(
+            f"calibrated probabilities are those of whole pictures' classes; these predictions are "
+            f"{self.holds}, whose scores are ranks, and xfer fits no temperature to them"
+        )
 
     def coco_results(self, predictions: Sequence[Any], category_ids: Sequence[int | str]) -> Table:
         """COCO's results format. Raises XferError for predictions that it can't hold."""

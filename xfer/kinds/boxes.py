@@ -18,7 +18,8 @@ from xfer.kinds.box_sizes import find_odd_sizes
 from xfer.kinds.box_stats import collect, every_box, has_boxes, per_class, summary
 from xfer.kinds.findings import Finding
 from xfer.kinds.labels import check_several_labels, named, spelt_alike
-from xfer.types import BoxPrediction, DataInfo, Sample, Source
+from xfer.metrics.example import Example, Mark, Panel
+from xfer.types import Batch, BoxPrediction, DataInfo, Sample, Source
 
 
 @register
@@ -132,6 +133,31 @@ class BoxKind(Kind):
             return []
         overview(stats, tuple(classes), folder / "boxes.png")
         return [folder / "boxes.png"]
+
+    def panels(
+        self, example: Example, image: NDArray[np.uint8], classes: Sequence[str]
+    ) -> list[Panel]:
+        """The true boxes, and beside them those that were detected."""
+        detected = tuple(mark for mark in example.marks if mark.role != "missed")
+        said = "predicted" if detected else f"predicted: none of {box_rows.SURE} or more"
+        return [Panel("truth", image, example.truth), Panel(said, image, detected)]
+
+    def batch_panels(self, batch: Batch, classes: Sequence[str]) -> list[Panel]:
+        """With the boxes that are learnt, and without padding, where the task names its targets as
+        detect does: boxes, labels, sizes."""
+        panels, targets = super().batch_panels(batch, classes), batch.targets
+        if not {"boxes", "labels", "sizes"} <= targets.keys():
+            return panels
+        shown: list[Panel] = []
+        for panel, boxes, labels, (height, width) in zip(
+            panels, targets["boxes"], targets["labels"], targets["sizes"].tolist(), strict=True
+        ):
+            marks = tuple(
+                Mark(tuple(box), "truth", classes[int(label)])
+                for box, label in zip(boxes.tolist(), labels.tolist(), strict=True)
+            )
+            shown.append(Panel("", panel.image[:height, :width], marks))
+        return shown
 
     def describe(self, prediction: BoxPrediction, classes: Sequence[str]) -> dict[str, Any]:
         """{"id", "boxes": [{"label", "score", "box": [x1, y1, x2, y2]}, ...]}."""

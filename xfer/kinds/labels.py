@@ -17,6 +17,7 @@ from xfer.errors import DataError
 from xfer.kinds.base import UNJUDGED, Kind, moved, register
 from xfer.kinds.findings import Finding, counted
 from xfer.kinds.findings import named as first_of
+from xfer.metrics.calibration import calibrated
 from xfer.types import ClassPrediction, DataInfo, Sample, Source
 
 
@@ -46,6 +47,13 @@ class _Labels(Kind):
     def items(self, source: Source) -> list[list[Any]]:
         names = source.info.classes
         return [[i, named(row, names)] for i, row in zip(source.ids, source.labels(), strict=True)]
+
+    def check_calibrated(self) -> None:
+        pass
+
+    def calibrated(self, prediction: ClassPrediction, temperature: float) -> ClassPrediction:
+        scores = calibrated(prediction.scores, temperature, self.several)
+        return replace(prediction, scores=scores)
 
     def draw_prediction(
         self,

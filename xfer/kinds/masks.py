@@ -17,7 +17,8 @@ from xfer.kinds.findings import Finding
 from xfer.kinds.labels import check_several_labels, named
 from xfer.kinds.mask_findings import FEW, border_warning, find_in_masks
 from xfer.kinds.pixel_counts import occurring, pixel_counts
-from xfer.types import IGNORE, DataInfo, MaskPrediction, Sample, Source
+from xfer.metrics.example import Example, Panel
+from xfer.types import IGNORE, Batch, DataInfo, MaskPrediction, Sample, Source
 
 
 @register
@@ -32,6 +33,7 @@ class MaskKind(Kind):
     several: ClassVar[bool] = True
     placed: ClassVar[bool] = True
     ignores: ClassVar[bool] = True
+    graded: ClassVar[bool] = True
     files: ClassVar[tuple[str, ...]] = ("", "_mask")
 
     def check_labels(self, labels: NDArray[Any], count: int, info: DataInfo) -> None:
@@ -109,16 +111,11 @@ class MaskKind(Kind):
         return [*super().tables(splits), [*shares, {"pixels": "(ignored, of all)", **ignored}]]
 
     def tinted(self, sample: Sample, classes: Sequence[str]) -> NDArray[np.uint8]:
-        from xfer.drawing.masks import blend
+        from xfer.drawing.masks import blend, fitted
 
-        mask = sample.mask
-        if mask is None:
+        if sample.mask is None:
             return sample.image
-        height, width = sample.image.shape[:2]
-        if mask.shape != (height, width):
-            rows = np.arange(height) * mask.shape[0] // height
-            mask = mask[rows][:, np.arange(width) * mask.shape[1] // width]
-        return blend(sample.image, mask, classes)
+        return blend(sample.image, fitted(sample.mask, sample.image), classes)
 
     def draw_sample(self, sample: Sample, classes: Sequence[str], path: Path) -> None:
         from xfer.drawing.masks import draw_mask
@@ -127,6 +124,38 @@ class MaskKind(Kind):
 
     def collect(self) -> mask_rows.KeptMasks:
         return mask_rows.KeptMasks()
+
+    def panels(
+        self, example: Example, image: NDArray[np.uint8], classes: Sequence[str]
+    ) -> list[Panel]:
+        """The true mask, beside it the predicted one, and the pixels that are wrong."""
+        from xfer.drawing.masks import blend, fitted, wrong_pixels
+
+        if example.masks is None:
+            return super().panels(example, image, classes)
+        truth, predicted = (fitted(mask, image) for mask in example.masks.unpack())
+        return [
+            Panel("truth", blend(image, truth, classes)),
+            Panel("predicted", blend(image, predicted, classes)),
+            Panel("wrong pixels", wrong_pixels(image, truth, predicted)),
+        ]
+
+    def batch_panels(self, batch: Batch, classes: Sequence[str]) -> list[Panel]:
+        """Under the masks that are learnt, and without padding, where the task names its targets as
+        segment does: masks, sizes."""
+        from xfer.drawing.masks import blend, fitted
+
+        panels, targets = super().batch_panels(batch, classes), batch.targets
+        if not {"masks", "sizes"} <= targets.keys():
+            return panels
+        shown: list[Panel] = []
+        for panel, mask, (height, width) in zip(
+            panels, targets["masks"], targets["sizes"].tolist(), strict=True
+        ):
+            image = panel.image[:height, :width]
+            own = np.asarray(mask.cpu().numpy(), np.uint8)[:height, :width]
+            shown.append(Panel("", blend(image, fitted(own, image), classes)))
+        return shown
 
     def describe(self, prediction: MaskPrediction, classes: Sequence[str]) -> dict[str, Any]:
         """{"id", "width", "height", "labels": classes that occur, the largest first, "shares"}."""

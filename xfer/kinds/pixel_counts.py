@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from xfer.data.images.threads import cores
 from xfer.errors import DataError
 from xfer.fetch import cache_folder, others_write
-from xfer.files import replacing
+from xfer.files import bytes_of, replacing
 from xfer.types import IGNORE, Source
 
 REMEMBERED = 2000  # smaller sets are counted again each time: it takes a second
@@ -67,20 +69,33 @@ def _file(source: Source) -> Path:
 
 
 def _read(file: Path) -> NDArray[np.int64] | None:
+    """The counts in a file; None if there is none, or a damaged one. Files of earlier versions end
+    without a checksum."""
     if others_write(file.parent):
         return None
     try:
-        counts = np.load(file, allow_pickle=False)
+        content = bytes_of(file)
+        reading = io.BytesIO(content)
+        counts = np.load(reading, allow_pickle=False)
     except Exception:  # of a damaged header numpy raises almost anything
+        return None
+    end = reading.tell()
+    if content[end:] not in (b"", _sum(content[:end])):
         return None
     return counts if counts.dtype == np.int64 else None
 
 
+def _sum(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
+
+
 def _write(file: Path, counts: NDArray[np.int64]) -> None:
-    """Write the cache; does nothing if it can't be written."""
+    """Write the cache: an array of numpy's, and its sha256; does nothing if it can't be written."""
+    made = io.BytesIO()
+    np.save(made, counts)
     with (
         contextlib.suppress(OSError, DataError),
         replacing(file) as temporary,
         temporary.open("wb") as out,
     ):
-        np.save(out, counts)
+        out.write(made.getvalue() + _sum(made.getvalue()))

@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.errors import DataError, DivergedError, XferError
+from xfer.metrics.calibration import most_of, some_of
 from xfer.metrics.example import Example, as_array, natural_order, unique_names
+from xfer.metrics.interval import Interval, bootstrap, wilson
+from xfer.metrics.resampled import Ratios
 from xfer.types import Batch, ClassPrediction
 
 TOP = 5
@@ -22,7 +25,8 @@ class Accuracy:
     """Counts right answers; keeps per picture the truth, its rank, and the five best classes.
 
     Counts are whole numbers and the mean loss is summed exactly (math.fsum), so the result does
-    not depend on the order of pictures, batches or processes. Memory: about 60 bytes per picture.
+    not depend on the order of pictures, batches or processes. Memory: about 60 bytes per picture,
+    and 8 MB of probabilities, of all pictures or of some, by which they can be calibrated.
 
     Ties: of two classes with equal scores the one with the lower index is ranked first, as argmax
     does; a net that gives all classes the same score is right only on class 0.
@@ -92,8 +96,12 @@ class Accuracy:
                 "own": own[:, 0],
                 "best": best,
                 "best_scores": np.take_along_axis(table, best, 1),
+                "kept": np.arange(len(names)),
+                "scores": table,
             }
         )
+        if sum(len(part["kept"]) for part in self._parts) > 2 * most_of(count):
+            self.state()  # the parts are joined, and most of the probabilities let go
 
     def merge(self, other: Accuracy) -> None:
         """Add the counts of another one."""
@@ -104,7 +112,7 @@ class Accuracy:
     def state(self) -> dict[str, Any]:
         """All counts as plain arrays, which can be sent to another process."""
         if len(self._parts) != 1:
-            self._parts = [_joined(self._parts, self.top)]
+            self._parts = [_joined(self._parts, self.top, len(self.classes))]
         return self._parts[0]
 
     def load_states(self, states: Sequence[dict[str, Any]]) -> None:
@@ -130,6 +138,42 @@ class Accuracy:
                 for name, a, n in zip(unique_names(self.classes), acc, seen, strict=True)
             },
         }
+
+    @property
+    def picture_ids(self) -> list[str]:
+        """The pictures' ids, in the order of `per_picture`."""
+        ids = self.state()["ids"]
+        return [ids[i] for i in natural_order(ids)]
+
+    def per_picture(self, figure: str = "") -> Ratios | None:
+        """What resampling pictures needs, in natural order of ids; for top1, top5, loss and
+        mean_class_acc."""
+        state = self.state()
+        order = natural_order(state["ids"])
+        truth, rank = state["truth"][order], state["rank"][order]
+        if figure == "mean_class_acc":
+            own = np.eye(len(self.classes), dtype=np.int8)[truth]
+            return Ratios(own * (rank == 0)[:, None], own, own)
+        values: dict[str, NDArray[Any]] = {
+            "top1": rank == 0, "top5": rank < self.top, "loss": self._losses(state)[order]
+        }  # fmt: skip
+        value = values.get(figure or self.primary)
+        return None if value is None or not len(order) else Ratios.of_values(value)
+
+    def interval(self, figure: str = "") -> Interval | None:
+        """The interval of a score, by default of top1; of top1 and top5 Wilson's."""
+        rank = self.state()["rank"]
+        if figure in ("", "top1", "top5"):
+            correct = rank < (self.top if figure == "top5" else 1)
+            return wilson(int(correct.sum()), len(rank))
+        return bootstrap(self.per_picture(figure))
+
+    def probabilities(self) -> tuple[list[str], NDArray[np.float32], NDArray[np.int64], bool]:
+        """(ids, scores, truth, False) of the pictures whose probabilities are kept, as
+        `calibration.calibrate` takes them."""
+        state = self.state()
+        kept = state["kept"]
+        return [state["ids"][i] for i in kept], state["scores"], state["truth"][kept], False
 
     @property
     def confusion(self) -> NDArray[np.int64]:
@@ -173,7 +217,8 @@ class Accuracy:
             predicted = f"{names[state['best'][i, 0]]} {float(state['best_scores'][i, 0]):.2f}"
             truth = f"{names[state['truth'][i]]} {float(state['own'][i]):.2f}"
             lines = (predicted,) if good else (predicted, f"is {truth}")
-            examples.append(Example(state["ids"][i], lines, good, float(losses[i])))
+            cell = int(state["truth"][i]), int(state["best"][i, 0])
+            examples.append(Example(state["ids"][i], lines, good, float(losses[i]), cells=(cell,)))
         return examples
 
     def _scored(self) -> dict[str, Any]:
@@ -200,7 +245,7 @@ def _highest(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     return best
 
 
-def _joined(parts: list[dict[str, Any]], top: int) -> dict[str, Any]:
+def _joined(parts: list[dict[str, Any]], top: int, classes: int) -> dict[str, Any]:
     empty = {
         "truth": np.zeros(0, np.int64),
         "rank": np.zeros(0, np.int64),
@@ -211,5 +256,12 @@ def _joined(parts: list[dict[str, Any]], top: int) -> dict[str, Any]:
     joined: dict[str, Any] = {
         key: np.concatenate([none, *(p[key] for p in parts)]) for key, none in empty.items()
     }
-    joined["ids"] = [name for part in parts for name in part["ids"]]
+    ids = joined["ids"] = [name for part in parts for name in part["ids"]]
+    starts = np.cumsum([0, *(len(part["ids"]) for part in parts)])
+    kept = np.concatenate(
+        [starts[:0], *(p["kept"] + s for p, s in zip(parts, starts, strict=False))]
+    )
+    scores = [np.zeros((0, classes), np.float32), *(part["scores"] for part in parts)]
+    some = some_of([ids[i] for i in kept], classes)
+    joined["kept"], joined["scores"] = kept[some], np.concatenate(scores)[some]
     return joined

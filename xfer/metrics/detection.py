@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
@@ -15,8 +15,11 @@ from xfer.errors import DataError, DivergedError, XferError
 from xfer.metrics.boxes import FoundBoxes, TrueBoxes, to_xywh
 from xfer.metrics.coco_ap import Engine, coco_scores
 from xfer.metrics.coco_figures import FIGURES, CocoScores
-from xfer.metrics.detection_errors import error_costs, match
+from xfer.metrics.detection_counts import matches_of
+from xfer.metrics.detection_errors import Matching, error_costs, match
 from xfer.metrics.example import Example, Mark, Role, natural_order, unique_names
+from xfer.metrics.interval import Interval, bootstrap
+from xfer.metrics.resampled import Ranked
 from xfer.metrics.voc_ap import voc_scores
 from xfer.types import Batch, BoxPrediction
 
@@ -193,6 +196,20 @@ class DetectionAP:
             "error_counts": counts,
         }  # fmt: skip
 
+    @property
+    def picture_ids(self) -> list[str]:
+        """The pictures' ids, in the order of `per_picture`."""
+        return self.tables()[0]
+
+    def per_picture(self, figure: str = "") -> Ranked | None:
+        """What resampling pictures needs; None for COCO's figures by size and its recalls."""
+        ids, truth, found = self.tables()
+        return matches_of(truth, found, len(ids), figure or self.primary)
+
+    def interval(self, figure: str = "") -> Interval | None:
+        """The interval of a score, by default of the primary one; None if it has none."""
+        return bootstrap(self.per_picture(figure))
+
     def protocol(self) -> dict[str, str]:
         """What the numbers mean, in words."""
         return {
@@ -230,10 +247,20 @@ class DetectionAP:
         detected = found.take(found.score >= MIN_SCORE)
         state = match(truth, detected)
         detected = detected.take(state.kept)
+        cells: list[list[tuple[int, int]]] = [[] for _ in ids]
+        for image, row, column in _entries(truth, detected, state, len(self.classes)):
+            cells[image].append((row, column))
         wrong = ~state.right & ~state.ignored
         missed = ~state.found & ~truth.ignored
         totals = np.bincount(truth.image[~truth.ignored], minlength=len(ids))
         marks: list[list[Mark]] = [[] for _ in ids]
+        true_marks: list[list[Mark]] = [[] for _ in ids]
+        for image, box, label, lost, left_out in zip(
+            truth.image.tolist(), truth.xyxy.tolist(), truth.label.tolist(), missed.tolist(),
+            truth.ignored.tolist(), strict=True,
+        ):  # fmt: skip
+            text = self.classes[label] + (" (ignored)" if left_out else "")
+            true_marks[image].append(Mark(tuple(box), "missed" if lost else "truth", text))
         losses = [0.0] * len(ids)
         parts: tuple[tuple[Any, NDArray[np.bool_], Role], ...] = (
             (truth, missed, "missed"), (detected, wrong, "wrong"), (detected, state.right, "right"),
@@ -242,25 +269,70 @@ class DetectionAP:
             chosen = boxes.take(which)
             score = chosen.score if isinstance(chosen, FoundBoxes) else np.ones(len(chosen))
             cost = 1 - score if role == "right" else score
-            for image, box, loss in zip(
-                chosen.image.tolist(), chosen.xyxy.tolist(), cost.tolist(), strict=True
-            ):
-                marks[image].append(Mark(tuple(box), role))
+            for image, box, label, own, loss in zip(
+                chosen.image.tolist(), chosen.xyxy.tolist(), chosen.label.tolist(), score.tolist(),
+                cost.tolist(), strict=True,
+            ):  # fmt: skip
+                text = self.classes[label] + ("" if role == "missed" else f" {own:.2f}")
+                marks[image].append(Mark(tuple(box), role, text))
                 losses[image] += loss
         return [
-            _example(name, int(total), own, loss)
-            for name, total, own, loss in zip(ids, totals, marks, losses, strict=True)
+            _example(name, int(total), own, loss, true, where)
+            for name, total, own, loss, true, where in zip(
+                ids, totals, marks, losses, true_marks, cells, strict=True
+            )
         ]
 
+    @property
+    def box_confusion(self) -> NDArray[np.int64]:
+        """How often boxes of the row's class were detected as the column's: int64 (C + 1, C + 1).
 
-def _example(name: str, total: int, marks: list[Mark], loss: float) -> Example:
+        The last row is of detections where no box is: placed badly, found twice, or on nothing;
+        the last column of true boxes that nothing was detected for. Only scores of at least 0.5
+        count, at an IoU of .5; boxes on ignored ones are left out.
+        """
+        _, truth, found = self.tables()
+        detected = found.take(found.score >= MIN_SCORE)
+        state = match(truth, detected)
+        count = len(self.classes)
+        matrix = np.zeros((count + 1, count + 1), np.int64)
+        for _, row, column in _entries(truth, detected.take(state.kept), state, count):
+            matrix[row, column] += 1
+        return matrix
+
+
+def _entries(
+    truth: TrueBoxes, detected: FoundBoxes, state: Matching, nothing: int
+) -> Iterator[tuple[int, int, int]]:
+    """(picture, row, column) of each box in `box_confusion`; `nothing`: its last row."""
+    taken = state.found.copy()
+    for place in np.flatnonzero(~state.ignored).tolist():
+        image, label = int(detected.image[place]), int(detected.label[place])
+        target = int(state.target[place])
+        if state.right[place]:
+            yield image, label, label
+        elif state.kind[place] == "cls" and not taken[target]:
+            taken[target] = True
+            yield image, int(truth.label[target]), label
+        else:
+            yield image, nothing, label
+    for place in np.flatnonzero(~taken & ~truth.ignored).tolist():
+        yield int(truth.image[place]), int(truth.label[place]), nothing
+
+
+def _example(
+    name: str, total: int, marks: list[Mark], loss: float, truth: list[Mark],
+    cells: list[tuple[int, int]],
+) -> Example:  # fmt: skip
     roles = [mark.role for mark in marks]
     right, wrong = roles.count("right"), roles.count("wrong")
     lines = [f"{right} of {total} found"]
     if wrong:
         lines.append(f"{wrong} wrong")
     good = right == total and not wrong
-    return Example(name, tuple(lines), good, loss, tuple(marks))
+    return Example(
+        name, tuple(lines), good, loss, tuple(marks), truth=tuple(truth), cells=tuple(cells)
+    )
 
 
 _NO_TRUTH = TrueBoxes.of(np.zeros(0, np.int64), Boxes.none())

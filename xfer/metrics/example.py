@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Role = Literal["right", "wrong", "missed"]
+Role = Literal["right", "wrong", "missed", "truth"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,27 @@ class Mark:
 
     box_xyxy | left, top, right, bottom in pixels of the original picture
     role     | right: a correct detection; wrong: a detection without a true box; missed: a true
-             | box without a detection
+             | box without a detection; truth: a true box
+    text     | what to write at it: the class, and the score of a detection
     """
 
     box_xyxy: tuple[float, float, float, float]
     role: Role
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One view of a picture: as it is, with the true boxes, under a predicted mask.
+
+    title | what it shows, in a word or two; "": the picture itself
+    image | uint8 (H, W, 3)
+    marks | boxes to draw on it, in its pixels
+    """
+
+    title: str
+    image: NDArray[np.uint8]
+    marks: tuple[Mark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +82,8 @@ class Example:
     loss  | how wrong it is, 0 = perfect; sorts the worst errors
     marks | boxes to draw on it
     masks | for a segmentation, the true and predicted masks
+    truth | the true boxes, each missed or truth (found)
+    cells | row and column of each entry of the confusion matrix in which it is counted
     """
 
     id: str
@@ -74,6 +92,8 @@ class Example:
     loss: float
     marks: tuple[Mark, ...] = ()
     masks: PackedMasks | None = None
+    truth: tuple[Mark, ...] = ()
+    cells: tuple[tuple[int, int], ...] = ()
 
 
 def natural_order(ids: Sequence[str]) -> list[int]:

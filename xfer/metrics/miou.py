@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from xfer.errors import DataError, XferError
 from xfer.metrics.boundary import boundary_counts, boundary_f
 from xfer.metrics.example import Example, PackedMasks, as_array, natural_order, unique_names
+from xfer.metrics.interval import Interval, bootstrap
+from xfer.metrics.resampled import Ratios
 from xfer.types import Batch
 
 if TYPE_CHECKING:
@@ -167,6 +169,31 @@ class MeanIoU:
             "boundary_f": _mean(outlines),
             "per_class": per_class,
         }
+
+    @property
+    def picture_ids(self) -> list[str]:
+        """The pictures' ids, in the order of `per_picture`."""
+        return [self._ids[i] for i in natural_order(self._ids)]
+
+    def per_picture(self, figure: str = "") -> Ratios | None:
+        """What resampling pictures needs, in natural order of ids; for miou, pixel_acc and
+        mean_class_acc."""
+        if not self._pictures:
+            return None
+        table = np.stack([self._pictures[i] for i in natural_order(self._ids)])
+        true, predicted, right = table[:, 0], table[:, 1], table[:, 2]
+        if figure in ("", "miou"):
+            return Ratios(right, true + predicted - right, true)
+        if figure == "mean_class_acc":
+            return Ratios(right, true, true)
+        if figure == "pixel_acc":
+            total = true.sum(1, keepdims=True)
+            return Ratios(right.sum(1, keepdims=True), total, total)
+        return None
+
+    def interval(self, figure: str = "") -> Interval | None:
+        """The interval of a score, by default of the mean IoU; None if it has none."""
+        return bootstrap(self.per_picture(figure))
 
     def protocol(self) -> dict[str, str]:
         """What the numbers mean, in words."""

@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.errors import DataError, DivergedError, XferError
+from xfer.metrics.calibration import some_of
 from xfer.metrics.example import Example, as_array, natural_order, unique_names
+from xfer.metrics.interval import Interval, bootstrap
+from xfer.metrics.resampled import Ranked
 from xfer.types import Batch, ClassPrediction
 
 _TINY = float(np.finfo(np.float32).tiny)
@@ -144,6 +147,61 @@ class MultiLabelAP:
             "per_class": per_class,
             "without_positives": [n for n, row in per_class.items() if row["ap"] is None],
         }
+
+    @property
+    def picture_ids(self) -> list[str]:
+        """The pictures' ids, in the order of `per_picture`."""
+        ids = self.state()["ids"]
+        return [ids[i] for i in natural_order(ids)]
+
+    def per_picture(self, figure: str = "") -> Ranked | None:
+        """What resampling pictures needs, in natural order of ids; for the mean precision."""
+        state = self.state()
+        if figure not in ("", self.primary) or not len(state["ids"]):
+            return None
+        order = natural_order(state["ids"])
+        truth, scores = state["truth"][order].T, state["scores"][order].T
+        group, image = np.nonzero(truth >= 0)
+        score = scores[group, image]
+        falling = np.lexsort((-score, group))
+        group, image = group[falling], image[falling]
+        right = (truth[group, image] == 1)[None]
+        true_group, true_image = np.nonzero(truth == 1)
+        return Ranked(
+            len(order), "steps", image, group, score[falling], right, np.ones_like(right),
+            true_image, true_group,
+        )  # fmt: skip
+
+    def interval(self, figure: str = "") -> Interval | None:
+        """The interval of the mean precision."""
+        return bootstrap(self.per_picture(figure))
+
+    def probabilities(self) -> tuple[list[str], NDArray[np.float32], NDArray[np.int8], bool]:
+        """(ids, scores, truth, True), as `calibration.calibrate` takes them."""
+        state = self.state()
+        some = some_of(state["ids"], len(self.classes))
+        return [state["ids"][i] for i in some], state["scores"][some], state["truth"][some], True
+
+    curves_of: ClassVar[str] = "pictures; highest precision from this recall on"
+
+    def curves(self) -> dict[str, NDArray[np.float64]]:
+        """Class name -> precision at recall 0, .01 ... 1, for the classes that occur: the highest
+        one at this recall or a larger one, so that its mean is not the average precision."""
+        state = self.state()
+        found: dict[str, NDArray[np.float64]] = {}
+        for c, name in enumerate(unique_names(self.classes)):
+            known = state["truth"][:, c] >= 0
+            own, scores = state["truth"][known, c] == 1, state["scores"][known, c]
+            if not own.any():
+                continue
+            order = np.argsort(-scores, kind="stable")
+            last = np.append(np.diff(scores[order]) != 0, True)  # equal scores are one threshold
+            hits = np.cumsum(own[order])[last]
+            precision = hits / (np.flatnonzero(last) + 1)
+            falling = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
+            places = np.searchsorted(hits / own.sum(), np.linspace(0, 1, 101), "left")
+            found[name] = falling[places]
+        return found
 
     def protocol(self) -> dict[str, str]:
         """What the numbers mean, in words."""

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from xfer import plugs
+from xfer import kinds, plugs
+from xfer import task as tasks
 from xfer.backbones.base import SCHEMES
 from xfer.device import Place
+from xfer.errors import XferError
 from xfer.extraction.meta import check_meta
 from xfer.extraction.store import Features, read_features
 from xfer.files import write_text
+from xfer.metrics.interval import interval_of
 from xfer.probing import classifiers
 from xfer.probing import shots as shot_curves
 from xfer.probing.choose import Choice, check_folds, make_folds
@@ -23,12 +28,15 @@ from xfer.probing.data import Part, choose_layer, new_metric, split_parts
 from xfer.probing.fit import Probe, fit_probe
 from xfer.probing.space import SCALINGS
 from xfer.probing.store import model_json, save_probe
+from xfer.recipe.data import open_recipe_data
 from xfer.recipe.paths import absolute
 from xfer.recipe.tables import READING, DataTable, Recipe, RunTable
+from xfer.runs.counts import write_counts
 from xfer.runs.folder import SCHEMA, Run, environment
 from xfer.runs.tables import write_rows
 
 FOLDS = 5
+PAGE_SECONDS = 1.0
 Say = Callable[[str], None]
 
 
@@ -118,6 +126,7 @@ def probe(
         save_probe(run, fitted, model_json(table, recipe.weights, layer, clf, fitted, choice))
         for split, metric in metrics.items():
             write_rows(run.path / "predictions" / f"{split}.csv", metric.rows())
+            write_counts(run.path, split, metric)
         scores = metrics["val"].compute()
         primary = metrics["val"].primary
         run.log("eval", step=0, metrics=scores)
@@ -144,6 +153,10 @@ def probe(
         }
         if "test" in metrics:
             result["test_metrics"] = metrics["test"].compute()
+        for split, key in (("val", "interval"), ("test", "test_interval")):
+            interval = interval_of(metrics[split]) if split in metrics else None
+            if interval is not None:
+                result[key] = interval.document()
         if rows:
             result["shots"] = rows
         result |= {
@@ -160,6 +173,7 @@ def probe(
             "data_wait": 0.0,
             "peak_memory_mb": round(Place(torch.device("cpu")).peak_memory_mb(), 1),
         }
+        _report(run, recipe, metrics["val"], table, result, say)
         run.write_json("result.json", result)
     return {"run": str(run.path), **result}
 
@@ -295,3 +309,25 @@ def _draw(
             shot_picture(rows, plots / "shots.png", score=primary, full=full)
     except Exception as error:
         say(f"warning: plots/ is incomplete: {type(error).__name__}: {error}")
+
+
+def _report(
+    run: Run, recipe: Recipe, metric: Any, table: Features, result: dict[str, Any], say: Say
+) -> None:
+    """Writes report.html, with the pictures if they are still where the features are from. A page
+    that fails gives a warning, never an error."""
+    from xfer.report.page import Facts, Live, write_page
+
+    deadline = time.monotonic() + PAGE_SECONDS
+    split = "val" if (table.splits == "val").any() else "train"
+    source = train = kind = None
+    with contextlib.suppress(XferError):  # the data are gone: the page has their names alone
+        task = tasks.for_kind(table.meta["data"]["kind"])
+        bundle = open_recipe_data(replace(recipe, task=task), check=False, find=False)
+        source, train = bundle.splits.get(split), bundle.splits.get("train")
+        kind = kinds.get(bundle.kind)
+    live = Live(split, metric, source, train, kind=kind, deadline=deadline)
+    try:
+        write_page(Facts.of(run.path, live, result), run.path / "report.html")
+    except Exception as error:
+        say(f"warning: no report.html: {type(error).__name__}: {error}")

@@ -7,7 +7,10 @@ ids     | text              | (N,)     | the pictures: id, file name, stem or nu
 boxes   | float32 or uint16 | (R, 4)   | xyxy in each picture's pixels, 0-based, right and bottom
         |                   |          | exclusive; picture by picture, best first
 offsets | int64             | (N + 1,) | boxes of picture i: offsets[i] to offsets[i + 1]
-meta    | text              | ()       | JSON, optional: how they were made
+names   | text              | (N,)     | optional: the pictures by what tells them apart where train
+        |                   |          | and val have equal ids (`xfer.proposals.match.names_of`)
+meta    | text              | ()       | JSON, optional: how they were made, and "root", the folder
+        |                   |          | that the names are relative to
 
 .json: `[{"image_id", "category_id", "bbox": [x, y, w, h], "score"}, ...]`, sorted here by score.
 .mat: cells `boxes` and `images`, as for Fast R-CNN: y1 x1 y2 x2, 1-based, inclusive.
@@ -16,9 +19,10 @@ meta    | text              | ()       | JSON, optional: how they were made
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +47,15 @@ class FileBoxes:
     ids   | N numbers or texts, as in the file
     boxes | N arrays float32 (R, 4), xyxy, best first
     coco  | whether the ids are those of a COCO json
+    names | N names that tell equal ids apart, see `match.Entries`; () if the file has none
+    root  | the folder that they are relative to; "" if it is not known
     """
 
     ids: tuple[int | str, ...]
     boxes: tuple[NDArray[np.float32], ...]
     coco: bool = False
+    names: tuple[str, ...] = ()
+    root: str = ""
 
 
 @reader
@@ -73,20 +81,25 @@ def read_proposals(path: Path | str) -> FileBoxes:
             f"{path}: most of its boxes have no area",
             "boxes must be x1, y1, x2, y2; are they x, y, width, height?",
         )
-    return FileBoxes(
-        content.ids, tuple(one[_with_area(one)] for one in content.boxes), content.coco
-    )
+    return replace(content, boxes=tuple(one[_with_area(one)] for one in content.boxes))
 
 
 def write_proposals(
-    path: Path, ids: Sequence[str], boxes: Sequence[NDArray[np.float32]], meta: dict[str, Any]
+    path: Path,
+    ids: Sequence[str],
+    boxes: Sequence[NDArray[np.float32]],
+    meta: dict[str, Any],
+    names: Sequence[str] = (),
 ) -> None:
     """Writes the npz described above. `meta`: how they were made, as JSON types."""
     every = np.concatenate([np.empty((0, 4), np.float32), *boxes])
     offsets = np.cumsum([0, *map(len, boxes)]).astype(np.int64)
     text = json.dumps({"format": FORMAT, **meta})
+    arrays: dict[str, Any] = {"ids": np.array(ids, str), "boxes": every, "offsets": offsets}
+    if names:
+        arrays["names"] = np.array(names, str)
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, ids=np.array(ids, str), boxes=every, offsets=offsets, meta=np.array(text))
+        np.savez(file, **arrays, meta=np.array(text))
 
 
 def _with_area(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -113,7 +126,28 @@ def _read_npz(path: Path) -> FileBoxes:
             "needed: N ids, boxes (R, 4), and N + 1 rising offsets from 0 to R",
         )
     parts = np.split(boxes.astype(np.float32), offsets[1:-1]) if len(ids) else []
-    return FileBoxes(tuple(ids.tolist()), tuple(parts))
+    about = _own_meta(path)
+    if about is None:
+        return FileBoxes(tuple(ids.tolist()), tuple(parts))
+    with whole(path, "damaged"):
+        names = read_npz(path, ("names",)).get("names")
+    if names is not None and (names.dtype.kind != "U" or names.shape != ids.shape):
+        raise DataError(f"{path}: names {names.shape} and ids {ids.shape} don't fit")
+    texts = () if names is None else tuple(names.tolist())
+    return FileBoxes(
+        tuple(ids.tolist()), tuple(parts), names=texts, root=str(about.get("root") or "")
+    )
+
+
+def _own_meta(path: Path) -> dict[str, Any] | None:
+    """The meta of a file that `write_proposals` made; None for the files of others, in which names
+    and meta may be anything."""
+    with contextlib.suppress(DataError, ValueError, RecursionError):
+        meta = read_npz(path, ("meta",)).get("meta")
+        if meta is not None and meta.dtype.kind == "U" and meta.size == 1:
+            about = json.loads(str(meta.reshape(-1)[0]))
+            return about if isinstance(about, dict) and about.get("format") == FORMAT else None
+    return None
 
 
 def _read_coco(path: Path) -> FileBoxes:

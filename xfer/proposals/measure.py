@@ -24,6 +24,7 @@ from xfer.inference.scored import training_warnings
 from xfer.kinds.annotation import annotation
 from xfer.proposals.files import write_proposals
 from xfer.proposals.from_run import propose_by_run
+from xfer.proposals.match import names_of
 from xfer.proposals.propose import MAX_BOXES, check_method, propose
 from xfer.proposals.recall import PROTOCOL, Recall, RecallMeter
 from xfer.proposals.search import Tick
@@ -40,7 +41,8 @@ class Measured:
     """Proposals of a set, and how well they cover its boxes.
 
     data, method, split, max_boxes | as requested; split "": all pictures of the set, each once
-    ids     | N names
+    ids     | N ids, unique in a split
+    names   | N names, unique in the data, below the folder `root` (`match.names_of`)
     boxes   | N arrays float32 (R, 4), best first
     recall  | against the number of boxes
     seconds | mean CPU time per picture; None for a file
@@ -51,6 +53,8 @@ class Measured:
     split: str
     max_boxes: int
     ids: tuple[str, ...]
+    names: tuple[str, ...]
+    root: str
     boxes: tuple[NDArray[np.float32], ...]
     recall: Recall
     seconds: float | None
@@ -86,8 +90,9 @@ class Measured:
             "most": self.max_boxes,
             "data": self.data,
             "split": self.split,
+            "root": self.root,
         }
-        write_proposals(path, self.ids, self.boxes, meta)
+        write_proposals(path, self.ids, self.boxes, meta, self.names)
 
     def write_report(self, folder: Path) -> None:
         """Writes recall.json, and recall.png with the curves."""
@@ -179,8 +184,10 @@ def measure(
     except ValueError:
         raise DataError(f"{opened.name}: no boxes to compare with in {total} pictures") from None
     mean = float(np.mean(seconds)) if seconds else None
+    names, root = names_of(sources, reading.parts.values())
     return Measured(
-        str(spec), method, split, max_boxes, tuple(ids), tuple(boxes), recall, mean
+        str(spec), method, split, max_boxes, tuple(ids), tuple(names), root, tuple(boxes),
+        recall, mean,
     )  # fmt: skip
 
 

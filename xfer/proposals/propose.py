@@ -54,7 +54,7 @@ def propose(
         return StoredProposals(method, source.ids, [one[0] for one in searched], seconds)
     path = method.removeprefix("file:")
     file = read_proposals(path)
-    places = match_entries(file.ids, source, path, file.coco)
+    places = match_entries(file, source, path)
     boxes = [
         _inside(file.boxes[place], _size(source, i))[:max_boxes] for i, place in enumerate(places)
     ]

@@ -11,6 +11,7 @@ from typing import Any
 
 from xfer import plugs, registry
 from xfer.errors import DataError, XferError
+from xfer.recipe import words
 from xfer.recipe.tables import FLAGS, READING, Recipe, override
 from xfer.recipe.toml import load_recipe, recipe_names
 
@@ -33,6 +34,7 @@ def check(recipe: Recipe, where: str = "") -> Recipe:
     from xfer.recipe.code import check_code
 
     check_code(recipe, where)
+    _check_values(recipe)
     recipe = replace(recipe, task=tasks.canonical(recipe.task))
     tasks.make_options(tasks.get(recipe.task), dict(recipe.task_options))
     if backbones.origin(recipe.backbone) == registry.OURS and ":" not in recipe.backbone:
@@ -41,6 +43,14 @@ def check(recipe: Recipe, where: str = "") -> Recipe:
     elif plugs.parse(recipe.backbone, SCHEMES) is not None:
         plug_maker(recipe.backbone)
     return recipe
+
+
+def _check_values(recipe: Recipe) -> None:
+    """Raises XferError for a value that another tool takes, such as weights = "DEFAULT"."""
+    for key, value in (("weights", recipe.weights), ("optim.freeze", recipe.optim.freeze)):
+        right = words.right_value(key, value)
+        if right not in (None, value) and not (key == "weights" and Path(value).exists()):
+            raise XferError(f"{key}={value}: not known here", words.value_hint(key, value))
 
 
 def find_recipe(task: str, data: str, recipe: str = "") -> tuple[Recipe, str, str]:

@@ -12,6 +12,7 @@ from dataclasses import Field, dataclass, field
 from typing import Any, cast
 
 from xfer.errors import XferError
+from xfer.recipe import words
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +181,8 @@ def check_value(where: str, value: Any, kind: str, rules: Mapping[str, Any]) -> 
     if rules.get("number") and type(value) is int:
         value = str(value)
     if type(value).__name__ != kind:
-        hint = f'quote it: {where}="{value}"' if kind == "str" else None
+        quoted = f'quote it: {where}="{value}"' if kind == "str" else None
+        hint = words.value_hint(where, value) or quoted
         raise XferError(f"{where} must be {_WORDS[kind]}, got {value!r}", hint)
     if kind == "float" and not math.isfinite(value):
         raise XferError(f"{where} must be a finite number, got {value}")

@@ -12,6 +12,7 @@ from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, cast
 
 from xfer.errors import XferError, nearest
+from xfer.recipe import words
 from xfer.recipe.option import (
     above,
     check_value,
@@ -212,6 +213,7 @@ class RunTable:
     )
     save_minutes: float = option(10.0, "save last/ at least this often, minutes", above=0)
     plots: bool = option(True, "draw plots/ at the end")
+    report: bool = option(True, "write report.html at the end, one page that shows the run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +327,8 @@ def _option(key: str, value: Any) -> Any:
 def _meant(key: str) -> str:
     """A hint for an unknown key: the same word in another table, or the nearest key."""
     table, _, name = key.partition(".")
+    if key == "data":
+        return "did you mean data.source, or --data SPEC on the command line?"
     if key in TABLES:
         return f"{key} is a table: {', '.join(k for k in FIELDS if k.startswith(key + '.'))}"
     word = name or table
@@ -333,6 +337,9 @@ def _meant(key: str) -> str:
         twins = [FLAGS[word]]
     if twins:
         return f"did you mean {' or '.join(twins)}?"
+    hint = words.key_hint(word, FIELDS)
+    if hint:
+        return hint
     if table in TABLES:
         return nearest(name, [f.name for f in fields(TABLES[table])])
     if name:

@@ -35,6 +35,15 @@ from xfer.recipe.tables import (
 
 # keys that every recipe.toml of a run has had, see `dump`
 _IN_EVERY_DUMP = {"data.source", "data.val", "data.limit", "optim.name", "eval.every", "run.seed"}
+# tables of other tools' files
+_TABLE_WORDS = {
+    **dict.fromkeys(("model", "net", "network"), "did you mean [backbone], or backbone = NAME?"),
+    **dict.fromkeys(("optimizer", "optimiser", "solver"), "did you mean [optim]?"),
+    **dict.fromkeys(("dataset", "dataloader", "datasets", "input"), "did you mean [data]?"),
+    **dict.fromkeys(("scheduler", "lr_schedule"), "did you mean [schedule]?"),
+    **dict.fromkeys(("train", "training", "trainer"), "did you mean [schedule] or [optim]?"),
+    **dict.fromkeys(("test", "val", "evaluation"), "did you mean [eval]?"),
+}
 # the most characters of a recipe, and a key of a hundred parts: a.b.c. ...
 _LONGEST = 1 << 20
 _DOTS = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){100}""")
@@ -117,6 +126,9 @@ def _near_recipe(name: str) -> str:
     return nearest(name, siblings or recipe_names())
 
 
+_MOST_PARENTS = 50
+
+
 @reader
 def load_recipe(name_or_file: str) -> Recipe:
     """The recipe of that name or in that file, on top of its parents' values.
@@ -132,6 +144,8 @@ def _load(source: str, below: tuple[str, ...]) -> Recipe:
         raise DataError(f"{below[-1] if below else 'recipe'}: {source!r:.60} is no name of a file")
     if source in below or Path(source).resolve() in [Path(b).resolve() for b in below]:
         raise XferError(f"{below[0]}: extends goes in a circle: {' -> '.join([*below, source])}")
+    if len(below) >= _MOST_PARENTS:
+        raise XferError(f"{below[0]}: extends goes through more than {_MOST_PARENTS} recipes")
     text = recipe_text(source)
     try:
         values = _with_split_seed(_keys(text))
@@ -184,7 +198,8 @@ def _keys(text: str) -> dict[str, Any]:
             flat[key] = value
             continue
         if key not in (*TABLES, "task", "backbone"):
-            raise XferError(f"unknown table [{key}]", nearest(key, [*TABLES, "task", "backbone"]))
+            hint = _TABLE_WORDS.get(key.lower()) or nearest(key, [*TABLES, "task", "backbone"])
+            raise XferError(f"unknown table [{key}]", hint)
         for name, item in value.items():
             if isinstance(item, dict):
                 raise XferError(f"{key}.{name} must be a value, not a table")
@@ -282,6 +297,8 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
         if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+)?", key):
             hint = f"did you mean --data {assignment}?" if not equals else "example: optim.lr=1e-3"
             raise XferError(f"{assignment!r} is not key=value", hint)
+        if key == "data":
+            raise XferError(f"{assignment}: data are given by a flag", f"--data {text.strip()}")
         values[key] = _value(key, text.strip())
     return values
 

@@ -56,8 +56,9 @@ def plot_run(
     if hasattr(metric, "confusion") and len(classes) <= MAX_CLASSES:
         confusion(metric.confusion, classes, at("confusion.png"))
     scores = metric.compute()
-    if hasattr(metric, "curves"):
-        precision_recall(metric.curves(), at("precision_recall.png"))
+    if hasattr(metric, "curves") and metric.curves():
+        title = getattr(metric, "curves_of", "AP at IoU 0.5")
+        precision_recall(metric.curves(), at("precision_recall.png"), title)
     if "errors" in scores:
         error_bars(scores["errors"], scores["error_counts"], at("errors.png"))
     rows = scores.get("per_class", {})

@@ -14,12 +14,14 @@ MAX_CURVES = 6
 FAINT = "#D0D0D0"
 
 
-def precision_recall(curves: Mapping[str, NDArray[np.float64]], path: Path) -> None:
+def precision_recall(
+    curves: Mapping[str, NDArray[np.float64]], path: Path, title: str = "AP at IoU 0.5"
+) -> None:
     """Draw the mean curve and those of the classes; for many classes the 3 best and the 3 worst.
 
     Args:
         curves: class name -> precision at 101 recalls, 0 to 1; without classes that don't occur.
-        path: the PNG to write.
+        path: the PNG to write; title: what the numbers beside the names are.
 
     Raises: ValueError if there is no class.
     """
@@ -47,7 +49,6 @@ def precision_recall(curves: Mapping[str, NDArray[np.float64]], path: Path) -> N
     ax.set_ylabel("precision")
     ax.grid(color=PALE)
     ax.spines[["top", "right"]].set_visible(False)
-    title = "AP at IoU 0.5"
     if many:
         title += f"\n3 best, 3 worst (dashed)\nof {len(curves)} classes"
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), title=title,

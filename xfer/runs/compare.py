@@ -15,6 +15,7 @@ from xfer.kinds.findings import counted
 from xfer.recipe.tables import flatten
 from xfer.recipe.toml import load_recipe
 from xfer.runs.listing import read_json, read_result, run_folder
+from xfer.runs.pairs import Side, paired_tests
 from xfer.runs.pictures import Numbers, read_pictures
 
 SEEDS = ("run.seed", "data.split_seed")
@@ -57,6 +58,7 @@ def compare_runs(runs: Sequence[Path | str]) -> dict[str, Any]:
         on the same, "shared": how many are in all}, "test": the same}, None for what can't be told.
         "groups": runs that differ in nothing but their seed, [{"runs", "seeds", "n", "val":
         {metric: {"mean", "std"}}, "test": the same}]; std is that of a sample, None for one run.
+        "paired": {"val": tests of the first run against each other one, see `paired_tests`}.
         "notes": lines about the pictures.
     Raises: XferError for fewer than two runs, or a folder that is not a run.
     """
@@ -66,12 +68,14 @@ def compare_runs(runs: Sequence[Path | str]) -> dict[str, Any]:
     keys = dict.fromkeys(key for one in ones for key in one.recipe)
     rows = {key: [one.recipe.get(key) for one in ones] for key in keys}
     pictures: dict[str, Any] = {}
+    paired: dict[str, Any] = {}
     notes: list[str] = []
     for split, key in SCORES.items():
         scored = [one for one in ones if key in one.result]
         if len(scored) > 1:
             pictures[split], lines = _pictures(split, scored, ones)
             notes += lines
+            paired[split] = _paired(split, scored)
     return {
         "runs": [str(one.path) for one in ones],
         **{
@@ -82,6 +86,7 @@ def compare_runs(runs: Sequence[Path | str]) -> dict[str, Any]:
         ),
         "recipe": {k: row for k, row in rows.items() if any(value != row[0] for value in row)},
         "pictures": pictures,
+        "paired": paired,
         "groups": _groups(ones),
         "notes": notes,
     }
@@ -116,12 +121,13 @@ def _pictures(
         shared = counts[0] if same else None
         labels = 0
     else:
-        sets = _sets(split, scored)
-        if sets is None:
+        known = _known_by(split, scored)
+        if known is None:
             line = "whether the runs were scored on the same pictures can't be told"
             return {**about, "same": None, "shared": None}, [f"{split}: {line}"]
+        sets = [set(keys.values()) for keys in known]
         common = set.intersection(*sets)
-        shared, labels = len(common), _relabelled(split, scored, common)
+        shared, labels = len(common), len(_relabelled(split, scored, common))
         same = all(len(one) == shared for one in sets)
     lines: list[str] = []
     if not same:
@@ -136,29 +142,56 @@ def _pictures(
     return {**about, "same": same, "shared": shared}, lines
 
 
-def _sets(split: str, scored: Sequence[One]) -> list[set[Any]] | None:
-    """The pictures of each run: by their bytes if all runs recorded them, else by their ids; None
-    if these are of different data."""
+def _known_by(split: str, scored: Sequence[One]) -> list[dict[str, Any]] | None:
+    """Each run's pictures: id -> what they are known by in all runs, their bytes if all runs
+    recorded them, else their ids; None if these are of different data."""
+    ids = [one.splits[split] for one in scored]
     numbers = [one.marks.get(split) for one in scored]
     if all(array is not None and len(np.unique(array)) == len(array) and array.all()
            for array in numbers):  # fmt: skip
-        return [set(array.tolist()) for array in numbers if array is not None]
+        known = zip(ids, numbers, strict=True)
+        return [
+            dict(zip(i, array.tolist(), strict=True)) for i, array in known if array is not None
+        ]
     if len({one.recipe["data.source"] for one in scored}) > 1:
         return None
-    return [set(one.splits[split]) for one in scored]
+    return [dict(zip(each, each, strict=True)) for each in ids]
 
 
-def _relabelled(split: str, scored: Sequence[One], common: set[Any]) -> int:
-    """How many of the common pictures have other labels in one run than in another."""
+def _relabelled(split: str, scored: Sequence[One], common: set[Any]) -> set[Any]:
+    """Those of the common pictures that have other labels in one run than in another."""
     known: dict[Any, set[int]] = {picture: set() for picture in common}
     for one in scored:
         if split not in one.truths:
-            return 0
+            return set()
         for keys in (one.marks[split].tolist(), one.splits[split]):
             for picture, truth in zip(keys, one.truths[split].tolist(), strict=True):
                 if picture in known and truth:
                     known[picture].add(truth)
-    return sum(len(truths) > 1 for truths in known.values())
+    return {picture for picture, truths in known.items() if len(truths) > 1}
+
+
+def _paired(split: str, scored: Sequence[One]) -> list[dict[str, Any]]:
+    """Tests of the first run against the others, as far as they were scored on the same pictures
+    with the same labels."""
+    entries = [one.scored_on(split) for one in scored]
+    if any(entry is None for entry in entries):
+        return []
+    known: list[Any] | None = [None] * len(scored)
+    odd = set[Any]()
+    if all(isinstance(entry, list) for entry in entries):
+        known = _known_by(split, scored)
+        if known is not None:
+            odd = _relabelled(split, scored, set.intersection(*(set(k.values()) for k in known)))
+    elif any(entry != entries[0] for entry in entries):
+        return []
+    if known is None:
+        return []
+    sides = [
+        Side(one.path, str(one.result.get("primary")), keys)
+        for one, keys in zip(scored, known, strict=True)
+    ]
+    return paired_tests(split, sides, odd)
 
 
 def _groups(ones: Sequence[One]) -> list[dict[str, Any]]:

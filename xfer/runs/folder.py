@@ -6,7 +6,7 @@ log.jsonl       one event per line: train, eval, resume
 result.json     written last: its presence means that the run is finished
 best.safetensors, model.json    enough to rebuild the model anywhere
 last/state.pt   everything that resuming needs
-classes.txt  split.json  pictures.npz  plots/  predictions/
+classes.txt  split.json  pictures.npz  plots/  predictions/  report.html
 """
 
 from __future__ import annotations
@@ -127,7 +127,8 @@ class Run:
         """Removes the files of an earlier run, and only files that a run writes."""
         for name in ("result.json", "log.jsonl", "env.json", "model.json", "classes.txt",
                      "split.json", PICTURES,
-                     "best.safetensors", "last/state.pt", "recipe.toml"):  # fmt: skip
+                     "best.safetensors", "last/state.pt", "report.html",
+                     "recipe.toml"):  # fmt: skip
             (self.path / name).unlink(missing_ok=True)
         for folder in ("plots", "predictions"):
             for file in (self.path / folder).glob("*.*"):

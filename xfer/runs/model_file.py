@@ -5,6 +5,7 @@ It is only text: a module that it names is imported only if the user trusts it, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ _OF_PROBE: Types = {
 }  # fmt: skip
 _KNOWN: Types = {
     "category_ids": list, "tta": str, "svd": dict, "kind_from": str, "preprocess": dict,
+    "temperature": (int, float),
 }  # fmt: skip
 _PREPROCESS: Types = {
     "mean": list, "std": list, "channels": str, "scale": (int, float), "size": int, "resize": int,
@@ -98,6 +100,8 @@ def check_model(file: Path | str, about: Mapping[str, Any]) -> None:
         raise DataError(f"{file}: damaged (a class without a name)", AGAIN)
     if "preprocess" in about:
         check_fields(f"{file}: preprocess", about["preprocess"], _PREPROCESS)
+    if not 0 < about.get("temperature", 1.0) < math.inf:
+        raise DataError(f"{file}: temperature is {about['temperature']!r}, not above 0", AGAIN)
     for key in ("backbone_options", "task_options"):
         for name, value in dict(about.get(key, {})).items():
             if not _plain(value):

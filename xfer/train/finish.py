@@ -1,13 +1,19 @@
-"""The end of a run: the test split scored once, predictions, plots, and result.json last."""
+"""The end of a run: the test split scored once, predictions, plots, a page, result.json last."""
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from xfer.device import broadcast_buffers
 from xfer.inference.score import score, view_protocol
+from xfer.metrics.calibration import calibration_of, errors_with
+from xfer.metrics.interval import interval_of
 from xfer.runs import checkpoint
+from xfer.runs.counts import write_counts
 from xfer.runs.folder import SCHEMA, Run
+from xfer.runs.model_file import NAME as MODEL
+from xfer.runs.model_file import write_model
 from xfer.runs.pictures import write_pictures
 from xfer.runs.tables import write_rows
 from xfer.task import Metric
@@ -45,11 +51,15 @@ def finish(job: Job, run: Run, show: Progress) -> dict[str, Any]:
     result = _result(job, metrics)
     if not place.main:
         return result
+    result |= _calibrate(run, metrics)
     for split, metric in metrics.items():
         write_rows(run.path / "predictions" / f"{split}.csv", metric.rows())
+        write_counts(run.path, split, metric)
     write_pictures(run.path, job.bundle)
     if job.recipe.run.plots:
         _draw(job, run, metrics, show)
+    if job.recipe.run.report:
+        _report(job, run, metrics, result, show)
     run.write_json("result.json", result)
     return result
 
@@ -73,10 +83,12 @@ def _result(job: Job, metrics: dict[str, Metric]) -> dict[str, Any]:
         "seed": job.recipe.run.seed,
         "primary": any_metric.primary,
     }
-    if "val" in metrics:
-        result["metrics"] = metrics["val"].compute()
-    if "test" in metrics:
-        result["test_metrics"] = metrics["test"].compute()
+    for split, before in (("val", ""), ("test", "test_")):
+        if split in metrics:
+            result[f"{before}metrics"] = metrics[split].compute()
+            interval = interval_of(metrics[split]) if job.place.main else None
+            if interval is not None:
+                result[f"{before}interval"] = interval.document()
     return {
         **result,
         "protocol": protocol,
@@ -87,6 +99,19 @@ def _result(job: Job, metrics: dict[str, Metric]) -> dict[str, Any]:
         "data_wait": round(min(1.0, job.waited / max(job.seconds, 1e-9)), 4),
         "peak_memory_mb": round(job.place.peak_memory_mb(), 1),
     }
+
+
+def _calibrate(run: Run, metrics: dict[str, Metric]) -> dict[str, Any]:
+    """Fits the temperature to val and writes it to model.json; {} if there is nothing to fit."""
+    found = calibration_of(metrics["val"]) if "val" in metrics else None
+    if found is None:
+        return {}
+    write_model(run, {**run.read_json(MODEL), "temperature": found.temperature})
+    document = found.document()
+    on_test = errors_with(metrics["test"], found.temperature) if "test" in metrics else None
+    if on_test is not None:
+        document |= dict(zip(("test_ece", "test_ece_calibrated"), on_test, strict=True))
+    return {"calibration": document}
 
 
 def _draw(job: Job, run: Run, metrics: dict[str, Metric], show: Progress) -> None:
@@ -103,3 +128,26 @@ def _draw(job: Job, run: Run, metrics: dict[str, Metric], show: Progress) -> Non
         )  # fmt: skip
     except Exception as error:
         show.warn(f"plots/ is incomplete: {type(error).__name__}: {error}")
+
+
+# the page may take this long, seconds, or this share of the run; the rest of its pictures are left
+# out, until `xfer report` makes it anew
+PAGE_SECONDS, PAGE_SHARE = 1.0, 0.02
+
+
+def _report(
+    job: Job, run: Run, metrics: dict[str, Metric], result: dict[str, Any], show: Progress
+) -> None:
+    """Writes report.html. A page that can't be made causes a warning, never stops the run."""
+    from xfer.report.page import Facts, Live, write_page
+
+    split = next((s for s in ("val", "test") if s in metrics), "")
+    seconds = max(PAGE_SECONDS, PAGE_SHARE * job.seconds)
+    live = Live(
+        split, metrics.get(split), job.bundle.splits.get(split), job.bundle.splits["train"],
+        job.final_task(), deadline=time.monotonic() + seconds,
+    )  # fmt: skip
+    try:
+        write_page(Facts.of(run.path, live, result), run.path / "report.html")
+    except Exception as error:
+        show.warn(f"no report.html: {type(error).__name__}: {error}")

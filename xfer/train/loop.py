@@ -38,6 +38,7 @@ from xfer.recipe.data import open_recipe_data
 from xfer.recipe.paths import absolute
 from xfer.recipe.tables import Recipe
 from xfer.runs import checkpoint
+from xfer.runs.ending import closing_lines, score_line
 from xfer.runs.folder import Run, environment
 from xfer.runs.model_file import write_model
 from xfer.runs.shared import check_folder_shared, check_same_data
@@ -64,16 +65,17 @@ class Summary:
     trust: tuple[str, ...] = ()
 
     def line(self) -> str:
-        """One line: the scores, what they were measured on, the seconds and the folder."""
+        """One line: the scores with their intervals, the seconds and the folder."""
         if not self.result:
             return "dry run done: one training batch, one evaluation batch, one save"
-        parts: list[str] = []
-        for split, key in (("val", "metrics"), ("test", "test_metrics")):
-            primary = self.result["primary"]
-            if self.result.get(key, {}).get(primary) is not None:
-                parts.append(f"{split} {primary} {self.result[key][primary]:.4f}")
-        cost = f"{self.result['seconds']:.0f} s, {self.result['steps']} steps"
-        return f"{', '.join(parts) or 'trained'} ({cost}) in {self.path}"
+        return score_line(self.path, self.result)
+
+    def closing(self) -> list[str]:
+        """Lines about the score, see `xfer.runs.ending`; none after a dry run."""
+        if not self.result:
+            return []
+        run = Run(self.path)
+        return closing_lines(self.path, self.result, run.events(), run.recipe())
 
     def predict(self, images: Any, **options: Any) -> Any:
         """Predicts with the run's best weights; see `xfer.load`."""
@@ -214,7 +216,7 @@ def evaluate_now(job: Job, run: Run, show: Progress) -> None:
     """Scores the val split and saves the weights if they are the best so far: of equal scores,
     those with the lower loss on val, or in training since the last evaluation."""
     job.evaluated = job.step
-    tta = job.quick_tta
+    tta, start = job.quick_tta, time.perf_counter()
     broadcast_buffers(job.final_task(), job.place)
     metric = score(job.final_task(), job.val_loader(), job.place, tta, show.tick("val"),
                    show.remark)  # fmt: skip
@@ -233,8 +235,10 @@ def evaluate_now(job: Job, run: Run, show: Progress) -> None:
         if better:
             keep_weights(job, run)
         flat = {k: v for k, v in metrics.items() if isinstance(v, (int, float))}
-        run.log("eval", step=job.step, epoch=job.step / job.epoch_steps, metrics=flat)
-    show.evaluated(job, metric.primary, metrics, better)
+        seconds = round(time.perf_counter() - start, 3)
+        run.log("eval", step=job.step, epoch=job.step / job.epoch_steps, metrics=flat,
+                seconds=seconds)  # fmt: skip
+    show.evaluated(job, metric.primary, metrics, better, train_loss)
 
 
 def keep_weights(job: Job, run: Run) -> None:

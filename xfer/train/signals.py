@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
+from xfer.errors import spoken
 from xfer.exit_codes import is_main, stop_signals
 
 
@@ -20,6 +21,9 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, path: Path) -> None:
         super().__init__(f"interrupted; to resume: xfer finetune --resume {shlex.quote(str(path))}")
         self.path = path
+
+    def __str__(self) -> str:
+        return spoken(str(self.args[0]))
 
 
 class StopFlag:

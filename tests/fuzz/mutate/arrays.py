@@ -39,7 +39,7 @@ _WHOLE = (
 
 def array(content: bytes, rng: Random) -> bytes:
     """An .npy with another header, or other numbers."""
-    if content[:6] != b"\x93NUMPY":
+    if content[:6] != b"\x93NUMPY" or len(content) < 12:
         raise Unfit
     wide = content[6] > 1
     length = int.from_bytes(content[8 : 12 if wide else 10], "little")

@@ -56,4 +56,4 @@ def use(path: Path) -> None:
     source = ArraySource(info, images, np.full(3, -1, np.int64), _IDS)
     if found.boxes:
         StoredProposals("file", [str(i) for i in found.ids], found.boxes).of(0)
-    match_entries(found.ids, source, str(path), found.coco)
+    match_entries(found, source, str(path))

@@ -39,6 +39,7 @@ def _trained(folder: Path) -> Case:
         xfer.finetune(
             data="digits", backbone=NET, weights="none", out=str(out), epochs=1, batch=16, limit=32,
             device="cpu", verbosity=-1, workers=1, data__size=32, run__plots=False,
+            run__report=False,
         )  # fmt: skip
         shutil.rmtree(out / "plots", ignore_errors=True)
         _made.append(cases.of_folder(out))

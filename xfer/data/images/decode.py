@@ -9,7 +9,7 @@ everything else through Pillow. Both see the same policy:
     floating point           from 0 (black) to 1 (white), grey; anything else is refused
     transparency             composited on white
     animation, several pages the first frame
-    more than MAX_PIXELS     refused before anything is decoded, as are other costs (`limits`)
+    too many pixels          refused before anything is decoded, as are other costs (`limits`)
     no regular file          refused: a pipe, a device, a folder
     pixels missing           refused; whatever else is missing or damaged in a file is not looked at
 
@@ -19,7 +19,6 @@ each picture by its own values would make equal things unequal; `remarks` tells 
 
 from __future__ import annotations
 
-import io
 import logging
 from functools import cache
 from pathlib import Path
@@ -41,7 +40,7 @@ from xfer.data.images.limits import (
     check_size,
     jpeg_bytes,
     large,
-    too_large,
+    pillow_opens,
 )
 from xfer.data.images.picture_file import picture_file, read_all
 from xfer.data.images.pixels_alone import (
@@ -169,7 +168,7 @@ def _png(data: bytes, name: str) -> NDArray[np.uint8]:
         channels = CHANNELS.get(data[25], 1)
         if data[24] == 16 and channels == 2:
             channels = 4  # OpenCV makes colours of grey with opacity
-        check_size(width, height, -(-channels * data[24] // 8))
+        check_size(width, height, -(-channels * data[24] // 8), len(data))
         pixels = width * height
     with large(pixels * _DEEP):
         if not png_whole(data):
@@ -186,7 +185,7 @@ def _jpeg(data: bytes, short_side: int, rows: Rows | None) -> NDArray[np.uint8]:
     header = read_jpeg_header(data)
     if header is None:
         raise DecodeError(CUT_OFF if kind_of(data) else what_is(data))
-    check_size(header.width, header.height)
+    check_size(header.width, header.height, header.components, len(data))
     check_scans(data, header)
     side = _scaled_side(header, short_side)
     with large(jpeg_bytes(header, side)):
@@ -280,8 +279,6 @@ def _pillow(data: bytes, name: str = "", layout: Layout | None = None) -> NDArra
         return _opened(data, layout)
     except DecodeError:
         raise
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise DecodeError(too_large()) from None
     except Exception as error:  # Pillow's plugins raise almost anything for a damaged file
         alone = pixels_alone(data)  # says if it is they that are missing or damaged
         if alone is not None and alone != data:
@@ -301,10 +298,10 @@ def _pillow(data: bytes, name: str = "", layout: Layout | None = None) -> NDArra
 
 def _opened(data: bytes, layout: Layout | None) -> NDArray[np.uint8]:
     with (
-        Image.open(io.BytesIO(data), formats=formats()) as image,
+        pillow_opens(data, formats()) as image,
         large(image.width * image.height * _DEEP),
     ):
-        check_size(*image.size)
+        check_size(*image.size, len(image.getbands()), len(data))
         image.load()
         # 12 bits of a TIFF are read as numbers up to 4095
         most = 4095 if layout is not None and (layout.bits, image.mode) == (12, "I;16") else 65535

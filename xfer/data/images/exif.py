@@ -5,10 +5,13 @@ Sources: CIPA DC-008 (EXIF 2.3), sec. 4.6.4, tag 0x0112; ITU T.81, annex B (JPEG
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from xfer.data.images.decode_error import DecodeError
 
 _ORIENTATION = 0x0112
 _SHORT = 3
@@ -16,6 +19,9 @@ _SHORT = 3
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # markers that stand alone, without a length: TEM, RST0..7, SOI
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
+_FILL = re.compile(rb"\xff+")
+MAX_MARKERS = 50_000
+MAX_FILL = 1 << 20  # bytes between two markers
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +52,26 @@ class JpegHeader:
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader | None:
-    """Returns the header of a JPEG; None if the file ends before the pixels begin."""
+    """Returns the header of a JPEG; None if the file ends before the pixels begin.
+
+    Raises: DecodeError for more markers, or filling, before the pixels than any program writes.
+    """
     at, orientation = 2, 1
     frame: tuple[int, int, int] | None = None
     kind, bits = 0xC0, 8
     lines_at, unit, sequential, restarts = 0, 16, False, False
-    while at + 4 <= len(data):
-        if data[at] != 0xFF:  # stray bytes between segments: look for the next marker
-            at += 1
-            continue
+    for _ in range(MAX_MARKERS):
+        if at + 4 <= len(data) and data[at] != 0xFF:  # stray bytes: look for the next marker
+            at = data.find(b"\xff", at)
+            at = len(data) if at < 0 else at
+        if at + 4 <= len(data) and data[at + 1] == 0xFF:  # as many as the writer likes
+            start, filled = at, _FILL.match(data, at)
+            at = filled.end() - 1 if filled is not None else len(data)
+            if at - start > MAX_FILL:  # Pillow reads them one by one
+                raise DecodeError(f"has {at - start:,} bytes of filling: save it anew")
+        if at + 4 > len(data):
+            return None
         marker = data[at + 1]
-        if marker == 0xFF:
-            at += 1
-            continue
         if marker in _ALONE or marker == 0:
             at += 2
             continue
@@ -80,7 +93,7 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
         if marker == 0xE1 and body.startswith(b"Exif\0\0") and orientation == 1:
             orientation = orientation_of(body)
         at += 2 + max(length, 2)
-    return None
+    raise DecodeError(f"has more than {MAX_MARKERS:,} notes before its pixels: save it anew")
 
 
 def orientation_of(exif: bytes | None) -> int:

@@ -6,7 +6,6 @@ stretched to 0..255. Lossy formats are refused: their values are no longer class
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xfer.data.images.decode import DecodeError, decode, formats
-from xfer.data.images.limits import check_header, check_size, large
+from xfer.data.images.limits import check_header, check_size, large, pillow_opens
 from xfer.data.images.picture_file import picture_file, read_all
 from xfer.data.images.pixels_alone import PNG, pixels_alone, png_whole, without_png_notes
 from xfer.data.images.ppm import with_common_white
@@ -67,7 +66,7 @@ def _read(data: bytes) -> RawMask:
         data = without_png_notes(data)
     data = with_common_white(data, scale=False)
     try:
-        with Image.open(io.BytesIO(data), formats=formats()) as image:
+        with pillow_opens(data, formats()) as image:
             lossy = _LOSSY.get(image.format or "")
             if image.format == "TIFF" and image.info.get("compression") in ("jpeg", "webp"):
                 lossy = f"TIFF with {image.info['compression']} inside"

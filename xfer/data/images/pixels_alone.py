@@ -15,6 +15,7 @@ from xfer.data.images.decode_error import CUT_OFF, DecodeError, cut_off
 PNG = b"\x89PNG\r\n\x1a\n"
 _CHUNK, _WORD = struct.Struct(">I4s").unpack_from, struct.Struct(">I").unpack_from
 _VITAL = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
+MAX_CHUNKS = 300_000  # each costs time; programs write pieces of 4 kB and more
 _LONG_NOTES = 1 << 18  # bytes
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a PNG's colour types
 # Adam7: first column, first row, columns and rows apart
@@ -38,9 +39,14 @@ def pixels_alone(data: bytes) -> bytes | None:
 
 def png_whole(data: bytes) -> bool:
     """Whether a PNG has its end, and right checksums of all that its pixels need. Decoders differ
-    in what they compare: without this, damage may pass, or be told of on stderr."""
+    in what they compare: without this, damage may pass, or be told of on stderr.
+
+    Raises: DecodeError for a PNG in more pieces than any program writes.
+    """
     at, last, view = len(PNG), len(data) - 12, memoryview(data)
-    while at <= last:
+    for _ in range(MAX_CHUNKS):
+        if at > last:
+            return False
         length, name = _CHUNK(data, at)
         if name == b"IEND":
             return True
@@ -48,7 +54,7 @@ def png_whole(data: bytes) -> bool:
         if name in _VITAL and (end > last or _WORD(data, end)[0] != zlib.crc32(view[at + 4 : end])):
             return False
         at = end + 4
-    return False
+    raise DecodeError(f"lies in more than {MAX_CHUNKS:,} pieces: save it anew")
 
 
 def without_png_notes(data: bytes) -> bytes:

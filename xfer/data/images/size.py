@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import contextlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from xfer.data.images.decode import formats
 from xfer.data.images.decode_error import DecodeError
 from xfer.data.images.exif import orientation_of, read_jpeg_header
-from xfer.data.images.limits import check_header
+from xfer.data.images.limits import check_header, pillow_opens
 from xfer.data.images.picture_file import HEAD_BYTES, picture_file, read_all
 from xfer.data.images.pixels_alone import PNG, exif_of_png
 from xfer.data.images.threads import cores
@@ -27,15 +26,17 @@ TURNED = (5, 6, 7, 8)  # orientations that swap height and width
 def header_of(data: bytes) -> tuple[int, int, int] | None:
     """(height, width, EXIF orientation) as stored, before turning; None if they can't be read."""
     if data.startswith(b"\xff\xd8\xff"):
-        header = read_jpeg_header(data)
-        return None if header is None else (header.height, header.width, header.orientation)
+        with contextlib.suppress(DecodeError):  # decoding says what is wrong
+            header = read_jpeg_header(data)
+            return None if header is None else (header.height, header.width, header.orientation)
+        return None
     if is_tiff(data):
         if raw_kind(data) is not None:
             return None
         data = without_notes(data)
     try:
         check_header(data)
-        with Image.open(io.BytesIO(data), formats=formats()) as image:
+        with pillow_opens(data, formats()) as image:
             width, height = image.size
             # Pillow turns TIFFs itself when it loads them
             exif = None if image.format == "TIFF" else image.info.get("exif")

@@ -7,16 +7,15 @@ need a JPEG decoder.
     shard-00000.bin  | pixels and masks of some hundred pictures of one split, end to end
     shard-00000.npz  | what is known about them, one entry per picture
 
-index.json: "format" "xfer-pack", "version" 1, "name", "pixels" (jpeg or raw), "side" (the largest
-short side, pixels; 0: as they were), "quality" (of JPEG, 1..100),
+index.json: "format" "xfer-pack", "version" 2 (1: without xxh3, below), "name", "pixels" (jpeg
+or raw), "side" (the largest short side, pixels; 0: as they were), "quality" (of JPEG, 1..100),
 "splits" {name: {"kind", "classes", "licence", "images" and, where a COCO file was packed,
 "category_ids": its ids of the classes}}, and "shards" in order, each {"name",
 "split", "images", "bin_bytes", "bin_sha256", "npz_sha256"}; "plan" says what was packed, so that
 packing can go on; "sha256" is the checksum of all this, see `files.sealed`.
 
-When a pack is opened, the checksums of index.json and of every .npz are compared, and the crc of a
-picture when it is first read; `data.verify=false` leaves both out. Every shard-*.npz, for n
-pictures:
+When a pack is opened, the checksums of index.json and of every .npz are compared, and a picture's
+when it is first read; `data.verify=false` leaves both out. Every shard-*.npz, for n pictures:
 
     order      | int64 (n,)                | position of the picture in its split; shards are mixed
     ids        | uint8 (bytes,)            | the n ids as a JSON list in UTF-8
@@ -26,7 +25,9 @@ pictures:
     original   | int64 (n, 2)              | height and width before packing
     start      | int64 (n,)                | first byte of the picture in the .bin
     length     | int64 (n,)                | its bytes: a JPEG file, or height * width * 3 RGB
-    crc        | uint32 (n,)               | zlib.crc32 of the picture's bytes and then the mask's
+    xxh3       | uint64 (n,)               | checksum of the picture's bytes and then the mask's:
+               |                           | XXH3 of 64 bits, no seed (xxhash.xxh3_64_intdigest)
+    crc        | uint32 (n,)               | in its place in shards of version 1: their zlib.crc32
     labels     | int64 (n,) or int8 (n, C) | as `xfer.data.sources.base.Source.labels`
     mask_length| int64 (n,)                | bytes of the mask, 0: none; they follow the picture and
                |                           | are uint8 (height, width), compressed by zlib
@@ -54,7 +55,7 @@ from xfer import kinds
 from xfer.boxes import Boxes
 from xfer.data.images.decode import DecodeError, shrink
 from xfer.data.npz import read_npz
-from xfer.data.pack.check import check_index, check_order, check_table
+from xfer.data.pack.check import SUMS, check_index, check_order, check_table, sums_in
 from xfer.data.sources import door
 from xfer.data.sources.base import sample_label
 from xfer.data.sources.boxes import BoxTable, box_table
@@ -65,13 +66,12 @@ from xfer.files import TABLE, bytes_of, check_schema, check_seal, json_of
 from xfer.types import DataInfo, Sample
 
 INDEX, STARTED = "index.json", "packing.json"
-NAME, VERSION = "xfer-pack", 1
+NAME, VERSION = "xfer-pack", 2
 AGAIN = "run `xfer data pack` with the same source and folder to write it again"
 ELSEWHERE = "pack the pictures again, into another folder"
 _NONE = np.frombuffer(b"[]", np.uint8)
 # arrays of a shard that hold one entry per picture
-PER_PICTURE = ("order", "size", "original", "start", "length", "crc", "labels", "mask_length",
-               "box_count")  # fmt: skip
+PER_PICTURE = ("order", "size", "original", "start", "length", "labels", "mask_length", "box_count")
 
 
 class PackSource:
@@ -96,7 +96,7 @@ class PackSource:
         shards = [s for s in index["shards"] if s["split"] == split and s["images"]]
         self.files = tuple(root / f"{s['name']}.bin" for s in shards)
         counts = [int(s["images"]) for s in shards]
-        joined, names, tables = _joined(root, shards, len(about["classes"]), verify)
+        joined, names, tables, sums = _joined(root, shards, len(about["classes"]), verify)
         image_ids = [key for t in tables for key in json.loads(t.get("image_ids", _NONE).tobytes())]
         # place: where the picture is stored, counted through the shards
         place = np.argsort(joined.pop("order"))
@@ -107,14 +107,15 @@ class PackSource:
         self.category_ids = tuple(about.get("category_ids", ()))
         self._shard = np.repeat(np.arange(len(shards)), counts)[place]
         self._start, self._length = joined["start"], joined["length"]
-        self._mask_length, self._crc = joined["mask_length"], joined["crc"]
+        self._mask_length, self._sum = joined["mask_length"], joined["sum"]
+        self._sums = sums
         self.sizes, self.original_sizes = joined["size"], joined["original"]
         self._labels = joined["labels"]
         self._boxes, self._has_boxes = boxes, joined["box_count"] >= 0
         self._fingerprint = _digest(index, split)
         self._maps: dict[int, NDArray[np.uint8]] = {}
         self._verify = verify
-        # pictures whose bytes have not been compared with their crc in this process
+        # pictures whose bytes have not been compared with their checksum in this process
         self._unseen = np.full(len(self.ids), verify)
 
     def __len__(self) -> int:
@@ -168,7 +169,7 @@ class PackSource:
         length = int(self._length[i])
         data = self._bytes(i, length + int(self._mask_length[i]))
         if self._unseen[i]:
-            if zlib.crc32(data.data) != self._crc[i]:
+            if SUMS[self._sums[self._shard[i]]](data) != int(self._sum[i]):
                 raise self._damaged(i)
             self._unseen[i] = False
         return data[:length]
@@ -180,7 +181,7 @@ class PackSource:
             state = file.stat()
         except OSError:
             return None
-        return f"{file}\0{state.st_size}\0{state.st_mtime_ns}\0{self._start[i]}\0{self._crc[i]}"
+        return f"{file}\0{state.st_size}\0{state.st_mtime_ns}\0{self._start[i]}\0{self._sum[i]}"
 
     def fingerprint(self) -> str:
         return self._fingerprint
@@ -224,19 +225,23 @@ class PackSource:
 
 def _joined(
     root: Path, shards: list[dict[str, Any]], classes: int, verify: bool
-) -> tuple[dict[str, NDArray], Names, list[dict[str, NDArray]]]:
-    """The arrays of all shards with one entry per picture, in stored order; the ids; and each
-    shard's other arrays. For a million pictures these arrays are in memory only once."""
+) -> tuple[dict[str, NDArray], Names, list[dict[str, NDArray]], list[str]]:
+    """The arrays of all shards with one entry per picture, in stored order, their checksums under
+    "sum"; the ids; each shard's other arrays; and how its pictures' checksums are computed, of
+    `SUMS`. For a million pictures these arrays are in memory only once."""
     joined: dict[str, NDArray] = {}
     rest: list[dict[str, NDArray]] = []
     names: list[Names] = []
+    sums: list[str] = []
     at, count = 0, sum(shard["images"] for shard in shards)
     for shard in shards:
         table = open_shard(root, shard, verify)
         file = root / f"{shard['name']}.npz"
         check_table(file, table, shard["images"], classes, shard["bin_bytes"])
-        for key in PER_PICTURE:
-            part = table.pop(key)
+        parts = {key: table.pop(key) for key in PER_PICTURE}
+        sums.append(sums_in(table))
+        parts["sum"] = table.pop(sums[-1]).astype(np.uint64)
+        for key, part in parts.items():
             if key not in joined:
                 joined[key] = np.empty((count, *part.shape[1:]), part.dtype)
             joined[key][at : at + shard["images"]] = part
@@ -247,7 +252,7 @@ def _joined(
         at += shard["images"]
     if shards:
         check_order(root, joined["order"])
-    return joined, Names.join(names), rest
+    return joined, Names.join(names), rest, sums
 
 
 def _listed(

@@ -26,6 +26,7 @@ from xfer.data.images.decode import shrink
 from xfer.data.images.remarks import Remark, remarks
 from xfer.data.images.threads import cores
 from xfer.data.inspect.verify import bad_pictures, find_bad, odd_pictures
+from xfer.data.pack.check import SUM, SUMS
 from xfer.data.pack.reader import INDEX, NAME, STARTED, VERSION, read_json
 from xfer.data.readers.base import ReadOptions
 from xfer.data.sources.boxes import category_ids, image_ids
@@ -311,19 +312,19 @@ class _Shard:
         else:
             data = simplejpeg.encode_jpeg(image, self.options.quality, "RGB", "420")
         mask = b"" if sample.mask is None else zlib.compress(sample.mask.tobytes())
+        whole = data + mask
         row = {
             "id": sample.id, "size": image.shape[:2], "original": original, "length": len(data),
-            "remarks": odd, "mask_length": len(mask),
-            "crc": zlib.crc32(mask, zlib.crc32(data)), "sample": replace(
-                sample, image=image[:0], mask=None),
+            "remarks": odd, "mask_length": len(mask), SUM: SUMS[SUM](whole),
+            "sample": replace(sample, image=image[:0], mask=None),
         }  # fmt: skip
-        return row, data + mask
+        return row, whole
 
     def _write_table(self, source: Source) -> str:
         """Write the .npz and return its checksum."""
         rows, samples = self.rows, [row["sample"] for row in self.rows]
-        types = {"crc": np.uint32}
-        keys = ("order", "size", "original", "start", "length", "mask_length", "crc")
+        types = {SUM: np.uint64}
+        keys = ("order", "size", "original", "start", "length", "mask_length", SUM)
         arrays: dict[str, NDArray] = {
             key: np.array([row[key] for row in rows], types.get(key, np.int64)) for key in keys
         }

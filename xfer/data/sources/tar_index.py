@@ -55,6 +55,7 @@ def members_within(path: Path) -> Iterator[tuple[str, Member]]:
 
 MAX_PLACE = 1 << 60  # in a file
 _MOST = 16 * MB  # of a header
+MAX_RECORD = 4 * MB  # tar fills 10 KB by default, and a few MB where it is told to write such
 
 
 class _Part:
@@ -99,10 +100,27 @@ def _members(file: BinaryIO, start: int, length: int, path: Path, where: str) ->
             end = os.pread(file.fileno(), BLOCK, start + tar.offset)
             if not start and (len(end) < BLOCK or end.strip(b"\0")):
                 raise DataError(f"{path}: cut off: the end of the tar is missing", AGAIN)
+            _check_rest(file, start + tar.offset, length - tar.offset, path, where)
     except tarfile.TarError as error:
         what = _kind(os.pread(file.fileno(), 6, start))
         raise DataError(f"{path}: {what or f'damaged or cut off in {where} ({error})'}",
                         AGAIN if not what else "unpack it first") from None  # fmt: skip
+
+
+def _check_rest(file: BinaryIO, start: int, length: int, path: Path, where: str) -> None:
+    """Raises DataError if more follows the end of a tar than zeros that fill its last record: its
+    other members would be missed, without a word."""
+    if length > MAX_RECORD:
+        raise DataError(
+            f"{path}: {length:,} bytes follow after the end of {where}: it was not written wholly,"
+            " or several tars were put together",
+            "download it again; `tar --concatenate` puts tars together",
+        )
+    if os.pread(file.fileno(), max(0, length), start).strip(b"\0"):
+        raise DataError(
+            f"{path}: more follows after the end of {where}, perhaps another tar",
+            "`tar --concatenate` puts tars together",
+        )
 
 
 def _kind(head: bytes) -> str:

@@ -212,5 +212,13 @@ class EvalTransform:
         views = [self._crop(scaled, y, x) for y, x in corners]
         return np.stack([*views, *(view[:, ::-1] for view in views)])
 
+    def part_of(self, height: int, width: int) -> tuple[float, float, float, float]:
+        """The part of a picture of this size that the centre crop shows: left, top, right, bottom
+        as shares of it, 0..1."""
+        w = self.resize if width <= height else int(self.resize * width / height)
+        h = self.resize if height <= width else int(self.resize * height / width)
+        top, left = round((h - self.size) / 2), round((w - self.size) / 2)
+        return left / w, top / h, (left + self.size) / w, (top + self.size) / h
+
     def _crop(self, image: Image, y: int, x: int) -> Image:
         return image[y : y + self.size, x : x + self.size]

@@ -1,0 +1,54 @@
+"""Draw a heat map on its picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+from PIL import Image
+
+from xfer.drawing.canvas import DPI, INK, legible, save
+
+NARROWEST, LARGEST = 360, 1200
+ROW = 26
+
+
+def draw_heat(
+    image: NDArray[np.uint8],
+    heat: NDArray[np.float32],
+    title: str,
+    path: Path,
+    box_xyxy: tuple[float, float, float, float] | None = None,
+) -> None:
+    """Write the picture in grey with the map in colour on it, the hotter the less transparent.
+
+    Args:
+        heat: float (H, W) in 0..1, of the picture's size.
+        title: a line below it; box_xyxy: a box to draw.
+    """
+    height, width = image.shape[:2]
+    scale = min(1.0, LARGEST / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    grey = np.asarray(Image.fromarray(image).convert("L").resize(size, Image.Resampling.BICUBIC))
+    small = np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BILINEAR))[..., None]
+    # inferno runs from black to light yellow also in grey, and for every kind of colour vision
+    colour = colormaps["inferno"](0.15 + 0.85 * small[..., 0])[..., :3]
+    mixed = grey[..., None] / 255 * (1 - 0.75 * small) + colour * 0.75 * small
+    wide = max(NARROWEST, size[0])
+    figure = Figure(figsize=(wide / DPI, (size[1] + ROW) / DPI), dpi=DPI)
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.axis("off")
+    left = (wide - size[0]) / 2
+    ax.imshow(mixed.clip(0, 1), extent=(left, left + size[0], size[1], 0), interpolation="none")
+    if box_xyxy is not None:
+        x1, y1, x2, y2 = (v * scale for v in box_xyxy)
+        ax.add_patch(Rectangle((left + x1, y1), x2 - x1, y2 - y1, fill=False, ec="white", lw=1.5))
+    ax.set_xlim(0, wide)
+    ax.set_ylim(size[1] + ROW, 0)
+    ax.text(8, size[1] + ROW / 2, legible(title, (wide - 16) // 7), va="center", fontsize=8.5,
+            color=INK)  # fmt: skip
+    save(figure, path)
