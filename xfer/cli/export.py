@@ -76,6 +76,12 @@ def export(
     The file is compared with the run on pictures of its val split. Beside FILE.onnx
     lies FILE.py, which predicts with onnxruntime, numpy and Pillow alone. `xfer eval
     RUN --model FILE.onnx` scores the file.
+
+    Examples:
+        xfer export runs/NAME                            runs/NAME/model.onnx, model.py
+        xfer export runs/NAME -o net.onnx --softmax --dynamic batch
+        xfer export runs/NAME -o small.onnx --int8 --bench
+        xfer export runs/NAME --format torch             runs/NAME/model.pt2
     """
     from xfer.exporting.write import export as write
 
