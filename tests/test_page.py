@@ -29,6 +29,7 @@ from xfer.report import charts, comparison, galleries, markup
 from xfer.report.facts import Facts, Live
 from xfer.report.page import build, write_report
 from xfer.report.thumbnails import Budget, Pictures
+from xfer.train import finish
 from xfer.train.loop import fit
 from xfer.types import DataInfo, Sample
 
@@ -146,7 +147,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         optim=OptimTable(lr=1e-2, head_scale=1.0), schedule=ScheduleTable(epochs=3),
         run=RunTable(precision="fp32", plots=False, device="cpu"),
     )  # fmt: skip
-    fit(recipe, out, verbosity=-1)
+    with pytest.MonkeyPatch.context() as patch:  # however slow the machine
+        patch.setattr(finish, "PAGE_SECONDS", 600.0)
+        fit(recipe, out, verbosity=-1)
     return out
 
 
@@ -168,7 +171,8 @@ def test_a_run_ends_with_its_page(run: Path) -> None:
     assert len(html) < 10e6
     assert f"{result['metrics']['top1']:.3f}" in page.text
     for part in ("What is wrong", "What to do next", "Confusion", "Classes", "Curves", "Recipe",
-                 "Environment", "What the net is shown", "95 %", "train 90, val 90"):  # fmt: skip
+                 "Environment", "What the net is shown", "95 %", "train 90, val 90", "Grad-CAM",
+                 "occlusion", "Calibration", "temperature"):  # fmt: skip
         assert part in page.text, part
     wrong = [row.split(",") for row in (run / "predictions/val.csv").read_text().splitlines()]
     worst = min((row for row in wrong[1:] if row[-1] == "0"), key=lambda row: float(row[4]))

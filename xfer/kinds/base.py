@@ -39,6 +39,7 @@ class Kind:
     task      | module:Class of the task that learns from such data, if it is not xfer's own
     also      | kinds that the same data can be used as: boxes also say which classes occur
     files     | suffixes of the names of the pictures that `draw_prediction` writes
+    hub_task  | what the Hugging Face Hub calls such a task, for card.md; "other" if it has no name
 
     Shapes: labels | what `Source.labels` returns, (N,) or (N, C) | table | int64 (old classes,)
     """
@@ -56,6 +57,7 @@ class Kind:
     task: ClassVar[str] = ""
     also: ClassVar[tuple[str, ...]] = ()
     files: ClassVar[tuple[str, ...]] = ("",)
+    hub_task: ClassVar[str] = "other"
 
     # --- what a source must hold: `xfer.testing.check_source` calls these
 

@@ -27,6 +27,7 @@ class BoxKind(Kind):
     """Boxes with a class each; `labels()` says which classes have a box in a picture, 0 or 1."""
 
     name: ClassVar[str] = "detect"
+    hub_task: ClassVar[str] = "object-detection"
     holds: ClassVar[str] = "boxes"
     needs: ClassVar[str] = (
         "boxes: a COCO json, VOC's Annotations, a YOLO data.yaml or a table of boxes"

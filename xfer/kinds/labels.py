@@ -76,6 +76,7 @@ class OneLabel(_Labels):
     """One class per picture; a picture without a label has -1."""
 
     name: ClassVar[str] = "classify"
+    hub_task: ClassVar[str] = "image-classification"
     holds: ClassVar[str] = "one label per picture"
 
     def check_labels(self, labels: NDArray[Any], count: int, info: DataInfo) -> None:
@@ -124,6 +125,7 @@ class SeveralLabels(_Labels):
     """Any number of classes per picture."""
 
     name: ClassVar[str] = "multilabel"
+    hub_task: ClassVar[str] = "image-classification"
     holds: ClassVar[str] = "several labels per picture"
     several: ClassVar[bool] = True
 

@@ -26,6 +26,7 @@ class MaskKind(Kind):
     """One class per pixel; `labels()` says which classes a mask holds, -1 before it is read."""
 
     name: ClassVar[str] = "segment"
+    hub_task: ClassVar[str] = "image-segmentation"
     holds: ClassVar[str] = "masks"
     needs: ClassVar[str] = (
         "masks: a file of class values for each, as in VOC, Cityscapes or a folder masks/"

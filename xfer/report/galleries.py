@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -133,14 +133,21 @@ def spread(count: int, most: int) -> list[int]:
     return sorted(set(np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()))
 
 
-def cells(examples: Sequence[Example], pictures: Pictures | None) -> dict[str, list[list[Any]]]:
+def cells(
+    examples: Sequence[Example], pictures: Pictures | None, classes: Collection[int] | None = None
+) -> dict[str, list[list[Any]]]:
     """The pictures of each cell of the confusion matrix: "row-column" -> [[number in the page or
-    0, name], ...]; of a matrix of pixels those with most pixels in the cell."""
+    0, name], ...]; of a matrix of pixels those with most pixels in the cell.
+
+    Args: classes: rows and columns of the matrix that are shown; None: all.
+    """
     numbers = pictures.number if pictures is not None else {}
     found: dict[Cell, list[tuple[float, str]]] = {}
     masked = [e for e in examples if e.masks is not None]
     for example in examples:
         for cell in dict.fromkeys(example.cells):
+            if classes is not None and not (cell[0] in classes and cell[1] in classes):
+                continue
             found.setdefault(cell, []).append((-example.loss, example.id))
     shown = [e for e in masked if e.id in numbers][:CELL_MASKS]
     for example in shown:

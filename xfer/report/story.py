@@ -316,7 +316,7 @@ def _certainty(facts: Facts) -> list[Remark]:
             half = (float(known["high"]) - float(known["low"])) / 2
             words = f"The score is known to ±{half:.2f} only: {split} is small"
             found.append(Remark(words, f"More labelled pictures in {split} make it surer.", 42))
-    ece = (facts.result.get("calibration") or {}).get("ece")
+    ece = facts.calibration.get("ece")
     if is_number(ece) and ece > 0.05:
         found.append(Remark(
             f"Scores are off as probabilities by {ece:.2f} on average (ECE)",

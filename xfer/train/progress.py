@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from xfer.train.job import Job
 
 PLAIN_SECONDS = 10.0
+_BAR = 10  # the shortest bar that speed, rate and memory make room for
 
 
 class Progress:
@@ -135,6 +136,7 @@ class Progress:
     @contextlib.contextmanager
     def training(self, job: Job) -> Iterator[None]:
         """While training: a bar on a terminal."""
+        self._began = time.monotonic(), job.step
         if not self.live:
             yield
             return
@@ -241,12 +243,15 @@ class _Line(ProgressColumn):
         head = f"epoch {fields['epoch']:.1f}/{fields['epochs']:g}"
         tail = f"{100 * share:3.0f} %  {fields['left'] or '-:-- left'}"
         parts = [part for part in fields["parts"] if part]
-        while len(parts) > 1 and len("  ".join((head, tail, *parts))) > width:
+        while parts:
+            free = width - len("  ".join((head, tail, *parts)))
+            if free >= (_BAR + 2 if len(parts) > 2 else 0):  # loss and best first
+                break
             parts.pop()
         text = "  ".join((tail, *parts))
         room = min(20, width - len(head) - len(text) - 4)
         bar = ""
-        if room >= 5:
+        if room >= _BAR // 2:
             done = round(share * room)
             bar = f"{'━' * done}{'─' * (room - done)}  "
         return Text(f"{head}  {bar}{text}"[:width], no_wrap=True)
