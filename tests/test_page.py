@@ -347,15 +347,17 @@ def test_several_labels_and_a_kind_of_ones_own(tmp_path: Path) -> None:
             return {"r2": "share of the variance"}
 
         def rows(self) -> list[dict[str, Any]]:
-            return []
+            return [{"id": name, "number": 0.5 * n} for n, name in enumerate(ids)]
 
+    class Examples(Error):
         def examples(self) -> list[Example]:
             return [Example(name, (f"is {n}",), n > 5, 12.0 - n) for n, name in enumerate(ids)]
 
-    live = Live("val", Error(), Grey(ids), kind=Numbers())
     result = {"schema": 1, "primary": "r2", "metrics": {"r2": 0.25}}
-    page = check_page(build(Facts.of(tmp_path, live, result)))
-    assert "0.250" in page.text and len(page.all("img")) == 12 and "6 of 12" in page.text
+    for metric, words in ((Examples(), "6 of 12"), (Error(), "number 5.5000 11.jpg")):
+        live = Live("val", metric, Grey(ids), kind=Numbers())
+        page = check_page(build(Facts.of(tmp_path, live, result)))
+        assert "0.250" in page.text and len(page.all("img")) == 12 and words in page.text
 
 
 def test_seeds_are_a_group_and_other_recipes_stand_side_by_side(run: Path, tmp_path: Path) -> None:
@@ -372,6 +374,7 @@ def test_seeds_are_a_group_and_other_recipes_stand_side_by_side(run: Path, tmp_p
     assert "optim.lr 0.01 0.01 0.5" in page.text
     assert "1 right in some" in page.text and rows[first].split(",")[0] in page.text
     assert "Is the difference real?" in page.text
+    assert {"href": "b/report.html"} in page.all("a")
 
 
 def test_runs_are_named_apart() -> None:

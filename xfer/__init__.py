@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from xfer.extraction.extract import features
     from xfer.extraction.extractor import FeatureExtractor
     from xfer.inference.evaluate import evaluate
-    from xfer.inference.model import load
+    from xfer.inference.model import load, predict
+    from xfer.notebook.sheet import show
     from xfer.probing.run import probe
     from xfer.recipe.tables import Recipe
     from xfer.train.loop import fit
@@ -38,8 +39,10 @@ _HOME = {
     "finetune": "xfer.api",
     "pretrain": "xfer.api",
     "load": "xfer.inference.model",
+    "predict": "xfer.inference.model",
     "probe": "xfer.probing.run",
     "Recipe": "xfer.recipe.tables",
+    "show": "xfer.notebook.sheet",
 }
 
 __all__ = [
@@ -56,8 +59,10 @@ __all__ = [
     "finetune",
     "fit",
     "load",
+    "predict",
     "pretrain",
     "probe",
+    "show",
 ]
 
 

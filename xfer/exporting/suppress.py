@@ -51,7 +51,8 @@ torch.library.register_fake("xfer_export::kept", _shape, lib=_LIBRARY)
 
 
 def translations() -> dict[Any, Any]:
-    """How torch's exporter writes the operator: ONNX's NonMaxSuppression, set by set."""
+    """How torch's exporter writes two operators: `kept` as ONNX's NonMaxSuppression, set by set, and
+    torchvision's roi_pool as MaxRoiPool."""
     from onnxscript import opset18
 
     op: Any = opset18  # its annotations are of ONNX's types, not of what is passed
@@ -73,4 +74,17 @@ def translations() -> dict[Any, Any]:
         )
         return op.Greater(op.ScatterND(zeros, places, ones), op.Constant(value_float=0.0))
 
-    return {torch.ops.xfer_export.kept.default: kept_onnx}
+    def roi_pool_onnx(
+        maps: Any, regions: Any, spatial_scale: float, pooled_height: int, pooled_width: int
+    ) -> Any:
+        # onnxscript's own has other arguments than torchvision's operator (seen in 0.7)
+        pooled = op.MaxRoiPool(
+            maps, regions, pooled_shape=(pooled_height, pooled_width), spatial_scale=spatial_scale
+        )
+        return pooled, pooled  # where each maximum was, which nothing reads
+
+    operators = torch.ops
+    return {
+        operators.xfer_export.kept.default: kept_onnx,
+        operators.torchvision.roi_pool.default: roi_pool_onnx,
+    }

@@ -14,6 +14,7 @@ from xfer.inference.score import score, view_protocol
 from xfer.inference.scored import open_scored
 from xfer.metrics.calibration import Calibration, calibration_of
 from xfer.metrics.interval import interval_of
+from xfer.notebook.results import Evaluation
 from xfer.runs.folder import Run
 from xfer.runs.model_file import read_model, write_model
 from xfer.runs.shared import check_same_data, check_same_run
@@ -100,7 +101,7 @@ def evaluate(
         interval, calibration = interval_of(metric), calibration_of(metric)
         if calibrate:
             _write_temperature(folder, task, calibration, place)
-        return {
+        return Evaluation({
             "run": str(folder.path),
             **({"model": str(model)} if model else {}),
             **scored.document(),
@@ -109,7 +110,7 @@ def evaluate(
             **({} if interval is None else {"interval": interval.document()}),
             **({} if calibration is None else {"calibration": calibration.document()}),
             "protocol": {**metric.protocol(), **view_protocol(task, tta)},
-        }
+        })  # fmt: skip
 
 
 def _where(model: str, device: str, precision: str, recipe: Recipe) -> tuple[str, str]:

@@ -158,6 +158,32 @@ class MaskKind(Kind):
             shown.append(Panel("", blend(image, fitted(own, image), classes)))
         return shown
 
+    def caption(self, sample: Sample, classes: Sequence[str]) -> str:
+        if sample.mask is None:
+            return ""
+        return mask_rows.shares_in_words(MaskPrediction(sample.id, sample.mask, (0, 0)), classes)
+
+    def pictured_prediction(
+        self,
+        image: NDArray[np.uint8],
+        prediction: MaskPrediction,
+        classes: Sequence[str],
+        side: int,
+    ) -> NDArray[np.uint8]:
+        from xfer.drawing.inline import shrunk
+        from xfer.drawing.masks import blend, fitted
+
+        small = shrunk(image, side)
+        return blend(small, fitted(prediction.mask, small), classes)
+
+    def pictured(self, sample: Sample, classes: Sequence[str], side: int) -> NDArray[np.uint8]:
+        from xfer.drawing.inline import shrunk
+
+        return self.tinted(replace(sample, image=shrunk(sample.image, side)), classes)
+
+    def phrase(self, prediction: MaskPrediction, classes: Sequence[str]) -> str:
+        return mask_rows.shares_in_words(prediction, classes)
+
     def describe(self, prediction: MaskPrediction, classes: Sequence[str]) -> dict[str, Any]:
         """{"id", "width", "height", "labels": classes that occur, the largest first, "shares"}."""
         shares = prediction.shares(classes)

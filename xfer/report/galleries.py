@@ -13,13 +13,14 @@ from xfer.kinds.box_rows import SURE
 from xfer.kinds.findings import counted
 from xfer.metrics.example import Example, Panel
 from xfer.report.facts import Facts
-from xfer.report.markup import Markup, el, folded, join
+from xfer.report.markup import Markup, el, folded, join, number
 from xfer.report.thumbnails import SIDE, Budget, Pictures, figure, img, panels, shrunk
 from xfer.types import Batch
 
 FIRST = 24  # errors that are shown at once
 MOST_WRONG, MOST_RIGHT = 72, 48
 PLACED_WRONG, PLACED_RIGHT = 36, 16
+MOST_ROWS = 24  # pictures of a metric without examples
 EVERY_CELL = 4  # pictures for each cell of a confusion matrix, as far as they fit
 LISTED = 40  # names for each cell
 ERRORS_SIZE, RIGHT_SIZE, TRAINING_SIZE, HEAT_SIZE = 3_200_000, 1_600_000, 1_000_000, 1_400_000
@@ -90,6 +91,24 @@ def right(facts: Facts, examples: Sequence[Example], pictures: Pictures) -> Mark
         el("p", words), _key(first=some[0]), el("div", before, class_="grid"),
         folded("More of them", el("div", after, class_="grid")) if after else None,
     )  # fmt: skip
+
+
+def with_rows(facts: Facts, pictures: Pictures) -> Markup | None:
+    """Some pictures with what the metric says about each, where it has rows but no examples."""
+    metric = facts.live.metric
+    rows = metric.rows() if hasattr(metric, "rows") else []
+    known = [row for row in rows if row.get("id") in pictures]
+    if not known:
+        return None
+    chosen = [known[i] for i in spread(len(known), MOST_ROWS)]
+    examples = [
+        Example(str(row["id"]), tuple(f"{k} {number(v)}" for k, v in row.items() if k != "id")[:4],
+                False, 0.0)
+        for row in chosen
+    ]  # fmt: skip
+    drawn, _ = pictures.figures(examples, Budget(RIGHT_SIZE, facts.live))
+    words = f"{len(chosen):,} of {counted(len(rows), 'picture')}, evenly chosen."
+    return join(el("p", words), el("div", drawn, class_="grid")) if drawn else None
 
 
 def _key(first: Example) -> Markup | None:
@@ -188,15 +207,14 @@ def training(facts: Facts) -> Markup | None:
             break
         sample = read(source, place, task.short_side, None)
         shown: list[Panel] = []
-        for number in range(VIEWS):
-            draw = np.random.default_rng([place, number])
+        for view in range(VIEWS):
+            draw = np.random.default_rng([place, view])
             batch: Batch = task.collate([transform(sample, draw)])
             if "draws" in batch.targets:  # the device cuts the crops, see DeviceCrops
                 return el("p", "Crops are cut on the device in this run: no sheet.", class_="note")
             shown.append(kind.batch_panels(batch, classes)[0])
-            if number == 1 and np.array_equal(shown[0].image, shown[1].image):
-                del shown[1:]  # nothing is altered: one view is all
-                break
+        if all(np.array_equal(one.image, shown[0].image) for one in shown):
+            del shown[1:]  # nothing is altered: one view is all
         views = [
             el(
                 "div",
@@ -215,6 +233,6 @@ def training(facts: Facts) -> Markup | None:
     later = " Mixing of pictures (task.mixup, task.cutmix) comes after this."
     mixes = any(facts.recipe.get(f"task.{key}") for key in ("mixup", "cutmix"))
     return join(
-        el("p", words, el("code", policy), f", {VIEWS} draws.", later if mixes else None,
+        el("p", words, el("code", policy), ", drawn anew each time.", later if mixes else None,
            class_="note"), *rows,
     )  # fmt: skip

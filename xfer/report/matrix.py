@@ -76,7 +76,7 @@ def confusion(facts: Facts, cells: Mapping[str, Any]) -> Markup | None:
 
 
 def _percent(share: float) -> str:
-    return f"{share:.1%}" if share >= 0.001 else f"{share:.2g}".replace("e-0", "e-")
+    return f"{share:.1%}" if share >= 0.001 else "< 0.1%"
 
 
 def most_confused(matrix: NDArray[np.int64]) -> list[int]:

@@ -19,11 +19,10 @@ from xfer.nn.low_rank import replace_linear
 from xfer.recipe.tables import DataTable, Recipe
 from xfer.runs.folder import Run
 from xfer.task import Task
-from xfer.types import DataInfo
+from xfer.types import LARGEST_SIDE, DataInfo
 
 NAME = "model.json"
 SCHEMA = 1
-LARGEST = 4096  # px on a side of what a net is shown
 AGAIN = "the run must be trained again"
 # key -> its type: of models trained by the loop, of probes, and of what some of them have
 _OF_TASK: Types = {
@@ -94,8 +93,9 @@ def check_model(file: Path | str, about: Mapping[str, Any]) -> None:
         raise DataError(f"{file}: not the model of a run", AGAIN)
     check_schema(file, about.get("schema"), SCHEMA)
     check_fields(file, about, _OF_PROBE if about["task"] == "probe" else _OF_TASK, _KNOWN)
-    if about.get("size", 0) > LARGEST:
-        raise DataError(f"{file}: size {about['size']} px, where at most {LARGEST} are read", AGAIN)
+    if about.get("size", 0) > LARGEST_SIDE:
+        most = f"at most {LARGEST_SIDE}"
+        raise DataError(f"{file}: size {about['size']} px, where {most} are read", AGAIN)
     if not all(isinstance(name, str) for name in about["classes"]):
         raise DataError(f"{file}: damaged (a class without a name)", AGAIN)
     if "preprocess" in about:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from xfer.recipe.tables import Recipe
     from xfer.runs.folder import Run
     from xfer.train.job import Job
+    from xfer.train.summary import Summary
 
 PLAIN_SECONDS = 10.0
 _BAR = 10  # the shortest bar that speed, rate and memory make room for
@@ -230,6 +231,9 @@ class Progress:
         best = "  (best so far)" if better else ""
         epoch = job.step / job.epoch_steps
         self.say(f"epoch {epoch:.4g}  step {job.step}  val {shown}{best}")
+
+    def finished(self, run: Summary) -> None:
+        """The end of a run: nothing here, its caller prints the last lines."""
 
 
 class _Line(ProgressColumn):
