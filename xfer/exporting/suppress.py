@@ -51,7 +51,7 @@ torch.library.register_fake("xfer_export::kept", _shape, lib=_LIBRARY)
 
 
 def translations() -> dict[Any, Any]:
-    """How torch's exporter writes two operators: `kept` as ONNX's NonMaxSuppression, set by set, and
+    """How two operators are written: `kept` as ONNX's NonMaxSuppression, set by set, and
     torchvision's roi_pool as MaxRoiPool."""
     from onnxscript import opset18
 
