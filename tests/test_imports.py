@@ -30,6 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("data.transforms", "data.readers"),
     ("data.spec", "data.download"),
     ("data.open", "data.pack.writer"),
+    tuple(f"exporting.{net}" for net in ("contract", "suppress", "labels", "boxes", "masks")),
     ("task", "proposals", "runs.checkpoint", "explain.contract"),
     (
         "tasks",
@@ -44,7 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("extraction", "report", "notebook.sheet"),
     ("probing",),
     ("doctor",),
-    ("inference",),
+    ("inference", "exporting"),
     ("report.page", "report.comparison", "notebook.worst"),
     ("probing.run",),
     ("proposals.measure", "proposals.from_run", "train"),

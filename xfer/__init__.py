@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from xfer.backbones.build import create_backbone
     from xfer.doctor.check import check_data
     from xfer.errors import DataError, DivergedError, XferError
+    from xfer.exporting.write import export
     from xfer.extraction.extract import features
     from xfer.extraction.extractor import FeatureExtractor
     from xfer.inference.evaluate import evaluate
@@ -31,6 +32,7 @@ _HOME = {
     "DivergedError": "xfer.errors",
     "XferError": "xfer.errors",
     "evaluate": "xfer.inference.evaluate",
+    "export": "xfer.exporting.write",
     "features": "xfer.extraction.extract",
     "FeatureExtractor": "xfer.extraction.extractor",
     "fit": "xfer.train.loop",
@@ -52,6 +54,7 @@ __all__ = [
     "check_data",
     "create_backbone",
     "evaluate",
+    "export",
     "features",
     "finetune",
     "fit",

@@ -32,7 +32,7 @@ from xfer.notebook.objects import model_card
 from xfer.recipe.code import check_code
 from xfer.runs import checkpoint
 from xfer.runs.folder import Run
-from xfer.runs.model_file import read_model, rebuild
+from xfer.runs.model_file import NAME, read_model, rebuild
 from xfer.runs.undrawn import Undrawn
 from xfer.task import Task
 from xfer.types import Sample
@@ -71,7 +71,7 @@ def load(
     with ThreadPoolExecutor(1) as beside:  # their checksum is compared while the net is made
         weights = beside.submit(checkpoint.load_weights, file)
         with Undrawn():
-            task = rebuild(folder, about)
+            task = rebuild(folder.path / NAME, about)
         checkpoint.fill(task, weights.result(), file)
     place.put(task)
     ids = tuple(about.get("category_ids", ()))
