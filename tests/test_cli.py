@@ -33,7 +33,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     def fit(recipe: Recipe | None, out: Path | None, **options: Any) -> Any:
         seen.append({"recipe": recipe, "out": out, **options})
         result = {"primary": "top1", "metrics": {"top1": 0.5, "loss": float("nan")}}
-        return SimpleNamespace(path=Path("runs/x"), result=result, line=lambda: "val top1 0.5000")
+        return SimpleNamespace(path=Path("runs/x"), result=result, line=lambda: "val top1 0.5000",
+                               closing=lambda: ["why so"])  # fmt: skip
 
     monkeypatch.setitem(sys.modules, "xfer.train.loop", SimpleNamespace(fit=fit))
     return seen
@@ -105,7 +106,10 @@ def test_json_is_alone_on_stdout(
     found = json.loads(capsys.readouterr().out)
     assert found["metrics"] == {"top1": 0.5, "loss": None}
     assert main(TRAIN) == 0
-    assert capsys.readouterr().out == "val top1 0.5000\n"
+    shown = capsys.readouterr()
+    assert shown.out == "val top1 0.5000\n"
+    notes = shown.err[shown.err.index("why so") :].splitlines()
+    assert notes[1:3] == ["next: xfer predict runs/x PICTURE...", "      xfer report runs/x"]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +65,11 @@ def test_runs_are_found_at_any_level_but_not_inside_of_runs(runs: Path, recipe: 
 
 
 def test_a_row_says_how_far_a_run_is_and_its_main_score(runs: Path) -> None:
+    for age, name in enumerate(("group/b", "damaged", "c", "a")):
+        for file in (runs / name).iterdir():
+            os.utime(file, (1e9 + 60 * age, 1e9 + 60 * age))
     done, going, damaged, other = list_runs(runs)
+    assert done["date"] > going["date"] > damaged["date"] > other["date"]
     assert (done["state"], done["metric"], done["val"], done["test"]) == (
         "finished", "top1", 0.5, 0.375,
     )  # fmt: skip
@@ -113,8 +119,8 @@ def test_damaged_results_are_named(runs: Path) -> None:
     (runs / "a" / "result.json").write_text("{", encoding="utf-8")
     with pytest.raises(DataError, match=r"result\.json: not valid JSON"):
         show_run(runs / "a")
-    first, *others = list_runs(runs)  # and the others are listed all the same
-    assert "result.json: not valid JSON" in first["state"] and len(others) == 3
+    states = {Path(row["run"]).name: row["state"] for row in list_runs(runs)}
+    assert "result.json: not valid JSON" in states["a"] and len(states) == 4
 
 
 def test_the_commands_print_tables_or_one_document(
@@ -129,6 +135,29 @@ def test_the_commands_print_tables_or_one_document(
         assert word in capsys.readouterr().out
         assert main(["runs", *words, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)
+
+
+def test_runs_as_a_flat_table(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment = {"schema": 1, "device": "cpu", "versions": {"torch": "9"}, "command": ["a", "b"]}
+    (runs / "a" / "env.json").write_text(json.dumps(environment), encoding="utf-8")
+    for name in ("runs.csv", "runs.parquet"):
+        assert main(["runs", "table", str(runs), "-o", str(tmp_path / name)]) == 0
+        assert "4 runs" in capsys.readouterr().out
+    with (tmp_path / "runs.csv").open(encoding="utf-8", newline="") as file:
+        rows = {Path(row["run"]).name: row for row in csv.DictReader(file)}
+    assert (rows["a"]["val.top1"], rows["a"]["test.top1"]) == ("0.5", "0.375")
+    assert (rows["a"]["env.versions.torch"], rows["a"]["env.command"]) == ("9", '["a", "b"]')
+    assert (rows["b"]["optim.lr"], rows["b"]["backbone"]) == ("0.25", "zfnet")
+    assert (rows["c"]["state"], rows["c"]["val.top1"]) == ("unfinished", "")
+    assert rows["damaged"]["state"].startswith("damaged") and not rows["damaged"]["task"]
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = parquet.read_table(tmp_path / "runs.parquet").to_pylist()
+    assert sorted(row["val.top1"] or 0 for row in table) == [0, 0, 0.5, 0.625]
+    assert main(["runs", "table", str(runs)]) == 0
+    assert capsys.readouterr().out == (tmp_path / "runs.csv").read_text(encoding="utf-8")
+    assert main(["runs", "table", str(runs), "-o", str(tmp_path / "runs.xls")]) == 2
 
 
 def test_wrong_folders_end_with_a_line(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,14 +15,14 @@ from xfer.cli import (
     compress,
     data,
     evaluate,
+    export,
     features,
     models,
+    pages,
     predict,
     probe,
     recipes,
-    report,
     runs,
-    serve,
     train,
 )
 from xfer.cli.command import DRAWS, command
@@ -47,8 +47,9 @@ command(app, "pretrain", flags=train.FLAGS, panel="Train", trust=True, shares=Tr
 )
 command(app, "eval", panel="Use", trust=True, shares=True)(evaluate.evaluate)
 command(app, "predict", panel="Use", trust=True)(predict.predict)
-command(app, "report", panel="Use", trust=True)(report.report)
-command(app, "serve", panel="Use", trust=True)(serve.serve)
+command(app, "export", panel="Use", trust=True)(export.export)
+command(app, "report", panel="Use", trust=True)(pages.report)
+command(app, "serve", panel="Use", trust=True)(pages.serve)
 command(app, "compress", panel="Use", trust=True)(compress.compress)
 command(app, "features", flags=features.FLAGS, panel="Features", trust=True, seed=DRAWS,
         shares=True)(features.features)  # fmt: skip

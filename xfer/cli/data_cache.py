@@ -37,6 +37,6 @@ def cache(
         return
     show.table(
         [{"kept": subject, "path": state["path"], "entries": state["entries"],
-          "MB": round(state["mb"], 1), "limit, MB": round(state["limit_mb"])}
+          "MB": f"{state['mb']:,.1f}", "limit, MB": round(state["limit_mb"])}
          for subject, state in states.items()]
     )  # fmt: skip

@@ -63,9 +63,11 @@ def models_show(
     for row in rows:
         row["output"] = " x ".join(str(n) for n in row["output"])
     own = net.preprocess
-    show.table([{key.replace("_", " "): value for key, value in row.items()} for row in rows])
+    names = {"receptive_field": "field", "multiply_adds": "multiply-adds"}
+    show.table([{names.get(key, key): value for key, value in row.items()} for row in rows])
     show.text(
-        f"\n{sum(row['parameters'] for row in rows):,} parameters, "
+        "\noutput: channels x height x width; stride, receptive field and offset in pixels\n"
+        f"{sum(row['parameters'] for row in rows):,} parameters, "
         f"{sum(row['multiply_adds'] for row in rows):,} multiply-adds for a picture of "
         f"{size or own.size} px; {own.channels}, mean {plain_text(own.mean)}, "
         f"std {plain_text(own.std)}"

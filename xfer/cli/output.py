@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from xfer.cli.table import lay_out
+from xfer.cli.table import plain_text as plain_text
 from xfer.errors import printable
 from xfer.exit_codes import is_main
 
 # what JSON leaves as it is and a terminal may obey
 _ESCAPED = {n: f"\\u{n:04x}" for n in range(127, 160)}
+
+
+def wrapped(text: str, stream: Any) -> str:
+    """Text whose long lines end between words on a terminal, and go on indented; as it is in a
+    pipe."""
+    if not stream.isatty():
+        return text
+    width = max(20, shutil.get_terminal_size().columns)
+    lines = text.split("\n")
+    return "\n".join(
+        textwrap.fill(line, width, subsequent_indent="  ", break_long_words=False,
+                      break_on_hyphens=False, drop_whitespace=True)
+        if len(line) > width else line
+        for line in lines
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +41,21 @@ class Show:
 
     json      | print only a JSON document on stdout
     verbosity | -1 quiet, 0 normal, 1 more
+    commands  | the names of the commands beside the one that prints
     """
 
     json: bool = False
     verbosity: int = 0
+    commands: tuple[str, ...] = ()
 
     def note(self, text: str) -> None:
         """A note: what was found or chosen. Warnings are printed with -q as well."""
         if (self.verbosity >= 0 or text.startswith("warning: ")) and is_main():
+            print(wrapped(printable(text), sys.stderr), file=sys.stderr)
+
+    def line(self, text: str) -> None:
+        """A note that is to be copied: never broken into lines."""
+        if self.verbosity >= 0 and is_main():
             print(printable(text), file=sys.stderr)
 
     def left_out(self, pictures: Iterable[Sequence[str]]) -> None:
@@ -40,6 +66,11 @@ class Show:
     def text(self, text: str) -> None:
         """The result, as plain text."""
         if is_main():
+            print(wrapped(printable(text), sys.stdout))
+
+    def raw(self, text: str) -> None:
+        """The result, as a file for programs: no line is broken."""
+        if is_main():
             print(printable(text))
 
     def document(self, value: Any) -> None:
@@ -48,45 +79,32 @@ class Show:
             text = json.dumps(_plain(value), indent=1, ensure_ascii=False)
             print(text.translate(_ESCAPED))
 
-    def table(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
-        """Rows as a table, numbers aligned right. In a pipe, nothing is truncated."""
-        from rich.box import SIMPLE_HEAD
-        from rich.console import Console
-        from rich.table import Table
-
+    def table(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        columns: Sequence[str] = (),
+        keep: Sequence[str] = (),
+    ) -> None:
+        """Rows as a table. In a pipe it is as wide as it takes; on a terminal, long texts fold and
+        the last columns are left out if there is no room. See `xfer.cli.table.lay_out`."""
         if not is_main():
             return
-        names = list(columns or dict.fromkeys(key for row in rows for key in row))
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        for name in names:
-            numbers = all(_is_number(row.get(name)) for row in rows)
-            table.add_column(
-                printable(name), justify="right" if numbers else "left", overflow="fold"
-            )
-        for row in rows:
-            table.add_row(*(printable(plain_text(row.get(name))) for name in names))
-        wide = None if sys.stdout.isatty() else 10_000
-        console = Console(highlight=False, markup=False, emoji=False, width=wide)
-        console.print(table)
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        laid = lay_out(rows, columns, width, keep)
+        lines = laid.lines
+        if not _takes("─"):
+            lines = [line.replace("─", "-") for line in lines]
+        print("\n".join(lines))
+        if laid.left_out:
+            self.note(f"no room for {', '.join(laid.left_out)}: --json has them")
 
 
-def _is_number(value: Any) -> bool:
-    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
-
-
-def plain_text(value: Any) -> str:
-    """A value as a table cell: floats with four digits, lists without brackets."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}" if abs(value) >= 10_000 else str(value)
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(plain_text(item) for item in value)
-    return str(value)
+def _takes(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
 
 
 def interval_line(primary: str, interval: Mapping[str, Any]) -> str:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from xfer.cli.command import command
 from xfer.cli.completion import runs
-from xfer.cli.flags import RunFolder
+from xfer.cli.flags import RunFolder, out_option
 from xfer.cli.help import Group
-from xfer.cli.output import Show, plain_text
+from xfer.cli.output import Show, interval_line, plain_text
+from xfer.cli.table import column, decimals, number
 
-app = typer.Typer(help="Run folders: list, show, compare.", no_args_is_help=True, cls=Group)
+RunsFolder = Annotated[str, typer.Argument(metavar="DIR", help="folder of runs")]
+app = typer.Typer(help="Run folders: list, show, compare, table.", no_args_is_help=True, cls=Group)
 
 
 @command(app, "ls")
 def runs_ls(
     show: Show,
-    folder: Annotated[str, typer.Argument(metavar="DIR", help="folder of runs")] = "runs",
+    folder: RunsFolder = "runs",
 ) -> None:
     """List runs with their main score, the newest first.
 
@@ -32,7 +37,7 @@ def runs_ls(
     if show.json:
         show.document(rows)
     elif rows:
-        show.table(rows)
+        show.table([_listed(row) for row in rows], keep=("run", "score", "date"))
     else:
         show.note(f"no runs in {folder}")
 
@@ -53,27 +58,45 @@ def runs_show(show: Show, run: RunFolder) -> None:
     result: dict[str, Any] = summary["result"]
     show.text(f"{summary['run']}: {summary['state']}")
     rows = [
-        {"of": split, "metric": name, "value": value}
+        {"metric": name, split: value}
         for split, key in (("val", "metrics"), ("test", "test_metrics"))
         for name, value in result.get(key, {}).items()
         if not isinstance(value, (dict, list))
     ]
+    splits = list(dict.fromkeys(key for row in rows for key in row if key != "metric"))
+    names = list(dict.fromkeys(row["metric"] for row in rows))
+    merged: list[dict[str, Any]] = [
+        {"metric": name, **{k: v for row in rows if row["metric"] == name for k, v in row.items()}}
+        for name in names
+    ]
     if not result:
-        rows = [
-            {"of": f"{kind}, step {event['step']}", "metric": name, "value": value}
-            for kind, event in summary["last"].items()
-            for name, value in {**event, **event.get("metrics", {})}.items()
-            if isinstance(value, (int, float)) and name not in ("step", "time")
+        splits = []
+        event = summary["last"].get("eval", {})
+        merged = [
+            {"metric": name, f"val, step {event['step']}": value}
+            for name, value in event.get("metrics", {}).items()
+            if isinstance(value, (int, float))
         ]
-    if rows:
-        show.table(rows)
-    for name in ("best_step", "steps", "seconds", "images_per_second", "data_wait"):
-        if name in result:
-            show.text(f"{name.replace('_', ' ')}: {plain_text(result[name])}")
+    if merged:
+        show.table(merged, ["metric", *splits] if splits else (), keep=["metric", *splits])
+    for split, key in (("val", "interval"), ("test", "test_interval")):
+        if result.get(key):
+            show.text(f"{split} {interval_line(result['primary'], result[key])}")
+    if result:
+        show.text(_cost(result))
+    elif "train" in summary["last"]:
+        event = summary["last"]["train"]
+        speed = event.get("images_per_second")
+        text = f"loss {event['loss']:.4f} at step {event['step']}, lr {event['lr']:.2g}"
+        show.text(text + (f", {speed:.4g} pictures/s" if speed is not None else ""))
     changed: dict[str, list[Any]] = summary["changed"]
     if changed:
         show.text(f"\nrecipe {summary['recipe']}, differences from {summary['base']}:")
-        show.table([{"key": k, summary["base"]: a, "here": b} for k, (a, b) in changed.items()])
+        base = summary["base"]
+        show.table([
+            {"key": key, base: plain_text(old), "here": plain_text(new)}
+            for key, (old, new) in changed.items()
+        ])  # fmt: skip
     else:
         show.text(f"\nrecipe {summary['recipe']}, unchanged")
 
@@ -103,12 +126,13 @@ def runs_compare(
         show.document(comparison)
         return
     names = comparison["runs"]
+    heads = _heads(show, names)
     rows = [
-        {"": f"{part} {key}", **dict(zip(names, values, strict=True))}
+        {"": f"{part} {key}", **dict(zip(heads, column(values), strict=True))}
         for part in ("val", "test", "speed", "recipe")
         for key, values in comparison[part].items()
     ]
-    show.table(rows)
+    show.table(rows, keep=["", *heads])
     for line in comparison["notes"]:
         show.note(line)
     for tests in comparison["paired"].values():
@@ -118,7 +142,8 @@ def runs_compare(
     if all(group["n"] < 2 for group in groups):
         return
     show.text("\nmean and standard deviation of runs that differ only in their seed:")
-    names = [f"{group['runs'][0]} (n = {group['n']})" for group in groups]
+    of = dict(zip(names, heads, strict=True))
+    names = [f"{of[group['runs'][0]]} (n = {group['n']})" for group in groups]
     metrics = dict.fromkeys((s, m) for group in groups for s in ("val", "test") for m in group[s])
     show.table([
         {"": f"{split} {metric}", **{
@@ -130,8 +155,89 @@ def runs_compare(
         show.note(f"{name}: seeds {plain_text(group['seeds'])}; {', '.join(group['runs'])}")
 
 
+def _listed(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of `runs ls` for people, what matters most first."""
+    score = f"{row['metric']} {row['val']:.4f}" if row.get("val") is not None else ""
+    state = row["state"].partition(":")[0]
+    if state != "finished":
+        score = state if state == "damaged" else f"at step {row.get('steps')}"
+    ends = row.get("interval")
+    return {
+        "run": row["run"],
+        "score": score or ("test only" if row.get("test") is not None else "trained"),
+        "date": row["date"].replace("T", " ")[:16],
+        "interval": f"{ends['low']:.4f} to {ends['high']:.4f}" if ends else "",
+        "test": f"{row['test']:.4f}" if row.get("test") is not None else "",
+        "task": row.get("task", ""),
+        "backbone": row.get("backbone", ""),
+        "data": row.get("data", ""),
+        "steps": row.get("steps"),
+        "seconds": row.get("seconds"),
+        "state": row["state"],
+    }
+
+
+def _cost(result: dict[str, Any]) -> str:
+    """Steps, time and speed of a finished run, with their units."""
+    parts = [f"{result['steps']} steps" if "steps" in result else ""]
+    parts.append(f"best step {result['best_step']}" if "best_step" in result else "")
+    parts.append(f"{result['seconds']:.1f} s" if "seconds" in result else "")
+    if "images_per_second" in result:
+        parts.append(f"{result['images_per_second']:.4g} pictures/s")
+    if "data_wait" in result:
+        parts.append(f"{100 * result['data_wait']:.0f} % of the time waiting for data")
+    if "peak_memory_mb" in result:
+        parts.append(f"{result['peak_memory_mb'] / 1024:.1f} GB of memory")
+    return ", ".join(part for part in parts if part)
+
+
+def _heads(show: Show, names: list[str]) -> list[str]:
+    """Headings of columns, one per run: its name, or a letter where names have no room."""
+    if not sys.stdout.isatty() or 28 + sum(len(name) + 2 for name in names) <= (
+        shutil.get_terminal_size().columns
+    ):
+        return names
+    letters = [chr(65 + n) if n < 26 else f"run {n + 1}" for n in range(len(names))]
+    for letter, name in zip(letters, names, strict=True):
+        show.text(f"{letter}: {name}")
+    show.text("")
+    return letters
+
+
+@command(app, "table")
+def runs_table(
+    show: Show,
+    folder: RunsFolder = "runs",
+    out: Annotated[
+        Path | None, out_option("FILE.csv or FILE.parquet; default: csv on stdout", "FILE")
+    ] = None,
+) -> None:
+    """Write all runs as one flat table: recipe keys, scores and environment as columns.
+
+    Examples:
+        xfer runs table -o runs.csv
+        xfer runs table experiments/ -o runs.parquet     for pandas.read_parquet
+    """
+    from xfer.runs.flat import flat_csv, flat_runs, write_flat
+
+    rows = flat_runs(folder)
+    if out is not None and rows:
+        write_flat(rows, out)
+    if show.json:
+        show.document(rows)
+    elif not rows:
+        show.note(f"no runs in {folder}")
+    elif out is None:
+        show.raw(flat_csv(rows))
+    else:
+        show.text(f"{out}: {len(rows)} run{'s' * (len(rows) != 1)}, {len(rows[0])} columns")
+
+
 def _mean(numbers: dict[str, Any] | None) -> str:
     if numbers is None:
         return ""
-    mean, std = plain_text(numbers["mean"]), numbers["std"]
-    return mean if std is None else f"{mean} ± {plain_text(std)}"
+    mean, std = numbers["mean"], numbers["std"]
+    if std is None:
+        return number(mean, decimals([mean]))
+    places = decimals([mean, std])
+    return f"{number(mean, places)} ± {number(std, places)}"

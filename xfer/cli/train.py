@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -148,6 +149,7 @@ def _train(
     full_recipe = opened = None
     if resume is None:
         full_recipe, opened = prepare(data, task, recipe, settings, show.note)
+    from xfer.runs.ending import next_commands
     from xfer.train.loop import fit
 
     summary = fit(
@@ -158,3 +160,9 @@ def _train(
         show.document({"run": str(summary.path), **summary.result})
     else:
         show.text(summary.line())
+        if not dry_run:
+            sys.stdout.flush()
+            for line in summary.closing():
+                show.note(line)
+            for n, line in enumerate(next_commands(summary.path, show.commands)):
+                show.line(f"{'next: ' if not n else '      '}{line}")

@@ -7,6 +7,7 @@ half deleted.
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,23 +36,25 @@ def find_runs(folder: Path | str = "runs") -> list[Path]:
 
 
 def list_runs(folder: Path | str = "runs") -> list[dict[str, Any]]:
-    """One row per run: what was trained on what, its progress and its main score.
+    """One row per run, the newest first: what was trained on what, when it was last written, its
+    progress and its main score.
 
     Raises: DataError if there is no such folder.
     """
     if not Path(folder).is_dir():
         raise DataError(f"no folder {folder}", "`xfer runs ls DIR` lists the runs in DIR")
-    return [_row(path) for path in find_runs(folder)]
+    return [_row(path) for path in sorted(find_runs(folder), key=_written, reverse=True)]
 
 
 def _row(path: Path) -> dict[str, Any]:
     try:
         recipe, result = load_recipe(str(path / "recipe.toml")), read_result(path)
     except XferError as error:
-        return {"run": str(path), "state": f"damaged: {error.message}"}
+        return {"run": str(path), "date": _date(path), "state": f"damaged: {error.message}"}
     events = read_events(path / "log.jsonl")
     row: dict[str, Any] = {
         "run": str(path),
+        "date": _date(path),
         "task": recipe.task,
         "backbone": recipe.backbone,
         "data": recipe.data.source,
@@ -59,10 +62,22 @@ def _row(path: Path) -> dict[str, Any]:
         "steps": result.get("steps", _last_step(events)),
         "metric": result.get("primary"),
         "val": result.get("metrics", {}).get(result.get("primary")),
+        "interval": result.get("interval"),
         "test": result.get("test_metrics", {}).get(result.get("primary")),
         "seconds": result.get("seconds"),
     }
     return row
+
+
+def _written(path: Path) -> float:
+    """When a run's files were last written, seconds since 1970."""
+    files = [path / name for name in ("result.json", "log.jsonl", "recipe.toml")]
+    return max((file.stat().st_mtime for file in files if file.is_file()), default=0.0)
+
+
+def _date(path: Path) -> str:
+    """The same in local time, ISO 8601 to the second."""
+    return datetime.fromtimestamp(_written(path)).isoformat(timespec="seconds")
 
 
 def show_run(run: Path | str) -> dict[str, Any]:

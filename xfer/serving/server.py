@@ -7,14 +7,22 @@ import contextlib
 import errno
 import importlib.util
 import ipaddress
+import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
 
 from xfer import plugs
 from xfer.errors import XferError
+from xfer.exit_codes import stop_signals
+
+if TYPE_CHECKING:
+    from xfer.inference.model import Model
 
 LOOPBACK = "127.0.0.1"
 NEEDS = ("starlette", "uvicorn", "python_multipart")
@@ -55,7 +63,7 @@ def serve(
     """`xfer serve`: answers until it is interrupted.
 
     Args:
-        run: a run folder.
+        run: a run folder, or an ONNX file that `xfer export` wrote.
         host, port: where; port 0: any that is free.
         tta, device: as for `xfer predict`.
         trust: your own modules that the run may import.
@@ -67,11 +75,10 @@ def serve(
     """
     check_installed()
     with _listening(host, port) as listener:
-        from xfer.inference.model import load
         from xfer.serving.answers import Answers
         from xfer.serving.app import make_app
 
-        model = load(run, device=device)
+        model = _model(run, device, trust)
         if tta:
             model.task.check_views(tta)
         address = listener.getsockname()
@@ -91,6 +98,16 @@ def serve(
             complain,
         )
         _run(app, listener, lambda: started(about) if started is not None else None)
+
+
+def _model(run: Path | str, device: str, trust: str | Sequence[str]) -> Model:
+    if Path(run).suffix == ".onnx":
+        from xfer.exporting.opened import load_onnx
+
+        return load_onnx(run, trust=trust)
+    from xfer.inference.model import load
+
+    return load(run, device=device)
 
 
 @contextlib.contextmanager
@@ -126,9 +143,25 @@ def _run(app: object, listener: socket.socket, started: Callable[[], None]) -> N
     import uvicorn
 
     class Server(uvicorn.Server):
-        def capture_signals(self) -> contextlib.AbstractContextManager[None]:
-            """Signals stay with the command line: Ctrl-C ends the server at once."""
-            return contextlib.nullcontext()
+        stopped = False
+
+        def stop(self, number: int, frame: FrameType | None) -> None:
+            self.should_exit = self.force_exit = self.stopped = True
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Generator[None]:
+            """A signal ends the loop at its next turn, within a tenth of a second, and no request
+            is waited for. Raised where it arrives, as an exception, uvicorn could take it for one
+            of a request."""
+            if threading.current_thread() is not threading.main_thread():
+                yield
+                return
+            before = {number: signal.signal(number, self.stop) for number in stop_signals()}
+            try:
+                yield
+            finally:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
@@ -138,4 +171,7 @@ def _run(app: object, listener: socket.socket, started: Callable[[], None]) -> N
         app, http="h11", ws="none", lifespan="off", log_config=None, access_log=False,  # pyright: ignore[reportArgumentType]
         server_header=False, proxy_headers=False, limit_concurrency=256,
     )  # fmt: skip
-    asyncio.run(Server(config).serve(sockets=[listener]))
+    server = Server(config)
+    asyncio.run(server.serve(sockets=[listener]))
+    if server.stopped:
+        raise KeyboardInterrupt

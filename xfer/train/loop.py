@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,42 +44,13 @@ from xfer.tracking.tracked import check_trackers, tracked
 from xfer.train.cached_features import keep_features
 from xfer.train.finish import finish
 from xfer.train.job import Job
+from xfer.train.notebook import progress
 from xfer.train.progress import Progress
 from xfer.train.restart import launch, restarted, run_to_continue
 from xfer.train.signals import Interrupted, StopFlag
 from xfer.train.step import check_finite, train_step
+from xfer.train.summary import Summary
 from xfer.train.throughput import Clock
-
-
-@dataclass(frozen=True)
-class Summary:
-    """The outcome of a run.
-
-    path | the run folder; result | result.json's content, {} after a dry run
-    trust | the user's own modules that the run was allowed to import
-    """
-
-    path: Path
-    result: dict[str, Any]
-    trust: tuple[str, ...] = ()
-
-    def line(self) -> str:
-        """One line: the scores, what they were measured on, the seconds and the folder."""
-        if not self.result:
-            return "dry run done: one training batch, one evaluation batch, one save"
-        parts: list[str] = []
-        for split, key in (("val", "metrics"), ("test", "test_metrics")):
-            primary = self.result["primary"]
-            if self.result.get(key, {}).get(primary) is not None:
-                parts.append(f"{split} {primary} {self.result[key][primary]:.4f}")
-        cost = f"{self.result['seconds']:.0f} s, {self.result['steps']} steps"
-        return f"{', '.join(parts) or 'trained'} ({cost}) in {self.path}"
-
-    def predict(self, images: Any, **options: Any) -> Any:
-        """Predicts with the run's best weights; see `xfer.load`."""
-        from xfer.inference.model import load
-
-        return load(self.path, trust=self.trust).predict(images, **options)
 
 
 @plugs.face()
@@ -144,7 +114,7 @@ def fit(
                 return _finished(old)
         if old is None and place.main and not dry_run:
             check_folder(Path("runs")) if out is None else Run.check_free(out, overwrite)
-        show = Progress(verbosity if place.main else -2)
+        show = progress(verbosity if place.main else -2)
         bundle = open_recipe_data(recipe, data)
         check_same_data(bundle.name, bundle.fingerprint() if place.world > 1 else "", place)
         show.start(recipe, bundle, place)
@@ -162,7 +132,10 @@ def fit(
             held.enter_context(tracked(recipe, run, job.step, place.main, show.warn))
             with show.training(job), StopFlag() as stop:
                 train(job, run, show, stop)
-            return Summary(run.path, finish(job, run, show), plugs.trusted())
+            held_data = data if in_memory else None
+            summary = Summary(run.path, finish(job, run, show), plugs.trusted(), held_data)
+            show.finished(summary)
+            return summary
         except KeyboardInterrupt:
             raise Interrupted(run.path) from None
 
@@ -239,7 +212,7 @@ def evaluate_now(job: Job, run: Run, show: Progress) -> None:
         seconds = round(time.perf_counter() - start, 3)
         run.log("eval", step=job.step, epoch=job.step / job.epoch_steps, metrics=flat,
                 seconds=seconds)  # fmt: skip
-    show.evaluated(job, metric.primary, metrics, better)
+    show.evaluated(job, metric.primary, metrics, better, train_loss)
 
 
 def keep_weights(job: Job, run: Run) -> None:

@@ -15,15 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
-    BarColumn,
-    ProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import (
     Progress as Bar,
 )
+from rich.progress import ProgressColumn
 from rich.table import Table
+from rich.text import Text
 
 from xfer.errors import spoken
 from xfer.recipe.idle import idle_settings
@@ -35,8 +31,10 @@ if TYPE_CHECKING:
     from xfer.recipe.tables import Recipe
     from xfer.runs.folder import Run
     from xfer.train.job import Job
+    from xfer.train.summary import Summary
 
 PLAIN_SECONDS = 10.0
+_BAR = 10  # the shortest bar that speed, rate and memory make room for
 
 
 class Progress:
@@ -49,8 +47,12 @@ class Progress:
 
     def __init__(self, verbosity: int = 0) -> None:
         self.verbosity = verbosity
-        self.console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
-        self.live = verbosity >= 0 and self.console.is_terminal
+        terminal = sys.stderr.isatty()
+        # on a terminal, long lines end between words; in a pipe, a line is a line
+        self.console = Console(file=sys.stderr, highlight=False, soft_wrap=not terminal)
+        self.live = verbosity >= 0 and terminal and not self.console.is_dumb_terminal
+        self._began: tuple[float, int] | None = None
+        self._best = ""
         self._bar: Bar | None = None
         self._task: Any = None
         self._last = 0.0
@@ -135,25 +137,31 @@ class Progress:
     @contextlib.contextmanager
     def training(self, job: Job) -> Iterator[None]:
         """While training: a bar on a terminal."""
+        self._began = time.monotonic(), job.step
         if not self.live:
             yield
             return
-        columns: list[ProgressColumn] = [
-            TextColumn("epoch {task.fields[epoch]:.1f}/{task.fields[epochs]:g}"),
-            BarColumn(bar_width=20),
-            TextColumn("step {task.completed:.0f}/{task.total:.0f}  {task.fields[text]}"),
-            TimeRemainingColumn(),
-        ]
-        with Bar(*columns, console=self.console, transient=True) as bar:
+        with Bar(_Line(), console=self.console, transient=True) as bar:
             self._bar = bar
             epochs = round(job.steps / job.epoch_steps, 2)
             self._task = bar.add_task(
-                "train", total=job.steps, completed=job.step, epoch=0.0, epochs=epochs, text=""
-            )
+                "train", total=job.steps, completed=job.step, epoch=job.step / job.epoch_steps,
+                epochs=epochs, parts=(), left="",
+            )  # fmt: skip
             try:
                 yield
             finally:
                 self._bar = None
+
+    def _left(self, job: Job) -> str:
+        """The time left, evaluations included, at the speed of this run so far: "1:05 left"."""
+        now = time.monotonic()
+        if self._began is None:
+            self._began = now, job.step
+        began, first = self._began
+        if job.step <= first:
+            return "-:-- left"
+        return f"{_duration((now - began) / (job.step - first) * (job.steps - job.step))} left"
 
     def step(self, job: Job, event: dict[str, Any]) -> None:
         """A logged step: loss, rate, images per second, share of time waiting for data, memory."""
@@ -161,17 +169,20 @@ class Progress:
         self._check_chance(job)
         if self.verbosity < 0:
             return
-        text = (
-            f"loss {event['loss']:.4f}  lr {event['lr']:.2e}  "
-            f"{event['images_per_second']:.0f} img/s  data {100 * event['data_wait']:.0f} %  "
-            f"{event['memory_mb'] / 1024:.1f} GB"
-        )
+        left = self._left(job)
+        parts = (
+            f"loss {event['loss']:.4f}", self._best, f"{event['images_per_second']:.0f} img/s",
+            f"lr {event['lr']:.1e}", f"data {100 * event['data_wait']:.0f} %",
+            f"{event['memory_mb'] / 1024:.1f} GB",
+        )  # fmt: skip
         if self._bar is not None:
-            self._bar.update(self._task, completed=job.step, epoch=event["epoch"], text=text)
+            self._bar.update(
+                self._task, completed=job.step, epoch=event["epoch"], parts=parts, left=left
+            )
         elif time.monotonic() - self._last > PLAIN_SECONDS:
             self._last = time.monotonic()
-            left = job.seconds / max(1, job.step) * (job.steps - job.step)
-            self.say(f"step {job.step}/{job.steps}  {text}  {_duration(left)} left")
+            text = "  ".join(part for part in (*parts, left) if part)
+            self.say(f"step {job.step}/{job.steps}  {text}")
 
     def _check_chance(self, job: Job) -> None:
         """Warns once if the loss is no better than guessing."""
@@ -193,13 +204,61 @@ class Progress:
         if self._bar is None:
             return None
         bar, task = self._bar, self._task
-        return lambda done: bar.update(task, text=f"{what}: {done} pictures scored")
 
-    def evaluated(self, job: Job, primary: str, metrics: dict[str, Any], better: bool) -> None:
-        shown = "  ".join(f"{k} {v:.4f}" for k, v in metrics.items() if isinstance(v, float))
+        def scored(done: int) -> None:
+            bar.update(task, parts=(f"{what}: {done} pictures scored", self._best))
+
+        return scored
+
+    def evaluated(
+        self, job: Job, primary: str, metrics: dict[str, Any], better: bool, loss: float
+    ) -> None:
+        """An evaluation in one line: the score, another figure and the loss; with -v all figures.
+
+        Args: loss: the mean loss in training, for a task that computes none on val.
+        """
+        figures = {k: v for k, v in metrics.items() if isinstance(v, float)}
+        if better:
+            self._best = f"best {primary} {figures[primary]:.4f}"
+        others = [name for name in figures if name not in (primary, "loss")]
+        names = [primary, *others] if self.verbosity > 0 else [primary, *others[:1]]
+        shown = "  ".join(f"{name} {figures[name]:.4f}" for name in names if name in figures)
+        shown += (
+            f"  loss {figures['loss']:.4f}"
+            if "loss" in figures
+            else (f"  train loss {loss:.4f}" if math.isfinite(loss) else "")
+        )
         best = "  (best so far)" if better else ""
         epoch = job.step / job.epoch_steps
-        self.say(f"epoch {epoch:.4g}  step {job.step}  val {primary}: {shown}{best}")
+        self.say(f"epoch {epoch:.4g}  step {job.step}  val {shown}{best}")
+
+    def finished(self, run: Summary) -> None:
+        """The end of a run: nothing here, its caller prints the last lines."""
+
+
+class _Line(ProgressColumn):
+    """The whole line of progress, in the width of the terminal: where there is no room, the bar is
+    shorter and the last parts are left out, never the epoch, the time left and the loss."""
+
+    def render(self, task: Any) -> Text:
+        fields = task.fields
+        width = Console(file=sys.stderr).width - 1
+        share = task.completed / max(1, task.total or 1)
+        head = f"epoch {fields['epoch']:.1f}/{fields['epochs']:g}"
+        tail = f"{100 * share:3.0f} %  {fields['left'] or '-:-- left'}"
+        parts = [part for part in fields["parts"] if part]
+        while parts:
+            free = width - len("  ".join((head, tail, *parts)))
+            if free >= (_BAR + 2 if len(parts) > 2 else 0):  # loss and best first
+                break
+            parts.pop()
+        text = "  ".join((tail, *parts))
+        room = min(20, width - len(head) - len(text) - 4)
+        bar = ""
+        if room >= _BAR // 2:
+            done = round(share * room)
+            bar = f"{'━' * done}{'─' * (room - done)}  "
+        return Text(f"{head}  {bar}{text}"[:width], no_wrap=True)
 
 
 def _from_small(job: Job) -> list[str]:

@@ -1,0 +1,79 @@
+"""The last lines of a run: its score, why the last epoch had another one, and what comes next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from xfer.recipe.tables import Recipe
+
+SPLITS = (("val", ""), ("test", "test_"))  # split -> the beginning of its keys in result.json
+# where what went wrong can be looked at, in a run's folder
+_LOOK = ("report.html", "plots/worst.png", "predictions/val.csv")
+
+
+def score_line(path: Path, result: Mapping[str, Any]) -> str:
+    """One line: the scores with their intervals, the time, the steps and the folder."""
+    primary, parts = result["primary"], list[str]()
+    for split, before in SPLITS:
+        value = result.get(f"{before}metrics", {}).get(primary)
+        if value is not None:
+            parts.append(f"{split} {primary} {value:.4f}{_ends(result.get(f'{before}interval'))}")
+    steps = result["steps"]
+    cost = f"{result['seconds']:.0f} s, {steps} step{'s' * (steps != 1)}"
+    return f"{', '.join(parts) or 'trained'} ({cost}) in {path}"
+
+
+def _ends(interval: Mapping[str, Any] | None) -> str:
+    return f" [{interval['low']:.4f} to {interval['high']:.4f}]" if interval else ""
+
+
+def closing_lines(
+    path: Path, result: Mapping[str, Any], events: Sequence[Mapping[str, Any]], recipe: Recipe
+) -> list[str]:
+    """What the interval is, why the score is not that of the last epoch's line, where the pictures
+    are that the model gets wrong. Lines without an answer are left out."""
+    lines: list[str] = []
+    interval = result.get("interval") or result.get("test_interval")
+    if interval:
+        lines.append(f"[low to high]: {interval['method']}")
+    lines += _why(result, events, recipe)
+    files = [name for name in _LOOK if (path / name).is_file()]
+    if files:
+        lines.append(f"what it gets wrong: {', '.join(files)} in {path}")
+    return lines
+
+
+def _why(
+    result: Mapping[str, Any], events: Sequence[Mapping[str, Any]], recipe: Recipe
+) -> list[str]:
+    primary = result["primary"]
+    scored = [event for event in events if event.get("event") == "eval"]
+    value = result.get("metrics", {}).get(primary)
+    last = scored[-1].get("metrics", {}).get(primary) if scored else None
+    if value is None or last is None or f"{value:.4f}" == f"{last:.4f}":
+        return []
+    reasons: list[str] = []
+    if result["best_step"] != scored[-1]["step"]:
+        reasons.append(f"the weights are those of the best step, {result['best_step']}")
+    tta = recipe.eval.tta
+    quick = recipe.eval.while_training or tta
+    if quick != tta:
+        reasons.append(f"eval.tta={tta} scores them, eval.while_training={quick} the epochs")
+    if not reasons:
+        return []
+    if recipe.optim.ema:
+        reasons.append("both are of the moving average of the weights, optim.ema")
+    return [f"the last epoch's line says {primary} {last:.4f}: {'; '.join(reasons)}"]
+
+
+# what is done with a run next: the command, and what follows the run
+_NEXT = (("predict", " PICTURE..."), ("report", ""), ("export", " --format onnx"))
+
+
+def next_commands(path: Path, known: Collection[str]) -> list[str]:
+    """Commands to go on with, each as it can be typed. Args: known: the commands that there are."""
+    run = shlex.quote(str(path))
+    return [f"xfer {name} {run}{rest}" for name, rest in _NEXT if name in known]
