@@ -24,6 +24,7 @@ from xfer.data.transforms.device_crops import Whole, crop_on, handed_over
 from xfer.data.transforms.device_decode import Files, HandFiles
 from xfer.errors import XferError
 from xfer.explain.contract import Explains, Shown, Target
+from xfer.exporting.labels import ExportedLabels
 from xfer.metrics.accuracy import Accuracy
 from xfer.metrics.multilabel import MultiLabelAP
 from xfer.nn.device_crop import DRAWS, DeviceCrop
@@ -92,6 +93,7 @@ class Classify(Task, DeviceCrops, CachedFeatures, ManySides, Explains):
     kinds: ClassVar[tuple[str, ...]] = ("classify", "multilabel")
     decides: ClassVar[dict[str, str]] = {"dropout": "dropout"}
     Options = Options
+    exports = ExportedLabels
     counts_when: ClassVar[Mapping[str, When | str]] = {
         "data.crop_area": {"task.crop": one_of("part")},
     }

@@ -39,6 +39,7 @@ from xfer.data.loading.collate import stack_padded
 from xfer.data.transforms.boxes import BoxItem, BoxTransform, box_sizes
 from xfer.errors import XferError
 from xfer.explain.contract import ExplainsBoxes
+from xfer.exporting.boxes import ExportedBoxes
 from xfer.metrics.detection import PRIMARIES, DetectionAP, usual_primary
 from xfer.nn.box_head import box_losses
 from xfer.nn.detector import DetectorHead
@@ -163,6 +164,7 @@ class Detect(Task, Proposes, ExplainsBoxes):
 
     kinds: ClassVar[tuple[str, ...]] = ("detect",)
     Options = Options
+    exports = ExportedBoxes
     counts_when = NO_CHANCE
     any_shape = True
     size_words = "pictures are scaled to this long side, and padded"
@@ -384,10 +386,9 @@ class Detect(Task, Proposes, ExplainsBoxes):
         """The final detections from all regions' scores (R, C + 1) and boxes (R, C or 1, 4)."""
         options, counts = self.options, [len(one) for one in regions]
         predictions: list[BoxPrediction] = []
-        each = zip(
-            batch.ids, batch.targets["sizes"], batch.targets["originals"],
-            scores.split(counts), boxes.split(counts), strict=True,
-        )  # fmt: skip
+        sizes, originals = batch.targets["sizes"], batch.targets["originals"]
+        own_parts = (scores.split(counts), boxes.split(counts))
+        each = zip(batch.ids, sizes, originals, *own_parts, strict=True)
         for name, size, original, own, where in each:
             where = clip(where.reshape(-1, 4), size).view(where.shape)
             min_score, max_boxes = options.least_score, options.most_boxes
@@ -405,8 +406,8 @@ class Detect(Task, Proposes, ExplainsBoxes):
         return DetectionAP(self.info.classes, "coco_ap" if primary == "auto" else primary)
 
     def stages(self) -> list[Stage]:
-        used = self._stages
-        return [*(Stage(name, module) for name, module in used), Stage("head", self.head, "head")]
+        used = (Stage(name, module) for name, module in self._stages)
+        return [*used, Stage("head", self.head, "head")]
 
     def resolved_options(self) -> dict[str, Any]:
         chosen = super().resolved_options()

@@ -20,6 +20,7 @@ from xfer.data.loading.collate import stack_padded
 from xfer.data.transforms.masks import MaskItem, MaskTransform, class_weights, mask_statistics
 from xfer.errors import XferError
 from xfer.explain.contract import ExplainsMasks, Target
+from xfer.exporting.masks import ExportedMasks
 from xfer.metrics.miou import MeanIoU
 from xfer.nn.decoder import Decoder
 from xfer.nn.dilate import dilate_backbone
@@ -144,6 +145,7 @@ class Segment(Task, ExplainsMasks):
 
     kinds: ClassVar[tuple[str, ...]] = ("segment",)
     Options = Options
+    exports = ExportedMasks
     counts_when: ClassVar[Mapping[str, When | str]] = {
         "data.crop_area": "task.crop and task.scales determine the crops",
         "data.size": ({"task.resize": one_of(True)}, {"task.crop": unset()}),
@@ -309,6 +311,11 @@ class Segment(Task, ExplainsMasks):
             targets["masks"] = [torch.from_numpy(m) for m in masks]
         images = stack_padded([item.image for item in items], self.backbone.mean_colour)
         return Batch(images, tuple(item.id for item in items), targets)
+
+    @property
+    def least_side(self) -> int:
+        """Side of the smallest picture that reaches all maps, pixels; smaller ones are padded."""
+        return self._least
 
     def scores(self, images: Tensor, sizes: Tensor | None = None) -> Tensor:
         """Scores before softmax of normalised images, on the grid of `self.head.spec`."""

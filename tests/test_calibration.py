@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
@@ -157,6 +158,9 @@ def test_a_run_is_calibrated(run: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert 0 <= kept["ece"] <= 1 and sum(b["n"] for b in kept["bins"]) == kept["n"]
     low, high = result["interval"]["low"], result["interval"]["high"]
     assert low <= result["metrics"]["top1"] <= high and (run / "predictions/val.npz").is_file()
+    card = yaml.safe_load((run / "card.md").read_text().split("---\n")[1])
+    scores = {m["name"]: m["value"] for m in card["model-index"][0]["results"][0]["metrics"]}
+    assert scores["top1"] == result["metrics"]["top1"]
     model = xfer.load(run, trust="tiny_nets")
     picture = np.random.default_rng(0).integers(0, 255, (32, 32, 3)).astype(np.uint8)
     plain, mended = model.predict(picture)[0], model.predict(picture, calibrated=True)[0]

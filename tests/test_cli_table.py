@@ -99,4 +99,6 @@ def test_the_last_lines_of_a_run(tmp_path: Path) -> None:
     ]
     same = closing_lines(tmp_path, {**result, "best_step": 80}, events, Recipe())
     assert not any("last epoch" in line for line in same)
-    assert next_commands(Path("my runs/1"))[0] == "xfer predict 'my runs/1' PICTURE..."
+    commands = next_commands(Path("my runs/1"), ("predict", "export", "eval"))
+    assert commands == ["xfer predict 'my runs/1' PICTURE...",
+                        "xfer export 'my runs/1' --format onnx"]  # fmt: skip

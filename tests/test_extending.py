@@ -75,6 +75,12 @@ def test_the_page_runs_line_by_line_as_it_stands(
         "amounts"
     )
     assert len(list((tmp_path / "drawn").glob("*.png"))) == 2
+    # the script beside the exported file says the same
+    parts = runpy.run_path("dots.py")
+    said = parts["predict"](*parts["open_model"](), parts["read_picture"]("dots/0.png"), "")
+    trust = ["amounts", "regress", "blocks"]
+    wanted = xfer.load("runs/dots", trust=trust).predict("dots/0.png")[0].value
+    assert float(said.split()[-1]) == pytest.approx(wanted, abs=0.3)
     # the run goes on, and without trust no module of the page is imported
     assert main(["predict", "runs/dots", "dots/0.png"]) == 2
     assert "--trust" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -341,3 +342,9 @@ def test_pictures_in_a_tar_have_the_features_of_their_files(photos: Path, tmp_pa
     for layer in TINY.layers:
         assert np.array_equal(done.features.layers[layer], whole.layers[layer][order])
     assert run(packed).computed == 0
+
+
+@pytest.mark.parametrize("size", [-1, 4097, 2**64])
+def test_a_size_that_no_net_is_shown(size: int) -> None:
+    with pytest.raises(XferError, match=f"size {size} is (below 0|above 4096) pixels"):
+        replace(TINY, size=size).check()

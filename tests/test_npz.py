@@ -81,3 +81,19 @@ def test_damage_is_named(tmp_path: Path) -> None:
     for name in ("a.npz", "b.npz"):
         with pytest.raises(DataError, match=rf"{name}: damaged"):
             read_npz(tmp_path / name)
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_letters_that_no_text_has(tmp_path: Path, order: str) -> None:
+    """Python would take them, and fail wherever the text is used."""
+    file = tmp_path / "a.npz"
+    np.savez(file, t=np.array([0x61, 0x110000], f"{order}u4").view(f"{order}U1"))
+    with pytest.raises(DataError, match=r"a\.npz.*letters that no text has"):
+        read_npz(file)
+    rows = np.zeros(2, [("n", "i4"), ("t", f"{order}U2")])
+    np.savez(file, t=rows)
+    assert np.array_equal(read_npz(file)["t"], rows)
+    rows["t"] = np.array([0x110000, 0, 0, 0], f"{order}u4").view(f"{order}U2")
+    np.savez(file, t=rows)
+    with pytest.raises(DataError, match="letters that no text has"):
+        read_npz(file)

@@ -29,6 +29,7 @@ from xfer.report import charts, comparison, galleries, markup
 from xfer.report.facts import Facts, Live
 from xfer.report.page import build, write_report
 from xfer.report.thumbnails import Budget, Pictures
+from xfer.train import finish
 from xfer.train.loop import fit
 from xfer.types import DataInfo, Sample
 
@@ -146,7 +147,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         optim=OptimTable(lr=1e-2, head_scale=1.0), schedule=ScheduleTable(epochs=3),
         run=RunTable(precision="fp32", plots=False, device="cpu"),
     )  # fmt: skip
-    fit(recipe, out, verbosity=-1)
+    with pytest.MonkeyPatch.context() as patch:  # however slow the machine
+        patch.setattr(finish, "PAGE_SECONDS", 600.0)
+        fit(recipe, out, verbosity=-1)
     return out
 
 
@@ -168,7 +171,8 @@ def test_a_run_ends_with_its_page(run: Path) -> None:
     assert len(html) < 10e6
     assert f"{result['metrics']['top1']:.3f}" in page.text
     for part in ("What is wrong", "What to do next", "Confusion", "Classes", "Curves", "Recipe",
-                 "Environment", "What the net is shown", "95 %", "train 90, val 90"):  # fmt: skip
+                 "Environment", "What the net is shown", "95 %", "train 90, val 90", "Grad-CAM",
+                 "occlusion", "Calibration", "temperature"):  # fmt: skip
         assert part in page.text, part
     wrong = [row.split(",") for row in (run / "predictions/val.csv").read_text().splitlines()]
     worst = min((row for row in wrong[1:] if row[-1] == "0"), key=lambda row: float(row[4]))
@@ -343,15 +347,17 @@ def test_several_labels_and_a_kind_of_ones_own(tmp_path: Path) -> None:
             return {"r2": "share of the variance"}
 
         def rows(self) -> list[dict[str, Any]]:
-            return []
+            return [{"id": name, "number": 0.5 * n} for n, name in enumerate(ids)]
 
+    class Examples(Error):
         def examples(self) -> list[Example]:
             return [Example(name, (f"is {n}",), n > 5, 12.0 - n) for n, name in enumerate(ids)]
 
-    live = Live("val", Error(), Grey(ids), kind=Numbers())
     result = {"schema": 1, "primary": "r2", "metrics": {"r2": 0.25}}
-    page = check_page(build(Facts.of(tmp_path, live, result)))
-    assert "0.250" in page.text and len(page.all("img")) == 12 and "6 of 12" in page.text
+    for metric, words in ((Examples(), "6 of 12"), (Error(), "number 5.5000 11.jpg")):
+        live = Live("val", metric, Grey(ids), kind=Numbers())
+        page = check_page(build(Facts.of(tmp_path, live, result)))
+        assert "0.250" in page.text and len(page.all("img")) == 12 and words in page.text
 
 
 def test_seeds_are_a_group_and_other_recipes_stand_side_by_side(run: Path, tmp_path: Path) -> None:
@@ -368,6 +374,7 @@ def test_seeds_are_a_group_and_other_recipes_stand_side_by_side(run: Path, tmp_p
     assert "optim.lr 0.01 0.01 0.5" in page.text
     assert "1 right in some" in page.text and rows[first].split(",")[0] in page.text
     assert "Is the difference real?" in page.text
+    assert {"href": "b/report.html"} in page.all("a")
 
 
 def test_runs_are_named_apart() -> None:

@@ -10,7 +10,7 @@ import time
 import pytest
 
 PYTHON = [sys.executable, "-W", "ignore"]
-HEAVY = ("torch", "torchvision", "timm", "sklearn", "albumentations", "matplotlib", "cv2")
+HEAVY = ("torch", "torchvision", "timm", "sklearn", "albumentations", "matplotlib", "cv2", "numpy")
 
 
 def imported_by(code: str) -> set[str]:

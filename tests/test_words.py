@@ -105,7 +105,7 @@ def test_tables_of_other_tools(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [({"model": "resnet50"}, "did you mean backbone=?"), ({"lr0": 1}, "did you mean lr=?"),
-     ({"learning_rate": 1}, "did you mean lr=?"), ({"imgsz": 64}, "did you mean data__size=?"),
+     ({"learning_rate": 1}, "did you mean lr=?"), ({"imgsz": 64}, "did you mean size=?"),
      ({"batch_size": 2}, "did you mean batch=?"), ({"epoch": 2}, "did you mean epochs=?"),
      ({"weights": None}, 'weights="none": random ones'), ({"freeze": True}, 'freeze="all"'),
      ({"weights": True}, 'weights="imagenet"'), ({"weights": "DEFAULT"}, 'weights="imagenet"'),

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from xfer.backbones.build import create_backbone
     from xfer.doctor.check import check_data
     from xfer.errors import DataError, DivergedError, XferError
+    from xfer.exporting.write import export
     from xfer.extraction.extract import features
     from xfer.extraction.extractor import FeatureExtractor
     from xfer.inference.evaluate import evaluate
-    from xfer.inference.model import load
+    from xfer.inference.model import load, predict
+    from xfer.notebook.sheet import show
     from xfer.probing.run import probe
     from xfer.recipe.tables import Recipe
     from xfer.train.loop import fit
@@ -30,14 +32,17 @@ _HOME = {
     "DivergedError": "xfer.errors",
     "XferError": "xfer.errors",
     "evaluate": "xfer.inference.evaluate",
+    "export": "xfer.exporting.write",
     "features": "xfer.extraction.extract",
     "FeatureExtractor": "xfer.extraction.extractor",
     "fit": "xfer.train.loop",
     "finetune": "xfer.api",
     "pretrain": "xfer.api",
     "load": "xfer.inference.model",
+    "predict": "xfer.inference.model",
     "probe": "xfer.probing.run",
     "Recipe": "xfer.recipe.tables",
+    "show": "xfer.notebook.sheet",
 }
 
 __all__ = [
@@ -49,12 +54,15 @@ __all__ = [
     "check_data",
     "create_backbone",
     "evaluate",
+    "export",
     "features",
     "finetune",
     "fit",
     "load",
+    "predict",
     "pretrain",
     "probe",
+    "show",
 ]
 
 

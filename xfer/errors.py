@@ -37,6 +37,11 @@ class XferError(Exception):
         message = spoken(self.message)
         return message if self.hint is None else f"{message}\n  {spoken(self.hint, keys=True)}"
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows instead of the traceback: where in the toolkit an error of the call or
+        of a file was noticed helps nobody."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class DataError(XferError):
     """A file or a data set is missing, broken or does not fit."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from xfer.backbones.base import Backbone
     from xfer.data.sources.base import Bundle
+    from xfer.exporting.contract import Exportable
     from xfer.kinds.base import Kind
     from xfer.recipe.tables import DataTable
     from xfer.types import Source
@@ -102,6 +103,7 @@ class Task(nn.Module, ABC):
         picture_side      | side of the training pictures, pixels
         short_side        | pictures are decoded no larger than this, pixels; 0: full size
         describe(p)       | a prediction as plain values; its kind's by default
+        exports           | class of its net as tensors in, tensors out, for `xfer export`
         fit_labels(labels), fit_data(bundle) | inspect the training data before the first step
         prepare(source)   | called with a source before its pictures are read
         loss_weights(b)   | what each loss is a mean over, if not the pictures
@@ -122,6 +124,7 @@ class Task(nn.Module, ABC):
     # {"optim.lr": 1e-3}: what differs from the recipe defaults
     recipe: ClassVar[Mapping[str, Any]] = {}
     counts_when: ClassVar[Mapping[str, When | str]] = {}
+    exports: ClassVar[type[Exportable] | None] = None
     any_shape: ClassVar[bool] = False
     size_words: ClassVar[str] = "pictures are scaled to it, whatever data.size is"
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 UNLABELLED = -1
 IGNORE = 255  # of a mask
+LARGEST_SIDE = 4096  # pixels on a side of what a net is shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,7 +217,9 @@ class Backbone(nn.Module):
     def _fit(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """The pictures in a size that the net takes, and the height and width they fill."""
         height, width = images.shape[2:]
-        if height == width == self.preprocess.size:
+        # a variable size of an exported net is compared with nothing: the answer would be kept
+        known = isinstance(height, int) and isinstance(width, int)
+        if known and height == width == self.preprocess.size:
             return images, (height, width)
         return self.sizes.fit(images)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import timm
@@ -231,3 +231,16 @@ def from_timm(name: str, model: str, classifier: bool, **options: Any) -> TimmBa
         [int(entry["reduction"]) for entry in info],
         classifier,
     )
+
+
+def plain(model: str, options: dict[str, Any], side: int) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """timm's own net, to take weights back to it: as timm makes it, then for pictures of `side`
+    pixels; each with the options that were added."""
+    for added in ({}, {"img_size": side}, *_ANY_SIZE[:-1]):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                net = timm.create_model(model, pretrained=False, **{**options, **added})
+            except Exception:  # by the options, anything
+                continue
+        yield net.eval(), dict(added)

@@ -62,6 +62,11 @@ def _build(name: str, options: dict[str, Any]) -> nn.Module:
         raise XferError(f"torchvision:{name}: {error or type(error).__name__}") from None
 
 
+def plain(model: str, options: dict[str, Any]) -> nn.Module:
+    """torchvision's own net, to take weights back to it. Raises XferError for wrong options."""
+    return _build(model, options).eval()
+
+
 def _links(net: nn.Module) -> list[tuple[str, nn.Module]]:
     """The chain of maps, (name in torchvision, module) in order of execution."""
     links: list[tuple[str, nn.Module]] = []

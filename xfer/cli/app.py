@@ -15,6 +15,7 @@ from xfer.cli import (
     compress,
     data,
     evaluate,
+    export,
     features,
     models,
     predict,
@@ -46,6 +47,7 @@ command(app, "pretrain", flags=train.FLAGS, panel="Train", trust=True, shares=Tr
 )
 command(app, "eval", panel="Use", trust=True, shares=True)(evaluate.evaluate)
 command(app, "predict", panel="Use", trust=True)(predict.predict)
+command(app, "export", panel="Use", trust=True)(export.export)
 command(app, "report", panel="Use", trust=True)(report.report)
 command(app, "compress", panel="Use", trust=True)(compress.compress)
 command(app, "features", flags=features.FLAGS, panel="Features", trust=True, seed=DRAWS,

@@ -150,7 +150,8 @@ def command(
         def work(values: dict[str, Any]) -> int:
             debug = values.pop("debug") or "--debug" in sys.argv
             verbosity = values.pop("verbose") - values.pop("quiet")
-            show = Show(values.pop("json"), verbosity)
+            others = tuple(str(one.name) for one in app.registered_commands)
+            show = Show(values.pop("json"), verbosity, others)
             trusted: list[str] = values.pop("trust", [])
             if flags:
                 given = {flag: values.pop(flag) for flag in flags}

@@ -43,6 +43,21 @@ def evaluate(
     ] = None,
     split: ScoredSplit = "",
     tta: Tta = "",
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE", show_default=False,
+            help="score this ONNX file of the run (`xfer export`), through ONNX Runtime",
+        ),
+    ] = "",
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar="TEXT", show_default=False, rich_help_panel="Machine",
+            autocompletion=lambda: ["fp32", "bf16", "fp16"],
+            help="fp32, bf16 or fp16; default: the run's own",
+        ),
+    ] = "",
     batch: AnyBatch = 0,
     device: Device = "auto",
     workers: Workers = -1,
@@ -74,6 +89,8 @@ def evaluate(
         xfer eval runs/NAME --data more/                 other pictures, the same classes
         xfer eval --detections results.json --data coco:annotations.json
     """
+    if precision:
+        checked("--precision", precision, FIELDS["run.precision"])
     if tta:
         checked("--tta", tta, FIELDS["eval.tta"])
     keys = reading_keys(set, ("changes",))
@@ -81,10 +98,11 @@ def evaluate(
         raise XferError("--set says how to read --data, which is not given", "--data SPEC")
     verify = reading_keys([], no_verify=no_verify)
     if detections is not None:
-        if run is not None or tta or batch or device != "auto" or workers != -1 or calibrate:
+        of_runs = (run is not None, tta, batch, model, precision, device != "auto", workers != -1)
+        if any(of_runs) or calibrate:
             raise XferError(
-                "--detections scores a file: leave out RUN, --tta, --batch, --device, --workers "
-                "and --calibrate",
+                "--detections scores a file: leave out RUN, --tta, --model, --precision, --batch, "
+                "--device, --workers and --calibrate",
                 "xfer eval --help",
             )
         if not data:
@@ -114,6 +132,8 @@ def evaluate(
             data=data,
             split=split,
             tta=tta,
+            model=model,
+            precision=precision,
             batch=batch,
             device=device,
             workers=workers,

@@ -41,10 +41,12 @@ class Show:
 
     json      | print only a JSON document on stdout
     verbosity | -1 quiet, 0 normal, 1 more
+    commands  | the names of the commands beside the one that prints
     """
 
     json: bool = False
     verbosity: int = 0
+    commands: tuple[str, ...] = ()
 
     def note(self, text: str) -> None:
         """A note: what was found or chosen. Warnings are printed with -q as well."""

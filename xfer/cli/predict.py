@@ -14,7 +14,6 @@ from xfer.cli.output import Show
 from xfer.errors import DataError, XferError
 from xfer.exit_codes import complain
 from xfer.files import check_folder
-from xfer.kinds.findings import counted
 from xfer.recipe.tables import FIELDS, checked
 
 
@@ -89,6 +88,7 @@ def predict(
         if folder is not None:
             check_folder(folder)
     from xfer.inference.model import predict as run_predict
+    from xfer.kinds.findings import counted  # here, because it imports numpy
 
     predictions = run_predict(
         run, paths, tta=tta, device=device, batch=batch, skip_bad=True, calibrated=calibrated

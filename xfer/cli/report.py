@@ -40,8 +40,11 @@ def report(
     """
     if len(folders) == 1:
         from xfer.report.page import write_report
+        from xfer.runs.card import write_card
 
         path = write_report(folders[0], out, device=device)
+        if out is None:  # of older runs, which have none
+            write_card(Path(folders[0]))
     else:
         from xfer.report.comparison import write_comparison
 

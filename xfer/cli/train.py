@@ -164,5 +164,5 @@ def _train(
             sys.stdout.flush()
             for line in summary.closing():
                 show.note(line)
-            for n, line in enumerate(next_commands(summary.path)):
+            for n, line in enumerate(next_commands(summary.path, show.commands)):
                 show.line(f"{'next: ' if not n else '      '}{line}")

@@ -7,6 +7,7 @@ says that it holds: a file of 4 kB can ask for 300 GB.
 from __future__ import annotations
 
 import math
+import sys
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
@@ -57,7 +58,21 @@ def array_in(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
             data[start : start + len(part)] = part
         member.read(1)  # at its end its checksum is compared
     array = np.frombuffer(data, dtype) if size else np.empty(0, dtype)
+    if not _is_text(array):
+        raise ValueError(f"{name} has letters that no text has")
     return array.reshape(shape, order="F" if fortran else "C")
+
+
+def _is_text(array: NDArray[Any]) -> bool:
+    """Whether the letters of text are Unicode's; True for numbers. Python takes others from numpy
+    unseen, and fails wherever the text is used."""
+    if array.dtype.names is not None:
+        return all(_is_text(array[name]) for name in array.dtype.names)
+    if array.dtype.kind != "U" or not array.dtype.itemsize:
+        return True
+    order = "<" if array.dtype.str[0] == "<" else ">"
+    letters = np.ascontiguousarray(array).view(f"{order}u4")
+    return bool(letters.size == 0 or letters.max() <= sys.maxunicode)
 
 
 def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

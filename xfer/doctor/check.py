@@ -22,6 +22,7 @@ from xfer.doctor.sheets import draw_sheets
 from xfer.doctor.suspects import Suspect
 from xfer.errors import DataError
 from xfer.kinds.findings import Finding, counted, finding, named
+from xfer.notebook.objects import findings_card
 from xfer.recipe.data import check_kind
 from xfer.types import Source
 
@@ -31,7 +32,7 @@ FEW, UNEVEN = 10, 10
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """What was found.
 
@@ -46,6 +47,14 @@ class Report:
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
     changes: tuple[Change, ...]
+
+    def __repr__(self) -> str:
+        found = ", ".join(dict.fromkeys(f.check for f in self.findings)) or "nothing odd"
+        return f"<{self.bundle.name}: {self.images:,} pictures looked at; found: {found[:600]}>"
+
+    def _repr_html_(self) -> str:
+        findings = [(f.check, f.head or f.text, f.lines) for f in self.findings]
+        return findings_card(self.bundle.name, self.images, findings, self.notes, len(self.changes))
 
     def document(self) -> dict[str, Any]:
         """{"images": n, "findings": [{"check", "items": [[id, ...], ...], "text"}], "notes"}."""

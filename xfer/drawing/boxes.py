@@ -9,17 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 
-from xfer.drawing.canvas import SERIES, class_labels, font_for
+from xfer.drawing.canvas import BLUE, GREEN, GREY, RED, SERIES, class_labels, font_for
 from xfer.kinds.box_rows import SURE
+from xfer.metrics.example import Mark, Role
 from xfer.types import BoxPrediction
 
 FEW = 3
 HIDDEN = 0.05  # share of a tag that another tag may hide
 SMALLEST, LARGEST = 320, 1600
+LETTERS = 0.058  # of a thumbnail's side: 11 px where it is shown at 190 px
 # the golden ratio: successive hues are far apart, however many there are
 _TURN = 0.618034
 
 Rect = tuple[float, float, float, float]
+# roles of a marked box, those first that matter most; dashes in widths of their line
+ROLES: tuple[Role, ...] = ("wrong", "missed", "right", "truth")
+ROLE_COLOURS = {"right": GREEN, "wrong": RED, "missed": BLUE, "truth": GREY}
+ROLE_DASHES = {"right": 0, "wrong": 4, "missed": 1, "truth": 0}
 
 
 def choose(prediction: BoxPrediction, min_score: float | None = None) -> NDArray[np.int64]:
@@ -40,6 +46,7 @@ def boxes_on(
     min_score: float | None = None,
     *,
     scores: bool = True,
+    side: int = 0,
 ) -> Image.Image:
     """Draw a picture with its boxes, as an RGB image.
 
@@ -50,18 +57,22 @@ def boxes_on(
         image: uint8 (H, W, 3); prediction: boxes in its pixels; classes: names.
         min_score: as in `choose`. Boxes below 0.5 get a thinner line.
         scores: whether tags show the score after the class.
+        side: of a thumbnail, its longest one, pixels; its tags are large enough to be read when it
+            is shown at half its size.
     """
     height, width = image.shape[:2]
     longest = max(height, width)
     scale = min(1.0, LARGEST / longest) if longest > SMALLEST else float(-(-SMALLEST // longest))
+    if side:
+        scale = side / longest
     size = max(1, round(width * scale)), max(1, round(height * scale))
     canvas = Image.fromarray(image)
     if size != (width, height):
         method = Image.Resampling.NEAREST if scale > 4 else Image.Resampling.BICUBIC
         canvas = canvas.resize(size, method)
     draw = ImageDraw.Draw(canvas)
-    line = max(2, round(max(size) / 320))
-    letters = min(28.0, max(11.0, max(size) / 42))
+    line = max(2, round(max(size) / (130 if side else 320)))
+    letters = side * LETTERS if side else min(28.0, max(11.0, max(size) / 42))
     labels = class_labels(classes)
     chosen = choose(prediction, min_score)
     rects: list[Rect] = []
@@ -87,6 +98,47 @@ def boxes_on(
     return canvas
 
 
+def draw_marks(image: NDArray[np.uint8], marks: Sequence[Mark], side: int) -> NDArray[np.uint8]:
+    """A thumbnail, its longest side `side` px, with marked boxes and what they hold: right ones
+    green, wrong ones red and dashed, missed ones blue and dotted.
+
+    Args: image: uint8 (H, W, 3); marks: in its pixels.
+    """
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    canvas = Image.fromarray(np.ascontiguousarray(image)).resize(size, Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(canvas)
+    line = max(2, round(side / 130))
+    order = sorted(marks, key=lambda mark: ROLES.index(mark.role))
+    for mark in reversed(order):
+        rect = _inside(tuple(v * scale for v in mark.box_xyxy), size)
+        draw.rectangle(_grown(rect, 1), outline="white", width=line + 2)
+        if ROLE_DASHES[mark.role]:
+            _dashed(draw, rect, ROLE_COLOURS[mark.role], line, ROLE_DASHES[mark.role] * line)
+        else:
+            draw.rectangle(rect, outline=ROLE_COLOURS[mark.role], width=line)
+    taken: list[Rect] = []
+    for mark in order:
+        rect = _inside(tuple(v * scale for v in mark.box_xyxy), size)
+        text, colour = mark.text, ROLE_COLOURS[mark.role]
+        spot = _tag(draw, text, rect, taken, size, side * LETTERS, colour) if text else None
+        taken += [] if spot is None else [spot]
+    return np.asarray(canvas)
+
+
+def _dashed(draw: ImageDraw.ImageDraw, rect: Rect, colour: str, width: int, dash: int) -> None:
+    """Draw a box with dashes of this length, pixels."""
+    x1, y1, x2, y2 = rect
+    half = width // 2
+    for y in (y1 + half, y2 - half):
+        for x in range(round(x1), round(x2) + 1, 2 * dash):
+            draw.line((x, y, min(x + dash, x2), y), fill=colour, width=width)
+    for x in (x1 + half, x2 - half):
+        for y in range(round(y1), round(y2) + 1, 2 * dash):
+            draw.line((x, y, x, min(y + dash, y2)), fill=colour, width=width)
+
+
 def colour_of(c: int) -> str:
     """The colour of class c: six that are distinct for every colour vision, then by hue."""
     if c < len(SERIES):
@@ -109,6 +161,23 @@ def _tag(
     ascent, descent = font.getmetrics()
     pad = max(2, round(letters / 6))
     wide, high = draw.textlength(text, font) + 2 * pad, float(ascent + descent)
+    spot = tag_place(rect, wide, high, taken, size)
+    if spot is None:
+        return None
+    draw.rectangle(spot, fill=colour)
+    red, green, blue = ImageColor.getrgb(colour)[:3]
+    ink = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "white"
+    draw.text((spot[0] + pad, spot[1]), text, font=font, fill=ink)
+    return spot
+
+
+def tag_place(
+    rect: Rect, wide: float, high: float, taken: Sequence[Rect], size: tuple[int, int]
+) -> Rect | None:
+    """Where a tag of this size goes at its box; None where it would hide another.
+
+    Args: rect: the box; taken: the places of other tags; size: (width, height) of the picture.
+    """
     x1, y1, x2, y2 = rect
     places = [(x1, y1 - high), (x1, y1), (x1, y2), (x1, y2 - high), (x2 - wide, y1 - high),
               (x2 - wide, y1), (x2 - wide, y2), (x2 - wide, y2 - high)]  # fmt: skip
@@ -120,13 +189,8 @@ def _tag(
 
     best = min(places, key=cost)
     spot = _moved_in((*best, best[0] + wide, best[1] + high), size)
-    if any(_shared(spot, other) > HIDDEN * wide * high for other in taken):
-        return None
-    draw.rectangle(spot, fill=colour)
-    red, green, blue = ImageColor.getrgb(colour)[:3]
-    ink = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "white"
-    draw.text((spot[0] + pad, spot[1]), text, font=font, fill=ink)
-    return spot
+    hidden = any(_shared(spot, other) > HIDDEN * wide * high for other in taken)
+    return None if hidden else spot
 
 
 def _inside(rect: Rect, size: tuple[int, int]) -> Rect:

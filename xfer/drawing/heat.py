@@ -33,17 +33,16 @@ def draw_heat(
     height, width = image.shape[:2]
     scale = min(1.0, LARGEST / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    grey = np.asarray(Image.fromarray(image).convert("L").resize(size, Image.Resampling.BICUBIC))
-    small = np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BILINEAR))[..., None]
-    # inferno runs from black to light yellow also in grey, and for every kind of colour vision
-    colour = colormaps["inferno"](0.15 + 0.85 * small[..., 0])[..., :3]
-    mixed = grey[..., None] / 255 * (1 - 0.75 * small) + colour * 0.75 * small
+    shown = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+    mixed = heat_on(
+        shown, np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BILINEAR))
+    )
     wide = max(NARROWEST, size[0])
     figure = Figure(figsize=(wide / DPI, (size[1] + ROW) / DPI), dpi=DPI)
     ax = figure.add_axes((0, 0, 1, 1))
     ax.axis("off")
     left = (wide - size[0]) / 2
-    ax.imshow(mixed.clip(0, 1), extent=(left, left + size[0], size[1], 0), interpolation="none")
+    ax.imshow(mixed, extent=(left, left + size[0], size[1], 0), interpolation="none")
     if box_xyxy is not None:
         x1, y1, x2, y2 = (v * scale for v in box_xyxy)
         ax.add_patch(Rectangle((left + x1, y1), x2 - x1, y2 - y1, fill=False, ec="white", lw=1.5))
@@ -52,3 +51,16 @@ def draw_heat(
     ax.text(8, size[1] + ROW / 2, legible(title, (wide - 16) // 7), va="center", fontsize=8.5,
             color=INK)  # fmt: skip
     save(figure, path)
+
+
+def heat_on(image: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The picture in grey with the map in colour on it, the hotter the less transparent.
+
+    Shapes: image | uint8 (H, W, 3); heat | float (H, W), 0..1; returns uint8 (H, W, 3)
+    """
+    grey = np.asarray(Image.fromarray(image).convert("L"))[..., None] / 255
+    share = 0.75 * heat[..., None]
+    # inferno runs from black to light yellow also in grey, and for every kind of colour vision
+    colour = colormaps["inferno"](0.15 + 0.85 * heat)[..., :3]
+    mixed = grey * (1 - share) + colour * share
+    return (255 * mixed.clip(0, 1)).round().astype(np.uint8)

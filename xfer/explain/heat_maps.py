@@ -62,10 +62,10 @@ class Explanation:
         """Writes the picture with the map on it, and its label below."""
         from xfer.drawing.heat import draw_heat
 
-        names = {"grad_cam": "Grad-CAM", "occlusion": "occlusion"}
-        title = f"{names[self.method]}: {self.label}"
-        if self.agreement is not None:
-            title += f", agrees with the other method by r = {self.agreement:.2f}"
+        names = ["Grad-CAM", "occlusion"]
+        name, other = names if self.method == "grad_cam" else names[::-1]
+        agrees = "" if self.agreement is None else f" ({other}: r = {self.agreement:.2f})"
+        title = f"{name}: {self.label}{agrees}"
         draw_heat(self.image, self.heat, title, Path(path), self.target.box)
         return Path(path)
 

@@ -28,6 +28,7 @@ from xfer.extraction.net import Choice, FeatureNet, fixed_options, layer_names, 
 from xfer.extraction.parquet import check_parquet, write_parquet
 from xfer.extraction.store import Features, Spool, spool_folder
 from xfer.extraction.stream import Part, parts
+from xfer.notebook.objects import extraction_card
 from xfer.runs.shared import check_folder_shared, check_same_data
 
 SAY_SECONDS = 10.0
@@ -41,7 +42,7 @@ DTYPES = {"float32": np.float32, "float16": np.float16}
 ENDS = (".npz", ".parquet")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Extraction:
     """The result of an extraction.
 
@@ -60,6 +61,14 @@ class Extraction:
     @property
     def images_per_second(self) -> float:
         return (self.computed + self.cached) / max(self.seconds, 1e-9)
+
+    def __repr__(self) -> str:
+        where = "memory" if self.path is None else str(self.path)
+        return (f"<features of {self.computed + self.cached:,} pictures, {self.cached:,} of them "
+                f"cached, in {where}>")  # fmt: skip
+
+    def _repr_html_(self) -> str:
+        return extraction_card(self.counts(), "" if self.path is None else str(self.path))
 
     def counts(self) -> dict[str, Any]:
         """{"computed", "cached", "seconds", "images_per_second"}, which `--json` prints."""
@@ -203,21 +212,42 @@ def features(
     normalise: str = "none",
     dtype: str = "float32",
     split: str = "",
+    limit: int = 0,
+    batch: int = 64,
+    cache: bool = True,
     device: str = "auto",
     precision: str = "auto",
+    workers: int = -1,
+    train: str = "",
+    val: str = "",
+    test: str = "",
+    seed: int = 0,
+    skip_bad: bool = False,
+    verify: bool = True,
+    data_keys: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
     trust: str | Sequence[str] = (),
-    **settings: Any,
+    say: Callable[[str], None] | None = None,
 ) -> tuple[Any, NDArray[Any]]:
     """Features of a data set in memory: `X, y = xfer.features("photos/", layer="fc7")`.
 
     Args:
         data: a spec, or data in memory: [(picture, label), ...], only pictures, (images, labels),
             a torchvision-style data set, a Source, or a dict of these by split.
-        layer: a name, or several: "pool5,fc7".
+        backbone: alexnet, resnet50, timm:NAME, ...; options: its own.
+        layer: a name, or several: "pool5,fc7"; `xfer models show NAME` lists them.
+        weights: imagenet, none (random), a file, or run:DIR.
+        pool: how a map becomes a vector: flatten, avg, max or grid2.
+        crops: centre, flip or 10crop; views: mean or concat.
+        size: input side in pixels; 0: the net's own.
+        normalise: none, l2, power or power-l2; dtype: float32 or float16.
         split: only train, val or test; empty: all of them, in that order.
+        limit: the first N of each split, shuffled by `seed`; batch: pictures per pass of the net.
+        cache: look up and store vectors under $XFER_CACHE.
+        device: auto, cpu, cuda; precision: auto, fp32, bf16, fp16; workers: threads that read.
+        train, val, test: names of splits; skip_bad, verify, data_keys: as in `extract`.
         trust: modules that may be imported besides those that data and backbone name.
-        options: of the backbone; settings: batch, workers, cache, limit, ... of `extract`.
+        say: called with notes on the data, downloads and warnings.
 
     Returns: X (N, D), for several layers a dict by name; y int64 (N,), -1 unlabelled, or
         int8 (N, C) for multi-label data.
@@ -227,7 +257,11 @@ def features(
         backbone, weights, layer_names(layer), pool, crops, views, size, device, precision,
         fixed_options(options),
     )  # fmt: skip
-    table = extract(data, choice=choice, form=Form(dtype, normalise), **settings).features
+    table = extract(
+        data, choice=choice, form=Form(dtype, normalise), batch=batch, workers=workers, cache=cache,
+        train=train, val=val, test=test, limit=limit, seed=seed, skip_bad=skip_bad, verify=verify,
+        data_keys=data_keys, say=say,
+    ).features  # fmt: skip
     assert table is not None
     roles = dict.fromkeys(table.splits.tolist())
     if split and split not in roles:

@@ -22,7 +22,7 @@ from xfer.backbones.weights import load_weights
 from xfer.data.transforms.crops import EvalTransform
 from xfer.device import Place, find_device, find_precision
 from xfer.errors import DataError, XferError, nearest
-from xfer.types import Preprocess
+from xfer.types import LARGEST_SIDE, Preprocess
 
 POOLS = {
     "flatten": "every cell of the map, channel by channel",
@@ -80,6 +80,8 @@ class Choice:
             raise XferError("no layer given", "--layer pool5, or several: --layer pool5,fc7")
         if self.size < 0:
             raise XferError(f"size {self.size} is below 0 pixels", "0: the net's own size")
+        if self.size > LARGEST_SIDE:
+            raise XferError(f"size {self.size} is above {LARGEST_SIDE} pixels")
 
 
 @dataclass

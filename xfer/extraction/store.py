@@ -48,6 +48,7 @@ from xfer.files import (
     sealed,
 )
 from xfer.locking.sole_writer import sole_writer
+from xfer.notebook.objects import features_card
 
 SCHEMA = 1
 FORMAT = "xfer features"
@@ -56,7 +57,7 @@ AGAIN = "make it again with `xfer features ... -o FILE.npz`"
 _BLOCK = 1 << 22
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Features:
     """The features of N pictures. `layers` of a file are memory-mapped: read when used.
 
@@ -77,6 +78,25 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __repr__(self) -> str:
+        layers = ", ".join(f"{name} {what}" for name, what in self._widths().items())
+        return (
+            f"<features of {len(self):,} pictures: {layers[:300]}; {len(self.classes):,} classes>"
+        )
+
+    def _repr_html_(self) -> str:
+        roles, counts = np.unique(self.splits, return_counts=True)
+        splits = dict(zip(roles.tolist(), counts.tolist(), strict=True))
+        return features_card(len(self), self._widths(), splits, self.classes.tolist(), self.meta)
+
+    def _widths(self) -> dict[str, str]:
+        """Layer -> the length of its vectors, without reading them where meta tells."""
+        widths = self.meta.get("layers") or {}
+        return {
+            name: f"{widths[name] if name in widths else self.layers[name].shape[1]:,} numbers"
+            for name in self.layers
+        }
 
 
 class LayerArrays(Mapping[str, NDArray[Any]]):

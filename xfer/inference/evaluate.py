@@ -14,6 +14,7 @@ from xfer.inference.score import score, view_protocol
 from xfer.inference.scored import open_scored
 from xfer.metrics.calibration import Calibration, calibration_of
 from xfer.metrics.interval import interval_of
+from xfer.notebook.results import Evaluation
 from xfer.runs.folder import Run
 from xfer.runs.model_file import read_model, write_model
 from xfer.runs.shared import check_same_data, check_same_run
@@ -32,6 +33,8 @@ def evaluate(
     data: Any = "",
     split: str = "",
     tta: str = "",
+    model: Path | str = "",
+    precision: str = "",
     batch: int = 0,
     device: str = "auto",
     workers: int = -1,
@@ -52,6 +55,9 @@ def evaluate(
             default.
         split: by default val, or test if there is no val; tta: one of the task's views, the run's
             own by default; batch: pictures at a time.
+        model: an ONNX file of the run, see `xfer.export`, whose predictions are scored instead: on
+            the CPU, in float32 or as the file was made, from one view.
+        precision: fp32, bf16 or fp16; the run's own by default.
         skip_bad: leave out pictures that can't be decoded, and list them under "skipped".
         verify: compare the checksums of packs and kept indexes.
         calibrate: fit a temperature to the run's own val and write it to its model.json, for
@@ -71,34 +77,53 @@ def evaluate(
 
     folder = Run.open(Path(run))
     recipe = folder.recipe()
-    if calibrate and (data or split not in ("", "val")):
-        raise XferError("a temperature is fitted to the run's own val", "leave out --data, --split")
-    with placed(device, usable_precision(recipe.run.precision, device)) as place:
+    if calibrate and (data or model or split not in ("", "val")):
+        raise XferError(
+            "a temperature is fitted to the run's own val", "leave out --data, --model, --split"
+        )
+    device, precision = _where(str(model), device, precision, recipe)
+    with placed(device, precision) as place:
         check_same_run(folder, place)
-        model = load(folder.path, place=place)
-        tta = tta or recipe.eval.tta
-        scored = open_scored(folder, model.task, data, split, data_keys, skip_bad, verify)
+        task = load(folder.path, place=place).task
+        tta = tta or ("none" if model else recipe.eval.tta)
+        if model:
+            from xfer.exporting.opened import through
+
+            task = through(task, model)
+        scored = open_scored(folder, task, data, split, data_keys, skip_bad, verify)
         if calibrate and scored.role != "val":
             raise XferError(f"{folder.path}: it has no val split to fit a temperature to")
         own = scored.source.fingerprint() if place.world > 1 else ""
         check_same_data(str(data) if isinstance(data, str) else "the data", own, place)
         tell(scored.notes, say)
-        loader = eval_loader(
-            recipe, model.task, scored.source, place, tta, batch=batch, workers=workers
-        )
-        metric = score(model.task, loader, place, tta, say=lambda line: tell([line], say))
+        loader = eval_loader(recipe, task, scored.source, place, tta, batch=batch, workers=workers)
+        metric = score(task, loader, place, tta, say=lambda line: tell([line], say))
         interval, calibration = interval_of(metric), calibration_of(metric)
         if calibrate:
-            _write_temperature(folder, model.task, calibration, place)
-        return {
+            _write_temperature(folder, task, calibration, place)
+        return Evaluation({
             "run": str(folder.path),
+            **({"model": str(model)} if model else {}),
             **scored.document(),
             "primary": metric.primary,
             "metrics": metric.compute(),
             **({} if interval is None else {"interval": interval.document()}),
             **({} if calibration is None else {"calibration": calibration.document()}),
-            "protocol": {**metric.protocol(), **view_protocol(model.task, tta)},
-        }
+            "protocol": {**metric.protocol(), **view_protocol(task, tta)},
+        })  # fmt: skip
+
+
+def _where(model: str, device: str, precision: str, recipe: Recipe) -> tuple[str, str]:
+    """The device and the precision to score in. Raises XferError for those that a file has not."""
+    if not model:
+        return device, precision or usable_precision(recipe.run.precision, device)
+    if device not in ("auto", "cpu"):
+        raise XferError(f"--device {device}: a file is scored on the CPU", "leave out --device")
+    if precision not in ("", "fp32"):
+        raise XferError(
+            f"--precision {precision}: a file computes as it was made", "leave out --precision"
+        )
+    return "cpu", "fp32"
 
 
 def _write_temperature(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,16 +23,16 @@ from xfer.data.inspect.verify import odd_pictures
 from xfer.data.loading.halved import Halved
 from xfer.device import Place, find_device, find_precision, usable_precision
 from xfer.errors import DataError, XferError
-from xfer.explain.heat_maps import Explanation, check_explains, explain
-from xfer.files import check_folder, exists, is_dir
+from xfer.explain.heat_maps import Explanation, explain
+from xfer.files import exists, is_dir
+from xfer.inference.predictions import Predictions
 from xfer.inference.score import predict_batch
-from xfer.kinds.base import Kind
 from xfer.kinds.findings import Finding, counted
+from xfer.notebook.objects import model_card
 from xfer.recipe.code import check_code
 from xfer.runs import checkpoint
 from xfer.runs.folder import Run
-from xfer.runs.model_file import read_model, rebuild
-from xfer.runs.tables import rows_to_csv
+from xfer.runs.model_file import NAME, read_model, rebuild
 from xfer.runs.undrawn import Undrawn
 from xfer.task import Task
 from xfer.types import Sample
@@ -72,7 +71,7 @@ def load(
     with ThreadPoolExecutor(1) as beside:  # their checksum is compared while the net is made
         weights = beside.submit(checkpoint.load_weights, file)
         with Undrawn():
-            task = rebuild(folder, about)
+            task = rebuild(folder.path / NAME, about)
         checkpoint.fill(task, weights.result(), file)
     place.put(task)
     ids = tuple(about.get("category_ids", ()))
@@ -80,7 +79,7 @@ def load(
     return Model(task.eval(), place, tta, folder.path, ids, temperature)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """A trained model. `classes` are its classes, `category_ids` their ids if it was trained on a
     COCO file; `task` is the module itself; `temperature` divides its logits where calibrated
@@ -96,6 +95,27 @@ class Model:
     @property
     def classes(self) -> tuple[str, ...]:
         return self.task.info.classes
+
+    def __repr__(self) -> str:
+        where = "" if self.path is None else f" of {self.path}"
+        classes, device = f"{len(self.classes):,} classes", self.place.device
+        return f"<model{where}: {self._title()}, {classes}, on {device}>"
+
+    def _repr_html_(self) -> str:
+        task = self.task
+        count = sum(p.numel() for p in task.parameters())
+        about = {
+            "parameters": f"{count:,}" if count else None,
+            "views": f"{self.tta}: {task.views.get(self.tta, '')}",
+            "device": f"{self.place.device}, {self.place.precision}",
+        }
+        where = "" if self.path is None else str(self.path)
+        return model_card(self._title(), self.classes, about, where)
+
+    def _title(self) -> str:
+        net = getattr(getattr(self.task, "backbone", None), "name", "")
+        kind = f"trained on {self.task.kind.holds}"
+        return f"{net}, {kind}" if net else kind
 
     @torch.no_grad()
     def predict(
@@ -223,118 +243,6 @@ class _Looked:
             found.append(Finding("unread", f"{text}: save them as JPEG or PNG"))
         found += [Finding("memory", line.removeprefix("warning: ")) for line in self.lines]
         return tuple(found)
-
-
-@dataclass(frozen=True)
-class Predictions(Sequence[Any]):
-    """Predictions in the order of the pictures, which can also be had as rows of plain values.
-
-    skipped  | (name, reason) of each picture that can't be read, with `skip_bad`
-    findings | what is odd about those that were read
-    """
-
-    task: Task
-    items: Sequence[Any]
-    samples: tuple[Sample | Path, ...]
-    category_ids: tuple[int | str, ...] = ()
-    skipped: tuple[tuple[str, str], ...] = ()
-    findings: tuple[Finding, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, i: Any) -> Any:
-        return self.items[i]
-
-    @property
-    def kind(self) -> Kind:
-        return self.task.kind
-
-    def at_least(self, score: float) -> Predictions:
-        """Drops boxes of a lower score. Raises XferError for predictions that aren't boxes."""
-        return replace(self, items=tuple(self.kind.at_least(item, score) for item in self.items))
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One dict per picture: id and scores by class name, or "boxes": label, score, corners."""
-        return [self.task.describe(item) for item in self.items]
-
-    def to_json(self) -> list[dict[str, Any]]:
-        return self.rows()
-
-    def to_table(self, min_score: float | None = None) -> list[dict[str, Any]]:
-        """One flat dict per picture: for boxes, their number by class, those of at least 0.5 or
-        `min_score`; for masks, the share of each class."""
-        classes = self.task.info.classes
-        return [self.kind.table_row(item, classes, min_score) for item in self.items]
-
-    def to_csv(self) -> str:
-        """One line per picture; lists are joined by spaces, scores get a column per class. For
-        boxes, one line per box; for masks, one line per class in a picture."""
-        if not self.items:
-            return ""
-        columns, lines = self.kind.csv_rows(self.items, self.task.info.classes)
-        return rows_to_csv(lines) if lines else ",".join(columns) + "\n"
-
-    def to_coco(self) -> list[dict[str, Any]]:
-        """COCO results, see `coco_results`; class ids are those of the COCO file the model was
-        trained on, else 1 is the first. Raises XferError for predictions that aren't boxes."""
-        ids = self.category_ids or range(1, len(self.task.info.classes) + 1)
-        return self.kind.coco_results(self.items, ids)
-
-    def draw(self, folder: Path | str, min_score: float | None = None) -> list[Path]:
-        """Writes <stem>.png for each picture into the folder; equal stems get a number. For masks,
-        also <stem>_mask.png, see `draw_prediction`.
-
-        Args:
-            min_score: the lowest score drawn; None: 0.5, or the best few boxes if none reaches it.
-        """
-        folder = Path(folder)
-        check_folder(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        written: list[Path] = []
-        taken: set[str] = set()
-        classes, suffixes = self.task.info.classes, self.kind.files
-        for item, sample in zip(self.items, self.samples, strict=True):
-            image = sample.image if isinstance(sample, Sample) else decode(sample)
-            stem = name = Path(item.id).stem
-            number = 1
-            while taken & {name + suffix for suffix in suffixes}:
-                number += 1
-                name = f"{stem}-{number}"
-            taken |= {name + suffix for suffix in suffixes}
-            written.append(folder / f"{name}.png")
-            self.kind.draw_prediction(image, item, classes, written[-1], min_score)
-        return written
-
-    def explain(self, folder: Path | str) -> tuple[list[Path], list[tuple[str, str]]]:
-        """Writes <stem>_grad_cam.png for each picture into the folder: where what is predicted was
-        found, see `xfer.explain`.
-
-        Returns: the files, and (id, reason) of pictures in which there is nothing to explain.
-        Raises: XferError for a task that can't be explained.
-        """
-        folder = Path(folder)
-        check_folder(folder)
-        check_explains(self.task)
-        folder.mkdir(parents=True, exist_ok=True)
-        written: list[Path] = []
-        left_out: list[tuple[str, str]] = []
-        for item, sample in zip(self.items, self.samples, strict=True):
-            stem, number = Path(item.id).stem, 1
-            path = folder / f"{stem}_grad_cam.png"
-            while path in written:
-                number += 1
-                path = folder / f"{stem}-{number}_grad_cam.png"
-            try:
-                found = explain(self.task, sample.image if isinstance(sample, Sample) else sample)
-            except XferError as error:
-                left_out.append((item.id, error.message))
-                continue
-            written.append(found.draw(path))
-        return written, left_out
-
-    def __str__(self) -> str:
-        return json.dumps(self.rows(), indent=1, ensure_ascii=False)
 
 
 def gather_samples(images: Any, looked: _Looked | None = None) -> Iterable[Sample | Path]:

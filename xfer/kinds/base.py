@@ -39,6 +39,7 @@ class Kind:
     task      | module:Class of the task that learns from such data, if it is not xfer's own
     also      | kinds that the same data can be used as: boxes also say which classes occur
     files     | suffixes of the names of the pictures that `draw_prediction` writes
+    hub_task  | what the Hugging Face Hub calls such a task, for card.md; "other" if it has no name
 
     Shapes: labels | what `Source.labels` returns, (N,) or (N, C) | table | int64 (old classes,)
     """
@@ -56,6 +57,7 @@ class Kind:
     task: ClassVar[str] = ""
     also: ClassVar[tuple[str, ...]] = ()
     files: ClassVar[tuple[str, ...]] = ("",)
+    hub_task: ClassVar[str] = "other"
 
     # --- what a source must hold: `xfer.testing.check_source` calls these
 
@@ -166,9 +168,9 @@ class Kind:
             return files
         read = getattr(source, "read", None)
         samples = [source[i] if read is None else read(i, 2 * SIDE) for i in indices]
-        lines = [(self.caption(sample, classes), sample.id) for sample in samples]
+        tiles = [Tile(s.image, (self.caption(s, classes),), name=s.id) for s in samples]
         path = folder / f"{role}.png"
-        mosaic([Tile(s.image, text) for s, text in zip(samples, lines, strict=True)], path, role)
+        mosaic(tiles, path, role)
         return [path]
 
     def draw_sample(self, sample: Sample, classes: Sequence[str], path: Path) -> None:
@@ -198,6 +200,29 @@ class Kind:
         views = len(batch.images) // max(1, len(batch))
         pictures = batch.images[::views].permute(0, 2, 3, 1).cpu().numpy()
         return [Panel("", np.ascontiguousarray(picture)) for picture in pictures]
+
+    # --- in a notebook
+
+    def pictured(self, sample: Sample, classes: Sequence[str], side: int) -> NDArray[np.uint8]:
+        """A sample's picture, uint8 (h, w, 3), its longest side at most `side` px, with its label
+        where that is in pixels."""
+        from xfer.drawing.inline import shrunk
+
+        return shrunk(self.tinted(sample, classes), side)
+
+    def pictured_prediction(
+        self, image: NDArray[np.uint8], prediction: Any, classes: Sequence[str], side: int
+    ) -> NDArray[np.uint8]:
+        """Like `pictured`, for a prediction and its picture, uint8 (H, W, 3)."""
+        from xfer.drawing.inline import shrunk
+
+        return shrunk(image, side)
+
+    def phrase(self, prediction: Any, classes: Sequence[str]) -> str:
+        """A prediction in a few words, below its picture."""
+        row = self.table_row(prediction, classes)
+        parts = [f"{key} {_short(value)}" for key, value in row.items() if key != "id"]
+        return ", ".join(parts)
 
     # --- predictions
 
@@ -275,9 +300,8 @@ class Kind:
 
         if min_score is not None:
             self.at_least(prediction, min_score)
-        row = self.table_row(prediction, classes)
-        parts = [f"{key} {_short(value)}" for key, value in row.items() if key != "id"]
-        mosaic([Tile(image, (", ".join(parts), str(prediction.id)))], path)
+        lines = (self.phrase(prediction, classes), str(prediction.id))
+        mosaic([Tile(image, lines)], path)
 
 
 def _file_names(role: str, source: Source, indices: Sequence[int], folder: Path) -> list[Path]:

@@ -8,6 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from xfer.types import BoxPrediction
 
 # boxes below this score are neither counted in tables nor drawn, unless the user asks for them
@@ -38,6 +41,14 @@ def table_row(
         "found": ", ".join(f"{name} {n}" for name, n in counts.most_common()),
         "best score": float(prediction.scores.max()) if len(prediction.scores) else None,
     }
+
+
+def counts_in_words(labels: NDArray[np.int64], classes: Sequence[str]) -> str:
+    """How many boxes there are of each class: "2 cat, 1 dog", of at most four classes."""
+    counts = Counter(classes[c] for c in labels.tolist()).most_common()
+    more = sum(n for _, n in counts[4:])
+    some = [f"{n} {name}" for name, n in counts[:4]] + ([f"{more} more"] if more else [])
+    return ", ".join(some) or "no boxes"
 
 
 def csv_rows(prediction: BoxPrediction, classes: Sequence[str]) -> list[dict[str, Any]]:

@@ -27,6 +27,7 @@ class BoxKind(Kind):
     """Boxes with a class each; `labels()` says which classes have a box in a picture, 0 or 1."""
 
     name: ClassVar[str] = "detect"
+    hub_task: ClassVar[str] = "object-detection"
     holds: ClassVar[str] = "boxes"
     needs: ClassVar[str] = (
         "boxes: a COCO json, VOC's Annotations, a YOLO data.yaml or a table of boxes"
@@ -139,7 +140,7 @@ class BoxKind(Kind):
     ) -> list[Panel]:
         """The true boxes, and beside them those that were detected."""
         detected = tuple(mark for mark in example.marks if mark.role != "missed")
-        said = "predicted" if detected else f"predicted: none of {box_rows.SURE} or more"
+        said = "predicted" if detected else "predicted: none"
         return [Panel("truth", image, example.truth), Panel(said, image, detected)]
 
     def batch_panels(self, batch: Batch, classes: Sequence[str]) -> list[Panel]:
@@ -158,6 +159,35 @@ class BoxKind(Kind):
             )
             shown.append(Panel("", panel.image[:height, :width], marks))
         return shown
+
+    def caption(self, sample: Sample, classes: Sequence[str]) -> str:
+        if sample.boxes is None:
+            return ""
+        return box_rows.counts_in_words(sample.boxes.labels, classes)
+
+    def pictured(self, sample: Sample, classes: Sequence[str], side: int) -> NDArray[np.uint8]:
+        if sample.boxes is None:
+            return super().pictured(sample, classes, side)
+        from xfer.drawing.boxes import boxes_on
+
+        boxes, size = sample.boxes, sample.image.shape[:2]
+        sure = np.ones(len(boxes), np.float32)
+        own = BoxPrediction(sample.id, boxes.xyxy, sure, boxes.labels, (size[0], size[1]))
+        drawn = boxes_on(sample.image, own, classes, scores=False, side=side)
+        return np.asarray(drawn)
+
+    def pictured_prediction(
+        self, image: NDArray[np.uint8], prediction: BoxPrediction, classes: Sequence[str], side: int
+    ) -> NDArray[np.uint8]:
+        from xfer.drawing.boxes import boxes_on
+
+        return np.asarray(boxes_on(image, prediction, classes, side=side))
+
+    def phrase(self, prediction: BoxPrediction, classes: Sequence[str]) -> str:
+        sure = box_rows.at_least(prediction, box_rows.SURE)
+        if len(sure.labels) or not len(prediction.scores):
+            return box_rows.counts_in_words(sure.labels, classes)
+        return f"none of {box_rows.SURE}; best score {float(prediction.scores.max()):.2f}"
 
     def describe(self, prediction: BoxPrediction, classes: Sequence[str]) -> dict[str, Any]:
         """{"id", "boxes": [{"label", "score", "box": [x1, y1, x2, y2]}, ...]}."""

@@ -20,6 +20,9 @@ from xfer.kinds.findings import named as first_of
 from xfer.metrics.calibration import calibrated
 from xfer.types import ClassPrediction, DataInfo, Sample, Source
 
+# classes named below a picture: the most likely ones; of several labels
+NAMED, MOST_NAMED = 3, 6
+
 
 class _Labels(Kind):
     """What one label and several have in common."""
@@ -76,6 +79,7 @@ class OneLabel(_Labels):
     """One class per picture; a picture without a label has -1."""
 
     name: ClassVar[str] = "classify"
+    hub_task: ClassVar[str] = "image-classification"
     holds: ClassVar[str] = "one label per picture"
 
     def check_labels(self, labels: NDArray[Any], count: int, info: DataInfo) -> None:
@@ -118,12 +122,17 @@ class OneLabel(_Labels):
             "scores": falling(scores, classes),
         }  # fmt: skip
 
+    def phrase(self, prediction: ClassPrediction, classes: Sequence[str]) -> str:
+        best = list(falling(prediction.scores, classes).items())[:NAMED]
+        return ", ".join(f"{name} {value:.2f}" for name, value in best)
+
 
 @register
 class SeveralLabels(_Labels):
     """Any number of classes per picture."""
 
     name: ClassVar[str] = "multilabel"
+    hub_task: ClassVar[str] = "image-classification"
     holds: ClassVar[str] = "several labels per picture"
     several: ClassVar[bool] = True
 
@@ -151,6 +160,11 @@ class SeveralLabels(_Labels):
             "labels": [classes[i] for i in np.flatnonzero(scores >= 0.5).tolist()],
             "scores": falling(scores, classes),
         }
+
+    def phrase(self, prediction: ClassPrediction, classes: Sequence[str]) -> str:
+        scores = list(falling(prediction.scores, classes).items())
+        some = [f"{name} {value:.2f}" for name, value in scores if value >= 0.5]
+        return ", ".join(some[:MOST_NAMED]) or f"none of 0.5; {scores[0][0]} {scores[0][1]:.2f}"
 
 
 @register

@@ -44,6 +44,12 @@ class KeptMasks(Sequence[MaskPrediction]):
         return replace(one, mask=mask)
 
 
+def shares_in_words(prediction: MaskPrediction, classes: Sequence[str]) -> str:
+    """The largest classes of a mask and their shares: "road 45 %, sky 20 %", at most four."""
+    largest = [(name, share) for name, share in _falling(prediction, classes) if share >= MIN_SHARE]
+    return ", ".join(f"{name} {100 * share:.0f} %" for name, share in largest[:4])
+
+
 def csv_rows(prediction: MaskPrediction, classes: Sequence[str]) -> list[dict[str, Any]]:
     """One dict per class that occurs, with the keys of COLUMNS; the largest share first."""
     return [

@@ -26,6 +26,7 @@ class MaskKind(Kind):
     """One class per pixel; `labels()` says which classes a mask holds, -1 before it is read."""
 
     name: ClassVar[str] = "segment"
+    hub_task: ClassVar[str] = "image-segmentation"
     holds: ClassVar[str] = "masks"
     needs: ClassVar[str] = (
         "masks: a file of class values for each, as in VOC, Cityscapes or a folder masks/"
@@ -156,6 +157,32 @@ class MaskKind(Kind):
             own = np.asarray(mask.cpu().numpy(), np.uint8)[:height, :width]
             shown.append(Panel("", blend(image, fitted(own, image), classes)))
         return shown
+
+    def caption(self, sample: Sample, classes: Sequence[str]) -> str:
+        if sample.mask is None:
+            return ""
+        return mask_rows.shares_in_words(MaskPrediction(sample.id, sample.mask, (0, 0)), classes)
+
+    def pictured_prediction(
+        self,
+        image: NDArray[np.uint8],
+        prediction: MaskPrediction,
+        classes: Sequence[str],
+        side: int,
+    ) -> NDArray[np.uint8]:
+        from xfer.drawing.inline import shrunk
+        from xfer.drawing.masks import blend, fitted
+
+        small = shrunk(image, side)
+        return blend(small, fitted(prediction.mask, small), classes)
+
+    def pictured(self, sample: Sample, classes: Sequence[str], side: int) -> NDArray[np.uint8]:
+        from xfer.drawing.inline import shrunk
+
+        return self.tinted(replace(sample, image=shrunk(sample.image, side)), classes)
+
+    def phrase(self, prediction: MaskPrediction, classes: Sequence[str]) -> str:
+        return mask_rows.shares_in_words(prediction, classes)
 
     def describe(self, prediction: MaskPrediction, classes: Sequence[str]) -> dict[str, Any]:
         """{"id", "width", "height", "labels": classes that occur, the largest first, "shares"}."""

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from xfer.nn.precision import exact
+
 # A slice of the batch whose temporaries stay in the second-level cache of a core, in bytes.
 _CACHE_BYTES = 1 << 19
 
@@ -38,16 +40,11 @@ def _inverse_power(s: Tensor, beta: float) -> Tensor:
 def _slices(x: Tensor) -> list[slice]:
     """Slices of the batch that keep temporaries in cache on a CPU; elsewhere the whole batch."""
     images = x.shape[0]
-    if x.device.type != "cpu" or images < 2:
+    if x.device.type != "cpu" or torch.compiler.is_exporting() or images < 2:
         return [slice(None)]
     bytes_an_image = x[0].numel() * x.element_size()
     step = max(1, _CACHE_BYTES * torch.get_num_threads() // max(1, bytes_an_image))
     return [slice(start, start + step) for start in range(0, images, step)]
-
-
-def _plain(x: Tensor) -> torch.autocast:
-    """No autocast: computes in the input's dtype."""
-    return torch.autocast("cpu" if x.device.type == "meta" else x.device.type, enabled=False)
 
 
 def _forward(x: Tensor, band: Tensor, a: float, beta: float, k: float) -> tuple[Tensor, ...]:
@@ -88,7 +85,7 @@ class _AcrossChannels(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, band: Tensor, a: float, beta: float, k: float) -> Tensor:
-        with _plain(x):
+        with exact(x):
             y, s, f = _by_slices(lambda x: _forward(x, band, a, beta, k), x)
         ctx.save_for_backward(x, y, s, f, band)
         ctx.scale = 2 * a * beta
@@ -98,7 +95,7 @@ class _AcrossChannels(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         *saved, band = ctx.saved_tensors
-        with _plain(g):
+        with exact(g):
             (dx,) = _by_slices(lambda *t: _backward(t, band, ctx.scale), g, *saved)
         return dx, None, None, None, None
 

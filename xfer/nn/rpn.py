@@ -83,7 +83,8 @@ class RegionProposalNet(nn.Module):
         with exact(hidden):  # bf16 would give many proposals one score
             cells = hidden.permute(0, 2, 3, 1).float()
             logits = self.score(cells).flatten(1)
-            offsets = self.offset(cells).view(len(maps), -1, 4)
+            # not len(): an exported net may take any number of pictures
+            offsets = self.offset(cells).view(maps.shape[0], -1, 4)
         grid = (hidden.shape[2], hidden.shape[3])
         return RPNOutput(logits, offsets, grid_anchors(self.spec, grid, self.sizes))
 

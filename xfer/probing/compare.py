@@ -20,6 +20,7 @@ from xfer.errors import DataError, XferError
 from xfer.extraction.extract import extract
 from xfer.extraction.net import POOLS, Choice, load_net
 from xfer.files import check_folder, write_text
+from xfer.notebook.results import NetsCompared
 from xfer.probing import classifiers
 from xfer.probing.data import new_metric, split_parts
 from xfer.probing.fit import fit_probe
@@ -128,7 +129,7 @@ def compare_nets(
     }  # fmt: skip
     if folder is not None:
         _write(folder, result, say)
-    return result
+    return NetsCompared(result)
 
 
 def usable_layers(backbone: str, weights: str, pool: str) -> tuple[str, ...]:

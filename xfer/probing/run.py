@@ -21,6 +21,7 @@ from xfer.extraction.meta import check_meta
 from xfer.extraction.store import Features, read_features
 from xfer.files import write_text
 from xfer.metrics.interval import interval_of
+from xfer.notebook.results import ProbeResult
 from xfer.probing import classifiers
 from xfer.probing import shots as shot_curves
 from xfer.probing.choose import Choice, check_folds, make_folds
@@ -175,7 +176,7 @@ def probe(
         }
         _report(run, recipe, metrics["val"], table, result, say)
         run.write_json("result.json", result)
-    return {"run": str(run.path), **result}
+    return ProbeResult({"run": str(run.path), **result})
 
 
 def _recipe(

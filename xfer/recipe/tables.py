@@ -24,6 +24,7 @@ from xfer.recipe.option import (
     option,
     unset,
 )
+from xfer.types import LARGEST_SIDE
 
 AUGMENTED = {"data.augment": none_of("none")}
 
@@ -60,7 +61,7 @@ class DataTable:
     batch: int = option(32, "global batch, over all processes", min=1)
     workers: int = option(-1, "loader threads; -1: one per core, 0: none", min=-1)
     size: int = option(
-        0, "input side in pixels; 0: what the weights were trained with", min=0, max=4096
+        0, "input side in pixels; 0: what the weights were trained with", min=0, max=LARGEST_SIDE
     )
     augment: str = option(
         "standard", "augmentation policy", choices=("none", "light", "standard", "strong")

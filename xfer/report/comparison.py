@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from xfer import kinds, plugs
 from xfer import task as tasks
@@ -55,12 +57,15 @@ def write_comparison(
     compared = compare_runs(runs)
     facts = [Facts.of(Path(run)) for run in runs]
     path = Path(out) if out is not None else Path(NAME)
-    write_text(path, build(facts, compared))
+    write_text(path, build(facts, compared, path.parent))
     return path
 
 
-def build(facts: Sequence[Facts], compared: Mapping[str, Any]) -> str:
-    """The page as HTML. Args: facts: of each run; compared: `compare_runs` of them."""
+def build(facts: Sequence[Facts], compared: Mapping[str, Any], folder: Path) -> str:
+    """The page as HTML.
+
+    Args: facts: of each run; compared: `compare_runs` of them; folder: where the page will be.
+    """
     names = run_names(facts)
     sections = [
         Section("Is the difference real?", _tests(compared, names)),
@@ -74,7 +79,7 @@ def build(facts: Sequence[Facts], compared: Mapping[str, Any]) -> str:
     ]
     foot = f"{', '.join(str(one.path) for one in facts)}; {time.strftime('%Y-%m-%d %H:%M')}"
     title = f"{counted(len(facts), 'run')} compared"
-    return page(title, _top(facts, compared, names, title), sections, foot)
+    return page(title, _top(facts, compared, names, title, folder), sections, foot)
 
 
 def run_names(facts: Sequence[Facts]) -> list[str]:
@@ -88,7 +93,8 @@ def run_names(facts: Sequence[Facts]) -> list[str]:
 
 
 def _top(
-    facts: Sequence[Facts], compared: Mapping[str, Any], names: Sequence[str], title: str
+    facts: Sequence[Facts], compared: Mapping[str, Any], names: Sequence[str], title: str,
+    folder: Path,
 ) -> Markup:  # fmt: skip
     rows: list[list[Any]] = []
     for one, name in zip(facts, names, strict=True):
@@ -99,7 +105,9 @@ def _top(
             low, high = float(known["low"]), float(known["high"])
             bar = join(interval_bar(low, value, high), f"{low:.3f} to {high:.3f}")
         tested = dict(one.scored).get("test", {}).get(one.primary)
-        link = el("a", name, href=_beside(one)) if is_file(one.path / "report.html") else name
+        link = (
+            el("a", name, href=_beside(one, folder)) if is_file(one.path / "report.html") else name
+        )
         rows.append([link, one.primary or "–", split or "–", (number(value), value or 0.0), bar,
                      number(tested) if is_number(tested) else "–", one.recipe["backbone"],
                      one.recipe.get("run.seed"), _seconds(one)])  # fmt: skip
@@ -130,8 +138,13 @@ def _seconds(one: Facts) -> Any:
     return (f"{seconds:,.0f}", seconds) if is_number(seconds) else "–"
 
 
-def _beside(one: Facts) -> str:
-    return (one.path.resolve() / "report.html").as_uri()
+def _beside(one: Facts, folder: Path) -> str:
+    """The address of a run's own page, relative to this one, so that both can move together."""
+    file = (one.path / "report.html").resolve()
+    try:
+        return quote(os.path.relpath(file, folder.resolve()).replace(os.sep, "/"))
+    except ValueError:  # on another drive
+        return file.as_uri()
 
 
 def _main(one: Facts) -> tuple[str, float | None]:

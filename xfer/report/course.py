@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, TypeGuard
 
 from xfer.report.charts import Line, line_chart
@@ -53,7 +55,7 @@ def is_number(value: Any) -> TypeGuard[float]:
 def losses_of(events: Sequence[Event]) -> list[tuple[float, float]]:
     """(x, loss) of train events, or of eval events whose task has one."""
     values = ((at(e), e.get("loss", (e.get("metrics") or {}).get("loss"))) for e in events)
-    return [(x, float(v)) for x, v in values if is_number(v)]
+    return [(x, float(v)) for x, v in values if is_number(v) and math.isfinite(v)]
 
 
 def _losses(
@@ -113,10 +115,11 @@ def _tells(value: Any) -> bool:
 def smooth(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """A centred running mean over a twentieth of the points."""
     width = max(1, len(points) // 40)
+    sums = [0.0, *accumulate(y for _, y in points)]
     smoothed: list[tuple[float, float]] = []
     for i, (x, _) in enumerate(points):
-        part = [y for _, y in points[max(0, i - width) : i + width + 1]]
-        smoothed.append((x, sum(part) / len(part)))
+        first, last = max(0, i - width), min(len(points), i + width + 1)
+        smoothed.append((x, (sums[last] - sums[first]) / (last - first)))
     return smoothed
 
 

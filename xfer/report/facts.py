@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xfer.errors import XferError
 from xfer.files import is_file, text_of
+from xfer.metrics.calibration import calibration_of
 from xfer.metrics.interval import interval_of
 from xfer.recipe.tables import Recipe, differences, flatten
 from xfer.recipe.toml import load_recipe, recipe_names
@@ -18,15 +19,9 @@ from xfer.runs.json_files import read_events
 from xfer.runs.listing import read_json, read_result, run_folder
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from xfer.kinds.base import Kind
     from xfer.task import Task
     from xfer.types import Source
-
-# (uint8 (H, W, 3), class index or None) -> float32 (H, W), 0..1
-Heat = Callable[["NDArray[np.uint8]", int | None], "NDArray[np.float32]"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +30,6 @@ class Live:
 
     metric | the metric over the pictures of `split`, in `source`
     train  | the training pictures; task: the model; kind: of the data, where there is no model
-    heats  | ways to explain a decision: name -> map of a picture and a class
     notes  | lines about the pictures
     deadline | when pictures must be done, as of time.monotonic
     """
@@ -46,7 +40,6 @@ class Live:
     train: Source | None = None
     task: Task | None = None
     kind: Kind | None = None
-    heats: Mapping[str, Heat] = field(default_factory=dict[str, Heat])
     notes: tuple[str, ...] = ()
     deadline: float = float("inf")
 
@@ -165,6 +158,18 @@ class Facts:
         except XferError:  # nothing was scored
             return None
         return None if found is None else found.document()
+
+    @functools.cached_property
+    def calibration(self) -> Mapping[str, Any]:
+        """result.json's "calibration", or that of the pictures that are shown; {} without."""
+        known = self.result.get("calibration")
+        if isinstance(known, Mapping) or self.live.metric is None:
+            return known or {}
+        try:
+            found = calibration_of(self.live.metric)
+        except XferError:  # nothing was scored
+            return {}
+        return {} if found is None else found.document()
 
     def counts(self) -> list[tuple[str, int]]:
         """(split, pictures) of the run's data."""

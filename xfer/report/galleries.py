@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,14 @@ from xfer.kinds.box_rows import SURE
 from xfer.kinds.findings import counted
 from xfer.metrics.example import Example, Panel
 from xfer.report.facts import Facts
-from xfer.report.markup import Markup, el, folded, join
+from xfer.report.markup import Markup, el, folded, join, number
 from xfer.report.thumbnails import SIDE, Budget, Pictures, figure, img, panels, shrunk
 from xfer.types import Batch
 
 FIRST = 24  # errors that are shown at once
 MOST_WRONG, MOST_RIGHT = 72, 48
 PLACED_WRONG, PLACED_RIGHT = 36, 16
+MOST_ROWS = 24  # pictures of a metric without examples
 EVERY_CELL = 4  # pictures for each cell of a confusion matrix, as far as they fit
 LISTED = 40  # names for each cell
 ERRORS_SIZE, RIGHT_SIZE, TRAINING_SIZE, HEAT_SIZE = 3_200_000, 1_600_000, 1_000_000, 1_400_000
@@ -92,6 +93,24 @@ def right(facts: Facts, examples: Sequence[Example], pictures: Pictures) -> Mark
     )  # fmt: skip
 
 
+def with_rows(facts: Facts, pictures: Pictures) -> Markup | None:
+    """Some pictures with what the metric says about each, where it has rows but no examples."""
+    metric = facts.live.metric
+    rows = metric.rows() if hasattr(metric, "rows") else []
+    known = [row for row in rows if row.get("id") in pictures]
+    if not known:
+        return None
+    chosen = [known[i] for i in spread(len(known), MOST_ROWS)]
+    examples = [
+        Example(str(row["id"]), tuple(f"{k} {number(v)}" for k, v in row.items() if k != "id")[:4],
+                False, 0.0)
+        for row in chosen
+    ]  # fmt: skip
+    drawn, _ = pictures.figures(examples, Budget(RIGHT_SIZE, facts.live))
+    words = f"{len(chosen):,} of {counted(len(rows), 'picture')}, evenly chosen."
+    return join(el("p", words), el("div", drawn, class_="grid")) if drawn else None
+
+
 def _key(first: Example) -> Markup | None:
     """What the lines of boxes mean."""
     if not (first.marks or first.truth):
@@ -133,14 +152,21 @@ def spread(count: int, most: int) -> list[int]:
     return sorted(set(np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()))
 
 
-def cells(examples: Sequence[Example], pictures: Pictures | None) -> dict[str, list[list[Any]]]:
+def cells(
+    examples: Sequence[Example], pictures: Pictures | None, classes: Collection[int] | None = None
+) -> dict[str, list[list[Any]]]:
     """The pictures of each cell of the confusion matrix: "row-column" -> [[number in the page or
-    0, name], ...]; of a matrix of pixels those with most pixels in the cell."""
+    0, name], ...]; of a matrix of pixels those with most pixels in the cell.
+
+    Args: classes: rows and columns of the matrix that are shown; None: all.
+    """
     numbers = pictures.number if pictures is not None else {}
     found: dict[Cell, list[tuple[float, str]]] = {}
     masked = [e for e in examples if e.masks is not None]
     for example in examples:
         for cell in dict.fromkeys(example.cells):
+            if classes is not None and not (cell[0] in classes and cell[1] in classes):
+                continue
             found.setdefault(cell, []).append((-example.loss, example.id))
     shown = [e for e in masked if e.id in numbers][:CELL_MASKS]
     for example in shown:
@@ -181,15 +207,14 @@ def training(facts: Facts) -> Markup | None:
             break
         sample = read(source, place, task.short_side, None)
         shown: list[Panel] = []
-        for number in range(VIEWS):
-            draw = np.random.default_rng([place, number])
+        for view in range(VIEWS):
+            draw = np.random.default_rng([place, view])
             batch: Batch = task.collate([transform(sample, draw)])
             if "draws" in batch.targets:  # the device cuts the crops, see DeviceCrops
                 return el("p", "Crops are cut on the device in this run: no sheet.", class_="note")
             shown.append(kind.batch_panels(batch, classes)[0])
-            if number == 1 and np.array_equal(shown[0].image, shown[1].image):
-                del shown[1:]  # nothing is altered: one view is all
-                break
+        if all(np.array_equal(one.image, shown[0].image) for one in shown):
+            del shown[1:]  # nothing is altered: one view is all
         views = [
             el(
                 "div",
@@ -208,6 +233,6 @@ def training(facts: Facts) -> Markup | None:
     later = " Mixing of pictures (task.mixup, task.cutmix) comes after this."
     mixes = any(facts.recipe.get(f"task.{key}") for key in ("mixup", "cutmix"))
     return join(
-        el("p", words, el("code", policy), f", {VIEWS} draws.", later if mixes else None,
+        el("p", words, el("code", policy), ", drawn anew each time.", later if mixes else None,
            class_="note"), *rows,
     )  # fmt: skip

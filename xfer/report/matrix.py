@@ -49,7 +49,7 @@ def confusion(facts: Facts, cells: Mapping[str, Any]) -> Markup | None:
     names = list(facts.classes or facts.live.metric.classes)
     names += [NOTHING] * (len(matrix) - len(names))
     unit = getattr(facts.live.metric, "unit", "pictures")
-    shown = _most_confused(matrix)
+    shown = most_confused(matrix)
     rows = [
         [names[r], names[c], count, (_percent(share), share)]
         for r, c, count, share in pairs(matrix)
@@ -76,10 +76,10 @@ def confusion(facts: Facts, cells: Mapping[str, Any]) -> Markup | None:
 
 
 def _percent(share: float) -> str:
-    return f"{share:.1%}" if share >= 0.001 else f"{share:.2g}".replace("e-0", "e-")
+    return f"{share:.1%}" if share >= 0.001 else "< 0.1%"
 
 
-def _most_confused(matrix: NDArray[np.int64]) -> list[int]:
+def most_confused(matrix: NDArray[np.int64]) -> list[int]:
     """The classes that are shown: all, or of many those with most errors."""
     count = len(matrix)
     if count <= MAX_CLASSES:

@@ -175,7 +175,7 @@ def error_kinds(facts: Facts) -> Markup | None:
 
 def calibration(facts: Facts) -> Markup | None:
     """Whether the scores can be taken as probabilities."""
-    known: Mapping[str, Any] = facts.result.get("calibration") or {}
+    known = facts.calibration
     bins = known.get("bins")
     if not isinstance(bins, list) or not bins:
         return None
@@ -183,12 +183,12 @@ def calibration(facts: Facts) -> Markup | None:
     ece, after, heat = (known.get(k) for k in ("ece", "ece_calibrated", "temperature"))
     rows = [["expected calibration error (ECE)", ece]]
     if after is not None:
-        rows.append(["ECE after calibration, on the same pictures", after])
+        rows.append(["ECE after calibration, cross-fitted", after])
     if heat is not None:
-        rows.append(["temperature fitted on val", heat])
+        rows.append([f"temperature fitted on {facts.live.split or 'val'}", heat])
     words = (
         "Of pictures scored 0.9, nine in ten should be right: the bars should meet the diagonal. "
-        "ECE is the mean distance between the two."
+        "ECE is the mean distance between the two; a temperature above 1 makes scores less sure."
     )
     command = el("p", "Calibrated scores: ", el("code", "xfer predict RUN PICTURES --calibrated"))
     return join(

@@ -15,6 +15,7 @@ from xfer.files import write_text
 from xfer.metrics.example import Example
 from xfer.report import galleries, made_of, matrix, measured
 from xfer.report.course import course
+from xfer.report.explained import explanations
 from xfer.report.facts import Facts, Live
 from xfer.report.frame import Section, links_of, page
 from xfer.report.markup import Markup, el
@@ -60,12 +61,17 @@ def build(facts: Facts) -> str:
     pictures = _pictures(facts)
     graded = facts.kind is not None and facts.kind.graded
     wrong = right = None
-    if pictures is not None:
+    if pictures is not None and not examples:
+        pictures.graded = graded = True
+        right = galleries.with_rows(facts, pictures)
+    elif pictures is not None:
         wrong = galleries.errors(facts, examples, pictures)
         right = galleries.right(facts, examples, pictures)
     elif examples or facts.finished:
         wrong = _without_pictures(facts, examples)
-    cells = galleries.cells(examples, pictures)
+    counts = matrix.matrix_of(facts)
+    kept = None if counts is None else set(matrix.most_confused(counts))
+    cells = galleries.cells(examples, pictures, kept)
     sections = [
         Section("Worst pictures" if graded else "Worst errors", wrong),
         Section("Confusion", matrix.confusion(facts, cells)),
@@ -75,6 +81,10 @@ def build(facts: Facts) -> str:
         Section("More pictures" if graded else "Pictures that are right", right),
         Section("Precision and recall", measured.precision_recall(facts)),
         Section("Calibration", measured.calibration(facts)),
+        Section(
+            "What it looks at",
+            guarded(lambda: explanations(facts, examples, pictures), facts),
+        ),
         Section("What the net is shown", guarded(lambda: galleries.training(facts), facts)),
         Section("Few pictures per class", shots(facts)),
         Section("Choice of the classifier", chosen(facts)),

@@ -104,7 +104,11 @@ def _mask_mosaics(
             truth, predicted = example.masks.unpack()
             present |= {*np.unique(truth).tolist(), *np.unique(predicted).tolist()}
             tiles.append(
-                Tile(pair_tile(fetch_image(example.id), truth, predicted, classes), example.lines)
+                Tile(
+                    pair_tile(fetch_image(example.id), truth, predicted, classes),
+                    example.lines,
+                    name=example.id,
+                )
             )
         legend = legend_tile(classes, [c for c in range(len(classes)) if c in present])
         title = f"{len(shown)} of {len(examples)} pictures, {choice}"
@@ -137,4 +141,4 @@ def _spread(count: int, max_count: int = MAX_TILES) -> list[int]:
 
 
 def _tiles(examples: list[Example], fetch_image: Callable[[str], NDArray[np.uint8]]) -> list[Tile]:
-    return [Tile(fetch_image(e.id), e.lines, e.good, e.marks) for e in examples]
+    return [Tile(fetch_image(e.id), e.lines, e.good, e.marks, e.id) for e in examples]

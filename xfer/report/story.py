@@ -144,7 +144,7 @@ def _about(facts: Facts) -> Markup:
     steps = result.get("steps") or max((e.get("step", 0) for e in facts.events), default=0)
     cost = [f"{steps:,} steps" if steps else "", _time(result.get("seconds")),
             str(facts.env.get("device") or "")]  # fmt: skip
-    classes = f"{len(facts.classes):,} classes" if facts.classes else ""
+    classes = counted(len(facts.classes), "class", "classes") if facts.classes else ""
     weights = str(recipe["weights"])
     rows = [
         ("data", ", ".join(filter(None, (short_path(str(recipe["data.source"])), classes)))),
@@ -265,6 +265,11 @@ def _labels(
         return []
     if not wrong:
         return [Remark(f"No errors in {counted(len(examples), 'picture')}.", None, 70)]
+    if all(mark.role == "missed" for e in examples for mark in e.marks) and wrong[0].truth:
+        return [Remark(
+            _link(links, "Worst errors", "No detection has a score of 0.5 or more"),
+            "Train longer, or start from pretrained weights.", 64,
+        )]  # fmt: skip
     sure = [e for e in wrong if len(e.cells) == 1 and not e.marks and e.loss > -_log(1 - SURE)]
     count = f"{len(wrong):,} of {counted(len(examples), 'picture')} with errors"
     found = [Remark(_link(links, "Worst errors", count), None, 55)]
@@ -316,7 +321,7 @@ def _certainty(facts: Facts) -> list[Remark]:
             half = (float(known["high"]) - float(known["low"])) / 2
             words = f"The score is known to ±{half:.2f} only: {split} is small"
             found.append(Remark(words, f"More labelled pictures in {split} make it surer.", 42))
-    ece = (facts.result.get("calibration") or {}).get("ece")
+    ece = facts.calibration.get("ece")
     if is_number(ece) and ece > 0.05:
         found.append(Remark(
             f"Scores are off as probabilities by {ece:.2f} on average (ECE)",

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from xfer.data.sources.base import read
+from xfer.drawing.inline import TINY, data_uri, shrunk
 from xfer.kinds.base import Kind
 from xfer.metrics.example import Example, Mark, Panel
 from xfer.report.facts import Live
@@ -19,8 +17,6 @@ from xfer.report.markup import Markup, el, join
 from xfer.types import Source
 
 SIDE, PLACED_SIDE = 224, 400  # longest side, px; of pictures with labels in pixels
-TINY = 64  # a picture this small is kept as it is, and shown with sharp pixels
-QUALITY = 78
 Pixels = NDArray[np.uint8]
 
 
@@ -54,6 +50,9 @@ class Pictures:
         self.graded = kind.graded if graded is None else graded
         self._where = {name: i for i, name in enumerate(source.ids)}
         self.number: dict[str, int] = {}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._where
 
     def image(self, name: str, side: int = 0) -> Pixels | None:
         """A picture by its id, its short side about `side`; None if it can't be read."""
@@ -129,30 +128,6 @@ def img(image: Pixels, alt: str) -> Markup:
     sharp = "sharp" if max(height, width) <= TINY else None
     return el("img", src=data_uri(small), alt=alt, width=width, height=height, class_=sharp,
               loading="lazy", decoding="async")  # fmt: skip
-
-
-def data_uri(image: Pixels) -> Markup:
-    """A picture as JPEG in a data URI; a tiny one as PNG, which keeps each pixel."""
-    tiny = max(image.shape[:2]) <= TINY
-    held = io.BytesIO()
-    picture = Image.fromarray(np.ascontiguousarray(image))
-    if tiny:
-        picture.save(held, "PNG")
-    else:
-        picture.save(held, "JPEG", quality=QUALITY)
-    text = base64.b64encode(held.getvalue()).decode("ascii")
-    return Markup(f"data:image/{'png' if tiny else 'jpeg'};base64,{text}")
-
-
-def shrunk(image: Pixels, side: int) -> Pixels:
-    """A picture with a longest side of at most `side`."""
-    height, width = image.shape[:2]
-    scale = side / max(height, width)
-    if scale >= 1:
-        return image
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    reduced = Image.fromarray(np.ascontiguousarray(image))
-    return np.asarray(reduced.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
 
 
 def _marked(view: Panel, alt: str, key: str, again: bool) -> Markup:

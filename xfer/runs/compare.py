@@ -12,6 +12,7 @@ import numpy as np
 
 from xfer.errors import XferError, listed
 from xfer.kinds.findings import counted
+from xfer.notebook.results import RunsCompared
 from xfer.recipe.tables import flatten
 from xfer.recipe.toml import load_recipe
 from xfer.runs.listing import read_json, read_result, run_folder
@@ -76,7 +77,7 @@ def compare_runs(runs: Sequence[Path | str]) -> dict[str, Any]:
             pictures[split], lines = _pictures(split, scored, ones)
             notes += lines
             paired[split] = _paired(split, scored)
-    return {
+    compared = {
         "runs": [str(one.path) for one in ones],
         **{
             s: _side_by_side([one.result.get(key, {}) for one in ones]) for s, key in SCORES.items()
@@ -90,6 +91,7 @@ def compare_runs(runs: Sequence[Path | str]) -> dict[str, Any]:
         "groups": _groups(ones),
         "notes": notes,
     }
+    return RunsCompared(compared)
 
 
 def _side_by_side(tables: list[dict[str, Any]]) -> dict[str, list[Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ def score_line(path: Path, result: Mapping[str, Any]) -> str:
         value = result.get(f"{before}metrics", {}).get(primary)
         if value is not None:
             parts.append(f"{split} {primary} {value:.4f}{_ends(result.get(f'{before}interval'))}")
-    cost = f"{result['seconds']:.0f} s, {result['steps']} steps"
+    steps = result["steps"]
+    cost = f"{result['seconds']:.0f} s, {steps} step{'s' * (steps != 1)}"
     return f"{', '.join(parts) or 'trained'} ({cost}) in {path}"
 
 
@@ -68,7 +69,11 @@ def _why(
     return [f"the last epoch's line says {primary} {last:.4f}: {'; '.join(reasons)}"]
 
 
-def next_commands(path: Path) -> list[str]:
-    """Commands to go on with, each as it can be typed."""
+# what is done with a run next: the command, and what follows the run
+_NEXT = (("predict", " PICTURE..."), ("report", ""), ("export", " --format onnx"))
+
+
+def next_commands(path: Path, known: Collection[str]) -> list[str]:
+    """Commands to go on with, each as it can be typed. Args: known: the commands that there are."""
     run = shlex.quote(str(path))
-    return [f"xfer predict {run} PICTURE...", f"xfer report {run}"]
+    return [f"xfer {name} {run}{rest}" for name, rest in _NEXT if name in known]

@@ -127,7 +127,7 @@ class Run:
         """Removes the files of an earlier run, and only files that a run writes."""
         for name in ("result.json", "log.jsonl", "env.json", "model.json", "classes.txt",
                      "split.json", PICTURES,
-                     "best.safetensors", "last/state.pt", "report.html",
+                     "best.safetensors", "last/state.pt", "report.html", "card.md",
                      "recipe.toml"):  # fmt: skip
             (self.path / name).unlink(missing_ok=True)
         for folder in ("plots", "predictions"):

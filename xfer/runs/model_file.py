@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from xfer import kinds, plugs
@@ -18,11 +19,10 @@ from xfer.nn.low_rank import replace_linear
 from xfer.recipe.tables import DataTable, Recipe
 from xfer.runs.folder import Run
 from xfer.task import Task
-from xfer.types import DataInfo
+from xfer.types import LARGEST_SIDE, DataInfo
 
 NAME = "model.json"
 SCHEMA = 1
-LARGEST = 4096  # px on a side of what a net is shown
 AGAIN = "the run must be trained again"
 # key -> its type: of models trained by the loop, of probes, and of what some of them have
 _OF_TASK: Types = {
@@ -83,13 +83,19 @@ def read_model(run: Run) -> dict[str, Any]:
     Raises: XferError if it is absent, DataError if it is not what a run writes.
     """
     about = run.read_json(NAME)
-    file = run.path / NAME
+    check_model(run.path / NAME, about)
+    return about
+
+
+def check_model(file: Path | str, about: Mapping[str, Any]) -> None:
+    """Raises DataError for a description of a model that is not what `about_model` makes."""
     if not isinstance(about.get("task"), str):
         raise DataError(f"{file}: not the model of a run", AGAIN)
     check_schema(file, about.get("schema"), SCHEMA)
     check_fields(file, about, _OF_PROBE if about["task"] == "probe" else _OF_TASK, _KNOWN)
-    if about.get("size", 0) > LARGEST:
-        raise DataError(f"{file}: size {about['size']} px, where at most {LARGEST} are read", AGAIN)
+    if about.get("size", 0) > LARGEST_SIDE:
+        most = f"at most {LARGEST_SIDE}"
+        raise DataError(f"{file}: size {about['size']} px, where {most} are read", AGAIN)
     if not all(isinstance(name, str) for name in about["classes"]):
         raise DataError(f"{file}: damaged (a class without a name)", AGAIN)
     if "preprocess" in about:
@@ -100,7 +106,6 @@ def read_model(run: Run) -> dict[str, Any]:
         for name, value in dict(about.get(key, {})).items():
             if not _plain(value):
                 raise DataError(f"{file}: {key}: {name} is {value!r}, not a plain value")
-    return about
 
 
 def _plain(value: Any) -> bool:
@@ -109,12 +114,14 @@ def _plain(value: Any) -> bool:
     return all(isinstance(item, str | int | float | bool | None) for item in items)
 
 
-def rebuild(run: Run, about: Mapping[str, Any]) -> Task:
+def rebuild(file: Path | str, about: Mapping[str, Any]) -> Task:
     """The task that model.json describes, on its backbone, with random weights.
+
+    Args: file: where the description stands, for messages.
 
     Raises: XferError for a module that is missing or not trusted, and for unknown names.
     """
-    with whole(run.path / NAME), plugs.reading(run.path / NAME):
+    with whole(file), plugs.reading(file):
         kind = tasks.get(about["task"])
         backbone = make_backbone(about["backbone"], weights="none", **about["backbone_options"])
         if about["kind"] not in kinds.KINDS.names() and "kind_from" in about:

@@ -10,6 +10,7 @@ from xfer.inference.score import score, view_protocol
 from xfer.metrics.calibration import calibration_of, errors_with
 from xfer.metrics.interval import interval_of
 from xfer.runs import checkpoint
+from xfer.runs.card import write_card
 from xfer.runs.counts import write_counts
 from xfer.runs.folder import SCHEMA, Run
 from xfer.runs.model_file import NAME as MODEL
@@ -60,6 +61,7 @@ def finish(job: Job, run: Run, show: Progress) -> dict[str, Any]:
         _draw(job, run, metrics, show)
     if job.recipe.run.report:
         _report(job, run, metrics, result, show)
+    _card(run, result, show)
     run.write_json("result.json", result)
     return result
 
@@ -112,6 +114,14 @@ def _calibrate(run: Run, metrics: dict[str, Metric]) -> dict[str, Any]:
     if on_test is not None:
         document |= dict(zip(("test_ece", "test_ece_calibrated"), on_test, strict=True))
     return {"calibration": document}
+
+
+def _card(run: Run, result: dict[str, Any], show: Progress) -> None:
+    """Writes card.md. A card that can't be written causes a warning, never stops the run."""
+    try:
+        write_card(run.path, result)
+    except Exception as error:
+        show.warn(f"no card.md: {type(error).__name__}: {error}")
 
 
 def _draw(job: Job, run: Run, metrics: dict[str, Metric], show: Progress) -> None:

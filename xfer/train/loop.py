@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,50 +37,19 @@ from xfer.recipe.data import open_recipe_data
 from xfer.recipe.paths import absolute
 from xfer.recipe.tables import Recipe
 from xfer.runs import checkpoint
-from xfer.runs.ending import closing_lines, score_line
 from xfer.runs.folder import Run, environment
 from xfer.runs.model_file import write_model
 from xfer.runs.shared import check_folder_shared, check_same_data
 from xfer.train.cached_features import keep_features
 from xfer.train.finish import finish
 from xfer.train.job import Job
+from xfer.train.notebook import progress
 from xfer.train.progress import Progress
 from xfer.train.restart import launch, restarted, run_to_continue
 from xfer.train.signals import Interrupted, StopFlag
 from xfer.train.step import check_finite, train_step
+from xfer.train.summary import Summary
 from xfer.train.throughput import Clock
-
-
-@dataclass(frozen=True)
-class Summary:
-    """The outcome of a run.
-
-    path | the run folder; result | result.json's content, {} after a dry run
-    trust | the user's own modules that the run was allowed to import
-    """
-
-    path: Path
-    result: dict[str, Any]
-    trust: tuple[str, ...] = ()
-
-    def line(self) -> str:
-        """One line: the scores with their intervals, the seconds and the folder."""
-        if not self.result:
-            return "dry run done: one training batch, one evaluation batch, one save"
-        return score_line(self.path, self.result)
-
-    def closing(self) -> list[str]:
-        """Lines about the score, see `xfer.runs.ending`; none after a dry run."""
-        if not self.result:
-            return []
-        run = Run(self.path)
-        return closing_lines(self.path, self.result, run.events(), run.recipe())
-
-    def predict(self, images: Any, **options: Any) -> Any:
-        """Predicts with the run's best weights; see `xfer.load`."""
-        from xfer.inference.model import load
-
-        return load(self.path, trust=self.trust).predict(images, **options)
 
 
 @plugs.face()
@@ -144,7 +112,7 @@ def fit(
                 return _finished(old)
         if old is None and place.main and not dry_run:
             check_folder(Path("runs")) if out is None else Run.check_free(out, overwrite)
-        show = Progress(verbosity if place.main else -2)
+        show = progress(verbosity if place.main else -2)
         bundle = open_recipe_data(recipe, data)
         check_same_data(bundle.name, bundle.fingerprint() if place.world > 1 else "", place)
         show.start(recipe, bundle, place)
@@ -161,7 +129,10 @@ def fit(
             keep_features(job, show.say)
             with show.training(job), StopFlag() as stop:
                 train(job, run, show, stop)
-            return Summary(run.path, finish(job, run, show), plugs.trusted())
+            held_data = data if in_memory else None
+            summary = Summary(run.path, finish(job, run, show), plugs.trusted(), held_data)
+            show.finished(summary)
+            return summary
         except KeyboardInterrupt:
             raise Interrupted(run.path) from None
 

@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from xfer.recipe.tables import Recipe
     from xfer.runs.folder import Run
     from xfer.train.job import Job
+    from xfer.train.summary import Summary
 
 PLAIN_SECONDS = 10.0
+_BAR = 10  # the shortest bar that speed, rate and memory make room for
 
 
 class Progress:
@@ -135,6 +137,7 @@ class Progress:
     @contextlib.contextmanager
     def training(self, job: Job) -> Iterator[None]:
         """While training: a bar on a terminal."""
+        self._began = time.monotonic(), job.step
         if not self.live:
             yield
             return
@@ -229,6 +232,9 @@ class Progress:
         epoch = job.step / job.epoch_steps
         self.say(f"epoch {epoch:.4g}  step {job.step}  val {shown}{best}")
 
+    def finished(self, run: Summary) -> None:
+        """The end of a run: nothing here, its caller prints the last lines."""
+
 
 class _Line(ProgressColumn):
     """The whole line of progress, in the width of the terminal: where there is no room, the bar is
@@ -241,12 +247,15 @@ class _Line(ProgressColumn):
         head = f"epoch {fields['epoch']:.1f}/{fields['epochs']:g}"
         tail = f"{100 * share:3.0f} %  {fields['left'] or '-:-- left'}"
         parts = [part for part in fields["parts"] if part]
-        while len(parts) > 1 and len("  ".join((head, tail, *parts))) > width:
+        while parts:
+            free = width - len("  ".join((head, tail, *parts)))
+            if free >= (_BAR + 2 if len(parts) > 2 else 0):  # loss and best first
+                break
             parts.pop()
         text = "  ".join((tail, *parts))
         room = min(20, width - len(head) - len(text) - 4)
         bar = ""
-        if room >= 5:
+        if room >= _BAR // 2:
             done = round(share * room)
             bar = f"{'━' * done}{'─' * (room - done)}  "
         return Text(f"{head}  {bar}{text}"[:width], no_wrap=True)

@@ -25,6 +25,10 @@ class Interrupted(KeyboardInterrupt):
     def __str__(self) -> str:
         return spoken(str(self.args[0]))
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows instead of the traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class StopFlag:
     """Context in which a stop signal sets `asked`; a second Ctrl-C stops at once, as a message

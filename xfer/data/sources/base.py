@@ -21,6 +21,7 @@ from xfer.kinds.base import Kind
 from xfer.kinds.box_stats import EveryBox, every_box
 from xfer.kinds.findings import Finding
 from xfer.kinds.pixel_counts import pixel_counts_of
+from xfer.notebook.objects import data_card
 from xfer.types import IGNORE, DataInfo, Sample, Source
 
 LISTED = 200_000
@@ -268,7 +269,7 @@ class Drift:
     elsewhere: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bundle:
     """The splits that a run works on, and where they come from.
 
@@ -299,6 +300,17 @@ class Bundle:
         for role, source in sorted(self.splits.items()):
             parts += [role, source.fingerprint()]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    def __repr__(self) -> str:
+        splits = ", ".join(f"{role} {len(source):,}" for role, source in self.splits.items())
+        classes = f"{len(self.classes):,} classes; " if self.classes else ""
+        holds = kinds.words(self.kind)
+        return f"<data {self.name}: {holds}; {classes}pictures: {splits}; read as {self.format}>"
+
+    def _repr_html_(self) -> str:
+        splits = {role: len(source) for role, source in self.splits.items()}
+        return data_card(self.name, kinds.words(self.kind), self.format, splits, self.classes,
+                         self.notes)  # fmt: skip
 
     def split_json(self) -> dict[str, Any]:
         """The ids of each split, which a run keeps as split.json. For a split of more than LISTED

@@ -1,0 +1,1 @@
+"""Parts of the scripts that lie beside ONNX files; nothing in xfer imports them."""
