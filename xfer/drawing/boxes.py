@@ -26,6 +26,8 @@ Rect = tuple[float, float, float, float]
 ROLES: tuple[Role, ...] = ("wrong", "missed", "right", "truth")
 ROLE_COLOURS = {"right": GREEN, "wrong": RED, "missed": BLUE, "truth": GREY}
 ROLE_DASHES = {"right": 0, "wrong": 4, "missed": 1, "truth": 0}
+# tags on a small picture: in a crowd those of errors alone, so that what is there can still be seen
+MOST_TAGS = {"wrong": 14, "missed": 14, "right": 7, "truth": 7}
 
 
 def choose(prediction: BoxPrediction, min_score: float | None = None) -> NDArray[np.int64]:
@@ -122,6 +124,8 @@ def draw_marks(image: NDArray[np.uint8], marks: Sequence[Mark], side: int) -> ND
     for mark in order:
         rect = _inside(tuple(v * scale for v in mark.box_xyxy), size)
         text, colour = mark.text, ROLE_COLOURS[mark.role]
+        if len(taken) >= MOST_TAGS[mark.role]:
+            continue
         spot = _tag(draw, text, rect, taken, size, side * LETTERS, colour) if text else None
         taken += [] if spot is None else [spot]
     return np.asarray(canvas)

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 
-from xfer.drawing.boxes import ROLE_COLOURS, ROLES, Rect, tag_place
+from xfer.drawing.boxes import MOST_TAGS, ROLE_COLOURS, ROLES, Rect, tag_place
 from xfer.drawing.canvas import DPI, GREEN, GREY, INK, RED, font_for, legible, save
 from xfer.metrics.example import Mark
 
@@ -97,7 +97,7 @@ def _write_tags(
     """
     taken: list[Rect] = []
     for mark in sorted(marks, key=lambda mark: ROLES.index(mark.role)):
-        if not mark.text:
+        if not mark.text or len(taken) >= MOST_TAGS[mark.role]:
             continue
         text = legible(mark.text, TAG_LETTERS)
         font = font_for(text, TAG)

@@ -40,7 +40,7 @@ def predictions_card(
     return card(
         _title(len(items)),
         *(el("p", remark, class_="warn") for remark in remarks),
-        sheet(figures),
+        sheet(figures, kind.legend(classes)),
         soft(f"and {more:,} more: .rows() has all of them") if more else None,
     )
 

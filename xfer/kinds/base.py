@@ -218,6 +218,10 @@ class Kind:
 
         return shrunk(image, side)
 
+    def legend(self, classes: Sequence[str]) -> list[tuple[str, str]]:
+        """(class, colour) of what `pictured` paints without naming it."""
+        return []
+
     def phrase(self, prediction: Any, classes: Sequence[str]) -> str:
         """A prediction in a few words, below its picture."""
         row = self.table_row(prediction, classes)

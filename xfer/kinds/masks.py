@@ -181,6 +181,11 @@ class MaskKind(Kind):
 
         return self.tinted(replace(sample, image=shrunk(sample.image, side)), classes)
 
+    def legend(self, classes: Sequence[str]) -> list[tuple[str, str]]:
+        from xfer.drawing.masks import is_background, mask_colour
+
+        return [(n, mask_colour(c)) for c, n in enumerate(classes) if not is_background(n)]
+
     def phrase(self, prediction: MaskPrediction, classes: Sequence[str]) -> str:
         return mask_rows.shares_in_words(prediction, classes)
 

@@ -47,7 +47,8 @@ stroke-dasharray:2 3}
     f".xfer .s{n}{{stroke:var(--s{n});fill:var(--s{n});--c:var(--s{n})}}" for n in range(1, 7)
 ) + """
 .xfer path.line{fill:none}.xfer circle.point{stroke:none}
-.xfer .legend{list-style:none;display:flex;gap:0 .8rem;margin:0;padding:0}
+.xfer .legend{list-style:none;display:flex;flex-wrap:wrap;gap:0 .8rem;margin:0;padding:0}
+.xfer .swatch.colour{width:.8em;height:.8em;border:1px solid rgba(128,128,128,.5)}
 .xfer .legend li{margin:0}.xfer .swatch{display:inline-block;width:1em;height:.2em;
 background:var(--c);vertical-align:middle;margin-right:.35em}
 .xfer .scroll{overflow-x:auto;margin-top:.5rem}

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.drawing.inline import TINY, data_uri, shrunk
-from xfer.report.markup import Markup, el
+from xfer.report.markup import Markup, el, join
 
 SIDE = 360  # longest side, px: shown at half of it, sharp on screens with two pixels to a point
 MOST = 24
+MOST_NAMED = 40
 
 
 def figure(
@@ -38,6 +39,11 @@ def unread(name: str, reason: Any) -> Markup:
                  el("span", name, class_="soft")))  # fmt: skip
 
 
-def sheet(figures: Sequence[Markup]) -> Markup:
-    """Figures side by side, as many as fit."""
-    return el("div", *figures, class_="sheet")
+def sheet(figures: Sequence[Markup], legend: Sequence[tuple[str, str]] = ()) -> Markup:
+    """Figures side by side, as many as fit, above them a legend: (name, colour)."""
+    swatches = (
+        el("li", el("span", class_="swatch colour", style=f"background:{colour}"), name)
+        for name, colour in legend[:MOST_NAMED]
+    )
+    key = el("ul", *swatches, class_="legend") if legend else None
+    return join(key, el("div", *figures, class_="sheet"))

@@ -79,7 +79,7 @@ class Sheet:
         named = f"{counted(len(classes), 'class', 'classes')}" if classes else ""
         splits = ", ".join(f"{role} {len(s):,}" for role, s in self.bundle.splits.items())
         words = "; ".join(part for part in (self.kind.holds, named, f"pictures: {splits}") if part)
-        return card(self._title(), soft(words), sheet(figures))
+        return card(self._title(), soft(words), sheet(figures, self.kind.legend(classes)))
 
 
 @plugs.face("data")

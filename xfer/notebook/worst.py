@@ -86,7 +86,8 @@ class Errors(Sequence[Example]):
                 figures.append(figure(drawn, [*example.lines, *lines], example.id, good))
         key = "boxes: green right, red dashed wrong, blue dotted missed"
         marked = any(e.marks for e in self.examples)
-        return card(f"{self.path}: {self._title()}", soft(key) if marked else None, sheet(figures))
+        return card(f"{self.path}: {self._title()}", soft(key) if marked else None,
+                    sheet(figures, self.kind.legend(self.classes)))  # fmt: skip
 
 
 @plugs.face("data")

@@ -158,9 +158,13 @@ def choose(
 
 def _best(trials: Sequence[Choice], count: int) -> Choice:
     top = max(_score(c) for c in trials)
-    error = math.sqrt(max(top * (1 - top), 0.0) / count)
-    near = [c for c in trials if _score(c) >= top - error]
+    near = [c for c in trials if _score(c) >= top - standard_error(top, count)]
     return min(near, key=lambda c: (math.inf if c.loss is None else c.loss, -_score(c)))
+
+
+def standard_error(score: float, count: int) -> float:
+    """Of a share of `count` pictures: trials whose scores differ by less are taken as equal."""
+    return math.sqrt(max(score * (1 - score), 0.0) / count)
 
 
 def _score(choice: Choice) -> float:

@@ -24,7 +24,7 @@ from xfer.metrics.interval import interval_of
 from xfer.notebook.results import ProbeResult
 from xfer.probing import classifiers
 from xfer.probing import shots as shot_curves
-from xfer.probing.choose import Choice, check_folds, make_folds
+from xfer.probing.choose import Choice, check_folds, make_folds, standard_error
 from xfer.probing.data import Part, choose_layer, new_metric, split_parts
 from xfer.probing.fit import Probe, fit_probe
 from xfer.probing.space import SCALINGS
@@ -304,7 +304,11 @@ def _draw(
         trials = [(c.scaling, c.value, c.score or 0.0, c.loss or 0.0) for c in choice.trials]
         if trials:
             chosen = (choice.scaling, choice.value)
-            choice_picture(trials, chosen, plots / "choice.png", symbol=kind.symbol, score=primary)
+            top = max(trial[2] for trial in trials)
+            choice_picture(
+                trials, chosen, plots / "choice.png", symbol=kind.symbol, score=primary,
+                error=standard_error(top, choice.pictures),
+            )  # fmt: skip
         if rows:
             full = (int(np.bincount(train.labels).min()), score)
             shot_picture(rows, plots / "shots.png", score=primary, full=full)

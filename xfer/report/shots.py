@@ -53,13 +53,17 @@ def choice_picture(
     *,
     symbol: str,
     score: str,
+    error: float = 0.0,
 ) -> None:
     """Draw score and loss on held-out data, over the regularisation strengths that were tried.
+
+    The chosen one has the lowest loss of those whose score is in the shaded band.
 
     Args:
         trials: (scaling, value, score, loss), values above 0.
         chosen: scaling and value.
         path: the PNG to write; symbol: name of the value; score: name of the score.
+        error: standard error of the best score, the height of the band below it.
     """
     figure = new_figure(6.4, 5.4)
     above, below = figure.subplots(2, 1, sharex=True)
@@ -71,13 +75,20 @@ def choice_picture(
         )
         below.plot(values, [t[2] for t in own], color=colour, marker=".")
     best = next(t for t in trials if t[:2] == chosen)
+    if error > 0:
+        top = max(t[2] for t in trials)
+        above.axhspan(top - error, top, color=GREY, alpha=0.22, lw=0, zorder=0,
+                      label="one standard error from the best")  # fmt: skip
+        near = [t for t in trials if t[2] >= top - error]
+        below.plot([t[1] for t in near], [t[3] for t in near], ls="", marker="o", ms=10,
+                   color=GREY, alpha=0.35, mew=0, label="in the band above")  # fmt: skip
     for ax, height in ((above, best[2]), (below, best[3])):
-        ax.plot(best[1], height, "o", ms=9, mfc="none", mec=INK,
-                label=f"chosen: {chosen[0]}, {symbol} = {chosen[1]:.3g}")  # fmt: skip
+        words = f"chosen: {chosen[0]}, {symbol} = {chosen[1]:.3g}" if ax is above else None
+        ax.plot(best[1], height, "o", ms=10, mfc="none", mec=INK, mew=1.5, label=words)
     below.set_xscale("log")
     below.set_xlabel(symbol)
     _finish(above, f"{score}, held out")
-    _finish(below, "loss, held out", legend=False)
+    _finish(below, "loss, held out", legend=error > 0)
     figure.align_ylabels([above, below])
     save(figure, path)
 

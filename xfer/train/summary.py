@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,7 +92,8 @@ class Summary:
 
     def export(self, format: str = "onnx", **options: Any) -> dict[str, Any]:
         """Writes the net as a file for other programs; see `xfer.export`."""
-        export = importlib.import_module("xfer.exporting.write").export
+        from xfer.exporting.write import export
+
         return export(self._made(), format=format, trust=self.trust, **options)
 
     def _made(self) -> Path:
