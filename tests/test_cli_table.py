@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from xfer.cli.output import Show, wrapped
-from xfer.cli.table import column, lay_out
+from xfer.cli.table import as_typed, column, lay_out
 from xfer.recipe.tables import Recipe, override
 from xfer.runs.ending import closing_lines, next_commands, score_line
 
@@ -49,6 +49,11 @@ def test_a_pipe_gets_everything_in_one_line_per_row() -> None:
 )  # fmt: skip
 def test_numbers_of_a_column_have_the_same_decimals(values: list[Any], cells: list[str]) -> None:
     assert column(values) == cells
+
+
+def test_settings_keep_their_own_digits() -> None:
+    assert as_typed([1e-5, 1e-3, 0.1, True, "a\x1bb"])[:4] == ["1e-05", "0.001", "0.1", "yes"]
+    assert "\x1b" not in as_typed(["a\x1bb"])[0]
 
 
 def test_wide_letters_and_control_characters_keep_the_columns_straight() -> None:

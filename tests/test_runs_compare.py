@@ -125,7 +125,7 @@ def test_the_command_prints_both(tmp_path: Path, capsys: pytest.CaptureFixture[s
     b = write_run(tmp_path / "b", 0.75, val=VAL[1:], run__seed=1)
     assert main(["runs", "compare", str(a), str(b)]) == 0
     shown = capsys.readouterr()
-    assert "0.625 ± 0.1768" in shown.out and "(n = 2)" in shown.out
+    assert "0.6250 ± 0.1768" in shown.out and "(n = 2)" in shown.out
     assert "different pictures" in shown.err and "seeds 0, 1" in shown.err
     assert main(["runs", "compare", str(a), str(b), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["groups"][0]["val"]["top1"]["mean"] == 0.625

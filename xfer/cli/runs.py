@@ -14,7 +14,7 @@ from xfer.cli.completion import runs
 from xfer.cli.flags import RunFolder, out_option
 from xfer.cli.help import Group
 from xfer.cli.output import Show, interval_line, plain_text
-from xfer.cli.table import column, decimals, number
+from xfer.cli.table import as_typed, column, decimals, number
 
 RunsFolder = Annotated[str, typer.Argument(metavar="DIR", help="folder of runs")]
 app = typer.Typer(help="Run folders: list, show, compare, table.", no_args_is_help=True, cls=Group)
@@ -127,9 +127,11 @@ def runs_compare(
         return
     names = comparison["runs"]
     heads = _heads(show, names)
+    # settings as they are typed: rounded, 1e-5 and 2e-5 would look alike
+    cells = {"val": column, "test": column, "speed": column, "recipe": as_typed}
     rows = [
-        {"": f"{part} {key}", **dict(zip(heads, column(values), strict=True))}
-        for part in ("val", "test", "speed", "recipe")
+        {"": f"{part} {key}", **dict(zip(heads, cells[part](values), strict=True))}
+        for part in cells
         for key, values in comparison[part].items()
     ]
     show.table(rows, keep=["", *heads])

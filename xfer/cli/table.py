@@ -12,7 +12,7 @@ from typing import Any
 from xfer.errors import printable
 
 GAP = "  "
-_NUMBER = re.compile(r"[-+]?[\d,]+(\.\d+)?|")  # or nothing
+_NUMBER = re.compile(r"[-+]?[\d,]+(\.\d+)?(e[-+]\d+)?|")  # or nothing
 NARROWEST = 16  # a text is folded to no less than this many characters
 
 
@@ -84,6 +84,11 @@ def column(values: Sequence[Any]) -> list[str]:
         else:
             texts.append(printable(plain_text(value)))
     return texts
+
+
+def as_typed(values: Sequence[Any]) -> list[str]:
+    """The cells of settings, each with its own digits: 1e-05 beside 0.1."""
+    return [printable(plain_text(value)) for value in values]
 
 
 def decimals(numbers: Sequence[float]) -> int:
