@@ -338,6 +338,23 @@ def test_uploads_stay_off_the_disk(at: At, monkeypatch: pytest.MonkeyPatch, tmp_
     assert upload._InMemory.spool_max_size > upload.MAX_BYTES
 
 
+def test_small_answers_are_sent_at_once() -> None:
+    with server._listening("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP  # what asyncio's TCP_NODELAY depends on
+
+
+def test_an_exported_file_answers_as_the_run_does(at: At, run: Path, picture: Path) -> None:
+    file = run.parent / "run.onnx"
+    export = ["export", str(run), "--format", "onnx", "-o", str(file), "--trust", "tiny_nets"]
+    assert main(export) == 0
+    answers = Answers(server._model(file, "cpu", "tiny_nets"))
+    row = answers.predict(picture.read_bytes(), picture.name)
+    _, wanted = at.send("/predict", picture.read_bytes(), picture.name)
+    assert list(row) == list(wanted) and row["label"] == wanted["label"]
+    assert row["score"] == pytest.approx(wanted["score"], abs=0.02)  # the run's views are averaged
+    assert answers.look(picture.read_bytes(), "a")["explains"] is False
+
+
 def test_turns_are_kept_and_given_back() -> None:
     turns = Turns(1)
     with turns.place(), pytest.raises(Full), turns.place():

@@ -199,7 +199,7 @@
       const counts = new Map();
       for (const box of shown) counts.set(box.label, (counts.get(box.label) || 0) + 1);
       const names = [...counts].sort((a, b) => b[1] - a[1]);
-      const text = names.slice(0, 4).map(([name, count]) => `${count} ${name}`).join(", ");
+      const text = names.slice(0, 4).map(([name, count]) => `${name} × ${count}`).join(", ");
       return names.length > 4 ? `${text} and ${names.length - 4} more classes` : text;
     }
 

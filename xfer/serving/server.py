@@ -117,8 +117,9 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError):
         raise XferError(f"--host {host}: no such address", f"--host {LOOPBACK}") from None
-    family, kind, _, _, address = found[0]
-    with socket.socket(family, kind) as listener:
+    family, kind, protocol, _, address = found[0]
+    # with the protocol's number: only then asyncio sends small answers without waiting for 40 ms
+    with socket.socket(family, kind, protocol) as listener:
         if sys.platform != "win32":  # there it would let two servers share a port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
