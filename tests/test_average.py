@@ -119,7 +119,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "classify": {"task.head": "avg", "data.size": 64},
     "detect": {
         "task.head_width": 128, "task.rpn_width": 64, "task.pool_size": 4,
-        "task.levels": ["conv2", "conv5"], "data.size": 96, "data.limit": 60, "optim.freeze": "",
+        "task.levels": ["layer2", "layer4"], "data.size": 96, "data.limit": 60, "optim.freeze": "",
         "optim.name": "adamw",
     },
     "segment": {"data.size": 96, "data.limit": 60},
@@ -137,8 +137,9 @@ def test_a_tenth_of_a_default_recipe_is_worth_as_much_with_the_average(task: str
     recipe = load_recipe(f"{task}/default")
     planned = recipe.schedule
     recipe = override(recipe, {
-        "backbone": "alexnet_bn", "weights": "none", "data.source": "digits", "data.flip": False,
-        "data.workers": 0, "optim.lr": 1e-3, "optim.head_scale": 1, "run.precision": "fp32",
+        "backbone": "timm:test_resnet", "weights": "none", "data.source": "digits",
+        "data.flip": False, "data.workers": 0, "optim.lr": 1e-3, "optim.head_scale": 1,
+        "run.precision": "fp32",
         **SMALL[task],
     })  # fmt: skip
     job = Job(recipe, Place(torch.device("cpu")), open_recipe_data(recipe))

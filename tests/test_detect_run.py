@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from two_ranks import two_ranks
 
 import xfer
 from xfer.cli.app import main
@@ -153,16 +151,8 @@ fit(TINY, Path(sys.argv[1]), verbosity=-1, trust="tiny_nets")
 
 @pytest.mark.slow
 def test_two_processes_count_each_picture_once(whole: Path, tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    here = Path(__file__).parent
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*words, str(script), str(tmp_path / "run")], capture_output=True, text=True, timeout=300,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parent)]),
-             "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-12_000:]  # torchrun's own words take 2,000
+    for ended in two_ranks(tmp_path, SCRIPT, str(tmp_path / "run")):
+        assert ended.code == 0, ended.said[-2000:]
     assert json.loads((tmp_path / "run" / "env.json").read_text())["world_size"] == 2
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     single = json.loads((whole / "result.json").read_text())

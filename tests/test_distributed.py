@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from two_ranks import Ended, two_ranks
 
 from xfer.inference.evaluate import evaluate
 from xfer.runs.folder import Run
@@ -30,18 +28,9 @@ finetune("digits", "classify", out=Path(sys.argv[1]), verbosity=-1, backbone="ti
 """
 
 
-def launch(folder: Path, processes: int, **settings: Any) -> subprocess.CompletedProcess[str]:
-    script = folder / "script.py"
-    script.write_text(SCRIPT)
-    here = Path(__file__).parent
-    path = os.pathsep.join([str(here), str(here.parent)])
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    words += ["--nproc-per-node", str(processes), str(script)]
-    return subprocess.run(
-        [*words, str(folder / f"run{processes}"), repr(settings)],
-        capture_output=True, text=True, timeout=240,
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+def launch(folder: Path, processes: int, **settings: Any) -> list[Ended]:
+    words = str(folder / f"run{processes}"), repr(settings)
+    return two_ranks(folder, SCRIPT, *words, own=({},) * processes)
 
 
 def losses(run: Path) -> list[float]:
@@ -51,8 +40,8 @@ def losses(run: Path) -> list[float]:
 @pytest.mark.slow
 def test_two_processes_give_the_losses_of_one_and_count_each_picture_once(tmp_path: Path) -> None:
     for processes in (1, 2):
-        done = launch(tmp_path, processes)
-        assert done.returncode == 0, done.stderr[-2000:]
+        for ended in launch(tmp_path, processes):
+            assert ended.code == 0, ended.said[-2000:]
     one, two = losses(tmp_path / "run1"), losses(tmp_path / "run2")
     assert len(one) == len(two) == 9
     assert two == pytest.approx(one, rel=1e-3, abs=1e-4)
@@ -65,15 +54,15 @@ def test_two_processes_give_the_losses_of_one_and_count_each_picture_once(tmp_pa
 @pytest.mark.slow
 def test_an_error_in_two_processes_ends_both(tmp_path: Path) -> None:
     done = launch(tmp_path, 2, **{"optim.freeze": "conv9"})
-    assert done.returncode != 0
-    assert "conv9" in done.stderr
+    assert all(ended.code for ended in done)
+    assert "conv9" in "".join(ended.said for ended in done)
 
 
 @pytest.mark.slow
 def test_what_is_scored_by_two_processes_is_what_is_saved(tmp_path: Path) -> None:
     # each process's batch norm has last seen pictures of its own
-    done = launch(tmp_path, 2, **{"backbone.batch_norm": True})
-    assert done.returncode == 0, done.stderr[-2000:]
+    for ended in launch(tmp_path, 2, **{"backbone.batch_norm": True}):
+        assert ended.code == 0, ended.said[-2000:]
     told = json.loads((tmp_path / "run2" / "result.json").read_text())["metrics"]
     again = evaluate(tmp_path / "run2")["metrics"]
     assert again["loss"] == pytest.approx(told["loss"], rel=1e-5)

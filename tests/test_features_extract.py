@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from pictures import scene, write_folder, write_picture
+from two_ranks import two_ranks
 
 import xfer
 from xfer.data.images.decode import decode
@@ -283,15 +283,9 @@ def test_processes_share_the_pictures(photos: Path, tmp_path: Path) -> None:
         "Path(sys.argv[2] + '.' + __import__('os').environ['RANK']).write_text("
         "json.dumps(done.counts()))\n"
     )
-    (tmp_path / "work.py").write_text(code)
     out = tmp_path / "two.npz"
-    words = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29633"]
-    here = Path(__file__).parent
-    env = {**os.environ, "PYTHONPATH": f"{here.parent}:{here}", "OMP_NUM_THREADS": "1"}
-    subprocess.run(
-        [sys.executable, *words, str(tmp_path / "work.py"), str(photos), str(out)],
-        check=True, timeout=120, env=env, capture_output=True,
-    )  # fmt: skip
+    for ended in two_ranks(tmp_path, code, str(photos), str(out)):
+        assert ended.code == 0, ended.said
     counts = [json.loads(Path(f"{out}.{rank}").read_text()) for rank in (0, 1)]
     assert [c["computed"] for c in counts] == [13, 13]
     one, two = read_features(tmp_path / "one.npz"), read_features(out)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from two_ranks import two_ranks
 
 import xfer
 from xfer.errors import XferError
@@ -165,26 +163,13 @@ finetune("digits", "segment", out=Path(sys.argv[1]), verbosity=-1, backbone="tin
 """
 
 
-def launch(folder: Path, processes: int) -> subprocess.CompletedProcess[str]:
-    script = folder / "script.py"
-    script.write_text(SCRIPT)
-    here = Path(__file__).parent
-    path = os.pathsep.join([str(here), str(here.parent)])
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    words += ["--nproc-per-node", str(processes), str(script), str(folder / f"run{processes}")]
-    return subprocess.run(
-        words, capture_output=True, text=True, timeout=240,
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-
-
 @pytest.mark.slow
 def test_two_processes_score_what_one_does_and_count_each_picture_once(tmp_path: Path) -> None:
     results: list[Any] = []
     for processes in (1, 2):
-        done = launch(tmp_path, processes)
-        assert done.returncode == 0, done.stderr[-2000:]
         run = tmp_path / f"run{processes}"
+        for ended in two_ranks(tmp_path, SCRIPT, str(run), own=({},) * processes):
+            assert ended.code == 0, ended.said[-2000:]
         results.append(json.loads((run / "result.json").read_text())["metrics"])
         rows = (run / "predictions" / "val.csv").read_text().splitlines()[1:]
         assert len(rows) == len({row.split(",")[0] for row in rows}) == 15

@@ -18,10 +18,10 @@ from xfer.cli import (
     export,
     features,
     models,
+    pages,
     predict,
     probe,
     recipes,
-    report,
     runs,
     train,
 )
@@ -48,7 +48,8 @@ command(app, "pretrain", flags=train.FLAGS, panel="Train", trust=True, shares=Tr
 command(app, "eval", panel="Use", trust=True, shares=True)(evaluate.evaluate)
 command(app, "predict", panel="Use", trust=True)(predict.predict)
 command(app, "export", panel="Use", trust=True)(export.export)
-command(app, "report", panel="Use", trust=True)(report.report)
+command(app, "report", panel="Use", trust=True)(pages.report)
+command(app, "serve", panel="Use", trust=True)(pages.serve)
 command(app, "compress", panel="Use", trust=True)(compress.compress)
 command(app, "features", flags=features.FLAGS, panel="Features", trust=True, seed=DRAWS,
         shares=True)(features.features)  # fmt: skip

@@ -15,6 +15,7 @@ from xfer.drawing.canvas import DPI, INK, legible, save
 
 NARROWEST, LARGEST = 360, 1200
 ROW = 26
+STRENGTH = 0.75  # opacity of the hottest colour
 
 
 def draw_heat(
@@ -59,8 +60,22 @@ def heat_on(image: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.u
     Shapes: image | uint8 (H, W, 3); heat | float (H, W), 0..1; returns uint8 (H, W, 3)
     """
     grey = np.asarray(Image.fromarray(image).convert("L"))[..., None] / 255
-    share = 0.75 * heat[..., None]
+    share = STRENGTH * heat[..., None]
     # inferno runs from black to light yellow also in grey, and for every kind of colour vision
     colour = colormaps["inferno"](0.15 + 0.85 * heat)[..., :3]
     mixed = grey * (1 - share) + colour * share
     return (255 * mixed.clip(0, 1)).round().astype(np.uint8)
+
+
+def heat_layer(heat: NDArray[np.float32], side: int) -> NDArray[np.uint8]:
+    """The colours of `draw_heat` with their opacity, uint8 (h, w, 4), to be laid over the picture.
+
+    Args: heat: float (H, W) in 0..1; side: the longest side of the result, pixels.
+    """
+    height, width = heat.shape
+    scale = min(1.0, side / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BILINEAR))
+    layer = colormaps["inferno"](0.15 + 0.85 * small)
+    layer[..., 3] = STRENGTH * small
+    return np.rint(255 * layer.clip(0, 1)).astype(np.uint8)

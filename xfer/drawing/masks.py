@@ -102,19 +102,46 @@ def blend(
 
     A class named background is not tinted, ignored pixels are dark.
     """
+    colours, strength = _tints(classes)
+    tint = (colours * strength)[mask]
+    tinted = image * (1 - strength[mask]) + tint
+    tinted[_edges(mask)] = 255
+    return np.clip(np.rint(tinted), 0, 255).astype(np.uint8)
+
+
+def mask_layer(mask: NDArray[np.uint8], classes: Sequence[str], side: int) -> NDArray[np.uint8]:
+    """What `blend` adds to a picture, with its opacity, uint8 (h, w, 4), to be laid over it.
+
+    Args: mask: uint8 (H, W); side: the longest side of the result, pixels.
+    """
+    height, width = mask.shape
+    scale = min(1.0, side / max(height, width))
+    if scale < 1:
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        mask = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+    colours, strength = _tints(classes)
+    layer = np.rint(np.concatenate([colours, 255 * strength], 1)).astype(np.uint8)[mask]
+    layer[_edges(mask)] = 255
+    return layer
+
+
+def _tints(classes: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """By class index, the colour (256, 3) and the share of it (256, 1), 0..1."""
     colours = np.zeros((256, 3), np.float32)
     strength = np.zeros((256, 1), np.float32)
     for c, name in enumerate(classes):
         colours[c] = ImageColor.getrgb(mask_colour(c))[:3]
         strength[c] = 0 if is_background(name) else BLEND
     colours[IGNORE], strength[IGNORE] = DIM / 2, 0.8
-    tint = (colours * strength)[mask]
-    tinted = image * (1 - strength[mask]) + tint
+    return colours, strength
+
+
+def _edges(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """bool (H, W): where a pixel's class differs from that above or left of it."""
     edge = np.zeros(mask.shape, bool)
     edge[1:] |= mask[1:] != mask[:-1]
     edge[:, 1:] |= mask[:, 1:] != mask[:, :-1]
-    tinted[edge] = 255
-    return np.clip(np.rint(tinted), 0, 255).astype(np.uint8)
+    return edge
 
 
 def fitted(mask: NDArray[np.uint8], image: NDArray[np.uint8]) -> NDArray[np.uint8]:

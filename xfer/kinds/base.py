@@ -288,6 +288,18 @@ class Kind:
             f"COCO results are boxes; these predictions are {self.holds}", "--format json or csv"
         )
 
+    def colour(self, label: int) -> str:
+        """The colour of a class on pictures, #rrggbb."""
+        from xfer.drawing.boxes import colour_of
+
+        return colour_of(label)
+
+    def layer(self, prediction: Any, classes: Sequence[str], side: int) -> NDArray[np.uint8] | None:
+        """What a prediction says of every pixel, to be laid over the picture: colours and opacity,
+        uint8 (h, w, 4), of the picture's proportions and at most `side` pixels long. None if it
+        says nothing of pixels."""
+        return None
+
     def draw_prediction(
         self,
         image: NDArray[np.uint8],

@@ -211,6 +211,18 @@ class MaskKind(Kind):
         lines = [line for one in predictions for line in mask_rows.csv_rows(one, classes)]
         return list(mask_rows.COLUMNS), lines
 
+    def colour(self, label: int) -> str:
+        from xfer.drawing.masks import mask_colour
+
+        return mask_colour(label)
+
+    def layer(
+        self, prediction: MaskPrediction, classes: Sequence[str], side: int
+    ) -> NDArray[np.uint8] | None:
+        from xfer.drawing.masks import mask_layer
+
+        return mask_layer(prediction.mask, classes, side)
+
     def draw_prediction(
         self,
         image: NDArray[np.uint8],

@@ -90,6 +90,7 @@ def option(
     choices: tuple[str, ...] | None = None,
     rising: bool = False,
     number: bool = False,
+    commas: bool = False,
     when: When | None = None,
 ) -> Any:
     """A field of a table of options, with its help text and the rules for its value.
@@ -105,6 +106,7 @@ def option(
         above, below: exclusive bounds.
         choices: the valid texts.
         rising: a tuple's values must not decrease.
+        commas: a text of several choices, divided by commas.
         number: a text that may be given as a whole number: 255 is "255".
         when: the option has an effect only if other keys meet these conditions:
             {"optim.name": one_of("sgd")}; all keys of a mapping must, or, in a tuple of mappings,
@@ -118,7 +120,8 @@ def option(
     """
     rules: dict[str, Any] = {
         "min": min, "max": max, "above": above, "below": below, "choices": choices,
-        "rising": rising or None, "number": number or None, "when": when,
+        "rising": rising or None, "number": number or None,
+        "commas": commas or None, "when": when,
     }  # fmt: skip
     set_rules = {name: rule for name, rule in rules.items() if rule is not None}
     return field(default=default, metadata={"help": help, **set_rules})
@@ -194,7 +197,8 @@ def check_value(where: str, value: Any, kind: str, rules: Mapping[str, Any]) -> 
         raise XferError(f"{where} must be at least {rules['min']:g}, got {value:g}")
     if "max" in rules and not value <= rules["max"]:
         raise XferError(f"{where} must be at most {rules['max']:g}, got {value:g}")
-    if "choices" in rules and value not in rules["choices"]:
+    chosen = value.split(",") if value and rules.get("commas") else [value]
+    if "choices" in rules and not all(word in rules["choices"] for word in chosen):
         choices = ", ".join(rules["choices"])
         raise XferError(f"{where} must be one of {choices}; got {value!r}")
     return value

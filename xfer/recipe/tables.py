@@ -213,6 +213,10 @@ class RunTable:
         1000, "warn if the loss is still at chance after this many steps", min=1000
     )
     save_minutes: float = option(10.0, "save last/ at least this often, minutes", above=0)
+    track: str = option(
+        "", "also log to metrics.csv or to TensorBoard's files in tensorboard/, both: "
+        "csv,tensorboard", choices=("", "csv", "tensorboard"), commas=True,
+    )  # fmt: skip
     plots: bool = option(True, "draw plots/ at the end")
     report: bool = option(True, "write report.html at the end, one page that shows the run")
 

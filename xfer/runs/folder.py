@@ -18,7 +18,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -45,6 +45,8 @@ class Run:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        # called with each event that is logged
+        self.followers: list[Callable[[dict[str, Any]], None]] = []
 
     @staticmethod
     @contextlib.contextmanager
@@ -128,9 +130,10 @@ class Run:
         for name in ("result.json", "log.jsonl", "env.json", "model.json", "classes.txt",
                      "split.json", PICTURES,
                      "best.safetensors", "last/state.pt", "report.html", "card.md",
+                     "metrics.csv",
                      "recipe.toml"):  # fmt: skip
             (self.path / name).unlink(missing_ok=True)
-        for folder in ("plots", "predictions"):
+        for folder in ("plots", "predictions", "tensorboard"):
             for file in (self.path / folder).glob("*.*"):
                 file.unlink()
         self.sweep()
@@ -175,8 +178,10 @@ class Run:
 
     def log(self, event: str, **values: Any) -> None:
         """Appends one event to log.jsonl."""
-        text = json.dumps({"event": event, **values}, ensure_ascii=False)
-        append_line(self.path / "log.jsonl", text)
+        entry = {"event": event, **values}
+        append_line(self.path / "log.jsonl", json.dumps(entry, ensure_ascii=False))
+        for follow in self.followers:
+            follow(entry)
 
     def events(self) -> list[dict[str, Any]]:
         """The log's events in order; a truncated last line is left out."""

@@ -40,6 +40,7 @@ from xfer.runs import checkpoint
 from xfer.runs.folder import Run, environment
 from xfer.runs.model_file import write_model
 from xfer.runs.shared import check_folder_shared, check_same_data
+from xfer.tracking.tracked import check_trackers, tracked
 from xfer.train.cached_features import keep_features
 from xfer.train.finish import finish
 from xfer.train.job import Job
@@ -99,6 +100,7 @@ def fit(
             f"xfer.finetune(resume={str(old.path)!r}{', data=THE_SAME' if in_memory else ''})",
         )
     check_code(recipe, "" if old is None else old.path / "recipe.toml")
+    check_trackers(recipe.run.track)
     recipe = absolute(recipe)
     with (
         placed(recipe.run.device, recipe.run.precision) as place,
@@ -127,6 +129,7 @@ def fit(
             _resume(job, run, show)
         try:
             keep_features(job, show.say)
+            held.enter_context(tracked(recipe, run, job.step, place.main, show.warn))
             with show.training(job), StopFlag() as stop:
                 train(job, run, show, stop)
             held_data = data if in_memory else None

@@ -5,11 +5,12 @@ stands out from what is under it; about one in four touches another or overlaps 
 are tight around the visible ink, masks label its pixels. Train scenes use only training digits, val
 scenes only val digits. The scenes are the same every time.
 
-The layout is computed when the source is made (a second for all); pixels are drawn when read.
+The layout is computed once in a process (half a second for all); pixels are drawn when read.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
@@ -58,16 +59,31 @@ class Placed:
         return slice(self.left, self.left + self.width)
 
 
+# a scene's digits in drawing order, and x1, y1, x2, y2, area of each one's visible ink
+Arranged = tuple[list[Placed], list[tuple[float, ...]]]
+
+
 def scenes(kind: str) -> Reading:
     """The scenes with boxes (kind detect) or masks (segment), train and val."""
-    parts: dict[str, Source] = {}
+    parts: dict[str, Source] = {
+        split: SceneSource(split, ink, labels, SCENES[split], kind, arranged)
+        for split, (ink, labels, arranged) in _arranged().items()
+    }
+    counts = " and ".join(f"{len(source)} {split}" for split, source in parts.items())
+    return Reading(parts, [f"digits: {counts} scenes, each made of digits of its own split"])
+
+
+@functools.cache
+def _arranged() -> dict[str, tuple[NDArray[np.uint8], NDArray[np.int64], list[Arranged]]]:
+    """The digits of each split, their labels, and its scenes, which both kinds of data share."""
+    found: dict[str, Any] = {}
     for split, source in digits().parts.items():
         samples = [source[i] for i in range(len(source))]
         ink = np.stack([sample.image[:, :, 0] for sample in samples])
         labels = np.array([sample.label for sample in samples], np.int64)
-        parts[split] = SceneSource(split, ink, labels, SCENES[split], kind)
-    counts = " and ".join(f"{len(source)} {split}" for split, source in parts.items())
-    return Reading(parts, [f"digits: {counts} scenes, each made of digits of its own split"])
+        boxed = SceneSource(split, ink, labels, SCENES[split])
+        found[split] = ink, labels, boxed.arranged
+    return found
 
 
 class SceneSource:
@@ -77,6 +93,7 @@ class SceneSource:
         split: train or val; it seeds the scenes.
         ink: uint8 (n, 8, 8), 0..255; labels: int64 (n,), the digits.
         count: how many scenes; kind: detect or segment.
+        arranged: the scenes, if they are known; else they are arranged.
     """
 
     def __init__(
@@ -86,6 +103,7 @@ class SceneSource:
         labels: NDArray[np.int64],
         count: int,
         kind: str = "detect",
+        arranged: list[Arranged] | None = None,
     ) -> None:
         self.masks = not kinds.get(kind).boxes
         classes = (BACKGROUND, *CLASSES) if self.masks else CLASSES
@@ -93,9 +111,10 @@ class SceneSource:
         self.ids = tuple(f"{split}-scene-{i:04d}" for i in range(count))
         self.ink, self.digit_labels = ink, labels
         self._seed = sum(split.encode())
-        scenes = [self._arrange(i) for i in range(count)]
-        self.placed = tuple(tuple(layout) for layout, _ in scenes)
-        self.table = self._table([boxes for _, boxes in scenes])
+        self._frames = [_framed(one).astype(np.float32) / 255 for one in ink]
+        self.arranged = arranged or [self._arrange(i) for i in range(count)]
+        self.placed = tuple(tuple(layout) for layout, _ in self.arranged)
+        self.table = self._table([boxes for _, boxes in self.arranged])
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -133,8 +152,7 @@ class SceneSource:
         sizes = np.full((len(boxes), 2), SIDE, np.int64)
         return box_table(picture, Boxes.of(rows[:, :4], labels, area=rows[:, 4]), sizes)
 
-    def _arrange(self, i: int) -> tuple[list[Placed], list[tuple[float, ...]]]:
-        """Scene i's digits in drawing order, and x1, y1, x2, y2, area of each one's visible ink."""
+    def _arrange(self, i: int) -> Arranged:
         rng = np.random.default_rng((self._seed, i))
         owners = np.zeros((SIDE, SIDE), np.uint8)
         layout: list[Placed] = []
@@ -157,7 +175,7 @@ class SceneSource:
         """Propose a digit anywhere, or next to the box of another one; None if it is too large, too
         small, or leaves the scene."""
         digit = int(rng.integers(len(self.ink)))
-        rows, columns = _framed(self.ink[digit]).shape
+        rows, columns = self._frames[digit].shape
         # the frame of a digit is about 1.25 times its ink
         height = round(1.25 * rng.integers(HEIGHT[0], HEIGHT[1] + 1))
         width = max(2, round(height * columns / rows * rng.uniform(0.85, 1.15)))
@@ -192,9 +210,8 @@ class SceneSource:
 
     def _alpha(self, placed: Placed) -> NDArray[np.float32]:
         """float32 (height, width): how much of each pixel the pen covers, 0..1."""
-        ink = _framed(self.ink[placed.digit]).astype(np.float32) / 255
         size = placed.width, placed.height
-        grown: Any = cv2.resize(ink, size, interpolation=cv2.INTER_CUBIC)
+        grown: Any = cv2.resize(self._frames[placed.digit], size, interpolation=cv2.INTER_CUBIC)
         return np.clip(grown, 0, 1).astype(np.float32)
 
     def _draw(self, i: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -1,0 +1,1 @@
+"""A run's log for other programs: run.track=csv,tensorboard."""
