@@ -51,6 +51,8 @@ def test_every_command_has_examples_that_parse(path: str, command: Any) -> None:
     known = dict(commands())
     for typed, _ in command.examples:
         words = shlex.split(typed.partition(" > ")[0])
+        if words[0] != "xfer":  # another program that uses what the command gives
+            continue
         name = next(" ".join(words[:n]) for n in (3, 2) if " ".join(words[:n]) in known)
         used = known[name]
         context = used.make_context(name, words[len(name.split()) :], resilient_parsing=False)

@@ -48,7 +48,8 @@ def test_a_score_is_a_table_or_a_document(
     assert "left out: bee, wasp" in shown.out
     assert "single centre crop" in shown.err
     assert scored == [
-        {"run": Path("r"), "data": "photos", "split": "val", "tta": "flip", "batch": 4,
+        {"run": Path("r"), "data": "photos", "split": "val", "tta": "flip", "model": "",
+         "precision": "", "batch": 4,
          "device": "cpu", "workers": 0, "skip_bad": False, "verify": True,
          "calibrate": False,
          "data_keys": {}, "say": ANY}

@@ -179,7 +179,7 @@ def test_which_column_is_the_class_is_asked(tmp_path: Path) -> None:
     file = write(tmp_path, "image_id,width,height,xmin,ymin,xmax,ymax,kind of animal", rows)
     with pytest.raises(XferError, match="which column is their class: kind of animal") as asked:
         open_data(file)
-    assert "data.label=kind of animal" in str(asked.value)
+    assert "data__label='kind of animal'" in str(asked.value)
     check(file, label="kind of animal")
     assert open_data(file, label="none", val="none").classes == ("object",)
 

@@ -73,7 +73,7 @@ def test_a_single_json_finds_its_pictures(tmp_path: Path, data_images: bool) -> 
     file = write_json(tmp_path / "a" / "x.json" if data_images else tmp_path / "x.json",
                       coco_document())  # fmt: skip
     if data_images:
-        with pytest.raises(DataError, match=r"none of its 4 pictures.*\n.*data\.images"):
+        with pytest.raises(DataError, match=r"none of its 4 pictures.*\n.*data__images"):
             opened(file)
     assert len(opened(file, images=str(tmp_path / folder) if data_images else "")) == 4
 

@@ -261,8 +261,8 @@ def test_the_question_for_the_label_shows_the_flag_that_answers_it(numbered: Pat
     with pytest.raises(XferError, match="which column is the label: 'Sex', 'Tree kind'") as asked:
         open_data(file)
     assert asked.value.code == 2
-    assert "data.label=Moss,Dry (a column per class)" in str(asked.value)
-    assert "'data.label=Tree kind'" in str(asked.value)
+    assert "data__label='Moss,Dry' (a column per class)" in str(asked.value)
+    assert "data__label='Tree kind'" in str(asked.value)
     assert labels(file, label="Tree kind") == RIGHT
     two = open_data(file, label="Moss,Dry", val="none")
     assert two.classes == ("Moss", "Dry")
@@ -299,7 +299,7 @@ def test_decimal_numbers_are_asked_about(numbered: Path) -> None:
         file = write(numbered, "image,height", [f"{k}.jpg,{v}" for k, v in enumerate(values)])
         with pytest.raises(XferError, match="'height' holds decimal numbers") as asked:
             open_data(file)
-        assert asked.value.code == 2 and "data.label=height" in str(asked.value)
+        assert asked.value.code == 2 and "data__label='height'" in str(asked.value)
         taken = open_data(file, label="height", val="none")
         assert any("warning: " in n and "decimal numbers" in n for n in taken.notes)
 
@@ -356,7 +356,7 @@ def test_numbers_are_not_taken_where_the_files_of_another_column_are_not_there(
         XferError, match=r"the files in 'image' are not there \('9.jpeg'\)"
     ) as asked:
         open_data(file)
-    assert "data.path=id" in str(asked.value) and asked.value.code == 2
+    assert "data__path='id'" in str(asked.value) and asked.value.code == 2
     assert labels(file, path="id")["photos/9.jpg"] == "oak"
 
 
@@ -387,7 +387,7 @@ def test_texts_that_all_differ_are_asked_about(numbered: Path) -> None:
     file = write(numbered, "file_name,text", rows)
     with pytest.raises(XferError, match="'text' holds a different value in each of 10") as asked:
         open_data(file)
-    assert "data.label=text" in str(asked.value)
+    assert "data__label='text'" in str(asked.value)
     assert len(set(labels(file, label="text").values())) == 10
     joint = write(numbered, "file_name,seen", [f"{k}.jpg,x{k};sky" for k in range(10)])
     assert open_data(joint, val="none").kind == "multilabel"

@@ -94,7 +94,7 @@ def test_folders_with_a_word_for_a_split_are_asked_about(tmp_path: Path) -> None
     write_folder(tmp_path, {**counts, "seg_pred/seg_pred": 2})
     with pytest.raises(XferError, match="splits or classes") as caught:
         open_data(tmp_path)
-    assert caught.value.code == 2 and "--train seg_train --test seg_test" in str(caught.value)
+    assert caught.value.code == 2 and "train='seg_train' test='seg_test'" in str(caught.value)
     bundle = open_data(tmp_path, train="seg_train", test="seg_test", val="none")
     assert sizes(bundle) == {"train": 6, "test": 6} and bundle.classes == ("a", "b")
     assert len(open_data(f"folder:{tmp_path}").classes) == 3
@@ -342,7 +342,7 @@ def test_classes_in_the_names_of_files_are_hinted_at_and_read_where_asked(tmp_pa
     assert "(Snow_owl, crow, wren, Å)" in hint
     with pytest.raises(DataError, match="the pictures have no labels") as caught:
         infer_task(str(tmp_path), {})
-    assert "data.label=from_name" in str(caught.value)
+    assert "data__label='from_name'" in str(caught.value)
     bundle = open_data(tmp_path, label="from_name", val="none")
     assert bundle.classes == ("Snow_owl", "crow", "wren", "Å") and bundle.kind == "classify"
     assert bundle.splits["train"].labels().tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3

@@ -75,7 +75,7 @@ def test_folders_of_any_name_can_be_splits(tmp_path: Path) -> None:
     write_folder(tmp_path, {f"{s}/{c}": 3 for s in ("jan", "feb") for c in "xy"})
     with pytest.raises(XferError, match="are feb/, jan/ the classes, or x/, y/ in each") as caught:
         open_data(str(tmp_path))
-    assert caught.value.code == 2 and "--train feb --val jan" in str(caught.value)
+    assert caught.value.code == 2 and "train='feb' val='jan'" in str(caught.value)
     assert open_data(f"folder:{tmp_path}").classes == ("feb", "jan")
     bundle = open_data(str(tmp_path), train="jan", val="feb")
     assert bundle.classes == ("x", "y") and sizes(bundle) == {"train": 6, "val": 6}
@@ -204,7 +204,7 @@ def test_broken_pictures_stop_with_their_names_and_reasons(photos: Path) -> None
         open_data(str(photos))
     for name, reason in zip(names, ("is HTML", "zero bytes", "cut off"), strict=True):
         assert f"{name} ({reason}" in caught.value.message
-    assert "skip_bad=true" in str(caught.value) and len(str(caught.value).splitlines()) <= 3
+    assert "skip_bad=True" in str(caught.value) and len(str(caught.value).splitlines()) <= 3
     assert sizes(open_data(str(photos), check=False)) == {"train": 19, "val": 5}
 
 

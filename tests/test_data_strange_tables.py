@@ -50,7 +50,7 @@ def test_numbers_with_a_decimal_comma_are_measured(tmp_path: Path) -> None:
     write_rows(tmp_path / "t.csv", [("Bild", "Gewicht"), *((a, c) for a, _, c in rows)], ";")
     with pytest.raises(XferError, match="'0,05' in column 'Gewicht' decimal numbers") as asked:
         open_data(tmp_path, val="none")
-    assert "data.label=Gewicht" in str(asked.value)
+    assert "data__label='Gewicht'" in str(asked.value)
     bundle = open_data(tmp_path, val="none", label="Gewicht")
     assert set(bundle.classes) == {c for _, _, c in rows}
     assert any("holds decimal numbers" in note for note in bundle.notes)
@@ -193,7 +193,7 @@ def test_lists_of_ids_of_several_kinds_of_label(tmp_path: Path) -> None:
     write_variants(tmp_path)
     with pytest.raises(XferError, match="which lists hold the labels") as asked:
         open_data(tmp_path)
-    assert "data.label=make or data.label=type" in str(asked.value)
+    assert "data__label='make' or data__label='type'" in str(asked.value)
     bundle = open_data(tmp_path, label="make")
     assert bundle.classes == ("Alfa", "De Soto")
     assert {name: len(part) for name, part in bundle.splits.items()} == {

@@ -130,7 +130,7 @@ def test_the_layer_is_asked_for_where_there_are_several(tmp_path: Path) -> None:
     file = features_file(tmp_path / "f.npz", {"train": 6, "val": 6}, layers=("conv3", "pool5"))
     with pytest.raises(XferError, match="conv3, pool5") as caught:
         probe(file, out=tmp_path / "p")
-    assert "--layer" in str(caught.value)
+    assert "layer=NAME" in str(caught.value)
     with pytest.raises(XferError, match="did you mean pool5"):
         probe(file, out=tmp_path / "p", layer="pool4")
     assert probe(file, "ridge", out=tmp_path / "p", layer="conv3")["layer"] == "conv3"
@@ -142,7 +142,7 @@ def test_the_layer_is_asked_for_where_there_are_several(tmp_path: Path) -> None:
         ({"train": 8, "val": 8}, ("ant",), {}, r"of one class \(ant\)"),
         ({"train": 3}, CLASSES, {}, "3 training pictures, fewer than 5 folds"),
         ({"train": 3, "val": 3}, CLASSES, {"cv": 4}, "3 training pictures, fewer than 4 folds"),
-        ({"train": 3, "val": 3}, CLASSES, {"shots": [1, 4]}, "--shots 4: a class has 3"),
+        ({"train": 3, "val": 3}, CLASSES, {"shots": [1, 4]}, "shots=4: a class has 3"),
         ({"val": 3}, CLASSES, {}, "no labelled training pictures"),
     ],
 )  # fmt: skip

@@ -33,7 +33,7 @@ def test_on_a_processor_it_is_refused_with_what_to_do() -> None:
     recipe = changed(TINY, run={"sync_bn": True})
     with pytest.raises(XferError, match=r"run\.sync_bn needs GPUs") as caught:
         Job(recipe, TWO, open_recipe_data(recipe))
-    assert caught.value.code == 2 and "run.sync_bn=false" in str(caught.value)
+    assert caught.value.code == 2 and "run__sync_bn=False" in str(caught.value)
 
 
 def test_one_process_keeps_its_batch_norms() -> None:

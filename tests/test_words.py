@@ -142,6 +142,11 @@ def test_a_backbone_with_weights_of_another_tool() -> None:
      ("torchrun --nproc-per-node 2 or --device cpu", "torchrun --nproc-per-node 2 or device='cpu'"),
      ("to continue: --resume runs/a; to start afresh: --overwrite",
       "to continue: resume='runs/a'; to start afresh: overwrite=True"),
+     ("--shots up to 3", "shots up to 3"),
+     ("data.label=Moss,Dry (or more), data.val=none",
+      "data__label='Moss,Dry' (or more), data__val='none'"),
+     ("'data.label=Tree kind' or 'data.label=O'\"'\"'Neill'",
+      "data__label='Tree kind' or data__label=\"O'Neill\""),
      ("optim.freeze must be text, got True", "optim.freeze must be text, got True")],
 )  # fmt: skip
 def test_messages_in_python_speak_python(line: str, python: str) -> None:

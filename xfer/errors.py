@@ -77,12 +77,15 @@ def spoken(text: str, keys: bool = False) -> str:
 _RESUME = re.compile(r"xfer finetune --resume ('[^']*'|[^\s`]+)")
 # words after a flag that are no value of it: "another --lr or --seed"
 _NO_VALUE = ("or|and|is|are|of|for|to|if|in|on|needs?|takes?|fits?|scores|trains?|has|with|leaves?|"
-             "allows?|decodes|that|which|by")  # fmt: skip
+             "allows?|decodes|that|which|by|up")  # fmt: skip
 _FLAG = re.compile(
     r"--(?!nproc-per-node|max-restarts|debug|help|json|clear|version)(?P<name>[a-z][a-z-]+)"
     rf"(?: (?!(?:{_NO_VALUE})\b)(?P<value>\[[^\]]*\]|'[^']*'|[\w./:-]*[\w/]))?"
 )
-_KEY = re.compile(r"\b(data|optim|schedule|eval|run|task|backbone)\.([a-z]\w*)=([^\s,;:)]*)")
+# a value ends at a blank, unless the whole is quoted for a shell, and never with punctuation
+_TABLE_KEY = r"(data|optim|schedule|eval|run|task|backbone)\.([a-z]\w*)="
+_KEY = re.compile(rf"\b{_TABLE_KEY}((?:[^\s;)]*[^\s;:,.)])?)")
+_QUOTED_KEY = re.compile(rf"'{_TABLE_KEY}((?:[^']|'\"'\"')*)'")
 _ON = {"skip-bad": "skip_bad=True", "no-verify": "verify=False", "overwrite": "overwrite=True",
        "dry-run": "dry_run=True", "strict": "strict=True", "no-cache": "cache=False"}  # fmt: skip
 
@@ -100,7 +103,7 @@ def in_python(text: str, keys: bool = False) -> str:
         if n % 2 == 0:
             part = re.sub(r"--set (?=\w)(\S+)", lambda m: _KEY.sub(_keyword, m[1]), part)
             part = _FLAG.sub(_argument, part)
-            parts[n] = _KEY.sub(_keyword, part) if keys else part
+            parts[n] = _KEY.sub(_keyword, _QUOTED_KEY.sub(_keyword, part)) if keys else part
     return "".join(parts)
 
 
@@ -113,7 +116,8 @@ def _argument(match: re.Match[str]) -> str:
 
 
 def _keyword(match: re.Match[str]) -> str:
-    return f"{match[1]}__{match[2]}={_literal(match[3])}"
+    value = match[3].replace("'\"'\"'", "'")
+    return f"{match[1]}__{match[2]}={_literal(value)}"
 
 
 def _literal(text: str) -> str:
