@@ -18,11 +18,28 @@ ROOT = Path(__file__).resolve().parent.parent
 # rooms and modules, lowest first: imports stay in their row or go to a row above it in this list.
 # The longest name that fits decides: "proposals" has its own row, "proposals.measure" another.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("boxes", "types", "errors", "plugs", "registry", "files", "fetch", "exit_codes", "locking"),
+    (
+        "boxes",
+        "segments",
+        "types",
+        "errors",
+        "plugs",
+        "registry",
+        "files",
+        "fetch",
+        "exit_codes",
+        "locking",
+    ),
     ("nn", "ops", "cache", "device", "recipe", "recipe.tables"),
     ("report.markup", "report.charts", "notebook"),
     ("backbones", "metrics", "data", "data.images", "data.unpack", "data.catalog"),
-    ("kinds.annotation", "kinds.box_stats", "kinds.pixel_counts", "kinds.box_rows"),
+    (
+        "kinds.annotation",
+        "kinds.box_stats",
+        "kinds.pixel_counts",
+        "kinds.box_rows",
+        "kinds.segment_stats",
+    ),
     ("drawing", "notebook.pictures"),
     ("kinds",),
     ("data.sources",),
