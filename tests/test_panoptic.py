@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ from tiny_nets import tiny
 from xfer.cli.app import main
 from xfer.data.loading.loader import Loader
 from xfer.data.open import open_data
+from xfer.data.pack.writer import pack
 from xfer.data.readers.base import ReadOptions
 from xfer.data.readers.digits.reader import Digits
 from xfer.data.sources.base import Bundle, subset
-from xfer.data.pack.writer import pack
 from xfer.errors import DataError, XferError
 from xfer.nn.centres import UNIT, centre_targets
 from xfer.nn.panoptic_merge import Rules, merged
@@ -27,37 +28,16 @@ from xfer.nn.views import View
 from xfer.recipe.tables import DataTable
 from xfer.segments import Segments
 from xfer.task import get, make_options
-from xfer.testing import check_task
-from xfer.testing.mask_scenes import MaskScenes
-from xfer.types import DataInfo, FeatureSpec, Sample
+from xfer.testing.segment_scenes import SegmentScenes
+from xfer.types import FeatureSpec
 
 PIXELS = FeatureSpec("pixels", 1, 1, 1, 0.0)
 RULES = Rules(0.5, 1, 0.0, 0.0)
 
 
-class Discs(MaskScenes):
-    """The discs of MaskScenes as things on a ground that is stuff."""
-
-    def __init__(self, count: int = 8) -> None:
-        super().__init__(count)
-        things = self.info.classes[1:]
-        self.info = DataInfo("discs", "panoptic", self.info.classes, "train", things=things)
-
-    def __getitem__(self, i: int) -> Sample:
-        sample = super().__getitem__(i)
-        assert sample.mask is not None
-        known = {c: (c, False) for c in range(3)}
-        segments = Segments.from_ids(sample.mask.astype(np.int32), known, void=255)
-        return Sample(sample.id, sample.image, segments=segments)
-
-
-def test_the_contract_holds() -> None:
-    check_task("panoptic", Discs(), tiny())
-
-
 def test_it_learns_a_few_pictures_by_heart() -> None:
     torch.manual_seed(0)
-    source, kind = Discs(4), get("panoptic")
+    source, kind = SegmentScenes(4), get("panoptic")
     options = make_options(kind, {"width": 32, "dropout": 0.0, "loss_step": 1})
     task = kind(tiny(), source.info, options, DataTable(size=48, augment="none"))
     task.fit_data(Bundle("discs", "test", "panoptic", source.info.classes, {"train": source}))
@@ -128,10 +108,10 @@ def test_scenes_have_stuff_void_and_crowds_and_keep_todays_boxes() -> None:
 
 
 def test_data_without_things_and_packs_of_segments_are_refused(tmp_path: Path) -> None:
-    source = Discs()
+    source = SegmentScenes()
     with pytest.raises(XferError, match="a pack holds no segments"):
         pack(source, tmp_path / "packed")
-    source.info = DataInfo("discs", "panoptic", source.info.classes, "train")
+    source.info = replace(source.info, things=())
     with pytest.raises(DataError, match="none of its 3 classes is a thing"):
         open_data({"train": source, "val": source})
 
