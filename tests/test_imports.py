@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "boxes",
-        "segments",
+        "objects",
         "types",
         "errors",
         "plugs",

@@ -12,7 +12,7 @@ from test_imports import parsed
 from xfer import kinds
 from xfer.boxes import Boxes
 from xfer.errors import XferError
-from xfer.segments import Segments
+from xfer.objects.segments import Segments
 from xfer.types import ClassPrediction, Sample
 
 NAMES = {"classify", "multilabel", "detect", "segment", "panoptic", "images"}

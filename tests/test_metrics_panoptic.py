@@ -20,7 +20,7 @@ from xfer.errors import DataError, XferError
 from xfer.inference.score_file import score_detections
 from xfer.metrics.interval import counts_of
 from xfer.metrics.panoptic import PanopticQuality, matches
-from xfer.segments import Segments
+from xfer.objects.segments import Segments
 
 NAMES, THINGS = ("cat", "dog", "grass"), ("cat", "dog")
 SIZE = (9, 11)

@@ -25,8 +25,8 @@ from xfer.errors import DataError, XferError
 from xfer.nn.centres import UNIT, centre_targets
 from xfer.nn.panoptic_merge import Rules, merged
 from xfer.nn.views import View
+from xfer.objects.segments import Segments
 from xfer.recipe.tables import DataTable
-from xfer.segments import Segments
 from xfer.task import get, make_options
 from xfer.testing.segment_scenes import SegmentScenes
 from xfer.types import FeatureSpec

@@ -14,7 +14,7 @@ from PIL import Image
 
 from xfer.drawing.segments import save_panoptic, segment_ids
 from xfer.errors import DataError
-from xfer.segments import VOID, Segments
+from xfer.objects.segments import VOID, Segments
 
 S, C = 4, 3
 MAPS = hnp.arrays(np.int32, st.tuples(st.integers(1, 12), st.integers(1, 12)),

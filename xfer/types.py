@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from xfer.boxes import Boxes
-    from xfer.segments import Segments
+    from xfer.objects.segments import Segments
 
 UNLABELLED = -1
 IGNORE = 255  # of a mask

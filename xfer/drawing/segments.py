@@ -20,7 +20,7 @@ from xfer.drawing.masks import (
     mask_colour,
 )
 from xfer.files import replacing
-from xfer.segments import VOID, Segments
+from xfer.objects.segments import VOID, Segments
 
 # brightness of a class's first, second ... segment, of 1; then again from the first
 SHADES = (1.0, 0.72, 1.28, 0.86, 1.14, 0.58, 1.42)

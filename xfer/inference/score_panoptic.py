@@ -22,7 +22,7 @@ from xfer.errors import DataError
 from xfer.files import at_home, is_file
 from xfer.kinds.segment_stats import segments_of
 from xfer.metrics.panoptic import PanopticQuality
-from xfer.segments import Segments
+from xfer.objects.segments import Segments
 from xfer.types import Source
 
 NAMED = 5

@@ -19,7 +19,7 @@ from xfer.kinds.masks import MaskKind
 from xfer.kinds.pixel_counts import pixel_counts
 from xfer.kinds.segment_stats import SegmentStats, segment_stats
 from xfer.metrics.example import Example, Panel
-from xfer.segments import Segments
+from xfer.objects.segments import Segments
 from xfer.types import Batch, DataInfo, PanopticPrediction, Sample, Source
 
 SCORE = "--min-score is for boxes; these predictions are segments that share no pixel"

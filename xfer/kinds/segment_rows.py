@@ -11,7 +11,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from xfer.segments import Segments
+from xfer.objects.segments import Segments
 from xfer.types import PanopticPrediction
 
 COLUMNS = ("id", "segment", "label", "score", "area", "x1", "y1", "x2", "y2")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from xfer.data.images.threads import cores
 from xfer.errors import DataError
-from xfer.segments import Segments
+from xfer.objects.segments import Segments
 from xfer.types import Source
 
 

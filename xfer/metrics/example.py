@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.segments import Segments
+from xfer.objects.segments import Segments
 
 Role = Literal["right", "wrong", "missed", "truth"]
 

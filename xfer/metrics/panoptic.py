@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from xfer.errors import DataError, XferError
 from xfer.metrics.example import Example, PackedSegments, natural_order, unique_names
 from xfer.metrics.resampled import Ratios
-from xfer.segments import Segments
+from xfer.objects.segments import Segments
 from xfer.types import Batch
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xfer.segments import Segments
+from xfer.objects.segments import Segments
 
 UNIT = 32.0  # pixels: an offset of 1
 MOST = 200  # centres of a picture, the surest

@@ -14,7 +14,7 @@ from xfer.nn.centres import UNIT, nearest_centre, peaks
 from xfer.nn.sliding_window import ScoreView
 from xfer.nn.upsample import interpolate
 from xfer.nn.views import View
-from xfer.segments import VOID, Segments
+from xfer.objects.segments import VOID, Segments
 from xfer.types import FeatureSpec
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from xfer.segments import Segments
+from xfer.objects.segments import Segments
 from xfer.testing.mask_scenes import MaskScenes
 from xfer.types import IGNORE, Sample
 

@@ -23,7 +23,7 @@ from xfer.kinds.findings import Finding
 from xfer.kinds.pixel_counts import mask_of, pixel_counts_of
 from xfer.kinds.segment_stats import segments_of
 from xfer.notebook.objects import data_card
-from xfer.segments import Segments
+from xfer.objects.segments import Segments
 from xfer.types import IGNORE, DataInfo, Sample, Source
 
 LISTED = 200_000

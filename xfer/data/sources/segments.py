@@ -13,7 +13,7 @@ from xfer import kinds
 from xfer.data.images.decode import decode
 from xfer.data.sources import door
 from xfer.data.sources.masks import MaskSource
-from xfer.segments import Segments
+from xfer.objects.segments import Segments
 from xfer.types import DataInfo, Sample
 
 

@@ -15,7 +15,7 @@ from xfer.data.transforms.colour import jitter
 from xfer.data.transforms.crops import POLICIES, Image, resize
 from xfer.errors import XferError
 from xfer.kinds.pixel_counts import mask_of
-from xfer.segments import VOID
+from xfer.objects.segments import VOID
 from xfer.types import IGNORE, Sample, Source
 
 STRONG_COLOUR = 0.4

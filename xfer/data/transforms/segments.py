@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from xfer.data.transforms.crops import Image
 from xfer.data.transforms.masks import MaskTransform
-from xfer.segments import VOID, Segments
+from xfer.objects.segments import VOID, Segments
 from xfer.types import Sample
 
 

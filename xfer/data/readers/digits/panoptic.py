@@ -16,7 +16,7 @@ from xfer.data.readers.digits.ground import STUFF, Ground, ground
 from xfer.data.readers.digits.pictures import CLASSES
 from xfer.data.readers.digits.scenes import INK, SIDE, Arranged, SceneSource, standing_out
 from xfer.kinds.base import UNJUDGED
-from xfer.segments import VOID, Segments
+from xfer.objects.segments import VOID, Segments
 from xfer.types import DataInfo, Sample
 
 

@@ -27,7 +27,7 @@ from xfer.data.sources.mask_codes import colour_codes
 from xfer.data.sources.written import Id, plain_id
 from xfer.errors import DataError, reader
 from xfer.files import bytes_of
-from xfer.segments import Segments
+from xfer.objects.segments import Segments
 
 LISTS = ("images", "annotations", "categories")
 

@@ -35,7 +35,7 @@ from xfer.data.sources.split_names import WHOLE, role_of
 from xfer.data.sources.written import Id
 from xfer.errors import DataError
 from xfer.files import at_home, is_file
-from xfer.segments import Segments
+from xfer.objects.segments import Segments
 from xfer.types import IGNORE, DataInfo
 
 PREFIX = "panoptic_"
