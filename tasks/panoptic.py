@@ -2,7 +2,7 @@
 
 Two light decoders read the maps of one trunk: one gives the class of each pixel, the other where
 the centres of objects are and, for each pixel, the way to its centre. The pixels of things go to
-the centre nearest to where they point, and take the class that most of them have.
+the centre nearest to where they point; an object takes the class that is likeliest over its pixels.
 
 The path of a training batch, step by step, with the file under xfer/ for each step:
 
@@ -80,11 +80,11 @@ class Options:
     offset_weight: float = option(3.0, "weight of the loss of the ways to them", min=0)
     least_centre: float = option(0.15, "lowest value of a centre", above=0, max=1)
     centre_window: int = option(
-        3, "a centre is the largest value in a window of this side, cells of the finest map; odd",
+        5, "a centre is the largest value in a window of this side, cells of the finest map; odd",
         min=1,
     )  # fmt: skip
     least_stuff: float = option(
-        0.005, "smaller regions of stuff are left void, share of the picture", min=0, max=1
+        0.01, "smaller regions of stuff are left void, share of the picture", min=0, max=1
     )
     least_thing: float = option(
         0.0005, "smaller objects are left void, share of the picture", min=0, max=1

@@ -39,21 +39,22 @@ def merged(
 ) -> tuple[Segments, NDArray[np.float32]]:
     """The segments of picture n of a batch, and how sure each is, 0..1.
 
-    Pixels whose class is a thing go to the centre nearest to where they point; an object takes the
-    class that most of its pixels have. Each class of stuff is one segment. What is too small, and
-    things without any centre, are void.
+    Pixels whose likeliest class is a thing go to the centre nearest to where they point; an object
+    takes the class with the largest mean probability in its pixels. Each class of stuff is one
+    segment. What is too small, and things without any centre, are void.
 
     Args:
         scores: (N, C + 3, h, w) of each view, see `tasks/panoptic.py`; spec: their geometry.
         size: (H, W) of the picture in the batch; things: bool (C,).
 
-    Source: Cheng et al. 2020, sec. 3.1.  Differs: views are averaged; an object is as sure as its
-        centre times the mean probability of its class.
+    Source: Cheng et al. 2020, sec. 3.1.  Differs: there an object takes the class of most of its
+        pixels; views are averaged; an object is as sure as its centre times that probability.
     """
     chance, heat, ways = _averaged(scores, spec, n, size)
-    best, label = chance.max(0)
-    count = len(things)
-    is_thing = torch.from_numpy(things).to(label.device)[label]
+    which = torch.from_numpy(things).to(chance.device)
+    best, label = torch.where(which[:, None, None], -1.0, chance).max(0)  # of stuff
+    of_things = chance[which]
+    is_thing = of_things.max(0)[0] > best
     area = size[0] * size[1]
     ids = torch.full(label.shape, VOID, dtype=torch.int64, device=label.device)
     labels: list[int] = []
@@ -65,15 +66,15 @@ def merged(
         rows, columns = torch.nonzero(is_thing, as_tuple=True)
         points = torch.stack([rows, columns], 1) + UNIT * ways[:, rows, columns].T
         owner = nearest_centre(points, places.float())
-        votes = torch.zeros(len(places), count, device=label.device)
-        votes.index_put_((owner, label[rows, columns]), best[rows, columns], accumulate=True)
+        votes = torch.zeros(len(places), len(of_things), device=label.device)
+        votes.index_add_(0, owner, of_things[:, rows, columns].T)
         sizes = torch.bincount(owner, minlength=len(places))
         kept = (sizes > 0) & (sizes >= rules.least_thing * area)
         place = torch.where(kept, kept.cumsum(0) - 1, VOID)
         ids[rows, columns] = place[owner]
         most, chosen = votes.max(1)
         certain = values * most / sizes.clamp(min=1)
-        labels += chosen[kept].tolist()
+        labels += torch.nonzero(which)[:, 0][chosen[kept]].tolist()
         sure += certain[kept].clamp(0, 1).tolist()
     for c in torch.unique(label[~is_thing]).tolist():
         there = (label == c) & ~is_thing
