@@ -80,6 +80,11 @@ class Options:
         (), "factors for the finer maps before they are scored; empty: 1", above=0,
         when={"task.head": one_of("fcn16s", "fcn8s")},
     )  # fmt: skip
+    edges: str = option(
+        "hold", "fcn16s and fcn8s, coarse scores beyond their outermost cells: hold: those of the "
+        "outermost; fade: falling to 0, as in the authors' transposed convolutions",
+        choices=("hold", "fade"), when={"task.head": one_of("fcn16s", "fcn8s")},
+    )  # fmt: skip
     staged: bool = option(
         False, "start the head from that of the run in `--weights run:DIR`: FCN-16s from 32s, 8s "
         "from 16s",
@@ -194,7 +199,7 @@ class Segment(Task, ExplainsMasks):
             )
             scales = options.skip_scales or (1.0,) * (len(specs) - 1)
             specs[0], fresh = self._add_tail(specs[0])
-            self.head = FCNHead(specs, count, scales)
+            self.head = FCNHead(specs, count, scales, options.edges == "fade")
             self.head.hidden = fresh
         names = [name for name in backbone.map_names if name in self.options.levels]
         backbone.check_side(2 * backbone.preprocess.size, names[-1])  # pictures are of any size
