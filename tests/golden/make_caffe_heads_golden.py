@@ -30,9 +30,9 @@ SIDES = {"fcn32s": (64, 96), "fcn8s": (32, 64)}  # of the picture: height, width
 # outputs that are kept
 WANTED = {
     "fcn32s": ("score_fr", "score"), "fcn8s": ("score_fr", "score"),
-    "fast_s": ("conv5", "cls_score", "bbox_pred"), "fast_m": ("conv5", "cls_score", "bbox_pred"),
-    "faster_zf": ("conv5", "rpn_cls_score", "rpn_bbox_pred", "cls_score", "bbox_pred"),
-    "faster_vgg16": ("conv5_3", "rpn_cls_score", "rpn_bbox_pred", "cls_score", "bbox_pred"),
+    "fast_s": ("relu5", "cls_score", "bbox_pred"), "fast_m": ("relu5", "cls_score", "bbox_pred"),
+    "faster_zf": ("relu5", "rpn_cls_score", "rpn_bbox_pred", "cls_score", "bbox_pred"),
+    "faster_vgg16": ("relu5_3", "rpn_cls_score", "rpn_bbox_pred", "cls_score", "bbox_pred"),
 }  # fmt: skip
 
 
@@ -315,6 +315,8 @@ def main() -> None:
         if not name.startswith("fcn"):
             engine.setInput(rois(), "rois")
         for blob, out in zip(WANTED[name], engine.forward(list(WANTED[name])), strict=True):
+            if blob == "rpn_cls_score":  # of background and object: softmax reads the difference
+                out = out[:, 9:] - out[:, :9]
             kept[f"{name}/{blob}"] = sample(out)
             if blob == "score":
                 kept[f"{name}/classes"] = out[0].argmax(0).astype(np.uint8)

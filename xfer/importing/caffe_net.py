@@ -79,9 +79,9 @@ class CaffeNet:
         """What a dropout layer multiplies a layer's output with at test: 1, but 1 - ratio for nets
         that were trained with dropout that doesn't scale (scale_train: false)."""
         for one in self.layers:
-            if one.kind == "dropout" and self.source(one) == self.layer(layer):
-                if one.value("dropout_param", "scale_train", True) is False:
-                    return 1 - one.number("dropout_param", "dropout_ratio", 0.5)
+            unscaled = one.value("dropout_param", "scale_train", True) is False
+            if one.kind == "dropout" and unscaled and self.source(one) == self.layer(layer):
+                return 1 - one.number("dropout_param", "dropout_ratio", 0.5)
         return 1.0
 
 

@@ -12,6 +12,7 @@ from xfer.backbones.files import digest
 from xfer.data.readers.voc.masks import CLASSES as VOC
 from xfer.errors import DataError, XferError, listed
 from xfer.files import at_home, text_of
+from xfer.importing.caffe_detector import DetectorPlan
 from xfer.importing.caffe_fcn import FCNPlan
 from xfer.importing.caffe_net import CaffeNet
 from xfer.importing.plan import Plan
@@ -90,7 +91,7 @@ def _plan(net: CaffeNet) -> Plan:
     if net.layer("score_fr", "score-fr") is not None:
         return FCNPlan(net)
     if net.layer("cls_score") is not None:
-        raise NotImplementedError
+        return DetectorPlan(net)
     raise DataError(
         f"{net.prototxt}: no head that is known: cls_score (Fast and Faster R-CNN) or score_fr "
         "(FCN)",

@@ -26,7 +26,7 @@ def resample(
             have,
             torch.arange(want, device=maps.device) * onto.stride + onto.offset,
             fade=fade,
-        )  # fmt: skip
+        )
         for have, want in zip(maps.shape[2:], grid, strict=True)
     )
     rows, columns = rows.to(maps.dtype), columns.to(maps.dtype)
