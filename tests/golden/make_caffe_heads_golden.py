@@ -255,7 +255,7 @@ def for_opencv(text: str) -> str:
 def bilinear(kernel: int) -> Array:
     reach = (kernel + 1) // 2
     line = 1 - abs(np.arange(kernel) - (kernel - 1) / 2) / reach
-    return (line[:, None] * line).astype(np.float32)
+    return np.asarray(line[:, None] * line, np.float32)
 
 
 def weights(name: str) -> dict[str, list[Array]]:
@@ -288,7 +288,8 @@ def picture(name: str) -> Array:
     height, width = SIDES.get(name, (112, 144))
     coarse = rng.random((1, 3, height // 8, width // 8), np.float32) - np.float32(0.45)
     fine = rng.random((1, 3, height, width), np.float32) - np.float32(0.5)
-    return (np.kron(coarse, np.ones((8, 8), np.float32)) + fine * np.float32(0.3)) * 200
+    large = np.kron(coarse, np.ones((8, 8), np.float32)).astype(np.float32)
+    return np.asarray((large + fine * np.float32(0.3)) * np.float32(200), np.float32)
 
 
 def rois() -> Array:
@@ -309,7 +310,8 @@ def main() -> None:
             proto, binary = Path(folder, "net.prototxt"), Path(folder, "net.caffemodel")
             proto.write_text(for_opencv(layout(name).text))
             binary.write_bytes(caffemodel(name, weights(name), old=False))
-            engine = cv2.dnn.readNetFromCaffe(str(proto), str(binary))
+            read = cv2.dnn.readNetFromCaffe  # pyright: ignore[reportAttributeAccessIssue]
+            engine = read(str(proto), str(binary))
         engine.enableFusion(False)
         engine.setInput(picture(name), "data")
         if not name.startswith("fcn"):
@@ -321,7 +323,7 @@ def main() -> None:
             if blob == "score":
                 kept[f"{name}/classes"] = out[0].argmax(0).astype(np.uint8)
     file = HERE / "caffe_heads_golden.npz"
-    np.savez_compressed(file, **kept)
+    np.savez_compressed(file, **kept)  # pyright: ignore[reportArgumentType]
     print(f"OpenCV {cv2.__version__}: {len(kept)} layers", file=sys.stderr)
 
 

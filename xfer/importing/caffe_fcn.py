@@ -31,7 +31,7 @@ class FCNPlan(Plan):
     background = True
 
     def __init__(self, net: CaffeNet) -> None:
-        found = [net.layer(*names) for names in SCORES]
+        found = [net.need(*SCORES[0]), *(net.layer(*names) for names in SCORES[1:])]
         self.scores = [layer for layer in found if layer is not None]
         if None in found[: len(self.scores)]:
             raise DataError(f"{net.prototxt}: scores on pool3, but none on pool4")

@@ -143,12 +143,14 @@ def row_of_module(name: str, module: nn.Module) -> Row:
     if isinstance(module, nn.Conv2d):
         numbers = (
             ("outputs", module.out_channels), ("kernel", module.kernel_size[0]),
-            ("stride", module.stride[0]), ("pad", int(module.padding[0])),
+            ("stride", module.stride[0]), ("pad", _side(module.padding)),
             ("group", module.groups), ("dilation", module.dilation[0]),
         )  # fmt: skip
         return Row(name, "convolution", numbers)
     if isinstance(module, nn.MaxPool2d):
-        pad, kernel, stride = (int(v) for v in (module.padding, module.kernel_size, module.stride))
+        pad, kernel, stride = (
+            _side(v) for v in (module.padding, module.kernel_size, module.stride)
+        )
         return Row(name, "pooling", (
             ("pool", "MAX"), ("kernel", kernel), ("stride", stride), ("pad", pad),
         ))  # fmt: skip
@@ -160,6 +162,11 @@ def row_of_module(name: str, module: nn.Module) -> Row:
             ("k", _rounded(module.k)),
         ))  # fmt: skip
     return Row("", "relu" if isinstance(module, nn.ReLU) else type(module).__name__)
+
+
+def _side(value: Any) -> int:
+    """A module's number for both axes."""
+    return int(value[0]) if isinstance(value, tuple) else int(value)
 
 
 def _rounded(value: float) -> float:
