@@ -117,7 +117,7 @@ def models_import(
     Examples:
         xfer models import old.pth -o weights.safetensors
         xfer models import run:runs/NAME -o backbone.safetensors
-        xfer models import fast_rcnn.caffemodel --prototxt test.prototxt -o runs/fast-rcnn
+        xfer models import net.caffemodel --prototxt test.prototxt -o runs/net
     """
     if prototxt:
         from xfer.importing.caffe_run import import_caffe, report_line
