@@ -122,6 +122,7 @@ def test_predictions_are_cocos_panoptic_files(tmp_path: Path, capsys: Any) -> No
     assert main([*args.split(), "schedule.steps=2", "--out", str(run), "-q"]) == 0
     result = json.loads((run / "result.json").read_text())
     assert result["primary"] == "pq" and "pq_things" in result["metrics"]
+    assert (run / "plots" / "worst.png").is_file() and (run / "plots" / "classes.png").is_file()
     picture = tmp_path / "000000000042.png"
     source = Digits().load(ReadOptions(kind="panoptic")).parts["val"]
     Image.fromarray(subset(source, [0])[0].image).save(picture)

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from xfer.drawing import segments
 from xfer.drawing.canvas import class_labels, font_for
 from xfer.drawing.masks import blend, is_background, mask_colour
+from xfer.objects.segments import Segments
 
 SIDE = 380
 GAP = 8
@@ -18,26 +20,33 @@ MAX_LISTED = 44
 
 def pair_tile(
     image: NDArray[np.uint8],
-    truth: NDArray[np.uint8],
-    predicted: NDArray[np.uint8],
+    truth: NDArray[np.uint8] | Segments,
+    predicted: NDArray[np.uint8] | Segments,
     classes: Sequence[str],
 ) -> NDArray[np.uint8]:
     """The truth over the picture, and below it (for tall pictures, next to it) the prediction.
 
-    Shapes: image | (H, W, 3); truth, predicted | (h, w), may be smaller; truth 255 = ignore
+    Shapes: image | (H, W, 3); truth, predicted | masks (h, w), truth 255 = ignore, or segments;
+        both may be smaller
     """
     height, width = image.shape[:2]
     wide = width >= height
     scale = min(1.0, SIDE / (2 * min(height, width)), SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
-    masks = [
-        np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
-        for mask in (truth, predicted)
-    ]
-    parts = [blend(small, mask, classes) for mask in masks]
+    parts = [_painted(small, one, classes) for one in (truth, predicted)]
     gap = np.full((GAP, size[0], 3) if wide else (size[1], GAP, 3), 255, np.uint8)
     return np.concatenate([parts[0], gap, parts[1]], axis=0 if wide else 1)
+
+
+def _painted(
+    image: NDArray[np.uint8], known: NDArray[np.uint8] | Segments, classes: Sequence[str]
+) -> NDArray[np.uint8]:
+    if isinstance(known, Segments):
+        return segments.blend(image, segments.fitted(known, image.shape), classes)
+    size = image.shape[1], image.shape[0]
+    mask = np.asarray(Image.fromarray(known).resize(size, Image.Resampling.NEAREST))
+    return blend(image, mask, classes)
 
 
 def legend_tile(classes: Sequence[str], occurring: Sequence[int]) -> NDArray[np.uint8]:

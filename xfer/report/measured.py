@@ -12,9 +12,10 @@ from xfer.report.charts import Line, line_chart, reliability, share_bar
 from xfer.report.facts import Facts
 from xfer.report.markup import Markup, el, folded, join, number, table
 
-SCORES = ("ap", "acc", "iou")  # the first that a class has is its main one
+SCORES = ("ap", "acc", "iou", "pq")  # the first that a class has is its main one
 WORDS = {
     "ap": "AP", "acc": "right", "iou": "IoU", "ap50": "AP50", "boundary_f": "boundary F",
+    "pq": "PQ", "sq": "SQ", "rq": "RQ",
     "voc_ap50_11pt": "VOC 11 points", "voc_ap50_area": "VOC area", "n": "n",
     "positives": "positive",
 }  # fmt: skip

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from xfer.drawing.bars import per_class_bars
 from xfer.drawing.mosaic import COLUMNS, Tile, mosaic
-from xfer.metrics.example import Example
+from xfer.metrics.example import Example, PackedMasks, PackedSegments
+from xfer.objects.segments import Segments
 from xfer.report.confusion import confusion
 from xfer.report.curves import curves
 from xfer.report.error_bars import error_bars
@@ -62,16 +63,17 @@ def plot_run(
     if "errors" in scores:
         error_bars(scores["errors"], scores["error_counts"], at("errors.png"))
     rows = scores.get("per_class", {})
-    kinds = ("ap", "acc", "iou")
+    kinds = ("ap", "acc", "iou", "pq")
     label = next((key for row in rows.values() for key in row if key in kinds), None)
     if label is not None and len(rows) > 2:
         values = {name: row[label] for name, row in rows.items()}
         counts = {name: row.get("positives", row["n"]) for name, row in rows.items()}
-        title = {"ap": "average precision", "acc": "share right", "iou": "IoU"}[label]
+        title = {"ap": "average precision", "acc": "share right", "iou": "IoU",
+                 "pq": "panoptic quality"}[label]  # fmt: skip
         unit = getattr(metric, "unit", "pictures")
         per_class_bars(values, counts, at("classes.png"), title, unit)
     examples: list[Example] = metric.examples() if hasattr(metric, "examples") else []
-    if examples and fetch_image is not None and examples[0].masks is not None:
+    if examples and fetch_image is not None and _in_pixels(examples[0]) is not None:
         _mask_mosaics(examples, fetch_image, classes, at)
     elif examples and fetch_image is not None:
         worst, title = _worst(examples)
@@ -89,20 +91,24 @@ def _mask_mosaics(
     classes: Sequence[str],
     at: Callable[[str], Path],
 ) -> None:
-    """Masks over their pictures, the truth above the prediction; the first tile is the legend."""
+    """Masks or segments over their pictures, truth above prediction; first the legend."""
     max_examples = MAX_TILES - 1
     worst = sorted(examples, key=lambda e: -e.loss)[:max_examples]
     some = [examples[i] for i in _spread(len(examples), max_examples)]
     for name, shown, choice in (
-        ("worst.png", worst, "with the lowest mean IoU"),
+        ("worst.png", worst, f"with the lowest {'mean IoU' if examples[0].masks else 'quality'}"),
         ("predictions.png", some, "evenly chosen"),
     ):
         tiles: list[Tile] = []
         present: set[int] = set()
         for example in shown:
-            assert example.masks is not None
-            truth, predicted = example.masks.unpack()
-            present |= {*np.unique(truth).tolist(), *np.unique(predicted).tolist()}
+            packed = _in_pixels(example)
+            assert packed is not None
+            truth, predicted = packed.unpack()
+            for one in (truth, predicted):
+                present |= set(
+                    (one.labels if isinstance(one, Segments) else np.unique(one)).tolist()
+                )
             tiles.append(
                 Tile(
                     pair_tile(fetch_image(example.id), truth, predicted, classes),
@@ -115,6 +121,11 @@ def _mask_mosaics(
         key = "; above (or left) the truth, below (or right) the prediction"
         tiles.insert(0, Tile(legend, ("classes",)))
         mosaic(tiles, at(name), title + (key if len(tiles) >= COLUMNS else ""))
+
+
+def _in_pixels(example: Example) -> PackedMasks | PackedSegments | None:
+    """What an example says of every pixel, if it does."""
+    return example.masks or example.segments
 
 
 def _key(examples: list[Example]) -> str:
