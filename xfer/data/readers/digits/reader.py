@@ -1,6 +1,7 @@
 """`digits`: handwritten digits that come with scikit-learn. Nothing is downloaded.
 
-One digit per picture, see `pictures`; for boxes and masks they are drawn into scenes, see `scenes`.
+One digit per picture, see `pictures`; for boxes, masks and instances they are drawn into scenes,
+see `scenes`.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from xfer.data.readers.digits.pictures import digits
 
 @EMBEDDED.register("digits")
 class Digits:
-    """One digit per picture, or scenes of several with boxes or masks."""
+    """One digit per picture, or scenes of several with boxes, masks or both."""
 
-    kinds: ClassVar[tuple[str, ...]] = ("classify", "detect", "segment")
+    kinds: ClassVar[tuple[str, ...]] = ("classify", "detect", "segment", "instance")
 
     def load(self, options: ReadOptions) -> Reading:
         if options.kind and kinds.get(options.kind).placed:
