@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 from box_files import coco_document, write_coco
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import xfer
 from xfer.cli.app import main
-from xfer.cli.compress import parse_ranks
 from xfer.errors import XferError
-from xfer.inference.compress import compress
-from xfer.nn.low_rank import LowRankLinear, replace_linear
+from xfer.inference.compress import compress, read_ranks
+from xfer.nn.low_rank import LowRankLinear, most_useful_rank, ranks_keeping, replace_linear
 from xfer.recipe.tables import DataTable, OptimTable, Recipe, RunTable, ScheduleTable
 from xfer.runs.folder import Run
 from xfer.train.loop import fit
@@ -84,7 +84,7 @@ def test_layers_are_found_by_name_or_the_nearest_is_told() -> None:
     with pytest.raises(XferError, match="no linear layer is called 'fc8'"):
         replace_linear(net, {"fc8": 2})
     with pytest.raises(XferError, match="1 to 6 singular values"):
-        replace_linear(net, {"fc7": 7}, approximate=True)
+        LowRankLinear.of(nn.Linear(6, 6), 7)
     with pytest.raises(XferError, match="no linear layer is called 'fc6'") as none:
         replace_linear(nn.Sequential(nn.Flatten(), nn.Linear(8, 6)), {"fc6": 2})
     assert none.value.hint == "this model has no fc6 or fc7 to make thinner"
@@ -106,13 +106,20 @@ def test_a_compressed_run_is_a_run_like_any_other(run: Path, tmp_path: Path) -> 
         compress(tmp_path / "thin", {"fc6": 2}, tmp_path / "thinner")
 
 
-def test_all_singular_values_change_nothing(
+def test_nothing_changes_for_a_layer_of_that_rank(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    whole = tmp_path / "whole"
+    shutil.copytree(run, whole)
+    tensors = load_file(whole / "best.safetensors")
+    (name,) = [name for name in tensors if name.endswith("fc7.weight")]
+    u, s, v = torch.linalg.svd(tensors[name], full_matrices=False)
+    tensors[name] = (u[:, :11] * s[:11] @ v[:11]).contiguous()  # 24 x 24 weights of rank 11
+    save_file(tensors, whole / "best.safetensors", {"format": "xfer"})
     # of several processes, the one that calls it scores all pictures and waits for nobody
-    for name, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_WORLD_SIZE": "2"}.items():
-        monkeypatch.setenv(name, value)
-    report = compress(run, {"fc7": 24}, tmp_path / "same")
+    for key, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(key, value)
+    report = compress(whole, {"fc7": 11}, tmp_path / "same")
     scored = (tmp_path / "same" / "predictions" / "val.csv").read_text()
     kept = (run / "predictions" / "val.csv").read_text()
     assert {row.split(",")[0] for row in scored.splitlines()} == {
@@ -121,6 +128,50 @@ def test_all_singular_values_change_nothing(
     assert report["after"]["metrics"]["coco_ap"] == pytest.approx(
         report["before"]["metrics"]["coco_ap"], abs=1e-4
     )
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (4704, 256), (9216, 4096), (7, 3)])
+def test_a_rank_that_makes_its_layer_no_smaller_is_refused(shape: tuple[int, int]) -> None:
+    inside, out = shape
+    with torch.device("meta"):
+        net = nn.ModuleDict({"fc6": nn.Linear(inside, out)})
+    most = most_useful_rank(nn.Linear(inside, out, device="meta"))
+    assert most * (inside + out) < inside * out <= (most + 1) * (inside + out)
+    with pytest.raises(XferError, match="would not make fc6 smaller") as caught:
+        replace_linear(net, {"fc6": most + 1}, approximate=True)
+    assert caught.value.hint == f"at most fc6={most}"
+    replace_linear(net, {"fc6": most + 1})  # as older versions made them
+    with pytest.raises(XferError, match="at least 1"):
+        replace_linear(nn.ModuleDict({"fc6": nn.Linear(8, 8)}), {"fc6": 0}, approximate=True)
+
+
+def test_ranks_are_chosen_by_the_energy_that_they_keep() -> None:
+    torch.manual_seed(0)
+    net = nn.ModuleDict({
+        "fc6": nn.Linear(40, 30), "fc7": nn.Linear(30, 30), "cls_score": nn.Linear(5, 2),
+        "a": nn.Sequential(nn.Linear(9, 9)), "b": nn.Sequential(nn.Linear(9, 9)),
+    })  # fmt: skip
+    fc6 = net.get_submodule("fc6")
+    assert isinstance(fc6, nn.Linear)
+    u, _, v = torch.linalg.svd(fc6.weight, full_matrices=False)
+    values = torch.tensor([3.0, 2.0, 1.0, *[0.1] * 27])  # energies 9, 4, 1, 0.27 of 14.27
+    fc6.weight.data = u * values @ v
+    for share, rank in ((0.6, 1), (0.9, 2), (0.92, 3)):
+        chosen = ranks_keeping(net, share)
+        assert chosen.pop("fc6") == rank
+        assert chosen.keys() <= {"fc7"}  # the rest are too small, or share a name
+    with pytest.raises(XferError, match="fc6 needs rank 30, and is smaller only up to 17"):
+        ranks_keeping(net, 0.9999)
+    with pytest.raises(XferError, match="no linear layer gets smaller"):
+        ranks_keeping(nn.Sequential(nn.Conv2d(3, 8, 3)), 0.5)
+
+
+def test_ranks_that_a_run_is_compressed_with_are_chosen(run: Path, tmp_path: Path) -> None:
+    report = compress(run, "auto:0.4", tmp_path / "thin")
+    about = json.loads((tmp_path / "thin" / "model.json").read_text())
+    assert report["svd"] == about["svd"] and report["svd"]["fc6"] <= 16
+    assert report["after"]["parameters"] < report["before"]["parameters"]
+    xfer.load(tmp_path / "thin")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="fp16 is there")
@@ -153,10 +204,14 @@ def test_what_is_in_the_way_stays(run: Path, tmp_path: Path) -> None:
 
 
 def test_ranks_are_read_from_the_command_line() -> None:
-    assert parse_ranks("fc6=1024,fc7=256") == {"fc6": 1024, "fc7": 256}
+    assert read_ranks("fc6=1024,fc7=256") == {"fc6": 1024, "fc7": 256}
+    assert (read_ranks("auto"), read_ranks("auto:0.8")) == (0.9, 0.8)
     for wrong in ("fc6", "fc6=", "=3", "fc6=many", "fc6=-1", ""):
         with pytest.raises(XferError, match="LAYER=NUMBER"):
-            parse_ranks(wrong)
+            read_ranks(wrong)
+    for wrong in ("auto:", "auto:0", "auto:1", "auto:90%", "auto:nan", "auto:-1"):
+        with pytest.raises(XferError, match="above 0 and below 1"):
+            read_ranks(wrong)
 
 
 def test_the_command_tells_both(
@@ -168,6 +223,8 @@ def test_the_command_tells_both(
     assert {"before", "after", "svd", "images"} <= report.keys()
     assert main(["compress", str(run), "--svd", "fc9=4", "--out", str(tmp_path / "x")]) == 2
     assert "fc9" in capsys.readouterr().err
+    assert main(["compress", str(run), "--svd", "fc7=12", "--out", str(tmp_path / "x")]) == 2
+    assert "fc7=11" in capsys.readouterr().err
     assert main([*words[:-1], "--workers", "-5"]) == 2
     assert "--workers" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()

@@ -134,7 +134,7 @@ def test_a_large_batch_is_looked_at_in_parts(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(
         task.backbone, "normalise", lambda images: (seen.append(len(images)), real(images))[1]
     )
-    monkeypatch.setattr(f"{DETECT.__module__}.MOST_PIXELS", 2 * 64 * 96)
+    monkeypatch.setattr("xfer.detectors.batches.MOST_PIXELS", 2 * 64 * 96)
     parts = task.predict(batch, "flip")
     assert seen == [2, 2, 1]
     for one, two in zip(whole, parts, strict=True):
@@ -215,8 +215,26 @@ def test_a_shallow_level_leaves_the_layers_above_alone() -> None:
 
 
 @pytest.mark.parametrize(
+    ("values", "detector", "proposals"),
+    [
+        ({}, "faster", "rpn"),
+        ({"detector": "fast"}, "fast", "selective_search"),
+        ({"proposals": "grid"}, "fast", "grid"),
+        ({"detector": "fast", "proposals": "grid"}, "fast", "grid"),
+    ],
+)
+def test_detector_and_proposals_follow_from_each_other(
+    values: dict[str, Any], detector: str, proposals: str
+) -> None:
+    chosen = made(ShapeScenes(2), most_proposals=20, **values).resolved_options()
+    assert (chosen["detector"], chosen["proposals"]) == (detector, proposals)
+
+
+@pytest.mark.parametrize(
     ("values", "told"),
     [
+        ({"detector": "faster", "proposals": "grid"}, "faster proposes regions itself"),
+        ({"detector": "fast", "proposals": "rpn"}, "no network of its own"),
         ({"levels": ["conv9"]}, "no map 'conv9'"),
         ({"head": "tail"}, "no fc6, fc7"),
         ({"anchors": [1, 2, 3]}, "3 numbers"),

@@ -41,6 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("data.transforms", "data.readers"),
     ("data.spec", "data.download"),
     ("data.open", "data.pack.writer"),
+    ("detectors",),
     tuple(f"exporting.{net}" for net in ("contract", "suppress", "labels", "boxes", "masks")),
     ("task", "proposals", "runs.checkpoint", "explain.contract"),
     (

@@ -13,10 +13,10 @@ from torch import Tensor
 from torchvision import ops as tv
 
 from xfer.backbones.alexnet import caffenet
-from xfer.nn.box_head import BoxOutputs, box_losses
+from xfer.detectors.box_head import BoxOutputs, box_losses
+from xfer.detectors.rpn import RegionProposalNet, RPNRules
 from xfer.nn.merge import MergedMap, resample
 from xfer.nn.roi_pool import _sorting, roi_align, roi_max_pool  # pyright: ignore[reportPrivateUsage]
-from xfer.nn.rpn import RegionProposalNet, RPNRules
 from xfer.nn.views import View
 from xfer.ops.sampling import equal_shares
 from xfer.types import FeatureSpec

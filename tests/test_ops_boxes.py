@@ -122,9 +122,11 @@ def test_regions_are_labelled_by_what_they_overlap() -> None:
     proposals = torch.tensor([[0.0, 0, 20, 18], [44, 44, 70, 70], [0, 0, 100, 100]])
     none = truth[:0]
     rules = RegionRules(8, 1.0, 0.5, (0.1, 0.5))
-    regions, said, goals = sample_regions(proposals, truth, labels, none, rules, 7)
+    regions, said, goals, objects = sample_regions(proposals, truth, labels, none, rules, 7)
     rows = {tuple(r): (s, tuple(g)) for r, s, g in zip(
         regions.tolist(), said.tolist(), goals.tolist(), strict=True)}  # fmt: skip
+    assert all(torch.equal(goals[n], truth[k]) for n, k in enumerate(objects.tolist()) if k >= 0)
+    assert [k >= 0 for k in objects.tolist()] == [label != 7 for label in said.tolist()]
     assert rows[0, 0, 20, 20] == (2, (0, 0, 20, 20)), "true boxes are among the candidates"
     assert rows[0, 0, 20, 18] == (2, (0, 0, 20, 20))
     assert rows[44, 44, 70, 70][0] == 7, "IoU .31 is background"
@@ -134,7 +136,7 @@ def test_regions_are_labelled_by_what_they_overlap() -> None:
 def test_a_picture_without_objects_gives_background() -> None:
     proposals = torch.tensor([[0.0, 0, 20, 18], [44, 44, 70, 70]])
     none = proposals[:0]
-    _, said, _ = sample_regions(proposals, none, torch.zeros(0).long(), none, RegionRules(), 3)
+    _, said, *_ = sample_regions(proposals, none, torch.zeros(0).long(), none, RegionRules(), 3)
     assert said.tolist() == [3, 3]
 
 
@@ -143,7 +145,7 @@ def test_regions_in_a_crowd_are_not_background() -> None:
     regions = torch.tensor([[10.0, 10, 20, 20], [40, 40, 90, 90], [60, 60, 80, 80]])
     assert ignored(regions, crowd).tolist() == [True, False, False]
     none = crowd[:0]
-    drawn, _, _ = sample_regions(
+    drawn, *_ = sample_regions(
         regions, none, torch.zeros(0).long(), crowd, RegionRules(background=(0.0, 0.5)), 1
     )
     assert drawn.tolist() == regions[1:].tolist()

@@ -85,7 +85,8 @@ class Task(nn.Module, ABC):
 
     What a task must have
         kinds             | names of the kinds of data that it trains on
-        Options           | frozen dataclass; each field made by `option`, with its help text
+        Options           | frozen dataclass; each field made by `option`, with its help text; may
+                          | have decided() -> values of `auto` that follow from other options
         transform(train)  | (Sample, generator) -> item; runs in the loader's threads
         collate(items)    | items -> Batch
         forward(batch)    | dict of named losses, scalars; summed by the loop

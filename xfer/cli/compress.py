@@ -21,7 +21,6 @@ from xfer.cli.flags import (
     varied,
 )
 from xfer.cli.output import Show
-from xfer.errors import XferError
 
 ScoredData = Annotated[str, varied(Data, help=f"data to score on; default: the run's own. {SPEC}")]
 
@@ -32,8 +31,9 @@ def compress(
     svd: Annotated[
         str,
         typer.Option(
-            metavar="LAYER=N,...", show_default=False,
-            help="singular values to keep in each layer: fc6=1024,fc7=256",
+            metavar="LAYER=N,...|auto[:SHARE]", show_default=False,
+            help="singular values to keep in each layer: fc6=1024,fc7=256; auto: as few as keep "
+            "0.9 of each large layer's energy (the sum of their squares), auto:0.8 of 0.8",
         ),
     ],
     out: Annotated[Path, out_option("the new run's folder")],
@@ -52,13 +52,12 @@ def compress(
 
     Examples:
         xfer compress runs/NAME --svd fc6=1024,fc7=256 -o runs/small
-        xfer compress runs/NAME --svd fc6=512 -o runs/small --data photos/
+        xfer compress runs/NAME --svd auto:0.8 -o runs/small --data photos/
     """
     from xfer.inference.compress import compress as work
 
-    ranks = parse_ranks(svd)
     report = work(
-        run, ranks, out, data=data, split=split, device=device, workers=workers,
+        run, svd, out, data=data, split=split, device=device, workers=workers,
         overwrite=overwrite, skip_bad=skip_bad,
         verify=not no_verify, say=show.note,
     )  # fmt: skip
@@ -67,7 +66,8 @@ def compress(
         show.document(report)
         return
     primary = report["primary"]
-    show.text(f"{report['data']}, {report['split']}: {report['images']} pictures; {out}")
+    ranks = ", ".join(f"{layer}={rank}" for layer, rank in report["svd"].items())
+    show.text(f"{report['data']}, {report['split']}: {report['images']} pictures; {out}; {ranks}")
     show.table([
         {
             "model": name, primary: report[name]["metrics"][primary],
@@ -76,14 +76,3 @@ def compress(
         }
         for name in ("before", "after")
     ])  # fmt: skip
-
-
-def parse_ranks(text: str) -> dict[str, int]:
-    """fc6=1024,fc7=256 as a mapping. Raises XferError for anything else."""
-    ranks: dict[str, int] = {}
-    for part in text.split(","):
-        name, _, number = part.partition("=")
-        if not name.strip() or not number.strip().isdecimal():
-            raise XferError(f"--svd {text}: {part!r} is not LAYER=NUMBER", "--svd fc6=1024,fc7=256")
-        ranks[name.strip()] = int(number)
-    return ranks

@@ -70,10 +70,8 @@ class Explains(ABC):
 
 
 class ExplainsBoxes(Explains):
-    """For a detector that pools regions from a map: the score of one box as a region of its own.
-
-    `_map(images)` is the map of normalised images, `head(map, regions, tail)` gives scores first.
-    """
+    """For a task with a detector, `head`: the score of one box; `maps_of(images)` are the
+    backbone's maps of normalised images."""
 
     def target_of(self, prediction: BoxPrediction, label: int | None) -> Target:
         labels = prediction.labels
@@ -89,10 +87,9 @@ class ExplainsBoxes(Explains):
         task: Any = self
         size, original = batch.targets["sizes"][0], batch.targets["originals"][0]
         scale = (size / original).flip(0).repeat(2)
-        box = torch.tensor([target.box], device=batch.images.device) * scale
-        maps = task._map(task.backbone.normalise(batch.images))
-        scores, _ = task.head(maps, [box] * len(batch), task.backbone.tail)
-        return scores[:, target.label]
+        box = torch.tensor(target.box, device=batch.images.device) * scale
+        maps = task.maps_of(task.backbone.normalise(batch.images))
+        return task.head.class_scores(maps, box, target.label)
 
 
 class ExplainsMasks(Explains):

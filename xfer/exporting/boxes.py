@@ -79,12 +79,11 @@ class ExportedBoxes(Exportable):
         maps = head.map_of(task.backbone(self.normalised(images), want=options.levels))
         regions = self._proposed(maps, sizes) if proposals is None else proposals
         real = (regions[..., 2:] > regions[..., :2]).all(2)  # (N, P)
-        layers = head.hidden or task.backbone.tail
-        logits, offsets = head.outputs(layers(self._pooled(maps, regions)))
+        logits, offsets = head.outputs(head.layers(self._pooled(maps, regions)))
         count, per = regions.shape[:2]
         classes = logits.shape[1] - 1
         scores = logits.softmax(1)[:, :-1].view(count, per, classes)
-        boxes = decode(offsets, regions.reshape(-1, 1, 4), task.box_std)
+        boxes = decode(offsets, regions.reshape(-1, 1, 4), head.box_std)
         boxes = _inside(boxes.view(count, -1, 4), sizes).view(count, per, -1, 4)
         boxes = boxes.expand(-1, -1, classes, -1)  # one box for all classes, or one for each
         good = (scores >= options.least_score) & (boxes[..., 2:] > boxes[..., :2]).all(3)

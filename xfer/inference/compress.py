@@ -23,7 +23,7 @@ from xfer.inference.evaluate import eval_loader, tell
 from xfer.inference.model import load
 from xfer.inference.score import predict_batch, view_protocol
 from xfer.inference.scored import open_scored
-from xfer.nn.low_rank import replace_linear
+from xfer.nn.low_rank import ranks_keeping, replace_linear
 from xfer.runs import checkpoint
 from xfer.runs.counts import write_counts
 from xfer.runs.folder import Run, environment
@@ -33,12 +33,13 @@ from xfer.runs.tables import write_rows
 from xfer.task import Metric, Task
 
 KEPT = ("recipe.toml", "classes.txt", "split.json", PICTURES)
+KEPT_ENERGY = 0.9  # of each layer, with auto
 
 
 @plugs.face("data")
 def compress(
     run: Path | str,
-    svd: Mapping[str, int],
+    svd: Mapping[str, int] | str,
     out: Path | str,
     *,
     data: str = "",
@@ -56,7 +57,9 @@ def compress(
     Both models process the same batches in turn, so that their times are comparable.
 
     Args:
-        run: a finished run; svd: layer -> singular values to keep, {"fc6": 1024, "fc7": 256}.
+        run: a finished run; svd: layer -> singular values to keep, {"fc6": 1024, "fc7": 256} or
+            "fc6=1024,fc7=256"; "auto:0.8": as few as keep 0.8 of each large layer's energy, the
+            sum of their squares; "auto": 0.9.
         out: the new run's folder; data, split: what both are scored on, by default the run's own
             val (or test).
         skip_bad: leave out pictures that can't be decoded, and list them under "skipped".
@@ -66,9 +69,10 @@ def compress(
 
     Returns: {"svd", "split", "images", "primary", "before", "after"}, the last two {"metrics",
         "seconds_per_image", "parameters"}; the new run's result.json has it as "compressed".
-    Raises: XferError for a folder that is not a run, an unknown layer, too many values, or an `out`
-        that is in use; DataError for data that don't fit.
+    Raises: XferError for a folder that is not a run, an unknown layer, a rank that makes it no
+        smaller, or an `out` that is in use; DataError for data that don't fit.
     """
+    wanted = read_ranks(svd) if isinstance(svd, str) else dict(svd)
     folder = Run.open(Path(run))
     if not folder.finished:
         again = f"xfer finetune --resume {shlex.quote(str(folder.path))}"
@@ -86,7 +90,8 @@ def compress(
     with as_the_only_one(), placed(device, precision) as place:
         before = load(folder.path, place=place).task
         after = copy.deepcopy(before)
-        replace_linear(after, svd, approximate=True)
+        ranks = wanted if isinstance(wanted, dict) else ranks_keeping(after, wanted)
+        replace_linear(after, ranks, approximate=True)
         place.put(after)
         scored = open_scored(folder, before, data, split, skip_bad=skip_bad, verify=verify)
         tell(scored.notes, say)
@@ -95,7 +100,7 @@ def compress(
         scores = _score_both({"before": before, "after": after}, loader, place, tta, say)
         metric = scores["after"][0]
         report: dict[str, Any] = {
-            "svd": dict(svd), "from": str(folder.path), **scored.document(),
+            "svd": ranks, "from": str(folder.path), **scored.document(),
             "primary": metric.primary,
         }  # fmt: skip
         for name, task in (("before", before), ("after", after)):
@@ -113,7 +118,7 @@ def compress(
                 if (folder.path / file).is_file():
                     with replacing(fresh.path / file) as temporary:
                         shutil.copyfile(folder.path / file, temporary)
-            write_model(fresh, {**about, "svd": dict(svd)})
+            write_model(fresh, {**about, "svd": ranks})
             checkpoint.save_weights(fresh.weights_file, after.state_dict(), {"format": "xfer"})
             write_rows(fresh.path / "predictions" / f"{role}.csv", metric.rows())
             write_counts(fresh.path, role, metric)
@@ -132,6 +137,28 @@ def compress(
                 },
             )
     return report
+
+
+def read_ranks(text: str) -> dict[str, int] | float:
+    """fc6=1024,fc7=256 as a mapping; of auto[:SHARE], the share. Raises XferError otherwise."""
+    word, colon, share = text.partition(":")
+    if word.strip() == "auto":
+        try:
+            value = float(share) if colon else KEPT_ENERGY
+        except ValueError:
+            value = 0.0
+        if not 0 < value < 1:
+            raise XferError(f"--svd {text}: the share of energy is above 0 and below 1", "auto:0.9")
+        return value
+    ranks: dict[str, int] = {}
+    for part in text.split(","):
+        name, _, number = part.partition("=")
+        if not name.strip() or not number.strip().isdecimal():
+            raise XferError(
+                f"--svd {text}: {part!r} is not LAYER=NUMBER", "--svd fc6=1024,fc7=256, or auto"
+            )
+        ranks[name.strip()] = int(number)
+    return ranks
 
 
 @torch.inference_mode()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -103,18 +104,31 @@ class RegionRules:
     background: tuple[float, float] = (0.1, 0.5)
 
 
+class Sampled(NamedTuple):
+    """Regions drawn for training, of one picture or, one after the other, of several.
+
+    regions | (R, 4), or N tensors (R_n, 4)
+    labels  | int64 (R,), that of background for regions that are no object
+    goals   | (R, 4), the true box of each; the region itself for background
+    objects | int64 (R,), which of its picture's true boxes each is matched to; -1: background
+    """
+
+    regions: Any
+    labels: Tensor
+    goals: Tensor
+    objects: Tensor
+
+
 @torch.no_grad()
 def sample_regions(
     proposals: Tensor, truth: Tensor, labels: Tensor, crowds: Tensor, rules: RegionRules, other: int
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> Sampled:
     """Draws one picture's regions for training; the true boxes are among the candidates.
 
     Args:
         proposals (P, 4), truth (G, 4), labels int64 (G,), crowds (M, 4).
         other: the label of background.
 
-    Returns: regions (R, 4), labels int64 (R,), and the true box of each (R, 4), which for
-        background is the region itself.
     Source: Girshick 2015, sec. 2.3.  Differs: in a picture without objects every region may be
         background; in the paper none could.
     """
@@ -128,11 +142,13 @@ def sample_regions(
     positive, negative = draw(object_, rest, rules.count, rules.share)
     drawn = torch.cat([positive, negative])
     drawn_labels = torch.full((len(drawn),), other, dtype=torch.int64, device=regions.device)
+    objects = torch.full_like(drawn_labels, -1)
     goals = regions[drawn].clone()
     if len(positive):
+        objects[: len(positive)] = matches.index[positive]
         drawn_labels[: len(positive)] = labels[matches.index[positive]]
         goals[: len(positive)] = truth[matches.index[positive]]
-    return regions[drawn], drawn_labels, goals
+    return Sampled(regions[drawn], drawn_labels, goals, objects)
 
 
 def sample_batch(
@@ -142,9 +158,9 @@ def sample_batch(
     crowds: Sequence[Tensor],
     rules: RegionRules,
     other: int,
-) -> tuple[list[Tensor], Tensor, Tensor]:
-    """`sample_regions` for each picture: N tensors (R_n, 4), all labels (R,), all goals (R, 4)."""
+) -> Sampled:
+    """`sample_regions` for each picture: the regions as N tensors, the rest of all regions."""
     each = zip(proposals, truth, labels, crowds, strict=True)
     drawn = [sample_regions(*one, rules, other) for one in each]
-    regions, drawn_labels, goals = zip(*drawn, strict=True)
-    return list(regions), torch.cat(drawn_labels), torch.cat(goals)
+    regions, drawn_labels, goals, objects = zip(*drawn, strict=True)
+    return Sampled(list(regions), torch.cat(drawn_labels), torch.cat(goals), torch.cat(objects))

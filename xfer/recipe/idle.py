@@ -59,10 +59,14 @@ def conditions(kind: type[Task], key: str) -> list[When | str]:
 
 
 def settled(recipe: Recipe, model: Task | None = None) -> dict[str, Any]:
-    """Every key of the recipe with its value, including the task's defaults; with a model, also the
-    values chosen for `auto`, and "kind", the kind of its data."""
-    options = tasks.options_of(tasks.get(recipe.task))
+    """Every key of the recipe with its value, including the task's defaults and the values of
+    `auto` that its options decide; with a model, also the others, and "kind", that of its data."""
+    task = tasks.get(recipe.task)
+    options = tasks.options_of(task)
     state = {key: option.default for key, option in options.items()} | flatten(recipe)
+    given = tasks.make_options(task, dict(recipe.task_options))
+    decided: dict[str, Any] = given.decided() if hasattr(given, "decided") else {}
+    state |= {f"task.{key}": value for key, value in decided.items()}
     if model is not None:
         chosen = model.resolved_options()
         for key, value in state.items():

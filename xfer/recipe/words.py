@@ -183,7 +183,7 @@ COMMANDS: Mapping[str, str] = {
     **dict.fromkeys(("model", "net", "nets", "backbones", "zoo", "timm"), "xfer models ls"),
     **dict.fromkeys(("recipe", "config", "configs", "cfg", "copy-cfg", "cp"), "xfer recipes ls"),
     **dict.fromkeys(("ls", "list", "experiments", "history", "compare", "show"), "xfer runs ls"),
-    **dict.fromkeys(("svd", "prune", "quantize"), "xfer compress RUN --svd LAYER=N,... -o DIR"),
+    **dict.fromkeys(("svd", "prune", "quantize"), "xfer compress RUN --svd auto -o DIR"),
     **dict.fromkeys(("help", "info", "usage", "man", "?"), "xfer --help"),
     **dict.fromkeys(("version", "ver"), "xfer --version"),
 }

@@ -1,0 +1,115 @@
+"""The options of all detectors, and which of them go together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xfer.errors import XferError
+from xfer.recipe.option import none_of, one_of, option, several, unset
+from xfer.recipe.tables import AUGMENTED
+
+DETECTORS = ("fast", "faster")
+RPN = {"task.proposals": one_of("rpn")}
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorOptions:
+    """What a recipe says of its detector, in its [task] table.
+
+    A task adds its own by inheritance. `resolved` leaves no `auto`.
+    Raises XferError where detector and proposals don't agree.
+    """
+
+    detector: str = option(
+        "auto", "faster: Faster R-CNN; fast: Fast R-CNN, with proposals from elsewhere; auto: "
+        "faster with task.proposals=rpn, else fast", choices=("auto", *DETECTORS),
+    )  # fmt: skip
+    proposals: str = option(
+        "auto", "rpn (trained jointly), selective_search, grid, or file:PATH; auto: "
+        "selective_search with task.detector=fast, else rpn",
+    )  # fmt: skip
+    levels: tuple[str, ...] = option(
+        (), "maps that regions are pooled from; several are merged on the grid of the finest; "
+        "stride8: the deepest map with a stride of at most 8 pixels, whatever its name; "
+        "empty: stride16",
+    )  # fmt: skip
+    width: int = option(256, "channels of merged levels", min=1, when={"task.levels": several()})
+    pool: str = option(
+        "align", "max: maxima with Caffe's rounding; align: bilinear", choices=("max", "align")
+    )
+    pool_size: int = option(0, "side of a pooled region, cells; 0: what fc6 reads, else 7", min=0)
+    head: str = option(
+        "auto", "tail: the net's own fc6-fc7; fc: two fresh layers; auto: tail if the weights "
+        "have it", choices=("auto", "tail", "fc"),
+    )  # fmt: skip
+    head_width: int = option(1024, "units of fresh layers", min=1, when={"task.head": one_of("fc")})
+    agnostic: bool = option(False, "one box per region for all classes, instead of one per class")
+    regions: int = option(128, "regions sampled from each training picture", min=1)
+    object_share: float = option(0.25, "largest part of these that are objects", above=0, max=1)
+    object_iou: float = option(0.5, "IoU from which a region is an object", min=0, max=1)
+    background_iou: tuple[float, float] = option(
+        (0.0, 0.5), "IoU range in which a region is background", min=0, max=1, rising=True
+    )
+    box_std: tuple[float, float, float, float] = option(
+        (0.1, 0.1, 0.2, 0.2), "units of the box offsets that are learned", above=0
+    )
+    box_beta: float = option(1.0, "error at which the box loss turns linear", above=0)
+    box_weight: float = option(1.0, "weight of the box loss", min=0)
+    anchors: tuple[float, ...] = option(
+        (), "width, height, width, height ... of the rpn's anchors, in pixels of the net's input; "
+        "empty: fitted to the training boxes", above=0, when=RPN,
+    )  # fmt: skip
+    anchor_count: int = option(9, "anchors to fit", min=1, when={**RPN, "task.anchors": unset()})
+    rpn_width: int = option(256, "channels of the rpn's convolution", min=1, when=RPN)
+    rpn_step: int = option(
+        1, "stride of the rpn's convolution, cells of the level; 0: anchors are 8 pixels apart, "
+        "or one cell on a coarser level", min=0, when=RPN,
+    )  # fmt: skip
+    rpn_batch: int = option(256, "anchors sampled per training picture", min=1, when=RPN)
+    rpn_iou: tuple[float, float] = option(
+        (0.3, 0.7), "an anchor is background below the first IoU, an object from the second", min=0,
+        max=1, rising=True, when=RPN,
+    )  # fmt: skip
+    rpn_nms: float = option(
+        0.7, "IoU above which the worse of two proposals is suppressed", min=0, max=1, when=RPN
+    )
+    rpn_train: tuple[int, int] = option(
+        (2000, 1000), "proposals before and after suppression, in training", min=1, when=RPN
+    )
+    rpn_test: tuple[int, int] = option((1000, 300), "the same at test", min=1, when=RPN)
+    most_proposals: int = option(
+        2000, "most proposals per picture", min=1, when={"task.proposals": none_of("rpn")}
+    )
+    scales: tuple[float, float] = option(
+        (1.0, 1.0), "range of scales of training pictures", above=0, rising=True, when=AUGMENTED
+    )
+    long_side: int = option(0, "largest long side, pixels; 0: 5/3 of data.size", min=0)
+    nms: float = option(0.3, "IoU above which the worse detection is suppressed", min=0, max=1)
+    vote: float = option(
+        0.0, "box voting: detections are averaged with those of at least this IoU; 0: none",
+        min=0, max=1,
+    )  # fmt: skip
+    least_score: float = option(0.01, "lowest score of a detection", min=0, max=1)
+    most_boxes: int = option(100, "most detections per picture", min=1)
+
+    def __post_init__(self) -> None:
+        detector, proposals = self.detector, self.proposals
+        if detector == "faster" and proposals not in ("auto", "rpn"):
+            raise XferError(
+                f"task.detector=faster proposes regions itself, not task.proposals={proposals}",
+                "task.detector=fast, or leave out task.proposals",
+            )
+        if detector == "fast" and proposals == "rpn":
+            raise XferError(
+                "task.detector=fast has no network of its own for task.proposals=rpn",
+                "task.detector=faster, or task.proposals=selective_search, grid or file:PATH",
+            )
+
+    def decided(self) -> dict[str, str]:
+        """The values of `auto` that follow from other options: the detector and its proposals."""
+        detector, proposals = self.detector, self.proposals
+        if proposals == "auto":
+            proposals = "selective_search" if detector == "fast" else "rpn"
+        if detector == "auto":
+            detector = "faster" if proposals == "rpn" else "fast"
+        return {"detector": detector, "proposals": proposals}

@@ -1,0 +1,208 @@
+"""Fast and Faster R-CNN: regions pooled from a map, then the class and the box of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from xfer.detectors.box_head import BoxOutputs, HiddenLayers, box_losses
+from xfer.detectors.contract import Detector, Found, Maps, Seen, Truth
+from xfer.detectors.options import DetectorOptions
+from xfer.detectors.rpn import RegionProposalNet, RPNRules
+from xfer.errors import XferError
+from xfer.nn.merge import MergedMap
+from xfer.nn.roi_pool import pool_regions
+from xfer.ops.anchors import fit_sizes, plain_sizes
+from xfer.ops.boxes import clip, decode, encode
+from xfer.ops.nms import best_boxes
+from xfer.ops.sampling import RegionRules, Sampled, equal_shares, sample_batch
+from xfer.types import FeatureSpec
+
+
+class Learnt(NamedTuple):
+    """A training pass: the losses, the map that regions were pooled from, the sampled regions."""
+
+    losses: dict[str, Tensor]
+    map: Tensor
+    sampled: Sampled
+
+
+class TwoStage(Detector):
+    """Fast R-CNN (Girshick 2015), with proposals of others or of Faster R-CNN's network (Ren 2015).
+
+    Args:
+        specs: maps that regions are pooled from, finest first.
+        options: resolved: `head` is tail or fc, `proposals` is not auto.
+        classes: how many, without background.
+        tail: the backbone's fc6 and fc7 if head is tail; they stay the backbone's own.
+        cells: side of a pooled region, cells; units: of the vector that the outputs read.
+        short: short side of the pictures, pixels, for anchors that are not fitted.
+
+    merge   | merges several maps into one, or None
+    hidden  | fresh fc6 and fc7, or None if the backbone's own are used
+    outputs | classes and boxes
+    rpn     | the proposal network, or None
+    spec    | geometry of the map that regions are pooled from
+    """
+
+    merging: ClassVar[str] = "scores and boxes of shared regions averaged"
+
+    def __init__(
+        self, specs: Sequence[FeatureSpec], options: DetectorOptions, classes: int,
+        tail: nn.Module | None, cells: int, units: int, short: int,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.options, self.classes, self.short = options, classes, short
+        self.names = tuple(spec.name for spec in specs)
+        self.merge = MergedMap(specs, options.width) if len(specs) > 1 else None
+        self.spec = specs[0] if self.merge is None else self.merge.spec
+        self.pool, self.pool_size = options.pool, cells
+        self._tail = (tail,)  # in a tuple: its parameters are the backbone's
+        self.hidden: HiddenLayers | None = None
+        if tail is None:
+            self.hidden = HiddenLayers(self.spec.channels, cells, units)
+        self.outputs = BoxOutputs(units, classes, options.agnostic)
+        self.register_buffer("box_std", torch.tensor(options.box_std), persistent=False)
+        self.rpn: RegionProposalNet | None = None
+        if options.proposals == "rpn":
+            self._add_rpn(options.anchors)
+
+    box_std: Tensor
+
+    def _add_rpn(self, anchors: Sequence[float]) -> None:
+        options = self.options
+        if len(anchors) % 2:
+            raise XferError(f"task.anchors: {len(anchors)} numbers", "width, height, width, height")
+        sizes = np.array(anchors or plain_sizes(self.short, options.anchor_count))
+        rules = RPNRules(
+            options.rpn_batch, low=options.rpn_iou[0], high=options.rpn_iou[1], nms=options.rpn_nms
+        )
+        anchor_sizes = torch.tensor(sizes.reshape(-1, 2), dtype=torch.float32)
+        self.rpn = RegionProposalNet(
+            self.spec, options.rpn_width, anchor_sizes, rules, options.rpn_step
+        )
+
+    @property
+    def layers(self) -> nn.Module:
+        """fc6 and fc7: fresh, or the backbone's own."""
+        layers = self.hidden or self._tail[0]
+        assert layers is not None
+        return layers
+
+    def fit(self, sizes: Callable[[], NDArray[np.float64]]) -> dict[str, Any]:
+        """Fits the anchors of the proposal network, unless they were given."""
+        if self.rpn is None or self.options.anchors:
+            return {}
+        count, boxes = self.options.anchor_count, sizes()
+        fitted = fit_sizes(boxes, count) if len(boxes) else boxes
+        # a set with fewer distinct boxes than anchors gets default ones as well
+        extra = plain_sizes(self.short, count - len(fitted))
+        anchors = np.concatenate([fitted, extra]).round(1)
+        self.rpn.sizes = torch.tensor(anchors, dtype=torch.float32)
+        return {"anchors": tuple(anchors.ravel().tolist())}
+
+    def map_of(self, maps: Maps) -> Tensor:
+        """The map that regions are pooled from, made from the backbone's maps."""
+        return maps[self.names[0]] if self.merge is None else self.merge(maps)
+
+    def pooled(self, map: Tensor, regions: Sequence[Tensor], cells: int = 0) -> Tensor:
+        """Regions, N tensors (R_n, 4), pooled from `map_of(maps)`: (R, C, cells, cells).
+
+        Args: cells: the side; 0: what the box branch reads.
+        """
+        return pool_regions(map, regions, self.spec, cells or self.pool_size, self.pool)
+
+    def read(self, map: Tensor, regions: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Scores (R, C + 1) and box offsets (R, C or 1, 4) of all pictures' regions."""
+        return self.outputs(self.layers(self.pooled(map, regions)))
+
+    def losses(self, maps: Maps, truth: Truth) -> dict[str, Tensor]:
+        return self.learn(maps, truth).losses
+
+    def learn(self, maps: Maps, truth: Truth) -> Learnt:
+        """The losses, with the regions that they were computed on, for further branches."""
+        options, rpn = self.options, self.rpn
+        map = self.map_of(maps)
+        losses: dict[str, Tensor] = {}
+        if rpn is not None:
+            outputs = rpn(map)
+            losses = rpn.losses(outputs, truth.sizes, truth.boxes, truth.crowds)
+            proposals = rpn.propose(outputs, truth.sizes, *options.rpn_train)
+        else:
+            assert truth.proposals is not None
+            proposals = truth.proposals
+        rules = RegionRules(
+            options.regions, options.object_share, options.object_iou, options.background_iou
+        )
+        sampled = sample_batch(
+            proposals, truth.boxes, truth.labels, truth.crowds, rules, self.classes
+        )
+        regions: list[Tensor] = sampled.regions
+        logits, offsets = self.read(map, regions)
+        goals = encode(sampled.goals, torch.cat(regions), self.box_std)
+        shares = equal_shares([len(one) for one in regions], logits.device)
+        own = box_losses(logits, offsets, sampled.labels, goals, options.box_beta, shares)
+        losses = {**losses, "cls": own["cls"], "box": own["box"] * options.box_weight}
+        return Learnt(losses, map, sampled)
+
+    def detect(
+        self, views: Sequence[Seen], sizes: Tensor, proposals: Sequence[Tensor] | None = None
+    ) -> list[Found]:
+        """Scores and boxes of shared regions are averaged over the views."""
+        own_maps = [self.map_of(seen.maps) for seen in views]
+        regions = proposals or self._common(views, own_maps)
+        counts = [len(one) for one in regions]
+        scores, boxes = 0, 0
+        for seen, own in zip(views, own_maps, strict=True):
+            view = seen.view
+            there = [view.to(n, one) for n, one in enumerate(regions)]
+            logits, offsets = self.read(own, there)
+            scores = scores + logits.softmax(1) / len(views)
+            decoded = decode(offsets, torch.cat(there)[:, None], self.box_std).split(counts)
+            back = [view.back(n, b.reshape(-1, 4)).view(b.shape) for n, b in enumerate(decoded)]
+            boxes = boxes + torch.cat(back) / len(views)
+        assert isinstance(scores, Tensor) and isinstance(boxes, Tensor)
+        each = zip(sizes, scores.split(counts), boxes.split(counts), strict=True)
+        return [self._best(*one) for one in each]
+
+    def _common(self, views: Sequence[Seen], maps: Sequence[Tensor]) -> list[Tensor]:
+        """The rpn's best proposals of each view, all in pixels of the batch."""
+        rpn, (before, after) = self.rpn, self.options.rpn_test
+        assert rpn is not None
+        per_view: list[list[Tensor]] = []
+        for seen, own in zip(views, maps, strict=True):
+            view = seen.view
+            proposals = rpn.propose(rpn(own), view.sizes, before, max(1, after // len(views)))
+            per_view.append([view.back(n, boxes) for n, boxes in enumerate(proposals)])
+        return [torch.cat(each) for each in zip(*per_view, strict=True)]
+
+    def _best(self, size: Tensor, scores: Tensor, boxes: Tensor) -> Found:
+        """A picture's detections from its regions' scores (R, C + 1) and boxes (R, C or 1, 4)."""
+        options = self.options
+        boxes = clip(boxes.reshape(-1, 4), size).view(boxes.shape)
+        return Found(*best_boxes(
+            boxes, scores[:, :-1], options.nms, options.least_score, options.most_boxes,
+            options.vote,
+        ))  # fmt: skip
+
+    def class_scores(self, maps: Maps, box: Tensor, label: int) -> Tensor:
+        map = self.map_of(maps)
+        scores, _ = self.read(map, [box[None]] * len(map))
+        return scores[:, label]
+
+    def propose(self, maps: Maps, sizes: Tensor, max_boxes: int) -> list[Tensor]:
+        """The rpn's best boxes of each picture, in pixels of the batch."""
+        rpn = self.rpn
+        if rpn is None:
+            raise XferError(
+                f"this detector uses proposals from {self.options.proposals}",
+                "it makes none of its own",
+            )
+        outputs = rpn(self.map_of(maps))
+        before = max(self.options.rpn_test[0], 3 * max_boxes)  # suppression leaves about a third
+        return rpn.propose(outputs, sizes, before, max_boxes)
