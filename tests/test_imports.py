@@ -29,6 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "fetch",
         "exit_codes",
         "locking",
+        "allocator",
     ),
     ("nn", "ops", "cache", "device", "recipe", "recipe.tables"),
     ("report.markup", "report.charts", "notebook"),
