@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from torchvision.ops import roi_align
 
 from xfer.backbones.build import create_backbone
@@ -31,7 +32,9 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 
 
-def blob(seed: int, height: int = 60, width: int = 80) -> tuple[np.ndarray, np.ndarray]:
+def blob(
+    seed: int, height: int = 60, width: int = 80
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """An L in a picture, and the box around it."""
     rng = np.random.default_rng(seed)
     x1, y1 = rng.integers(0, width // 2), rng.integers(0, height // 2)
@@ -63,7 +66,7 @@ def test_goals_are_the_mask_read_where_the_region_lies(seed: int) -> None:
 def test_a_mask_on_its_box_becomes_the_pixels_that_it_was_made_from(seed: int) -> None:
     pixels, box = blob(seed)
     true = encode(pixels)
-    shares = object_grids([true], box).shares.astype(np.float32) / 255
+    shares = np.asarray(object_grids([true], box).shares / 255, np.float32)
     assert shares.shape[1] == GRID
     (made,) = paste(shares, box, (60, 80))
     assert ious([made], [true], np.array([False]))[0, 0] > 0.9
@@ -124,7 +127,7 @@ def test_a_step_lowers_the_mask_loss_and_predictions_are_scored(
         losses = task(batch)
         assert set(losses) == {"rpn_score", "rpn_box", "cls", "box", "mask"}
         optimizer.zero_grad()
-        sum(losses.values()).backward()
+        torch.stack([*losses.values()]).sum().backward()
         optimizer.step()
         seen.append(float(losses["mask"].detach()))
     assert seen[-1] < seen[0]
@@ -145,7 +148,7 @@ def test_a_picture_without_objects_has_no_mask_loss_and_no_nan(scenes: Any) -> N
     for key in ("boxes", "labels", "shares", "places"):
         batch.targets[key] = [one[:0] for one in batch.targets[key]]
     losses = task(batch)
-    assert float(losses["mask"]) == 0 and all(torch.isfinite(v) for v in losses.values())
+    assert losses["mask"].item() == 0 and all(torch.isfinite(v) for v in losses.values())
 
 
 def test_masks_of_deeper_maps_than_the_boxes_are_refused(scenes: Any) -> None:
