@@ -29,6 +29,7 @@ from xfer.detectors.contract import Maps, Seen
 from xfer.detectors.mask_rcnn import MaskOptions, OutlinedTruth, build_masked
 from xfer.errors import DataError
 from xfer.explain.contract import ExplainsBoxes
+from xfer.exporting.instances import ExportedInstances
 from xfer.metrics.instances import MASK_FIGURES, InstanceAP
 from xfer.objects.mask import as_column
 from xfer.objects.paste import paste
@@ -69,6 +70,7 @@ class Instance(Task, ExplainsBoxes):
 
     kinds: ClassVar[tuple[str, ...]] = ("instance",)
     Options = Options
+    exports = ExportedInstances
     counts_when = NO_CHANCE
     any_shape = True
     size_words = "pictures are scaled to this long side, and padded"

@@ -43,7 +43,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("data.spec", "data.download"),
     ("data.open", "data.pack.writer"),
     ("detectors",),
-    tuple(f"exporting.{net}" for net in ("contract", "suppress", "labels", "boxes", "masks")),
+    tuple(
+        f"exporting.{net}"
+        for net in ("contract", "suppress", "labels", "boxes", "instances", "masks")
+    ),
     ("task", "proposals", "runs.checkpoint", "explain.contract"),
     (
         "tasks",

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 
 from xfer.drawing.canvas import BLUE, GREEN, GREY, RED, SERIES, class_labels, font_for
+from xfer.drawing.outlines import paint
 from xfer.kinds.box_rows import SURE
 from xfer.metrics.example import Mark, Role
 from xfer.types import BoxPrediction
@@ -133,7 +134,7 @@ def tag_boxes(
 
 def draw_marks(image: NDArray[np.uint8], marks: Sequence[Mark], side: int) -> NDArray[np.uint8]:
     """A thumbnail, its longest side `side` px, with marked boxes and what they hold: right ones
-    green, wrong ones red and dashed, missed ones blue and dotted.
+    green, wrong ones red and dashed, missed ones blue and dotted. Objects with masks are tinted.
 
     Args: image: uint8 (H, W, 3); marks: in its pixels.
     """
@@ -141,10 +142,18 @@ def draw_marks(image: NDArray[np.uint8], marks: Sequence[Mark], side: int) -> ND
     scale = side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     canvas = Image.fromarray(np.ascontiguousarray(image)).resize(size, Image.Resampling.BICUBIC)
-    draw = ImageDraw.Draw(canvas)
     line = max(2, round(side / 130))
     order = sorted(marks, key=lambda mark: ROLES.index(mark.role))
+    pixels = np.array(canvas)
     for mark in reversed(order):
+        if mark.mask is not None:  # its outline says where it is
+            colour = ImageColor.getrgb(ROLE_COLOURS[mark.role])[:3]
+            paint(pixels, mark.mask, colour, max(1, line // 2))
+    canvas = Image.fromarray(pixels)
+    draw = ImageDraw.Draw(canvas)
+    for mark in reversed(order):
+        if mark.mask is not None:
+            continue
         rect = inside(tuple(v * scale for v in mark.box_xyxy), size)
         draw.rectangle(_grown(rect, 1), outline="white", width=line + 2)
         if ROLE_DASHES[mark.role]:

@@ -17,11 +17,11 @@ from xfer.drawing.boxes import (
     letters_of,
     tag_boxes,
 )
+from xfer.drawing.outlines import drawn_mask, paint
 from xfer.objects.mask import ObjectMask
 from xfer.types import InstancePrediction
 
-TINT = 0.45  # share of the object's colour; the rest is the picture
-LAYER_TINT = 115  # the same, of 255
+LAYER_TINT = 115  # opacity of an object's colour, of 255
 
 
 def instances_on(
@@ -47,7 +47,7 @@ def instances_on(
     pixels = np.array(canvas)
     line = max(1, round(max(size) / 400))
     for mask, colour in zip(masks, colours, strict=True):
-        _paint(pixels, mask, ImageColor.getrgb(colour)[:3], line)
+        paint(pixels, mask, ImageColor.getrgb(colour)[:3], line)
     canvas = Image.fromarray(pixels)
     draw = ImageDraw.Draw(canvas)
     boxes = prediction.boxes[chosen].astype(float) * scale
@@ -69,7 +69,7 @@ def tinted(
     line = max(1, round(max(image.shape[:2]) / 400))
     for k, mask in enumerate(masks):
         colour = colours[k] if colours else colour_of(k)
-        _paint(pixels, mask, ImageColor.getrgb(colour)[:3], line)
+        paint(pixels, mask, ImageColor.getrgb(colour)[:3], line)
     return pixels
 
 
@@ -87,23 +87,3 @@ def instance_layer(prediction: InstancePrediction, side: int) -> NDArray[np.uint
         layer[seen > 0] = (*colour, LAYER_TINT)
         layer[edge] = (*colour, 255)
     return layer
-
-
-def drawn_mask(mask: ObjectMask, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """A mask at the size (width, height) of a drawing, uint8, 0 or 1."""
-    pixels = mask.pixels()
-    if pixels.shape == size[::-1]:
-        return pixels
-    if size[0] < pixels.shape[1]:
-        return (cv2.resize(pixels * 255, size, interpolation=cv2.INTER_AREA) > 127).astype(np.uint8)
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
-
-
-def _paint(pixels: NDArray[np.uint8], mask: ObjectMask, colour: tuple[int, ...], line: int) -> None:
-    """Tint and outline an object in place."""
-    seen = drawn_mask(mask, (pixels.shape[1], pixels.shape[0]))
-    where = seen > 0
-    pixels[where] = np.rint(pixels[where] * (1 - TINT) + TINT * np.array(colour)).astype(np.uint8)
-    edges = cv2.findContours(seen, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)[0]
-    cv2.drawContours(pixels, edges, -1, (255, 255, 255), line + 2)
-    cv2.drawContours(pixels, edges, -1, colour, line)
