@@ -72,7 +72,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
             run, file = trained(task, folder / task), folder / f"{task}.onnx"
             report = xfer.export(run, out=file)
             assert report["check"]["pictures"] == 16
-            assert report["check"]["difference"] < 1e-4
+            # a pixel of an untrained mask may come out either way
+            assert report["check"]["difference"] < (0.01 if task == "instance" else 1e-4)
             known[task] = (run, file)
         return known[task]
 

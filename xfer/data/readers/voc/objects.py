@@ -40,7 +40,7 @@ def load_objects(tree: Path, pictures: tuple[Path, ...], options: ReadOptions) -
         raise DataError(
             f"{tree}: no SegmentationObject/*.png in it, and instances need masks that number "
             "objects",
-            "--task segment learns from its classes",
+            "--task detect learns from boxes, --task segment from classes of pixels",
         )
     semantic = load_masks(tree, pictures, options)
     reading = Reading({}, semantic.notes, semantic.skipped, semantic.unused)
