@@ -65,10 +65,12 @@ class Placed:
 Arranged = tuple[list[Placed], list[tuple[float, ...]]]
 
 
-def scenes(kind: str) -> Reading:
-    """The scenes with boxes (kind detect), masks (segment) or both (instance), train and val."""
+def scenes(kind: str, make: type[SceneSource] | None = None) -> Reading:
+    """The scenes, train and val, as a kind of data: with boxes (detect), masks (segment) or both
+    (instance), or what a subclass of SceneSource, `make`, adds to them."""
+    make = make or SceneSource
     parts: dict[str, Source] = {
-        split: SceneSource(split, ink, labels, SCENES[split], kind, arranged)
+        split: make(split, ink, labels, SCENES[split], kind, arranged)
         for split, (ink, labels, arranged) in _arranged().items()
     }
     counts = " and ".join(f"{len(source)} {split}" for split, source in parts.items())
@@ -151,6 +153,10 @@ class SceneSource:
         digest.update(self.ink.tobytes())
         return digest.hexdigest()
 
+    def _under(self, i: int, canvas: NDArray[np.float32], own: Any) -> NDArray[np.float32]:
+        """What lies under the digits of scene i: its texture, and what a subclass adds to it."""
+        return canvas
+
     def _table(self, boxes: list[list[tuple[float, ...]]]) -> BoxTable:
         shift = 1 if self.masks else 0
         picture = np.repeat(np.arange(len(boxes)), [len(b) for b in boxes])
@@ -230,14 +236,17 @@ class SceneSource:
             owners[placed.rows, placed.columns][self._alpha(placed) >= INK] = k + 1
         return owners
 
-    def _draw(self, i: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """The pixels of scene i, and their owners."""
+    def _draw(self, i: int, ground: Any = None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """The pixels of scene i, and their owners.
+
+        Args: ground: for `_under`.
+        """
         rng = np.random.default_rng((self._seed, i, 1))
-        canvas = _texture(rng)
+        canvas = self._under(i, _texture(rng), ground)
         for placed in self.placed[i]:
             alpha = self._alpha(placed)
             under = canvas[placed.rows, placed.columns]
-            grey = _standing_out(float(under.mean()), placed.grey)
+            grey = standing_out(float(under.mean()), placed.grey)
             under += alpha[:, :, None] * (grey - under)
         canvas += rng.normal(0, float(rng.uniform(2, 8)), (SIDE, SIDE, 1))
         return np.clip(np.rint(canvas), 0, 255).astype(np.uint8), self._owners(i)
@@ -259,7 +268,7 @@ def _extent(seen: NDArray[np.bool_]) -> tuple[float, ...]:
     )  # fmt: skip
 
 
-def _standing_out(mean: float, draw: float) -> float:
+def standing_out(mean: float, draw: float) -> float:
     """A grey in 0..255 that differs from `mean` by at least CONTRAST; `draw` in 0..1 picks it."""
     dark, light = max(0.0, mean - CONTRAST), max(0.0, 255 - mean - CONTRAST)
     at = draw * (dark + light)
