@@ -68,7 +68,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "task.rpn_test": ((60, 30), (20, 4)), "task.most_proposals": (40, 10),
     "task.scales": ((0.5, 0.6), (1.5, 2.0)), "task.dropout": (0.5, 0.0),
     "task.skip_scales": ((0.1,), (0.5,)), "task.most_of_one": (0.5, 1.0),
-    "task.logit_adjust": (0.5, 0.0),
+    "task.logit_adjust": (0.5, 0.0), "task.edges": ("hold", "fade"),
 }  # fmt: skip
 SEGMENT_WIDTHS = (16, 32)
 # values of the keys that conditions speak of, where a list of choices does not say them

@@ -68,6 +68,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("probing",),
     ("doctor",),
     ("inference", "exporting"),
+    ("importing",),
     ("report.page", "report.comparison", "notebook.worst"),
     ("probing.run", "serving"),
     ("proposals.measure", "proposals.from_run", "train"),

@@ -144,7 +144,7 @@ class ExportedBoxes(Exportable):
         head, (count, per) = self.task.head, regions.shape[:2]
         picture = torch.arange(count, device=maps.device, dtype=regions.dtype)
         picture = picture[:, None].expand(count, per).reshape(-1, 1)
-        flat, spec = regions.reshape(-1, 4), head.spec
+        flat, spec = regions.reshape(-1, 4), head.pooled_from
         if head.pool == "max":
             shift = torch.tensor([0.0, 0.0, -1.0, -1.0], device=maps.device) - spec.offset
             rois = torch.cat([picture, flat + shift], 1)
