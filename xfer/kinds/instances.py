@@ -126,7 +126,10 @@ class InstanceKind(BoxKind):
         return instance_rows.at_least(prediction, score)
 
     def coco_results(
-        self, predictions: Sequence[InstancePrediction], category_ids: Sequence[int | str]
+        self,
+        predictions: Sequence[InstancePrediction],
+        category_ids: Sequence[int | str],
+        files: Sequence[str] = (),
     ) -> Table:
         return instance_rows.coco_results(predictions, category_ids)
 
