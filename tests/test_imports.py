@@ -49,7 +49,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("data.spec", "data.download"),
     ("data.open", "data.pack.writer"),
     ("detectors",),
-    tuple(f"exporting.{net}" for net in ("contract", "suppress", "labels", "boxes", "masks")),
+    tuple(
+        f"exporting.{net}"
+        for net in ("contract", "suppress", "labels", "boxes", "instances", "masks")
+    ),
     ("task", "proposals", "runs.checkpoint", "explain.contract"),
     (
         "tasks",
@@ -90,7 +93,7 @@ ADAPTERS = {
     "tensorboard": ("xfer/tracking/",),
     "starlette": ("xfer/serving/",),
     "uvicorn": ("xfer/serving/",),
-    "pycocotools": ("xfer/metrics/", "xfer/data/"),
+    "pycocotools": ("xfer/metrics/", "xfer/data/", "xfer/objects/"),
     "sklearn": ("xfer/data/", "xfer/metrics/", "xfer/extraction", "xfer/probing"),
 }
 CALLS_CUDA = ("xfer/device.py",)

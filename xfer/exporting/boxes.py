@@ -74,9 +74,16 @@ class ExportedBoxes(Exportable):
 
     def forward(
         self, images: Tensor, sizes: Tensor, proposals: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        task = self.task
+        maps = task.backbone(self.normalised(images), want=task.head.names)
+        return self.found(task.head.map_of(maps), sizes, proposals)
+
+    def found(
+        self, maps: Tensor, sizes: Tensor, proposals: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        task, options, head = self.task, self.task.options, self.task.head
-        maps = head.map_of(task.backbone(self.normalised(images), want=options.levels))
+        """Boxes, scores and labels, from the map that regions are pooled from."""
+        options, head = self.task.options, self.task.head
         regions = self._proposed(maps, sizes) if proposals is None else proposals
         real = (regions[..., 2:] > regions[..., :2]).all(2)  # (N, P)
         logits, offsets = head.outputs(head.layers(self._pooled(maps, regions)))
@@ -180,7 +187,7 @@ class ExportedBoxes(Exportable):
     def read(self, outputs: Sequence[Tensor], batch: Batch) -> list[BoxPrediction]:
         predictions: list[BoxPrediction] = []
         each = zip(
-            batch.ids, *outputs, batch.targets["sizes"], batch.targets["originals"], strict=True
+            batch.ids, *outputs[:3], batch.targets["sizes"], batch.targets["originals"], strict=True
         )
         for name, boxes, scores, labels, size, original in each:
             there = scores > 0
