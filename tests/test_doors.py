@@ -84,9 +84,14 @@ def test_a_run_s_files_have_the_types_that_runs_write(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=f"{name}: damaged"):
             read_json(tmp_path / name)
     log = tmp_path / "log.jsonl"
-    rows = ['{"event": "eval", "step": 1}', "[" * 9999, '{"event": "eval", "step": {}}', '{"eve']
+    rows = [
+        '{"event": "eval", "step": 1, "metrics": {}}',
+        "[" * 9999,
+        '{"event": "eval", "step": {}}',
+        '{"eve',
+    ]
     log.write_text("\n".join(rows))
-    assert read_events(log) == [{"event": "eval", "step": 1}]
+    assert read_events(log) == [{"event": "eval", "step": 1, "metrics": {}}]
     assert read_events(tmp_path / "none") == []
 
 
