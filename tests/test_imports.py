@@ -31,7 +31,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("data.spec", "data.download"),
     ("data.open", "data.pack.writer"),
     ("detectors",),
-    tuple(f"exporting.{net}" for net in ("contract", "suppress", "labels", "boxes", "masks")),
+    tuple(
+        f"exporting.{net}"
+        for net in ("contract", "suppress", "labels", "regions", "cells", "boxes", "masks")
+    ),
     ("task", "proposals", "runs.checkpoint", "explain.contract"),
     (
         "tasks",
