@@ -18,7 +18,18 @@ ROOT = Path(__file__).resolve().parent.parent
 # rooms and modules, lowest first: imports stay in their row or go to a row above it in this list.
 # The longest name that fits decides: "proposals" has its own row, "proposals.measure" another.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("boxes", "types", "errors", "plugs", "registry", "files", "fetch", "exit_codes", "locking"),
+    (
+        "boxes",
+        "types",
+        "errors",
+        "plugs",
+        "registry",
+        "files",
+        "fetch",
+        "exit_codes",
+        "locking",
+        "allocator",
+    ),
     ("nn", "ops", "cache", "device", "recipe", "recipe.tables"),
     ("report.markup", "report.charts", "notebook"),
     ("backbones", "metrics", "data", "data.images", "data.unpack", "data.catalog"),

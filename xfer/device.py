@@ -1,14 +1,12 @@
 """Where and how the arithmetic runs: the one file that knows about accelerators.
 
-Device, precision, memory layout, allocator, seeds and the start of several processes.
+Device, precision, memory layout, seeds and the start of several processes.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
-import platform
 import random
 import sys
 import tempfile
@@ -26,6 +24,7 @@ import torch
 import torch.distributed as dist
 
 from xfer import exit_codes
+from xfer.allocator import keep_memory
 from xfer.errors import XferError
 from xfer.fetch import cache_folder, others_write
 from xfer.types import Batch
@@ -184,24 +183,6 @@ def find_precision(name: str, device: torch.device) -> str:
         return "bf16" if torch.cuda.is_bf16_supported(False) else "fp16"
     fast = bool(cpu_features() & {"amx_bf16", "avx512_bf16", "bf16"})
     return "bf16" if device.type == "cpu" and fast else "fp32"
-
-
-def keep_memory() -> bool:
-    """Asks glibc to keep freed memory instead of returning it to the kernel after each step.
-
-    A train step frees and allocates hundreds of MB; page faults on them cost a quarter of a bf16
-    step on CPU. Costs about 17 % of resident memory. False where there is no glibc.
-    """
-    if platform.libc_ver()[0] != "glibc" or os.environ.get("XFER_PLAIN_MALLOC"):
-        return False
-    libc = ctypes.CDLL("libc.so.6")
-    trim_threshold, top_pad, mmap_max = -1, -2, -4
-    done = [
-        libc.mallopt(mmap_max, 0),
-        libc.mallopt(trim_threshold, 2**31 - 1),
-        libc.mallopt(top_pad, 256 * 2**20),
-    ]
-    return all(done)
 
 
 def seed_everything(seed: int) -> None:

@@ -86,9 +86,11 @@ def runs_show(show: Show, run: RunFolder) -> None:
         show.text(_cost(result))
     elif "train" in summary["last"]:
         event = summary["last"]["train"]
-        speed = event.get("images_per_second")
-        text = f"loss {event['loss']:.4f} at step {event['step']}, lr {event['lr']:.2g}"
-        show.text(text + (f", {speed:.4g} pictures/s" if speed is not None else ""))
+        loss, lr, speed = (event.get(key) for key in ("loss", "lr", "images_per_second"))
+        parts = [f"loss {loss:.4f}" if loss is not None else "", f"at step {event['step']}"]
+        rest = [f"lr {lr:.2g}" if lr is not None else "",
+                f"{speed:.4g} pictures/s" if speed is not None else ""]  # fmt: skip
+        show.text(", ".join(filter(None, [" ".join(filter(None, parts)), *rest])))
     changed: dict[str, list[Any]] = summary["changed"]
     if changed:
         show.text(f"\nrecipe {summary['recipe']}, differences from {summary['base']}:")

@@ -7,9 +7,10 @@ those that nobody here knows, are as the file has them.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from xfer.errors import DataError
 from xfer.files import NOTE, TABLE, check_fields, check_schema, json_of, text_of
@@ -25,12 +26,22 @@ _RESULT: Types = {
     "seconds": NUMBER, "images_per_second": NUMBER, "data_wait": NUMBER,
     "peak_memory_mb": NUMBER,
 }  # fmt: skip
+_INTERVAL: Types = {"low": NUMBER, "high": NUMBER, "method": str}
+_MAYBE = (*NUMBER, type(None))
+_CALIBRATION: Types = {"ece": NUMBER, "ece_calibrated": _MAYBE, "temperature": NUMBER}
+_OF_CALIBRATION: Types = {"bins": list, "method": str, "n": int}
+_BIN: Types = {"low": NUMBER, "high": NUMBER, "confidence": NUMBER, "accuracy": NUMBER, "n": int}
+_TABLES = ("per_class", "errors", "error_counts")
 _ENVIRONMENT: Types = {
     "data_format": str, "data_notes": list, "data_fingerprint": (str, type(None)), "skipped": list,
 }  # fmt: skip
 _ROLES = ("train", "val", "test")
 _EVENT: Types = {"event": str, "step": int}
-_OF_EVENT: Types = {"epoch": NUMBER, "losses": dict, "metrics": dict}
+_OF_EVENT: Types = {
+    "epoch": NUMBER, "losses": dict, "metrics": dict, "loss": _MAYBE, "lr": _MAYBE,
+    "seconds": _MAYBE, "images_per_second": _MAYBE, "data_wait": _MAYBE, "memory_mb": _MAYBE,
+}  # fmt: skip
+_NEEDED: Mapping[str, Types] = {"eval": {"metrics": dict}}
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -46,7 +57,52 @@ def read_json(path: Path) -> dict[str, Any]:
         check_schema(path, about["schema"], SCHEMA)
     if long:
         _check_splits(path, about)
+    if path.name == "result.json":
+        _check_result(path, about)
     return about
+
+
+def _check_result(path: Path, result: dict[str, Any]) -> None:
+    """What lies within the tables of a result.json, and that its numbers can be shown."""
+    for name in ("interval", "test_interval"):
+        if result.get(name):
+            check_fields(f"{path}: {name}", result[name], _INTERVAL)
+            check_fields(path, result, {"primary": str})
+    calibration = result.get("calibration")
+    if calibration:
+        check_fields(f"{path}: calibration", calibration, _CALIBRATION, _OF_CALIBRATION)
+        for one in calibration.get("bins", ()):
+            check_fields(f"{path}: calibration", one, _BIN)
+    for name in ("metrics", "test_metrics"):
+        _check_scores(f"{path}: {name}", result.get(name, {}), result.get("primary", ""))
+    if _too_large(result):
+        raise DataError(f"{path}: damaged (a number of more than 308 digits)")
+
+
+def _check_scores(place: str, scores: dict[str, Any], primary: str) -> None:
+    """Scores by name. Those of a metric of one's own may be anything but the primary one."""
+    check_fields(place, scores, {}, {primary: _MAYBE, **dict.fromkeys(_TABLES, dict)})
+    for name, table in scores.items():
+        if name in _TABLES:
+            rows = table.values() if name == "per_class" else [table]
+            for row in rows:
+                keys = row if isinstance(row, dict) else ()
+                check_fields(f"{place}: {name}", row, {}, dict.fromkeys(keys, _MAYBE))
+
+
+def _too_large(values: Mapping[str, Any]) -> bool:
+    """Whether an integer among plain values is beyond what a float holds."""
+    return any(abs(number) > sys.float_info.max for number in _whole_numbers(values))
+
+
+def _whole_numbers(value: Any) -> Iterator[int]:
+    """The integers in plain values, however deep."""
+    if isinstance(value, int):
+        yield value
+    elif isinstance(value, (dict, list)):
+        within = cast("Iterable[Any]", value.values() if isinstance(value, dict) else value)
+        for one in within:
+            yield from _whole_numbers(one)
 
 
 def _check_splits(path: Path, splits: dict[str, Any]) -> None:
@@ -75,7 +131,10 @@ def read_events(path: Path) -> list[dict[str, Any]]:
         raise DataError(f"{path}: {error.strerror or error}") from None
     for line in lines:
         try:
-            events.append(check_fields(path, json.loads(line), _EVENT, _OF_EVENT))
+            event = check_fields(path, json.loads(line), _EVENT, _OF_EVENT)
+            check_fields(path, event, _NEEDED.get(event["event"], {}))
+            if not _too_large(event):
+                events.append(event)
         except (ValueError, RecursionError, DataError):
             continue
     return events

@@ -150,6 +150,10 @@ def _check_predictions(task: Task, source: Source) -> None:
     merged.load_states([half.state() for half in halves])
     expected, got = whole.compute(), merged.compute()
     assert whole.primary in expected, f"compute() lacks its primary {whole.primary!r}"
+    rows = expected.get("per_class", {}).values()
+    assert all(isinstance(row, dict) for row in rows), (
+        'compute()["per_class"] is not class -> {score: number}'
+    )
     defined = any(whole.primary.split("_")[0] == key.split("_")[0] for key in whole.protocol())
     assert defined, "the primary's definition is not in protocol()"
     assert got == expected, f"merged states score {got}, the whole {expected}"

@@ -18,9 +18,12 @@ from fuzz.case import Case
 from fuzz.target import target, used
 from xfer import plugs
 from xfer.cli.output import Show
-from xfer.cli.runs import runs_compare, runs_ls, runs_show
+from xfer.cli.runs import runs_compare, runs_ls, runs_show, runs_table
 from xfer.errors import XferError
 from xfer.inference.trained_on import TrainedOn
+from xfer.report.comparison import write_comparison
+from xfer.report.facts import Facts
+from xfer.report.page import build
 from xfer.runs.card import export_run
 from xfer.runs.checkpoint import load_state, save_state
 from xfer.runs.folder import Run
@@ -84,6 +87,7 @@ def _show(path: Path) -> None:
         runs_ls(Show(True), str(path.parent))
         runs_show(Show(), str(path))
         runs_compare(Show(True), [str(path), str(path)])
+        runs_table(Show(True), str(path.parent))
 
 
 def _predict(path: Path) -> None:
@@ -155,3 +159,10 @@ def use_log(path: Path) -> None:
     """As `xfer runs` and --resume read it."""
     _show(path)
     used(event.get("step", 0) <= 1 for event in Run(path).events())
+
+
+@target("report", logs, keep=("recipe.toml",))
+def use_report(path: Path) -> None:
+    """As `xfer report` reads the files of a run whose weights are gone, and of two to compare."""
+    assert build(Facts.of(path)).startswith("<!doctype html>")
+    write_comparison([path, path], path.parent / "comparison.html")

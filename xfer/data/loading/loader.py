@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer.allocator import give_back
 from xfer.data.images.threads import cores
 from xfer.data.loading.collate import empty_pictures, pinned, stack_images
 from xfer.data.loading.order import balanced, batch_count, repeats, shuffled, windowed
@@ -176,6 +177,7 @@ class Loader:
                 batch = self._finish(items)
                 self.waited += time.perf_counter() - begin
                 yield batch
+                give_back()
             return
         cv2.setNumThreads(0)  # the parallel threads are those of the pool
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="loader")
@@ -194,6 +196,7 @@ class Loader:
                 if following is not None:
                     pending.append(self._submit(pool, epoch, *following))
                 yield batch
+                give_back()  # the batch has been used
         finally:
             self._pools.discard(pool)
             pool.shutdown(wait=True, cancel_futures=True)
