@@ -64,8 +64,9 @@ class DetectorOptions:
         when=REGIONS,
     )
     pool_size: int = option(
-        0, "side of a pooled region, cells; 0: what fc6 reads, else 7", min=0, when=REGIONS
-    )
+        0, "side of a pooled region, cells; 0: what fc6 reads, else 7", min=0,
+        when={**REGIONS, "task.head": one_of("fc")},
+    )  # fmt: skip
     head: str = option(
         "auto", "tail: the net's own fc6-fc7; fc: two fresh layers; auto: tail if the weights "
         "have it", choices=("auto", "tail", "fc"), when=REGIONS,
