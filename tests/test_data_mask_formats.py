@@ -309,6 +309,41 @@ def test_panoptic_annotations_may_count_the_images_from_another_number(tmp_path:
         open_data(tmp_path, cut=False)
 
 
+def test_panoptic_segments_are_read_with_their_classes_and_crowds(tmp_path: Path) -> None:
+    write_panoptic(tmp_path, make_mask((0, 1, 2, 3)), True)
+    file = tmp_path / "annotations/panoptic_val2017.json"
+    with pytest.raises(DataError, match="person does not say whether it is a thing"):
+        open_data(tmp_path, kind="panoptic", cut=False)
+    file.write_text(file.read_text().replace('"person"', '"person", "isthing": 1'))
+    found = open_data(tmp_path, kind="panoptic", cut=False)
+    source = found.splits["val"]
+    assert (found.kind, source.info.things) == ("panoptic", ("person",))
+    check_source(source)
+    sample = source[0]
+    assert sample.segments is not None and sample.mask is None
+    expected = np.array([255, 0, 1, 0], np.uint8)[make_mask((0, 1, 2, 3))]
+    assert np.array_equal(sample.segments.classes(), expected)
+    assert sample.segments.labels[sample.segments.crowd].tolist() == [1]
+    alone = open_data(f"panoptic:{file}", kind="panoptic", cut=False, images=str(tmp_path))
+    (part,) = alone.splits.values()
+    assert part[0].segments == sample.segments
+
+
+def test_segments_of_another_set_are_matched_by_name_and_ignored_ones_are_void(
+    tmp_path: Path,
+) -> None:
+    write_panoptic(tmp_path, make_mask((0, 1, 2, 3)), True)
+    file = tmp_path / "annotations/panoptic_val2017.json"
+    file.write_text(file.read_text().replace('"person"', '"Person", "isthing": 1'))
+    moved = open_data(tmp_path, kind="panoptic", classes=("rug", "person", "sky"), cut=False)
+    source = moved.splits["val"]
+    assert source.info.things == ("person",)
+    segments = source[0].segments
+    assert segments is not None
+    expected = np.array([255, 1, 0, 1], np.uint8)[make_mask((0, 1, 2, 3))]
+    assert np.array_equal(segments.classes(), expected)
+
+
 def test_stuff_maps_hold_a_labels_id_less_one(tmp_path: Path) -> None:
     for seed, split in enumerate(("train2017", "val2017")):
         write_picture(tmp_path / "images" / split / "000000000001.jpg", seed)

@@ -47,6 +47,6 @@ def test_a_default_recipe_runs_on_every_family(net: str, task: str, capsys: Any)
     assert not code, capsys.readouterr()
 
 
-@pytest.mark.parametrize("task", ["detect", "segment"])
+@pytest.mark.parametrize("task", ["detect", "segment", "panoptic"])
 def test_the_recipe_of_digits_runs_on_other_nets(task: str, capsys: Any) -> None:
     run(task, "timm:test_resnet", capsys, "digits")

@@ -24,6 +24,7 @@ from xfer.errors import XferError
 from xfer.testing import check_task
 from xfer.testing.mask_scenes import MaskScenes
 from xfer.testing.scenes import ShapeScenes
+from xfer.testing.segment_scenes import SegmentScenes
 from xfer.testing.source import SyntheticSource
 from xfer.types import Source
 
@@ -119,6 +120,8 @@ def test_every_task_keeps_the_contract_for_every_kind_it_learns_from(name: str, 
         source: Source = ShapeScenes(12, size=(32, 48))
     elif kind == "segment":
         source = MaskScenes(12, size=(32, 48))
+    elif kind == "panoptic":
+        source = SegmentScenes(12, size=(32, 48))
     else:
         source = SyntheticSource(20, multilabel=kind == "multilabel")
     assert source.info.kind == kind

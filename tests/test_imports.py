@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "boxes",
+        "objects",
         "types",
         "errors",
         "plugs",
@@ -33,7 +34,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("nn", "ops", "cache", "device", "recipe", "recipe.tables"),
     ("report.markup", "report.charts", "notebook"),
     ("backbones", "metrics", "data", "data.images", "data.unpack", "data.catalog"),
-    ("kinds.annotation", "kinds.box_stats", "kinds.pixel_counts", "kinds.box_rows"),
+    (
+        "kinds.annotation",
+        "kinds.box_stats",
+        "kinds.pixel_counts",
+        "kinds.box_rows",
+        "kinds.segment_stats",
+    ),
     ("drawing", "notebook.pictures"),
     ("kinds",),
     ("data.sources",),

@@ -12,9 +12,10 @@ from test_imports import parsed
 from xfer import kinds
 from xfer.boxes import Boxes
 from xfer.errors import XferError
+from xfer.objects.segments import Segments
 from xfer.types import ClassPrediction, Sample
 
-NAMES = {"classify", "multilabel", "detect", "segment", "images"}
+NAMES = {"classify", "multilabel", "detect", "segment", "panoptic", "images"}
 
 
 def test_no_module_but_the_kinds_compares_a_kinds_name() -> None:
@@ -52,6 +53,7 @@ def test_relabelling_moves_labels_and_samples_alike(name: str) -> None:
     kind, table = kinds.get(name), np.array([2, 0])
     image = np.zeros((2, 3, 3), np.uint8)
     boxes, mask = Boxes.of(np.zeros((2, 4)), [0, 1]), np.array([[0, 1, 255], [1, 0, 0]], np.uint8)
+    segments = Segments.of([[0, 1, -1], [1, 0, 0]], [0, 1])
     rows = {
         "classify": (np.array([1]), Sample("x", image, 1), np.array([0])),
         "multilabel": (np.array([[1, 0]], np.int8), Sample("x", image, np.array([1, 0], np.int8)),
@@ -61,6 +63,8 @@ def test_relabelling_moves_labels_and_samples_alike(name: str) -> None:
                    np.array([[1, 0, 1]])),
         "segment": (np.array([[-1, 1]], np.int8), Sample("x", image, mask=mask),
                     np.array([[1, -1, -1]])),
+        "panoptic": (np.array([[-1, 1]], np.int8), Sample("x", image, segments=segments),
+                     np.array([[1, -1, -1]])),
     }  # fmt: skip
     labels, sample, expected = rows[name]
     assert np.array_equal(kind.relabel_labels(labels, table, 3), expected)
@@ -73,6 +77,9 @@ def test_relabelling_moves_labels_and_samples_alike(name: str) -> None:
         assert moved.boxes is not None and moved.boxes.labels.tolist() == [2, 0]
     if name == "segment":
         assert moved.mask is not None and moved.mask.tolist() == [[2, 0, 255], [0, 2, 2]]
+    if name == "panoptic":
+        assert moved.segments is not None
+        assert moved.segments.classes().tolist() == [[2, 0, 255], [0, 2, 2]]
 
 
 def test_a_prediction_is_a_row_a_line_of_a_table_and_csv() -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from xfer.boxes import Boxes
+    from xfer.objects.segments import Segments
 
 UNLABELLED = -1
 IGNORE = 255  # of a mask
@@ -72,6 +73,7 @@ class Sample:
           |                  | or whatever your own kind of data knows about a picture
     boxes | Boxes            | in the picture's pixels; None: unknown, as opposed to no boxes
     mask  | uint8 (H, W)     | class index per pixel, 255 = ignore
+    segments | Segments      | objects and regions that do not overlap, and void
     """
 
     id: str
@@ -79,6 +81,7 @@ class Sample:
     label: Any = None
     boxes: Boxes | None = None
     mask: NDArray[np.uint8] | None = None
+    segments: Segments | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +90,11 @@ class DataInfo:
 
     name    | what the user called it
     kind    | what is known about a picture, the name of an `xfer.kinds.Kind`: classify,
-            | multilabel, detect, segment, images (nothing), or your own
+            | multilabel, detect, segment, panoptic, images (nothing), or your own
     classes | class names; a label is an index into them; () where there are none
     split   | train, val, test, or all
     licence | as stated by the source, or ""
+    things  | panoptic: names of the classes whose objects are told apart; the others are stuff
     """
 
     name: str
@@ -98,6 +102,7 @@ class DataInfo:
     classes: tuple[str, ...]
     split: str = "all"
     licence: str = ""
+    things: tuple[str, ...] = ()
 
 
 @runtime_checkable
@@ -248,3 +253,22 @@ class MaskPrediction:
         counts = numpy.bincount(self.mask.ravel(), minlength=256)[: len(classes)]
         size = max(1, self.mask.size)
         return {name: int(n) / size for name, n in zip(classes, counts, strict=True)}
+
+
+@dataclass(frozen=True, slots=True)
+class PanopticPrediction:
+    """A panoptic model's prediction for one picture.
+
+    id       | sample id or path
+    segments | Segments in the picture's own size; the map is VOID where nothing is predicted
+    scores   | float32 (S,), 0..1: how sure each segment is
+    """
+
+    id: str
+    segments: Segments
+    scores: NDArray[np.float32]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the picture."""
+        return self.segments.size

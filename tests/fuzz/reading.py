@@ -68,7 +68,7 @@ def use_source(source: Source) -> None:
         ]
         if kind.boxes:
             ways.append(lambda i: annotation(source, i))
-        if source.info.kind == "segment":
+        if source.info.kind in ("segment", "panoptic"):
             ways.append(lambda i: pixel_counts_of(source, i))
         for way in ways:
             attempt(errors, lambda way=way, i=i: way(i))

@@ -38,7 +38,8 @@ def evaluate(
         typer.Option(
             metavar="FILE", show_default=False,
             help="instead of RUN: a COCO results json from any tool, scored against --data "
-            "(coco:FILE.json needs no pictures)",
+            "(coco:FILE.json needs no pictures); or a panoptic json, its PNGs in FILE/ "
+            "(panoptic:FILE.json)",
         ),
     ] = None,
     split: ScoredSplit = "",

@@ -70,15 +70,30 @@ class Predictions(Sequence[Any]):
         columns, lines = self.kind.csv_rows(self.items, self.task.info.classes)
         return rows_to_csv(lines) if lines else ",".join(columns) + "\n"
 
-    def to_coco(self) -> list[dict[str, Any]]:
+    def to_coco(self) -> Any:
         """COCO results, see `coco_results`; class ids are those of the COCO file the model was
-        trained on, else 1 is the first. Raises XferError for predictions that aren't boxes."""
+        trained on, else 1 is the first. For segments, COCO's panoptic json, whose PNGs `draw`
+        writes. Raises XferError for predictions that are neither boxes nor segments."""
         ids = self.category_ids or range(1, len(self.task.info.classes) + 1)
-        return self.kind.coco_results(self.items, ids)
+        return self.kind.coco_results(self.items, ids, self._stems())
+
+    def _stems(self) -> list[str]:
+        """The name of each picture's drawing: its stem, with a number where that is taken."""
+        names: list[str] = []
+        taken: set[str] = set()
+        for item in self.items:
+            stem = name = Path(item.id).stem
+            number = 1
+            while taken & {name + suffix for suffix in self.kind.files}:
+                number += 1
+                name = f"{stem}-{number}"
+            taken |= {name + suffix for suffix in self.kind.files}
+            names.append(name)
+        return names
 
     def draw(self, folder: Path | str, min_score: float | None = None) -> list[Path]:
         """Writes <stem>.png for each picture into the folder; equal stems get a number. For masks,
-        also <stem>_mask.png, see `draw_prediction`.
+        also <stem>_mask.png, for segments <stem>_panoptic.png, see `draw_prediction`.
 
         Args:
             min_score: the lowest score drawn; None: 0.5, or the best few boxes if none reaches it.
@@ -87,16 +102,9 @@ class Predictions(Sequence[Any]):
         check_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
         written: list[Path] = []
-        taken: set[str] = set()
-        classes, suffixes = self.task.info.classes, self.kind.files
-        for item, sample in zip(self.items, self.samples, strict=True):
+        classes = self.task.info.classes
+        for item, sample, name in zip(self.items, self.samples, self._stems(), strict=True):
             image = sample.image if isinstance(sample, Sample) else decode(sample)
-            stem = name = Path(item.id).stem
-            number = 1
-            while taken & {name + suffix for suffix in suffixes}:
-                number += 1
-                name = f"{stem}-{number}"
-            taken |= {name + suffix for suffix in suffixes}
             written.append(folder / f"{name}.png")
             self.kind.draw_prediction(image, item, classes, written[-1], min_score)
         return written

@@ -11,14 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.data.readers.coco.results import CocoResults, read_coco_results
+from xfer.data.readers.panoptic.document import is_panoptic
 from xfer.data.sources.box_forms import from_xyxy, judge
 from xfer.data.sources.written import Id
 from xfer.errors import DataError, XferError, nearest
 from xfer.inference.ground_truth import GroundTruth, open_truth
 from xfer.inference.result_numbers import class_numbers, picture_numbers
+from xfer.inference.score_panoptic import score_panoptic
 from xfer.locking.sole_writer import sole_writer
 from xfer.metrics.boxes import FoundBoxes
 from xfer.metrics.detection import DetectionAP, usual_primary
+from xfer.metrics.panoptic import PanopticQuality
 
 SCHEMA = 1
 NAMED = 5
@@ -35,6 +38,8 @@ def score_detections(
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Scores a COCO results json against true boxes.
+
+    A panoptic json is scored by panoptic quality, see `score_panoptic`.
 
     Pictures are matched by the annotation file's ids, by path, by name or by stem; classes by the
     file's category ids, by name if the results list categories, else by number: 1 is the first,
@@ -55,6 +60,14 @@ def score_detections(
     """
     if out is not None:
         check_out(out, overwrite)
+    if is_panoptic(Path(detections)):
+        quality, about = score_panoptic(Path(detections), data, split, data_keys or {}, say)
+        result: dict[str, Any] = {"schema": SCHEMA, "task": "panoptic", **_scored(
+            detections, data, quality, about
+        )}  # fmt: skip
+        if out is not None:
+            _write(out, result, quality, quality.classes, say)
+        return result
     truth = open_truth(data, split, data_keys)
     ignored = truth.boxes.boxes.ignored
     if len(ignored) and ignored.all():
@@ -69,22 +82,29 @@ def score_detections(
         say(f"warning: {line}")
     metric = DetectionAP(truth.classes, usual_primary(truth.format, truth.name))
     metric.add(truth.ids, truth.boxes, boxes)
-    result: dict[str, Any] = {
-        "schema": SCHEMA,
-        "task": "detect",
-        "detections": str(detections),
-        "data": data,
-        "split": truth.split,
-        "images": len(truth.ids),
-        "boxes": len(results),
-        "primary": metric.primary,
-        "metrics": metric.compute(),
-        "protocol": metric.protocol(),
-        "warnings": warnings,
-    }
+    about = {"split": truth.split, "images": len(truth.ids), "boxes": len(results),
+             "warnings": warnings}  # fmt: skip
+    result = {"schema": SCHEMA, "task": "detect", **_scored(detections, data, metric, about)}
     if out is not None:
         _write(out, result, metric, truth.classes, say)
     return result
+
+
+def _scored(
+    detections: Path | str,
+    data: str,
+    metric: DetectionAP | PanopticQuality,
+    about: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What a result says of a metric that has seen all pictures."""
+    return {
+        "detections": str(detections),
+        "data": data,
+        **about,
+        "primary": metric.primary,
+        "metrics": metric.compute(),
+        "protocol": metric.protocol(),
+    }
 
 
 def check_out(out: Path, overwrite: bool) -> None:
@@ -208,7 +228,7 @@ def _indices(
 def _write(
     out: Path,
     result: dict[str, Any],
-    metric: DetectionAP,
+    metric: DetectionAP | PanopticQuality,
     classes: Sequence[str],
     say: Callable[[str], None],
 ) -> None:

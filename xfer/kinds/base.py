@@ -34,6 +34,7 @@ class Kind:
     several   | whether `labels()` is int8 (N, C): 1 yes, 0 no, -1 unknown
     placed    | whether labels are in pixels of the picture, so it is not shrunk when decoded
     boxes     | whether each sample has boxes
+    segments  | whether each sample has segments
     ignores   | whether data.ignore can leave out values
     graded    | whether a prediction is more or less right, not right or wrong
     task      | module:Class of the task that learns from such data, if it is not xfer's own
@@ -52,6 +53,7 @@ class Kind:
     several: ClassVar[bool] = False
     placed: ClassVar[bool] = False
     boxes: ClassVar[bool] = False
+    segments: ClassVar[bool] = False
     ignores: ClassVar[bool] = False
     graded: ClassVar[bool] = False
     task: ClassVar[str] = ""
@@ -282,8 +284,17 @@ class Kind:
             f"{self.holds}, whose scores are ranks, and xfer fits no temperature to them"
         )
 
-    def coco_results(self, predictions: Sequence[Any], category_ids: Sequence[int | str]) -> Table:
-        """COCO's results format. Raises XferError for predictions that it can't hold."""
+    def coco_results(
+        self,
+        predictions: Sequence[Any],
+        category_ids: Sequence[int | str],
+        files: Sequence[str] = (),
+    ) -> Any:
+        """COCO's results format, a list or a dict for json. Raises XferError for predictions that
+        it can't hold.
+
+        Args: files: for results that name pictures, the stems that `Predictions.draw` writes.
+        """
         raise XferError(
             f"COCO results are boxes; these predictions are {self.holds}", "--format json or csv"
         )

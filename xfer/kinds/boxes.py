@@ -210,7 +210,10 @@ class BoxKind(Kind):
         return box_rows.at_least(prediction, score)
 
     def coco_results(
-        self, predictions: Sequence[BoxPrediction], category_ids: Sequence[int | str]
+        self,
+        predictions: Sequence[BoxPrediction],
+        category_ids: Sequence[int | str],
+        files: Sequence[str] = (),
     ) -> Table:
         return box_rows.coco_results(predictions, category_ids)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from xfer.errors import DataError, listed
 from xfer.kinds.findings import Finding, counted, finding, named
 from xfer.kinds.mask_regions import odd_regions
-from xfer.kinds.pixel_counts import pixel_counts
+from xfer.kinds.pixel_counts import mask_of, pixel_counts
 from xfer.types import IGNORE, Source
 
 Mask = NDArray[np.uint8]
@@ -34,7 +34,7 @@ def masks_of(source: Source, most: int) -> Iterator[tuple[int, Mask]]:
     places = np.unique(np.linspace(0, len(source) - 1, min(most, len(source))).astype(int))
     for i in places.tolist():
         try:
-            mask = source[i].mask if reader is None else reader(i)
+            mask = mask_of(source[i]) if reader is None else reader(i)
         except DataError:
             continue
         if mask is not None:

@@ -15,7 +15,7 @@ from xfer.data.images.threads import cores
 from xfer.errors import DataError
 from xfer.fetch import cache_folder, others_write
 from xfer.files import bytes_of, replacing
-from xfer.types import IGNORE, Source
+from xfer.types import IGNORE, Sample, Source
 
 REMEMBERED = 2000  # smaller sets are counted again each time: it takes a second
 
@@ -52,10 +52,15 @@ def pixel_counts_of(source: Source, i: int) -> NDArray[np.int64]:
     count = getattr(source, "pixel_counts", None)
     if count is not None:
         return count(i)
-    mask = source[i].mask
+    mask = mask_of(source[i])
     if mask is None:
         raise DataError(f"{source.ids[i]}: no mask is known for this picture")
     return count_pixels(mask, len(source.info.classes))
+
+
+def mask_of(sample: Sample) -> NDArray[np.uint8] | None:
+    """The class of each pixel of a sample, by its mask or its segments; None if it has neither."""
+    return sample.mask if sample.segments is None else sample.segments.classes(IGNORE)
 
 
 def count_pixels(mask: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:

@@ -12,6 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer.objects.segments import Segments
+
 Role = Literal["right", "wrong", "missed", "truth"]
 
 
@@ -73,6 +75,41 @@ class PackedMasks:
 
 
 @dataclass(frozen=True, slots=True)
+class PackedSegments:
+    """The true and predicted segments of a picture, shrunk and compressed like `PackedMasks`.
+
+    size   | (height, width) of both maps
+    labels | class indices of the true and of the predicted segments
+    crowd  | which of the true ones are crowds
+    data   | both maps, int16, compressed by zlib
+    """
+
+    size: tuple[int, int]
+    labels: tuple[tuple[int, ...], tuple[int, ...]]
+    crowd: tuple[bool, ...]
+    data: bytes
+
+    @classmethod
+    def of(cls, truth: Segments, predicted: Segments, side: int = 256) -> PackedSegments:
+        """Pack the segments of a picture (H, W), subsampled so that neither side is longer than
+        `side`."""
+        step = max(1, -(-max(truth.size) // side))
+        small = np.stack([one.map[::step, ::step] for one in (truth, predicted)])
+        return cls(
+            (small.shape[1], small.shape[2]),
+            (tuple(truth.labels.tolist()), tuple(predicted.labels.tolist())),
+            tuple(truth.crowd.tolist()),
+            zlib.compress(small.astype("<i2").tobytes(), 1),
+        )
+
+    def unpack(self) -> tuple[Segments, Segments]:
+        """The true and the predicted segments, their maps of `size`."""
+        maps = np.frombuffer(zlib.decompress(self.data), "<i2").reshape(2, *self.size)
+        truth, predicted = self.labels
+        return Segments.of(maps[0], truth, self.crowd), Segments.of(maps[1], predicted)
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """One scored picture.
 
@@ -84,6 +121,7 @@ class Example:
     masks | for a segmentation, the true and predicted masks
     truth | the true boxes, each missed or truth (found)
     cells | row and column of each entry of the confusion matrix in which it is counted
+    segments | for a panoptic segmentation, the true and predicted segments
     """
 
     id: str
@@ -94,6 +132,7 @@ class Example:
     masks: PackedMasks | None = None
     truth: tuple[Mark, ...] = ()
     cells: tuple[tuple[int, int], ...] = ()
+    segments: PackedSegments | None = None
 
 
 def natural_order(ids: Sequence[str]) -> list[int]:

@@ -34,8 +34,8 @@ _OF_PROBE: Types = {
     "temperature": (int, float), "features": dict,
 }  # fmt: skip
 _KNOWN: Types = {
-    "category_ids": list, "tta": str, "svd": dict, "kind_from": str, "preprocess": dict,
-    "temperature": (int, float),
+    "category_ids": list, "things": list, "tta": str, "svd": dict, "kind_from": str,
+    "preprocess": dict, "temperature": (int, float),
 }  # fmt: skip
 _PREPROCESS: Types = {
     "mean": list, "std": list, "channels": str, "scale": (int, float), "size": int, "resize": int,
@@ -62,6 +62,7 @@ def about_model(
         # the user's own kind: the module that registers it
         **({} if home.startswith("xfer.") else {"kind_from": home}),
         "classes": list(classes),
+        **({"things": list(task.info.things)} if task.info.things else {}),
         **({"category_ids": [category_ids[c] for c in classes]} if named else {}),
         "size": own.size,
         "tta": recipe.eval.tta,
@@ -124,13 +125,25 @@ def rebuild(file: Path | str, about: Mapping[str, Any]) -> Task:
     with whole(file), plugs.reading(file):
         kind = tasks.get(about["task"])
         backbone = make_backbone(about["backbone"], weights="none", **about["backbone_options"])
+        classes = tuple(about["classes"])
         if about["kind"] not in kinds.KINDS.names() and "kind_from" in about:
             plugs.imported(plugs.Plug(str(about["kind_from"]), about["kind"]), "kind of data")
         task = kind(
             backbone,
-            DataInfo("", about["kind"], tuple(about["classes"])),
+            DataInfo("", about["kind"], classes, things=_things(file, about, classes)),
             tasks.make_options(kind, about["task_options"]),
             DataTable(size=about["size"]),
         )
         replace_linear(task, about.get("svd", {}))
         return task
+
+
+def _things(
+    file: Path | str, about: Mapping[str, Any], classes: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The classes that are things. Raises DataError for one that is no class."""
+    things = tuple(about.get("things", ()))
+    unknown = [name for name in things if name not in classes]
+    if unknown:
+        raise DataError(f"{file}: damaged (the thing {unknown[0]!r:.60} is no class)", AGAIN)
+    return things

@@ -144,17 +144,24 @@ def panoptic_sets(folder: Path) -> list[Case]:
         Image.fromarray(make_mask((0, 1, 2))).save(maps / "a.png")
         (root / "labels.txt").write_text("".join(f"{k}: thing{k}\n" for k in range(183)))
 
+    def told(root: Path) -> None:
+        write_panoptic(root, make_mask((0, 1, 2, 3)), True)
+        file = root / "annotations/panoptic_val2017.json"
+        file.write_text(file.read_text().replace('"person"', '"person", "isthing": 1'))
+
     return seeds_in(
         folder,
         lambda root: write_panoptic(root, make_mask((0, 1, 2, 3)), False),
         lambda root: write_panoptic(root, make_mask((0, 3)), True),
+        told,
         stuff,
     )
 
 
 @target("panoptic", panoptic_sets, keep=("*.jpg", "train2017/*"))
 def use_panoptic(path: Path) -> None:
-    use_data(f"panoptic:{path}")
+    spec = f"panoptic:{path}"
+    attempts([lambda: use_data(spec), lambda: use_data(spec, "panoptic")])
 
 
 @target(

@@ -21,6 +21,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from xfer import kinds as kinds_of_data
 from xfer.boxes import Boxes
 from xfer.data.images.decode import shrink
 from xfer.data.images.remarks import Remark, remarks
@@ -108,6 +109,11 @@ def pack(
     options = options or Packing()
     opened = open_spec(spec, ReadOptions(skip_bad=skip_bad, **data_keys or {}), kinds)
     parts = opened.reading.parts
+    if any(kinds_of_data.get(part.info.kind).segments for part in parts.values()):
+        raise XferError(
+            f"{opened.name}: a pack holds no segments",
+            "train from the files themselves, as they are",
+        )
     plan = {
         "name": next(iter(parts.values())).info.name, "options": asdict(options),
         "splits": {split: source.fingerprint() for split, source in parts.items()},

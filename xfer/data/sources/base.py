@@ -20,8 +20,10 @@ from xfer.kinds.annotation import annotation
 from xfer.kinds.base import Kind
 from xfer.kinds.box_stats import EveryBox, every_box
 from xfer.kinds.findings import Finding
-from xfer.kinds.pixel_counts import pixel_counts_of
+from xfer.kinds.pixel_counts import mask_of, pixel_counts_of
+from xfer.kinds.segment_stats import segments_of
 from xfer.notebook.objects import data_card
+from xfer.objects.segments import Segments
 from xfer.types import IGNORE, DataInfo, Sample, Source
 
 LISTED = 200_000
@@ -51,7 +53,11 @@ class Subset:
         self.indices = np.asarray(indices, dtype=np.int64).reshape(-1)
         self.table = table
         own = source.info
-        self.info = replace(own, split=split or own.split, classes=classes or own.classes)
+        names, things = classes or own.classes, own.things
+        if things and table is not None:
+            moved = dict(zip(own.classes, table.tolist(), strict=True))
+            things = tuple(names[moved[name]] for name in things if moved[name] >= 0)
+        self.info = replace(own, split=split or own.split, classes=names, things=things)
         self.ids = choose(source.ids, self.indices)
 
     def __len__(self) -> int:
@@ -94,13 +100,18 @@ class Subset:
         """The mask of picture i, without decoding the picture if the source can."""
         reader = getattr(self.source, "read_mask", None)
         if reader is None:
-            return self[i].mask
+            return mask_of(self[i])
         mask = reader(int(self.indices[i]))
         if self.table is None or mask is None:
             return mask
         look_up = np.full(256, IGNORE, np.uint8)
         look_up[: len(self.table)] = self.table
         return look_up[mask]
+
+    def read_segments(self, i: int) -> Segments:
+        """The segments of picture i, without decoding the picture if the source can."""
+        own = segments_of(self.source, int(self.indices[i]))
+        return own if self.table is None else own.relabelled(self.table)
 
     def verify(self, i: int) -> None:
         """Raises DataError if picture i can't be decoded."""
@@ -157,7 +168,7 @@ def read(source: Source, i: int, short_side: int = 0, rows: Rows | None = None) 
     if reader is not None:
         return reader(i, short_side)
     sample = source[i]
-    if sample.boxes is not None or sample.mask is not None:
+    if any(known is not None for known in (sample.boxes, sample.mask, sample.segments)):
         return sample  # these are in the picture's own pixels
     return replace(sample, image=shrink(sample.image, short_side))
 

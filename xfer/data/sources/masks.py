@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,7 +96,10 @@ class MaskSource(FileSource):
 
     def _fitted(self, i: int, size: tuple[int, int]) -> NDArray[np.uint8]:
         """Mask i, turned like its upright picture. Raises DecodeError if it does not fit."""
-        mask = self.read_mask(i)
+        return self._turned(i, self.read_mask(i), size)
+
+    def _turned(self, i: int, mask: NDArray[Any], size: tuple[int, ...]) -> NDArray[Any]:
+        """A map (H, W) of picture i, turned like the picture. Raises DecodeError as `_fitted`."""
         if mask.shape == size:
             return mask
         header = header_at(self.path(i))

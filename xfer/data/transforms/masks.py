@@ -14,6 +14,8 @@ from xfer.data.images.threads import cores
 from xfer.data.transforms.colour import jitter
 from xfer.data.transforms.crops import POLICIES, Image, resize
 from xfer.errors import XferError
+from xfer.kinds.pixel_counts import mask_of
+from xfer.objects.segments import VOID
 from xfer.types import IGNORE, Sample, Source
 
 STRONG_COLOUR = 0.4
@@ -46,6 +48,7 @@ class MaskTransform:
 
     Args:
         short: short side to which whole pictures are scaled, pixels; 0: pictures keep their size.
+        long: largest long side of whole pictures, pixels; 0: any.
         crop: side of a training crop, pixels; 0: evaluation, whole pictures, nothing is random.
         scales: training pictures are scaled by a factor from this range, uniform in log scale.
         flip: mirror every second picture.
@@ -61,6 +64,7 @@ class MaskTransform:
         self,
         short: int,
         *,
+        long: int = 0,
         crop: int = 0,
         scales: tuple[float, float] = (1.0, 1.0),
         flip: bool = True,
@@ -70,7 +74,8 @@ class MaskTransform:
     ) -> None:
         if augment not in POLICIES:
             raise XferError(f"unknown augmentation {augment!r}", f"one of {', '.join(POLICIES)}")
-        self.short, self.crop, self.scales, self.flip = short, crop, scales, flip
+        self.short, self.long, self.crop = short, long, crop
+        self.scales, self.flip = scales, flip
         self.augment, self.max_share = augment, max_share
         self.colour = np.round(np.asarray(colour)).astype(np.uint8)
 
@@ -79,6 +84,8 @@ class MaskTransform:
             return self._train(sample, rng)
         height, width = size = sample.image.shape[:2]
         factor = self.short / min(size) if self.short else 1.0
+        if self.long:
+            factor = min(factor, self.long / max(size))
         h, w = (max(1, round(side * factor)) for side in size)
         image = resize(sample.image, w, h)
         return MaskItem(sample.id, image, sample.mask, (height, width), (h, w))
@@ -103,7 +110,7 @@ class MaskTransform:
         part = mask[y : y + h, x : x + w]
         if part.shape != (out_h, out_w):
             nearest = cv2.INTER_NEAREST_EXACT
-            part = np.asarray(cv2.resize(part, (out_w, out_h), interpolation=nearest), np.uint8)
+            part = np.asarray(cv2.resize(part, (out_w, out_h), interpolation=nearest), part.dtype)
         if random and self.flip and rng.random() < 0.5:
             image, part = np.asarray(cv2.flip(image, 1), np.uint8), part[:, ::-1]
         if random and self.augment != "light":
@@ -111,7 +118,9 @@ class MaskTransform:
         whole = np.empty((self.crop, self.crop, 3), np.uint8)
         whole[:] = self.colour
         whole[:out_h, :out_w] = image
-        labels = np.full((self.crop, self.crop), IGNORE, np.uint8)
+        # a map of segments is of signed numbers: it is void beyond the picture
+        void = IGNORE if part.dtype == np.uint8 else VOID
+        labels = np.full((self.crop, self.crop), void, part.dtype)
         labels[:out_h, :out_w] = part
         return MaskItem(sample.id, whole, labels, (height, width), (out_h, out_w))
 
@@ -159,7 +168,8 @@ def mask_statistics(source: Source) -> MaskStatistics:
 
     def look(i: int) -> tuple[int, NDArray[np.int64]]:
         sample = source[i]
-        mask = np.zeros(0, np.uint8) if sample.mask is None else sample.mask
+        known = mask_of(sample)
+        mask = np.zeros(0, np.uint8) if known is None else known
         return min(sample.image.shape[:2]), np.bincount(mask.ravel(), minlength=256)[:count]
 
     sides: list[int] = []

@@ -1,6 +1,7 @@
 """`digits`: handwritten digits that come with scikit-learn. Nothing is downloaded.
 
-One digit per picture, see `pictures`; for boxes and masks they are drawn into scenes, see `scenes`.
+One digit per picture, see `pictures`; for boxes, masks and segments they are drawn into
+scenes, see `scenes`.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from xfer.data.readers.digits.pictures import digits
 
 @EMBEDDED.register("digits")
 class Digits:
-    """One digit per picture, or scenes of several with boxes or masks."""
+    """One digit per picture, or scenes of several with boxes, masks or segments."""
 
-    kinds: ClassVar[tuple[str, ...]] = ("classify", "detect", "segment")
+    kinds: ClassVar[tuple[str, ...]] = ("classify", "detect", "segment", "panoptic")
 
     def load(self, options: ReadOptions) -> Reading:
         if options.kind and kinds.get(options.kind).placed:
+            from xfer.data.readers.digits.panoptic import PanopticScenes
             from xfer.data.readers.digits.scenes import scenes
 
-            return scenes(options.kind)
+            make = PanopticScenes if kinds.get(options.kind).segments else None
+            return scenes(options.kind, make)
         return digits()

@@ -63,10 +63,12 @@ class Placed:
 Arranged = tuple[list[Placed], list[tuple[float, ...]]]
 
 
-def scenes(kind: str) -> Reading:
-    """The scenes with boxes (kind detect) or masks (segment), train and val."""
+def scenes(kind: str, make: type[SceneSource] | None = None) -> Reading:
+    """The scenes, train and val, as a kind of data: with boxes (detect) or masks (segment), or what
+    a subclass of SceneSource, `make`, adds to them."""
+    make = make or SceneSource
     parts: dict[str, Source] = {
-        split: SceneSource(split, ink, labels, SCENES[split], kind, arranged)
+        split: make(split, ink, labels, SCENES[split], kind, arranged)
         for split, (ink, labels, arranged) in _arranged().items()
     }
     counts = " and ".join(f"{len(source)} {split}" for split, source in parts.items())
@@ -142,6 +144,10 @@ class SceneSource:
         digest.update(self.ink.tobytes())
         return digest.hexdigest()
 
+    def _under(self, i: int, canvas: NDArray[np.float32], own: Any) -> NDArray[np.float32]:
+        """What lies under the digits of scene i: its texture, and what a subclass adds to it."""
+        return canvas
+
     def _table(self, boxes: list[list[tuple[float, ...]]]) -> BoxTable:
         shift = 1 if self.masks else 0
         picture = np.repeat(np.arange(len(boxes)), [len(b) for b in boxes])
@@ -214,15 +220,18 @@ class SceneSource:
         grown: Any = cv2.resize(self._frames[placed.digit], size, interpolation=cv2.INTER_CUBIC)
         return np.clip(grown, 0, 1).astype(np.float32)
 
-    def _draw(self, i: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """The pixels of scene i, and their owners: 0 for none, k + 1 for digit k."""
+    def _draw(self, i: int, ground: Any = None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """The pixels of scene i, and their owners: 0 for none, k + 1 for digit k.
+
+        Args: ground: for `_under`.
+        """
         rng = np.random.default_rng((self._seed, i, 1))
-        canvas = _texture(rng)
+        canvas = self._under(i, _texture(rng), ground)
         owners = np.zeros((SIDE, SIDE), np.uint8)
         for k, placed in enumerate(self.placed[i]):
             alpha = self._alpha(placed)
             under = canvas[placed.rows, placed.columns]
-            grey = _standing_out(float(under.mean()), placed.grey)
+            grey = standing_out(float(under.mean()), placed.grey)
             under += alpha[:, :, None] * (grey - under)
             owners[placed.rows, placed.columns][alpha >= INK] = k + 1
         canvas += rng.normal(0, float(rng.uniform(2, 8)), (SIDE, SIDE, 1))
@@ -245,7 +254,7 @@ def _extent(seen: NDArray[np.bool_]) -> tuple[float, ...]:
     )  # fmt: skip
 
 
-def _standing_out(mean: float, draw: float) -> float:
+def standing_out(mean: float, draw: float) -> float:
     """A grey in 0..255 that differs from `mean` by at least CONTRAST; `draw` in 0..1 picks it."""
     dark, light = max(0.0, mean - CONTRAST), max(0.0, 255 - mean - CONTRAST)
     at = draw * (dark + light)

@@ -1,0 +1,136 @@
+"""The task panoptic: it learns, merges what its decoders say, and its predictions are files."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_nets import tiny
+
+from xfer.cli.app import main
+from xfer.data.loading.loader import Loader
+from xfer.data.open import open_data
+from xfer.data.pack.writer import pack
+from xfer.data.readers.base import ReadOptions
+from xfer.data.readers.digits.reader import Digits
+from xfer.data.sources.base import Bundle, subset
+from xfer.errors import DataError, XferError
+from xfer.nn.centres import UNIT, centre_targets
+from xfer.nn.panoptic_merge import Rules, merged
+from xfer.nn.views import View
+from xfer.objects.segments import Segments
+from xfer.recipe.tables import DataTable
+from xfer.task import get, make_options
+from xfer.testing.segment_scenes import SegmentScenes
+from xfer.types import FeatureSpec
+
+PIXELS = FeatureSpec("pixels", 1, 1, 1, 0.0)
+RULES = Rules(0.5, 1, 0.0, 0.0)
+
+
+def test_it_learns_a_few_pictures_by_heart() -> None:
+    torch.manual_seed(0)
+    source, kind = SegmentScenes(4), get("panoptic")
+    options = make_options(kind, {"width": 32, "dropout": 0.0, "loss_step": 1})
+    task = kind(tiny(), source.info, options, DataTable(size=48, augment="none"))
+    task.fit_data(Bundle("discs", "test", "panoptic", source.info.classes, {"train": source}))
+    optimizer = torch.optim.Adam(task.parameters(), 1e-2)
+    loader = Loader(source, task.transform(True), task.collate, batch=4, train=True, workers=0)
+    batches = (batch for epoch in itertools.count() for batch in loader.batches(epoch))
+    for batch in itertools.islice(batches, 60):
+        optimizer.zero_grad()
+        torch.stack(list(task(batch).values())).sum().backward()
+        optimizer.step()
+    task.eval()
+    metric = task.metric()
+    for batch in Loader(source, task.transform(False), task.collate, batch=4, train=False).batches(
+        0
+    ):
+        metric.update(task.predict(batch), batch)
+    assert metric.compute()["pq"] > 0.8
+
+
+def exact(segments: Segments, things: np.ndarray) -> torch.Tensor:
+    """The scores of decoders that are right about everything: (1, C + 3, H, W)."""
+    aims = centre_targets(segments, things, 1.0, 1)
+    logits = np.eye(len(things))[np.minimum(segments.classes(), len(things) - 1)] * 20
+    parts = [logits.transpose(2, 0, 1), aims.heat[None], aims.offsets / UNIT]
+    return torch.from_numpy(np.concatenate(parts)[None]).float()
+
+
+def test_true_centres_and_ways_are_merged_to_the_true_segments() -> None:
+    map = np.zeros((24, 40), np.int32)
+    map[3:12, 4:13], map[3:12, 13:22], map[15:21, 30:38] = 1, 2, 3  # two that touch, of one class
+    truth = Segments.of(map, [2, 0, 0, 1])
+    things = np.array([True, True, False])
+    scores = exact(truth, things)
+    view = View(torch.zeros(1, 3, 24, 40), torch.tensor([[24, 40]]))
+    turned = torch.cat([scores[:, :-1], -scores[:, -1:]], 1).flip(-1)
+    for views in ([(scores, view)], [(scores, view), (turned, view.mirrored())]):
+        found, sure = merged(views, PIXELS, 0, (24, 40), things, RULES)
+        assert np.array_equal(found.classes(), truth.classes())
+        pairs = np.unique(np.stack([found.map.ravel(), map.ravel()]), axis=1)
+        assert pairs.shape[1] == 4  # one of each to one of each
+        assert sure.shape == (4,) and (sure > 0.7).all()
+
+
+def test_what_is_too_small_and_things_without_a_centre_are_void() -> None:
+    map = np.zeros((20, 20), np.int32)
+    map[2:4, 2:4], map[10:18, 10:18] = 1, 2
+    truth, things = Segments.of(map, [1, 0, 0]), np.array([True, False])
+    scores = exact(truth, things)
+    view = View(torch.zeros(1, 3, 20, 20), torch.tensor([[20, 20]]))
+    found, _ = merged([(scores, view)], PIXELS, 0, (20, 20), things, Rules(0.5, 1, 0.0, 0.05))
+    assert len(found) == 2 and (found.map[2:4, 2:4] == -1).all()
+    scores[:, 2] = 0
+    found, _ = merged([(scores, view)], PIXELS, 0, (20, 20), things, RULES)
+    assert found.labels.tolist() == [1] and (found.map[map > 0] == -1).all()
+
+
+def test_scenes_have_stuff_void_and_crowds_and_keep_todays_boxes() -> None:
+    segments = Digits().load(ReadOptions(kind="panoptic")).parts["val"]
+    boxes: Any = Digits().load(ReadOptions(kind="detect")).parts["val"]
+    each = [segments[i].segments for i in range(24)]
+    known = [one for one in each if one is not None]
+    assert any(one.crowd.any() for one in known) and any((one.map < 0).any() for one in known)
+    for i, one in enumerate(known[:8]):
+        digits = one.as_boxes((one.labels < 10) & ~one.crowd)
+        assert np.array_equal(digits.xyxy, boxes.annotation(i).xyxy)
+        assert np.array_equal(digits.labels, boxes.annotation(i).labels)
+    assert segments.info.things == tuple("0123456789")
+
+
+def test_data_without_things_and_packs_of_segments_are_refused(tmp_path: Path) -> None:
+    source = SegmentScenes()
+    with pytest.raises(XferError, match="a pack holds no segments"):
+        pack(source, tmp_path / "packed")
+    source.info = replace(source.info, things=())
+    with pytest.raises(DataError, match="none of its 3 classes is a thing"):
+        open_data({"train": source, "val": source})
+
+
+def test_predictions_are_cocos_panoptic_files(tmp_path: Path, capsys: Any) -> None:
+    run = tmp_path / "run"
+    args = "finetune --task panoptic --data digits --limit 4 --batch 2 data.size=64 task.width=16"
+    assert main([*args.split(), "schedule.steps=2", "--out", str(run), "-q"]) == 0
+    result = json.loads((run / "result.json").read_text())
+    assert result["primary"] == "pq" and "pq_things" in result["metrics"]
+    picture = tmp_path / "000000000042.png"
+    source = Digits().load(ReadOptions(kind="panoptic")).parts["val"]
+    Image.fromarray(subset(source, [0])[0].image).save(picture)
+    capsys.readouterr()
+    drawn = tmp_path / "drawn"
+    assert main(["predict", str(run), str(picture), "--draw", str(drawn), "--format", "coco"]) == 0
+    (one,) = json.loads(capsys.readouterr().out)["annotations"]
+    assert one["image_id"] == 42
+    pixels = np.asarray(Image.open(drawn / one["file_name"]).convert("RGB")).astype(int)
+    ids = pixels[..., 0] + 256 * pixels[..., 1] + 65536 * pixels[..., 2]
+    listed = {info["id"]: info["area"] for info in one["segments_info"]}
+    assert {k: int((ids == k).sum()) for k in np.unique(ids).tolist() if k} == listed

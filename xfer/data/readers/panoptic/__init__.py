@@ -1,0 +1,1 @@
+"""COCO's panoptic annotations and stuff maps."""

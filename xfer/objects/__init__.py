@@ -1,0 +1,1 @@
+"""Masks of single objects: COCO's run lengths, and geometry on them."""
