@@ -82,7 +82,8 @@ STATES: dict[str, tuple[Any, ...]] = {
     "optim.name": ("sgd", "nesterov", "adamw", "rmsprop"), "schedule.steps": (0, 7),
     "optim.freeze": ("", "all"), "optim.weight_decay": (0, 0.1), "data.val": ("", "none"),
     "data.augment": ("none", "light"), "task.levels": ((), ("conv1", "conv2")),
-    "task.detector": ("auto", "fcos"), "task.proposals": ("rpn", "grid"), "task.anchors": ((), (8, 8, 16, 16)),
+    "task.detector": ("auto", "fcos"), "task.proposals": ("rpn", "grid"),
+    "task.anchors": ((), (8, 8, 16, 16)),
     "task.class_balance": (0.0, 0.5), "task.resize": (True, False),
 }  # fmt: skip
 # what a run on one CPU does not show: read with the data, for GPUs, or a line on the screen; the
