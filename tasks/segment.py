@@ -80,6 +80,10 @@ class Options:
         (), "factors for the finer maps before they are scored; empty: 1", above=0,
         when={"task.head": one_of("fcn16s", "fcn8s")},
     )  # fmt: skip
+    edges: str = option(
+        "hold", "coarse scores beyond their outermost cells: hold: as there; fade: to 0, as FCN's "
+        "code", choices=("hold", "fade"), when={"task.head": one_of("fcn16s", "fcn8s")},
+    )  # fmt: skip
     staged: bool = option(
         False, "start the head from that of the run in `--weights run:DIR`: FCN-16s from 32s, 8s "
         "from 16s",
@@ -194,7 +198,7 @@ class Segment(Task, ExplainsMasks):
             )
             scales = options.skip_scales or (1.0,) * (len(specs) - 1)
             specs[0], fresh = self._add_tail(specs[0])
-            self.head = FCNHead(specs, count, scales)
+            self.head = FCNHead(specs, count, scales, options.edges == "fade")
             self.head.hidden = fresh
         names = [name for name in backbone.map_names if name in self.options.levels]
         backbone.check_side(2 * backbone.preprocess.size, names[-1])  # pictures are of any size
@@ -226,10 +230,8 @@ class Segment(Task, ExplainsMasks):
                 f"task.tail=own: {self.backbone.name} has no fc6, fc7 that read {last.name}",
                 "task.tail=none or fresh",
             )
-        if kind != "auto":
-            return kind
-        if not fits:
-            return "none"
+        if kind != "auto" or not fits:
+            return "none" if kind == "auto" else kind
         return "own" if report is not None and report.has_tail else "fresh"
 
     def _add_tail(self, last: FeatureSpec) -> tuple[FeatureSpec, FreshTail | None]:
@@ -323,12 +325,10 @@ class Segment(Task, ExplainsMasks):
         if any(lacking):  # right and below, as batches are padded
             images = F.pad(images, (0, lacking[1], 0, lacking[0]))
         maps = self.backbone(images, want=self.options.levels)
-        if self.tail is not None:
+        if self.tail is not None or self._padding:
             last = self.head.specs[0].name
-            maps[last] = self.tail(padded(maps[last], self._padding))
-        elif self._padding:
-            last = self.head.specs[0].name
-            maps[last] = padded(maps[last], self._padding)
+            wide = padded(maps[last], self._padding)
+            maps[last] = wide if self.tail is None else self.tail(wide)
         return self.head(maps, sizes)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:

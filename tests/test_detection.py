@@ -25,7 +25,7 @@ def batch(names: list[str], truths: list[Boxes]) -> Batch:
     return Batch(images, tuple(names), {"annotations": truths})
 
 
-def annotation(boxes: list[list[float]], labels: list[int], **marks: list[bool]) -> Boxes:
+def annotation(boxes: list[list[float]], labels: list[int], **marks: Any) -> Boxes:
     return Boxes.of(boxes, labels, size=(200, 300), **marks)
 
 

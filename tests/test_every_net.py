@@ -8,7 +8,7 @@ import pytest
 
 from xfer.cli.app import main
 
-TASKS = ("classify", "detect", "segment")
+TASKS = ("classify", "detect", "segment", "instance")
 # a vision transformer, a residual net, one that sees a single size of picture
 QUICK = ("timm:test_vit", "timm:test_resnet", "timm:levit_128s")
 FAMILIES = (

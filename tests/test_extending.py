@@ -116,8 +116,8 @@ def kinds_of_tasks() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("name", "kind"), kinds_of_tasks())
 def test_every_task_keeps_the_contract_for_every_kind_it_learns_from(name: str, kind: str) -> None:
-    if kind == "detect":
-        source: Source = ShapeScenes(12, size=(32, 48))
+    if kind in ("detect", "instance"):
+        source: Source = ShapeScenes(12, size=(32, 48), masks=kind == "instance")
     elif kind == "segment":
         source = MaskScenes(12, size=(32, 48))
     elif kind == "panoptic":

@@ -75,6 +75,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "task.box_std": ((0.1, 0.1, 0.2, 0.2), (1.0, 1.0, 1.0, 1.0)), "task.max_stride": (16, 32),
     "task.towers": (1, 2), "task.focal": ((0.25, 2.0), (0.5, 1.0)),
     "task.centre_radius": (1.5, 0.5), "task.candidates": (4, 100),
+    "task.edges": ("hold", "fade"), "task.geometry": ("seen", "caffe"),
 }  # fmt: skip
 SEGMENT_WIDTHS = (16, 32)
 # values of the keys that conditions speak of, where a list of choices does not say them

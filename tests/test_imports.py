@@ -51,7 +51,16 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("detectors",),
     tuple(
         f"exporting.{net}"
-        for net in ("contract", "suppress", "labels", "regions", "cells", "boxes", "masks")
+        for net in (
+            "contract",
+            "suppress",
+            "labels",
+            "regions",
+            "cells",
+            "boxes",
+            "instances",
+            "masks",
+        )
     ),
     ("task", "proposals", "runs.checkpoint", "explain.contract"),
     (
@@ -68,6 +77,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("probing",),
     ("doctor",),
     ("inference", "exporting"),
+    ("importing",),
     ("report.page", "report.comparison", "notebook.worst"),
     ("probing.run", "serving"),
     ("proposals.measure", "proposals.from_run", "train"),
@@ -92,7 +102,7 @@ ADAPTERS = {
     "tensorboard": ("xfer/tracking/",),
     "starlette": ("xfer/serving/",),
     "uvicorn": ("xfer/serving/",),
-    "pycocotools": ("xfer/metrics/", "xfer/data/"),
+    "pycocotools": ("xfer/metrics/", "xfer/data/", "xfer/objects/"),
     "sklearn": ("xfer/data/", "xfer/metrics/", "xfer/extraction", "xfer/probing"),
 }
 CALLS_CUDA = ("xfer/device.py",)

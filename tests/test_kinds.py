@@ -15,7 +15,7 @@ from xfer.errors import XferError
 from xfer.objects.segments import Segments
 from xfer.types import ClassPrediction, Sample
 
-NAMES = {"classify", "multilabel", "detect", "segment", "panoptic", "images"}
+NAMES = {"classify", "multilabel", "detect", "instance", "segment", "panoptic", "images"}
 
 
 def test_no_module_but_the_kinds_compares_a_kinds_name() -> None:
@@ -61,6 +61,9 @@ def test_relabelling_moves_labels_and_samples_alike(name: str) -> None:
         "detect": (np.array([[1, 1]], np.int8),
                    Sample("x", image, boxes=boxes),
                    np.array([[1, 0, 1]])),
+        "instance": (np.array([[1, 1]], np.int8),
+                     Sample("x", image, boxes=boxes),
+                     np.array([[1, 0, 1]])),
         "segment": (np.array([[-1, 1]], np.int8), Sample("x", image, mask=mask),
                     np.array([[1, -1, -1]])),
         "panoptic": (np.array([[-1, 1]], np.int8), Sample("x", image, segments=segments),
@@ -73,7 +76,7 @@ def test_relabelling_moves_labels_and_samples_alike(name: str) -> None:
         assert moved.label == 0
     if name == "multilabel":
         assert np.array_equal(moved.label, expected[0])
-    if name == "detect":
+    if name in ("detect", "instance"):
         assert moved.boxes is not None and moved.boxes.labels.tolist() == [2, 0]
     if name == "segment":
         assert moved.mask is not None and moved.mask.tolist() == [[2, 0, 255], [0, 2, 2]]

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xfer.errors import DataError
+from xfer.objects.mask import ObjectMask, as_column
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,6 +27,8 @@ class Boxes:
     crowd     | bool (R,)                 | COCO iscrowd
     area      | float64 (R,)              | COCO's area of the object, else the box's, square pixels
     size      | (H, W)                    | of the picture; (0, 0): unknown
+    masks     | object (R,) of ObjectMask | the pixels of each object, in a picture of `size`; None:
+              |                           | only boxes are known
 
     Two are equal if all of these are. `Boxes.of` fills in defaults and checks the shapes.
     """
@@ -36,6 +39,7 @@ class Boxes:
     crowd: NDArray[np.bool_]
     area: NDArray[np.float64]
     size: tuple[int, int] = (0, 0)
+    masks: NDArray[np.object_] | None = None
 
     @classmethod
     def of(
@@ -47,6 +51,7 @@ class Boxes:
         crowd: ArrayLike | None = None,
         area: ArrayLike | None = None,
         size: Sequence[int] = (0, 0),
+        masks: Sequence[ObjectMask] | NDArray[np.object_] | None = None,
     ) -> Boxes:
         """Boxes from arrays or lists; float32 coordinates stay float32, others become float64.
 
@@ -66,8 +71,9 @@ class Boxes:
             none if crowd is None else np.asarray(crowd, np.bool_),
             area_xyxy(corners.astype(np.float64)) if area is None else np.asarray(area, np.float64),
             (int(size[0]), int(size[1])),
+            None if masks is None else as_column(masks),
         )
-        for name in _COLUMNS[1:]:
+        for name in (*_COLUMNS[1:], *(("masks",) if masks is not None else ())):
             shape = getattr(boxes, name).shape
             if shape != (len(corners),):
                 raise DataError(f"boxes: {name} has shape {shape}, for {len(corners)} boxes")
@@ -80,11 +86,17 @@ class Boxes:
 
     @classmethod
     def join(cls, parts: Sequence[Boxes]) -> Boxes:
-        """The boxes of all parts, in order; the size is kept if all parts have the same."""
+        """The boxes of all parts, in order; the size is kept if all parts have the same, masks if
+        all parts with boxes have them."""
         if not parts:
             return cls.none()
         sizes = {part.size for part in parts}
         columns = {name: np.concatenate([getattr(p, name) for p in parts]) for name in _COLUMNS}
+        masked = any(p.masks is not None for p in parts) and all(
+            p.masks is not None or not len(p) for p in parts
+        )
+        if masked:
+            columns["masks"] = np.concatenate([p.masks for p in parts if p.masks is not None])
         return cls(**columns, size=sizes.pop() if len(sizes) == 1 else (0, 0))
 
     def __len__(self) -> int:
@@ -96,14 +108,17 @@ class Boxes:
             raise TypeError(f"boxes are indexed by a slice, a mask or a list: use [[{rows}]]")
         return Boxes(
             self.xyxy[rows], self.labels[rows], self.difficult[rows], self.crowd[rows],
-            self.area[rows], self.size,
+            self.area[rows], self.size, None if self.masks is None else self.masks[rows],
         )  # fmt: skip
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Boxes):
             return NotImplemented
-        return self.size == other.size and all(
-            np.array_equal(getattr(self, name), getattr(other, name)) for name in _COLUMNS
+        masks = [None if b.masks is None else b.masks.tolist() for b in (self, other)]
+        return (
+            self.size == other.size
+            and masks[0] == masks[1]
+            and all(np.array_equal(getattr(self, name), getattr(other, name)) for name in _COLUMNS)
         )
 
     __hash__ = None  # pyright: ignore[reportAssignmentType]
@@ -131,19 +146,21 @@ class Boxes:
         return replace(self, labels=table[self.labels])
 
     def scaled(self, x: float, y: float) -> Boxes:
-        """The boxes after the picture is resized by these factors, computed in float64."""
+        """The boxes after the picture is resized by these factors, computed in float64, without
+        their masks: `xfer.objects.resize` has those."""
         height, width = self.size
         return replace(
             self,
             xyxy=(self.xyxy * np.array([x, y, x, y])).astype(self.xyxy.dtype),
             area=self.area * (x * y),
             size=(round(height * y), round(width * x)),
+            masks=None,
         )
 
     def shifted(self, dx: float, dy: float, size: Sequence[int] = (0, 0)) -> Boxes:
-        """The boxes moved right and down by pixels, into a picture of this size."""
+        """The boxes moved right and down by pixels, into a picture of this size; without masks."""
         moved = self.xyxy + np.array([dx, dy, dx, dy], self.xyxy.dtype)
-        return replace(self, xyxy=moved).sized(size)
+        return replace(self, xyxy=moved, masks=None).sized(size)
 
     def clip(self, size: Sequence[int] | None = None) -> Boxes:
         """The parts of the boxes inside the picture (H, W), their own by default; none is dropped.
@@ -162,7 +179,7 @@ class Boxes:
         return overlap_xyxy(self.xyxy[:, None], other.xyxy[None])
 
 
-_COLUMNS = tuple(field.name for field in fields(Boxes) if field.name != "size")
+_COLUMNS = tuple(f.name for f in fields(Boxes) if f.name not in ("size", "masks"))
 
 
 def area_xyxy(xyxy: NDArray[Any]) -> NDArray[Any]:

@@ -90,6 +90,7 @@ class DataInfo:
 
     name    | what the user called it
     kind    | what is known about a picture, the name of an `xfer.kinds.Kind`: classify,
+            | multilabel, detect, instance, segment, images (nothing), or your own
             | multilabel, detect, segment, panoptic, images (nothing), or your own
     classes | class names; a label is an index into them; () where there are none
     split   | train, val, test, or all
@@ -253,6 +254,24 @@ class MaskPrediction:
         counts = numpy.bincount(self.mask.ravel(), minlength=256)[: len(classes)]
         size = max(1, self.mask.size)
         return {name: int(n) / size for name, n in zip(classes, counts, strict=True)}
+
+
+@dataclass(frozen=True, slots=True)
+class InstancePrediction(BoxPrediction):
+    """A prediction of objects with their outlines for one picture: boxes, and beside them
+
+    masks  | object (R,) of `xfer.objects.mask.ObjectMask`, in the picture's own pixels
+    """
+
+    masks: NDArray[np.object_]
+
+    def row(self, classes: Sequence[str]) -> dict[str, Any]:
+        """As for boxes, each with its "segmentation", COCO's {"size": [H, W], "counts": text}."""
+        # not super(): dataclasses with slots are made twice, and it would name the first
+        row = BoxPrediction.row(self, classes)
+        for box, mask in zip(row["boxes"], self.masks.tolist(), strict=True):
+            box["segmentation"] = mask.as_json()
+        return row
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,14 @@ Layer rows: Krizhevsky et al. 2012, sec. 3.5. `convN` is the map after its ReLU,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import nn
 
 from xfer.backbones.base import SequentialBackbone, backbones
-from xfer.backbones.tail import Tail
+from xfer.backbones.tail import WIDTHS, Tail, checked_widths
 from xfer.errors import XferError, nearest
 from xfer.nn.init import initialise
 from xfer.nn.lrn import LocalResponseNorm, SpatialResponseNorm
@@ -28,6 +29,18 @@ CAFFE_NAMES = {f"{n}.": f"trunk.{n}." for n in ("conv1", "conv2", "conv3", "conv
 }
 # Standard deviation of the training pictures' pixel values, 0..255
 PIXEL_STD = 58.0
+
+
+def with_mean(preprocess: Preprocess, mean: Sequence[float]) -> Preprocess:
+    """The preprocessing with another mean colour, in its channel order: published nets that were
+    fine-tuned by different authors differ by it.
+
+    Raises: XferError unless there are three numbers.
+    """
+    numbers = [float(m) for m in mean if isinstance(m, int | float)]
+    if len(numbers) != 3 or len(mean) != 3:
+        raise XferError(f"mean={mean!r}: not a colour", "three numbers, such as [104, 117, 123]")
+    return replace(preprocess, mean=(numbers[0], numbers[1], numbers[2]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,15 +145,17 @@ def _finish(
     dropout: float,
     aliases: dict[str, str],
     dropout_first: bool = False,
+    tail_widths: Sequence[int] = WIDTHS,
 ) -> SequentialBackbone:
-    tail = Tail((256, 6, 6), dropout=dropout, dropout_first=dropout_first)
+    widths = checked_widths(tail_widths)
+    tail = Tail((256, 6, 6), widths, dropout, dropout_first)
     net = SequentialBackbone(
         name,
         preprocess,
         chain.trunk,
         chain.taps,
         tail=tail,
-        classifier=nn.Linear(4096, 1000) if classifier else None,
+        classifier=nn.Linear(widths[-1], 1000) if classifier else None,
         aliases=aliases,
     )
     initialise(net, init, PIXEL_STD if preprocess.scale == 1 else 1.0)
@@ -209,14 +224,21 @@ def bvlc_alexnet(
     conv1_padding: int | None = None,
     pool_padding: int = 0,
     dropout: float = 0.5,
+    mean: Sequence[float] = CAFFE.mean,
+    tail_widths: Sequence[int] = WIDTHS,
 ) -> SequentialBackbone:
     """Caffe's AlexNet: as in the paper, with LRN(5, 1e-4, .75) and k = 1; BGR 0..255.
+
+    mean is that colour, B, G, R; tail_widths the units of fc6 and fc7.
 
     Source: BVLC/caffe, models/bvlc_alexnet.
     """
     constants = {"alpha": 1e-4, "beta": 0.75, "k": 1.0}
     chain = _trunk(ROWS_2012, "relu-lrn-pool", constants, conv1_padding, pool_padding, True)
-    return _finish(name, CAFFE, chain, classifier, init, dropout, CAFFE_NAMES)
+    return _finish(
+        name, with_mean(CAFFE, mean), chain, classifier, init, dropout, CAFFE_NAMES,
+        tail_widths=tail_widths,
+    )  # fmt: skip
 
 
 @backbones.register("caffenet")
@@ -227,14 +249,21 @@ def caffenet(
     conv1_padding: int | None = None,
     pool_padding: int = 0,
     dropout: float = 0.5,
+    mean: Sequence[float] = CAFFE.mean,
+    tail_widths: Sequence[int] = WIDTHS,
 ) -> SequentialBackbone:
     """Caffe's reference net, model S of Fast R-CNN: AlexNet, but pooling before LRN; BGR 0..255.
+
+    mean is that colour, B, G, R; tail_widths the units of fc6 and fc7.
 
     Source: BVLC/caffe, models/bvlc_reference_caffenet.
     """
     constants = {"alpha": 1e-4, "beta": 0.75, "k": 1.0}
     chain = _trunk(ROWS_2012, "relu-pool-lrn", constants, conv1_padding, pool_padding, True)
-    return _finish(name, CAFFE, chain, classifier, init, dropout, CAFFE_NAMES)
+    return _finish(
+        name, with_mean(CAFFE, mean), chain, classifier, init, dropout, CAFFE_NAMES,
+        tail_widths=tail_widths,
+    )  # fmt: skip
 
 
 @backbones.register("alexnet_bn")

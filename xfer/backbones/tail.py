@@ -10,8 +10,19 @@ from collections.abc import Collection, Iterator, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xfer.errors import XferError
 from xfer.nn.dropout import Dropout, dropout
 from xfer.nn.fc import linear_to_conv
+
+WIDTHS = (4096, 4096)  # fc6 and fc7 of AlexNet and VGG
+
+
+def checked_widths(widths: Sequence[int]) -> tuple[int, int]:
+    """The units of fc6 and fc7. Raises XferError unless they are two whole numbers from 1 on."""
+    numbers = [w for w in widths if isinstance(w, int) and w > 0]
+    if len(numbers) != 2 or len(widths) != 2:
+        raise XferError(f"tail_widths={widths!r}: not the units of fc6 and fc7", "[4096, 4096]")
+    return numbers[0], numbers[1]
 
 
 class ConvTail(nn.Module):
@@ -62,7 +73,7 @@ class Tail(nn.Module):
     def __init__(
         self,
         in_size: tuple[int, int, int],
-        widths: Sequence[int] = (4096, 4096),
+        widths: Sequence[int] = WIDTHS,
         dropout: float = 0.5,
         dropout_first: bool = False,
     ) -> None:

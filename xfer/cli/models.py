@@ -85,7 +85,9 @@ def models_import(
             ".caffemodel, or run:DIR: only a run's backbone, with a model card",
         ),
     ],
-    out: Annotated[Path, out_option("the .safetensors to write", "FILE")],
+    out: Annotated[
+        Path, out_option("the .safetensors to write; with --prototxt, the run's folder", "PATH")
+    ],
     net: Annotated[
         str,
         typer.Option(
@@ -93,14 +95,41 @@ def models_import(
             help="use this backbone's tensor names and leave out what does not fit it",
         ),
     ] = "",
+    prototxt: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE", show_default=False,
+            help="the net of a .caffemodel, as used at test: Fast R-CNN, Faster R-CNN and FCN "
+            "become runs, heads included",
+        ),
+    ] = "",
+    classes: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE", show_default=False,
+            help="with --prototxt: the name of each class, one per line; default: those of VOC",
+        ),
+    ] = "",
 ) -> None:  # fmt: skip
-    """Convert a weight file to safetensors without running any code in it.
+    """Convert a weight file to safetensors, or a whole Caffe model to a run, without running any
+    code in it.
 
     Examples:
         xfer models import old.pth -o weights.safetensors
         xfer models import run:runs/NAME -o backbone.safetensors
+        xfer models import net.caffemodel --prototxt test.prototxt -o runs/net
     """
+    if prototxt:
+        from xfer.importing.caffe_run import import_caffe, report_line
+
+        if net:
+            raise XferError(f"--net {net}: the prototxt already says which net it is")
+        report = import_caffe(file, prototxt, out, classes=classes)
+        show.document(report) if show.json else show.text(report_line(report))
+        return
     from xfer.runs.convert import convert
 
+    if classes:
+        raise XferError("--classes names the classes of a run, which needs --prototxt FILE")
     line = convert(file, out, net)
     show.document({"file": str(out), "report": line}) if show.json else show.text(line)

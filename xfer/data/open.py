@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from xfer.data.inspect.checks import look
 from xfer.data.inspect.verify import bad_pictures, checked_indices, look_at, odd_pictures
 from xfer.data.readers.base import Reading, ReadOptions
 from xfer.data.sources.base import Bundle, subset
+from xfer.data.sources.boxes_as_labels import without_masks
 from xfer.data.sources.changes import apply_changes, read_changes
 from xfer.data.sources.class_names import match_classes
 from xfer.data.sources.kept import Kept, find_again
@@ -101,6 +103,8 @@ def open_data(
     notes = list(reading.notes)
     if (unused := reading.unused_line()) is not None:
         notes.append(unused)
+    plain = {name: without_masks(part, wanted_as) for name, part in reading.parts.items()}
+    reading = replace(reading, parts=plain)
     splits = _choose(title, reading, names, notes)
     splits = {role: _labelled(title, role, source, notes) for role, source in splits.items()}
     if changes:

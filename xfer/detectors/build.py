@@ -48,15 +48,24 @@ def resolved(options: Own, backbone: Backbone) -> Own:
 
 
 def build(
-    backbone: Backbone, classes: int, options: DetectorOptions, side: int
+    backbone: Backbone,
+    classes: int,
+    options: DetectorOptions,
+    side: int,
+    two_stage: type[TwoStage] = TwoStage,
 ) -> tuple[Detector, list[tuple[str, nn.Module]]]:
     """The detector, and the stages of the backbone that it uses, shallow to deep.
 
-    Args: options: of `resolved`; side: short side of the pictures, pixels. A tail that the detector
-        does not read is taken off the backbone.
+    Args: options: of `resolved`; side: short side of the pictures, pixels; two_stage: the class of
+        Fast and Faster R-CNN. A tail that the detector does not read is taken off the backbone.
     Raises: XferError for a side that is too small for the net, and for options that don't fit.
     """
     if options.detector in ONE_STAGE:
+        if two_stage is not TwoStage:
+            raise XferError(
+                f"task.detector={options.detector} pools no regions, which this task needs",
+                "task.detector=faster or fast",
+            )
         specs = pyramid_maps(backbone.specs, options.levels, backbone.name)
         backbone.check_side(side, specs[-1].name)
         stages = backbone.stages_to(specs[-1].name)
@@ -69,7 +78,7 @@ def build(
     if options.head != "tail":
         backbone.tail = None  # its parameters would neither train nor be used
         cells, units = options.pool_size or 7, options.head_width
-        return TwoStage(specs, options, classes, None, cells, units, side), stages
+        return two_stage(specs, options, classes, None, cells, units, side), stages
     tail = backbone.tail
     assert tail is not None
     cells = tail.in_size[1]
@@ -80,7 +89,7 @@ def build(
             "leave it out, or task.head=fc",
         )
     stages = [*stages, *tail.stages()]
-    return TwoStage(specs, options, classes, tail, cells, tail.out_features, side), stages
+    return two_stage(specs, options, classes, tail, cells, tail.out_features, side), stages
 
 
 def _region_maps(options: DetectorOptions, backbone: Backbone) -> list[FeatureSpec]:

@@ -67,6 +67,11 @@ class DetectorOptions:
         0, "side of a pooled region, cells; 0: what fc6 reads, else 7", min=0,
         when={**REGIONS, "task.head": one_of("fc")},
     )  # fmt: skip
+    geometry: str = option(
+        "seen", "where the cells of a map lie: seen: at the pixels that they see; caffe: where the "
+        "code of Fast and Faster R-CNN has them, the first at pixel 0, anchors half a stride on",
+        choices=("seen", "caffe"), when=REGIONS,
+    )  # fmt: skip
     head: str = option(
         "auto", "tail: the net's own fc6-fc7; fc: two fresh layers; auto: tail if the weights "
         "have it", choices=("auto", "tail", "fc"), when=REGIONS,

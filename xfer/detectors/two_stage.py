@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -32,6 +33,20 @@ class Learnt(NamedTuple):
     sampled: Sampled
 
 
+def grids(spec: FeatureSpec, options: DetectorOptions) -> tuple[FeatureSpec, FeatureSpec]:
+    """The geometry by which regions are pooled from a map, and that of the anchors on it.
+
+    Source: task.geometry=caffe: roi_pooling_layer.cpp (a region's edges are rounded to cells of
+        which the first is at pixel 0) and generate_anchors.py (the first anchors are centred on
+        the middle of the first `stride` pixels), whatever the net's paddings. Bilinear pooling has
+        the anchors' geometry, as in torchvision.
+    """
+    if options.geometry == "seen":
+        return spec, spec
+    middle = replace(spec, offset=(spec.stride - 1) / 2)
+    return replace(spec, offset=0.0) if options.pool == "max" else middle, middle
+
+
 class TwoStage(Detector):
     """Fast R-CNN (Girshick 2015), with proposals of others or of Faster R-CNN's network (Ren 2015).
 
@@ -48,6 +63,7 @@ class TwoStage(Detector):
     outputs | classes and boxes
     rpn     | the proposal network, or None
     spec    | geometry of the map that regions are pooled from
+    pooled_from, anchored_on | the same with the cells where task.geometry has them
     """
 
     merging: ClassVar[str] = "scores and boxes of shared regions averaged"
@@ -62,6 +78,7 @@ class TwoStage(Detector):
         self.merge = MergedMap(specs, options.width) if len(specs) > 1 else None
         self.spec = specs[0] if self.merge is None else self.merge.spec
         self.pool, self.pool_size = options.pool, cells
+        self.pooled_from, self.anchored_on = grids(self.spec, options)
         self._tail = (tail,)  # in a tuple: its parameters are the backbone's
         self.hidden: HiddenLayers | None = None
         if tail is None:
@@ -84,7 +101,7 @@ class TwoStage(Detector):
         )
         anchor_sizes = torch.tensor(sizes.reshape(-1, 2), dtype=torch.float32)
         self.rpn = RegionProposalNet(
-            self.spec, options.rpn_width, anchor_sizes, rules, options.rpn_step
+            self.anchored_on, options.rpn_width, anchor_sizes, rules, options.rpn_step
         )
 
     @property
@@ -115,7 +132,7 @@ class TwoStage(Detector):
 
         Args: cells: the side; 0: what the box branch reads.
         """
-        return pool_regions(map, regions, self.spec, cells or self.pool_size, self.pool)
+        return pool_regions(map, regions, self.pooled_from, cells or self.pool_size, self.pool)
 
     def read(self, map: Tensor, regions: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Scores (R, C + 1) and box offsets (R, C or 1, 4) of all pictures' regions."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 
 from xfer.drawing.canvas import BLUE, GREEN, GREY, RED, SERIES, class_labels, font_for
+from xfer.drawing.outlines import paint
 from xfer.kinds.box_rows import SURE
 from xfer.metrics.example import Mark, Role
 from xfer.types import BoxPrediction
@@ -62,6 +63,28 @@ def boxes_on(
         side: of a thumbnail, its longest one, pixels; its tags are large enough to be read when it
             is shown at half its size.
     """
+    canvas, scale = canvas_of(image, side)
+    size = canvas.size
+    draw = ImageDraw.Draw(canvas)
+    line = max(2, round(max(size) / (130 if side else 320)))
+    chosen = choose(prediction, min_score)
+    rects: list[Rect] = []
+    for row in chosen.tolist():
+        x1, y1, x2, y2 = (prediction.boxes[row].astype(float) * scale).tolist()
+        # right and bottom are exclusive; a box of no width is still visible
+        rect = inside((x1, y1, max(x2 - 1, x1), max(y2 - 1, y1)), size)
+        rects.append(rect)
+        thick = line if prediction.scores[row] >= SURE else max(1, line // 2)
+        draw.rectangle(_grown(rect, 1), outline="white", width=thick + 2)
+        draw.rectangle(rect, outline=colour_of(int(prediction.labels[row])), width=thick)
+    colours = [colour_of(c) for c in prediction.labels[chosen].tolist()]
+    tag_boxes(draw, prediction, classes, chosen, rects, size, letters_of(size, side), scores,
+              colours)  # fmt: skip
+    return canvas
+
+
+def canvas_of(image: NDArray[np.uint8], side: int) -> tuple[Image.Image, float]:
+    """The picture at the size at which it is drawn, see `boxes_on`, and the scale."""
     height, width = image.shape[:2]
     longest = max(height, width)
     scale = min(1.0, LARGEST / longest) if longest > SMALLEST else float(-(-SMALLEST // longest))
@@ -72,37 +95,46 @@ def boxes_on(
     if size != (width, height):
         method = Image.Resampling.NEAREST if scale > 4 else Image.Resampling.BICUBIC
         canvas = canvas.resize(size, method)
-    draw = ImageDraw.Draw(canvas)
-    line = max(2, round(max(size) / (130 if side else 320)))
-    letters = side * LETTERS if side else min(28.0, max(11.0, max(size) / 42))
+    return canvas, scale
+
+
+def letters_of(size: tuple[int, int], side: int) -> float:
+    """The height of letters on a picture of this size (width, height), pixels."""
+    return side * LETTERS if side else min(28.0, max(11.0, max(size) / 42))
+
+
+def tag_boxes(
+    draw: ImageDraw.ImageDraw,
+    prediction: BoxPrediction,
+    classes: Sequence[str],
+    chosen: NDArray[np.int64],
+    rects: Sequence[Rect],
+    size: tuple[int, int],
+    letters: float,
+    scores: bool,
+    colours: Sequence[str],
+) -> None:
+    """Write a tag at each of the chosen boxes, the best first; in a crowd some have only their
+    score, or none.
+
+    Args: rects, colours: of the chosen boxes; size: (width, height) of the drawing.
+    """
     labels = class_labels(classes)
-    chosen = choose(prediction, min_score)
-    rects: list[Rect] = []
-    for row in chosen.tolist():
-        x1, y1, x2, y2 = (prediction.boxes[row].astype(float) * scale).tolist()
-        # right and bottom are exclusive; a box of no width is still visible
-        rect = _inside((x1, y1, max(x2 - 1, x1), max(y2 - 1, y1)), size)
-        rects.append(rect)
-        thick = line if prediction.scores[row] >= SURE else max(1, line // 2)
-        draw.rectangle(_grown(rect, 1), outline="white", width=thick + 2)
-        draw.rectangle(rect, outline=colour_of(int(prediction.labels[row])), width=thick)
     taken: list[Rect] = []
-    # the best box places its tag first
-    for row, rect in reversed(list(zip(chosen.tolist(), rects, strict=True))):
+    each = list(zip(chosen.tolist(), rects, colours, strict=True))
+    for row, rect, colour in reversed(each):
         c, score = int(prediction.labels[row]), float(prediction.scores[row])
         name = labels[c].replace(r"\$", "$")
-        # in a crowd a box has only its score, or only its colour
         for text in (f"{name} {score:.2f}", f"{score:.2f}") if scores else (name,):
-            spot = _tag(draw, text, rect, taken, size, letters, colour_of(c))
+            spot = _tag(draw, text, rect, taken, size, letters, colour)
             if spot is not None:
                 taken.append(spot)
                 break
-    return canvas
 
 
 def draw_marks(image: NDArray[np.uint8], marks: Sequence[Mark], side: int) -> NDArray[np.uint8]:
     """A thumbnail, its longest side `side` px, with marked boxes and what they hold: right ones
-    green, wrong ones red and dashed, missed ones blue and dotted.
+    green, wrong ones red and dashed, missed ones blue and dotted. Objects with masks are tinted.
 
     Args: image: uint8 (H, W, 3); marks: in its pixels.
     """
@@ -110,11 +142,19 @@ def draw_marks(image: NDArray[np.uint8], marks: Sequence[Mark], side: int) -> ND
     scale = side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     canvas = Image.fromarray(np.ascontiguousarray(image)).resize(size, Image.Resampling.BICUBIC)
-    draw = ImageDraw.Draw(canvas)
     line = max(2, round(side / 130))
     order = sorted(marks, key=lambda mark: ROLES.index(mark.role))
+    pixels = np.array(canvas)
     for mark in reversed(order):
-        rect = _inside(tuple(v * scale for v in mark.box_xyxy), size)
+        if mark.mask is not None:  # its outline says where it is
+            colour = ImageColor.getrgb(ROLE_COLOURS[mark.role])[:3]
+            paint(pixels, mark.mask, colour, max(1, line // 2))
+    canvas = Image.fromarray(pixels)
+    draw = ImageDraw.Draw(canvas)
+    for mark in reversed(order):
+        if mark.mask is not None:
+            continue
+        rect = inside(tuple(v * scale for v in mark.box_xyxy), size)
         draw.rectangle(_grown(rect, 1), outline="white", width=line + 2)
         if ROLE_DASHES[mark.role]:
             _dashed(draw, rect, ROLE_COLOURS[mark.role], line, ROLE_DASHES[mark.role] * line)
@@ -122,7 +162,7 @@ def draw_marks(image: NDArray[np.uint8], marks: Sequence[Mark], side: int) -> ND
             draw.rectangle(rect, outline=ROLE_COLOURS[mark.role], width=line)
     taken: list[Rect] = []
     for mark in order:
-        rect = _inside(tuple(v * scale for v in mark.box_xyxy), size)
+        rect = inside(tuple(v * scale for v in mark.box_xyxy), size)
         text, colour = mark.text, ROLE_COLOURS[mark.role]
         if len(taken) >= MOST_TAGS[mark.role]:
             continue
@@ -197,7 +237,7 @@ def tag_place(
     return None if hidden else spot
 
 
-def _inside(rect: Rect, size: tuple[int, int]) -> Rect:
+def inside(rect: Rect, size: tuple[int, int]) -> Rect:
     """The part of a box that is in the picture."""
     right, bottom = size[0] - 1, size[1] - 1
     x1, y1 = min(max(rect[0], 0), right), min(max(rect[1], 0), bottom)

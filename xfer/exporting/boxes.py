@@ -7,7 +7,7 @@ a table with empty rows here. How candidates are read off the maps depends on th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -78,9 +78,16 @@ class ExportedBoxes(Exportable):
 
     def forward(
         self, images: Tensor, sizes: Tensor, proposals: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        task, options = self.task, self.task.options
+    ) -> tuple[Tensor, ...]:
+        task = self.task
         maps = task.backbone(self.normalised(images), want=task.head.names)
+        return self.found(maps, sizes, proposals)
+
+    def found(
+        self, maps: Mapping[str, Tensor], sizes: Tensor, proposals: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes, scores and labels, from the backbone's maps."""
+        options = self.task.options
         all_of = self.reader(maps, sizes, proposals)
         # as many empty rows as there may be boxes, so that there are always enough
         most, ranked = options.most_boxes, torch.where(all_of.stay, all_of.scores, 0.0)
@@ -128,7 +135,7 @@ class ExportedBoxes(Exportable):
     def read(self, outputs: Sequence[Tensor], batch: Batch) -> list[BoxPrediction]:
         predictions: list[BoxPrediction] = []
         each = zip(
-            batch.ids, *outputs, batch.targets["sizes"], batch.targets["originals"], strict=True
+            batch.ids, *outputs[:3], batch.targets["sizes"], batch.targets["originals"], strict=True
         )
         for name, boxes, scores, labels, size, original in each:
             there = scores > 0

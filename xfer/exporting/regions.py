@@ -101,7 +101,7 @@ class Regions(nn.Module):
         head, (count, per) = self.head, regions.shape[:2]
         picture = torch.arange(count, device=map.device, dtype=regions.dtype)
         picture = picture[:, None].expand(count, per).reshape(-1, 1)
-        flat, spec = regions.reshape(-1, 4), head.spec
+        flat, spec = regions.reshape(-1, 4), head.pooled_from
         if head.pool == "max":
             shift = torch.tensor([0.0, 0.0, -1.0, -1.0], device=map.device) - spec.offset
             rois = torch.cat([picture, flat + shift], 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from xfer import kinds
 from xfer.boxes import Boxes
+from xfer.data.images.limits import check_size
 from xfer.data.open import open_data
-from xfer.data.readers.coco.json import read_coco_json
+from xfer.data.readers.coco.json import CocoTable, read_coco_json
+from xfer.data.readers.coco.polygons import object_mask
 from xfer.data.sources.box_forms import from_xyxy, judge
 from xfer.data.sources.boxes import category_ids, image_ids
 from xfer.data.sources.written import Id, plain_id, whole_number
@@ -21,6 +23,7 @@ from xfer.errors import DataError
 from xfer.files import at_home, is_file
 from xfer.kinds.annotation import annotation
 from xfer.metrics.boxes import TrueBoxes
+from xfer.objects.mask import ObjectMask, as_column
 
 ROLES = ("val", "test", "train")
 
@@ -56,7 +59,7 @@ class GroundTruth:
 
 
 def open_truth(
-    data: str, split: str = "", data_keys: Mapping[str, Any] | None = None
+    data: str, split: str = "", data_keys: Mapping[str, Any] | None = None, masks: bool = False
 ) -> GroundTruth:
     """The true boxes that a spec names; no picture is decoded, and a COCO json needs none.
 
@@ -67,15 +70,21 @@ def open_truth(
     Args:
         split: val, test or train; by default the first of these that exists.
         data_keys: images, path, label, split, as in `open_data`.
+        masks: with the objects' masks.
+
+    Raises: DataError, if masks are wanted, for data without them.
     """
     head, colon, rest = data.partition(":")
     path = at_home(rest if colon and head == "coco" else data)
     if path.suffix.casefold() == ".json" and is_file(path):
         if split:
             raise DataError(f"{path} is a single file: it has no split {split!r}")
-        return _from_json(path)
-    bundle = open_data(data, kind="detect", cut=False, check=False, find=False, **data_keys or {})
+        return _from_json(path, masks)
+    wanted = "instance" if masks else "detect"
+    bundle = open_data(data, kind=wanted, cut=False, check=False, find=False, **data_keys or {})
     kind = kinds.get(bundle.kind)
+    if masks and not kind.outlined:
+        raise DataError(f"{data} holds {kind.holds}: no masks to compare with")
     if not kind.boxes:
         raise DataError(f"{data} holds {kind.holds}: no boxes to compare with")
     role = split or next((r for r in ROLES if r in bundle.splits), "")
@@ -105,8 +114,8 @@ def open_truth(
     )  # fmt: skip
 
 
-def _from_json(path: Path) -> GroundTruth:
-    table = read_coco_json(path)
+def _from_json(path: Path, masks: bool = False) -> GroundTruth:
+    table = read_coco_json(path, masks=masks)
     images: dict[Id, int] = {key: i for i, key in enumerate(table.image_ids)}
     numbered = _numbered(table.file_names)
     misnamed = _misnamed(images, table.file_names, numbered)
@@ -117,12 +126,33 @@ def _from_json(path: Path) -> GroundTruth:
     if form.changes("xywh"):
         written, areas = from_xyxy(form.corners(written, table.sizes[table.picture]), "xywh"), None
     boxes = TrueBoxes.of_xywh(table.picture, written, table.category, area=areas, crowd=table.crowd)
+    if masks:
+        boxes = replace(boxes, boxes=replace(boxes.boxes, masks=_masks(table)))
     return GroundTruth(
         str(path), "coco", path.stem, tuple(map(str, table.image_ids)), images, table.categories,
         {key: c for c, key in enumerate(table.category_ids)}, boxes, table.sizes, misnamed,
         numbered,
         tuple(f"{path}: {line}" for line in notes),
     )  # fmt: skip
+
+
+def _masks(table: CocoTable) -> NDArray[np.object_]:
+    """The mask of every annotation. Raises DataError for one that can't be drawn."""
+    drawn: list[ObjectMask] = []
+    for place, (outline, picture) in enumerate(
+        zip(table.segmentations, table.picture.tolist(), strict=True)
+    ):
+        height, width = table.sizes[picture].tolist()
+        where = f"{table.path}: annotation {table.annotation_ids[place]}"
+        if not outline or not height:
+            what = "its picture has no height and width" if outline else "has no outline"
+            raise DataError(f"{where}: {what}, and masks can't be compared")
+        try:
+            check_size(width, height)
+            drawn.append(object_mask(outline, height, width))
+        except DataError as error:
+            raise DataError(f"{where}: {error.message}") from None
+    return as_column(drawn)
 
 
 def _numbered(files: Sequence[str]) -> dict[int, int]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer.data.images.limits import check_size
+from xfer.data.readers.coco.polygons import object_mask
 from xfer.data.readers.coco.results import CocoResults, read_coco_results
 from xfer.data.readers.panoptic.document import is_panoptic
 from xfer.data.sources.box_forms import from_xyxy, judge
@@ -21,7 +24,10 @@ from xfer.inference.score_panoptic import score_panoptic
 from xfer.locking.sole_writer import sole_writer
 from xfer.metrics.boxes import FoundBoxes
 from xfer.metrics.detection import DetectionAP, usual_primary
+from xfer.metrics.instances import InstanceAP
+from xfer.metrics.object_masks import FoundObjects
 from xfer.metrics.panoptic import PanopticQuality
+from xfer.objects.mask import ObjectMask, as_column
 
 SCHEMA = 1
 NAMED = 5
@@ -37,7 +43,7 @@ def score_detections(
     data_keys: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
-    """Scores a COCO results json against true boxes.
+    """Scores a COCO results json against true boxes, or masks if it has a "segmentation".
 
     A panoptic json is scored by panoptic quality, see `score_panoptic`.
 
@@ -68,23 +74,35 @@ def score_detections(
         if out is not None:
             _write(out, result, quality, quality.classes, say)
         return result
-    truth = open_truth(data, split, data_keys)
+    results = read_coco_results(detections)
+    masks, boxes_alone = bool(results.outlines), list[str]()
+    try:
+        truth = open_truth(data, split, data_keys, masks)
+    except DataError as error:
+        if not masks:
+            raise
+        truth = open_truth(data, split, data_keys)
+        boxes_alone.append(f"only the boxes of {results.path} are scored: {error.message}")
+        masks, results = False, replace(results, outlines=())
     ignored = truth.boxes.boxes.ignored
     if len(ignored) and ignored.all():
         raise DataError(
             f"{data}: nothing to score: all {len(ignored)} boxes are crowds (iscrowd) or difficult",
             "set iscrowd to 0 for boxes of single objects",
         )
-    results = read_coco_results(detections)
     boxes, warnings = matched(results, truth)
-    warnings = [*truth.notes, *warnings]
+    warnings = [*truth.notes, *boxes_alone, *warnings]
     for line in warnings:
         say(f"warning: {line}")
-    metric = DetectionAP(truth.classes, usual_primary(truth.format, truth.name))
+    metric = (
+        InstanceAP(truth.classes) if masks
+        else DetectionAP(truth.classes, usual_primary(truth.format, truth.name))
+    )  # fmt: skip
     metric.add(truth.ids, truth.boxes, boxes)
     about = {"split": truth.split, "images": len(truth.ids), "boxes": len(results),
              "warnings": warnings}  # fmt: skip
-    result = {"schema": SCHEMA, "task": "detect", **_scored(detections, data, metric, about)}
+    task = "instance" if masks else "detect"
+    result = {"schema": SCHEMA, "task": task, **_scored(detections, data, metric, about)}
     if out is not None:
         _write(out, result, metric, truth.classes, say)
     return result
@@ -172,6 +190,8 @@ def matched(results: CocoResults, truth: GroundTruth) -> tuple[FoundBoxes, list[
     label = _indices(path, results.category_ids, categories, "category_id", "classes", warnings)
     known = (image >= 0) & (label >= 0)
     boxes = FoundBoxes(image[known], label[known], written[known], results.scores[known])
+    if results.outlines:
+        boxes = _with_masks(results, truth, np.flatnonzero(known), boxes)
     flat = (boxes.xywh[:, 2:] <= 0).any(1)
     if flat.any():
         warnings.append(f"{path}: {int(flat.sum())} boxes have no area: they match nothing")
@@ -180,6 +200,24 @@ def matched(results: CocoResults, truth: GroundTruth) -> tuple[FoundBoxes, list[
     if duplicates:
         warnings.append(f"{path}: {duplicates} duplicate detections; they count as wrong")
     return boxes, warnings
+
+
+def _with_masks(
+    results: CocoResults, truth: GroundTruth, rows: NDArray[np.int64], boxes: FoundBoxes
+) -> FoundObjects:
+    """The boxes with the masks of these rows of the results. Raises DataError for one that can't be
+    drawn, or is of another size than its picture."""
+    drawn: list[ObjectMask] = []
+    for row, picture in zip(rows.tolist(), boxes.image.tolist(), strict=True):
+        outline, (height, width) = results.outlines[row], truth.sizes[picture].tolist()
+        try:
+            if not outline:
+                raise DataError("it has no segmentation, the others do")
+            check_size(width, height)
+            drawn.append(object_mask(outline, height, width))
+        except DataError as error:
+            raise DataError(f"{results.path}: entry {row}: {error.message}") from None
+    return FoundObjects(boxes.image, boxes.label, boxes.xywh, boxes.score, as_column(drawn))
 
 
 def _in_pixels(

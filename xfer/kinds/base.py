@@ -34,6 +34,7 @@ class Kind:
     several   | whether `labels()` is int8 (N, C): 1 yes, 0 no, -1 unknown
     placed    | whether labels are in pixels of the picture, so it is not shrunk when decoded
     boxes     | whether each sample has boxes
+    outlined  | whether each box has a mask
     segments  | whether each sample has segments
     ignores   | whether data.ignore can leave out values
     graded    | whether a prediction is more or less right, not right or wrong
@@ -53,6 +54,7 @@ class Kind:
     several: ClassVar[bool] = False
     placed: ClassVar[bool] = False
     boxes: ClassVar[bool] = False
+    outlined: ClassVar[bool] = False
     segments: ClassVar[bool] = False
     ignores: ClassVar[bool] = False
     graded: ClassVar[bool] = False

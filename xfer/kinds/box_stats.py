@@ -117,10 +117,10 @@ def summary(boxes: BoxStats) -> dict[str, Any]:
         "small": int((area < SMALL).sum()),
         "medium": int(((area >= SMALL) & (area < MEDIUM)).sum()),
         "large": int((area >= MEDIUM).sum()),
-        "width": _quantiles(boxes.width),
-        "height": _quantiles(boxes.height),
-        "side": _quantiles(boxes.share[~np.isnan(boxes.share)]),
-        "aspect": _quantiles(boxes.width / boxes.height),
+        "width": quantiles(boxes.width),
+        "height": quantiles(boxes.height),
+        "side": quantiles(boxes.share[~np.isnan(boxes.share)]),
+        "aspect": quantiles(boxes.width / boxes.height),
     }
 
 
@@ -130,7 +130,7 @@ def per_class(boxes: BoxStats, classes: tuple[str, ...]) -> dict[str, int]:
     return {name: int(n) for name, n in zip(classes, counts, strict=True)}
 
 
-def _quantiles(values: NDArray[np.float64]) -> dict[str, float] | None:
+def quantiles(values: NDArray[np.float64]) -> dict[str, float] | None:
     """Percent -> value; None if there are no values."""
     if not len(values):
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,6 +123,14 @@ def to_xywh(boxes_xyxy: NDArray[Any]) -> NDArray[np.float64]:
     return np.concatenate([corner, sides], axis=1)
 
 
+class Compare(Protocol):
+    """What `overlaps` does for boxes, and `xfer.metrics.object_masks` for masks."""
+
+    def __call__(
+        self, found: Any, truth: TrueBoxes, *, same_class: bool
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]: ...
+
+
 def overlaps(
     found: FoundBoxes, truth: TrueBoxes, *, same_class: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
@@ -132,22 +140,34 @@ def overlaps(
         detected box's own area if the true one is a crowd (as in pycocotools). Ordered by the row
         of `found`, then of `truth`.
     """
-    classes = 1 + int(max(found.label.max(initial=0), truth.label.max(initial=0)))
-
-    def key(boxes: FoundBoxes | TrueBoxes) -> NDArray[np.int64]:
-        return boxes.image * classes + boxes.label if same_class else boxes.image
-
-    order = np.argsort(key(truth), kind="stable")
-    sorted_keys, found_keys = key(truth)[order], key(found)
-    start = np.searchsorted(sorted_keys, found_keys, "left")
-    count = np.searchsorted(sorted_keys, found_keys, "right") - start
-    rows = np.repeat(np.arange(len(found)), count)
-    before = np.cumsum(count) - count
-    place = np.arange(len(rows)) - np.repeat(before, count) + np.repeat(start, count)
-    others = order[place]
+    rows, others = pairs_of(*group_keys(found, truth, same_class))
     areas = found.xywh[:, 2:].prod(1)[rows], truth.sides.prod(1)[others]
     crowd = truth.boxes.crowd[others]
     return rows, others, overlap_xyxy(found.xyxy[rows], truth.xyxy[others], areas, of_one=crowd)
+
+
+def group_keys(
+    found: FoundBoxes, truth: TrueBoxes, same_class: bool
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """A number for the picture, or the picture and class, of each detected and each true box."""
+    classes = 1 + int(max(found.label.max(initial=0), truth.label.max(initial=0)))
+    if not same_class:
+        return found.image, truth.image
+    return found.image * classes + found.label, truth.image * classes + truth.label
+
+
+def pairs_of(
+    found_keys: NDArray[np.int64], true_keys: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Every pair of a detected and a true box with equal keys, by the rows of both."""
+    order = np.argsort(true_keys, kind="stable")
+    sorted_keys = true_keys[order]
+    start = np.searchsorted(sorted_keys, found_keys, "left")
+    count = np.searchsorted(sorted_keys, found_keys, "right") - start
+    rows = np.repeat(np.arange(len(found_keys)), count)
+    before = np.cumsum(count) - count
+    place = np.arange(len(rows)) - np.repeat(before, count) + np.repeat(start, count)
+    return rows, order[place]
 
 
 def ranks(*keys: NDArray[Any]) -> NDArray[np.int64]:

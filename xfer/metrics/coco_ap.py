@@ -15,9 +15,14 @@ Engine = Literal["auto", "hotcoco", "pycocotools"]
 
 
 def coco_scores(
-    truth: TrueBoxes, found: FoundBoxes, images: int, classes: int, engine: Engine = "auto"
+    truth: TrueBoxes,
+    found: FoundBoxes,
+    images: int,
+    classes: int,
+    engine: Engine = "auto",
+    masks: bool = False,
 ) -> CocoScores:
-    """Average precision and recall as pycocotools 2 computes them for boxes.
+    """Average precision and recall as pycocotools 2 computes them for boxes, or for masks.
 
     Crowds are ignored regions: a detected box whose own area is inside one (by half, or whatever
     the threshold is) counts for nothing. Difficult boxes are passed as crowds, since COCO has no
@@ -28,8 +33,9 @@ def coco_scores(
             boxes of equal scores rank.
         classes: number of classes, with or without boxes.
         engine: auto uses hotcoco if it is installed.
+        masks: compare masks (segm), which both must have, instead of boxes.
 
-    Source: COCOeval of github.com/cocodataset/cocoapi, bbox, its default Params.
+    Source: COCOeval of github.com/cocodataset/cocoapi, bbox or segm, its default Params.
     """
     if engine == "auto":
         fast = importlib.util.find_spec("hotcoco") is not None
@@ -38,4 +44,4 @@ def coco_scores(
     if not len(truth):
         nothing = np.full((10, 101, classes), -1.0)
         return CocoScores(np.full(len(FIGURES), -1.0), nothing, nothing)
-    return run(truth, found, images, classes)
+    return run(truth, found, images, classes, masks)

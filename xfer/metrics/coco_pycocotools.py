@@ -10,9 +10,12 @@ import numpy as np
 
 from xfer.metrics.boxes import FoundBoxes, TrueBoxes
 from xfer.metrics.coco_figures import CocoScores
+from xfer.metrics.object_masks import object_areas, segmentations
 
 
-def run(truth: TrueBoxes, found: FoundBoxes, images: int, classes: int) -> CocoScores:
+def run(
+    truth: TrueBoxes, found: FoundBoxes, images: int, classes: int, masks: bool = False
+) -> CocoScores:
     """Like `coco_scores`."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -22,7 +25,8 @@ def run(truth: TrueBoxes, found: FoundBoxes, images: int, classes: int) -> CocoS
         columns = zip(truth.image.tolist(), truth.label.tolist(), truth.xywh.tolist(),
                       truth.boxes.area.tolist(), truth.ignored.tolist(), strict=True)  # fmt: skip
         true.dataset = {
-            "images": [{"id": i + 1} for i in range(images)],
+            # sizes, which run lengths bring along, are asked for all the same
+            "images": [{"id": i + 1, "height": 0, "width": 0} for i in range(images)],
             "categories": [{"id": c + 1} for c in range(classes)],
             "annotations": [
                 {"id": n, "image_id": image + 1, "category_id": label + 1, "bbox": box,
@@ -30,6 +34,9 @@ def run(truth: TrueBoxes, found: FoundBoxes, images: int, classes: int) -> CocoS
                 for n, (image, label, box, area, crowd) in enumerate(columns, 1)
             ],
         }  # fmt: skip
+        if masks:
+            for one, outline in zip(true.dataset["annotations"], segmentations(truth), strict=True):
+                one["segmentation"] = outline
         true.createIndex()
         detections: Any = COCO()
         columns = zip(found.image.tolist(), found.label.tolist(), found.xywh.tolist(),
@@ -44,8 +51,14 @@ def run(truth: TrueBoxes, found: FoundBoxes, images: int, classes: int) -> CocoS
                 for n, (image, label, box, score) in enumerate(columns, 1)
             ],
         }  # fmt: skip
+        if masks:
+            areas = object_areas(found).tolist()
+            for one, outline, area in zip(
+                detections.dataset["annotations"], segmentations(found), areas, strict=True
+            ):
+                one |= {"segmentation": outline, "area": area}
         detections.createIndex()
-        scorer = COCOeval(true, detections, "bbox")
+        scorer = COCOeval(true, detections, "segm" if masks else "bbox")
         scorer.evaluate()
         scorer.accumulate()
         scorer.summarize()

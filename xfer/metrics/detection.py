@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from xfer.boxes import Boxes
 from xfer.errors import DataError, DivergedError, XferError
-from xfer.metrics.boxes import FoundBoxes, TrueBoxes, to_xywh
+from xfer.metrics.boxes import Compare, FoundBoxes, TrueBoxes, overlaps, to_xywh
 from xfer.metrics.coco_ap import Engine, coco_scores
 from xfer.metrics.coco_figures import FIGURES, CocoScores
 from xfer.metrics.detection_counts import matches_of
@@ -21,6 +21,7 @@ from xfer.metrics.example import Example, Mark, Role, natural_order, unique_name
 from xfer.metrics.interval import Interval, bootstrap
 from xfer.metrics.resampled import Ranked
 from xfer.metrics.voc_ap import voc_scores
+from xfer.objects.mask import ObjectMask
 from xfer.types import Batch, BoxPrediction
 
 MIN_SCORE = 0.5
@@ -58,12 +59,18 @@ class DetectionAP:
     """
 
     unit: ClassVar[str] = "boxes"  # what `n` counts
+    primaries: ClassVar[tuple[str, ...]] = PRIMARIES
+    compare: Compare = staticmethod(overlaps)  # what errors and examples are matched by
+    nothing: ClassVar[FoundBoxes] = FoundBoxes(
+        np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0)
+    )
 
     def __init__(
         self, classes: Sequence[str], primary: str = "coco_ap", engine: Engine = "auto"
     ) -> None:
-        if primary not in PRIMARIES:
-            raise XferError(f"unknown score {primary!r}", f"choose from {', '.join(PRIMARIES)}")
+        if primary not in self.primaries:
+            known = ", ".join(self.primaries)
+            raise XferError(f"unknown score {primary!r}", f"choose from {known}")
         self.classes = tuple(classes)
         self.primary = primary
         self.engine: Engine = engine
@@ -93,15 +100,18 @@ class DetectionAP:
                 )
         true_image = np.repeat(np.arange(len(truths)), [len(t) for t in truths])
         found_image = np.repeat(np.arange(len(truths)), [len(p.labels) for p in predictions])
-        self.add(
-            batch.ids,
-            TrueBoxes.of(true_image, Boxes.join(truths)),
-            FoundBoxes(
-                found_image,
-                _joined([p.labels for p in predictions], np.int64),
-                to_xywh(_joined([p.boxes for p in predictions], np.float64, 4)),
-                _joined([p.scores for p in predictions], np.float64),
-            ),
+        truth = TrueBoxes.of(true_image, Boxes.join(truths))
+        self.add(batch.ids, truth, self.collected(found_image, predictions))
+
+    def collected(
+        self, image: NDArray[np.int64], predictions: Sequence[BoxPrediction]
+    ) -> FoundBoxes:
+        """The predictions' boxes end to end. Args: image: of each box the index of its picture."""
+        return FoundBoxes(
+            image,
+            _joined([p.labels for p in predictions], np.int64),
+            to_xywh(_joined([p.boxes for p in predictions], np.float64, 4)),
+            _joined([p.scores for p in predictions], np.float64),
         )
 
     def add(self, ids: Sequence[str], truth: TrueBoxes, found: FoundBoxes) -> None:
@@ -119,7 +129,7 @@ class DetectionAP:
         """All collected boxes as tables of arrays, which can be sent to another process."""
         if len(self._parts) != 1:
             ids = [name for part in self._parts for name in part["ids"]]
-            truth, found = self._joined("truth", _NO_TRUTH), self._joined("found", _NO_FOUND)
+            truth, found = self._joined("truth", _NO_TRUTH), self._joined("found", self.nothing)
             self._parts = [{"ids": ids, "truth": truth, "found": found}]
         return self._parts[0]
 
@@ -153,6 +163,10 @@ class DetectionAP:
             _sorted(state["found"], moved),
         )
 
+    def masks_of(self, boxes: TrueBoxes | FoundBoxes) -> Sequence[ObjectMask | None]:
+        """The mask of each box, for drawing; a detector's have none."""
+        return [None] * len(boxes)
+
     def coco(self) -> CocoScores:
         """COCO's figures with their tables; computed once."""
         if self._coco is None:
@@ -174,12 +188,12 @@ class DetectionAP:
         count = len(self.classes)
         coco = self.coco()
         voc = voc_scores(truth, found, count)
-        _, costs, counts = error_costs(truth, found, count)
+        _, costs, counts = error_costs(truth, found, count, self.compare)
         names = unique_names(self.classes)
         per_class = {
             name: {
-                "ap": _mean_of(coco.precision[:, :, c]),
-                "ap50": _mean_of(coco.precision[0, :, c]),
+                "ap": mean_of(coco.precision[:, :, c]),
+                "ap50": mean_of(coco.precision[0, :, c]),
                 "voc_ap50_11pt": voc[c].points,
                 "voc_ap50_area": voc[c].area,
                 "n": voc[c].count,
@@ -245,7 +259,7 @@ class DetectionAP:
         """
         ids, truth, found = self.tables()
         detected = found.take(found.score >= MIN_SCORE)
-        state = match(truth, detected)
+        state = match(truth, detected, self.compare)
         detected = detected.take(state.kept)
         cells: list[list[tuple[int, int]]] = [[] for _ in ids]
         for image, row, column in _entries(truth, detected, state, len(self.classes)):
@@ -255,12 +269,13 @@ class DetectionAP:
         totals = np.bincount(truth.image[~truth.ignored], minlength=len(ids))
         marks: list[list[Mark]] = [[] for _ in ids]
         true_marks: list[list[Mark]] = [[] for _ in ids]
-        for image, box, label, lost, left_out in zip(
+        for image, box, label, lost, left_out, mask in zip(
             truth.image.tolist(), truth.xyxy.tolist(), truth.label.tolist(), missed.tolist(),
-            truth.ignored.tolist(), strict=True,
+            truth.ignored.tolist(), self.masks_of(truth), strict=True,
         ):  # fmt: skip
             text = self.classes[label] + (" (ignored)" if left_out else "")
-            true_marks[image].append(Mark(tuple(box), "missed" if lost else "truth", text))
+            role = "missed" if lost else "truth"
+            true_marks[image].append(Mark(tuple(box), role, text, mask))
         losses = [0.0] * len(ids)
         parts: tuple[tuple[Any, NDArray[np.bool_], Role], ...] = (
             (truth, missed, "missed"), (detected, wrong, "wrong"), (detected, state.right, "right"),
@@ -269,12 +284,12 @@ class DetectionAP:
             chosen = boxes.take(which)
             score = chosen.score if isinstance(chosen, FoundBoxes) else np.ones(len(chosen))
             cost = 1 - score if role == "right" else score
-            for image, box, label, own, loss in zip(
+            for image, box, label, own, loss, mask in zip(
                 chosen.image.tolist(), chosen.xyxy.tolist(), chosen.label.tolist(), score.tolist(),
-                cost.tolist(), strict=True,
+                cost.tolist(), self.masks_of(chosen), strict=True,
             ):  # fmt: skip
                 text = self.classes[label] + ("" if role == "missed" else f" {own:.2f}")
-                marks[image].append(Mark(tuple(box), role, text))
+                marks[image].append(Mark(tuple(box), role, text, mask))
                 losses[image] += loss
         return [
             _example(name, int(total), own, loss, true, where)
@@ -293,7 +308,7 @@ class DetectionAP:
         """
         _, truth, found = self.tables()
         detected = found.take(found.score >= MIN_SCORE)
-        state = match(truth, detected)
+        state = match(truth, detected, self.compare)
         count = len(self.classes)
         matrix = np.zeros((count + 1, count + 1), np.int64)
         for _, row, column in _entries(truth, detected.take(state.kept), state, count):
@@ -336,7 +351,6 @@ def _example(
 
 
 _NO_TRUTH = TrueBoxes.of(np.zeros(0, np.int64), Boxes.none())
-_NO_FOUND = FoundBoxes(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0))
 
 
 def _joined(parts: Sequence[Any], dtype: Any, width: int = 0) -> NDArray[Any]:
@@ -353,7 +367,8 @@ def _sorted(boxes: Table, moved: NDArray[np.int64]) -> Table:
     return replace(boxes.take(order), image=image[order])
 
 
-def _mean_of(precision: NDArray[np.float64]) -> float | None:
+def mean_of(precision: NDArray[np.float64]) -> float | None:
+    """The mean of a table of COCO's without its -1; None if nothing is left."""
     known = precision[precision > -1]
     return float(known.mean()) if len(known) else None
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.metrics.boxes import FoundBoxes, TrueBoxes, overlaps, ranks
+from xfer.metrics.boxes import Compare, FoundBoxes, TrueBoxes, overlaps, ranks
 from xfer.metrics.coco_figures import MAX_DETECTIONS
 from xfer.metrics.resampled import Curve, Ranked
 from xfer.metrics.voc_ap import voc_matches
@@ -18,11 +18,15 @@ COCO = {"coco_ap": _ALL, "coco_ap50": _ALL[:1], "coco_ap75": _ALL[5:6]}
 VOC: dict[str, Curve] = {"voc_ap50_11pt": "11pt", "voc_ap50_area": "area"}
 
 
-def matches_of(truth: TrueBoxes, found: FoundBoxes, pictures: int, figure: str) -> Ranked | None:
+def matches_of(
+    truth: TrueBoxes, found: FoundBoxes, pictures: int, figure: str, compare: Compare = overlaps
+) -> Ranked | None:
     """The matched boxes behind one of a detector's scores; None for COCO's scores by size and its
     recalls, which are not resampled.
 
-    Args: pictures: `image` columns are indices below it, in the order of equal scores.
+    Args:
+        pictures: `image` columns are indices below it, in the order of equal scores.
+        compare: what overlaps are of, in COCO's scores: boxes or masks.
     """
     if figure in VOC:
         order = np.argsort(-found.score, kind="stable")
@@ -31,12 +35,15 @@ def matches_of(truth: TrueBoxes, found: FoundBoxes, pictures: int, figure: str) 
                        pictures, VOC[figure])  # fmt: skip
     if figure not in COCO:
         return None
-    kept, right, ignored = coco_matches(truth, found, COCO[figure])
+    kept, right, ignored = coco_matches(truth, found, COCO[figure], compare)
     return _ranked(truth, found, kept, right, ~ignored, pictures, "coco")
 
 
 def coco_matches(
-    truth: TrueBoxes, found: FoundBoxes, thresholds: NDArray[np.float64]
+    truth: TrueBoxes,
+    found: FoundBoxes,
+    thresholds: NDArray[np.float64],
+    compare: Compare = overlaps,
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
     """COCO's matching of boxes of all sizes.
 
@@ -48,7 +55,7 @@ def coco_matches(
     kept = kept[ranks(found.image[kept], found.label[kept]) < MAX_DETECTIONS]
     # an ignored box is a crowd to COCO, which has no other mark for it
     crowds = replace(truth, boxes=replace(truth.boxes, crowd=truth.ignored))
-    rows, others, overlap = overlaps(found.take(kept), crowds, same_class=True)
+    rows, others, overlap = compare(found.take(kept), crowds, same_class=True)
     real = ~truth.ignored[others]
     # the best first, of equal ones the last true box; rows are by falling score
     order = np.lexsort((-others, -overlap, rows))

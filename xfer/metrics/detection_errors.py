@@ -29,7 +29,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.metrics.boxes import FoundBoxes, TrueBoxes, overlaps, ranks
+from xfer.metrics.boxes import Compare, FoundBoxes, TrueBoxes, overlaps, ranks
 from xfer.metrics.coco_figures import MAX_DETECTIONS
 
 KINDS = ("cls", "loc", "both", "dupe", "bkg", "miss")
@@ -59,12 +59,12 @@ class Matching:
     missed: NDArray[np.bool_]
 
 
-def match(truth: TrueBoxes, found: FoundBoxes) -> Matching:
-    """Match boxes as COCO does, and classify each error."""
+def match(truth: TrueBoxes, found: FoundBoxes, compare: Compare = overlaps) -> Matching:
+    """Match boxes as COCO does, or masks, whichever `compare` compares, and classify each error."""
     kept = np.argsort(-found.score, kind="stable")
     kept = kept[ranks(found.image[kept], found.label[kept]) < MAX_DETECTIONS]
     boxes = found.take(kept)
-    rows, others, overlap = overlaps(boxes, truth, same_class=False)
+    rows, others, overlap = compare(boxes, truth, same_class=False)
     own = boxes.label[rows] == truth.label[others]
     ignored_truth = truth.ignored[others]
     target = np.full(len(boxes), -1)
@@ -98,13 +98,13 @@ def match(truth: TrueBoxes, found: FoundBoxes) -> Matching:
 
 
 def error_costs(
-    truth: TrueBoxes, found: FoundBoxes, classes: int
+    truth: TrueBoxes, found: FoundBoxes, classes: int, compare: Compare = overlaps
 ) -> tuple[float | None, dict[str, float | None], dict[str, int]]:
     """AP50, the cost of each kind of error in AP50, and the number of errors of each kind.
 
     Returns: AP50 in 0..1, {kind: gain in AP50}, {kind: count}; None if no true box counts.
     """
-    state = match(truth, found)
+    state = match(truth, found, compare)
     counts = {kind: int((state.kind == kind).sum()) for kind in KINDS}
     counts["miss"] = int(state.missed.sum())
     totals = np.bincount(truth.label[~truth.ignored], minlength=classes)

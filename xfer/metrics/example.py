@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer.objects.mask import ObjectMask
 from xfer.objects.segments import Segments
 
 Role = Literal["right", "wrong", "missed", "truth"]
@@ -25,11 +26,13 @@ class Mark:
     role     | right: a correct detection; wrong: a detection without a true box; missed: a true
              | box without a detection; truth: a true box
     text     | what to write at it: the class, and the score of a detection
+    mask     | the object's pixels, if they are known
     """
 
     box_xyxy: tuple[float, float, float, float]
     role: Role
     text: str = ""
+    mask: ObjectMask | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,17 +57,22 @@ class FCNHead(nn.Module):
         classes: number of classes.
         scales: factors on the skips' maps before they are scored, one per skip; FCN-8s trained
             at once has .01 and .0001.
+        fade: coarse scores fall to 0 beyond their outermost cells, as in the authors' transposed
+            convolutions, instead of staying as they are there.
 
     hidden | a layer between the deepest map and its scores, or None
 
     Shapes: {name: (N, C, h, w)} -> float32 (N, classes, h, w) on the grid of the last of `specs`.
     Raises: XferError if the strides don't decrease, or there isn't one scale per skip.
     Source: Long et al. 2015, sec. 4.2, Fig. 3; score layers start at zero (sec. 4.3).  Differs:
-        sums are computed on the skip's own grid, not on a crop of it; the upsampled scores don't
-        fade at the picture's edge (the highest stays the highest).
+        sums are computed on the skip's own grid, not on a crop of it; scores of pixels beyond the
+        outermost cells don't fade (the highest stays the highest).
     """
 
-    def __init__(self, specs: Sequence[FeatureSpec], classes: int, scales: Sequence[float]) -> None:
+    def __init__(
+        self, specs: Sequence[FeatureSpec], classes: int, scales: Sequence[float],
+        fade: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         strides = [spec.stride for spec in specs]
         if strides != sorted(set(strides), reverse=True):
@@ -75,6 +80,7 @@ class FCNHead(nn.Module):
         if len(scales) != len(specs) - 1:
             raise XferError(f"{len(scales)} scales for {len(specs) - 1} skips")
         self.specs, self.scales = tuple(specs), (1.0, *scales)
+        self.fade = fade
         self.hidden: nn.Module | None = None
         layers = [nn.Conv2d(spec.channels, classes, 1) for spec in specs]
         for layer in layers:
@@ -101,7 +107,7 @@ class FCNHead(nn.Module):
                 scores = scores.float()
                 if total is not None:
                     grid = (scores.shape[2], scores.shape[3])
-                    scores = scores + resample(total, before, spec, grid)
+                    scores = scores + resample(total, before, spec, grid, self.fade)
             total, before = scores, spec
         assert total is not None
         return total

@@ -79,7 +79,7 @@ def modern(net: nn.Module, input_std: float = 1.0) -> None:
             nn.init.normal_(layer.weight, std=0.01)
         else:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-        if name == "conv1":
+        if name in ("conv1", "conv1_1"):
             with torch.no_grad():
                 layer.weight.div_(input_std)
         if layer.bias is not None:

@@ -13,13 +13,20 @@ from xfer.nn.upsample import reading
 from xfer.types import FeatureSpec
 
 
-def resample(maps: Tensor, spec: FeatureSpec, onto: FeatureSpec, grid: tuple[int, int]) -> Tensor:
-    """A map interpolated bilinearly at the centres of another map's cells.
+def resample(
+    maps: Tensor, spec: FeatureSpec, onto: FeatureSpec, grid: tuple[int, int], fade: bool = False
+) -> Tensor:
+    """A map interpolated bilinearly at the centres of another map's cells; `fade` as in `reading`.
 
     Shapes: maps (N, C, h, w) -> (N, C, *grid).
     """
     rows, columns = (
-        reading(spec, have, torch.arange(want, device=maps.device) * onto.stride + onto.offset)
+        reading(
+            spec,
+            have,
+            torch.arange(want, device=maps.device) * onto.stride + onto.offset,
+            fade=fade,
+        )
         for have, want in zip(maps.shape[2:], grid, strict=True)
     )
     rows, columns = rows.to(maps.dtype), columns.to(maps.dtype)

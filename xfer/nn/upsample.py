@@ -25,10 +25,13 @@ def triangle(places: Tensor, centres: Tensor, reach: float) -> Tensor:
     return (1 - (places[:, None] - centres).abs() / reach).clamp_(min=0)
 
 
-def reading(spec: FeatureSpec, cells: int, pixels: Tensor, side: int = 0) -> Tensor:
+def reading(
+    spec: FeatureSpec, cells: int, pixels: Tensor, side: int = 0, fade: bool = False
+) -> Tensor:
     """The weight of each cell of a map at positions along one axis of the picture.
 
-    Beyond the centres of the outermost cells, these have full weight.
+    Beyond the centres of the outermost cells, these have full weight, or `fade` to 0 within a
+    stride, as in FCN's transposed convolutions.
 
     Args:
         spec: geometry of the map; cells: its length along the axis.
@@ -36,8 +39,11 @@ def reading(spec: FeatureSpec, cells: int, pixels: Tensor, side: int = 0) -> Ten
         side: length of the picture along the axis, pixels, if padding follows: cells wholly in the
             padding are not read; 0: there is no padding.
 
-    Returns: (P, cells), rows sum to 1.
+    Returns: (P, cells), rows sum to 1, or to less where they fade.
     """
+    if fade:
+        places = (pixels - spec.offset) / spec.stride
+        return triangle(places, torch.arange(cells, device=pixels.device), 1.0)
     read = cells
     if side:  # a cell is as wide as the stride; the first is always read
         reach = side + (spec.stride - 1) / 2 - spec.offset

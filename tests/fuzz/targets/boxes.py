@@ -57,7 +57,7 @@ def coco_sets(folder: Path) -> list[Case]:
 @target("coco", coco_sets, keep=PICTURES)
 def use_coco(path: Path) -> None:
     spec = f"coco:{path}"
-    attempts([lambda: use_data(spec, "detect"), lambda: use_data(spec, "segment")])
+    attempts([lambda kind=kind: use_data(spec, kind) for kind in ("detect", "segment", "instance")])
 
 
 def _detections(**more: Any) -> list[dict[str, Any]]:
@@ -144,7 +144,8 @@ def _named_yolo(root: Path) -> None:
     keep=PICTURES,
 )
 def use_yolo(path: Path) -> None:
-    use_data(f"yolo:{path}")
+    spec = f"yolo:{path}"
+    attempts([lambda: use_data(spec), lambda: use_data(spec, "instance")])
 
 
 def _labelme(root: Path) -> None:
@@ -157,7 +158,7 @@ def _labelme(root: Path) -> None:
 @target("labelme", lambda folder: seeds_in(folder, _labelme), keep=PICTURES)
 def use_labelme(path: Path) -> None:
     spec = f"labelme:{path}"
-    attempts([lambda: use_data(spec, "detect"), lambda: use_data(spec, "segment")])
+    attempts([lambda kind=kind: use_data(spec, kind) for kind in ("detect", "segment", "instance")])
 
 
 def _via(form: str) -> Any:
@@ -177,7 +178,7 @@ def _via(form: str) -> Any:
 )
 def use_via(path: Path) -> None:
     spec = f"via:{path}"
-    attempts([lambda: use_data(spec, "detect"), lambda: use_data(spec, "segment")])
+    attempts([lambda kind=kind: use_data(spec, kind) for kind in ("detect", "segment", "instance")])
 
 
 def _box_table(root: Path) -> None:

@@ -95,6 +95,7 @@ def use_mask_tables(path: Path) -> None:
         *(lambda file=file: read_table(file) for file in tables),
         lambda: find_table([path]),
         lambda: use_data(f"masks:{path}"),
+        lambda: use_data(f"masks:{path}", "instance"),
     ])  # fmt: skip
 
 

@@ -34,11 +34,12 @@ _OF_PICTURES: dict[str, tuple[str, tuple[int, ...]]] = {
 }  # fmt: skip
 _OF_BOXES: dict[str, tuple[str, tuple[int, ...]]] = {
     "boxes": ("f", (4,)), "box_labels": ("iu", ()), "difficult": ("b", ()), "crowd": ("b", ()),
-    "areas": ("f", ()),
+    "areas": ("f", ()), "object_mask_length": ("iu", ()),
 }  # fmt: skip
 # array of pictures' checksums -> how they are computed; the one that is written
 SUMS: dict[str, Callable[[Any], int]] = {"xxh3": xxhash.xxh3_64_intdigest, "crc": zlib.crc32}
 SUM = "xxh3"
+MASKS, MASK_LENGTHS = "object_masks", "object_mask_length"
 LARGEST = 1 << 20  # pixels on a side, of a picture that is kept as it is
 
 
@@ -82,6 +83,14 @@ def check_table(
         raise DataError(f"{file}: damaged (a box of a class without a name)")
     if boxes and not np.isfinite(table["boxes"]).all():
         raise DataError(f"{file}: damaged (a box that is not finite)")
+    if MASKS in table or MASK_LENGTHS in table:
+        content_of = table.get(MASKS, np.zeros(0, np.uint8))
+        lengths = table.get(MASK_LENGTHS, np.zeros(0, np.int64))
+        whole = content_of.ndim == 1 and content_of.dtype == np.uint8 and len(lengths) == boxes
+        if not whole or not _between(lengths, 0, len(content_of)) or (
+            int(lengths.sum()) != len(content_of)
+        ):  # fmt: skip
+            raise DataError(f"{file}: damaged (its objects' masks)")
     ends = table["start"].astype(np.float64) + table["length"] + table["mask_length"]
     good = (
         _between(table["size"], 1, LARGEST)

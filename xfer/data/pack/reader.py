@@ -37,6 +37,9 @@ when it is first read; `data.verify=false` leaves both out. Every shard-*.npz, f
     difficult, crowd | bool (R,)           | absent if none is
     areas      | float64 (R,)              | of the objects, in square pixels of the stored picture;
                |                           | absent: those of the boxes
+    object_masks | uint8 (bytes,)          | the masks of the R objects end to end, in COCO's
+               |                           | compressed run lengths for `size`; absent: no masks
+    object_mask_length | int64 (R,)        | bytes of each object's mask
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +59,15 @@ from xfer import kinds
 from xfer.boxes import Boxes
 from xfer.data.images.decode import DecodeError, shrink
 from xfer.data.npz import read_npz
-from xfer.data.pack.check import SUMS, check_index, check_order, check_table, sums_in
+from xfer.data.pack.check import (
+    MASK_LENGTHS,
+    MASKS,
+    SUMS,
+    check_index,
+    check_order,
+    check_table,
+    sums_in,
+)
 from xfer.data.sources import door
 from xfer.data.sources.base import sample_label
 from xfer.data.sources.boxes import BoxTable, box_table
@@ -63,6 +75,7 @@ from xfer.data.sources.id_array import Names, choose
 from xfer.data.sources.split_names import role_of
 from xfer.errors import DataError, whole
 from xfer.files import TABLE, bytes_of, check_schema, check_seal, json_of
+from xfer.objects.mask import ObjectMask, as_column, check_runs, run_lengths
 from xfer.types import DataInfo, Sample
 
 INDEX, STARTED = "index.json", "packing.json"
@@ -203,7 +216,18 @@ class PackSource:
         return part
 
     def _boxes_of(self, i: int) -> Boxes | None:
-        return self._boxes.of(i) if self._boxes is not None and self._has_boxes[i] else None
+        if self._boxes is None or not self._has_boxes[i]:
+            return None
+        boxes = self._boxes.of(i)
+        if boxes.masks is None:
+            return boxes
+        masks = as_column(replace(mask, size=boxes.size) for mask in boxes.masks.tolist())
+        try:
+            for mask in masks.tolist():
+                check_runs(run_lengths(mask.counts), mask.size)
+        except DataError as error:
+            raise self._damaged(i) from error
+        return replace(boxes, masks=masks)
 
     def _mask(self, i: int) -> NDArray[np.uint8] | None:
         length = int(self._mask_length[i])
@@ -280,10 +304,19 @@ def _boxes(
         return None
     boxes = Boxes.join([
         Boxes.of(t["boxes"], t["box_labels"], difficult=t.get("difficult"), crowd=t.get("crowd"),
-                 area=t.get("areas"))
+                 area=t.get("areas"), masks=_masks(t))
         for t in tables
     ])  # fmt: skip
     return box_table(np.repeat(np.argsort(place), np.maximum(stored, 0)), boxes, sizes)
+
+
+def _masks(table: dict[str, NDArray]) -> list[ObjectMask] | None:
+    """The objects' masks in a shard, of a size that is not told here; None if it has none."""
+    if MASKS not in table:
+        return None
+    content, ends = table[MASKS].tobytes(), np.cumsum(table[MASK_LENGTHS]).tolist()
+    starts = [0, *ends[:-1]]
+    return [ObjectMask((0, 0), content[a:b]) for a, b in zip(starts, ends, strict=True)]
 
 
 def _digest(index: dict[str, Any], split: str) -> str:

@@ -27,7 +27,7 @@ from xfer.data.images.decode import shrink
 from xfer.data.images.remarks import Remark, remarks
 from xfer.data.images.threads import cores
 from xfer.data.inspect.verify import bad_pictures, find_bad, odd_pictures
-from xfer.data.pack.check import SUM, SUMS
+from xfer.data.pack.check import MASK_LENGTHS, MASKS, SUM, SUMS
 from xfer.data.pack.reader import INDEX, NAME, STARTED, VERSION, read_json
 from xfer.data.readers.base import ReadOptions
 from xfer.data.sources.boxes import category_ids, image_ids
@@ -37,6 +37,8 @@ from xfer.errors import DataError, XferError
 from xfer.files import sealed
 from xfer.kinds.findings import Finding
 from xfer.locking.sole_writer import LOCK, check_home, sole_writer
+from xfer.objects.mask import as_column
+from xfer.objects.resize import resized
 from xfer.types import Sample, Source
 
 AT_ONCE = 64  # pictures encoded between two writes
@@ -350,6 +352,10 @@ class _Shard:
         if known:
             arrays["difficult"], arrays["crowd"] = boxes.difficult, boxes.crowd
             arrays["areas"] = boxes.area
+        if known and boxes.masks is not None:
+            counts = [mask.counts for mask in boxes.masks.tolist()]
+            arrays[MASKS] = np.frombuffer(b"".join(counts), np.uint8)
+            arrays[MASK_LENGTHS] = np.array([len(one) for one in counts], np.int64)
         path = self.out / f"{self.name}.npz"
         temporary = path.with_name(f".{path.name}.tmp")
         try:
@@ -375,7 +381,11 @@ def scaled(sample: Sample, side: int) -> Sample:
     height, width = image.shape[:2]
     boxes, mask = sample.boxes, sample.mask
     if boxes is not None:
+        masks = boxes.masks
         boxes = boxes.scaled(width / sample.image.shape[1], height / sample.image.shape[0])
+        if masks is not None:
+            small = as_column(resized(one, (height, width)) for one in masks.tolist())
+            boxes = replace(boxes.sized((height, width)), masks=small)
     if mask is not None:
         mask = np.asarray(
             cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8

@@ -2,7 +2,7 @@
 
 The 19 of the 34 ids that are evaluated are classes, the others are ignored. labelTrainIds are read
 if there are no labelIds, gtCoarse if there is no gtFine. The published masks of test are empty: its
-pictures are read without masks.
+pictures are read without masks. For objects instead of classes, see `cityscapes_instances`.
 
 Source: mcordts/cityscapesScripts, helpers/labels.py.
 """
@@ -16,8 +16,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from xfer import kinds
 from xfer.data.images.walk import find_pictures, readable, subfolders
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
+from xfer.data.readers.cityscapes_instances import instances
 from xfer.data.readers.masks.class_table import ClassRow
 from xfer.data.readers.masks.values import code_of
 from xfer.data.sources.box_rules import leave_out
@@ -34,14 +36,14 @@ CLASSES = {
     "bicycle": 33,
 }  # fmt: skip
 IDS = 34
-_ENDING = re.compile(r"_gt(?:Fine|Coarse)_(labelIds|labelTrainIds)$")
+_ENDING = re.compile(r"_gt(?:Fine|Coarse)_(labelIds|labelTrainIds|instanceIds)$")
 
 
 @FORMATS.register("cityscapes")
 class Cityscapes:
     """The folder tree of Cityscapes."""
 
-    kinds: ClassVar[tuple[str, ...]] = ("segment",)
+    kinds: ClassVar[tuple[str, ...]] = ("segment", "instance")
     low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 
@@ -53,21 +55,24 @@ class Cityscapes:
         truth = _truth(path)
         if truth is None:
             raise DataError(f"{path}: no Cityscapes in it", "leftImg8bit/ and gtFine/")
-        masks: dict[str, dict[tuple[str, str], Path]] = {"labelIds": {}, "labelTrainIds": {}}
+        objects = bool(options.kind) and kinds.get(options.kind).outlined
+        masks: dict[str, dict[tuple[str, str], Path]] = {
+            "labelIds": {}, "labelTrainIds": {}, "instanceIds": {},
+        }  # fmt: skip
         for file in find_pictures(truth):
             ending = _ENDING.search(file.stem)
             if ending:
                 split = file.relative_to(truth).parts[0]
                 masks[ending[1]][split, file.stem[: ending.start()]] = file
         which = "labelIds" if masks["labelIds"] else "labelTrainIds"
-        own = masks[which]
+        own = masks["instanceIds" if objects else which]
         rows = [ClassRow(n, v if which == "labelIds" else i)
                 for i, (n, v) in enumerate(CLASSES.items())]  # fmt: skip
         values = [row.value or 0 for row in rows]
         void = [v for v in range(IDS) if v not in values] if which == "labelIds" else []
         where = f"Cityscapes' classes, {which}"
         classes, code, lines = code_of(path, rows, values, "value", where, options.ignore, void)
-        reading = Reading({}, lines)
+        reading = Reading({}, [] if objects else lines)
         for folder in subfolders(path / "leftImg8bit"):
             split = folder.name
             pictures = find_pictures(folder)
@@ -79,6 +84,9 @@ class Cityscapes:
                     none = np.full(len(files), -1, np.int64)
                     bare = replace(info, kind="images", classes=())
                     reading.parts[split] = FileSource(bare, path, files, none)
+                continue
+            if objects:
+                reading.parts[split] = instances(path, split, pictures, own, options, reading)
                 continue
             lost = [
                 (readable(p.name), "no mask")
@@ -93,8 +101,9 @@ class Cityscapes:
                 [str(m.relative_to(path)) for _, m in both], code,
             )  # fmt: skip
         if not reading.labelled:
+            ending = "instanceIds" if objects else "labelIds"
             raise DataError(f"{path}: no picture has a mask in {truth.name}",
-                            "gtFine/SPLIT/CITY/*_gtFine_labelIds.png")  # fmt: skip
+                            f"gtFine/SPLIT/CITY/*_gtFine_{ending}.png")  # fmt: skip
         return reading
 
 

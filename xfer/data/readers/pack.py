@@ -17,7 +17,9 @@ from xfer.types import Source
 class Pack:
     """A pack written by `xfer data pack`."""
 
-    kinds: ClassVar[tuple[str, ...]] = ("classify", "multilabel", "detect", "segment", "images")
+    kinds: ClassVar[tuple[str, ...]] = (
+        "classify", "multilabel", "detect", "segment", "instance", "images",
+    )  # fmt: skip
     low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 

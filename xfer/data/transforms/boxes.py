@@ -1,4 +1,4 @@
-"""Resize, crop, mirror and recolour pictures, keeping their boxes aligned."""
+"""Resize, crop, mirror and recolour pictures, keeping their boxes and masks aligned."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from xfer.boxes import Boxes, area_xyxy, clip_xyxy
 from xfer.data.transforms.colour import jitter
 from xfer.data.transforms.crops import POLICIES, Image, resize
+from xfer.data.transforms.objects import ObjectGrids, object_grids
 from xfer.errors import XferError
 from xfer.kinds.annotation import annotation, boxes_of
 from xfer.types import Sample, Source
@@ -36,6 +37,7 @@ class BoxItem:
     annotation | the boxes in pixels of the original picture; None if they are not known
     proposals  | float32 (P, 4) in pixels of `image`, or None
     size       | (H, W) of the original picture
+    objects    | the masks of the R objects in pixels of `image`, or None
     """
 
     id: str
@@ -47,6 +49,7 @@ class BoxItem:
     annotation: Boxes | None
     proposals: Corners | None
     size: tuple[int, int]
+    objects: ObjectGrids | None = None
 
 
 def scale_of(height: int, width: int, short: int, long: int) -> float:
@@ -72,7 +75,9 @@ def box_sizes(source: Source, short: int, long: int) -> NDArray[np.float64]:
 
 
 class BoxTransform:
-    """Turns a picture with boxes into what the net sees.
+    """Turns a picture with boxes, and their masks if it has any, into what the net sees.
+
+    An object whose mask has no pixel in what is shown is neither object nor background.
 
     Args:
         short, long: the short side, and the maximum of the long side, pixels.
@@ -108,6 +113,7 @@ class BoxTransform:
         image = sample.image
         height, width = image.shape[:2]
         boxes, labels, crowds, known = _known(sample)
+        masks = None if known is None or known.masks is None else known.masks[~known.crowd]
         proposals = None if self.propose is None else np.asarray(self.propose(sample), np.float32)
         scale = scale_of(height, width, self.short, self.long)
         random = self.train and self.augment != "none"
@@ -121,22 +127,30 @@ class BoxTransform:
         image = resize(image[y : y + h, x : x + w], out_w, out_h)
         by = (out_w / w, out_h / h)
         if (x, y, w, h) != (0, 0, width, height):
-            boxes, labels, hidden = _cut(boxes, labels, (x, y, w, h))
+            boxes, kept, hidden = _cut(boxes, (x, y, w, h))
+            labels, masks = labels[kept], None if masks is None else masks[kept]
             crowds = np.concatenate([_clipped(crowds, (x, y, w, h)), hidden])
             proposals = None if proposals is None else _clipped(proposals, (x, y, w, h))
+        objects = None if masks is None else object_grids(masks.tolist(), boxes)
+        if objects is not None and objects.empty.any():
+            seen = ~objects.empty
+            crowds = np.concatenate([crowds, boxes[~seen]])
+            boxes, labels, objects = boxes[seen], labels[seen], objects.take(seen)
         factor = np.array([*by, *by], np.float32)
         shift = np.array([x, y, x, y], np.float32)
         boxes, crowds = (boxes - shift) * factor, (crowds - shift) * factor
+        objects = None if objects is None else objects.moved(shift, factor)
         proposals = None if proposals is None else (proposals - shift) * factor
         if random and self.flip and rng.random() < 0.5:
             image = np.asarray(cv2.flip(image, 1), np.uint8)
             boxes, crowds = flip_boxes(boxes, out_w), flip_boxes(crowds, out_w)
             proposals = None if proposals is None else flip_boxes(proposals, out_w)
+            objects = None if objects is None else objects.mirrored(out_w)
         if random and self.augment != "light":
             strength = STRONG_COLOUR if self.augment == "strong" else 0.2
             image = jitter(image, rng, strength)
         return BoxItem(
-            sample.id, image, boxes, labels, crowds, by, known, proposals, (height, width)
+            sample.id, image, boxes, labels, crowds, by, known, proposals, (height, width), objects
         )
 
 
@@ -175,13 +189,13 @@ def _clipped(boxes: Corners, part: tuple[int, int, int, int]) -> Corners:
 
 
 def _cut(
-    boxes: Corners, labels: NDArray[np.int64], part: tuple[int, int, int, int]
-) -> tuple[Corners, NDArray[np.int64], Corners]:
-    """Returns the boxes that stay in a crop, clipped, with their labels; and the visible parts of
+    boxes: Corners, part: tuple[int, int, int, int]
+) -> tuple[Corners, NDArray[np.bool_], Corners]:
+    """Returns the boxes that stay in a crop, clipped, and which these are; and the visible parts of
     those that lose more than half."""
     x, y, w, h = part
     inside = clip_xyxy(boxes, (h, w), (y, x))
     seen = area_xyxy(inside) / area_xyxy(boxes)
     kept = seen >= LEAST_VISIBLE
     hidden = (seen > 0) & ~kept & (inside[:, 2:] - inside[:, :2] >= 1).all(1)
-    return inside[kept], labels[kept], inside[hidden]
+    return inside[kept], kept, inside[hidden]

@@ -1,4 +1,4 @@
-"""Masks drawn from outlines that are kept in a file for each picture: YOLO's txt, labelme's json.
+"""Masks and objects drawn from outlines that are kept in a file for each picture: YOLO, labelme.
 
 They are drawn by COCO's rule, see `segment`: the smaller object is on top, and where an object has
 only a box, its pixels are ignored.
@@ -13,11 +13,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer.boxes import Boxes
 from xfer.data.images.walk import readable
 from xfer.data.readers.base import Reading, ReadOptions
+from xfer.data.readers.coco.polygons import object_mask
 from xfer.data.readers.coco.segment import BACKGROUND, CocoMasks, Outline
 from xfer.data.readers.masks.class_table import ClassRow
 from xfer.data.readers.masks.values import BACKGROUNDS, numbered
+from xfer.data.sources.instances import InstanceSource, outlined
 from xfer.data.sources.masks import file_stamp
 from xfer.data.sources.split_names import role_of
 from xfer.errors import DataError
@@ -92,6 +95,42 @@ def outline_masks(
     )
     info = DataInfo(readable(root.absolute().name), "segment", names, role_of(split) or split)
     return OutlineMasks(info, root, files, objects, look_up, sizes, labels)
+
+
+def outline_instances(
+    info: DataInfo,
+    root: Path,
+    files: Sequence[str],
+    ids: Sequence[str],
+    picture: NDArray[np.int64],
+    boxes: Boxes,
+    outlines: Sequence[Sequence[Sequence[float]]],
+    sizes: NDArray[np.int64],
+    reading: Reading,
+) -> InstanceSource:
+    """The source of one split's objects; adds a line to `reading`.
+
+    Args:
+        picture, boxes, outlines: of each object the index of its picture, its box, and its polygons
+            in pixels, () if it has only a box; sizes: of the pictures.
+
+    Raises: DataError if no object has an outline.
+    """
+    bare = sum(not one for one in outlines)
+    if bare == len(outlines):
+        raise DataError(
+            f"{root}, {info.split}: {'its labels are boxes' if bare else 'no objects'}, and "
+            "instances need outlines",
+            "--task detect learns from boxes",
+        )
+    if bare:
+        reading.notes.append(
+            f"{info.split}: {bare} boxes without an outline: neither learnt nor scored"
+        )
+    # as a json's polygons are: lists
+    polygons = [[list(points) for points in one] for one in outlines]
+    objects = outlined(picture, boxes, polygons, sizes)
+    return InstanceSource(info, root, files, objects, ids, draw=object_mask)
 
 
 class OutlineMasks(CocoMasks):

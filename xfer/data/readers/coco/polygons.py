@@ -13,11 +13,25 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from xfer.errors import DataError
+from xfer.objects.mask import ObjectMask, check_runs, run_lengths
+from xfer.objects.rle import from_polygons, from_runs
 
 MIN_NUMBERS = 6  # of a polygon with an area
 # pixels along a polygon: pycocotools keeps 40 bytes for each, and trusts that there is the memory
 LONGEST = 1 << 22
-_MAX_BITS = 60  # of a run length
+
+
+def object_mask(segmentation: Any, height: int, width: int) -> ObjectMask:
+    """The pixels of one object, those of `render`, as run lengths: polygons are drawn as such.
+
+    Raises: as `render`.
+    """
+    size = (height, width)
+    if isinstance(segmentation, dict):
+        runs = _plain(_counts(segmentation, height, width))
+        check_runs(np.array(runs, np.int64), size)
+        return from_runs(runs, size)
+    return from_polygons(_polygons(segmentation or []), size)
 
 
 def render(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
@@ -34,28 +48,37 @@ def render(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
     if not segmentation:
         return empty
     if isinstance(segmentation, dict):
-        size, counts = segmentation.get("size"), segmentation.get("counts")
-        if size != [height, width]:
-            raise DataError(f"an RLE's size is {size}, the picture's {[height, width]}")
-        return _expanded(_plain(counts), height, width)
+        return _expanded(_plain(_counts(segmentation, height, width)), height, width)
+    whole = empty
+    for polygon in _polygons(segmentation):
+        # one by one: pycocotools reads a list whose first entry has four numbers as boxes
+        one: Any = [polygon]
+        drawn: Any = coco_mask.frPyObjects(one, height, width)[0]
+        whole = whole | _expanded(_plain(drawn["counts"]), height, width)
+    return whole
+
+
+def _counts(rle: dict[str, Any], height: int, width: int) -> Any:
+    """The counts of an RLE. Raises DataError if it is of another size."""
+    if rle.get("size") != [height, width]:
+        raise DataError(f"an RLE's size is {rle.get('size')}, the picture's {[height, width]}")
+    return rle.get("counts")
+
+
+def _polygons(segmentation: Any) -> list[list[float]]:
+    """The polygons that have an area. Raises DataError for anything else than polygons."""
     if not isinstance(segmentation, list):
         raise DataError(f"a segmentation is a {type(segmentation).__name__}")
     try:
         polygons = [[float(v) for v in polygon] for polygon in segmentation]
     except (TypeError, ValueError, OverflowError):
         raise DataError("a polygon holds something that is not a number") from None
-    whole = empty
-    for polygon in polygons:
-        if len(polygon) < MIN_NUMBERS or len(polygon) % 2:
-            continue
+    usable = [p for p in polygons if len(p) >= MIN_NUMBERS and len(p) % 2 == 0]
+    for polygon in usable:
         if not np.isfinite(polygon).all():
             raise DataError("a polygon's coordinate is not finite")
         _check_length(polygon)
-        # one by one: pycocotools reads a list whose first entry has four numbers as boxes
-        one: Any = [polygon]
-        drawn: Any = coco_mask.frPyObjects(one, height, width)[0]
-        whole = whole | _expanded(_plain(drawn["counts"]), height, width)
-    return whole
+    return usable
 
 
 def _check_length(polygon: list[float]) -> None:
@@ -114,33 +137,5 @@ def _plain(counts: Any) -> list[int]:
         raise DataError("an RLE's counts are not whole numbers")
     if not isinstance(counts, (str, bytes)):
         raise DataError("an RLE has no counts")
-    return _unpacked(counts.encode("ascii", "replace") if isinstance(counts, str) else counts)
-
-
-def _unpacked(data: bytes) -> list[int]:
-    """The run lengths of a compressed RLE.
-
-    Source: cocoapi, common/maskApi.c, rleFrString: five bits per character from 48 on, the sixth
-    bit says that more follow, the fifth bit of the last is the number's sign; from the fourth count
-    on, the difference to the count two before is stored.
-    """
-    counts: list[int] = []
-    at = 0
-    while at < len(data):
-        value = shift = 0
-        more = True
-        while more:
-            if at >= len(data) or not 48 <= data[at] < 112 or shift > _MAX_BITS:
-                raise DataError("a compressed RLE is damaged")
-            bits = data[at] - 48
-            value |= (bits & 31) << shift
-            more = bool(bits & 32)
-            at, shift = at + 1, shift + 5
-            if not more and bits & 16:
-                value -= 1 << shift
-        if len(counts) > 2:
-            value += counts[-2]
-        if value < 0:
-            raise DataError("a compressed RLE is damaged")
-        counts.append(value)
-    return counts
+    text = counts.encode("ascii", "replace") if isinstance(counts, str) else counts
+    return run_lengths(text).tolist()

@@ -1,5 +1,5 @@
-"""`coco`: COCO's json, in COCO's own tree or as written by Label Studio, CVAT, Roboflow: boxes, or
-outlines drawn as masks, see `segment`.
+"""`coco`: COCO's json, in COCO's own tree or as written by Label Studio, CVAT, Roboflow, LVIS:
+boxes, boxes with outlines (instances), or outlines drawn as masks, see `segment`.
 
     annotations/instances_SPLIT.json   COCO 2014 and 2017, CVAT; pictures in SPLIT/, images/...
     annotations/SPLIT.json             or with another word: train_annotations.json
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import itertools
 import mmap
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -29,12 +30,14 @@ from xfer.data.inspect.checks import MOST
 from xfer.data.pack.reader import NAME as PACK
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.coco.json import CocoTable, read_coco_json
-from xfer.data.readers.coco.segment import Placed, coco_masks
+from xfer.data.readers.coco.polygons import object_mask
+from xfer.data.readers.coco.segment import Placed, coco_masks, outlines_of
 from xfer.data.readers.side_files.via import is_via
 from xfer.data.readers.table.locate import Locator, split_of_folder
 from xfer.data.readers.unlisted import note_unlisted
 from xfer.data.sources.box_rules import NAMED, leave_out, settle
 from xfer.data.sources.boxes import BoxSource, box_table
+from xfer.data.sources.instances import InstanceSource, outlined
 from xfer.data.sources.split_names import WHOLE, role_of, role_word
 from xfer.errors import DataError, XferError
 from xfer.files import NotAFile, at_home, open_file
@@ -48,7 +51,7 @@ FOLDER = "annotations"
 class Coco:
     """One COCO json, or one per split."""
 
-    kinds: ClassVar[tuple[str, ...]] = ("detect", "segment")
+    kinds: ClassVar[tuple[str, ...]] = ("detect", "segment", "instance")
     low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = True
     fixed_kind: ClassVar[bool] = True  # so that a large json is not read twice
@@ -78,7 +81,8 @@ class Coco:
         root = path if path.is_dir() else path.parent
         for split, file in files.items():
             masks = bool(options.kind) and not kinds.get(options.kind).boxes
-            table = read_coco_json(file, masks=masks, skip_bad=options.skip_bad)
+            both = bool(options.kind) and kinds.get(options.kind).outlined
+            table = read_coco_json(file, masks=masks or both, skip_bad=options.skip_bad)
             reading.skipped.extend(table.skipped)
             reading.notes.extend(f"{file.name}: {line}" for line in table.notes)
             folders = _folders(root, file, split, options.images)
@@ -269,10 +273,15 @@ def coco_source(
     objects = Boxes.of(boxes, place_of[table.category[rows]], crowd=table.crowd[rows], area=areas)
     names = tuple(table.categories[c] for c in classes)
     info = DataInfo(readable(root.name), "detect", names, role_of(split) or split)
-    return BoxSource(
-        info, root, files, box_table(picture, objects, settled.sizes), ids,
-        [table.image_ids[i] for i in kept], [table.category_ids[c] for c in classes],
-    )  # fmt: skip
+    own_ids = [table.image_ids[i] for i in kept], [table.category_ids[c] for c in classes]
+    if not options.kind or not kinds.get(options.kind).outlined:
+        return BoxSource(
+            info, root, files, box_table(picture, objects, settled.sizes), ids, *own_ids
+        )
+    outlines = outlines_of(table, rows, settled.sizes[picture], settled.changed, reading)
+    own = outlined(picture, objects, outlines, settled.sizes)
+    instances = replace(info, kind=options.kind)
+    return InstanceSource(instances, root, files, own, ids, *own_ids, draw=object_mask)
 
 
 def _names(table: CocoTable, kept: list[int], reading: Reading) -> list[str]:

@@ -2,7 +2,8 @@
 
     [{"image_id": 42, "category_id": 18, "bbox": [x, y, width, height], "score": 0.98}, ...]
 
-or a COCO annotation json whose annotations carry a `score`.
+or with "segmentation", an RLE, in place of the box or beside it; or a COCO annotation json whose
+annotations carry a `score`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer.data.readers.coco.polygons import box_around
 from xfer.data.sources.written import Id, number, numbers, plain_id
 from xfer.errors import DataError, reader
 from xfer.files import bytes_of
@@ -34,6 +36,7 @@ class CocoResults:
     boxes_xywh   | float64 (R, 4), finite
     scores       | float64 (R,), finite
     categories   | {id: name} if the file lists categories, else empty
+    outlines     | R segmentations as in the file, if the results are masks, else empty
     """
 
     path: Path
@@ -42,6 +45,7 @@ class CocoResults:
     boxes_xywh: NDArray[np.float64]
     scores: NDArray[np.float64]
     categories: dict[Id, str]
+    outlines: tuple[Any, ...] = ()
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -67,6 +71,10 @@ def read_coco_results(path: Path | str) -> CocoResults:
                 categories[key] = entry["name"]
     if not isinstance(rows, list):
         raise DataError(f"{path}: not COCO results", FORM)
+    outlines: tuple[Any, ...] = ()
+    if rows and isinstance(rows[0], dict) and rows[0].get("segmentation"):
+        outlines = tuple(row.get("segmentation") if isinstance(row, dict) else None for row in rows)
+        rows = [_boxed(row) for row in rows]
     try:
         images = _ids([row["image_id"] for row in rows])
         labels = _ids([row["category_id"] for row in rows])
@@ -76,7 +84,14 @@ def read_coco_results(path: Path | str) -> CocoResults:
         raise DataError(f"{path}: {_first_wrong(rows)}", FORM) from None
     if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
         raise DataError(f"{path}: {_first_wrong(rows)}", FORM)
-    return CocoResults(path, images, labels, boxes, scores, categories)
+    return CocoResults(path, images, labels, boxes, scores, categories, outlines)
+
+
+def _boxed(row: Any) -> Any:
+    """A result with a mask, with the box around it if it has none."""
+    if not isinstance(row, dict) or "bbox" in row or not row.get("segmentation"):
+        return row
+    return {**row, "bbox": box_around(row["segmentation"]) or [0.0, 0.0, 0.0, 0.0]}
 
 
 def _document(path: Path) -> Any:

@@ -144,6 +144,39 @@ def coco_masks(
     return CocoMasks(info, root, pictures.files, objects, labels, sizes, table.path, pictures.ids)
 
 
+def outlines_of(
+    table: CocoTable,
+    rows: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    shares: bool,
+    reading: Reading,
+) -> list[Any]:
+    """The outlines of some annotations in pixels, as in the json; () for those without one.
+
+    Args: rows: of the table; sizes: int64 (R, 2), height and width of each one's picture; shares:
+        whether polygons may be written as shares of it.
+    Raises: DataError if none has an outline.
+    """
+    outlines = [table.segmentations[row] or () for row in rows.tolist()]
+    bare = sum(not one for one in outlines)
+    if bare == len(outlines):
+        raise DataError(
+            f"{table.path}: {'its objects have no outlines' if bare else 'no objects'}, which "
+            "instances need",
+            "--task detect learns from boxes",
+        )
+    if bare:
+        reading.notes.append(
+            f"{table.path.name}: {bare} objects without an outline: neither learnt nor scored"
+        )
+    if shares and are_shares(table.boxes_xywh[rows], sizes):
+        outlines = [
+            _scaled(one, width, height)
+            for one, (height, width) in zip(outlines, sizes.tolist(), strict=True)
+        ]
+    return outlines
+
+
 def _scaled(outline: Any, width: int, height: int) -> Any:
     """Polygons of shares in pixels; an RLE stays as it is."""
     if not isinstance(outline, list):

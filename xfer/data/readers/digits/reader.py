@@ -1,6 +1,6 @@
 """`digits`: handwritten digits that come with scikit-learn. Nothing is downloaded.
 
-One digit per picture, see `pictures`; for boxes, masks and segments they are drawn into
+One digit per picture, see `pictures`; for boxes, masks, instances and segments they are drawn into
 scenes, see `scenes`.
 """
 
@@ -15,9 +15,9 @@ from xfer.data.readers.digits.pictures import digits
 
 @EMBEDDED.register("digits")
 class Digits:
-    """One digit per picture, or scenes of several with boxes, masks or segments."""
+    """One digit per picture, or scenes of several with boxes, masks, both or segments."""
 
-    kinds: ClassVar[tuple[str, ...]] = ("classify", "detect", "segment", "panoptic")
+    kinds: ClassVar[tuple[str, ...]] = ("classify", "detect", "segment", "instance", "panoptic")
 
     def load(self, options: ReadOptions) -> Reading:
         if options.kind and kinds.get(options.kind).placed:

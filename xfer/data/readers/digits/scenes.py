@@ -1,9 +1,9 @@
-"""`digits` for boxes and masks: scenes of handwritten digits on noisy textures, drawn when read.
+"""`digits` for boxes, masks and instances: scenes of digits on noisy textures, drawn when read.
 
 Each scene is SIDE pixels square and holds 3 to 8 real digits, 8 to 64 pixels high, in any grey that
 stands out from what is under it; about one in four touches another or overlaps it a little. Boxes
-are tight around the visible ink, masks label its pixels. Train scenes use only training digits, val
-scenes only val digits. The scenes are the same every time.
+are tight around the visible ink, masks label its pixels; an instance is a digit's visible ink.
+Train scenes use only training digits, val scenes only val digits. They are the same every time.
 
 The layout is computed once in a process (half a second for all); pixels are drawn when read.
 """
@@ -24,6 +24,8 @@ from xfer.boxes import Boxes
 from xfer.data.readers.base import Reading
 from xfer.data.readers.digits.pictures import CLASSES, digits
 from xfer.data.sources.boxes import BoxTable, box_table
+from xfer.objects.mask import as_column
+from xfer.objects.rle import encode
 from xfer.types import DataInfo, Sample, Source
 
 SIDE = 192
@@ -64,8 +66,8 @@ Arranged = tuple[list[Placed], list[tuple[float, ...]]]
 
 
 def scenes(kind: str, make: type[SceneSource] | None = None) -> Reading:
-    """The scenes, train and val, as a kind of data: with boxes (detect) or masks (segment), or what
-    a subclass of SceneSource, `make`, adds to them."""
+    """The scenes, train and val, as a kind of data: with boxes (detect), masks (segment) or both
+    (instance), or what a subclass of SceneSource, `make`, adds to them."""
     make = make or SceneSource
     parts: dict[str, Source] = {
         split: make(split, ink, labels, SCENES[split], kind, arranged)
@@ -94,7 +96,7 @@ class SceneSource:
     Args:
         split: train or val; it seeds the scenes.
         ink: uint8 (n, 8, 8), 0..255; labels: int64 (n,), the digits.
-        count: how many scenes; kind: detect or segment.
+        count: how many scenes; kind: detect, segment or instance.
         arranged: the scenes, if they are known; else they are arranged.
     """
 
@@ -107,7 +109,7 @@ class SceneSource:
         kind: str = "detect",
         arranged: list[Arranged] | None = None,
     ) -> None:
-        self.masks = not kinds.get(kind).boxes
+        self.masks, self.outlined = not kinds.get(kind).boxes, kinds.get(kind).outlined
         classes = (BACKGROUND, *CLASSES) if self.masks else CLASSES
         self.info = DataInfo("digits", kind, classes, split, licence="CC BY 4.0")
         self.ids = tuple(f"{split}-scene-{i:04d}" for i in range(count))
@@ -126,11 +128,18 @@ class SceneSource:
         if self.masks:
             digits = [self.digit_labels[p.digit] + 1 for p in self.placed[i]]
             return Sample(self.ids[i], image, mask=np.array([0, *digits], np.uint8)[owners])
-        return Sample(self.ids[i], image, boxes=self.annotation(i).astype(np.float32))
+        boxes = self.table.of(i).astype(np.float32)
+        return Sample(self.ids[i], image, boxes=self._with_masks(boxes, owners))
 
     def annotation(self, i: int) -> Boxes:
         """The boxes of scene i; areas are those of the visible ink."""
-        return self.table.of(i)
+        return self._with_masks(self.table.of(i), self._owners(i) if self.outlined else None)
+
+    def _with_masks(self, boxes: Boxes, owners: NDArray[np.uint8] | None) -> Boxes:
+        if not self.outlined or owners is None:
+            return boxes
+        masks = [encode(owners == k) for k in range(1, len(boxes) + 1)]
+        return replace(boxes, masks=as_column(masks))
 
     def labels(self) -> NDArray[np.int8]:
         present = self.table.presence(len(self.info.classes))
@@ -220,22 +229,27 @@ class SceneSource:
         grown: Any = cv2.resize(self._frames[placed.digit], size, interpolation=cv2.INTER_CUBIC)
         return np.clip(grown, 0, 1).astype(np.float32)
 
+    def _owners(self, i: int) -> NDArray[np.uint8]:
+        """Whose each pixel of scene i is: 0 for none, k + 1 for digit k."""
+        owners = np.zeros((SIDE, SIDE), np.uint8)
+        for k, placed in enumerate(self.placed[i]):
+            owners[placed.rows, placed.columns][self._alpha(placed) >= INK] = k + 1
+        return owners
+
     def _draw(self, i: int, ground: Any = None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """The pixels of scene i, and their owners: 0 for none, k + 1 for digit k.
+        """The pixels of scene i, and their owners.
 
         Args: ground: for `_under`.
         """
         rng = np.random.default_rng((self._seed, i, 1))
         canvas = self._under(i, _texture(rng), ground)
-        owners = np.zeros((SIDE, SIDE), np.uint8)
-        for k, placed in enumerate(self.placed[i]):
+        for placed in self.placed[i]:
             alpha = self._alpha(placed)
             under = canvas[placed.rows, placed.columns]
             grey = standing_out(float(under.mean()), placed.grey)
             under += alpha[:, :, None] * (grey - under)
-            owners[placed.rows, placed.columns][alpha >= INK] = k + 1
         canvas += rng.normal(0, float(rng.uniform(2, 8)), (SIDE, SIDE, 1))
-        return np.clip(np.rint(canvas), 0, 255).astype(np.uint8), owners
+        return np.clip(np.rint(canvas), 0, 255).astype(np.uint8), self._owners(i)
 
 
 def _framed(ink: NDArray[np.uint8]) -> NDArray[np.uint8]:

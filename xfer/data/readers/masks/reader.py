@@ -1,4 +1,4 @@
-"""`masks`: pictures with mask files, one class per pixel.
+"""`masks`: pictures with mask files, one class per pixel, or one object per value, see `objects`.
 
     images/x.jpg, masks/x.png       with or without split folders on either level, see `layout`
     classes.txt, class_dict.csv     class names of the masks' numbers or colours, see `class_table`
@@ -25,12 +25,14 @@ from typing import ClassVar
 
 import numpy as np
 
+from xfer import kinds
 from xfer.data.images.walk import is_junk, listing, readable
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
 from xfer.data.readers.masks.class_table import NAMES
 from xfer.data.readers.masks.folder_words import is_images
 from xfer.data.readers.masks.layout import Pairs, find_layout, first_pair
 from xfer.data.readers.masks.near_miss import near_miss
+from xfer.data.readers.masks.objects import numbered_objects, object_class
 from xfer.data.readers.masks.official_lists import split_by_lists
 from xfer.data.readers.masks.several import check_parts
 from xfer.data.readers.masks.tables import meanings
@@ -52,7 +54,7 @@ OTHERS = ("ImageSets", "leftImg8bit", "objectInfo150.txt")
 class Masks:
     """Pictures and mask files."""
 
-    kinds: ClassVar[tuple[str, ...]] = ("segment",)
+    kinds: ClassVar[tuple[str, ...]] = ("segment", "instance")
     low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = True
     takes: ClassVar[tuple[str, ...]] = ("label",)
@@ -91,7 +93,12 @@ class Masks:
         check_parts(path, parts)
         masks = [mask for part in parts for picture, first in part.files
                  for mask in (first, *part.more.get(picture, ()))]  # fmt: skip
-        classes, codes, lines = meanings(path, masks, layout.folders, options.ignore)
+        objects = bool(options.kind) and kinds.get(options.kind).outlined
+        if objects:
+            name, line = object_class(path, masks, layout.folders)
+            classes, codes, lines = (name,), {}, [line]
+        else:
+            classes, codes, lines = meanings(path, masks, layout.folders, options.ignore)
         reading.notes.extend(lines)
         for part in parts:
             info = DataInfo(
@@ -108,6 +115,13 @@ class Masks:
                 k: tuple(str(mask.relative_to(path)) for mask in part.more[picture])
                 for k, (picture, _) in enumerate(part.files) if picture in part.more
             }  # fmt: skip
+            if objects:
+                info = replace(info, kind=options.kind)
+                every = [(mask, *more.get(k, ())) for k, mask in enumerate(own)]
+                reading.parts[part.name] = numbered_objects(
+                    info, path, files, every, options, reading
+                )
+                continue
             if more:
                 where = "" if part.name == WHOLE else f"{part.name}: "
                 have = f"{counted(len(more), 'picture')} with several masks"

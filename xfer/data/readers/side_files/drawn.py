@@ -1,14 +1,15 @@
-"""Sources of pictures on which shapes were drawn, in labelme or VIA: read as boxes or as masks.
+"""Sources of pictures on which shapes were drawn, in labelme or VIA: read as boxes, as objects
+with their outlines, or as masks.
 
 A box is a rectangle as drawn, or the box around a polygon, circle or ellipse. Shapes without an
-area, points and lines, are counted and left out.
+area, points and lines, are counted and left out. A rectangle is a box, and no object's outline.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from xfer.boxes import Boxes
 from xfer.data.images.size import sizes_of
 from xfer.data.images.walk import readable
 from xfer.data.readers.base import Reading, ReadOptions
-from xfer.data.readers.coco.outlines import Shape, outline_masks
+from xfer.data.readers.coco.outlines import Shape, outline_instances, outline_masks
 from xfer.data.sources.box_frames import settle_frames
 from xfer.data.sources.box_rules import settle
 from xfer.data.sources.boxes import BoxSource, box_table
@@ -93,7 +94,14 @@ def drawn_source(
     reading.notes.extend(f"{split}: {line}" for line in settled.lines)
     keep = settled.keep
     names = np.array([places[s.label] for own in shapes for s in own], np.int64)
-    table = box_table(picture[keep], Boxes.of(settled.boxes_xyxy[keep], names[keep]), settled.sizes)
+    objects = picture[keep], Boxes.of(settled.boxes_xyxy[keep], names[keep])
     title = readable(root.absolute().name)
     info = DataInfo(title, "detect", tuple(classes), role_of(split) or split)
-    return BoxSource(info, root, list(files), table, list(ids))
+    if not options.kind or not kinds.get(options.kind).outlined:
+        return BoxSource(info, root, list(files), box_table(*objects, settled.sizes), list(ids))
+    drawn = [s.outlines if not s.rectangle else () for own in shapes for s in own]
+    outlines = [drawn[k] for k in np.flatnonzero(keep).tolist()]
+    return outline_instances(
+        replace(info, kind=options.kind), root, list(files), list(ids), *objects, outlines,
+        settled.sizes, reading,
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""`labelme`: a json for each picture, as labelme and X-AnyLabeling write it: boxes or masks.
+"""`labelme`: a json for each picture, of labelme or X-AnyLabeling: boxes, objects or masks.
 
     pictures/x.jpg, pictures/x.json       next to the pictures, in one folder or one for each split
     images/x.jpg, annotations/x.json      in folders of any name, see `layout`
@@ -122,7 +122,7 @@ def _shape(entry: Any, where: str) -> tuple[Drawn | None, str]:
 class Labelme:
     """A json of labelme for each picture."""
 
-    kinds: ClassVar[tuple[str, ...]] = ("detect", "segment")
+    kinds: ClassVar[tuple[str, ...]] = ("detect", "segment", "instance")
     low_priority: ClassVar[bool] = True  # class folders may hold such files too: asked
     takes_images: ClassVar[bool] = True
 

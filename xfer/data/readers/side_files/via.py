@@ -40,7 +40,7 @@ METADATA = "_via_img_metadata"
 class Via:
     """A file of the VGG Image Annotator, or one per split."""
 
-    kinds: ClassVar[tuple[str, ...]] = ("detect", "segment")
+    kinds: ClassVar[tuple[str, ...]] = ("detect", "segment", "instance")
     low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = True
     takes: ClassVar[tuple[str, ...]] = ("label",)

@@ -1,4 +1,5 @@
-"""`voc`: boxes from PASCAL VOC's XML, one file per picture; for masks, see `masks`.
+"""`voc`: boxes from PASCAL VOC's XML, one file per picture; for masks, see `masks`;
+for objects with masks, `objects`.
 
     VOCdevkit/VOC20xx/{Annotations, JPEGImages, ImageSets/Main}   VOC 2007 to 2012
     {Annotations or annotations, JPEGImages or images}            any tool's export
@@ -40,6 +41,7 @@ from xfer.data.readers.side_files.layout import Part, loose_folders, loose_parts
 from xfer.data.readers.side_files.pictures import background, find_pictures_of
 from xfer.data.readers.voc.layout import PICTURES, XML, flat_parts, tree_parts, trees, xml_folder
 from xfer.data.readers.voc.masks import FOLDERS, load_masks
+from xfer.data.readers.voc.objects import load_objects
 from xfer.data.readers.voc.xml import VocFile, read_voc_xml
 from xfer.data.sources.box_rules import leave_out, settle
 from xfer.data.sources.boxes import BoxSource, box_table
@@ -56,7 +58,7 @@ NAMED = 3
 class Voc:
     """PASCAL VOC's tree, or a folder with one XML per picture."""
 
-    kinds: ClassVar[tuple[str, ...]] = ("detect", "segment")
+    kinds: ClassVar[tuple[str, ...]] = ("detect", "segment", "instance")
     low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = True
 
@@ -81,10 +83,13 @@ class Voc:
             which = " or ".join(f"voc:{tree}" for tree in found)
             raise XferError(f"{path} holds several sets", f"choose one: {which}")
         masks = bool(options.kind) and not kinds.get(options.kind).boxes
-        if found and (masks or xml_folder(found[0]) is None):
+        objects = bool(options.kind) and kinds.get(options.kind).outlined
+        if objects and not found:
+            raise DataError(f"{path}: boxes without masks", "--task detect learns from boxes")
+        if found and (masks or objects or xml_folder(found[0]) is None):
             images = at_home(options.images).absolute() if options.images else None
             folders = tuple(found[0] / name for name in PICTURES) if images is None else (images,)
-            return load_masks(found[0], folders, options)
+            return (load_objects if objects else load_masks)(found[0], folders, options)
         reading = Reading({})
         parts = tree_parts(found[0], reading) if found else flat_parts(path)
         return load_parts(found[0] if found else path, parts or loose_parts(path, XML, reading),

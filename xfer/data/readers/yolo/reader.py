@@ -10,7 +10,7 @@ that is not there is looked for by its end. A missing test split is left out, si
 name one that does not exist; a split without any label file has only pictures.
 
 Lines of seven columns or more are outlines: for --task segment they are drawn as masks, with a
-class background; for --task detect the box around each counts.
+class background; for --task instance each is an object; for --task detect the box around it counts.
 
 A picture without a label file is background; a label file without a picture is counted. Boxes are
 centre and size as shares; corners or left and top under that name are read as such if centres are
@@ -22,6 +22,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -34,7 +35,7 @@ from xfer.data.images.size import TURNED, headers_of, upright_sizes
 from xfer.data.images.threads import cores
 from xfer.data.images.walk import find_pictures, is_junk, is_picture, listing, readable
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
-from xfer.data.readers.coco.outlines import Shape, outline_masks
+from xfer.data.readers.coco.outlines import Shape, outline_instances, outline_masks
 from xfer.data.readers.table.locate import Locator
 from xfer.data.readers.unlisted import note_unlisted
 from xfer.data.readers.yolo.darknet import (
@@ -69,7 +70,7 @@ NO_LABELS = frozenset((*TABLES, ROBOFLOW, "train.txt", "val.txt", "valid.txt", "
 class Yolo:
     """YOLO's txt files with a data.yaml, or with darknet's files."""
 
-    kinds: ClassVar[tuple[str, ...]] = ("detect", "segment")
+    kinds: ClassVar[tuple[str, ...]] = ("detect", "segment", "instance")
     low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 
@@ -209,21 +210,29 @@ def _source(setup: Setup, split: str, options: ReadOptions, reading: Reading) ->
         return outline_masks(
             setup.root, split, classes, files, sizes, shapes, labels_of, options, reading
         )
-    rows = [(i, row, bool(outline)) for i, (_, t) in enumerate(known) if t is not None
+    rows = [(i, row, outline) for i, (_, t) in enumerate(known) if t is not None
             for row, outline in zip(t.rows, t.outlines, strict=True)
             if sizes[i].any()]  # the rest can't be decoded  # fmt: skip
     picture = np.array([i for i, _, _ in rows], np.int64)
     labels = np.array([row[0] for _, row, _ in rows], np.int64)
     shares = np.array([row[1:] for _, row, _ in rows], np.float64).reshape(-1, 4)
     boxes = shares * sizes[picture][:, [1, 0, 1, 0]]
-    boxes = _formed(boxes, picture, sizes, ~np.array([o for _, _, o in rows], bool), split, reading)
+    shown = [outline for _, _, outline in rows]
+    boxed = np.array([not outline for outline in shown], bool)
+    boxes = _formed(boxes, picture, sizes, boxed, split, reading)
     boxes, keep, warnings = clean_boxes(boxes, picture, sizes, names)
     reading.notes.extend(f"{split}: {line}" for line in warnings)
-    table = box_table(picture[keep], Boxes.of(boxes[keep], labels[keep]), sizes)
+    settled = picture[keep], Boxes.of(boxes[keep], labels[keep])
     info = DataInfo(
         readable(setup.root.absolute().name), "detect", classes, role_of(split) or split
     )
-    return BoxSource(info, setup.root, files, table, names)
+    if not options.kind or not kinds.get(options.kind).outlined:
+        return BoxSource(info, setup.root, files, box_table(*settled, sizes), names)
+    outlines = [_in_pixels(outline, sizes[i]) for i, outline in zip(picture, shown, strict=True)]
+    return outline_instances(
+        replace(info, kind=options.kind), setup.root, files, names, *settled,
+        [outlines[k] for k in np.flatnonzero(keep).tolist()], sizes, reading,
+    )  # fmt: skip
 
 
 def _shapes(labels: YoloFile | None, size: NDArray[np.int64]) -> list[Shape]:
@@ -231,11 +240,17 @@ def _shapes(labels: YoloFile | None, size: NDArray[np.int64]) -> list[Shape]:
     height, width = size.tolist()
     shapes: list[Shape] = []
     for row, outline in zip(labels.rows, labels.outlines, strict=True) if labels else ():
-        points = tuple(v * (height if k % 2 else width) for k, v in enumerate(outline))
         x1, y1, x2, y2 = row[1:]
         box = (x1 * width, y1 * height, x2 * width, y2 * height)
-        shapes.append(Shape(row[0], (points,) if points else (), box))
+        shapes.append(Shape(row[0], _in_pixels(outline, size), box))
     return shapes
+
+
+def _in_pixels(outline: Sequence[float], size: NDArray[np.int64]) -> tuple[tuple[float, ...], ...]:
+    """A polygon of shares as one of pixels; () if it has no points. Args: size: height, width."""
+    height, width = size.tolist()
+    points = tuple(v * (height if k % 2 else width) for k, v in enumerate(outline))
+    return (points,) if points else ()
 
 
 def _formed(
