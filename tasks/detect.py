@@ -80,6 +80,7 @@ class Detect(Task, Proposes, ExplainsBoxes):
     kinds: ClassVar[tuple[str, ...]] = ("detect",)
     Options = Options
     exports = ExportedBoxes
+    recipe_by = "detector"
     counts_when = NO_CHANCE
     any_shape = True
     size_words = "pictures are scaled to this long side, and padded"

@@ -205,6 +205,18 @@ def test_a_detector_of_one_size_and_of_many_pictures_in_torch(made: Made, tmp_pa
     assert not (tmp_path / "d.py").exists()
 
 
+@pytest.mark.parametrize("detector", ["fcos", "retina"])
+def test_a_single_stage_detector_of_any_size(detector: str, tmp_path: Path) -> None:
+    given = {"detector": detector, "width": 16, "max_stride": 32, "vote": 0.6}
+    run, file = trained("detect", tmp_path / "run", **given), tmp_path / "d.onnx"
+    report = xfer.export(run, out=file, dynamic="batch,size")
+    assert report["check"]["difference"] < 1e-3
+    scored = xfer.evaluate(run, model=file, data="digits")
+    assert scored["metrics"]["coco_ap"] == pytest.approx(
+        xfer.evaluate(run)["metrics"]["coco_ap"], abs=1e-3
+    )
+
+
 def test_int8_is_scored_before_and_after(
     made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -46,7 +46,7 @@ OF_TASK: dict[str, dict[str, Any]] = {
         "data.size": 64, "data.crop_area": (1.0, 1.0), "task.pool_size": 3, "task.regions": 16,
         "task.head_width": 8, "task.rpn_width": 8, "task.width": 8, "task.anchor_count": 3,
         "task.rpn_train": (60, 30), "task.rpn_test": (60, 30), "task.least_score": 0.0,
-        "task.most_proposals": 40, "task.proposals": "rpn",
+        "task.most_proposals": 40, "task.max_stride": 16,
     },
     "segment": {"data.size": 48, "task.tail": "auto"},
 }  # fmt: skip
@@ -68,7 +68,14 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "task.rpn_test": ((60, 30), (20, 4)), "task.most_proposals": (40, 10),
     "task.scales": ((0.5, 0.6), (1.5, 2.0)), "task.dropout": (0.5, 0.0),
     "task.skip_scales": ((0.1,), (0.5,)), "task.most_of_one": (0.5, 1.0),
-    "task.logit_adjust": (0.5, 0.0), "task.edges": ("hold", "fade"),
+    "task.logit_adjust": (0.5, 0.0), "task.pool": ("max", "align"), "task.pool_size": (3, 2),
+    "task.head": ("tail", "fc"), "task.agnostic": (True, False), "task.regions": (16, 4),
+    "task.object_share": (0.25, 1.0), "task.object_iou": (0.5, 0.1),
+    "task.background_iou": ((0.0, 0.5), (0.4, 0.5)), "task.box_beta": (1.0, 0.1),
+    "task.box_std": ((0.1, 0.1, 0.2, 0.2), (1.0, 1.0, 1.0, 1.0)), "task.max_stride": (16, 32),
+    "task.towers": (1, 2), "task.focal": ((0.25, 2.0), (0.5, 1.0)),
+    "task.centre_radius": (1.5, 0.5), "task.candidates": (4, 100),
+    "task.edges": ("hold", "fade"), "task.geometry": ("seen", "caffe"),
 }  # fmt: skip
 SEGMENT_WIDTHS = (16, 32)
 # values of the keys that conditions speak of, where a list of choices does not say them
@@ -76,7 +83,8 @@ STATES: dict[str, tuple[Any, ...]] = {
     "optim.name": ("sgd", "nesterov", "adamw", "rmsprop"), "schedule.steps": (0, 7),
     "optim.freeze": ("", "all"), "optim.weight_decay": (0, 0.1), "data.val": ("", "none"),
     "data.augment": ("none", "light"), "task.levels": ((), ("conv1", "conv2")),
-    "task.proposals": ("rpn", "grid"), "task.anchors": ((), (8, 8, 16, 16)),
+    "task.detector": ("auto", "fcos"), "task.proposals": ("rpn", "grid"),
+    "task.anchors": ((), (8, 8, 16, 16)),
     "task.class_balance": (0.0, 0.5), "task.resize": (True, False),
 }  # fmt: skip
 # what a run on one CPU does not show: read with the data, for GPUs, or a line on the screen; the

@@ -51,7 +51,16 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("detectors",),
     tuple(
         f"exporting.{net}"
-        for net in ("contract", "suppress", "labels", "boxes", "instances", "masks")
+        for net in (
+            "contract",
+            "suppress",
+            "labels",
+            "regions",
+            "cells",
+            "boxes",
+            "instances",
+            "masks",
+        )
     ),
     ("task", "proposals", "runs.checkpoint", "explain.contract"),
     (

@@ -100,6 +100,19 @@ def test_epochs_that_were_asked_for_count_in_a_recipe_of_steps(tmp_path: Path) -
     assert build_recipe("digits", recipe=str(file)).schedule.min_steps == 0
 
 
+def test_an_option_that_goes_with_other_settings_chooses_their_recipe() -> None:
+    lines: list[str] = []
+    settings = {"task.detector": "fcos", "optim.lr": 1e-4}
+    chosen = build_recipe("photos/", "detect", settings=settings, say=lines.append)
+    assert (chosen.name, chosen.optim.lr) == ("detect/fcos", 1e-4)
+    assert lines == ["recipe detect/fcos, made for task.detector=fcos"]
+    assert build_recipe("coco", "detect", settings=settings).name == "detect/fcos"
+    asked = build_recipe("photos/", "detect", "detect/default", settings=settings)
+    assert asked.name == "detect/default", "a recipe that was asked for stays"
+    plain = build_recipe("photos/", "detect", settings={"task.detector": "faster"})
+    assert plain.name == "detect/default"
+
+
 def test_a_recipe_of_another_task_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("xfer.task.names", lambda: ["classify", "detect"])
     with pytest.raises(XferError, match="classify/default is for classify, not for detect"):

@@ -97,6 +97,7 @@ class Task(nn.Module, ABC):
         counts_when       | keys of the recipe's tables that have an effect only sometimes, as
                           | `option`'s when, or never: a text that says what is used instead
         recipe            | keys of a recipe and their values, for a task without a recipe T/default
+        recipe_by         | an option whose value, if a user sets it, may name a recipe T/VALUE
         views             | what eval.tta may be, each with a description
         decides           | backbone.KEY -> task.KEY: backbone options that its own replace
         any_shape         | whether the net sees pictures that are not square
@@ -124,6 +125,7 @@ class Task(nn.Module, ABC):
     Options: ClassVar[type[Any]]
     # {"optim.lr": 1e-3}: what differs from the recipe defaults
     recipe: ClassVar[Mapping[str, Any]] = {}
+    recipe_by: ClassVar[str] = ""
     counts_when: ClassVar[Mapping[str, When | str]] = {}
     exports: ClassVar[type[Exportable] | None] = None
     any_shape: ClassVar[bool] = False

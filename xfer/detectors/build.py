@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, TypeVar
 from torch import nn
 
 from xfer.detectors.contract import Detector
-from xfer.detectors.options import DetectorOptions
+from xfer.detectors.fcos import FCOS
+from xfer.detectors.options import ONE_STAGE, DetectorOptions
+from xfer.detectors.pyramid import pyramid_maps
+from xfer.detectors.retina import RetinaNet
 from xfer.detectors.two_stage import TwoStage
 from xfer.errors import XferError
 from xfer.nn.levels import named_levels
@@ -29,9 +32,15 @@ def resolved(options: Own, backbone: Backbone) -> Own:
 
     Raises: XferError for maps that the net does not have, and for a head that does not fit it.
     """
+    decided = options.decided()
+    if decided["detector"] in ONE_STAGE:
+        maps = pyramid_maps(backbone.specs, options.levels, backbone.name)
+        levels = tuple(spec.name for spec in maps)
+        # no regions: the value is as good as another, and rebuilds the same detector
+        return replace(options, **decided, head="fc", levels=levels)
     specs = _region_maps(options, backbone)
     return replace(
-        options, **options.decided(),
+        options, **decided,
         head=_choose_head(options.head, backbone, specs),
         levels=tuple(spec.name for spec in specs),
         rpn_step=options.rpn_step or max(1, FINEST_ANCHORS // specs[0].stride),
@@ -51,6 +60,18 @@ def build(
         Fast and Faster R-CNN. A tail that the detector does not read is taken off the backbone.
     Raises: XferError for a side that is too small for the net, and for options that don't fit.
     """
+    if options.detector in ONE_STAGE:
+        if two_stage is not TwoStage:
+            raise XferError(
+                f"task.detector={options.detector} pools no regions, which this task needs",
+                "task.detector=faster or fast",
+            )
+        specs = pyramid_maps(backbone.specs, options.levels, backbone.name)
+        backbone.check_side(side, specs[-1].name)
+        stages = backbone.stages_to(specs[-1].name)
+        backbone.tail = None
+        kind = FCOS if options.detector == "fcos" else RetinaNet
+        return kind(specs, options, classes), stages
     specs = _region_maps(options, backbone)
     backbone.check_side(side, specs[-1].name)
     stages = backbone.stages_to(specs[-1].name)

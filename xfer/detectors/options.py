@@ -8,7 +8,9 @@ from xfer.errors import XferError
 from xfer.recipe.option import none_of, one_of, option, several, unset
 from xfer.recipe.tables import AUGMENTED
 
-DETECTORS = ("fast", "faster")
+TWO_STAGES, ONE_STAGE = ("fast", "faster"), ("fcos", "retina")
+REGIONS = {"task.detector": one_of(*TWO_STAGES)}
+CELLS = {"task.detector": one_of(*ONE_STAGE)}
 RPN = {"task.proposals": one_of("rpn")}
 
 
@@ -21,44 +23,87 @@ class DetectorOptions:
     """
 
     detector: str = option(
-        "auto", "faster: Faster R-CNN; fast: Fast R-CNN, with proposals from elsewhere; auto: "
-        "faster with task.proposals=rpn, else fast", choices=("auto", *DETECTORS),
+        "auto", "faster: Faster R-CNN; fast: Fast R-CNN, with proposals from elsewhere; fcos: "
+        "FCOS, retina: RetinaNet, both in one stage; auto: faster with task.proposals=rpn, else "
+        "fast", choices=("auto", *TWO_STAGES, *ONE_STAGE),
     )  # fmt: skip
     proposals: str = option(
         "auto", "rpn (trained jointly), selective_search, grid, or file:PATH; auto: "
-        "selective_search with task.detector=fast, else rpn",
+        "selective_search with task.detector=fast, none in one stage, else rpn",
     )  # fmt: skip
     levels: tuple[str, ...] = option(
         (), "maps that regions are pooled from; several are merged on the grid of the finest; "
         "stride8: the deepest map with a stride of at most 8 pixels, whatever its name; "
-        "empty: stride16",
+        "empty: stride16; in one stage a pyramid's maps, empty: those of stride 8, 16 and 32",
     )  # fmt: skip
-    width: int = option(256, "channels of merged levels", min=1, when={"task.levels": several()})
-    pool: str = option(
-        "align", "max: maxima with Caffe's rounding; align: bilinear", choices=("max", "align")
+    width: int = option(
+        256, "channels of merged levels, or of a pyramid", min=1,
+        when=({"task.levels": several()}, CELLS),
+    )  # fmt: skip
+    max_stride: int = option(
+        64, "stride of a pyramid's coarsest level; those beyond the net's maps are pooled", min=1,
+        when=CELLS,
+    )  # fmt: skip
+    towers: int = option(
+        2, "convolutions of each of the two towers on a pyramid", min=0, when=CELLS
     )
+    focal: tuple[float, float] = option(
+        (0.25, 2.0), "alpha and gamma of the focal loss", min=0, when=CELLS
+    )
+    centre_radius: float = option(
+        1.5, "cells learn an object up to this distance from its centre, strides", above=0,
+        when={"task.detector": one_of("fcos")},
+    )  # fmt: skip
+    candidates: int = option(
+        1000, "boxes of each level of a pyramid before suppression", min=1, when=CELLS
+    )
+    pool: str = option(
+        "align",
+        "max: maxima with Caffe's rounding; align: bilinear",
+        choices=("max", "align"),
+        when=REGIONS,
+    )
+    pool_size: int = option(
+        0, "side of a pooled region, cells; 0: what fc6 reads, else 7", min=0,
+        when={**REGIONS, "task.head": one_of("fc")},
+    )  # fmt: skip
     geometry: str = option(
         "seen", "where the cells of a map lie: seen: at the pixels that they see; caffe: where the "
         "code of Fast and Faster R-CNN has them, the first at pixel 0, anchors half a stride on",
-        choices=("seen", "caffe"),
+        choices=("seen", "caffe"), when=REGIONS,
     )  # fmt: skip
-    pool_size: int = option(0, "side of a pooled region, cells; 0: what fc6 reads, else 7", min=0)
     head: str = option(
         "auto", "tail: the net's own fc6-fc7; fc: two fresh layers; auto: tail if the weights "
-        "have it", choices=("auto", "tail", "fc"),
+        "have it", choices=("auto", "tail", "fc"), when=REGIONS,
     )  # fmt: skip
-    head_width: int = option(1024, "units of fresh layers", min=1, when={"task.head": one_of("fc")})
-    agnostic: bool = option(False, "one box per region for all classes, instead of one per class")
-    regions: int = option(128, "regions sampled from each training picture", min=1)
-    object_share: float = option(0.25, "largest part of these that are objects", above=0, max=1)
-    object_iou: float = option(0.5, "IoU from which a region is an object", min=0, max=1)
+    head_width: int = option(
+        1024, "units of fresh layers", min=1, when={**REGIONS, "task.head": one_of("fc")}
+    )
+    agnostic: bool = option(
+        False, "one box per region for all classes, instead of one per class", when=REGIONS
+    )
+    regions: int = option(128, "regions sampled from each training picture", min=1, when=REGIONS)
+    object_share: float = option(
+        0.25, "largest part of these that are objects", above=0, max=1, when=REGIONS
+    )
+    object_iou: float = option(
+        0.5, "IoU from which a region is an object", min=0, max=1, when=REGIONS
+    )
     background_iou: tuple[float, float] = option(
-        (0.0, 0.5), "IoU range in which a region is background", min=0, max=1, rising=True
+        (0.0, 0.5),
+        "IoU range in which a region is background",
+        min=0,
+        max=1,
+        rising=True,
+        when=REGIONS,
     )
     box_std: tuple[float, float, float, float] = option(
-        (0.1, 0.1, 0.2, 0.2), "units of the box offsets that are learned", above=0
+        (0.1, 0.1, 0.2, 0.2),
+        "units of the box offsets that are learned",
+        above=0,
+        when=REGIONS,
     )
-    box_beta: float = option(1.0, "error at which the box loss turns linear", above=0)
+    box_beta: float = option(1.0, "error at which the box loss turns linear", above=0, when=REGIONS)
     box_weight: float = option(1.0, "weight of the box loss", min=0)
     anchors: tuple[float, ...] = option(
         (), "width, height, width, height ... of the rpn's anchors, in pixels of the net's input; "
@@ -83,7 +128,7 @@ class DetectorOptions:
     )
     rpn_test: tuple[int, int] = option((1000, 300), "the same at test", min=1, when=RPN)
     most_proposals: int = option(
-        2000, "most proposals per picture", min=1, when={"task.proposals": none_of("rpn")}
+        2000, "most proposals per picture", min=1, when={"task.proposals": none_of("rpn", "none")}
     )
     scales: tuple[float, float] = option(
         (1.0, 1.0), "range of scales of training pictures", above=0, rising=True, when=AUGMENTED
@@ -99,6 +144,16 @@ class DetectorOptions:
 
     def __post_init__(self) -> None:
         detector, proposals = self.detector, self.proposals
+        if detector in ONE_STAGE and proposals not in ("auto", "none"):
+            raise XferError(
+                f"task.detector={detector} needs no proposals, got task.proposals={proposals}",
+                "leave out task.proposals, or task.detector=fast or faster",
+            )
+        if proposals == "none" and detector not in ONE_STAGE:
+            raise XferError(
+                f"task.detector={detector} needs proposals, got task.proposals=none",
+                f"task.detector={' or '.join(ONE_STAGE)}, or leave out task.proposals",
+            )
         if detector == "faster" and proposals not in ("auto", "rpn"):
             raise XferError(
                 f"task.detector=faster proposes regions itself, not task.proposals={proposals}",
@@ -114,7 +169,8 @@ class DetectorOptions:
         """The values of `auto` that follow from other options: the detector and its proposals."""
         detector, proposals = self.detector, self.proposals
         if proposals == "auto":
-            proposals = "selective_search" if detector == "fast" else "rpn"
+            usual = {"fast": "selective_search", **dict.fromkeys(ONE_STAGE, "none")}
+            proposals = usual.get(detector, "rpn")
         if detector == "auto":
             detector = "faster" if proposals == "rpn" else "fast"
         return {"detector": detector, "proposals": proposals}

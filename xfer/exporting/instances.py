@@ -40,7 +40,7 @@ class ExportedInstances(ExportedBoxes):
     ) -> tuple[Tensor, ...]:
         head = self.task.head
         maps = self.task.backbone(self.normalised(images), want=head.names)
-        boxes, scores, labels = self.found(head.map_of(maps), sizes, proposals)
+        boxes, scores, labels = self.found(maps, sizes, proposals)
         return boxes, scores, labels, self._masks(maps, boxes, labels)
 
     def _masks(self, maps: Any, boxes: Tensor, labels: Tensor) -> Tensor:

@@ -108,8 +108,16 @@ def best_boxes(
     region, label = torch.nonzero(scores >= min_score, as_tuple=True)
     where = boxes[region, label if boxes.shape[1] > 1 else torch.zeros_like(label)]
     score = scores[region, label]
-    real = ((where[:, 2:] - where[:, :2]) > 0).all(1)
-    where, score, label = where[real], score[real], label[real]
+    return suppressed(where, score, label, threshold, max_boxes, vote)
+
+
+def suppressed(
+    boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float, max_boxes: int, vote: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A picture's detections from candidates, boxes (R, 4), scores (R,), labels (R,): as
+    `best_boxes`."""
+    real = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(1)
+    where, score, label = boxes[real], scores[real], labels[real]
     kept = class_nms(where, score, label, threshold, max_boxes)
     chosen = where[kept]
     if vote > 0 and len(chosen):

@@ -53,13 +53,19 @@ def _check_values(recipe: Recipe) -> None:
             raise XferError(f"{key}={value}: not known here", words.value_hint(key, value))
 
 
-def find_recipe(task: str, data: str, recipe: str = "") -> tuple[Recipe, str, str]:
+def find_recipe(
+    task: str, data: str, recipe: str = "", settings: Mapping[str, Any] | None = None
+) -> tuple[Recipe, str, str]:
     """The recipe for a task and data: the given one, else task/NAME, else task/default.
+
+    A setting of the task's option `recipe_by` (task.detector=fcos) chooses task/NAME-fcos or
+    task/fcos before these, where there is one: so other defaults go with it.
 
     Args:
         task: its canonical name, or "" with `recipe`.
         data: the data spec; only a bare NAME or NAME:PATH selects a recipe, never a folder.
         recipe: a name or a file.
+        settings: the user's, by key.
 
     Returns: the recipe, its name, and a line that says why it was chosen.
     """
@@ -67,14 +73,29 @@ def find_recipe(task: str, data: str, recipe: str = "") -> tuple[Recipe, str, st
         return load_recipe(recipe), recipe, f"recipe {recipe}, as requested"
     known = recipe_names(f"{task}/*")
     named = _BARE_NAME.fullmatch(data)
-    if named and not (named[2] is None and Path(data).exists()):
-        name = f"{task}/{named[1]}"
-        if name in known:
-            return load_recipe(name), name, f"recipe {name}, made for {named[1]}"
+    bare = named[1] if named and not (named[2] is None and Path(data).exists()) else ""
+    key, value = _chooser(task, settings or {})
+    for word, purpose in (
+        (value and bare and f"{bare}-{value}", f"{bare} and {key}={value}"),
+        (value, f"{key}={value}"),
+        (bare, bare),
+    ):
+        name = f"{task}/{word}"
+        if word and name in known:
+            return load_recipe(name), name, f"recipe {name}, made for {purpose}"
     name = f"{task}/default"
     if name not in known:
         return _own_defaults(task)
     return load_recipe(name), name, f"recipe {name}: there is none specific to {data}"
+
+
+def _chooser(task: str, settings: Mapping[str, Any]) -> tuple[str, str]:
+    """The key of the task's option `recipe_by` and its value in the settings; empty: not given."""
+    from xfer import task as tasks
+
+    key = f"task.{tasks.get(task).recipe_by}"
+    value = settings.get(key)
+    return key, value if isinstance(value, str) else ""
 
 
 def _own_defaults(task: str) -> tuple[Recipe, str, str]:
@@ -182,8 +203,8 @@ def prepare(
     if not recipe and not task:
         task, reason, opened = infer_task(data, values, opened)
         say(reason)
-    base, name, reason = find_recipe(task, data, recipe)
-    if not recipe and name in ("", f"{task}/default"):
+    base, name, reason = find_recipe(task, data, recipe, values)
+    if not recipe and (name in ("", f"{task}/default") or "=" in reason):
         say(reason)
     user_keys = base.given | values.keys()
     if data:

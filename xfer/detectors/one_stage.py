@@ -1,0 +1,184 @@
+"""Single-stage detection: every cell of a pyramid gives a class and a box."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from xfer.detectors.contract import Detector, Found, Maps, Seen, Truth
+from xfer.detectors.options import DetectorOptions
+from xfer.detectors.pyramid import Pyramid
+from xfer.detectors.towers import Towers, focal_loss
+from xfer.ops.boxes import clip, iou_xyxy
+from xfer.ops.nms import nms, suppressed
+from xfer.ops.sampling import ignored
+from xfer.types import FeatureSpec
+
+SAME = 0.5  # IoU from which a cell's box is taken for a given one
+PROPOSAL_NMS = 0.7  # IoU above which the worse of two proposals is suppressed
+
+
+class Cells(NamedTuple):
+    """What all cells of all levels say, A starts in all.
+
+    logits  | float32 (N, A, C)
+    numbers | float32 (N, A, 4 or more), of which a box is decoded
+    starts  | float32 (A, 4), the boxes that they start from, xyxy in pixels
+    counts  | starts of each level
+    """
+
+    logits: Tensor
+    numbers: Tensor
+    starts: Tensor
+    counts: tuple[int, ...]
+
+
+class OneStage(Detector):
+    """The common part of FCOS and RetinaNet.
+
+    Args: specs: maps of the pyramid, finest first; options: resolved; classes: how many.
+    """
+
+    def __init__(
+        self, specs: Sequence[FeatureSpec], options: DetectorOptions, classes: int, starts: int,
+        numbers: int,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.options, self.classes = options, classes
+        self.names = tuple(spec.name for spec in specs)
+        self.pyramid = Pyramid(specs, options.width, options.max_stride)
+        self.towers = Towers(options.width, options.towers, classes, starts, numbers)
+
+    @abstractmethod
+    def starts_of(self, level: int, grid: tuple[int, int]) -> Tensor:
+        """The boxes (h * w * K, 4) that a level's cells start from."""
+
+    @abstractmethod
+    def decode(self, numbers: Tensor, starts: Tensor) -> Tensor:
+        """Boxes (..., 4) from what their cells say (..., 4 or more)."""
+
+    @abstractmethod
+    def scores(self, logits: Tensor, numbers: Tensor) -> Tensor:
+        """Scores (..., C) in 0..1 by which boxes are ranked."""
+
+    @abstractmethod
+    def assign(self, cells: Cells, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Which of a picture's true boxes (G, 4) each start learns, int64 (A,), -1 for background,
+        and which starts are neither, bool (A,)."""
+
+    @abstractmethod
+    def box_losses(self, numbers: Tensor, starts: Tensor, goals: Tensor) -> dict[str, Tensor]:
+        """Sums of the losses of P starts with the true box of each, (P, 4)."""
+
+    def read(self, maps: Maps) -> Cells:
+        """What the cells say of the backbone's maps."""
+        logits: list[Tensor] = []
+        numbers: list[Tensor] = []
+        starts: list[Tensor] = []
+        for k, level in enumerate(self.pyramid(maps)):
+            own, boxes = self.towers(level)
+            logits.append(own)
+            numbers.append(boxes)
+            starts.append(self.starts_of(k, (level.shape[2], level.shape[3])))
+        counts = tuple(own.shape[0] for own in starts)
+        return Cells(torch.cat(logits, 1), torch.cat(numbers, 1), torch.cat(starts), counts)
+
+    def losses(self, maps: Maps, truth: Truth) -> dict[str, Tensor]:
+        """Focal loss of all cells and the box losses of those that learn an object, divided by the
+        number of these in each picture, then averaged over the pictures.
+
+        Differs from torchvision's FCOS, which divides by their number in the batch: here a batch's
+        loss is the mean of its pictures' losses, however it is split. Cells in the padding and in
+        crowds are left out.
+        """
+        cells = self.read(maps)
+        alpha, gamma = self.options.focal
+        sums: dict[str, Tensor] = {}
+        seen = inside(cells.starts, truth.sizes)
+        for n, boxes in enumerate(truth.boxes):
+            index, neither = self.assign(cells, boxes)
+            positive = torch.nonzero((index >= 0) & seen[n]).flatten()
+            left_out = neither | ~seen[n] | ignored(cells.starts, truth.crowds[n])
+            left_out[positive] = False
+            wanted = torch.zeros_like(cells.logits[n])
+            wanted[positive, truth.labels[n][index[positive]]] = 1
+            scores = focal_loss(cells.logits[n], wanted, alpha, gamma).sum(1)
+            own = {"cls": scores.masked_fill(left_out, 0).sum()}
+            goals = boxes[index[positive]]
+            own |= self.box_losses(cells.numbers[n, positive], cells.starts[positive], goals)
+            share = 1 / (max(1, len(positive)) * len(truth.boxes))
+            for name, value in own.items():
+                sums[name] = sums.get(name, 0) + value * share
+        return {**sums, "box": sums["box"] * self.options.box_weight}
+
+    def detect(
+        self, views: Sequence[Seen], sizes: Tensor, proposals: Sequence[Tensor] | None = None
+    ) -> list[Found]:
+        options = self.options
+        per_view = [self.candidates(seen.maps, seen.view.sizes) for seen in views]
+        found: list[Found] = []
+        for n, size in enumerate(sizes):
+            parts = [own[n] for own in per_view]
+            boxes = torch.cat([s.view.back(n, p.boxes) for s, p in zip(views, parts, strict=True)])
+            scores = torch.cat([part.scores for part in parts])
+            labels = torch.cat([part.labels for part in parts])
+            found.append(Found(*suppressed(
+                clip(boxes, size), scores, labels, options.nms, options.most_boxes, options.vote
+            )))  # fmt: skip
+        return found
+
+    def candidates(self, maps: Maps, sizes: Tensor) -> list[Found]:
+        """The best boxes of each level in each picture, before suppression."""
+        options, cells = self.options, self.read(maps)
+        seen = inside(cells.starts, sizes)
+        found: list[Found] = []
+        for n in range(len(sizes)):
+            scores = self.scores(cells.logits[n], cells.numbers[n])
+            scores = scores.masked_fill(~seen[n, :, None], 0)
+            rows: list[Tensor] = []
+            first = 0
+            for count in cells.counts:
+                own = scores[first : first + count].flatten()
+                good = torch.nonzero(own >= options.least_score).flatten()
+                if len(good) > options.candidates:
+                    good = good[own[good].topk(options.candidates).indices]
+                rows.append(good + first * self.classes)
+                first += count
+            chosen = torch.cat(rows)
+            start, label = chosen // self.classes, chosen % self.classes
+            boxes = self.decode(cells.numbers[n, start], cells.starts[start])
+            found.append(Found(boxes, scores.flatten()[chosen], label))
+        return found
+
+    def class_scores(self, maps: Maps, box: Tensor, label: int) -> Tensor:
+        """The highest score among cells whose box is about the given one, or the nearest's."""
+        cells = self.read(maps)
+        boxes = self.decode(cells.numbers, cells.starts)
+        overlap = torch.stack([iou_xyxy(own.detach(), box[None])[:, 0] for own in boxes])
+        alike = overlap >= torch.minimum(overlap.amax(1, keepdim=True), overlap.new_tensor(SAME))
+        return cells.logits[..., label].masked_fill(~alike, -torch.inf).amax(1)
+
+    def propose(self, maps: Maps, sizes: Tensor, max_boxes: int) -> list[Tensor]:
+        """The best boxes of any class, of each picture, in pixels of the batch."""
+        cells = self.read(maps)
+        seen = inside(cells.starts, sizes)
+        proposals: list[Tensor] = []
+        for n, size in enumerate(sizes):
+            scores = self.scores(cells.logits[n], cells.numbers[n]).amax(1).masked_fill(~seen[n], 0)
+            scores, index = scores.topk(min(3 * max_boxes, len(scores)))
+            boxes = clip(self.decode(cells.numbers[n, index], cells.starts[index]), size)
+            good = ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(1) & (scores > 0)
+            boxes, scores = boxes[good], scores[good]
+            proposals.append(boxes[nms(boxes, scores, PROPOSAL_NMS, max_boxes)])
+        return proposals
+
+
+def inside(starts: Tensor, sizes: Tensor) -> Tensor:
+    """Whether a start's centre is within each picture, not in its padding: bool (N, A)."""
+    centres = (starts[:, :2] + starts[:, 2:]) / 2
+    bounds = sizes.flip(1).to(centres.dtype)  # W, H
+    return (centres[None] < bounds[:, None]).all(2)
