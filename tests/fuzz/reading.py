@@ -89,11 +89,18 @@ def attempt(errors: list[XferError], function: Callable[[], Any]) -> None:
             link = link.__cause__ or link.__context__
 
 
-def attempts(functions: Sequence[Callable[[], Any]]) -> None:
-    """Calls every function; raises the first XferError, after all have been tried."""
+def attempts(
+    functions: Sequence[Callable[[], Any]], others: Sequence[Callable[[], Any]] = ()
+) -> None:
+    """Calls every function; raises the first XferError, after all have been tried.
+
+    Args: others: readings that may be refused of good files, too: boxes have no instances.
+    """
     errors: list[XferError] = []
     for function in functions:
         attempt(errors, function)
+    for function in others:
+        attempt([], function)
     if errors:
         raise errors[0]
 

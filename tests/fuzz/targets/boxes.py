@@ -145,7 +145,7 @@ def _named_yolo(root: Path) -> None:
 )
 def use_yolo(path: Path) -> None:
     spec = f"yolo:{path}"
-    attempts([lambda: use_data(spec), lambda: use_data(spec, "instance")])
+    attempts([lambda: use_data(spec)], [lambda: use_data(spec, "instance")])
 
 
 def _labelme(root: Path) -> None:

@@ -95,8 +95,7 @@ def use_mask_tables(path: Path) -> None:
         *(lambda file=file: read_table(file) for file in tables),
         lambda: find_table([path]),
         lambda: use_data(f"masks:{path}"),
-        lambda: use_data(f"masks:{path}", "instance"),
-    ])  # fmt: skip
+    ], [lambda: use_data(f"masks:{path}", "instance")])  # fmt: skip
 
 
 def run_lengths(folder: Path) -> list[Case]:
@@ -162,7 +161,7 @@ def panoptic_sets(folder: Path) -> list[Case]:
 @target("panoptic", panoptic_sets, keep=("*.jpg", "train2017/*"))
 def use_panoptic(path: Path) -> None:
     spec = f"panoptic:{path}"
-    attempts([lambda: use_data(spec), lambda: use_data(spec, "panoptic")])
+    attempts([lambda: use_data(spec)], [lambda: use_data(spec, "panoptic")])
 
 
 @target(

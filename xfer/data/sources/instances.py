@@ -134,4 +134,7 @@ def _bytes(outline: Any) -> bytes:
         return outline.counts
     if isinstance(outline, dict):
         return repr(outline).encode()
-    return b";".join(np.asarray(points, np.float64).tobytes() for points in outline)
+    try:
+        return b";".join(np.asarray(points, np.float64).tobytes() for points in outline)
+    except (TypeError, ValueError, OverflowError):  # no polygons: said when they are drawn
+        return repr(outline).encode()
