@@ -14,37 +14,26 @@ InstanceAP (metrics/instances.py) scores these.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from xfer.data.transforms.boxes import BoxItem, BoxTransform, box_sizes
-from xfer.detectors.batches import MULTISCALE, collate_boxes, parts_of, to_pictures, views_of
-from xfer.detectors.build import resolved
-from xfer.detectors.contract import Maps, Seen
-from xfer.detectors.mask_rcnn import MaskOptions, OutlinedTruth, build_masked
+from xfer.data.transforms.boxes import BoxItem
+from xfer.detectors.batches import parts_of, to_pictures
+from xfer.detectors.box_task import BoxTask
+from xfer.detectors.mask_rcnn import MaskOptions, MaskRCNN, OutlinedTruth, build_masked
 from xfer.errors import DataError
-from xfer.explain.contract import ExplainsBoxes
 from xfer.exporting.instances import ExportedInstances
 from xfer.metrics.instances import MASK_FIGURES, InstanceAP
 from xfer.objects.mask import as_column
 from xfer.objects.paste import paste
-from xfer.proposals.by_source import ProposalsBySource
-from xfer.proposals.propose import check_method
-from xfer.task import NO_CHANCE, Stage, Task, option
-from xfer.types import Batch, DataInfo, InstancePrediction, Sample
+from xfer.task import option
+from xfer.types import Batch, InstancePrediction
 
 if TYPE_CHECKING:
-    from xfer.backbones.base import Backbone
-    from xfer.data.sources.base import Bundle
-    from xfer.recipe.tables import DataTable
-    from xfer.types import Source
-
-SHORT, LONG = 400, 5 / 3  # default short side, pixels, and most of long side / short side
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +46,7 @@ class Options(MaskOptions):
     )  # fmt: skip
 
 
-class Instance(Task, ExplainsBoxes):
+class Instance(BoxTask):
     """Mask R-CNN (He et al. 2017) on the maps of a backbone.
 
     Shapes: batches are those of `xfer.detectors.batches.collate_boxes`, and in batch.targets
@@ -71,75 +60,20 @@ class Instance(Task, ExplainsBoxes):
     kinds: ClassVar[tuple[str, ...]] = ("instance",)
     Options = Options
     exports = ExportedInstances
-    counts_when = NO_CHANCE
-    any_shape = True
-    size_words = "pictures are scaled to this long side, and padded"
-    views: ClassVar[dict[str, str]] = {
-        "none": "one view",
-        "flip": "picture and mirror image",
-        "multiscale": f"scales {', '.join(map(str, MULTISCALE))} with mirror images",
-    }
+    short = 400
 
-    def __init__(
-        self, backbone: Backbone, info: DataInfo, options: Options, data: DataTable
-    ) -> None:
-        super().__init__(backbone, info, options, data)
-        self.options = resolved(options, backbone)
-        if self._needs_proposals:
-            check_method(self.options.proposals)
-        self.head, self._stages = build_masked(
-            backbone, len(info.classes), self.options, self.preprocess.size
+    def build_head(self) -> tuple[MaskRCNN, list[tuple[str, nn.Module]]]:
+        return build_masked(
+            self.backbone, len(self.info.classes), self.options, self.preprocess.size
         )
-        self._proposals = ProposalsBySource(self.options.proposals, options.most_proposals)
-
-    @property
-    def _needs_proposals(self) -> bool:
-        return self.options.detector == "fast"
-
-    @property
-    def picture_side(self) -> int:
-        return self.data.size or SHORT
-
-    @property
-    def long_side(self) -> int:
-        """Largest long side, pixels."""
-        return self.backbone.fixed_side or self.options.long_side or round(self.picture_side * LONG)
-
-    def fit_data(self, bundle: Bundle) -> None:
-        """Fits anchors to the training boxes."""
-        train, short = bundle.splits["train"], self.preprocess.size
-        fitted = self.head.fit(lambda: box_sizes(train, short, self.long_side))
-        self.options = replace(self.options, **fitted)
-
-    def prepare(self, source: Source, say: Callable[[str], None] | None = None) -> None:
-        """Computes or reads the proposals of a source, before `transform` is called."""
-        if self._needs_proposals:
-            self._proposals.prepare(source, say)
-
-    def transform(
-        self, train: bool, tta: str = "none"
-    ) -> Callable[[Sample, np.random.Generator], Any]:
-        data, options, short = self.data, self.options, self.preprocess.size
-        lookup = self._proposals.lookup() if self._needs_proposals else None
-        if train:
-            return BoxTransform(
-                short, self.long_side, train=True, flip=data.flip, augment=data.augment,
-                area=data.crop_area, scales=options.scales, propose=lookup,
-            )  # fmt: skip
-        scale = max(MULTISCALE) if tta == "multiscale" else 1
-        return BoxTransform(round(short * scale), round(self.long_side * scale), propose=lookup)
 
     def collate(self, items: list[BoxItem]) -> Batch:
-        batch = collate_boxes(items, self.backbone.mean_colour)
+        batch = super().collate(items)
         grids = [item.objects for item in items if item.objects is not None]
         if len(grids) == len(items):
             batch.targets["shares"] = [torch.from_numpy(one.shares) for one in grids]
             batch.targets["places"] = [torch.from_numpy(one.places) for one in grids]
         return batch
-
-    def maps_of(self, images: Tensor) -> Maps:
-        """The backbone's maps of normalised images that the head reads."""
-        return self.backbone(images, want=self.head.names)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         if "shares" not in batch.targets:
@@ -153,10 +87,7 @@ class Instance(Task, ExplainsBoxes):
         return [one for part in parts_of(batch) for one in self._predict(part, tta)]
 
     def _predict(self, batch: Batch, tta: str) -> list[InstancePrediction]:
-        sizes = batch.targets["sizes"]
-        views = views_of(self.backbone.normalise(batch.images), sizes, tta)
-        seen = [Seen(view, self.maps_of(view.images)) for view in views]
-        found = self.head.detect(seen, sizes, batch.targets.get("proposals"))
+        seen, found = self.find(batch, tta)
         masks = [one.float().cpu().numpy() for one in self.head.masks(seen, found)]
         return [
             InstancePrediction(
@@ -169,15 +100,6 @@ class Instance(Task, ExplainsBoxes):
     def metric(self) -> InstanceAP:
         return InstanceAP(self.info.classes, self.options.primary)
 
-    def stages(self) -> list[Stage]:
-        used = (Stage(name, module) for name, module in self._stages)
-        return [*used, Stage("head", self.head, "head")]
-
-    def view_protocol(self, tta: str) -> str:
-        """A description of how the pictures were shown."""
-        merging = f", {self.head.merging}, masks averaged" if tta != "none" else ""
-        size = self.preprocess.size
-        return (
-            f"{self.views[tta]}{merging}, short side {size} px, long side at most "
-            f"{self.long_side} px"
-        )
+    @property
+    def merging(self) -> str:
+        return f"{self.head.merging}, masks averaged"

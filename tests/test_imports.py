@@ -63,6 +63,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         )
     ),
     ("task", "proposals", "runs.checkpoint", "explain.contract"),
+    ("detectors.box_task",),
     (
         "tasks",
         "recipe.toml",
