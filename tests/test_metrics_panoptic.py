@@ -171,5 +171,5 @@ def test_results_that_lack_a_picture_or_name_another_category_are_errors(tmp_pat
     assert score_detections(found, f"panoptic:{truth}")["metrics"]["pq"] == 1
     text = found.read_text().replace('"category_id": 30', '"category_id": 31')
     found.write_text(text)
-    with pytest.raises(DataError, match="category_id 31 is none of the data's"):
+    with pytest.raises(DataError, match="category_id 31 is not one of the data's"):
         score_detections(found, f"panoptic:{truth}")

@@ -26,7 +26,7 @@ HEADS = ("fcn32s", "fcn16s", "fcn8s")
 
 
 class FCNPlan(Plan):
-    """Raises DataError for a net that is none of the three."""
+    """Raises DataError unless the net is an FCN-32s, 16s or 8s."""
 
     background = True
 

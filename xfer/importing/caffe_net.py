@@ -200,7 +200,7 @@ KNOWN: Mapping[str, Callable[[Mapping[str, Row]], dict[str, Any]]] = {
 def trunk_of(net: CaffeNet) -> tuple[str, dict[str, Any]]:
     """The backbone whose layers are those of the net up to its heads, and its options.
 
-    Raises: DataError if it is none that is known, naming the layer in which the nearest differs.
+    Raises: DataError if no known backbone matches, naming the layer in which the nearest differs.
     """
     theirs: list[Row] = []
     for layer in net.layers:

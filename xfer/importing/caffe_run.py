@@ -41,7 +41,7 @@ def import_caffe(
     Returns: {"run", "task", "backbone", "classes", "tensors", "unused"}: the weights of the file
         that have no place in the run.
     Raises: XferError for an `out` that is in use; DataError for files that can't be read, and nets
-        that are none of these.
+        whose layout is not one of the published ones.
     """
     out = Path(out)
     if out.suffix == ".safetensors":

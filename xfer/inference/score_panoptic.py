@@ -113,7 +113,7 @@ def _label(file: Path, truth: Truth, one: Annotated, category: Id) -> int:
     if category not in truth.categories:
         listed = ", ".join(map(str, list(truth.categories)[:NAMED]))
         raise DataError(
-            f"{file}: {one.png}: category_id {category!r} is none of the data's",
+            f"{file}: {one.png}: category_id {category!r} is not one of the data's",
             f"the data have {listed}, ...",
         )
     return truth.categories[category]
