@@ -11,7 +11,16 @@ from typing import Any
 
 import harness
 
-NAMES = ("classify", "segment", "fast_rcnn", "faster_rcnn", "fcos", "retina", "instance", "panoptic")
+NAMES = (
+    "classify",
+    "segment",
+    "fast_rcnn",
+    "faster_rcnn",
+    "fcos",
+    "retina",
+    "instance",
+    "panoptic",
+)
 # the prediction that stands for each task
 TASKS = {"classify": "classify", "segment": "segment", "faster_rcnn": "detect",
          "instance": "instance", "panoptic": "panoptic"}  # fmt: skip

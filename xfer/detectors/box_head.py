@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xfer.nn.precision import exact
+from xfer.ops.fixed import marked
 
 
 class HiddenLayers(nn.Module):
@@ -63,10 +64,11 @@ def box_losses(
         the average, see `equal_shares`.
     Source: Girshick 2015, sec. 2.3, lambda = 1.
     """
-    foreground = torch.nonzero(labels < logits.shape[1] - 1).flatten()
-    which = labels[foreground] if offsets.shape[1] > 1 else torch.zeros_like(foreground)
-    box = F.smooth_l1_loss(
-        offsets[foreground, which], goals[foreground], reduction="none", beta=beta
-    )
+    is_object = labels < logits.shape[1] - 1
+    rows = marked(is_object)
+    which = labels[rows].clamp(max=offsets.shape[1] - 1)
+    own = offsets[rows].gather(1, which[:, None, None].expand(-1, 1, 4))[:, 0]
+    wanted = torch.where(is_object[rows, None], goals[rows], own.detach())
+    box = F.smooth_l1_loss(own, wanted, reduction="none", beta=beta)
     scores = F.cross_entropy(logits, labels, reduction="none")
-    return {"cls": (scores * shares).sum(), "box": (box.sum(1) * shares[foreground]).sum()}
+    return {"cls": (scores * shares).sum(), "box": (box.sum(1) * shares[rows]).sum()}

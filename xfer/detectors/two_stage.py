@@ -14,14 +14,16 @@ from torch import Tensor, nn
 from xfer.detectors.box_head import BoxOutputs, HiddenLayers, box_losses
 from xfer.detectors.contract import Detector, Found, Maps, Seen, Truth
 from xfer.detectors.options import DetectorOptions
-from xfer.detectors.rpn import RegionProposalNet, RPNRules
+from xfer.detectors.rpn import Proposals, RegionProposalNet, RPNRules
 from xfer.errors import XferError
 from xfer.nn.merge import MergedMap
 from xfer.nn.roi_pool import pool_regions
 from xfer.ops.anchors import fit_sizes, plain_sizes
 from xfer.ops.boxes import clip, decode, encode
+from xfer.ops.fixed import fixed, padded
 from xfer.ops.nms import best_boxes
-from xfer.ops.sampling import RegionRules, Sampled, equal_shares, sample_batch
+from xfer.ops.sampling import RegionRules, Sampled, sample_batch, shares_of
+from xfer.ops.suppress import best_of_batch
 from xfer.types import FeatureSpec
 
 
@@ -152,17 +154,18 @@ class TwoStage(Detector):
             proposals = rpn.propose(outputs, truth.sizes, *options.rpn_train)
         else:
             assert truth.proposals is not None
-            proposals = truth.proposals
+            proposals = Proposals(list(truth.proposals))
         rules = RegionRules(
             options.regions, options.object_share, options.object_iou, options.background_iou
         )
         sampled = sample_batch(
-            proposals, truth.boxes, truth.labels, truth.crowds, rules, self.classes
-        )
+            proposals.boxes, truth.boxes, truth.labels, truth.crowds, rules, self.classes,
+            proposals.real,
+        )  # fmt: skip
         regions: list[Tensor] = sampled.regions
         logits, offsets = self.read(map, regions)
         goals = encode(sampled.goals, torch.cat(regions), self.box_std)
-        shares = equal_shares([len(one) for one in regions], logits.device)
+        shares = shares_of(sampled.real)
         own = box_losses(logits, offsets, sampled.labels, goals, options.box_beta, shares)
         losses = {**losses, "cls": own["cls"], "box": own["box"] * options.box_weight}
         return Learnt(losses, map, sampled)
@@ -172,7 +175,8 @@ class TwoStage(Detector):
     ) -> list[Found]:
         """Scores and boxes of shared regions are averaged over the views."""
         own_maps = [self.map_of(seen.maps) for seen in views]
-        regions = proposals or self._common(views, own_maps)
+        given = Proposals(list(proposals)) if proposals else self._common(views, own_maps)
+        regions = given.boxes
         counts = [len(one) for one in regions]
         scores, boxes = 0, 0
         for seen, own in zip(views, own_maps, strict=True):
@@ -184,28 +188,48 @@ class TwoStage(Detector):
             back = [view.back(n, b.reshape(-1, 4)).view(b.shape) for n, b in enumerate(decoded)]
             boxes = boxes + torch.cat(back) / len(views)
         assert isinstance(scores, Tensor) and isinstance(boxes, Tensor)
-        each = zip(sizes, scores.split(counts), boxes.split(counts), strict=True)
-        return [self._best(*one) for one in each]
+        each = zip(boxes.split(counts), sizes, strict=True)
+        clipped = [clip(own.reshape(-1, 4), size).view(own.shape) for own, size in each]
+        own_scores = [own[:, :-1] for own in scores.split(counts)]
+        if fixed(scores):
+            return self._best_of_all(own_scores, clipped, given.real)
+        options = self.options
+        rules = options.nms, options.least_score, options.most_boxes, options.vote
+        return [Found(*best_boxes(*one, *rules)) for one in zip(clipped, own_scores, strict=True)]
 
-    def _common(self, views: Sequence[Seen], maps: Sequence[Tensor]) -> list[Tensor]:
+    def _best_of_all(
+        self, scores: Sequence[Tensor], boxes: Sequence[Tensor], real: Sequence[Tensor] | None
+    ) -> list[Found]:
+        """The detections of N pictures at once, from their regions' scores (R, C) and boxes
+        (R, C or 1, 4); real: bool (R,), the regions that are some; None: all."""
+        options = self.options
+        if real is not None:
+            each = zip(scores, real, strict=True)
+            scores = [own.masked_fill(~there[:, None], -1) for own, there in each]
+        table, places = padded(scores, -1), padded(boxes)
+        count, rows, classes = table.shape
+        labels = torch.arange(classes, device=table.device).expand(count, rows, classes)
+        best = best_of_batch(
+            places.expand(-1, -1, classes, -1).reshape(count, -1, 4), table.flatten(1),
+            labels.flatten(1), options.nms, options.least_score, options.most_boxes, options.vote,
+        )  # fmt: skip
+        return [Found(*own) for own in zip(*best, strict=True)]
+
+    def _common(self, views: Sequence[Seen], maps: Sequence[Tensor]) -> Proposals:
         """The rpn's best proposals of each view, all in pixels of the batch."""
         rpn, (before, after) = self.rpn, self.options.rpn_test
         assert rpn is not None
         per_view: list[list[Tensor]] = []
+        real: list[list[Tensor]] = []
         for seen, own in zip(views, maps, strict=True):
             view = seen.view
             proposals = rpn.propose(rpn(own), view.sizes, before, max(1, after // len(views)))
-            per_view.append([view.back(n, boxes) for n, boxes in enumerate(proposals)])
-        return [torch.cat(each) for each in zip(*per_view, strict=True)]
-
-    def _best(self, size: Tensor, scores: Tensor, boxes: Tensor) -> Found:
-        """A picture's detections from its regions' scores (R, C + 1) and boxes (R, C or 1, 4)."""
-        options = self.options
-        boxes = clip(boxes.reshape(-1, 4), size).view(boxes.shape)
-        return Found(*best_boxes(
-            boxes, scores[:, :-1], options.nms, options.least_score, options.most_boxes,
-            options.vote,
-        ))  # fmt: skip
+            per_view.append([view.back(n, boxes) for n, boxes in enumerate(proposals.boxes)])
+            real.append(proposals.real or [])
+        return Proposals(
+            [torch.cat(each) for each in zip(*per_view, strict=True)],
+            [torch.cat(each) for each in zip(*real, strict=True)] or None,
+        )
 
     def class_scores(self, maps: Maps, box: Tensor, label: int) -> Tensor:
         map = self.map_of(maps)
@@ -222,4 +246,7 @@ class TwoStage(Detector):
             )
         outputs = rpn(self.map_of(maps))
         before = max(self.options.rpn_test[0], 3 * max_boxes)  # suppression leaves about a third
-        return rpn.propose(outputs, sizes, before, max_boxes)
+        found = rpn.propose(outputs, sizes, before, max_boxes)
+        if found.real is None:
+            return found.boxes
+        return [boxes[real] for boxes, real in zip(found.boxes, found.real, strict=True)]

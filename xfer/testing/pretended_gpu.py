@@ -140,9 +140,7 @@ class OnCard(torch.Tensor):
     __torch_function__ = torch._C._disabled_torch_function_impl
 
     @classmethod
-    def __torch_dispatch__(
-        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _run(func, args, kwargs or {})
 
 
@@ -182,9 +180,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return made
     # an operation in place, or into `out`, returns its own argument
     own = {id(x.inner): x for x in there}
-    return tree_map(
-        lambda x: own.get(id(x), OnCard(x)) if isinstance(x, torch.Tensor) else x, made
-    )
+    return tree_map(lambda x: own.get(id(x), OnCard(x)) if isinstance(x, torch.Tensor) else x, made)
 
 
 def _copied(source: torch.Tensor, kwargs: dict[str, Any], wanted: str | None) -> torch.Tensor:
@@ -233,18 +229,14 @@ def _check_indices(name: str, indexed: torch.Tensor, indices: Any) -> None:
 class _Dispatch(TorchDispatchMode):
     """Sees the operations without a tensor on the card: those that make one."""
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _run(func, args, kwargs or {})
 
 
 class _Functions(TorchFunctionMode):
     """Has whoever names cuda:0 mean the pretended card."""
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is torch.device:
             return func(*args, **kwargs)
@@ -266,7 +258,11 @@ class _Autocast:
     current: torch.dtype | None = None
 
     def __new__(cls, device_type: str, *args: Any, **kwargs: Any) -> Any:
-        return super().__new__(cls) if device_type == "cuda" else _AUTOCAST(device_type, *args, **kwargs)
+        return (
+            super().__new__(cls)
+            if device_type == "cuda"
+            else _AUTOCAST(device_type, *args, **kwargs)
+        )
 
     def __init__(
         self, device_type: str, dtype: torch.dtype | None = None, enabled: bool = True,
@@ -404,7 +400,7 @@ def pretended_gpu() -> Iterator[HostWaits]:
 
     Only the calling thread may name the card; its tensors may be used by any.
     """
-    import torch._dynamo  # looks at what is patched below  # noqa: F401
+    import torch._dynamo  # looks at what is patched below
 
     replaces = torch.__future__.get_overwrite_module_params_on_conversion()
     _pinned.clear()

@@ -1,0 +1,128 @@
+"""Suppression of whole batches on a device, without a wait: all pictures and classes at once."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from xfer.ops.boxes import area
+
+ROUNDS = 48  # chains of suppressed suppressors up to this length are followed to their end
+CANDIDATES = 2048  # boxes of a picture that are compared, the best ones
+PAIRS = 1 << 25  # compared at a time
+
+
+class Kept(NamedTuple):
+    """The kept boxes of N pictures, by falling score, K of each.
+
+    index | int64 (N, K), of the candidates
+    real  | bool (N, K): in a picture that has fewer the last ones are not
+    """
+
+    index: Tensor
+    real: Tensor
+
+
+@torch.no_grad()
+def suppress(
+    boxes: Tensor, real: Tensor, groups: Tensor | None, threshold: float, most: int
+) -> Kept:
+    """The boxes that no better kept box of their group overlaps by more than `threshold`.
+
+    Greedy suppression is what remains when each round asks again: is a box overlapped by a better
+    one that is itself kept? After k rounds the answer is final wherever at most k boxes suppress
+    each other in turn. ROUNDS are always done, as stopping early would ask the device.
+
+    Args:
+        boxes: (N, R, 4), by falling score in each picture; real: bool (N, R), the others are
+            padding; groups: int64 (N, R), boxes of different ones ignore each other; None: one.
+        threshold: IoU; most: K.
+
+    Source: as torchvision.ops.nms.  Differs: chains longer than ROUNDS.
+    """
+    count, rows = real.shape
+    step = max(1, PAIRS // max(1, rows * rows))
+    kept = torch.cat([
+        _unsuppressed(boxes[s : s + step], real[s : s + step],
+                      None if groups is None else groups[s : s + step], threshold)
+        for s in range(0, count, step)
+    ])  # fmt: skip
+    falling = torch.arange(rows, 0, -1, device=boxes.device)
+    values, index = torch.where(kept, falling, 0).topk(min(most, rows), 1)
+    return Kept(index, values > 0)
+
+
+def _unsuppressed(boxes: Tensor, real: Tensor, groups: Tensor | None, threshold: float) -> Tensor:
+    """Which boxes remain, bool (N, R)."""
+    x1, y1, x2, y2 = boxes.unbind(2)
+    width = torch.minimum(x2[:, :, None], x2[:, None]) - torch.maximum(x1[:, :, None], x1[:, None])
+    height = torch.minimum(y2[:, :, None], y2[:, None]) - torch.maximum(y1[:, :, None], y1[:, None])
+    inside = width.clamp_(min=0).mul_(height.clamp_(min=0))
+    areas = area(boxes)
+    union = areas[:, :, None] + areas[:, None] - inside
+    over = (inside / union > threshold).triu_(1)  # row k suppresses the boxes after it
+    if groups is not None:
+        over &= groups[:, :, None] == groups[:, None]
+    # products of 0 and 1 are exact in every type; half floats are the fastest a GPU has
+    weight = over.to(torch.float16 if boxes.device.type == "cuda" else torch.float32)
+    kept = real
+    for _ in range(min(ROUNDS, boxes.shape[1])):
+        hits = torch.bmm(kept.to(weight.dtype)[:, None], weight)[:, 0]
+        kept = real & (hits == 0)
+    return kept
+
+
+class Best(NamedTuple):
+    """Detections of N pictures, by falling score: boxes (N, K, 4), scores (N, K), -1 where there is
+    none, labels int64 (N, K)."""
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+
+
+def best_of_batch(
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor,
+    threshold: float,
+    least: float,
+    most: int,
+    vote: float = 0.0,
+) -> Best:
+    """Each picture's detections from its candidates, as `xfer.ops.nms.suppressed`.
+
+    Args:
+        boxes: (N, R, 4); scores: (N, R), negative in padding; labels: int64 (N, R).
+        threshold: IoU; least: lower scores are dropped; most: K; vote: as in `suppressed`.
+
+    Differs: in a picture only the CANDIDATES best boxes are compared, and vote.
+    """
+    score, order = scores.topk(min(CANDIDATES, scores.shape[1]), 1)
+    where = boxes.gather(1, order[..., None].expand(-1, -1, 4))
+    label = labels.gather(1, order)
+    sides = where[..., 2:] - where[..., :2]
+    real = (score >= max(least, 0.0)) & (sides > 0).all(2)
+    index, kept = suppress(where, real, label, threshold, most)
+    chosen = where.gather(1, index[..., None].expand(-1, -1, 4))
+    own = label.gather(1, index)
+    if vote > 0:
+        chosen = _voted(chosen, own, where, score * real, label, vote)
+    return Best(chosen, score.gather(1, index).masked_fill(~kept, -1.0), own)
+
+
+def _voted(
+    chosen: Tensor, own: Tensor, boxes: Tensor, scores: Tensor, labels: Tensor, vote: float
+) -> Tensor:
+    """The score-weighted means of the boxes of a class that overlap the chosen ones."""
+    low = torch.maximum(chosen[:, :, None, :2], boxes[:, None, :, :2])
+    high = torch.minimum(chosen[:, :, None, 2:], boxes[:, None, :, 2:])
+    inside = (high - low).clamp(min=0).prod(3)
+    union = area(chosen)[:, :, None] + area(boxes)[:, None] - inside
+    alike = (inside / union.clamp(min=1e-9) >= vote) & (own[:, :, None] == labels[:, None])
+    weight = scores[:, None] * alike
+    with torch.autocast(boxes.device.type, enabled=False):
+        total = weight.sum(2, keepdim=True)
+        return torch.where(total > 0, weight @ boxes / total.clamp(min=1e-9), chosen)
