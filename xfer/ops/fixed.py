@@ -7,8 +7,8 @@ rows are kept beside a mask of those that are real. Whoever uses these functions
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -37,12 +37,19 @@ def constants(values: Sequence[float], like: Tensor) -> Tensor:
     return torch.stack([like.new_full((), value) for value in values])
 
 
+def integers(values: Tensor, device: torch.device | str) -> Tensor:
+    """A small table of integers of the CPU on a device, without waiting: through pinned memory."""
+    if torch.device(device).type == "cpu":
+        return values
+    return values.pin_memory().to(device, non_blocking=True)
+
+
 def padded(rows: Sequence[Tensor], value: float = 0) -> Tensor:
     """N tensors (R_n, ...) as one (N, R, ...), the shorter ones filled up."""
     return pad_sequence(list(rows), batch_first=True, padding_value=value)
 
 
-def to_host(tensors: Sequence[Tensor]) -> list[NDArray[np.generic]]:
+def to_host(tensors: Sequence[Tensor]) -> list[NDArray[Any]]:
     """The tensors as arrays: from a device by one copy of them all."""
     if not tensors or not fixed(tensors[0]):
         return [tensor.numpy() for tensor in tensors]
@@ -52,7 +59,7 @@ def to_host(tensors: Sequence[Tensor]) -> list[NDArray[np.generic]]:
     whole = torch.cat([one.view(torch.uint8) for one in flat])
     host = torch.empty(whole.shape, dtype=torch.uint8, pin_memory=True)
     host.copy_(whole)
-    arrays: dict[int, NDArray[np.generic]] = {}
+    arrays: dict[int, NDArray[Any]] = {}
     parts = host.split([one.numel() * one.element_size() for one in flat])
     for k, part in zip(order, parts, strict=True):
         arrays[k] = part.view(tensors[k].dtype).view(tensors[k].shape).numpy()

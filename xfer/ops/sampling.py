@@ -223,7 +223,7 @@ def sample_batch(
 ) -> Sampled:
     """`sample_regions` for each picture: the regions as N tensors, the rest of all regions."""
     each = zip(proposals, truth, labels, crowds, real or [None] * len(truth), strict=True)
-    drawn = [sample_regions(*one, rules, other, there) for *one, there in each]
+    drawn = [sample_regions(p, t, y, c, rules, other, there) for p, t, y, c, there in each]
     regions, drawn_labels, goals, objects, is_real, first = zip(*drawn, strict=True)
     return Sampled(
         list(regions), torch.cat(drawn_labels), torch.cat(goals), torch.cat(objects),

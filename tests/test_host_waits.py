@@ -1,0 +1,101 @@
+"""Every task trains and predicts on a (pretended) GPU, which the host hardly ever waits for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tiny_nets import tiny  # noqa: F401  # named below
+
+from xfer.data.loading.halved import Halved
+from xfer.device import Place, on_device
+from xfer.inference.score import predict_batch
+from xfer.recipe.data import open_recipe_data
+from xfer.testing.host_waits import CASES, count_waits, recipe_of
+from xfer.testing.pretended_gpu import CARD, pretended_gpu
+from xfer.train.job import Job
+from xfer.train.step import train_step
+
+NET = "tiny_nets:tiny"
+
+
+def test_a_pretended_gpu_counts_what_a_gpu_makes_the_host_wait_for() -> None:
+    with pretended_gpu() as waits:
+        there = torch.arange(6.0).pin_memory().to(CARD, non_blocking=True)
+        assert there.device == CARD and there.is_cuda and torch.cuda.is_available()
+        with waits.counting():
+            more = F.relu(there - 2) + torch.zeros(6, device="cuda")
+            assert waits.total == 0
+        with waits.counting():
+            assert more.sum().item() == 6
+            assert there[there > 3].tolist() == [4, 5]
+            there.cpu()
+            for wait in (False, True):
+                torch.ones(2).to(CARD, non_blocking=wait)
+        assert {reason for reason, _ in waits.places} == {
+            "local_scalar_dense", "boolean index", "tolist", "copy to the host",
+            "copy to the device", "copy of unpinned memory",
+        }  # fmt: skip
+        with pytest.raises(RuntimeError, match="on cuda:0 and on the CPU"):
+            there.add(torch.ones(6))
+    assert not torch.cuda.is_available()
+
+
+def test_a_pretended_gpu_computes_gradients_and_casts() -> None:
+    with pretended_gpu():
+        layer = torch.nn.Linear(3, 2).to(CARD)
+        with torch.autocast("cuda", torch.bfloat16):
+            scores = layer(torch.ones(4, 3, device=CARD))
+            assert scores.dtype == torch.bfloat16
+            loss = F.cross_entropy(scores, torch.zeros(4, dtype=torch.int64, device=CARD))
+        assert loss.dtype == torch.float32
+        loss.backward()
+        optimizer = torch.optim.SGD(layer.parameters(), 0.1, fused=True)
+        before = layer.bias.detach().cpu()
+        optimizer.step()
+        assert not torch.equal(layer.bias.detach().cpu(), before)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_step_and_a_prediction_wait_no_more_often_than_allowed(name: str) -> None:
+    case = CASES[name]
+    waits = count_waits(case, NET, pictures=4)
+    assert waits.step <= case.step, waits.where
+    assert waits.predict <= case.predict, waits.where
+
+
+def test_a_step_in_parts_with_clipping_and_an_average_does_not_wait() -> None:
+    waits = count_waits(CASES["classify"], NET, pictures=4, accumulate=2, clip=1.0, ema=0.9)
+    assert waits.step == 0, waits.where
+
+
+def step_and_prediction(name: str, place: Place) -> tuple[dict[str, float], list[Any]]:
+    """The losses of the first step, and what the net predicts then."""
+    recipe = recipe_of(CASES[name], NET, pictures=4)
+    job = Job(recipe, place, open_recipe_data(recipe))
+    batch = next(on_device(job.batches(), place))
+    job.begin_step()
+    losses = {key: float(value) for key, value in train_step(job, batch).items()}
+    host = next(job.loader("val").batches(0))
+    task = job.final_task().eval()
+    with torch.no_grad():
+        found = predict_batch(task, host, "flip", Halved[list[Any]](place))
+    metric = task.metric()
+    metric.update(found, host)
+    return losses, found
+
+
+# what is drawn at random, and so differs from device to device
+DRAWN = {"classify": 0.2, "segment": 0.2, "panoptic": 0.2, "fast_rcnn": 0.3, "faster_rcnn": 0.3,
+         "instance": 0.3}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_losses_on_a_pretended_gpu_are_those_of_a_cpu(name: str) -> None:
+    cpu, found = step_and_prediction(name, Place(torch.device("cpu")))
+    with pretended_gpu():
+        gpu, same = step_and_prediction(name, Place(CARD))
+    assert gpu == pytest.approx(cpu, rel=DRAWN.get(name, 1e-4)), "of sampled regions about the same"
+    assert [one.id for one in same] == [one.id for one in found]
