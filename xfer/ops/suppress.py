@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from xfer.ops.boxes import area
+from xfer.ops.fixed import fixed
 
 ROUNDS = 48  # chains of suppressed suppressors up to this length are followed to their end
 CANDIDATES = 2048  # boxes of a picture that are compared, the best ones
@@ -65,8 +66,8 @@ def _unsuppressed(boxes: Tensor, real: Tensor, groups: Tensor | None, threshold:
     over = (inside / union > threshold).triu_(1)  # row k suppresses the boxes after it
     if groups is not None:
         over &= groups[:, :, None] == groups[:, None]
-    # products of 0 and 1 are exact in every type; half floats are the fastest a GPU has
-    weight = over.to(torch.float16 if boxes.device.type == "cuda" else torch.float32)
+    # a sum of zeros and ones is 0 in every type if all are; a GPU is fastest in this one
+    weight = over.to(torch.bfloat16 if fixed(boxes) else torch.float32)
     kept = real
     for _ in range(min(ROUNDS, boxes.shape[1])):
         hits = torch.bmm(kept.to(weight.dtype)[:, None], weight)[:, 0]

@@ -26,10 +26,11 @@ from typing import Any
 from unittest import mock
 
 import torch
-import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
+
+from xfer.testing.pretended_autocast import Autocast
 
 CARD = torch.device("cuda", 0)
 # what torch itself takes the tensors to be: on a device without a driver that autograd would ask
@@ -241,68 +242,8 @@ class _Functions(TorchFunctionMode):
         if func is torch.device:
             return func(*args, **kwargs)
         args, kwargs = tree_map(_translated, (args, kwargs))
-        precision = _Autocast.current
-        if precision is not None and func in _LOWER:
-            args, kwargs = _cast((args, kwargs), torch.float32, precision)
-        elif precision is not None and func in _FULL:
-            args, kwargs = _cast((args, kwargs), precision, torch.float32)
+        args, kwargs = Autocast.cast(func, (args, kwargs), OnCard)
         return func(*args, **kwargs)
-
-
-class _Autocast:
-    """torch.autocast on the pretended card: torch's own has no rules for the device below it.
-
-    Differs: what promotes to the widest type of its arguments is left to torch's own rules.
-    """
-
-    current: torch.dtype | None = None
-
-    def __new__(cls, device_type: str, *args: Any, **kwargs: Any) -> Any:
-        return (
-            super().__new__(cls)
-            if device_type == "cuda"
-            else _AUTOCAST(device_type, *args, **kwargs)
-        )
-
-    def __init__(
-        self, device_type: str, dtype: torch.dtype | None = None, enabled: bool = True,
-        cache_enabled: bool | None = None,
-    ) -> None:  # fmt: skip
-        self._wanted = (dtype or torch.float16) if enabled else None
-        self._before: list[torch.dtype | None] = []
-
-    def __enter__(self) -> None:
-        self._before.append(_Autocast.current)
-        _Autocast.current = self._wanted
-
-    def __exit__(self, *error: object) -> None:
-        _Autocast.current = self._before.pop()
-
-
-_AUTOCAST = torch.autocast
-# torch/aten/src/ATen/autocast_mode.h, as far as nets use them
-_LOWER = frozenset({
-    F.conv1d, F.conv2d, F.conv3d, F.conv_transpose2d, F.linear, F.scaled_dot_product_attention,
-    F.multi_head_attention_forward, torch.conv1d, torch.conv2d, torch.conv_transpose2d,
-    torch.matmul, torch.mm, torch.bmm, torch.addmm, torch.baddbmm, torch.mv, torch.einsum,
-    torch.Tensor.matmul, torch.Tensor.__matmul__, torch.Tensor.__rmatmul__, torch.Tensor.mm,
-    torch.Tensor.bmm,
-})  # fmt: skip
-_FULL = frozenset({
-    F.softmax, F.log_softmax, F.layer_norm, F.group_norm, F.cross_entropy, F.nll_loss, F.mse_loss,
-    F.l1_loss, F.smooth_l1_loss, F.binary_cross_entropy_with_logits, F.softplus, F.normalize,
-    torch.softmax, torch.log_softmax, torch.Tensor.softmax, torch.Tensor.log_softmax, torch.exp,
-    torch.Tensor.exp, torch.log, torch.Tensor.log, torch.pow, torch.Tensor.pow, torch.sum,
-    torch.Tensor.sum, torch.prod, torch.Tensor.prod, torch.cumsum, torch.Tensor.cumsum,
-    torch.norm, torch.Tensor.norm, torch.rsqrt, torch.Tensor.rsqrt,
-})  # fmt: skip
-
-
-def _cast(values: Any, old: torch.dtype, new: torch.dtype) -> Any:
-    def one(x: Any) -> Any:
-        return x.to(new) if isinstance(x, OnCard) and x.dtype == old else x
-
-    return tree_map(one, values)
 
 
 def _translated(x: Any) -> Any:
@@ -318,6 +259,8 @@ def is_pinned(tensor: torch.Tensor) -> bool:
 
 
 def _pin(tensor: torch.Tensor, device: Any = None) -> torch.Tensor:
+    if is_pinned(tensor):
+        return tensor
     copy = tensor.clone()
     _pinned.add(copy.untyped_storage().data_ptr())
     return copy
@@ -391,7 +334,7 @@ def _patches() -> Iterator[Any]:
     yield mock.patch.object(torch.Tensor, "pin_memory", _pin)
     yield mock.patch.object(torch.Tensor, "is_pinned", is_pinned)
     yield mock.patch.object(torch, "empty", _empty)
-    yield mock.patch.object(torch, "autocast", _Autocast)
+    yield mock.patch.object(torch, "autocast", Autocast)
 
 
 @contextlib.contextmanager
