@@ -1,4 +1,4 @@
-"""What only a GPU shows: `pytest -m gpu` on one card, under 3 minutes. Elsewhere they are skipped."""
+"""What only a GPU shows: `pytest -m gpu`, under 3 minutes on one card. Elsewhere: skipped."""
 
 from __future__ import annotations
 
