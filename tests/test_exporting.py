@@ -205,7 +205,7 @@ def test_a_detector_of_one_size_and_of_many_pictures_in_torch(made: Made, tmp_pa
     assert not (tmp_path / "d.py").exists()
 
 
-@pytest.mark.parametrize("detector", ["fcos", "retina"])
+@pytest.mark.parametrize("detector", ["fcos", "retina", "ssd"])
 def test_a_single_stage_detector_of_any_size(detector: str, tmp_path: Path) -> None:
     given = {"detector": detector, "width": 16, "max_stride": 32, "vote": 0.6}
     run, file = trained("detect", tmp_path / "run", **given), tmp_path / "d.onnx"
