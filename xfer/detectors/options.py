@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xfer.errors import XferError
+from xfer.ops.nms import Suppression
 from xfer.recipe.option import none_of, one_of, option, several, unset
 from xfer.recipe.tables import AUGMENTED
 
@@ -144,7 +145,19 @@ class DetectorOptions:
         (1.0, 1.0), "range of scales of training pictures", above=0, rising=True, when=AUGMENTED
     )
     long_side: int = option(0, "largest long side, pixels; 0: 5/3 of data.size", min=0)
-    nms: float = option(0.3, "IoU above which the worse detection is suppressed", min=0, max=1)
+    nms: float = option(
+        0.3, "IoU above which the worse detection is suppressed", min=0, max=1,
+        when={"task.nms_kind": one_of("hard", "linear")},
+    )  # fmt: skip
+    nms_kind: str = option(
+        "hard", "hard: the worse detection goes; linear, gaussian: its score falls with the "
+        "overlap (soft-NMS)",
+        choices=("hard", "linear", "gaussian"),
+    )  # fmt: skip
+    nms_sigma: float = option(
+        0.5, "squared overlap over which scores fall to 1/e", above=0,
+        when={"task.nms_kind": one_of("gaussian")},
+    )  # fmt: skip
     vote: float = option(
         0.0, "box voting: detections are averaged with those of at least this IoU; 0: none",
         min=0, max=1,
@@ -174,6 +187,13 @@ class DetectorOptions:
                 "task.detector=fast has no network of its own for task.proposals=rpn",
                 "task.detector=faster, or task.proposals=selective_search, grid or file:PATH",
             )
+
+    @property
+    def suppression(self) -> Suppression:
+        """How detections are chosen from all candidates."""
+        return Suppression(
+            self.nms, self.least_score, self.most_boxes, self.vote, self.nms_kind, self.nms_sigma
+        )
 
     def decided(self) -> dict[str, str]:
         """The values of `auto` that follow from other options: the detector and its proposals."""
