@@ -75,7 +75,8 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "task.box_std": ((0.1, 0.1, 0.2, 0.2), (1.0, 1.0, 1.0, 1.0)), "task.max_stride": (16, 32),
     "task.towers": (1, 2), "task.focal": ((0.25, 2.0), (0.5, 1.0)),
     "task.centre_radius": (1.5, 0.5), "task.box_scales": ((0.2, 0.9), (0.5, 0.6)),
-    "task.negatives": (3.0, 0.5), "task.candidates": (4, 100),
+    "task.negatives": (3.0, 0.5), "task.nms": (0.3, 0.9), "task.nms_sigma": (0.5, 0.1),
+    "task.candidates": (4, 100),
     "task.edges": ("hold", "fade"), "task.geometry": ("seen", "caffe"),
 }  # fmt: skip
 SEGMENT_WIDTHS = (16, 32)

@@ -29,7 +29,6 @@ from xfer.exporting.contract import (
 )
 from xfer.exporting.regions import Regions
 from xfer.ops.boxes import area, clip
-from xfer.ops.nms import soft_nms
 from xfer.types import Batch, BoxPrediction
 
 ALIKE = 0.9  # IoU from which two boxes are taken for one
@@ -57,6 +56,11 @@ class ExportedBoxes(Exportable):
     def __init__(self, task: Any, choices: Choices) -> None:
         super().__init__(task, choices)
         self.own_proposals = task.options.detector != "fast"
+        if task.options.nms_kind != "hard":
+            raise XferError(
+                f"task.nms_kind={task.options.nms_kind}: no file has soft-NMS",
+                "train with task.nms_kind=hard",
+            )
         head = task.head
         one = isinstance(head, OneStage)
         self.reader = Cells(head, choices) if one else Regions(head, choices)
@@ -92,17 +96,7 @@ class ExportedBoxes(Exportable):
         all_of = self.reader(maps, sizes, proposals)
         # as many empty rows as there may be boxes, so that there are always enough
         most, ranked = options.most_boxes, torch.where(all_of.stay, all_of.scores, 0.0)
-        ranked = torch.cat([ranked, ranked.new_zeros(ranked.shape[0], most)], 1)
-        if options.nms_kind == "hard":
-            best, index = ranked.topk(most, 1)
-        else:
-            empty = all_of.labels.new_full((ranked.shape[0], most), -1)
-            nowhere = all_of.boxes.new_zeros(ranked.shape[0], most, 4)
-            index, best = soft_nms(
-                torch.cat([all_of.boxes, nowhere], 1), ranked,
-                torch.cat([all_of.labels, empty], 1), options.suppression, most,
-            )  # fmt: skip
-            best = torch.where(best >= options.least_score, best, 0.0)
+        best, index = torch.cat([ranked, ranked.new_zeros(ranked.shape[0], most)], 1).topk(most, 1)
         found = best > 0
         index = torch.where(found, index, 0)
         label = all_of.labels.gather(1, index)

@@ -45,8 +45,6 @@ class Cells(nn.Module):
         own = numbers.gather(1, start[..., None].expand(-1, -1, width))
         boxes = inside_pictures(head.decode(own, starts[start]), sizes)
         score = torch.where((boxes[..., 2:] > boxes[..., :2]).all(2), score, 0.0)
-        if options.nms_kind != "hard":
-            return Candidates(boxes, score, label, score > 0)
         # classes lie apart, so that none suppresses another
         apart = boxes + (label * (sizes.max() + 1)).to(boxes.dtype)[..., None]
         return Candidates(boxes, score, label, kept(apart, score, options.nms, self.for_onnx))

@@ -53,12 +53,10 @@ class Regions(nn.Module):
         boxes = boxes.expand(-1, -1, classes, -1)  # one box for all classes, or one for each
         good = (scores >= options.least_score) & (boxes[..., 2:] > boxes[..., :2]).all(3)
         scores = torch.where(good & real[..., None], scores, 0.0)
-        stay = scores > 0
-        if options.nms_kind == "hard":
-            stay = kept(
-                boxes.transpose(1, 2).reshape(-1, per, 4), scores.transpose(1, 2).reshape(-1, per),
-                options.nms, self.for_onnx,
-            ).view(count, classes, per).transpose(1, 2)  # fmt: skip
+        stay = kept(
+            boxes.transpose(1, 2).reshape(-1, per, 4), scores.transpose(1, 2).reshape(-1, per),
+            options.nms, self.for_onnx,
+        ).view(count, classes, per).transpose(1, 2)  # fmt: skip
         flat = scores.reshape(count, -1)
         labels = torch.arange(flat.shape[1], device=flat.device) % classes
         return Candidates(
