@@ -17,7 +17,7 @@ import xfer
 from xfer.data.pack.writer import Packing, pack
 from xfer.device import Place, find_device
 from xfer.nn.roi_pool import roi_align
-from xfer.ops.nms import best_boxes
+from xfer.ops.nms import Suppression, best_boxes
 from xfer.ops.suppress import best_of_batch
 from xfer.recipe.data import open_recipe_data
 from xfer.recipe.tables import Recipe, override
@@ -58,11 +58,10 @@ def test_suppression_and_pooling_are_a_cpus() -> None:
     boxes, scores = boxes.float(), torch.tensor(rng.uniform(0, 1, (2, 500, 3))).float()
     labels = torch.arange(3).expand(2, 500, 3).flatten(1)
     places = boxes.expand(-1, -1, 3, -1).reshape(2, -1, 4)
-    there = best_of_batch(
-        places.to(CARD), scores.flatten(1).to(CARD), labels.to(CARD), 0.4, 0.1, 100
-    )
+    rules = Suppression(0.4, 0.1, 100)
+    there = best_of_batch(places.to(CARD), scores.flatten(1).to(CARD), labels.to(CARD), rules)
     for n in range(2):
-        wanted = best_boxes(boxes[n], scores[n], 0.4, 0.1, 100)
+        wanted = best_boxes(boxes[n], scores[n], rules)
         assert torch.equal(there.boxes[n].cpu(), wanted[0])
         assert torch.equal(there.labels[n].cpu(), wanted[2])
     maps, spec = torch.randn(2, 8, 30, 30), FeatureSpec("conv5", 8, 16, 163, 15.0)

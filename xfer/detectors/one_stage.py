@@ -76,20 +76,16 @@ class OneStage(Detector):
             scores = torch.cat([part.scores for part in parts])
             labels = torch.cat([part.labels for part in parts])
             found.append(Found(*suppressed(
-                clip(boxes, size), scores, labels, options.nms, options.most_boxes, options.vote
+                clip(boxes, size), scores, labels, options.suppression
             )))  # fmt: skip
         return found
 
     def _detect_fixed(self, views: Sequence[Seen], sizes: Tensor) -> list[Found]:
         """The same for all pictures at once, from a fixed number of candidates."""
-        options = self.options
         parts = [self.candidates_fixed(seen) for seen in views]
         boxes, scores, labels = (torch.cat(own, 1) for own in zip(*parts, strict=True))
         clipped = torch.stack([clip(*one) for one in zip(boxes, sizes, strict=True)])
-        best = best_of_batch(
-            clipped, scores, labels, options.nms, options.least_score, options.most_boxes,
-            options.vote,
-        )  # fmt: skip
+        best = best_of_batch(clipped, scores, labels, self.options.suppression)
         return [Found(*own) for own in zip(*best, strict=True)]
 
     def candidates_fixed(self, seen: Seen) -> tuple[Tensor, Tensor, Tensor]:

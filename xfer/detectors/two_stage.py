@@ -202,7 +202,6 @@ class TwoStage(Detector):
     ) -> list[Found]:
         """The detections of N pictures at once, from their regions' scores (R, C) and boxes
         (R, C or 1, 4); real: bool (R,), the regions that are some; None: all."""
-        options = self.options
         if real is not None:
             each = zip(scores, real, strict=True)
             scores = [own.masked_fill(~there[:, None], -1) for own, there in each]
@@ -211,7 +210,7 @@ class TwoStage(Detector):
         labels = torch.arange(classes, device=table.device).expand(count, rows, classes)
         best = best_of_batch(
             places.expand(-1, -1, classes, -1).reshape(count, -1, 4), table.flatten(1),
-            labels.flatten(1), options.nms, options.least_score, options.most_boxes, options.vote,
+            labels.flatten(1), self.options.suppression,
         )  # fmt: skip
         return [Found(*own) for own in zip(*best, strict=True)]
 

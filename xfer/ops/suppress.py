@@ -9,6 +9,7 @@ from torch import Tensor
 
 from xfer.ops.boxes import area
 from xfer.ops.fixed import fixed
+from xfer.ops.nms import Suppression, soft_nms
 
 ROUNDS = 48  # chains of suppressed suppressors up to this length are followed to their end
 CANDIDATES = 2048  # boxes of a picture that are compared, the best ones
@@ -84,20 +85,10 @@ class Best(NamedTuple):
     labels: Tensor
 
 
-def best_of_batch(
-    boxes: Tensor,
-    scores: Tensor,
-    labels: Tensor,
-    threshold: float,
-    least: float,
-    most: int,
-    vote: float = 0.0,
-) -> Best:
+def best_of_batch(boxes: Tensor, scores: Tensor, labels: Tensor, rules: Suppression) -> Best:
     """Each picture's detections from its candidates, as `xfer.ops.nms.suppressed`.
 
-    Args:
-        boxes: (N, R, 4); scores: (N, R), negative in padding; labels: int64 (N, R).
-        threshold: IoU; least: lower scores are dropped; most: K; vote: as in `suppressed`.
+    Args: boxes: (N, R, 4); scores: (N, R), negative in padding; labels: int64 (N, R).
 
     Differs: in a picture only the CANDIDATES best boxes are compared, and vote.
     """
@@ -105,13 +96,20 @@ def best_of_batch(
     where = boxes.gather(1, order[..., None].expand(-1, -1, 4))
     label = labels.gather(1, order)
     sides = where[..., 2:] - where[..., :2]
-    real = (score >= max(least, 0.0)) & (sides > 0).all(2)
-    index, kept = suppress(where, real, label, threshold, most)
+    real = (score >= max(rules.least, 0.0)) & (sides > 0).all(2)
+    score = score.masked_fill(~real, 0)
+    if rules.kind == "hard":
+        index, kept = suppress(where, real, label, rules.iou, rules.most)
+        final = score.gather(1, index)
+    else:
+        count = min(rules.most, score.shape[1])
+        index, final = soft_nms(where, score, label, rules, count)
+        kept = real.gather(1, index) & (final >= rules.least)
     chosen = where.gather(1, index[..., None].expand(-1, -1, 4))
     own = label.gather(1, index)
-    if vote > 0:
-        chosen = _voted(chosen, own, where, score * real, label, vote)
-    return Best(chosen, score.gather(1, index).masked_fill(~kept, -1.0), own)
+    if rules.vote > 0:
+        chosen = _voted(chosen, own, where, score, label, rules.vote)
+    return Best(chosen, final.masked_fill(~kept, -1.0), own)
 
 
 def _voted(

@@ -47,6 +47,7 @@ CASES = {
     "faster_rcnn": Case("detect", 0, 1, {**RPN, "detector": "faster"}),
     "fcos": Case("detect", 0, 1, {**CELLS, "detector": "fcos"}),
     "retina": Case("detect", 0, 1, {**CELLS, "detector": "retina"}),
+    "ssd": Case("detect", 0, 1, {"detector": "ssd", "candidates": 20, "most_boxes": 10}),
     "instance": Case("instance", 0, 1, {**RPN, "mask_width": 8, "mask_convs": 1}),
     "panoptic": Case("panoptic", 0, 400, {"width": 16}),
 }  # fmt: skip
