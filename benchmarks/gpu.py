@@ -1,8 +1,8 @@
 """Training throughput of one GPU, pictures per second: the product's own loop, in all its parts.
 
 reference | torchvision's net by default: fp32, NCHW, torch.optim.SGD, batch already on the device
-synthetic | Job and train_step of `xfer pretrain`, bf16, on one batch that stays on the device, where
-          | uint8 pictures of 256 px are cut, mirrored and normalised
+synthetic | Job and train_step of `xfer pretrain`, bf16, on one batch that stays on the device:
+          | uint8 pictures of 256 px, cut, mirrored and normalised there
 compiled  | the same with run.compile=true
 raw       | Loader, copies and train_step from a raw pack, crops on the device
 jpeg      | the same from a JPEG pack, decoded on the device (nvJPEG through torchvision)

@@ -193,9 +193,9 @@ class TwoStage(Detector):
         own_scores = [own[:, :-1] for own in scores.split(counts)]
         if fixed(scores):
             return self._best_of_all(own_scores, clipped, given.real)
-        options = self.options
-        rules = options.nms, options.least_score, options.most_boxes, options.vote
-        return [Found(*best_boxes(*one, *rules)) for one in zip(clipped, own_scores, strict=True)]
+        rules = self.options.suppression
+        each = zip(clipped, own_scores, strict=True)
+        return [Found(*best_boxes(own, table, rules)) for own, table in each]
 
     def _best_of_all(
         self, scores: Sequence[Tensor], boxes: Sequence[Tensor], real: Sequence[Tensor] | None
