@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_host_waits import DRAWN, NET, first_losses
+from test_host_waits import NET, first_losses
 
 import xfer
 from xfer.data.pack.writer import Packing, pack
@@ -42,7 +42,7 @@ def small(**keys: Any) -> Recipe:
 def test_the_losses_of_a_step_are_a_cpus(name: str) -> None:
     cpu = first_losses(name, Place(torch.device("cpu")))
     gpu = first_losses(name, Place(find_device(CARD)))
-    assert gpu == pytest.approx(cpu, rel=DRAWN.get(name, 1e-3))
+    assert gpu == pytest.approx(cpu, rel=2e-3)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

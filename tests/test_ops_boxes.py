@@ -11,11 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torchvision.ops import batched_nms, box_iou
+from torchvision.ops import batched_nms, box_iou, generalized_box_iou_loss
 from torchvision.ops import nms as torchvision_nms
 
 from xfer.ops.anchors import best_overlap, fit_sizes, grid_anchors, plain_sizes
-from xfer.ops.boxes import clip, decode, encode, iou_xyxy
+from xfer.ops.boxes import clip, decode, encode, giou_loss, iou_xyxy
 from xfer.ops.fixed import padded
 from xfer.ops.nms import Suppression, best_boxes, class_nms, nms, suppressed
 from xfer.ops.sampling import RegionRules, draw, draw_fixed, ignored, match, sample_regions
@@ -171,6 +171,18 @@ def test_regions_in_a_crowd_are_not_background() -> None:
         regions, none, torch.zeros(0).long(), crowd, RegionRules(background=(0.0, 0.5)), 1
     )
     assert drawn.tolist() == regions[1:].tolist()
+
+
+@given(boxes(1, 12))
+def test_generalised_iou_and_its_gradient_are_torchvisions(some: Tensor) -> None:
+    others = some.flip(0) + torch.tensor([3.0, -2.0, 5.0, 1.0])
+    losses: list[Tensor] = []
+    for loss in (giou_loss, generalized_box_iou_loss):
+        one = some.clone().requires_grad_()
+        losses.append(loss(one, others))
+        losses.append(torch.autograd.grad(losses[-1].sum(), one)[0])
+    torch.testing.assert_close(losses[0], losses[2])
+    torch.testing.assert_close(losses[1], losses[3])
 
 
 @given(boxes(0, 12), st.integers(0, 3))
