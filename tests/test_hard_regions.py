@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -58,11 +60,11 @@ def test_hard_regions_are_learned_in_place_of_drawn_ones(agnostic: bool) -> None
     source = ShapeScenes(4)
     losses: dict[bool, float] = {}
     for ohem in (False, True):
-        task = made(source, ohem=ohem, agnostic=agnostic, **SMALL).eval()
+        task: Any = made(source, ohem=ohem, agnostic=agnostic, **SMALL).eval()
         with torch.no_grad():
             task.head.outputs.cls_score.weight.normal_(std=0.5)
         batch = batch_of(task, source, 4)
-        maps = task.maps_of(task.backbone.normalise(batch.images))  # pyright: ignore
+        maps = task.maps_of(task.backbone.normalise(batch.images))
         learnt = task.head.learn(maps, Truth.of(batch))
         assert all(0 < len(one) <= 12 for one in learnt.sampled.regions)
         losses[ohem] = sum(learnt.losses[name].item() for name in ("cls", "box"))
@@ -72,20 +74,20 @@ def test_hard_regions_are_learned_in_place_of_drawn_ones(agnostic: bool) -> None
 @pytest.mark.parametrize("agnostic", [False, True])
 def test_regions_of_a_second_round_are_where_the_first_found_them(agnostic: bool) -> None:
     source = ShapeScenes(3)
-    once = made(source, agnostic=agnostic, least_score=0.0, most_boxes=1000, nms=1.0, **SMALL)
-    twice = made(
+    once: Any = made(source, agnostic=agnostic, least_score=0.0, most_boxes=1000, nms=1.0, **SMALL)
+    twice: Any = made(
         source, agnostic=agnostic, least_score=0.0, most_boxes=1000, nms=1.0, rounds=2, **SMALL
     )
     twice.load_state_dict(once.state_dict())
     batch = batch_of(once.eval(), source, 3)
     with torch.no_grad():
-        seen, found = once.find(batch, "none")  # pyright: ignore
+        seen, found = once.find(batch, "none")
         map = once.head.map_of(seen[0].maps)
         sizes = batch.targets["sizes"]
         regions = once.head._common(seen, [map])
         boxes = [likeliest(*one) for one in once.head._round(seen, [map], regions, sizes)]
         moved = once.head.detect(seen, sizes, boxes)
-        _, both = twice.eval().find(batch, "none")  # pyright: ignore
+        _, both = twice.eval().find(batch, "none")
     for first, second, union in zip(found, moved, both, strict=True):
         scores = torch.cat([first.scores, second.scores]).sort(descending=True).values
         assert torch.allclose(union.scores, scores)
@@ -96,12 +98,12 @@ def test_regions_of_a_second_round_are_where_the_first_found_them(agnostic: bool
 
 def test_a_file_makes_the_same_rounds() -> None:
     source = ShapeScenes(3)
-    task = made(source, rounds=2, vote=0.6, **SMALL).eval()
+    task: Any = made(source, rounds=2, vote=0.6, **SMALL).eval()
     batch = batch_of(task, source, 3)
     net = exportable(task, Choices(for_onnx=False))
     with torch.no_grad():
         boxes, scores, labels = net(*net.feed(batch))
-        _, found = task.find(batch, "none")  # pyright: ignore
+        _, found = task.find(batch, "none")
     for n, one in enumerate(found):
         there = scores[n] > 0
         assert torch.allclose(scores[n][there], one.scores, atol=1e-4)
