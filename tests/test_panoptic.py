@@ -22,10 +22,10 @@ from xfer.data.readers.base import ReadOptions
 from xfer.data.readers.digits.reader import Digits
 from xfer.data.sources.base import Bundle, subset
 from xfer.errors import DataError, XferError
-from xfer.nn.centres import UNIT, centre_targets
-from xfer.nn.panoptic_merge import Rules, merged
 from xfer.nn.views import View
 from xfer.objects.segments import Segments
+from xfer.pixels.centres import UNIT, centre_targets
+from xfer.pixels.merge import Rules, merged
 from xfer.recipe.tables import DataTable
 from xfer.task import get, make_options
 from xfer.testing.segment_scenes import SegmentScenes

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xfer.nn.centres import UNIT, nearest_centre, peaks
 from xfer.nn.sliding_window import ScoreView
 from xfer.nn.upsample import interpolate
 from xfer.nn.views import View
 from xfer.objects.segments import VOID, Segments
+from xfer.pixels.centres import UNIT, nearest_centre, peaks
 from xfer.types import FeatureSpec
 
 
