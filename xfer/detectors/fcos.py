@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss
 
-from xfer.detectors.one_stage import Cells, OneStage
+from xfer.detectors.focal import FocalDetector
+from xfer.detectors.one_stage import Cells
 from xfer.detectors.options import DetectorOptions
 from xfer.ops.anchors import grid_anchors
 from xfer.ops.boxes import MAX_LOG_SCALE, area
@@ -20,7 +21,7 @@ LEAST, MOST = 4.0, 8.0
 START = 1.0  # log of the distance to an edge that training starts from, strides
 
 
-class FCOS(OneStage):
+class FCOS(FocalDetector):
     """Fully convolutional one-stage detection (Tian et al. 2019), with what its authors added.
 
     A cell learns the smallest object whose centre is within `centre_radius` strides, that contains

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xfer.detectors.one_stage import Cells, OneStage
+from xfer.detectors.focal import FocalDetector
+from xfer.detectors.one_stage import Cells
 from xfer.detectors.options import DetectorOptions
 from xfer.ops.anchors import grid_anchors
 from xfer.ops.boxes import decode, encode
@@ -20,7 +21,7 @@ SCALES, RATIOS = (1.0, 2 ** (1 / 3), 2 ** (2 / 3)), (0.5, 1.0, 2.0)
 BACKGROUND, OBJECT = 0.4, 0.5  # IoU below which, and from which (sec. 4)
 
 
-class RetinaNet(OneStage):
+class RetinaNet(FocalDetector):
     """Focal loss for dense object detection (Lin et al. 2017).
 
     Source: Lin et al. 2017, sec. 4. Matches are torchvision's: every object's best anchors learn it
