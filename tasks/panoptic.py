@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xfer.data.transforms.segments import SegmentItem, SegmentTransform
+from xfer.explain.contract import Target
 from xfer.exporting.segments import ExportedSegments
 from xfer.metrics.panoptic import PanopticQuality
 from xfer.nn.decoder import Decoder
@@ -40,7 +41,15 @@ from xfer.pixels.centres import CentreBatch, centre_losses, centre_targets
 from xfer.pixels.merge import Rules, merged
 from xfer.pixels.pixel_task import PixelTask
 from xfer.task import option
-from xfer.types import IGNORE, Batch, DataInfo, PanopticPrediction, Sample
+from xfer.types import (
+    IGNORE,
+    Batch,
+    DataInfo,
+    FeatureSpec,
+    MaskPrediction,
+    PanopticPrediction,
+    Sample,
+)
 
 if TYPE_CHECKING:
     from xfer.backbones.base import Backbone
@@ -177,8 +186,7 @@ class Panoptic(PixelTask):
         return torch.cat([decoder(maps, sizes) for decoder in self.head.values()], 1)
 
     @property
-    def spec(self) -> Any:
-        """Geometry of `scores`."""
+    def spec(self) -> FeatureSpec:
         decoder: Any = self.head["classes"]
         return decoder.spec
 
@@ -245,6 +253,11 @@ class Panoptic(PixelTask):
                 segments = segments.mapped(whole.astype(np.int32))
             predictions.append(PanopticPrediction(name, segments, sure))
         return predictions
+
+    def target_of(self, prediction: Any, label: int | None) -> Target:
+        """A class over all its segments."""
+        classes = MaskPrediction(prediction.id, prediction.segments.classes(), prediction.size)
+        return super().target_of(classes, label)
 
     def metric(self) -> PanopticQuality:
         return PanopticQuality(self.info.classes, self.info.things)

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from xfer.data.transforms.masks import MaskItem, MaskTransform
 from xfer.errors import XferError
-from xfer.explain.contract import ExplainsMasks, Target
 from xfer.exporting.masks import ExportedMasks
 from xfer.metrics.miou import MeanIoU
 from xfer.nn.decoder import Decoder
@@ -130,7 +129,7 @@ class Options:
     )  # fmt: skip
 
 
-class Segment(PixelTask, ExplainsMasks):
+class Segment(PixelTask):
     """FCN (Long et al. 2015) or a light decoder.
 
     Shapes: batch.images uint8 (N, 3, H, W), padded right and below; batch.targets:
@@ -199,6 +198,10 @@ class Segment(PixelTask, ExplainsMasks):
         # saved with the weights: at prediction there are no training masks to count
         adjusted = options.logit_adjust and options.class_balance
         self.register_buffer("shift", torch.zeros(count) if adjusted else None)
+
+    @property
+    def spec(self) -> FeatureSpec:
+        return self.head.spec
 
     def _levels(self, usual: Sequence[str]) -> list[FeatureSpec]:
         """The maps that the head reads, coarse to fine."""
@@ -335,13 +338,6 @@ class Segment(PixelTask, ExplainsMasks):
             views = [turned for view in views for turned in (view, view.mirrored())]
         shift = 0 if self.shift is None else self.shift[:, None, None]
         return [ScoreView(self.scores(view.images, view.sizes) - shift, view) for view in views]
-
-    def score_of(self, batch: Batch, target: Target) -> Tensor:
-        h, w = batch.targets["sizes"][0].tolist()
-        scores = self.scores(self.backbone.normalise(batch.images), batch.targets["sizes"])
-        logits = at_pixels(scores, self.head.spec, h, w)[:, target.label]
-        inside = target.inside(h, w).to(logits)
-        return (logits * inside).sum((1, 2)) / inside.sum()
 
     def metric(self) -> MeanIoU:
         return MeanIoU(self.info.classes)

@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 from xfer.data.loading.collate import stack_padded
 from xfer.data.transforms.masks import class_weights, mask_statistics
+from xfer.explain.contract import ExplainsMasks, Target
 from xfer.nn.levels import least_side
+from xfer.nn.upsample import at_pixels
 from xfer.recipe.option import When
 from xfer.task import NO_CHANCE, Stage, Task
-from xfer.types import Batch, DataInfo, Preprocess
+from xfer.types import Batch, DataInfo, FeatureSpec, Preprocess
 
 if TYPE_CHECKING:
     from xfer.backbones.base import Backbone
@@ -41,7 +43,7 @@ class Shown(Protocol):
     def shown(self) -> tuple[int, int]: ...
 
 
-class PixelTask(Task):
+class PixelTask(Task, ExplainsMasks):
     """A head that reads maps of a backbone at every pixel, of pictures of any shape.
 
     Shapes: batch.images uint8 (N, 3, H, W), padded right and below; batch.targets has at least
@@ -52,7 +54,8 @@ class PixelTask(Task):
     What a subclass must have, besides a task's own
         Options      | among them levels, crop and class_balance
         most_crop    | largest side of a training crop by default, pixels
-        scores(x)    | of normalised images, padded by `reaching`
+        scores(x)    | of normalised images, padded by `reaching`: those of the classes come first
+        spec         | geometry of `scores`
     At the end of its __init__, with `head` and `options.levels` chosen, it calls `read_maps`.
     """
 
@@ -87,6 +90,10 @@ class PixelTask(Task):
         self.eval()
         self._least = least_side(self.scores)
         self.train()
+
+    @property
+    def spec(self) -> FeatureSpec:
+        raise NotImplementedError
 
     def scores(self, images: Tensor, sizes: Tensor | None = None) -> Tensor:
         raise NotImplementedError
@@ -133,6 +140,14 @@ class PixelTask(Task):
         }
         images = stack_padded([item.image for item in items], self.backbone.mean_colour)
         return Batch(images, tuple(item.id for item in items), sizes | targets)
+
+    def score_of(self, batch: Batch, target: Target) -> Tensor:
+        """The class's score before softmax, averaged over the target's pixels."""
+        h, w = batch.targets["sizes"][0].tolist()
+        scores = self.scores(self.backbone.normalise(batch.images), batch.targets["sizes"])
+        logits = at_pixels(scores, self.spec, h, w)[:, target.label]
+        inside = target.inside(h, w).to(logits)
+        return (logits * inside).sum((1, 2)) / inside.sum()
 
     def stages(self) -> list[Stage]:
         used = [Stage(name, module) for name, module in self._stages]
