@@ -54,7 +54,7 @@ def merged(
     which = torch.from_numpy(things).to(chance.device)
     best, label = torch.where(which[:, None, None], -1.0, chance).max(0)  # of stuff
     of_things = chance[which]
-    is_thing = of_things.max(0)[0] > best
+    is_thing = (of_things > best).any(0)
     area = size[0] * size[1]
     ids = torch.full(label.shape, VOID, dtype=torch.int64, device=label.device)
     labels: list[int] = []
