@@ -14,22 +14,23 @@ import torch
 from PIL import Image
 from tiny_nets import tiny
 
+from xfer import kinds
 from xfer.cli.app import main
 from xfer.data.loading.loader import Loader
 from xfer.data.open import open_data
-from xfer.data.pack.writer import pack
 from xfer.data.readers.base import ReadOptions
 from xfer.data.readers.digits.reader import Digits
 from xfer.data.sources.base import Bundle, subset
-from xfer.errors import DataError, XferError
-from xfer.nn.centres import UNIT, centre_targets
-from xfer.nn.panoptic_merge import Rules, merged
+from xfer.errors import DataError
 from xfer.nn.views import View
 from xfer.objects.segments import Segments
+from xfer.pixels.centres import UNIT, centre_targets
+from xfer.pixels.merge import Rules, merged
+from xfer.pixels.merge_on_device import merged_on_device
 from xfer.recipe.tables import DataTable
 from xfer.task import get, make_options
 from xfer.testing.segment_scenes import SegmentScenes
-from xfer.types import FeatureSpec
+from xfer.types import FeatureSpec, Sample
 
 PIXELS = FeatureSpec("pixels", 1, 1, 1, 0.0)
 RULES = Rules(0.5, 1, 0.0, 0.0)
@@ -65,6 +66,17 @@ def exact(segments: Segments, things: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.concatenate(parts)[None]).float()
 
 
+def same_on_device(
+    views: list[tuple[torch.Tensor, View]], size: tuple[int, int], things: np.ndarray, rules: Rules
+) -> None:
+    """Whether a device merges to the same segments as a CPU."""
+    found, sure = merged(views, PIXELS, 0, size, things, rules)
+    ((there, certain),) = merged_on_device(views, PIXELS, [size], things, rules)
+    assert there == found or np.array_equal(there.map, found.map)
+    assert there.labels.tolist() == found.labels.tolist()
+    np.testing.assert_allclose(certain, sure, rtol=1e-4)
+
+
 def test_true_centres_and_ways_are_merged_to_the_true_segments() -> None:
     map = np.zeros((24, 40), np.int32)
     map[3:12, 4:13], map[3:12, 13:22], map[15:21, 30:38] = 1, 2, 3  # two that touch, of one class
@@ -79,6 +91,7 @@ def test_true_centres_and_ways_are_merged_to_the_true_segments() -> None:
         pairs = np.unique(np.stack([found.map.ravel(), map.ravel()]), axis=1)
         assert pairs.shape[1] == 4  # one of each to one of each
         assert sure.shape == (4,) and (sure > 0.7).all()
+        same_on_device(views, (24, 40), things, RULES)
 
 
 def test_what_is_too_small_and_things_without_a_centre_are_void() -> None:
@@ -89,8 +102,10 @@ def test_what_is_too_small_and_things_without_a_centre_are_void() -> None:
     view = View(torch.zeros(1, 3, 20, 20), torch.tensor([[20, 20]]))
     found, _ = merged([(scores, view)], PIXELS, 0, (20, 20), things, Rules(0.5, 1, 0.0, 0.05))
     assert len(found) == 2 and (found.map[2:4, 2:4] == -1).all()
+    same_on_device([(scores, view)], (20, 20), things, Rules(0.5, 1, 0.0, 0.05))
     scores[:, 2] = 0
     found, _ = merged([(scores, view)], PIXELS, 0, (20, 20), things, RULES)
+    same_on_device([(scores, view)], (20, 20), things, RULES)
     assert found.labels.tolist() == [1] and (found.map[map > 0] == -1).all()
 
 
@@ -107,13 +122,33 @@ def test_scenes_have_stuff_void_and_crowds_and_keep_todays_boxes() -> None:
     assert segments.info.things == tuple("0123456789")
 
 
-def test_data_without_things_and_packs_of_segments_are_refused(tmp_path: Path) -> None:
+def test_data_without_things_are_refused() -> None:
     source = SegmentScenes()
-    with pytest.raises(XferError, match="a pack holds no segments"):
-        pack(source, tmp_path / "packed")
     source.info = replace(source.info, things=())
     with pytest.raises(DataError, match="none of its 3 classes is a thing"):
         open_data({"train": source, "val": source})
+
+
+def test_the_doctor_names_pictures_mostly_void_and_segments_without_pixels() -> None:
+    map = np.zeros((8, 8), np.int32)
+    bare = map.copy()
+    bare[2:] = -1
+    table = [("ok", map, [0]), ("void", bare, [0]), ("empty", map, [0, 1, 1])]
+
+    class Three(SegmentScenes):
+        def __getitem__(self, i: int) -> Sample:
+            _, own, labels = table[i]
+            return Sample(self.ids[i], super().__getitem__(0).image[:8, :8],
+                          segments=Segments.of(own, labels))  # fmt: skip
+
+    source: Any = Three(3)
+    kind = kinds.get("panoptic")
+    found = {f.check: f for f in kind.find_in_pictures({"val": source}, source.info.classes)}
+    assert found["mostly_void"].items == ((source.ids[1],),)
+    assert "1 picture of val mostly in no segment: " in found["mostly_void"].text
+    assert "75%" in found["mostly_void"].text
+    assert found["empty_segment"].items == ((source.ids[2],),)
+    assert found["empty_segment"].text.startswith("2 segments of val without a pixel")
 
 
 def test_predictions_are_cocos_panoptic_files(tmp_path: Path, capsys: Any) -> None:

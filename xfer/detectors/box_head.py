@@ -64,11 +64,31 @@ def box_losses(
         the average, see `equal_shares`.
     Source: Girshick 2015, sec. 2.3, lambda = 1.
     """
+    rows, box = _box_errors(logits, offsets, labels, goals, beta)
+    scores = F.cross_entropy(logits, labels, reduction="none")
+    return {"cls": (scores * shares).sum(), "box": (box * shares[rows]).sum()}
+
+
+def region_losses(
+    logits: Tensor, offsets: Tensor, labels: Tensor, goals: Tensor, beta: float, weight: float
+) -> Tensor:
+    """The loss of each region, (R,): cross-entropy, and `weight` times smooth L1 of its box if it
+    is foreground. Shapes: as `box_losses`."""
+    rows, box = _box_errors(logits, offsets, labels, goals, beta)
+    scores = F.cross_entropy(logits, labels, reduction="none")
+    if isinstance(rows, slice):
+        return scores + box * weight
+    return scores.index_add(0, rows, box * weight)
+
+
+def _box_errors(
+    logits: Tensor, offsets: Tensor, labels: Tensor, goals: Tensor, beta: float
+) -> tuple[Tensor | slice, Tensor]:
+    """Which regions are foreground, see `marked`, and smooth L1 of their boxes, (P,); on a device
+    it is 0 for the others."""
     is_object = labels < logits.shape[1] - 1
     rows = marked(is_object)
     which = labels[rows].clamp(max=offsets.shape[1] - 1)
     own = offsets[rows].gather(1, which[:, None, None].expand(-1, 1, 4))[:, 0]
     wanted = torch.where(is_object[rows, None], goals[rows], own.detach())
-    box = F.smooth_l1_loss(own, wanted, reduction="none", beta=beta)
-    scores = F.cross_entropy(logits, labels, reduction="none")
-    return {"cls": (scores * shares).sum(), "box": (box.sum(1) * shares[rows]).sum()}
+    return rows, F.smooth_l1_loss(own, wanted, reduction="none", beta=beta).sum(1)

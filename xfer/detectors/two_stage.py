@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from xfer.detectors.box_head import BoxOutputs, HiddenLayers, box_losses
+from xfer.detectors.box_head import BoxOutputs, HiddenLayers, box_losses, region_losses
 from xfer.detectors.contract import Detector, Found, Maps, Seen, Truth
 from xfer.detectors.options import DetectorOptions
 from xfer.detectors.rpn import Proposals, RegionProposalNet, RPNRules
@@ -22,9 +22,11 @@ from xfer.ops.anchors import fit_sizes, plain_sizes
 from xfer.ops.boxes import clip, decode, encode
 from xfer.ops.fixed import fixed, padded
 from xfer.ops.nms import best_boxes
-from xfer.ops.sampling import RegionRules, Sampled, sample_batch, shares_of
+from xfer.ops.sampling import RegionRules, Sampled, hardest_regions, sample_batch, shares_of
 from xfer.ops.suppress import best_of_batch
 from xfer.types import FeatureSpec
+
+ALL = 10**9  # more regions than any picture has
 
 
 class Learnt(NamedTuple):
@@ -47,6 +49,17 @@ def grids(spec: FeatureSpec, options: DetectorOptions) -> tuple[FeatureSpec, Fea
         return spec, spec
     middle = replace(spec, offset=(spec.stride - 1) / 2)
     return replace(spec, offset=0.0) if options.pool == "max" else middle, middle
+
+
+def likeliest(scores: Tensor, boxes: Tensor) -> Tensor:
+    """The box of each region's best class.
+
+    Shapes: scores (..., R, C), boxes (..., R, C or 1, 4) -> (..., R, 4).
+    """
+    if boxes.shape[-2] == 1:
+        return boxes[..., 0, :]
+    best = scores.argmax(-1)[..., None, None]
+    return boxes.gather(-2, best.expand(*best.shape[:-1], 4))[..., 0, :]
 
 
 class TwoStage(Detector):
@@ -155,13 +168,14 @@ class TwoStage(Detector):
         else:
             assert truth.proposals is not None
             proposals = Proposals(list(truth.proposals))
-        rules = RegionRules(
-            options.regions, options.object_share, options.object_iou, options.background_iou
-        )
+        count, share = (ALL, 1.0) if options.ohem else (options.regions, options.object_share)
+        rules = RegionRules(count, share, options.object_iou, options.background_iou)
         sampled = sample_batch(
             proposals.boxes, truth.boxes, truth.labels, truth.crowds, rules, self.classes,
             proposals.real,
         )  # fmt: skip
+        if options.ohem:
+            sampled = self._hardest(map, sampled)
         regions: list[Tensor] = sampled.regions
         logits, offsets = self.read(map, regions)
         goals = encode(sampled.goals, torch.cat(regions), self.box_std)
@@ -170,16 +184,47 @@ class TwoStage(Detector):
         losses = {**losses, "cls": own["cls"], "box": own["box"] * options.box_weight}
         return Learnt(losses, map, sampled)
 
+    @torch.no_grad()
+    def _hardest(self, map: Tensor, sampled: Sampled) -> Sampled:
+        """The regions with the highest losses in each picture (Shrivastava et al. 2016)."""
+        options = self.options
+        logits, offsets = self.read(map, sampled.regions)
+        goals = encode(sampled.goals, torch.cat(sampled.regions), self.box_std)
+        losses = region_losses(
+            logits, offsets, sampled.labels, goals, options.box_beta, options.box_weight
+        )
+        return hardest_regions(sampled, losses, options.regions)
+
     def detect(
         self, views: Sequence[Seen], sizes: Tensor, proposals: Sequence[Tensor] | None = None
     ) -> list[Found]:
         """Scores and boxes of shared regions are averaged over the views."""
         own_maps = [self.map_of(seen.maps) for seen in views]
         given = Proposals(list(proposals)) if proposals else self._common(views, own_maps)
-        regions = given.boxes
+        regions: Sequence[Tensor] = given.boxes
+        rounds = [self._round(views, own_maps, regions, sizes)]
+        for _ in range(self.options.rounds - 1):  # Gidaris & Komodakis 2015, sec. 5
+            regions = [likeliest(*one) for one in rounds[-1]]
+            rounds.append(self._round(views, own_maps, regions, sizes))
+        scores: list[Tensor] = []
+        boxes: list[Tensor] = []
+        for each in zip(*rounds, strict=True):
+            scores.append(torch.cat([own for own, _ in each]))
+            boxes.append(torch.cat([own for _, own in each]))
+        if fixed(boxes[0]):
+            real = given.real and [torch.cat([own] * len(rounds)) for own in given.real]
+            return self._best_of_all(scores, boxes, real)
+        each = zip(boxes, scores, strict=True)
+        return [Found(*best_boxes(own, table, self.options.suppression)) for own, table in each]
+
+    def _round(
+        self, views: Sequence[Seen], maps: Sequence[Tensor], regions: Sequence[Tensor],
+        sizes: Tensor,
+    ) -> list[tuple[Tensor, Tensor]]:  # fmt: skip
+        """Scores (R, C) and boxes (R, C or 1, 4) of each picture's regions, means over views."""
         counts = [len(one) for one in regions]
         scores, boxes = 0, 0
-        for seen, own in zip(views, own_maps, strict=True):
+        for seen, own in zip(views, maps, strict=True):
             view = seen.view
             there = [view.to(n, one) for n, one in enumerate(regions)]
             logits, offsets = self.read(own, there)
@@ -188,14 +233,10 @@ class TwoStage(Detector):
             back = [view.back(n, b.reshape(-1, 4)).view(b.shape) for n, b in enumerate(decoded)]
             boxes = boxes + torch.cat(back) / len(views)
         assert isinstance(scores, Tensor) and isinstance(boxes, Tensor)
-        each = zip(boxes.split(counts), sizes, strict=True)
-        clipped = [clip(own.reshape(-1, 4), size).view(own.shape) for own, size in each]
-        own_scores = [own[:, :-1] for own in scores.split(counts)]
-        if fixed(scores):
-            return self._best_of_all(own_scores, clipped, given.real)
-        rules = self.options.suppression
-        each = zip(clipped, own_scores, strict=True)
-        return [Found(*best_boxes(own, table, rules)) for own, table in each]
+        each = zip(sizes, scores.split(counts), boxes.split(counts), strict=True)
+        return [
+            (own[:, :-1], clip(box.reshape(-1, 4), size).view(box.shape)) for size, own, box in each
+        ]
 
     def _best_of_all(
         self, scores: Sequence[Tensor], boxes: Sequence[Tensor], real: Sequence[Tensor] | None

@@ -14,6 +14,10 @@ from torch import Tensor
 
 from xfer.ops.boxes import area, intersection_xyxy, iou_xyxy
 from xfer.ops.fixed import fixed
+from xfer.ops.nms import nms
+from xfer.ops.suppress import suppress
+
+HARD_NMS = 0.7  # IoU above which the easier of two regions is not learned
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,4 +232,40 @@ def sample_batch(
     return Sampled(
         list(regions), torch.cat(drawn_labels), torch.cat(goals), torch.cat(objects),
         list(is_real), list(first),
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def hardest_regions(sampled: Sampled, losses: Tensor, count: int) -> Sampled:
+    """Those of the highest losses, at most `count` per picture; of regions that overlap much, only
+    the hardest. Objects come first, where a CPU picks them out.
+
+    Args: sampled: all regions of several pictures, as of `sample_batch`; losses: (R,), of each.
+    Source: Shrivastava et al. 2016, sec. 4.2: suppression by loss with an IoU of .7.
+    """
+    counts = [len(one) for one in sampled.regions]
+    kept: list[Tensor] = []
+    real: list[Tensor] = []
+    first: list[int] = []
+    for regions, own, objects, there in zip(
+        sampled.regions, losses.split(counts), sampled.objects.split(counts), sampled.real,
+        strict=True,
+    ):  # fmt: skip
+        if fixed(own):
+            order = own.masked_fill(~there, -1).sort(descending=True).indices
+            best = suppress(regions[order][None], there[order][None], None, HARD_NMS, count)
+            kept.append(order[best.index[0]])
+            real.append(best.real[0])
+            first.append(len(kept[-1]))
+            continue
+        hard = nms(regions, own, HARD_NMS, count)
+        is_object = objects[hard] >= 0
+        kept.append(torch.cat([hard[is_object], hard[~is_object]]))
+        real.append(torch.ones_like(is_object))
+        first.append(int(is_object.sum()))
+    firsts = [sum(counts[:n]) for n in range(len(counts))]
+    index = torch.cat([own + start for own, start in zip(kept, firsts, strict=True)])
+    return Sampled(
+        [regions[own] for regions, own in zip(sampled.regions, kept, strict=True)],
+        sampled.labels[index], sampled.goals[index], sampled.objects[index], real, first,
     )  # fmt: skip

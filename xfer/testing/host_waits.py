@@ -51,7 +51,7 @@ CASES = {
     "retina": Case("detect", 0, 1, {**CELLS, "detector": "retina"}),
     "ssd": Case("detect", 0, 1, {"detector": "ssd", "candidates": 20, "most_boxes": 10}),
     "instance": Case("instance", 0, 1, {**RPN, "mask_width": 8, "mask_convs": 1}),
-    "panoptic": Case("panoptic", 0, 400, {"width": 16, "dropout": 0.0}),
+    "panoptic": Case("panoptic", 0, 1, {"width": 16, "dropout": 0.0}),
 }  # fmt: skip
 
 
