@@ -18,6 +18,7 @@ NAMES = (
     "faster_rcnn",
     "fcos",
     "retina",
+    "ssd",
     "instance",
     "panoptic",
 )
@@ -37,7 +38,8 @@ def main() -> None:
 
     results: dict[str, Any] = {}
     for name in arguments.only:
-        waits = count_waits(CASES[name], arguments.backbone, 4 if arguments.quick else 16)
+        pictures = 4 if arguments.quick else 16
+        waits = count_waits(CASES[name], arguments.backbone, pictures, keys={"data.size": 96})
         results[name] = waits.step
         if arguments.show:
             print(f"== {name}\n{waits.where}\n{dict(waits.losses)}", file=sys.stderr)
