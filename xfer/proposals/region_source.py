@@ -59,7 +59,9 @@ class RegionSource:
         self._picture = np.repeat(np.arange(len(counts)), counts)
         number = [n for count in counts for n in range(count)]
         names = source.ids
-        self.ids = tuple(f"{names[i]}#{n}" for i, n in zip(self._picture, number, strict=True))
+        self.ids = tuple(
+            f"{names[i]}#{n}" for i, n in zip(self._picture.tolist(), number, strict=True)
+        )
         self._held: tuple[int, Sample] | None = None
 
     def __len__(self) -> int:
@@ -145,8 +147,9 @@ def warped(
     inside = image[max(0, y1) : min(height, y2), max(0, x1) : min(width, x2)]
     top, left = max(0, -y1), max(0, -x1)
     canvas[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
-    frame = (low[0] - x1, low[1] - y1, high[0] - x1, high[1] - y1)
+    x, y = (low - (x1, y1)).tolist()
+    right, bottom = (high - (x1, y1)).tolist()
     cut = Image.fromarray(canvas).resize(
-        (side, side), Image.Resampling.BILINEAR, box=tuple(float(v) for v in frame)
+        (side, side), Image.Resampling.BILINEAR, box=(x, y, right, bottom)
     )
     return np.asarray(cut)
