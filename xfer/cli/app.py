@@ -57,6 +57,7 @@ command(app, "serve", panel="Use", trust=True)(pages.serve)
 command(app, "compress", panel="Use", trust=True)(compress.compress)
 command(app, "features", flags=features.FLAGS, panel="Features", trust=True, seed=DRAWS,
         shares=True)(features.features)  # fmt: skip
+command(app, "features join", panel="Features")(features.join)
 command(app, "probe", panel="Features", trust=True)(probe.probe)
 app.add_typer(ask.app, name="ask", rich_help_panel="Train")
 for group in (data, models, recipes, runs):
