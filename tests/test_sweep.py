@@ -18,7 +18,8 @@ from xfer.metrics.resampled import Ratios
 from xfer.recipe.choose import build_recipe
 from xfer.recipe.tables import Recipe
 from xfer.recipe.toml import load_recipe
-from xfer.trials.bench import Bench, Budget
+from xfer.trials.bench import Bench
+from xfer.trials.budget import Budget
 from xfer.trials.grid import settings_of, split_lists
 
 SHARED: dict[str, Any] = {

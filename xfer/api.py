@@ -194,7 +194,7 @@ def sweep(
         ...}], "runs", "best", "verdict", "next": the line to type, ...
     Raises: as `finetune`; DivergedError if every setting diverged.
     """
-    from xfer.trials.bench import Budget
+    from xfer.trials.budget import Budget
     from xfer.trials.sweep import run_sweep
 
     clock = Budget(budget)

@@ -18,6 +18,7 @@ from xfer import plugs
 from xfer.ask.answer import Answer, beats, confidence, rows_of, stands
 from xfer.ask.features import features_of, fitted, is_labelled, last_map
 from xfer.ask.question import MINUTES, Question, asking, labelled
+from xfer.data.sources.base import read
 from xfer.drawing.mosaic import Tile, mosaic
 from xfer.metrics.paired import compare
 from xfer.metrics.resampled import Ratios
@@ -67,7 +68,7 @@ def _answer(q: Question) -> Answer:
     best = found.settings[winner]
     text = (f"{best.name} is better than the recipe's augmentation: {found.primary} "
             f"{found.mean(winner):.4f} against {found.mean(0):.4f}{harm}")  # fmt: skip
-    return q.answer(text, confidence(found, winner), q.line(labelled(best)), **evidence)
+    return q.answer(text, confidence(found, winner), q.line(*labelled(best)), **evidence)
 
 
 def changes(recipe: Recipe, several: bool = True) -> list[dict[str, Any]]:
@@ -113,7 +114,11 @@ class Mirrored:
         return len(self._source)
 
     def __getitem__(self, i: int) -> Sample:
-        sample = self._source[i]
+        return self.read(i, 0)
+
+    def read(self, i: int, short_side: int) -> Sample:
+        """Sample i as `xfer.data.sources.base.read` returns it, mirrored."""
+        sample = read(self._source, i, short_side)
         return replace(sample, image=np.ascontiguousarray(sample.image[:, ::-1]))
 
     def labels(self) -> NDArray[Any]:

@@ -84,13 +84,13 @@ def _answer(q: Question) -> Answer:
     if winner is not None:
         text = (f"a batch of {best} with a rate of {rate:g} is better than {own}: {found.primary} "
                 f"{found.mean(1):.4f} against {found.mean(0):.4f}; {scale}")  # fmt: skip
-        return q.answer(text, confidence(found, winner), q.line(line), **evidence)
+        return q.answer(text, confidence(found, winner), q.line(*line), **evidence)
     one = found.against(1, 0)
     text = f"{stands(found, f'the batch of {own}')}; {scale}"
     if one is not None and one.low > -0.02:
         text = (f"a batch of {best} with a rate of {rate:g} scores the same within 2 points and is "
                 f"expected to train {gain:.1f} times as fast; {scale}")  # fmt: skip
-        return q.answer(text, confidence(found, None), q.line(line), **evidence)
+        return q.answer(text, confidence(found, None), q.line(*line), **evidence)
     return q.answer(text, confidence(found, None), q.line(), **evidence)
 
 

@@ -18,6 +18,7 @@ from xfer.ask.answer import Answer
 from xfer.ask.features import check_labelled, features_of, fitted, last_map
 from xfer.ask.question import MINUTES, Question, asking
 from xfer.data.sources.base import subset
+from xfer.errors import DataError
 from xfer.probing.data import split_parts
 from xfer.recipe.data import Ready
 from xfer.recipe.tables import override
@@ -116,6 +117,8 @@ def _probes(
         if q.budget.spent > end and len(rows) > 3:
             q.notes.append("fewer sizes than 8, for lack of time")
             break
+    if len(rows) < 2:
+        raise DataError(f"{total} training pictures are too few for a learning curve")
     return np.array(done), np.stack(rows)
 
 
@@ -138,14 +141,13 @@ def power_law(sizes: Sequence[Any] | NDArray[Any], errors: Any) -> tuple[float, 
     for c in np.linspace(0, max(float(e.min()) - 1e-3, 0.0), 21):
         rest = np.maximum(e - c, 1e-4)
         weight = rest / rest.max()  # of equal errors in e, not in its logarithm
-        slope, level = np.polyfit(np.log(n), np.log(rest), 1, w=weight)
+        slope = np.polyfit(np.log(n), np.log(rest), 1, w=weight)[0]
         b = float(np.clip(-slope, 0.0, 2.0))
         scaled = n**-b
         a = float(max((scaled @ (e - c)) / (scaled @ scaled), 0.0))
         loss = float(((a * scaled + c - e) ** 2).sum())
         if loss < least:
             best, least = (a, b, float(c)), loss
-        del level
     return best
 
 

@@ -76,7 +76,7 @@ def _answer(q: Question, nets: Sequence[str]) -> Answer:
     text = (f"{best.name} is better than {own[0]}: {found.primary} {found.mean(winner):.4f} "
             f"against {found.mean(0):.4f}, at {row['ms_per_picture']:.1f} ms per picture and "
             f"{row['mb']:.0f} MB")  # fmt: skip
-    return q.answer(text, confidence(found, winner), q.line(labelled(best)), **evidence)
+    return q.answer(text, confidence(found, winner), q.line(*labelled(best)), **evidence)
 
 
 def candidates(base: Recipe, nets: Sequence[str] = ()) -> list[tuple[str, str]]:

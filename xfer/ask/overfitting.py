@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from xfer.doctor.suspects import find_suspects
 from xfer.errors import XferError
 from xfer.inference.evaluate import evaluate
 from xfer.runs.folder import Run
-from xfer.trials.bench import Budget
+from xfer.trials.budget import Budget
 
 GAP = 0.1  # between train and val, in the score; a smaller one is what any training leaves
 MOST_SUSPECTS = 10
@@ -41,11 +42,14 @@ def overfit(
     folder = Path(run)
     known = Run.open(folder)
     if not known.finished:
-        raise XferError(f"{folder}: the run is not finished", f"xfer finetune --resume {folder}")
+        raise XferError(
+            f"{folder}: the run is not finished",
+            f"xfer finetune --resume {shlex.quote(str(folder))}",
+        )
     result = known.read_json("result.json")
     if not result.get("metrics"):
         raise XferError(f"{folder}: it was not scored on val, so there is nothing to compare with")
-    told = f"--recipe {folder / 'recipe.toml'}"
+    told = shlex.join(["--recipe", str(folder / "recipe.toml")])
     with asked("overfit", known.recipe(), None, clock, out, say, told) as q:
         return _answer(q, known, result)
 
@@ -73,7 +77,7 @@ def _answer(q: Question, run: Run, result: Mapping[str, Any]) -> Answer:
     best = found.settings[winner]
     text += (f". {best.name} helps: {found.primary} {found.mean(winner):.4f} against "
              f"{found.mean(0):.4f}")  # fmt: skip
-    return q.answer(text, confidence(found, winner), q.line(labelled(best)), **evidence)
+    return q.answer(text, confidence(found, winner), q.line(*labelled(best)), **evidence)
 
 
 def verdict_of(
@@ -166,7 +170,7 @@ def remedies(q: Question) -> list[dict[str, Any]]:
         found.append({"data.augment": "strong"})
     if own.optim.freeze != "all":
         with q.job() as job:
-            names = [stage.name for stage in job.task.stages() if stage.name != "head"]
+            names = [stage.name for stage in job.task.stages() if stage.role == "trunk"]
         if len(names) > 1:
             found.append({"optim.freeze": names[(len(names) - 1) // 2]})
         else:

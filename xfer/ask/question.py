@@ -24,8 +24,9 @@ from xfer.recipe.choose import prepare
 from xfer.recipe.tables import FLAGS, Recipe, flatten, override
 from xfer.train.job import Job
 from xfer.train.step import train_step
-from xfer.trials.bench import Bench, Budget, Outcome, Stopped
-from xfer.trials.grid import Setting, folder_name, setting
+from xfer.trials.bench import Bench, Outcome, Stopped
+from xfer.trials.budget import Budget
+from xfer.trials.grid import Setting, folder_name, plain, setting
 from xfer.trials.standing import Standing, standing
 
 MINUTES = 15.0
@@ -286,6 +287,6 @@ def rounded(value: float) -> float:
     return float(f"{round(value, digits):.12g}")
 
 
-def labelled(setting_of: Setting) -> str:
-    """A setting as words of a command: KEY=VALUE ..."""
-    return " ".join(setting_of.name.split(", "))
+def labelled(chosen: Setting) -> list[str]:
+    """A setting as words of a command, KEY=VALUE each."""
+    return [f"{key}={plain(value)}" for key, value in chosen.values.items()]

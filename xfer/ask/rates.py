@@ -80,7 +80,7 @@ def _answer(q: Question) -> Answer:
     best = found.settings[winner]
     text = (f"a rate of {best.values['optim.lr']:g} is better than the recipe's {default:.2g}: "
             f"{found.primary} {found.mean(winner):.4f} against {found.mean(0):.4f}")  # fmt: skip
-    return q.answer(text, sure, q.line(labelled(best)), **evidence)
+    return q.answer(text, sure, q.line(*labelled(best)), **evidence)
 
 
 def _range_test(q: Question) -> tuple[float, list[dict[str, float]]]:

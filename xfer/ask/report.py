@@ -18,7 +18,7 @@ from xfer.ask.rates import lr
 from xfer.ask.stages import freeze
 from xfer.errors import DataError, XferError
 from xfer.files import write_text
-from xfer.trials.bench import Budget
+from xfer.trials.budget import Budget
 
 # the net first, since all else depends on it; what its runs need next; the data last. Of what is
 # left of the budget, each may take its share
@@ -47,7 +47,7 @@ def everything(
     Returns: the `Answer`; "evidence" has "answers" [{"question", "answer", "confidence", "next"}].
     Raises: as `xfer.ask.lr`.
     """
-    clock = Budget(budget)
+    clock = budget if isinstance(budget, Budget) else Budget(budget)
     root = Path(out) if out is not None else _folder()
     answers: list[Answer] = []
     notes: list[str] = []

@@ -34,8 +34,7 @@ def freeze(
 def _answer(q: Question) -> Answer:
     probes = _probes(q)
     with q.job() as job:
-        names = [stage.name for stage in job.task.stages()]
-    names = [name for name in names if name != "head"]
+        names = [stage.name for stage in job.task.stages() if stage.role == "trunk"]
     tried = candidates(names, probes, q.base.optim.freeze)
     found = q.short_runs([{}, *({"optim.freeze": name} for name in tried)])
     winner = beats(found)
@@ -49,7 +48,7 @@ def _answer(q: Question) -> Answer:
     best = found.settings[winner]
     text = (f"{best.name} is better than {default.rstrip(',')}: {found.primary} "
             f"{found.mean(winner):.4f} against {found.mean(0):.4f}")  # fmt: skip
-    return q.answer(text, confidence(found, winner), q.line(labelled(best)), **evidence)
+    return q.answer(text, confidence(found, winner), q.line(*labelled(best)), **evidence)
 
 
 def _as_good(found: Any, tried: Sequence[str]) -> str:

@@ -8,7 +8,6 @@ one that was cut goes on from its last state.
 from __future__ import annotations
 
 import gc
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from xfer.recipe.tables import Recipe, differences, override
 from xfer.runs.folder import Run
 from xfer.train.loop import fit
 from xfer.train.signals import Interrupted
+from xfer.trials.budget import Budget
 
 FINISHED, DIVERGED, CUT = "finished", "diverged", "unfinished"
 # keys that may differ between a run and the recipe it is found for: they change no score
@@ -31,30 +31,6 @@ _ALIKE = ("data.workers", "data.cache_mb", "run.device", "run.plots", "run.repor
 
 class Stopped(KeyboardInterrupt):
     """The user has stopped an experiment; the message tells how it goes on."""
-
-
-class Budget:
-    """A time that may be used. Args: minutes: from now on; None: as long as it takes."""
-
-    def __init__(self, minutes: float | None = None) -> None:
-        if minutes is not None and not 0 < minutes < float("inf"):
-            raise XferError(f"--budget {minutes:g}: minutes, above 0", "--budget 15")
-        self.minutes, self.began = minutes, time.monotonic()
-
-    @property
-    def until(self) -> float | None:
-        """`time.monotonic()` at its end."""
-        return None if self.minutes is None else self.began + 60 * self.minutes
-
-    @property
-    def left(self) -> float:
-        """Seconds; infinite without a limit."""
-        return float("inf") if self.until is None else self.until - time.monotonic()
-
-    @property
-    def spent(self) -> float:
-        """Seconds since it began."""
-        return time.monotonic() - self.began
 
 
 @dataclass(frozen=True)

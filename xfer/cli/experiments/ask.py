@@ -49,16 +49,16 @@ def _answer(
     show: Show, function: str, data: str, given: dict[str, Any], assignments: list[str],
     **options: Any,
 ) -> None:  # fmt: skip
-    import xfer.ask
-    from xfer.recipe.toml import parse_assignments
-    from xfer.trials.bench import Budget
+    from xfer.trials.budget import Budget
 
     clock = Budget(options.pop("budget"))  # with the time to load what trains
+    import xfer.ask
+    from xfer.recipe.toml import parse_assignments
+
     settings = {**given, **parse_assignments(assignments)}
     settings = {key.replace(".", "__"): value for key, value in settings.items()}
-    budget: Any = clock.minutes if function == "everything" else clock
     show_answer(show, getattr(xfer.ask, function)(
-        data, budget=budget, say=show.note, **options, **settings
+        data, budget=clock, say=show.note, **options, **settings
     ))  # fmt: skip
 
 
@@ -160,8 +160,9 @@ def overfit(
         xfer ask overfit runs/NAME
         xfer ask overfit runs/NAME --budget 5 --json
     """
-    import xfer.ask
-    from xfer.trials.bench import Budget
+    from xfer.trials.budget import Budget
 
     clock = Budget(budget)
+    import xfer.ask
+
     show_answer(show, xfer.ask.overfit(run, budget=clock, out=out, say=show.note))

@@ -66,13 +66,14 @@ def sweep(
         xfer sweep --data photos/ optim.lr=1e-4,3e-4,1e-3 --method halving
         xfer sweep --data photos/ optim.freeze=conv2,all --budget 60
     """
+    from xfer.trials.budget import Budget
+
+    clock = Budget(budget)  # with the time to load what trains
     from xfer.recipe.choose import prepare
     from xfer.recipe.toml import parse_assignments
-    from xfer.trials.bench import Budget
     from xfer.trials.grid import split_lists
     from xfer.trials.sweep import run_sweep
 
-    clock = Budget(budget)
     single, lists = split_lists(grid)
     settings = {**given, **parse_assignments(set + single)}
     base, opened = prepare(data, task, recipe, settings, show.note)
