@@ -28,8 +28,8 @@ from xfer.errors import XferError
 from xfer.metrics.paired_groups import Difference
 from xfer.recipe.tables import Recipe
 from xfer.runs.ending import worth
-from xfer.trials.bench import Outcome
 from xfer.trials.grid import Setting
+from xfer.trials.runner import Outcome
 from xfer.trials.standing import Standing
 
 TINY: dict[str, Any] = {

@@ -18,9 +18,9 @@ from xfer.metrics.resampled import Ratios
 from xfer.recipe.choose import build_recipe
 from xfer.recipe.tables import Recipe
 from xfer.recipe.toml import load_recipe
-from xfer.trials.bench import Bench
 from xfer.trials.budget import Budget
 from xfer.trials.grid import settings_of, split_lists
+from xfer.trials.runner import Bench
 
 SHARED: dict[str, Any] = {
     "backbone": "tiny_nets:tiny", "weights": "none", "limit": 40, "steps": 2, "workers": 0,

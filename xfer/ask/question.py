@@ -24,9 +24,9 @@ from xfer.recipe.choose import prepare
 from xfer.recipe.tables import FLAGS, Recipe, flatten, override
 from xfer.train.job import Job
 from xfer.train.step import train_step
-from xfer.trials.bench import Bench, Outcome, Stopped
 from xfer.trials.budget import Budget
 from xfer.trials.grid import Setting, folder_name, plain, setting
+from xfer.trials.runner import Bench, Outcome, Stopped
 from xfer.trials.standing import Standing, standing
 
 MINUTES = 15.0

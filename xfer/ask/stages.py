@@ -42,13 +42,21 @@ def _answer(q: Question) -> Answer:
     default = f"the recipe's freeze={own!r}" if own else "training every stage, the default,"
     evidence = {"probes": probes, "stages": names, "short_runs": rows_of(found)}
     if winner is None:
-        cheap = _as_good(found, tried)
-        text = stands(found, default) + (f"; {cheap}" if cheap else "")
+        parts = [stands(found, default), _as_good(found, tried), _best_layer(probes)]
+        text = "; ".join(part for part in parts if part)
         return q.answer(text, confidence(found, None), q.line(), **evidence)
     best = found.settings[winner]
     text = (f"{best.name} is better than {default.rstrip(',')}: {found.primary} "
             f"{found.mean(winner):.4f} against {found.mean(0):.4f}")  # fmt: skip
     return q.answer(text, confidence(found, winner), q.line(*labelled(best)), **evidence)
+
+
+def _best_layer(probes: Sequence[dict[str, Any]]) -> str:
+    """What the best of the probes says, in words."""
+    if not probes:
+        return ""
+    best = max(probes, key=lambda row: row["score"])
+    return f"frozen, {best['layer']} reads best: {best['score']:.4f} with a linear classifier"
 
 
 def _as_good(found: Any, tried: Sequence[str]) -> str:

@@ -10,8 +10,8 @@ import numpy as np
 
 from xfer.metrics.paired_groups import Difference
 from xfer.runs.pairs import Side, paired_groups
-from xfer.trials.bench import FINISHED, Outcome
 from xfer.trials.grid import Setting
+from xfer.trials.runner import FINISHED, Outcome
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,9 @@ from xfer.recipe.paths import absolute
 from xfer.recipe.tables import Recipe, differences, flatten, override
 from xfer.recipe.toml import dump, dump_keys, load_recipe, recipe_names
 from xfer.runs.json_files import read_json
-from xfer.trials.bench import DIVERGED, Bench, Outcome, Stopped
 from xfer.trials.budget import Budget
 from xfer.trials.grid import Setting, folder_name, setting, settings_of
+from xfer.trials.runner import DIVERGED, Bench, Outcome, Stopped
 from xfer.trials.standing import Standing, finished, standing, verdict
 
 SCHEMA = 1
