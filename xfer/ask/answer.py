@@ -48,11 +48,10 @@ def tables(answer: Mapping[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: apart(value) if key == "minus_default" else value
-        for key, value in row.items()
-        if not isinstance(value, (list, dict)) or key == "minus_default"
-    }
+    shown = {key: value for key, value in row.items() if not isinstance(value, (list, dict))}
+    if "minus_default" in row:
+        shown["minus_default"] = apart(row["minus_default"])
+    return shown
 
 
 def write_answer(answer: Answer) -> Answer:

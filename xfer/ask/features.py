@@ -63,8 +63,8 @@ def last_map(recipe: Recipe) -> Choice:
 
 def features_of(q: Any, choice: Choice, bundle: Bundle | None = None) -> Features:
     """The features of train and val, never of test; kept in the feature cache."""
-    bundle = bundle or q.bench.data(q.plain)
-    quiet = replace(bundle, notes=(), skipped=(), findings=())
+    own: Bundle = q.bench.data(q.plain) if bundle is None else bundle
+    quiet = replace(own, notes=(), skipped=(), findings=())
     found = extract(quiet, choice=choice, data_keys={"find": False}, say=lambda _: None).features
     assert found is not None
     return found

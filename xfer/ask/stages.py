@@ -96,7 +96,7 @@ def _probes(q: Question) -> list[dict[str, Any]]:
     end = q.budget.spent + SHARE * q.budget.left
     table = features_of(q, trunk(q.base))
     rows: list[dict[str, Any]] = []
-    for layer in reversed(table.layers):
+    for layer in reversed(list(table.layers)):
         rows.insert(0, {"layer": layer, **probed(table, layer, bundle.name)})
         q.say(f"probe on {layer}: {rows[0]['score']:.4f}")
         if q.budget.spent > end:
