@@ -24,10 +24,11 @@ from xfer.metrics.paired import compare
 from xfer.metrics.resampled import Ratios
 from xfer.probing.data import split_parts
 from xfer.recipe.tables import Recipe, override
+from xfer.trials.grid import plain
 from xfer.types import DataInfo, Sample, Source
 
 PICTURE = "augmentations.png"
-SHOWN = 4  # pictures of each change
+SHOWN = 3  # pictures of each change: two changes in a row of the sheet
 
 
 @plugs.face("data", "task", "settings")
@@ -93,7 +94,7 @@ def changes(recipe: Recipe, several: bool = True) -> list[dict[str, Any]]:
 
 
 def _words(values: dict[str, Any]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in values.items())
+    return ", ".join(f"{key}={plain(value)}" for key, value in values.items())
 
 
 class Mirrored:

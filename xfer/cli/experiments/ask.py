@@ -135,7 +135,7 @@ def backbone(
 
     Examples:
         xfer ask backbone --data photos/
-        xfer ask backbone --data photos/ --nets alexnet,resnet18,timm:mobilenetv3_small_050
+        xfer ask backbone --data photos/ --nets alexnet,timm:mobilenetv3_small_050
     """
     names = [name.strip() for name in nets.split(",") if name.strip()]
     _answer(
