@@ -46,7 +46,7 @@ command(app, "pretrain", flags=train.FLAGS, panel="Train", trust=True, shares=Tr
     train.pretrain
 )
 command(app, "eval", panel="Use", trust=True, shares=True)(evaluate.evaluate)
-command(app, "predict", panel="Use", trust=True)(predict.predict)
+command(app, "predict", panel="Use", trust=True, shares=True)(predict.predict)
 command(app, "export", panel="Use", trust=True)(export.export)
 command(app, "report", panel="Use", trust=True)(pages.report)
 command(app, "serve", panel="Use", trust=True)(pages.serve)

@@ -104,7 +104,7 @@ def _check_alike(first: Path, tables: dict[Path, Features]) -> None:
     whole = _whole_meta(tables[first])
     for file, table in tables.items():
         found = difference(whole, _whole_meta(table))
-        classes = tables[first].classes.tolist() != table.classes.tolist()
+        classes = not _known(table, tables[first]) and not _known(tables[first], table)
         if found or classes or set(table.layers) != set(tables[first].layers):
             name, theirs, ours = found or ("classes", "those of one", "those of another")
             raise DataError(
@@ -112,6 +112,12 @@ def _check_alike(first: Path, tables: dict[Path, Features]) -> None:
                 f"not {short(theirs)}",
                 "make the parts with one command, on the same data",
             )
+
+
+def _known(one: Features, other: Features) -> bool:
+    """Whether the classes of one are the first of the other's: parts of a stream know the classes
+    by number, up to the largest that they have seen."""
+    return one.classes.tolist() == other.classes.tolist()[: len(one.classes)]
 
 
 def _whole_meta(table: Features) -> Any:
@@ -140,7 +146,8 @@ def _write(out: Path, tables: list[Features]) -> Joined:
                     sink.write(first + rows, {name: values[start : start + _ROWS]})
             first += len(table)
         sink.close()
-        rest = Features({}, joined("y"), joined("ids"), tables[0].classes, joined("splits"), meta)
+        classes = max((table.classes for table in tables), key=len)
+        rest = Features({}, joined("y"), joined("ids"), classes, joined("splits"), meta)
         layers = sink.arrays(names)
         if out.suffix == ".parquet":
             whole = Features(layers, rest.y, rest.ids, rest.classes, rest.splits, meta)

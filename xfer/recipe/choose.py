@@ -126,7 +126,10 @@ def infer_task(
     from xfer.data.open import NONE, open_data
     from xfer.data.readers.base import ReadOptions
     from xfer.data.spec import kind_at_sight, open_spec
+    from xfer.data.streams.shards import is_stream
 
+    if in_memory is None and is_stream(data):
+        return "classify", f"task classify: {data} is a stream of labelled pictures", None
     opened = in_memory
     keys = ("train", "val", "test", "skip_bad", "changes", *READING)
     values = {key: settings[f"data.{key}"] for key in keys if f"data.{key}" in settings}
