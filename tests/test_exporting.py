@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_nets import tiny
 
 import xfer
+from xfer import task as tasks
 from xfer.cli.app import main
 from xfer.errors import DataError, XferError
 from xfer.exporting.contract import Choices, exportable
@@ -27,6 +29,7 @@ from xfer.exporting.opened import load_onnx
 from xfer.exporting.suppress import kept
 from xfer.recipe.tables import DataTable, OptimTable, Recipe, RunTable, ScheduleTable
 from xfer.train.loop import fit
+from xfer.types import DataInfo
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -41,6 +44,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "rpn_batch": 32, "rpn_train": (100, 40), "rpn_test": (90, 20), "most_boxes": 10,
         "mask_width": 8, "mask_convs": 1, "levels": ("stride16",),
     },
+    "panoptic": {"width": 16},
 }  # fmt: skip
 
 
@@ -73,7 +77,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
             report = xfer.export(run, out=file)
             assert report["check"]["pictures"] == 16
             # a pixel of an untrained mask may come out either way
-            assert report["check"]["difference"] < (0.01 if task == "instance" else 1e-4)
+            assert report["check"]["difference"] < (
+                {"instance": 0.01, "panoptic": 1e-3}.get(task, 1e-4)
+            )
             known[task] = (run, file)
         return known[task]
 
@@ -93,7 +99,7 @@ def numbers(metrics: dict[str, Any]) -> dict[str, float]:
     return {k: v for k, v in metrics.items() if isinstance(v, float)}
 
 
-@pytest.mark.parametrize("task", ["classify", "detect", "segment", "instance"])
+@pytest.mark.parametrize("task", ["classify", "detect", "segment", "instance", "panoptic"])
 def test_a_file_scores_and_predicts_as_its_run(
     made: Made, tmp_path: Path, task: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,11 +122,14 @@ def test_a_file_scores_and_predicts_as_its_run(
         if task == "instance":
             pairs = zip(one.masks, two.masks, strict=True)
             assert all((a.pixels() != b.pixels()).mean() < 1e-3 for a, b in pairs)
+        if task == "panoptic":
+            assert len(two.segments) == len(one.segments) > 0
+            assert (two.segments.map != one.segments.map).mean() < 1e-3
         if task == "segment":
             assert two.mask.shape == one.mask.shape and (two.mask != one.mask).mean() < 1e-3
 
 
-@pytest.mark.parametrize("task", ["classify", "detect", "segment", "instance"])
+@pytest.mark.parametrize("task", ["classify", "detect", "segment", "instance", "panoptic"])
 def test_the_script_beside_a_file_needs_neither_torch_nor_xfer(
     made: Made, tmp_path: Path, task: str
 ) -> None:
@@ -160,6 +169,11 @@ def test_the_script_beside_a_file_needs_neither_torch_nor_xfer(
             assert scores[0] == pytest.approx(wanted.scores[0], abs=2e-3)
             pixels = parts["pixels_of"](boxes[0], masks[0], *image.shape[:2])
             assert (pixels != wanted.masks[0].pixels()).mean() < 0.05
+        elif task == "panoptic":
+            segments, labels, sure = parts["segments_of"](session, about, image)
+            assert labels == wanted.segments.labels.tolist()
+            assert (segments != wanted.segments.map).mean() < 0.02
+            assert sure == pytest.approx(wanted.scores.tolist(), abs=5e-3)
         else:
             mask = parts["mask_of"](session, about, image)
             assert mask.shape == wanted.mask.shape == image.shape[:2]
@@ -205,7 +219,7 @@ def test_a_detector_of_one_size_and_of_many_pictures_in_torch(made: Made, tmp_pa
     assert not (tmp_path / "d.py").exists()
 
 
-@pytest.mark.parametrize("detector", ["fcos", "retina"])
+@pytest.mark.parametrize("detector", ["fcos", "retina", "ssd"])
 def test_a_single_stage_detector_of_any_size(detector: str, tmp_path: Path) -> None:
     given = {"detector": detector, "width": 16, "max_stride": 32, "vote": 0.6}
     run, file = trained("detect", tmp_path / "run", **given), tmp_path / "d.onnx"
@@ -333,3 +347,11 @@ def test_a_task_without_a_net_to_export_says_so(made: Made) -> None:
     with pytest.raises(XferError, match="the task Conv2d can't be exported"):
         exportable(torch.nn.Conv2d(1, 1, 1), Choices())
     assert type(exportable(task, Choices())).__name__ == "ExportedLabels"
+
+
+def test_a_detector_with_soft_suppression_is_refused() -> None:
+    kind = tasks.get("detect")
+    options = tasks.make_options(kind, {"detector": "fcos", "width": 8, "nms_kind": "gaussian"})
+    task = kind(tiny(), DataInfo("x", "detect", ("a", "b")), options, DataTable(size=64))
+    with pytest.raises(XferError, match="no file has soft-NMS"):
+        exportable(task.eval(), Choices())

@@ -33,7 +33,7 @@ def check(recipe: Recipe, where: str = "") -> Recipe:
     from xfer.backbones.build import make_backbone, plug_maker
     from xfer.recipe.code import check_code
 
-    check_code(recipe, where)
+    check_code(recipe, where, data=True)
     _check_values(recipe)
     recipe = replace(recipe, task=tasks.canonical(recipe.task))
     tasks.make_options(tasks.get(recipe.task), dict(recipe.task_options))
