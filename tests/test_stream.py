@@ -213,6 +213,8 @@ def test_a_stream_trains_and_says_what_it_saw(
     notes = json.loads((tmp_path / "run" / "env.json").read_text())["data_notes"]
     assert "24 pictures seen, in 6 steps; the shards hold 15" in notes
     assert json.loads((tmp_path / "run" / "split.json").read_text())["train"]["images"] == 15
+    assert main(["eval", run, "--trust", "tiny_nets"]) == 3
+    assert "--data SPEC scores the run on other pictures" in capsys.readouterr().err
     for more, said in (
         (["data.balance=true"], "data.balance=true: a stream's pictures come one after"),
         (["--limit", "3"], "a stream has no limit"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from xfer.extraction.store import Features, Spool, spool_folder
 from xfer.parts.folder import difference, plain, short
 
 _ROWS = 4096  # copied at a time
+_PART = re.compile(r"(\d{1,6})/(\d{1,6})")
 
 
 @dataclass(frozen=True)
@@ -93,9 +95,9 @@ def _opened(file: Path) -> Features:
 
 def _part(table: Features) -> str:
     text = str(table.meta["part"]["part"])
-    index, _, count = text.partition("/")
-    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
-        raise DataError(f"a part's file says that it is part {text!r}")
+    match = _PART.fullmatch(text)
+    if match is None or int(match[1]) >= int(match[2]):
+        raise DataError(f"a part's file says that it is part {text[:40]!r}")
     return text
 
 
