@@ -191,7 +191,7 @@ def _mapped(
     # `rows` has joined or started the cluster
     cluster = ray.cluster_resources()
     # one CPU is left for what reads: on a machine with as many CPUs as actors nothing would begin
-    needs = {"num_cpus": min(1.0, cluster.get("CPU", 1) / (concurrency + 1))}
+    needs: dict[str, Any] = {"num_cpus": min(1.0, cluster.get("CPU", 1) / (concurrency + 1))}
     if cluster.get("GPU", 0):
         needs["num_gpus"] = 1
     return rows.map_batches(
