@@ -215,6 +215,8 @@ def test_a_stream_trains_and_says_what_it_saw(
     assert json.loads((tmp_path / "run" / "split.json").read_text())["train"]["images"] == 15
     assert main(["eval", run, "--trust", "tiny_nets"]) == 3
     assert "--data SPEC scores the run on other pictures" in capsys.readouterr().err
+    assert main(["finetune", "--data", "digits", *NET, "data.stream_size=9", "--dry-run"]) == 2
+    assert "digits is no stream" in capsys.readouterr().err
     for more, said in (
         (["data.balance=true"], "data.balance=true: a stream's pictures come one after"),
         (["--limit", "3"], "a stream has no limit"),

@@ -8,6 +8,7 @@ read again, but not decoded.
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 import time
@@ -60,8 +61,17 @@ class StreamLoader(Loader):
     def plan(self, epoch: int) -> Any:
         raise XferError("a stream has no order of pictures that could be planned")
 
-    def batches(self, epoch: int, start: int = 0) -> Generator[Batch, None, None]:
+    def batches(self, epoch: int, start: int = 0, count: int = 0) -> Generator[Batch, None, None]:
         """The epoch's batches from number `start` on; see `Loader.batches`."""
+        left = count or len(self) - start
+        while left > 0:
+            with closing(self._of_epoch(epoch, start)) as batches:
+                for batch in itertools.islice(batches, left):
+                    left -= 1
+                    yield batch
+            epoch, start = epoch + 1, 0
+
+    def _of_epoch(self, epoch: int, start: int) -> Generator[Batch, None, None]:
         size = min(self.batch, len(self.source))
         share = len(range(self.rank, size, self.world))
         cv2.setNumThreads(0)
