@@ -108,10 +108,16 @@ ADAPTERS = {
     "pycocotools": ("xfer/metrics/", "xfer/data/", "xfer/objects/"),
     "sklearn": ("xfer/data/", "xfer/metrics/", "xfer/extraction", "xfer/probing"),
 }
-CALLS_CUDA = ("xfer/device.py",)
+CALLS_CUDA = ("xfer/device.py", "xfer/testing/pretended_gpu.py")
 # pinned memory, norms over processes, and which optimisers have a fused kernel, depend on the
 # device's name
-NAMES_CUDA = (*CALLS_CUDA, "xfer/train/job.py", "xfer/train/optim.py", "xfer/nn/sync_norm.py")
+NAMES_CUDA = (
+    *CALLS_CUDA,
+    "xfer/testing/pretended_autocast.py",
+    "xfer/train/job.py",
+    "xfer/train/optim.py",
+    "xfer/nn/sync_norm.py",
+)
 
 
 def sources() -> list[Path]:

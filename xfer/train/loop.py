@@ -103,7 +103,7 @@ def fit(
     check_trackers(recipe.run.track)
     recipe = absolute(recipe)
     with (
-        placed(recipe.run.device, recipe.run.precision) as place,
+        placed(recipe.run.device, recipe.run.precision, recipe.run.deterministic) as place,
         ExitStack() as held,
     ):
         if old is None and restarted() and not dry_run:
@@ -120,6 +120,8 @@ def fit(
         show.start(recipe, bundle, place)
         job = Job(recipe, place, bundle, show.say)
         show.model(job)
+        if recipe.run.deterministic and place.device.type == "cpu":
+            show.say("run.deterministic: nothing to do, runs on a CPU are equal to the bit")
         if dry_run:
             _dry_run(job, show.remark)
             return Summary(Path(), {})
@@ -148,7 +150,7 @@ def train(job: Job, run: Run, show: Progress, stop: StopFlag) -> None:
     """Trains to the end of the schedule; evaluates, logs and saves along the way."""
     place, clock = job.place, Clock(job)
     log_every = max(1, min(50, job.steps // 200))
-    with contextlib.closing(job.batches()) as source:
+    with contextlib.closing(job.batches()) as source, contextlib.closing(job.saver):
         batches = on_device(source, place)
         while True:
             if job.evaluation_due():
@@ -218,17 +220,20 @@ def evaluate_now(job: Job, run: Run, show: Progress) -> None:
 def keep_weights(job: Job, run: Run) -> None:
     """Writes best.safetensors: the model as it is evaluated."""
     about = {"format": "xfer", "step": str(job.step)}
-    checkpoint.save_weights(run.weights_file, job.weights(), about)
+    job.saver.write(
+        lambda weights: checkpoint.save_weights(run.weights_file, weights, about), job.weights()
+    )
 
 
 def save(job: Job, run: Run) -> float:
-    """Writes last/ atomically: everything that resuming needs. Returns the seconds it took."""
+    """Writes last/ atomically: everything that resuming needs. Returns the seconds it took, with
+    those of the last file that was written beside the training."""
     start = time.perf_counter()
     check_finite(job.step, [float(v) for v in job.pending["losses"].values()], run)
     states = gather(random_states(), job.place)
     if job.place.main:
-        run.save_state({**job.state(), "random": states})
-    return time.perf_counter() - start
+        job.saver.write(run.save_state, {**job.state(), "random": states})
+    return time.perf_counter() - start + job.saver.seconds
 
 
 def _new_run(job: Job, held: ExitStack, out: Path | None, overwrite: bool) -> Run:
