@@ -84,6 +84,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("report.page", "report.comparison", "notebook.worst"),
     ("probing.run", "serving"),
     ("proposals.measure", "proposals.from_run", "train"),
+    ("trials",),
+    ("ask",),
     ("api",),
     ("cli", "testing", "__main__"),
 )

@@ -33,7 +33,7 @@ from xfer.errors import DataError, XferError
 from xfer.files import check_folder
 from xfer.inference.score import predict_batch, score
 from xfer.recipe.code import check_code
-from xfer.recipe.data import open_recipe_data
+from xfer.recipe.data import Ready, open_recipe_data
 from xfer.recipe.paths import absolute
 from xfer.recipe.tables import Recipe
 from xfer.runs import checkpoint
@@ -63,6 +63,7 @@ def fit(
     dry_run: bool = False,
     verbosity: int = 0,
     data: Any = None,
+    until: float | None = None,
     trust: str | Sequence[str] = (),
 ) -> Summary:
     """Trains a recipe, or continues an unfinished run.
@@ -75,7 +76,9 @@ def fit(
         dry_run: one training batch, one evaluation batch, one save, nothing kept.
         verbosity: -1 quiet, 0 progress, 1 also learning rates by stage and matched weights.
         data: the data themselves, if in memory (see `xfer.data.sources.from_python`) or already
-            opened by `xfer.recipe.choose.prepare`; None: what the recipe names.
+            opened, by `xfer.recipe.choose.prepare` or as `xfer.recipe.data.Ready`; None: what the
+            recipe names.
+        until: the time of `time.monotonic()` at which to stop as after a signal.
         trust: your own modules that the recipe may import.
 
     Raises: XferError, DataError, DivergedError, and Interrupted after a signal (state saved).
@@ -93,7 +96,7 @@ def fit(
     if recipe is None:
         raise XferError("no recipe and nothing to resume")
     in_memory = recipe.data.source.startswith(f"{SCHEME}:")
-    if old is not None and (data is not None) != in_memory:
+    if old is not None and (data is not None) != in_memory and not isinstance(data, Ready):
         raise XferError(
             f"{old.path}: its data ({recipe.data.source}) "
             + ("were passed in Python" if in_memory else "are read by name"),
@@ -132,9 +135,9 @@ def fit(
         try:
             keep_features(job, show.say)
             held.enter_context(tracked(recipe, run, job.step, place.main, show.warn))
-            with show.training(job), StopFlag() as stop:
+            with show.training(job), StopFlag(until) as stop:
                 train(job, run, show, stop)
-            held_data = data if in_memory else None
+            held_data = data if in_memory and not isinstance(data, Ready) else None
             summary = Summary(run.path, finish(job, run, show), plugs.trusted(), held_data)
             show.finished(summary)
             return summary
