@@ -114,6 +114,8 @@ def _piped(command: str) -> Iterator[BinaryIO]:
                 yield cast(BinaryIO, process.stdout)
                 finished = not process.stdout.read(1)
             except DataError as error:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(1)  # one that failed says why its output is cut off
                 if process.poll() in (None, 0):
                     raise
                 raise _failed(command, process, said) from error
