@@ -71,7 +71,8 @@ def _answer(q: Question) -> Answer:
     evidence = {
         "throughput": rows, "noise_scale": noise,
         "largest": max((row["batch"] for row in rows), default=0),
-        "rate_for": {"batch": best, "lr": rate}, "expected_speedup": round(gain, 2),
+        "rate_for": {"batch": best, "lr": rate} if tried else None,
+        "expected_speedup": round(gain, 2),
         "short_runs": [] if found is None else rows_of(found),
     }  # fmt: skip
     scale = (f"the gradient's noise scale is about {noise['pictures']:.0f} pictures "
@@ -116,6 +117,8 @@ def _throughput(q: Question) -> list[dict[str, Any]]:
         rows.append(row)
         q.say(f"batch {size}: {row['images_per_second']:.0f} pictures/s, {row['memory_mb']:.0f} MB")
         size *= 2
+    if size <= min(LAST, pictures) and q.budget.spent >= end:
+        q.notes.append(f"batches from {size} on were not measured, for lack of time")
     return rows
 
 
