@@ -24,6 +24,7 @@ from xfer import plugs
 from xfer.ask.answer import Answer, beats, confidence, rows_of, stands
 from xfer.ask.question import MINUTES, Question, asking, labelled, rounded
 from xfer.data.loading.halved import may_be_memory
+from xfer.device import find_device
 from xfer.errors import XferError
 from xfer.train.job import Job
 from xfer.train.step import train_step
@@ -107,7 +108,8 @@ def _throughput(q: Question) -> list[dict[str, Any]]:
     pictures = len(q.bench.data(q.plain).splits["train"])
     size = FIRST
     while size <= min(LAST, pictures) and q.budget.spent < end:
-        if rows and not _fits(rows):
+        # a GPU says by itself when it is full
+        if rows and find_device(q.base.run.device).type == "cpu" and not _fits(rows):
             q.notes.append(f"a batch of {size} would not fit into the memory that is free")
             break
         row = _measure(q, size, end)
@@ -158,10 +160,7 @@ def _fits(rows: Sequence[dict[str, Any]]) -> bool:
 
 
 def _free_mb() -> float | None:
-    """Memory that the system can still give, MB; None where that can't be read, and on a GPU,
-    which says by itself when it is full."""
-    if torch.accelerator.is_available():
-        return None
+    """Memory that the system can still give, MB; None where that can't be read."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
