@@ -172,3 +172,8 @@ def test_predictions_are_cocos_panoptic_files(tmp_path: Path, capsys: Any) -> No
     ids = pixels[..., 0] + 256 * pixels[..., 1] + 65536 * pixels[..., 2]
     listed = {info["id"]: info["area"] for info in one["segments_info"]}
     assert {k: int((ids == k).sum()) for k in np.unique(ids).tolist() if k} == listed
+    words = ["predict", str(run), str(picture), "--draw", str(drawn), "--json", "--min-score", "1"]
+    assert main(words) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["segments"] == []
+    assert not np.asarray(Image.open(drawn / one["file_name"])).any()
