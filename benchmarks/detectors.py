@@ -165,10 +165,10 @@ def draw(rows: Sequence[dict[str, Any]], file: Path) -> None:
             if "onnx_ms" in row:
                 panel.plot(row["onnx_ms"], row["ap50"], mark, color=colour, fillstyle="none")
         panel.set(xscale="log", title=name, xlabel="ms per picture, one thread")
-        for axis in (panel.xaxis,):
-            axis.set_major_formatter(ScalarFormatter())
-            axis.set_minor_formatter(NullFormatter())
         panel.set_xticks([10, 20, 50, 100, 200, 400])
+        panel.set_xlim(8, 500)
+        panel.xaxis.set_major_formatter(ScalarFormatter())
+        panel.xaxis.set_minor_formatter(NullFormatter())
         panel.grid(alpha=0.3)
     panels[0][0].set_ylabel("AP50")
     for number, variant in enumerate(VARIANTS):
