@@ -110,6 +110,7 @@ class Panoptic(Task):
 
     kinds: ClassVar[tuple[str, ...]] = ("panoptic",)
     Options = Options
+    cuts = ("crop", "scales")
     counts_when: ClassVar[Mapping[str, When | str]] = {
         "data.crop_area": "task.crop and task.scales determine the crops",
         **NO_CHANCE,
@@ -160,6 +161,10 @@ class Panoptic(Task):
             self._short = min(SHORT, round(statistics.short * ENLARGED))
         if options.class_balance:
             self.class_weight = torch.from_numpy(class_weights(statistics, options.class_balance))
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return self.options.levels
 
     @property
     def preprocess(self) -> Preprocess:

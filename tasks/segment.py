@@ -150,6 +150,7 @@ class Segment(Task, ExplainsMasks):
     kinds: ClassVar[tuple[str, ...]] = ("segment",)
     Options = Options
     exports = ExportedMasks
+    cuts = ("crop", "scales", "resize", "most_of_one")
     counts_when: ClassVar[Mapping[str, When | str]] = {
         "data.crop_area": "task.crop and task.scales determine the crops",
         "data.size": ({"task.resize": one_of(True)}, {"task.crop": unset()}),
@@ -277,6 +278,10 @@ class Segment(Task, ExplainsMasks):
             self.class_weight = torch.from_numpy(class_weights(statistics, options.class_balance))
             if self.shift is not None:
                 self.shift.copy_(options.logit_adjust * self.class_weight.log())
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return self.options.levels
 
     @property
     def preprocess(self) -> Preprocess:

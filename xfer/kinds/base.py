@@ -6,6 +6,7 @@ Everything but `name` and `holds` has a default; xfer/kinds/labels.py is an exam
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, ClassVar
@@ -20,6 +21,7 @@ from xfer.registry import Registry
 from xfer.types import Batch, DataInfo, Sample, Source
 
 UNJUDGED = -1
+PLUS = "+"  # between the names of the kinds that a joint kind is made of
 Table = list[dict[str, Any]]
 
 
@@ -390,11 +392,15 @@ def _place(kind: type[Kind]) -> tuple[str, str]:
 
 def words(name: str) -> str:
     """What data of that kind hold, in words; the name of an unknown kind."""
-    return get(name).holds if name in KINDS.names() else f"{name!r} data"
+    known = all(part in KINDS.names() for part in name.split(PLUS))
+    return get(name).holds if known else f"{name!r} data"
 
 
 def get(name: str) -> Kind:
-    """The kind of that name. Raises XferError if it is not registered."""
+    """The kind of that name; A+B is the joint kind of A and B. Raises XferError if one is not
+    registered."""
+    if PLUS in name:
+        return _joint(name)
     if name not in KINDS.names():
         raise XferError(
             f"unknown kind of data {name!r}",
@@ -405,3 +411,10 @@ def get(name: str) -> Kind:
     if isinstance(kind, type):  # an installed package's entry point: its module registers it
         kind = KINDS.known(name) or kind()
     return kind
+
+
+@functools.lru_cache(maxsize=64)
+def _joint(name: str) -> Kind:
+    from xfer.kinds.joint import joint
+
+    return joint([get(part) for part in name.split(PLUS)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from xfer import kinds
@@ -28,7 +29,8 @@ def open_recipe_data(
     data = recipe.data
     if not data.source:
         raise XferError("no data given", "--data NAME, PATH or FORMAT:PATH")
-    wanted = tasks.get(recipe.task).kinds
+    task = tasks.get(recipe.task)
+    wanted = task.kinds_for(tasks.make_options(task, recipe.task_options))
     values = {
         "train": data.train, "val": data.val, "test": data.test, "seed": data.split_seed,
         "limit": 0 if kept else data.limit, "skip_bad": data.skip_bad, "thorough": data.skip_bad,
@@ -36,16 +38,19 @@ def open_recipe_data(
         **{key: getattr(data, key) for key in READING}, **options,
     }  # fmt: skip
     bundle = open_data(data.source if opened is None else opened, **values)
-    check_kind(data.source, bundle, recipe.task)
+    check_kind(data.source, bundle, recipe.task, wanted)
     if kept is None and "train" not in bundle.splits:
         raise DataError(f"{data.source}: no training split", "name it with --train NAME")
     check_scored(bundle)
     return bundle
 
 
-def check_kind(source: str, bundle: Bundle, task: str) -> None:
-    """Raises DataError if opened data are of another kind than a task trains on."""
-    wanted = tasks.get(task).kinds
+def check_kind(source: str, bundle: Bundle, task: str, kinds_wanted: Sequence[str] = ()) -> None:
+    """Raises DataError if opened data are of another kind than a task trains on.
+
+    Args: kinds_wanted: the kinds, if they depend on the task's options.
+    """
+    wanted = tuple(kinds_wanted) or tasks.get(task).kinds
     if bundle.kind in wanted:
         return
     actual = kinds.get(bundle.kind)

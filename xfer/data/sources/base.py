@@ -146,8 +146,13 @@ class Subset:
         return digest.hexdigest()
 
 
-def subset(source: Source, indices: Sequence[int] | NDArray[np.int64], split: str = "") -> Subset:
-    """Some samples of a source. A subset of a subset reads the first source directly."""
+def subset(source: Source, indices: Sequence[int] | NDArray[np.int64], split: str = "") -> Source:
+    """Some samples of a source. A subset of a subset reads the first source directly; a source
+    that makes subsets of its own (`chosen`) is asked for one."""
+    chosen: Any = getattr(source, "chosen", None)
+    if callable(chosen):
+        own: Any = chosen(indices, split)
+        return own
     if isinstance(source, Subset):
         return Subset(
             source.source, source.indices[np.asarray(indices, np.int64)],
