@@ -13,6 +13,11 @@ cocoboxes  coco-mini's boxes of its 6 most common supercategories, many of them 
 large      one class, people and animals: the pictures of coco-mini, coco-mini-captions and voc-mini
            with at most 3 of them, of which one covers a twentieth of the picture: 101 pictures in
            train, 51 in val, 1.6 boxes each
+white      one class, the white cells of BCCD, mostly one large object a picture: every third
+           picture of its trainval to train on, its test to score
+outlined   one class, people and animals with their outlines: the pictures of coco-mini and
+           coco-mini-captions with at most 6 of them, of which one covers 3 % of the picture; every
+           third picture is in val
 
     python benchmarks/cut_sets.py OUT       writes all of them to OUT
 """
@@ -271,6 +276,67 @@ def cut_large(data: Path, out: Path, fold: int = 0) -> Path:
     return out
 
 
+def cut_white(data: Path, out: Path, fold: int = 0) -> Path:
+    """The white cells of BCCD in VOC's layout: every third picture of trainval, from number `fold`
+    on, is in train, the test pictures are in val."""
+    root = data / "bccd"
+    (out / "Annotations").mkdir(parents=True)
+    (out / "JPEGImages").symlink_to((root / "JPEGImages").absolute())
+    (out / "ImageSets" / "Main").mkdir(parents=True)
+    for name, source in (("train", "trainval"), ("val", "test")):
+        kept: list[str] = []
+        for stem in (root / "ImageSets" / "Main" / f"{source}.txt").read_text().split():
+            tree = ElementTree.parse(root / "Annotations" / f"{stem}.xml")
+            top = tree.getroot()
+            for one in top.findall("object"):
+                if one.findtext("name") != "WBC":
+                    top.remove(one)
+            if top.find("object") is not None:
+                tree.write(out / "Annotations" / f"{stem}.xml")
+                kept.append(stem)
+        kept = kept[fold::3] if name == "train" else kept
+        (out / "ImageSets" / "Main" / f"{name}.txt").write_text("\n".join(kept))
+    return out
+
+
+def cut_outlined(data: Path, out: Path, fold: int = 0) -> Path:
+    """Few people and animals with outlines, in COCO's layout; every third picture is in val, from
+    number `fold` on."""
+    wanted = {"person", *ANIMALS.split()}
+    splits: dict[str, dict[str, list[Any]]] = {
+        name: {"images": [], "annotations": [], "categories": [{"id": 1, "name": "being"}]}
+        for name in ("train2017", "val2017")
+    }
+    seen: set[int] = set()
+    roots = [data / name for name in ("coco-mini", "coco-mini-captions")]
+    for root, part in itertools.product(roots, ("train2017", "val2017")):
+        found = json.loads((root / "annotations" / f"instances_{part}.json").read_text())
+        kept = {c["id"] for c in found["categories"] if c["name"] in wanted}
+        objects: dict[int, list[Any]] = {}
+        for a in found["annotations"]:
+            if a["category_id"] in kept:
+                objects.setdefault(a["image_id"], []).append({**a, "category_id": 1})
+        for image in found["images"]:
+            own = objects.get(image["id"], [])
+            least = 0.03 * image["width"] * image["height"]
+            large = any(a["area"] > least for a in own)
+            if image["id"] in seen or any(a["iscrowd"] for a in own) or len(own) > 6 or not large:
+                continue
+            name = "val2017" if len(seen) % 3 == fold else "train2017"
+            seen.add(image["id"])
+            splits[name]["images"].append(image)
+            listed = splits[name]["annotations"]
+            listed += [{**a, "id": len(listed) + k} for k, a in enumerate(own, 1)]
+            (out / name).mkdir(parents=True, exist_ok=True)
+            (out / name / image["file_name"]).symlink_to(
+                (root / part / image["file_name"]).absolute()
+            )
+    (out / "annotations").mkdir()
+    for name, found in splits.items():
+        (out / "annotations" / f"instances_{name}.json").write_text(json.dumps(found))
+    return out
+
+
 CUTS: dict[str, Callable[[Path, Path], Path]] = {
     "tiny10": cut_tiny10,
     "cococrops": cut_cococrops,
@@ -279,6 +345,8 @@ CUTS: dict[str, Callable[[Path, Path], Path]] = {
     "vocboxes": cut_vocboxes,
     "cocoboxes": cut_cocoboxes,
     "large": cut_large,
+    "white": cut_white,
+    "outlined": cut_outlined,
 }
 
 

@@ -150,15 +150,17 @@ class _AveragePool(nn.Module):
 
 def _check_geometry(net: Backbone, side: int) -> None:
     """Compares the gradient of one cell with the window in its spec."""
-    twin = _linear_twin(net)
-    for name, spec in net.specs.items():
-        if name in net.non_local:
-            continue  # attention and gates reach every pixel
-        images = torch.rand(1, 3, side, side, dtype=torch.float64, requires_grad=True)
-        cells = twin(images, want=(name,))[name]
+    twin = _linear_twin(net).requires_grad_(False)
+    local = [name for name in net.specs if name not in net.non_local]
+    if not local:
+        return  # attention and gates reach every pixel
+    images = torch.rand(1, 3, side, side, dtype=torch.float64, requires_grad=True)
+    maps = twin(images, want=tuple(local))
+    for name in local:
+        spec, cells = net.specs[name], maps[name]
         height, width = cells.shape[2:]
         row, column = height // 2, width // 2
-        (gradient,) = torch.autograd.grad(cells[0, :, row, column].sum(), images)
+        (gradient,) = torch.autograd.grad(cells[0, :, row, column].sum(), images, retain_graph=True)
         reached = gradient[0].abs().sum(0) > 0
         for axis, (cell, lit) in enumerate(((row, reached.any(1)), (column, reached.any(0)))):
             centre = spec.offset + spec.stride * cell
