@@ -215,7 +215,10 @@ class Multi(Task):
         return [found[n] for n in range(len(batch))]
 
     def metric(self) -> HeadsMetric:
-        return HeadsMetric({name: h.metric() for name, h in self._each()}, self.options.primary)
+        kind = self.kind_of[self.lead]
+        painted = self.leader.info.classes if kind.placed and not kind.boxes else ()
+        metrics = {name: head.metric() for name, head in self._each()}
+        return HeadsMetric(metrics, self.options.primary, painted)
 
     def stages(self) -> list[Stage]:
         """The backbone's as deep as any head reads, then what each head adds to it."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import cv2
 import numpy as np
@@ -29,10 +29,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xfer.data.loading.collate import stack_padded
+from xfer.data.transforms.cut import Cut
 from xfer.data.transforms.masks import class_weights, mask_statistics
 from xfer.data.transforms.segments import SegmentItem, SegmentTransform
 from xfer.metrics.panoptic import PanopticQuality
-from xfer.nn.centres import CentreBatch, centre_losses, centre_targets
+from xfer.nn.centres import CentreBatch, CentreTargets, centre_losses, centre_targets
 from xfer.nn.decoder import Decoder
 from xfer.nn.levels import coarse_to_fine, decoder_levels, least_side
 from xfer.nn.panoptic_merge import Rules, merged
@@ -89,6 +90,31 @@ class Options:
     least_thing: float = option(
         0.0005, "smaller objects are left void, share of the picture", min=0, max=1
     )
+
+
+class Taught(NamedTuple):
+    """A training picture, and what the decoder of objects is to say of it."""
+
+    item: SegmentItem
+    aims: CentreTargets
+
+    @property
+    def cut(self) -> Cut:
+        return self.item.cut
+
+
+@dataclass(frozen=True, slots=True)
+class _Teaching:
+    """A transform whose items are taught."""
+
+    transform: SegmentTransform
+    teach: Callable[[SegmentItem], Taught]
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Taught:
+        return self.teach(self.transform(sample, rng))
+
+    def follow(self, sample: Sample, cut: Cut) -> Taught:
+        return self.teach(self.transform.follow(sample, cut))
 
 
 class Panoptic(Task):
@@ -195,13 +221,12 @@ class Panoptic(Task):
             augment=data.augment, colour=self.backbone.mean_colour,
         )  # fmt: skip
 
-        def teach(sample: Sample, rng: np.random.Generator) -> Any:
-            item = cut(sample, rng)
+        def teach(item: SegmentItem) -> Taught:
             assert item.segments is not None
             aims = centre_targets(item.segments, self.things, options.deviation, options.loss_step)
-            return item, aims
+            return Taught(item, aims)
 
-        return teach
+        return _Teaching(cut, teach)
 
     def collate(self, items: list[Any]) -> Batch:
         taught = isinstance(items[0], tuple)

@@ -62,8 +62,7 @@ def batch_of(task: Any, source: Any, train: bool) -> Any:
     return next(loader.batches(0))
 
 
-@pytest.mark.parametrize("name", ["tiny", "alexnet", "resnet18", "timm:mobilenetv3_small_050",
-                                  "timm:vit_tiny_patch16_224"])  # fmt: skip
+@pytest.mark.parametrize("name", ["tiny", "timm:mobilenetv3_small_050"])
 def test_losses_are_the_weighted_ones_of_the_tasks_alone_from_one_pass(name: str) -> None:
     source = joint_scenes(4)
     net = tiny() if name == "tiny" else xfer.create_backbone(name)
@@ -122,7 +121,7 @@ def test_boxes_follow_where_masks_are_cut_and_masks_where_boxes_are() -> None:
             moved: Any = other.follow(sample, shown.cut)
             mirrored += shown.cut.mirrored
             found = (shown, moved) if one is boxes else (moved, shown)
-            seen = cv2.boundingRect(found[1].mask)
+            seen = cv2.boundingRect((found[1].mask == 1).astype(np.uint8))
             if not len(found[0].boxes):  # less than half of it is shown
                 continue
             x1, y1, x2, y2 = found[0].boxes[0].tolist()

@@ -47,7 +47,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("data.inspect", "data.loading", "data.pack"),
     ("data.transforms", "data.readers"),
     ("data.spec", "data.download"),
-    ("data.open", "data.pack.writer"),
+    ("data.open", "data.joining", "data.pack.writer"),
     ("detectors",),
     tuple(
         f"exporting.{net}"
@@ -62,8 +62,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "masks",
         )
     ),
-    ("task", "proposals", "runs.checkpoint", "explain.contract"),
-    ("detectors.box_task",),
+    ("task", "abilities", "proposals", "runs.checkpoint", "explain.contract"),
+    ("detectors.box_task", "heads"),
     (
         "tasks",
         "recipe.toml",

@@ -20,14 +20,22 @@ class HeadsMetric:
     Args:
         metrics: by head, in the order of a prediction's parts.
         chosen: the head whose own primary score is the primary one; "": the mean of them all.
+        pixel_classes: the classes of what examples hold for every pixel; () if they do not.
 
     compute() returns every number of every head as HEAD.NAME, and
         mean | the mean of the heads' primary scores. Each is in 0..1 and rises as its head gets
              | better, so the mean rises too if one head gets better and none gets worse
     """
 
-    def __init__(self, metrics: Mapping[str, Metric], chosen: str = "") -> None:
-        self.metrics = dict(metrics)
+    judged = "score"  # examples are good by the scores of all heads
+
+    def __init__(
+        self,
+        metrics: Mapping[str, Metric],
+        chosen: str = "",
+        pixel_classes: Sequence[str] = (),
+    ) -> None:
+        self.metrics, self.pixel_classes = dict(metrics), tuple(pixel_classes)
         self.primary = f"{chosen}.{metrics[chosen].primary}" if chosen else MEAN
 
     @property

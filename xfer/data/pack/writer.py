@@ -35,6 +35,7 @@ from xfer.data.sources.split_names import role_of
 from xfer.data.spec import open_spec
 from xfer.errors import DataError, XferError
 from xfer.files import sealed
+from xfer.kinds.base import PLUS
 from xfer.kinds.findings import Finding
 from xfer.locking.sole_writer import LOCK, check_home, sole_writer
 from xfer.objects.mask import as_column
@@ -109,6 +110,8 @@ def pack(
         pack of the same pictures with the same options, and while another process writes there.
     """
     options = options or Packing()
+    if any(PLUS in name for name in kinds):
+        raise XferError("a pack holds one kind of data", "--task with one of the heads")
     opened = open_spec(spec, ReadOptions(skip_bad=skip_bad, **data_keys or {}), kinds)
     parts = opened.reading.parts
     if any(kinds_of_data.get(part.info.kind).segments for part in parts.values()):
