@@ -138,7 +138,7 @@ def test_boxes_follow_where_masks_are_cut_and_masks_where_boxes_are() -> None:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """images/CLASS/n.png with masks/CLASS/n.png, one picture without a mask, and labels.csv."""
+    """images/CLASS/n.png with masks/CLASS/n.png, and labels.csv, which lacks one of them."""
     rng, rows = np.random.default_rng(0), ["path,label"]
     for n in range(12):
         name = f"{'cats' if n % 2 else 'dogs'}/{n}.png"
@@ -147,11 +147,11 @@ def photos(tmp_path: Path) -> Path:
         Image.fromarray(rng.integers(0, 255, (40, 56, 3), np.uint8)).save(
             tmp_path / "images" / name
         )
+        drawn = np.zeros((40, 56), np.uint8)
+        drawn[5:20, 8:30] = 1 + n % 2
+        Image.fromarray(drawn).save(tmp_path / "masks" / name)
         if n != 3:
-            drawn = np.zeros((40, 56), np.uint8)
-            drawn[5:20, 8:30] = 1 + n % 2
-            Image.fromarray(drawn).save(tmp_path / "masks" / name)
-        rows.append(f"images/{name},{'indoor' if n < 6 else 'outdoor'}")
+            rows.append(f"images/{name},{'indoor' if n < 6 else 'outdoor'}")
     (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
     return tmp_path
 
@@ -167,7 +167,7 @@ def test_labels_of_a_folder_or_a_table_join_the_masks_of_the_same_files(photos: 
             f"classify.{name}" for name in names
         ]
         train, val = bundle.splits["train"], bundle.splits["val"]
-        assert len(train) + len(val) == 11 and len(val) >= 2
+        assert len(train) + len(val) == 12 - ("labels" in also) and len(val) >= 2
         check_source(train)
         for sample in (train[0], val[0]):
             number = int(Path(sample.id).stem)
@@ -176,16 +176,24 @@ def test_labels_of_a_folder_or_a_table_join_the_masks_of_the_same_files(photos: 
                 "indoor" if number < 6 else "outdoor")  # fmt: skip
             assert said == expected and sample.mask is not None
         told = [note for note in bundle.notes if "left out" in note]
-        assert len(told) == ("labels" in also)  # a picture without a mask is none of the masks'
+        assert len(told) == ("labels" in also) and all("3.png" in note for note in told)
 
 
-def test_what_is_missing_beside_what_is_there_is_named(photos: Path, tmp_path: Path) -> None:
+def test_what_is_missing_beside_what_is_there_is_named(photos: Path) -> None:
     with pytest.raises(DataError, match="the heads need one label per picture"):
         open_data(f"masks:{photos}", kind=KINDS)
     with pytest.raises(XferError, match="only a task with several heads reads it"):
         open_data(f"masks:{photos}", also="digits")
-    with pytest.raises(DataError, match="no picture has"):
+    with pytest.raises(XferError, match="nothing is read from it"):
         open_data(f"masks:{photos}", kind=KINDS, also="digits")
+    with pytest.raises(XferError, match="has nothing that"):
+        open_data("digits", kind=KINDS, also=f"masks:{photos},images:{photos / 'images'}")
+    (photos / "others").mkdir()
+    for name in ("a", "b"):
+        Image.new("RGB", (8, 8)).save(photos / "others" / f"{name}.png")
+    (photos / "others" / "labels.csv").write_text("path,label\na.png,x\nb.png,y\n")
+    with pytest.raises(DataError, match="no picture has"):
+        open_data(f"masks:{photos}", kind=KINDS, also=f"{photos / 'others/labels.csv'}")
     with pytest.raises(XferError, match="none of the heads learns labels"):
         open_data("digits", kind=("segment+detect",), label="tallest")
 

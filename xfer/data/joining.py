@@ -70,6 +70,9 @@ def open_joint(spec: Any, options: ReadOptions, wanted: Sequence[str]) -> Opened
     for extra in also:
         if all(one.spec != extra for one in read):
             raise XferError(f"data.also={extra}: it has nothing that {_words(places)} need")
+    if not any(one.main for one in read):
+        raise XferError(f"{spec}: nothing is read from it: data.also has {_words(places)}",
+                        f"--data {also[0]}, without data.also")  # fmt: skip
     lead = max(read, key=lambda one: (len(one.parts), one.main))
     notes = list(dict.fromkeys(note for one in read for note in one.opened.reading.notes))
     joined = {name: _join(name, source, lead, read, notes) for name, source in lead.parts.items()}
