@@ -21,7 +21,8 @@ from xfer.data.sources.base import ArraySource
 from xfer.data.transforms.crops import EvalTransform
 from xfer.errors import DataError, XferError
 from xfer.extraction import read_features
-from xfer.extraction.extract import Extraction, Form, extract
+from xfer.extraction.extract import Extraction, extract
+from xfer.extraction.form import Form
 from xfer.extraction.items import Items
 from xfer.extraction.net import Choice, load_net
 from xfer.types import DataInfo

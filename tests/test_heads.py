@@ -306,8 +306,10 @@ def test_predictions_hold_each_heads_and_are_drawn_together(
     assert main([*words, "--json", "--draw", str(tmp_path / "drawn")]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert set(row) == {"id", "classify", "segment"} and "label" in row["classify"]
-    assert Image.open(tmp_path / "drawn/a_mask.png").size == (110, 70)
-    assert Image.open(tmp_path / "drawn/a.png").height > 70
+    with Image.open(tmp_path / "drawn/a_mask.png") as mask:
+        assert mask.size == (110, 70)
+    with Image.open(tmp_path / "drawn/a.png") as drawn:
+        assert drawn.height > 70
     assert main([*words, "--format", "csv"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("kind,id") and {line.partition(",")[0] for line in lines[1:]} == {

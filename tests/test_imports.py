@@ -30,6 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "exit_codes",
         "locking",
         "allocator",
+        "parts",
     ),
     ("nn", "ops", "cache", "device", "recipe", "recipe.tables"),
     ("report.markup", "report.charts", "notebook"),

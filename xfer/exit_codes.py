@@ -71,6 +71,26 @@ def as_the_only_one() -> Iterator[None]:
         os.environ.update(told)
 
 
+@contextlib.contextmanager
+def apart() -> Iterator[None]:
+    """Context of work that each process does for itself, as one part of a job: it joins no group
+    and waits for none of the others, but keeps to its own card (LOCAL_RANK, or SLURM's number)."""
+    own = {"RANK": "0", "WORLD_SIZE": "1"}
+    if "SLURM_LOCALID" in os.environ and "LOCAL_RANK" not in os.environ:
+        own["LOCAL_RANK"] = os.environ["SLURM_LOCALID"]
+    changed = (*own, "SLURM_STEP_NUM_TASKS")
+    before = {name: os.environ.pop(name, None) for name in changed}
+    os.environ.update(own)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
 def stop_signals() -> list[signal.Signals]:
     """The signals that end a command: Ctrl-C, SIGTERM, and SIGHUP unless it is ignored, as under
     nohup."""

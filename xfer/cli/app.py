@@ -53,6 +53,7 @@ command(app, "serve", panel="Use", trust=True)(pages.serve)
 command(app, "compress", panel="Use", trust=True)(compress.compress)
 command(app, "features", flags=features.FLAGS, panel="Features", trust=True, seed=DRAWS,
         shares=True)(features.features)  # fmt: skip
+command(app, "features join", panel="Features")(features.join)
 command(app, "probe", panel="Features", trust=True)(probe.probe)
 for group in (data, models, recipes, runs):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2], rich_help_panel="Inspect")

@@ -121,6 +121,16 @@ Batch = Annotated[
     ),
 ]  # fmt: skip
 
+Part = Annotated[
+    str,
+    typer.Option(
+        "--part", metavar="i/N", show_default=False, rich_help_panel="Machine",
+        help="only part i of N, from 0, into its own file in the folder --out, where finished "
+        "parts are not done again; auto: the part that torchrun, srun, an array of SLURM or "
+        "Kubernetes gives this process; auto/N: if N is not told",
+    ),
+]  # fmt: skip
+
 
 def _switch(name: str, help: str, *short: str) -> Any:
     return typer.Option(

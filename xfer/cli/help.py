@@ -109,6 +109,9 @@ class Group(TyperGroup):
         formatter.write(page.made())
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        both = " ".join(args[:2])  # `features join` beside `features`, which is no group
+        if len(args) > 1 and both in self.commands:
+            args = [both, *args[2:]]
         word = args[0]
         if word not in self.commands:
             hint = self._meant(word, ctx.parent is None)

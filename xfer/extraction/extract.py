@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import platform
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +14,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer import plugs
-from xfer.data.images.decode import DecodeError
-from xfer.data.images.remarks import Remark
-from xfer.data.inspect.verify import odd_pictures
 from xfer.data.open import open_data
 from xfer.data.sources.base import Bundle
 from xfer.data.sources.from_python import python_name
 from xfer.device import Place, broadcast, enter_on_main, gather, placed
-from xfer.errors import DataError, XferError, nearest
+from xfer.errors import XferError
+from xfer.exit_codes import apart
 from xfer.extraction.cache import FeatureCache, cache_file, limit_bytes
+from xfer.extraction.fill import Memory, Work, fill
+from xfer.extraction.form import Form
+from xfer.extraction.meta import describe
 from xfer.extraction.net import Choice, FeatureNet, fixed_options, layer_names, load_net
 from xfer.extraction.parquet import check_parquet, write_parquet
-from xfer.extraction.store import Features, Spool, spool_folder
-from xfer.extraction.stream import Part, parts
+from xfer.extraction.parts import about_part, is_whole, part_of, parts_folder
+from xfer.extraction.store import Features, Spool, spool_folder, write_features
 from xfer.notebook.objects import extraction_card
+from xfer.parts.folder import PartsFolder
+from xfer.parts.part import parse_part
 from xfer.runs.shared import check_folder_shared, check_same_data
 
-SAY_SECONDS = 10.0
-NORMS = {
-    "none": "as the net returns them",
-    "l2": "each vector divided by its length",
-    "power": "sign(x) sqrt(|x|) of each number (Perronnin et al. 2010, sec. 3.1)",
-    "power-l2": "power, then l2",
-}
-DTYPES = {"float32": np.float32, "float16": np.float16}
 ENDS = (".npz", ".parquet")
 
 
@@ -50,6 +44,7 @@ class Extraction:
     seconds  | from the first picture to the last, without start-up
     features | the rows, if they were not written to a file
     path     | the file, or None
+    part     | "1/3" of a part; finished: it was there already
     """
 
     computed: int
@@ -57,6 +52,8 @@ class Extraction:
     seconds: float
     features: Features | None = None
     path: Path | None = None
+    part: str = ""
+    finished: bool = False
 
     @property
     def images_per_second(self) -> float:
@@ -80,32 +77,6 @@ class Extraction:
         }
 
 
-@dataclass(frozen=True)
-class Form:
-    """How the numbers are written. dtype: float32 or float16; normalise: a key of NORMS."""
-
-    dtype: str = "float32"
-    normalise: str = "none"
-
-    def check(self) -> None:
-        """Raises XferError for an unknown dtype or normalisation."""
-        if self.dtype not in DTYPES:
-            raise XferError(f"unknown dtype {self.dtype!r}", nearest(self.dtype, DTYPES))
-        if self.normalise not in NORMS:
-            raise XferError(f"unknown normalise {self.normalise!r}", nearest(self.normalise, NORMS))
-
-    def __call__(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """float32 (n, D) -> (n, D) normalised by row, of `dtype`; an all-zero row stays zero."""
-        if "power" in self.normalise:
-            rows = np.sign(rows) * np.sqrt(np.abs(rows))
-        if "l2" in self.normalise:
-            length = np.linalg.norm(rows, axis=1, keepdims=True)
-            rows = rows / np.where(length > 0, length, 1)
-        if self.dtype == "float16" and rows.size and np.abs(rows).max() > np.finfo(np.float16).max:
-            raise XferError("a feature is too large for float16", "--dtype float32")
-        return rows.astype(DTYPES[self.dtype], copy=False)
-
-
 def extract(
     data: Any,
     out: Path | str | None = None,
@@ -123,6 +94,8 @@ def extract(
     skip_bad: bool = False,
     verify: bool = True,
     data_keys: Mapping[str, Any] | None = None,
+    part: str = "",
+    ending: str = ".npz",
     say: Callable[[str], None] | None = None,
 ) -> Extraction:
     """Runs a frozen net over every picture of a data set.
@@ -142,60 +115,106 @@ def extract(
         cache: look up and store vectors under $XFER_CACHE.
         train, val, test, limit, seed, skip_bad, verify: as in `open_data`.
         data_keys: images, ignore, path, label, split, changes, as in `open_data`.
+        part: do only this part, "1/3" or "auto", see `xfer.parts.part`; `out` is then the folder
+            of all parts, whose files end in `ending`, .npz or .parquet. A finished part is not
+            done again. Batches are not cut, so that the parts, joined, equal one extraction.
+            Nothing is cached: the parts are what is kept.
         say: called with notes on the data, downloads and warnings.
 
-    Raises: XferError for an unknown name, DataError for unusable data, weights or folders.
+    Raises: XferError for an unknown name, and for a folder with parts of something else; DataError
+        for unusable data, weights or folders.
     """
     choice, form = choice or Choice(), form or Form()
     choice.check()
     form.check()
-    target = None if out is None else _checked_target(Path(out))
     say = say or (lambda text: None)
-    bundle = open_data(
-        data, train=train, val=val, test=test, seed=seed, limit=limit,
-        skip_bad=skip_bad, check=skip_bad, cut=False, **{"verify": verify, **(data_keys or {})},
-    )  # fmt: skip
-    for note in bundle.notes:
-        say(note)
-    with placed(choice.device, choice.precision) as place:
+    asked: dict[str, Any] = {
+        "train": train, "val": val, "test": test, "limit": limit, "seed": seed,
+        "skip_bad": skip_bad, **(data_keys or {}),
+    }  # fmt: skip
+    spec = str(data) if isinstance(data, (str, Path)) else python_name(data)
+    folder = None
+    with ExitStack() as held:
+        if part:
+            if part.startswith("auto"):
+                part = str(parse_part(part))
+                held.enter_context(apart())
+            own = asdict(replace(choice, device=""))  # "made" has the kind of device in use
+            folder = parts_folder(out, part, ending, {
+                "data": spec, **asked, "net": own, "form": asdict(form), "batch": batch
+            })  # fmt: skip
+            cache = False  # the parts are what is kept, and a cache on a shared disk would be slow
+            if folder.finished() and is_whole(folder.file, say):
+                return Extraction(0, 0, 0.0, None, folder.file, part, True)
+            target = folder.file
+        else:
+            target = None if out is None else _checked_target(Path(out))
+        bundle = open_data(
+            data, train=train, val=val, test=test, seed=seed, limit=limit, skip_bad=skip_bad,
+            check=skip_bad and folder is None, cut=False,
+            **{"verify": verify, **(data_keys or {})},
+        )  # fmt: skip
+        for note in bundle.notes:
+            say(note)
+        place = held.enter_context(placed(choice.device, choice.precision))
         if target is None:
             place = replace(place, rank=0, world=1)
         check_same_data(bundle.name, bundle.fingerprint() if place.world > 1 else "", place)
         net = load_net(choice, say, place)
-        drawn = choice.weights == "none"
-        say("weights: none, random" if drawn else net.report.line())
-        if choice.size and net.side != choice.size:
-            say(
-                f"{choice.backbone} only takes squares of {net.side} px: pictures are scaled to "
-                f"that, not to {choice.size} px"
-            )
-        say(f"on {place.describe()}")
+        _tell(net, say)
+        if folder is None:
+            rows = [np.arange(len(source)) for source in bundle.splits.values()]
+        else:
+            enter_on_main(lambda: _begun(folder, bundle, net, form), held, place)
+            rows = part_of(bundle, folder.part, batch, skip_bad, say)
+        work = Work(bundle, rows, place, batch, workers, say)
         where = cache_file() if cache else None
         feature_cache = FeatureCache(where, limit_bytes(), lambda text: say(f"warning: {text}"))
-        with ExitStack() as held:
-            held.callback(feature_cache.close)
-            count = _count(bundle)
-            sink = _Memory(count) if target is None else _spool(target, count, place, held)
-            held.callback(sink.close)
-            start = time.perf_counter()
-            counts = _fill(bundle, net, feature_cache, sink, form, place, batch, workers, say)
-            sink.close()
-            computed, cached = (sum(part) for part in zip(*gather(counts, place), strict=True))
-            seconds = time.perf_counter() - start
-            layers = sink.arrays(choice.layers)
-            meta = describe(bundle, net, form, layers)
-            meta["data"] |= {  # as requested: a probe is scored on the same pictures later
-                "spec": str(data) if isinstance(data, (str, Path)) else python_name(data),
-                "train": train,
-                "val": val, "test": test, "limit": limit, "seed": seed, "skip_bad": skip_bad,
-                **(data_keys or {}),
-            }  # fmt: skip
-            table = _features(bundle, layers, meta)
-            if target is not None and place.main:
-                _write(target, table, sink)
-            gather(None, place)  # no process returns before the file exists
+        held.callback(feature_cache.close)
+        sink = Memory(work.count) if target is None else _spool(target, work.count, place, held)
+        held.callback(sink.close)
+        start = time.perf_counter()
+        counts = fill(work, net, feature_cache, sink, form)
+        sink.close()
+        computed, cached = (sum(some) for some in zip(*gather(counts, place), strict=True))
+        seconds = time.perf_counter() - start
+        layers = sink.arrays(choice.layers) if work.count else _empty(net, form)
+        widths = {name: int(array.shape[1]) for name, array in layers.items()}
+        meta = describe(bundle, net, form, widths)
+        # as requested: a probe is scored on the same pictures later
+        meta["data"] |= {"spec": spec, **asked}
+        if folder is not None:
+            meta["part"] = about_part(folder.part, bundle, rows)
+        table = _features(work, layers, meta)
+        if target is not None and place.main:
+            _write(target, table, sink)
+        gather(None, place)  # no process returns before the file exists
     in_memory = table if target is None else None
-    return Extraction(computed, cached, seconds, in_memory, target)
+    return Extraction(computed, cached, seconds, in_memory, target, part)
+
+
+@contextlib.contextmanager
+def _begun(folder: PartsFolder, bundle: Bundle, net: FeatureNet, form: Form) -> Iterator[None]:
+    """Context of a part that is being made, in a folder that says of what."""
+    folder.begin(describe(bundle, net, form, {}))
+    yield
+
+
+def _tell(net: FeatureNet, say: Callable[[str], None]) -> None:
+    """Says with which weights and where the net computes."""
+    choice = net.choice
+    say("weights: none, random" if choice.weights == "none" else net.report.line())
+    if choice.size and net.side != choice.size:
+        say(
+            f"{choice.backbone} only takes squares of {net.side} px: pictures are scaled to "
+            f"that, not to {choice.size} px"
+        )
+    say(f"on {net.place.describe()}")
+
+
+def _empty(net: FeatureNet, form: Form) -> dict[str, NDArray[Any]]:
+    """The layers of a part without pictures."""
+    return {name: form(np.zeros((0, width), np.float32)) for name, width in net.widths().items()}
 
 
 @plugs.face("data", "backbone")
@@ -272,58 +291,6 @@ def features(
     return (layers if len(layers) > 1 else next(iter(layers.values()))), table.y[rows]
 
 
-def describe(
-    bundle: Bundle, net: FeatureNet, form: Form, layers: Mapping[str, NDArray[Any]]
-) -> dict[str, Any]:
-    """How features were made, as JSON types: the `meta` of a features file."""
-    choice = net.choice
-    return {
-        "backbone": choice.backbone,
-        "options": dict(choice.options),
-        "weights": {
-            "spec": choice.weights, "source": net.report.source,
-            "file_sha256": net.report.digest, "digest": net.digest,
-        },
-        "layers": {name: int(array.shape[1]) for name, array in layers.items()},
-        "pool": choice.pool,
-        "crops": choice.crops,
-        "views": choice.views,
-        "normalise": form.normalise,
-        "dtype": form.dtype,
-        "preprocess": asdict(net.preprocess),
-        "precision": net.place.precision,
-        "device": net.place.device.type,
-        "data": {
-            "spec": bundle.name, "format": bundle.format, "kind": bundle.kind,
-            "fingerprint": bundle.fingerprint(),
-        },
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("xfer", "torch", "numpy", "simplejpeg")},
-        },
-    }  # fmt: skip
-
-
-class _Memory:
-    """Rows in memory, with the methods of a Spool."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self._layers: dict[str, NDArray[Any]] = {}
-
-    def write(self, rows: NDArray[np.int64], layers: Mapping[str, NDArray[Any]]) -> None:
-        for name, values in layers.items():
-            if name not in self._layers:
-                self._layers[name] = np.empty((self.count, *values.shape[1:]), values.dtype)
-            self._layers[name][rows] = values
-
-    def arrays(self, layers: Sequence[str]) -> dict[str, NDArray[Any]]:
-        return {name: self._layers[name] for name in layers}
-
-    def close(self) -> None:
-        """No file is open."""
-
-
 def _spool(target: Path, count: int, place: Place, held: ExitStack) -> Spool:
     """One spool for all processes, in a folder that the first process makes, and removes in the
     end."""
@@ -332,66 +299,14 @@ def _spool(target: Path, count: int, place: Place, held: ExitStack) -> Spool:
     return Spool(target, folder, count)
 
 
-def _count(bundle: Bundle) -> int:
-    return sum(len(source) for source in bundle.splits.values())
-
-
-def _fill(
-    bundle: Bundle, net: FeatureNet, feature_cache: FeatureCache, sink: Spool | _Memory, form: Form,
-    place: Place, batch: int, workers: int, say: Callable[[str], None],
-) -> tuple[int, int]:  # fmt: skip
-    """Writes this process's rows; returns how many were computed and how many were cached."""
-    computed = cached = first = 0
-    odd: list[tuple[str, Remark]] = []
-    count, begin = _count(bundle), time.monotonic()
-    last_said = begin
-    for source in bundle.splits.values():
-        stream = parts(
-            source,
-            net,
-            feature_cache,
-            batch=batch,
-            workers=workers,
-            rank=place.rank,
-            world=place.world,
-            odd=odd,
-            say=say,
-        )
-        for part in _hinted(stream):
-            sink.write(first + part.rows, {name: form(v) for name, v in part.layers.items()})
-            computed += part.computed
-            cached += len(part.rows) - part.computed
-            done, now = (computed + cached) * place.world, time.monotonic()
-            if now - last_said > SAY_SECONDS:
-                last_said = now
-                speed = done / (now - begin)
-                say(f"{done} of {count} pictures, {speed:.0f} per second, "
-                    f"{(count - done) / speed:.0f} s left")  # fmt: skip
-        first += len(source)
-    said = {finding.check for finding in bundle.findings}  # with skip_bad all were looked at
-    for finding in odd_pictures(odd):
-        if finding.check not in said:
-            say(f"warning: {finding.text}")
-    return computed, cached
-
-
-def _hinted(stream: Iterator[Part]) -> Iterator[Part]:
-    """The parts; the error for a picture that can't be read gets this command's hint."""
-    try:
-        yield from stream
-    except DecodeError as error:
-        hint = "remove it, or --skip-bad; finished vectors stay in the cache"
-        raise DataError(error.message, hint) from error
-
-
-def _features(bundle: Bundle, layers: Mapping[str, NDArray[Any]], meta: dict[str, Any]) -> Features:
+def _features(work: Work, layers: Mapping[str, NDArray[Any]], meta: dict[str, Any]) -> Features:
     """The layers with labels, ids and splits from the data."""
-    splits = bundle.splits
-    y = np.concatenate([source.labels() for source in splits.values()])
-    ids = [name for source in splits.values() for name in source.ids]
-    roles = [role for role, source in splits.items() for _ in range(len(source))]
+    splits = dict(zip(work.bundle.splits.items(), work.rows, strict=True))
+    y = np.concatenate([source.labels()[rows] for (_, source), rows in splits.items()])
+    ids = [source.ids[i] for (_, source), rows in splits.items() for i in rows.tolist()]
+    roles = [role for (role, _), rows in splits.items() for _ in range(len(rows))]
     return Features(
-        layers, y, np.array(ids, np.str_), np.array(bundle.classes, np.str_),
+        layers, y, np.array(ids, np.str_), np.array(work.bundle.classes, np.str_),
         np.array(roles, np.str_), meta,
     )  # fmt: skip
 
@@ -407,8 +322,10 @@ def _checked_target(out: Path) -> Path:
     return out
 
 
-def _write(target: Path, table: Features, sink: Spool | _Memory) -> None:
+def _write(target: Path, table: Features, sink: Spool | Memory) -> None:
     if target.suffix == ".parquet":
         write_parquet(target, table)
+    elif not len(table):
+        write_features(target, table)
     elif isinstance(sink, Spool):
         sink.finish(list(table.layers), replace(table, layers={}))

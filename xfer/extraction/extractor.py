@@ -105,7 +105,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """D names, pool5_0 ... pool5_9215: the layer and the index in its vector."""
         net = self._net()
-        names = [f"{layer}_{i}" for layer, width in widths(net).items() for i in range(width)]
+        names = [f"{layer}_{i}" for layer, width in net.widths().items() for i in range(width)]
         return np.array(names, object)
 
     def _net(self) -> FeatureNet:
@@ -131,15 +131,6 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         tags.input_tags.string = True
         tags.transformer_tags.preserves_dtype = []
         return tags
-
-
-def widths(net: FeatureNet) -> dict[str, int]:
-    """Layer -> D, from one pass over a blank picture."""
-    import torch
-
-    side = net.preprocess.size
-    blank = torch.zeros((net.views, 3, side, side), dtype=torch.uint8)
-    return {name: values.shape[1] for name, values in net(blank).items()}
 
 
 def _warn(text: str) -> None:

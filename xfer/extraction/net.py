@@ -136,6 +136,12 @@ class FeatureNet:
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(parts, default=str).encode()).digest()
 
+    def widths(self) -> dict[str, int]:
+        """Layer -> D, from one pass over a blank picture."""
+        side = self.preprocess.size
+        blank = torch.zeros((self.views, 3, side, side), dtype=torch.uint8)
+        return {name: values.shape[1] for name, values in self(blank).items()}
+
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> dict[str, NDArray[np.float32]]:
         """Layer name -> float32 (N, D).

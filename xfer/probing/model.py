@@ -14,7 +14,7 @@ from torch import Tensor
 from xfer import kinds, plugs
 from xfer import task as tasks
 from xfer.errors import DataError, XferError, whole
-from xfer.extraction.extract import Form
+from xfer.extraction.form import Form
 from xfer.extraction.meta import check_meta
 from xfer.extraction.net import Choice, FeatureNet, fixed_options, load_net
 from xfer.probing.fit import Probe
