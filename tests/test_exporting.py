@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_nets import tiny
 
 import xfer
+from xfer import task as tasks
 from xfer.cli.app import main
 from xfer.errors import DataError, XferError
 from xfer.exporting.contract import Choices, exportable
@@ -27,6 +29,7 @@ from xfer.exporting.opened import load_onnx
 from xfer.exporting.suppress import kept
 from xfer.recipe.tables import DataTable, OptimTable, Recipe, RunTable, ScheduleTable
 from xfer.train.loop import fit
+from xfer.types import DataInfo
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -205,7 +208,7 @@ def test_a_detector_of_one_size_and_of_many_pictures_in_torch(made: Made, tmp_pa
     assert not (tmp_path / "d.py").exists()
 
 
-@pytest.mark.parametrize("detector", ["fcos", "retina"])
+@pytest.mark.parametrize("detector", ["fcos", "retina", "ssd"])
 def test_a_single_stage_detector_of_any_size(detector: str, tmp_path: Path) -> None:
     given = {"detector": detector, "width": 16, "max_stride": 32, "vote": 0.6}
     run, file = trained("detect", tmp_path / "run", **given), tmp_path / "d.onnx"
@@ -333,3 +336,11 @@ def test_a_task_without_a_net_to_export_says_so(made: Made) -> None:
     with pytest.raises(XferError, match="the task Conv2d can't be exported"):
         exportable(torch.nn.Conv2d(1, 1, 1), Choices())
     assert type(exportable(task, Choices())).__name__ == "ExportedLabels"
+
+
+def test_a_detector_with_soft_suppression_is_refused() -> None:
+    kind = tasks.get("detect")
+    options = tasks.make_options(kind, {"detector": "fcos", "width": 8, "nms_kind": "gaussian"})
+    task = kind(tiny(), DataInfo("x", "detect", ("a", "b")), options, DataTable(size=64))
+    with pytest.raises(XferError, match="no file has soft-NMS"):
+        exportable(task.eval(), Choices())

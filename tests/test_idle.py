@@ -74,7 +74,9 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "task.background_iou": ((0.0, 0.5), (0.4, 0.5)), "task.box_beta": (1.0, 0.1),
     "task.box_std": ((0.1, 0.1, 0.2, 0.2), (1.0, 1.0, 1.0, 1.0)), "task.max_stride": (16, 32),
     "task.towers": (1, 2), "task.focal": ((0.25, 2.0), (0.5, 1.0)),
-    "task.centre_radius": (1.5, 0.5), "task.candidates": (4, 100),
+    "task.centre_radius": (1.5, 0.5), "task.box_scales": ((0.2, 0.9), (0.5, 0.6)),
+    "task.negatives": (3.0, 0.5), "task.nms": (0.3, 0.9), "task.nms_sigma": (0.5, 0.1),
+    "task.candidates": (4, 100),
     "task.edges": ("hold", "fade"), "task.geometry": ("seen", "caffe"),
 }  # fmt: skip
 SEGMENT_WIDTHS = (16, 32)
@@ -83,7 +85,7 @@ STATES: dict[str, tuple[Any, ...]] = {
     "optim.name": ("sgd", "nesterov", "adamw", "rmsprop"), "schedule.steps": (0, 7),
     "optim.freeze": ("", "all"), "optim.weight_decay": (0, 0.1), "data.val": ("", "none"),
     "data.augment": ("none", "light"), "task.levels": ((), ("conv1", "conv2")),
-    "task.detector": ("auto", "fcos"), "task.proposals": ("rpn", "grid"),
+    "task.detector": ("auto", "fcos", "ssd"), "task.proposals": ("rpn", "grid"),
     "task.anchors": ((), (8, 8, 16, 16)),
     "task.class_balance": (0.0, 0.5), "task.resize": (True, False),
 }  # fmt: skip

@@ -36,7 +36,7 @@ from xfer.testing.scenes import ShapeScenes
 from xfer.types import Batch, DataInfo, FeatureSpec
 
 DETECT = tasks.get("detect")
-ONE_STAGE = ("fcos", "retina")
+ONE_STAGE = ("fcos", "retina", "ssd")
 
 
 def options(detector: str, **values: Any) -> Any:
@@ -236,7 +236,7 @@ def test_cells_in_the_padding_find_nothing(detector: str) -> None:
     [
         ({"detector": "fcos", "proposals": "rpn"}, "fcos needs no proposals"),
         ({"detector": "faster", "proposals": "none"}, "faster needs proposals"),
-        ({"detector": "yolo"}, "must be one of auto, fast, faster, fcos, retina"),
+        ({"detector": "yolo"}, "must be one of auto, fast, faster, fcos, retina, ssd"),
         ({"detector": "fcos", "levels": ["conv9"]}, "no map 'conv9'"),
     ],
 )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.ops import batched_nms, box_iou
@@ -13,7 +16,7 @@ from torchvision.ops import nms as torchvision_nms
 
 from xfer.ops.anchors import best_overlap, fit_sizes, grid_anchors, plain_sizes
 from xfer.ops.boxes import clip, decode, encode, iou_xyxy
-from xfer.ops.nms import best_boxes, class_nms, nms
+from xfer.ops.nms import Suppression, best_boxes, class_nms, nms, suppressed
 from xfer.ops.sampling import RegionRules, draw, ignored, match, sample_regions
 from xfer.types import FeatureSpec
 
@@ -163,18 +166,49 @@ def test_suppression_equals_torchvisions_by_class(some: Tensor, classes: int) ->
 def test_the_best_boxes_are_chosen_a_class_at_a_time() -> None:
     where = torch.tensor([[[0.0, 0, 10, 10], [0, 0, 10, 11]], [[1, 0, 10, 10], [50, 50, 60, 60]]])
     scores = torch.tensor([[0.9, 0.3], [0.8, 0.02]])
-    kept, score, label = best_boxes(where, scores, 0.5, 0.1, 10)
+    kept, score, label = best_boxes(where, scores, Suppression(0.5, 0.1, 10))
     assert score.tolist() == pytest.approx([0.9, 0.3]) and label.tolist() == [0, 1]
     assert kept.tolist() == [[0, 0, 10, 10], [0, 0, 10, 11]]
-    agnostic, _, label = best_boxes(where[:, :1], scores, 1.0, 0.1, 10)
+    agnostic, _, label = best_boxes(where[:, :1], scores, Suppression(1.0, 0.1, 10))
     assert label.tolist() == [0, 0, 1] and agnostic[2].tolist() == [0, 0, 10, 10]
-    assert len(best_boxes(where, scores, 0.5, 0.1, 1)[0]) == 1
+    assert len(best_boxes(where, scores, Suppression(0.5, 0.1, 1))[0]) == 1
+
+
+def bodla(boxes: Tensor, scores: Tensor, kind: str, iou: float, sigma: float) -> list[Any]:
+    """Soft-NMS as figure 2 of Bodla et al. 2017 has it, of one class: (box, score), best first."""
+    left = [(box.tolist(), score) for box, score in zip(boxes, scores.tolist(), strict=True)]
+    found: list[Any] = []
+    while left:
+        best = max(left, key=lambda one: one[1])
+        left.remove(best)
+        found.append(best)
+        overlaps = [float(box_iou(torch.tensor([best[0]]), torch.tensor([one[0]]))) for one in left]
+        fall = [
+            math.exp(-(u**2) / sigma) if kind == "gaussian" else 1 - u if u > iou else 1.0
+            for u in overlaps
+        ]
+        left = [(box, score * f) for (box, score), f in zip(left, fall, strict=True)]
+    return found
+
+
+@given(boxes(1, 9), st.sampled_from(["linear", "gaussian"]), st.floats(0.2, 0.8))
+@settings(max_examples=30, deadline=None)
+def test_scores_fall_as_in_soft_nms(some: Tensor, kind: str, number: float) -> None:
+    scores = torch.linspace(0.9, 0.5, len(some))[torch.randperm(len(some))]
+    labels = torch.arange(len(some)) % 2
+    rules = Suppression(number, 0.05, 20, kind=kind, sigma=number)
+    kept, score, label = suppressed(some, scores, labels, rules)
+    each = [bodla(some[labels == k], scores[labels == k], kind, number, number) for k in (0, 1)]
+    wanted = sorted((s for found in each for _, s in found if s >= 0.05), reverse=True)
+    assert score.tolist() == pytest.approx(wanted, abs=1e-5)
+    for box, value, k in zip(kept.tolist(), score.tolist(), label.tolist(), strict=True):
+        assert any(box == b and value == pytest.approx(s, abs=1e-5) for b, s in each[k])
 
 
 def test_boxes_that_overlap_vote_by_their_scores() -> None:
     where = torch.tensor([[[0.0, 0, 10, 10]], [[0.0, 0, 10, 14]], [[0.0, 0, 40, 40]]])
     scores = torch.tensor([[0.6, 0.0], [0.2, 0.5], [0.1, 0.0]])
-    kept, score, label = best_boxes(where, scores, 0.5, 0.05, 10, vote=0.6)
+    kept, score, label = best_boxes(where, scores, Suppression(0.5, 0.05, 10, vote=0.6))
     assert score.tolist() == pytest.approx([0.6, 0.5, 0.1]) and label.tolist() == [0, 1, 0]
     assert kept[0].tolist() == pytest.approx([0, 0, 10, 11])
     assert kept[1].tolist() == [0, 0, 10, 14], "other classes have no vote"
@@ -184,9 +218,9 @@ def test_boxes_that_overlap_vote_by_their_scores() -> None:
 def test_votes_are_counted_in_full_precision_in_a_pass_of_bf16() -> None:
     where = torch.tensor([[[300.0, 201, 413, 437]], [[303.0, 204, 409, 441]]])
     scores = torch.tensor([[0.9], [0.6]])
-    plain = best_boxes(where, scores, 0.5, 0.05, 10, vote=0.6)[0]
+    plain = best_boxes(where, scores, Suppression(0.5, 0.05, 10, vote=0.6))[0]
     with torch.autocast("cpu", torch.bfloat16):
-        kept = best_boxes(where, scores, 0.5, 0.05, 10, vote=0.6)[0]
+        kept = best_boxes(where, scores, Suppression(0.5, 0.05, 10, vote=0.6))[0]
     assert len(kept) == 1 and torch.equal(kept, plain)
     assert kept[0, 0].item() == pytest.approx((300 * 0.9 + 303 * 0.6) / 1.5, abs=1e-3)
 

@@ -13,6 +13,7 @@ from xfer.detectors.fcos import FCOS
 from xfer.detectors.options import ONE_STAGE, DetectorOptions
 from xfer.detectors.pyramid import pyramid_maps
 from xfer.detectors.retina import RetinaNet
+from xfer.detectors.ssd import SSD
 from xfer.detectors.two_stage import TwoStage
 from xfer.errors import XferError
 from xfer.nn.levels import named_levels
@@ -70,6 +71,8 @@ def build(
         backbone.check_side(side, specs[-1].name)
         stages = backbone.stages_to(specs[-1].name)
         backbone.tail = None
+        if options.detector == "ssd":
+            return SSD(specs, options, classes, side), stages
         kind = FCOS if options.detector == "fcos" else RetinaNet
         return kind(specs, options, classes), stages
     specs = _region_maps(options, backbone)

@@ -72,7 +72,7 @@ class OneStage(Detector):
             scores = torch.cat([part.scores for part in parts])
             labels = torch.cat([part.labels for part in parts])
             found.append(Found(*suppressed(
-                clip(boxes, size), scores, labels, options.nms, options.most_boxes, options.vote
+                clip(boxes, size), scores, labels, options.suppression
             )))  # fmt: skip
         return found
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xfer.errors import XferError
+from xfer.ops.nms import Suppression
 from xfer.recipe.option import none_of, one_of, option, several, unset
 from xfer.recipe.tables import AUGMENTED
 
-TWO_STAGES, ONE_STAGE = ("fast", "faster"), ("fcos", "retina")
+TWO_STAGES, ONE_STAGE = ("fast", "faster"), ("fcos", "retina", "ssd")
 REGIONS = {"task.detector": one_of(*TWO_STAGES)}
 CELLS = {"task.detector": one_of(*ONE_STAGE)}
+FOCAL = {"task.detector": one_of("fcos", "retina")}
+SSD = {"task.detector": one_of("ssd")}
+MATCHED = {"task.detector": one_of(*TWO_STAGES, "ssd")}
 RPN = {"task.proposals": one_of("rpn")}
 
 
@@ -24,8 +28,8 @@ class DetectorOptions:
 
     detector: str = option(
         "auto", "faster: Faster R-CNN; fast: Fast R-CNN, with proposals from elsewhere; fcos: "
-        "FCOS, retina: RetinaNet, both in one stage; auto: faster with task.proposals=rpn, else "
-        "fast", choices=("auto", *TWO_STAGES, *ONE_STAGE),
+        "FCOS, retina: RetinaNet, ssd: SSD, all in one stage; auto: faster with "
+        "task.proposals=rpn, else fast", choices=("auto", *TWO_STAGES, *ONE_STAGE),
     )  # fmt: skip
     proposals: str = option(
         "auto", "rpn (trained jointly), selective_search, grid, or file:PATH; auto: "
@@ -37,26 +41,33 @@ class DetectorOptions:
         "empty: stride16; in one stage a pyramid's maps, empty: those of stride 8, 16 and 32",
     )  # fmt: skip
     width: int = option(
-        256, "channels of merged levels, or of a pyramid", min=1,
+        256, "channels of merged levels, of a pyramid, or of SSD's further levels", min=1,
         when=({"task.levels": several()}, CELLS),
     )  # fmt: skip
     max_stride: int = option(
-        64, "stride of a pyramid's coarsest level; those beyond the net's maps are pooled", min=1,
-        when=CELLS,
+        64, "stride of the coarsest level; those beyond the net's maps are pooled, by SSD computed "
+        "by convolutions", min=1, when=CELLS,
     )  # fmt: skip
     towers: int = option(
-        2, "convolutions of each of the two towers on a pyramid", min=0, when=CELLS
+        2, "convolutions of each of the two towers on a pyramid", min=0, when=FOCAL
     )
     focal: tuple[float, float] = option(
-        (0.25, 2.0), "alpha and gamma of the focal loss", min=0, when=CELLS
+        (0.25, 2.0), "alpha and gamma of the focal loss", min=0, when=FOCAL
     )
     centre_radius: float = option(
         1.5, "cells learn an object up to this distance from its centre, strides", above=0,
         when={"task.detector": one_of("fcos")},
     )  # fmt: skip
-    candidates: int = option(
-        1000, "boxes of each level of a pyramid before suppression", min=1, when=CELLS
-    )
+    box_scales: tuple[float, float] = option(
+        (0.2, 0.9), "sides of default boxes on the second and on the coarsest level, parts of the "
+        "picture's short side; the finest level has half of the first", above=0, rising=True,
+        when=SSD,
+    )  # fmt: skip
+    negatives: float = option(
+        3.0, "boxes of background learned for each that learns an object: the hardest", min=0,
+        when=SSD,
+    )  # fmt: skip
+    candidates: int = option(1000, "boxes of each level before suppression", min=1, when=CELLS)
     pool: str = option(
         "align",
         "max: maxima with Caffe's rounding; align: bilinear",
@@ -87,7 +98,7 @@ class DetectorOptions:
         0.25, "largest part of these that are objects", above=0, max=1, when=REGIONS
     )
     object_iou: float = option(
-        0.5, "IoU from which a region is an object", min=0, max=1, when=REGIONS
+        0.5, "IoU from which a region or default box is an object", min=0, max=1, when=MATCHED
     )
     background_iou: tuple[float, float] = option(
         (0.0, 0.5),
@@ -101,9 +112,9 @@ class DetectorOptions:
         (0.1, 0.1, 0.2, 0.2),
         "units of the box offsets that are learned",
         above=0,
-        when=REGIONS,
+        when=MATCHED,
     )
-    box_beta: float = option(1.0, "error at which the box loss turns linear", above=0, when=REGIONS)
+    box_beta: float = option(1.0, "error at which the box loss turns linear", above=0, when=MATCHED)
     box_weight: float = option(1.0, "weight of the box loss", min=0)
     anchors: tuple[float, ...] = option(
         (), "width, height, width, height ... of the rpn's anchors, in pixels of the net's input; "
@@ -134,7 +145,19 @@ class DetectorOptions:
         (1.0, 1.0), "range of scales of training pictures", above=0, rising=True, when=AUGMENTED
     )
     long_side: int = option(0, "largest long side, pixels; 0: 5/3 of data.size", min=0)
-    nms: float = option(0.3, "IoU above which the worse detection is suppressed", min=0, max=1)
+    nms: float = option(
+        0.3, "IoU above which the worse detection is suppressed", min=0, max=1,
+        when={"task.nms_kind": one_of("hard", "linear")},
+    )  # fmt: skip
+    nms_kind: str = option(
+        "hard", "hard: the worse detection goes; linear, gaussian: its score falls with the "
+        "overlap (soft-NMS)",
+        choices=("hard", "linear", "gaussian"),
+    )  # fmt: skip
+    nms_sigma: float = option(
+        0.5, "squared overlap over which scores fall to 1/e", above=0,
+        when={"task.nms_kind": one_of("gaussian")},
+    )  # fmt: skip
     vote: float = option(
         0.0, "box voting: detections are averaged with those of at least this IoU; 0: none",
         min=0, max=1,
@@ -164,6 +187,13 @@ class DetectorOptions:
                 "task.detector=fast has no network of its own for task.proposals=rpn",
                 "task.detector=faster, or task.proposals=selective_search, grid or file:PATH",
             )
+
+    @property
+    def suppression(self) -> Suppression:
+        """How detections are chosen from all candidates."""
+        return Suppression(
+            self.nms, self.least_score, self.most_boxes, self.vote, self.nms_kind, self.nms_sigma
+        )
 
     def decided(self) -> dict[str, str]:
         """The values of `auto` that follow from other options: the detector and its proposals."""

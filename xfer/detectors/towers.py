@@ -53,10 +53,10 @@ class Towers(nn.Module):
         with exact(level):  # scores rank boxes, and bf16 would move an edge by pixels
             logits = self.cls_logits(scored.float())
             numbers = self.box_numbers(boxed.float())
-        return _by_cell(logits, self.classes), _by_cell(numbers, self.numbers)
+        return by_cell(logits, self.classes), by_cell(numbers, self.numbers)
 
 
-def _by_cell(map: Tensor, numbers: int) -> Tensor:
+def by_cell(map: Tensor, numbers: int) -> Tensor:
     """(N, K * numbers, h, w) -> (N, h * w * K, numbers)."""
     return map.permute(0, 2, 3, 1).reshape(map.shape[0], -1, numbers)
 

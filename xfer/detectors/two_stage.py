@@ -200,12 +200,8 @@ class TwoStage(Detector):
 
     def _best(self, size: Tensor, scores: Tensor, boxes: Tensor) -> Found:
         """A picture's detections from its regions' scores (R, C + 1) and boxes (R, C or 1, 4)."""
-        options = self.options
         boxes = clip(boxes.reshape(-1, 4), size).view(boxes.shape)
-        return Found(*best_boxes(
-            boxes, scores[:, :-1], options.nms, options.least_score, options.most_boxes,
-            options.vote,
-        ))  # fmt: skip
+        return Found(*best_boxes(boxes, scores[:, :-1], self.options.suppression))
 
     def class_scores(self, maps: Maps, box: Tensor, label: int) -> Tensor:
         map = self.map_of(maps)

@@ -56,6 +56,11 @@ class ExportedBoxes(Exportable):
     def __init__(self, task: Any, choices: Choices) -> None:
         super().__init__(task, choices)
         self.own_proposals = task.options.detector != "fast"
+        if task.options.nms_kind != "hard":
+            raise XferError(
+                f"task.nms_kind={task.options.nms_kind}: no file has soft-NMS",
+                "train with task.nms_kind=hard",
+            )
         head = task.head
         one = isinstance(head, OneStage)
         self.reader = Cells(head, choices) if one else Regions(head, choices)

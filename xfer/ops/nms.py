@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
 from torchvision.ops import nms as torchvision_nms
 
-from xfer.ops.boxes import iou_xyxy
+from xfer.ops.boxes import area, iou_xyxy
 
 BLOCK = 128  # boxes compared at once with all remaining ones
 FEW = 600  # torchvision's loop is as fast up to this many boxes
@@ -87,44 +89,97 @@ def class_nms(
     return nms(apart, scores, threshold, max_boxes)
 
 
-def best_boxes(
-    boxes: Tensor,
-    scores: Tensor,
-    threshold: float,
-    min_score: float,
-    max_boxes: int,
-    vote: float = 0.0,
-) -> tuple[Tensor, Tensor, Tensor]:
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """How one detection of an object is chosen among many.
+
+    iou   | from which overlap on the worse of two boxes of a class yields
+    least | lower scores are dropped
+    most  | most detections of a picture
+    vote  | if positive, a kept box becomes the score-weighted mean of the boxes of its class that
+          | overlap it by at least this IoU (Gidaris and Komodakis 2015, sec. 5)
+    kind  | hard: the worse box goes; linear, gaussian: its score falls, see `soft_nms`
+    sigma | of gaussian
+    """
+
+    iou: float
+    least: float
+    most: int
+    vote: float = 0.0
+    kind: str = "hard"
+    sigma: float = 0.5
+
+
+def soft_nms(
+    boxes: Tensor, scores: Tensor, labels: Tensor, rules: Suppression, count: int
+) -> tuple[Tensor, Tensor]:
+    """Indices of the chosen boxes of each picture, by falling score, and these scores.
+
+    The best box is chosen, then the scores of the others of its class fall the more they overlap
+    it, and so on. linear: by the factor 1 - IoU, where the IoU is above `iou`; gaussian: by
+    exp(-IoU^2 / sigma).
+
+    Args: count: K, at most R; rows of score 0 are never better than others.
+
+    Shapes: boxes float32 (N, R, 4), scores (N, R), labels int64 (N, R) -> int64 (N, K), (N, K).
+    Source: Bodla et al. 2017, sec. 3, and the authors' code.
+    """
+    chosen: list[Tensor] = []
+    best: list[Tensor] = []
+    areas = area(boxes)
+    for _ in range(count):
+        score, index = scores.max(1, keepdim=True)
+        chosen.append(index)
+        best.append(score)
+        own = boxes.gather(1, index[..., None].expand(-1, -1, 4))
+        low = torch.maximum(own[..., :2], boxes[..., :2])
+        high = torch.minimum(own[..., 2:], boxes[..., 2:])
+        width, height = (high - low).clamp(min=0).unbind(2)
+        both = width * height
+        overlap = both / (area(own) + areas - both).clamp(min=1e-9)
+        overlap = torch.where(labels == labels.gather(1, index), overlap, 0.0)
+        if rules.kind == "linear":
+            scores = scores * torch.where(overlap > rules.iou, 1 - overlap, 1.0)
+        else:
+            scores = scores * torch.exp(-(overlap**2) / rules.sigma)
+        scores = scores.scatter(1, index, 0.0)
+    return torch.cat(chosen, 1), torch.cat(best, 1)
+
+
+def best_boxes(boxes: Tensor, scores: Tensor, rules: Suppression) -> tuple[Tensor, Tensor, Tensor]:
     """A picture's detections from its regions: every class of a region is a separate candidate.
 
-    Args:
-        boxes: (R, C, 4), or (R, 1, 4) if all classes share a box; scores: (R, C).
-        threshold: IoU; min_score: lower scores are dropped; max_boxes: maximum number kept.
-        vote: if positive, a kept box becomes the score-weighted mean of the boxes of its class that
-            overlap it by at least this IoU (Gidaris and Komodakis 2015, sec. 5).
+    Args: boxes: (R, C, 4), or (R, 1, 4) if all classes share a box; scores: (R, C).
 
     Returns: boxes (K, 4), scores (K,) in falling order, labels int64 (K,).
     """
-    region, label = torch.nonzero(scores >= min_score, as_tuple=True)
+    region, label = torch.nonzero(scores >= rules.least, as_tuple=True)
     where = boxes[region, label if boxes.shape[1] > 1 else torch.zeros_like(label)]
-    score = scores[region, label]
-    return suppressed(where, score, label, threshold, max_boxes, vote)
+    return suppressed(where, scores[region, label], label, rules)
 
 
 def suppressed(
-    boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float, max_boxes: int, vote: float
+    boxes: Tensor, scores: Tensor, labels: Tensor, rules: Suppression
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A picture's detections from candidates, boxes (R, 4), scores (R,), labels (R,): as
     `best_boxes`."""
     real = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(1)
     where, score, label = boxes[real], scores[real], labels[real]
-    kept = class_nms(where, score, label, threshold, max_boxes)
+    if rules.kind == "hard" or len(where) == 0:
+        kept = class_nms(where, score, label, rules.iou, rules.most)
+        final = score[kept]
+    else:
+        count = min(rules.most, len(where))
+        kept, final = (
+            found[0] for found in soft_nms(where[None], score[None], label[None], rules, count)
+        )
+        kept, final = kept[final >= rules.least], final[final >= rules.least]
     chosen = where[kept]
-    if vote > 0 and len(chosen):
+    if rules.vote > 0 and len(chosen):
         alike = label[kept][:, None] == label
-        weight = score * (alike & (iou_xyxy(chosen, where) >= vote))
+        weight = score * (alike & (iou_xyxy(chosen, where) >= rules.vote))
         # every box votes for itself, so the sum is positive; without autocast, since bf16 would
         # move the boxes by up to 2 px in 500
         with torch.autocast(where.device.type, enabled=False):
             chosen = (weight @ where) / weight.sum(1, keepdim=True)
-    return chosen, score[kept], label[kept]
+    return chosen, final, label[kept]
