@@ -210,8 +210,8 @@ class Multi(Task):
         for places, part in alike(batch, batch.targets.get(f"{self.lead}.sizes")):
             with self.shared.once(part.images):
                 each = [head.predict(of_head(part, name), tta) for name, head in self._each()]
-            said = zip(part.ids, zip(*each, strict=True), strict=True)
-            found |= dict(zip(places, (JointPrediction(*one) for one in said), strict=True))
+            for place, name, said in zip(places, part.ids, zip(*each, strict=True), strict=True):
+                found[place] = JointPrediction(name, said)
         return [found[n] for n in range(len(batch))]
 
     def metric(self) -> HeadsMetric:

@@ -49,8 +49,8 @@ TINY = Recipe(
 )  # fmt: skip
 
 
-def build(source: Any, net: Any, size: int = 64, **values: Any) -> Any:
-    options = tasks.make_options(MULTI, {"segment.crop": size, **values})
+def build(source: Any, net: Any, values: dict[str, Any] | None = None, size: int = 64) -> Any:
+    options = tasks.make_options(MULTI, {"segment.crop": size, **(values or {})})
     task = MULTI(net, source.info, options, DataTable(size=size))
     info = source.info
     task.fit_data(Bundle("scenes", "test", info.kind, info.classes, {"train": source}))
@@ -67,16 +67,17 @@ def test_losses_are_the_weighted_ones_of_the_tasks_alone_from_one_pass(name: str
     source = joint_scenes(4)
     net = tiny() if name == "tiny" else xfer.create_backbone(name)
     plain = copy.deepcopy(net)
-    task = build(source, net, **{"classify.weight": 0.5, "classify.head": "avg"}).eval()
+    task = build(source, net, {"classify.weight": 0.5, "classify.head": "avg"}).eval()
     batch = batch_of(task, source, True)
     passes: list[int] = []
     task.backbone.register_forward_hook(lambda *_: passes.append(1))
     losses = task(batch)
-    sum(losses.values()).backward()
+    torch.stack(list(losses.values())).sum().backward()
     assert len(passes) == 1
     first = next(p for p in task.backbone.parameters() if p.grad is not None)
     place = [p is first for p in task.backbone.parameters()].index(True)
-    expected, grad = {}, torch.zeros_like(first)
+    expected: dict[str, Any] = {}
+    grad: Any = torch.zeros_like(first)
     for head, weight in (("classify", 0.5), ("segment", 1.0)):
         inner = task.heads[head]
         trunk = copy.deepcopy(plain)
@@ -86,9 +87,9 @@ def test_losses_are_the_weighted_ones_of_the_tasks_alone_from_one_pass(name: str
         assert not alone.load_state_dict(state, strict=False).missing_keys
         alone.eval()
         own = alone(of_head(batch, head))
-        (weight * sum(own.values())).backward()
+        (weight * torch.stack(list(own.values())).sum()).backward()
         expected |= {f"{head}.{key}": weight * value for key, value in own.items()}
-        grad += list(trunk.parameters())[place].grad
+        grad += next(p for n, p in enumerate(trunk.parameters()) if n == place).grad
     assert losses.keys() == expected.keys()
     for key, value in expected.items():
         assert torch.allclose(losses[key], value, rtol=1e-5), key
@@ -213,6 +214,22 @@ def test_scenes_of_digits_are_labelled_by_their_tallest() -> None:
         open_data("digits", kind="classify", label="size")
 
 
+def test_a_run_on_joined_files_is_scored_from_anywhere(
+    photos: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One folder that is read as a table and as masks, and a table beside a folder."""
+    runs = tmp_path_factory.mktemp("runs")
+    for number, (spec, also) in enumerate(((".", ""), ("masks:.", "labels.csv"))):
+        monkeypatch.chdir(photos)
+        data = replace(TINY.data, source=spec, also=also, limit=0)
+        one = replace(TINY, data=data, schedule=ScheduleTable(steps=1))
+        fit(one, runs / str(number), verbosity=-1)
+        monkeypatch.chdir(runs)
+        kept = json.loads((runs / str(number) / "result.json").read_text())["metrics"]
+        again = xfer.evaluate(runs / str(number))
+        assert again["metrics"]["mean"] == pytest.approx(kept["mean"], abs=1e-6)
+
+
 # --- options
 
 
@@ -235,7 +252,7 @@ def test_options_that_fit_no_head_are_refused(values: dict[str, Any], words: str
 
 def test_a_head_that_follows_has_no_say_in_how_pictures_are_cut() -> None:
     with pytest.raises(XferError, match="all heads see the pictures that segment cuts"):
-        build(joint_scenes(2), tiny(), **{"classify.mixup": 0.2})
+        build(joint_scenes(2), tiny(), {"classify.mixup": 0.2})
 
 
 def test_recipes_hold_a_table_for_each_head_and_other_heads_start_afresh(tmp_path: Path) -> None:

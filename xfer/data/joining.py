@@ -85,8 +85,10 @@ def open_joint(spec: Any, options: ReadOptions, wanted: Sequence[str]) -> Opened
         )
     skipped = dict.fromkeys(row for one in read for row in one.opened.reading.skipped)
     reading = Reading(parts, notes, list(skipped))
-    main = next((one.opened for one in read if one.main), lead.opened)
-    return Opened(main.name, main.format, reading, (), spec, options)
+    own = [one.opened for one in read if one.main]
+    # of several formats it is none that could be asked for again
+    formats = PLUS.join(dict.fromkeys(one.format for one in own))
+    return Opened(own[0].name, formats, reading, (), spec, options)
 
 
 def _columns(wanted: Sequence[str]) -> list[tuple[str, ...]]:
@@ -155,7 +157,7 @@ def _join(
             part, places = _partners(name, source, one)
         without = kept & (places < 0)
         if without.any():
-            some = listed([str(source.ids[i]) for i in np.flatnonzero(without)], SHOWN)
+            some = listed([str(source.ids[i]) for i in np.flatnonzero(without).tolist()], SHOWN)
             what = kinds_of_data.words(one.kind)
             notes.append(f"{name}: {counted(int(without.sum()), 'picture')} without {what}, left "
                          f"out: {some}")  # fmt: skip

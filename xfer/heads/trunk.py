@@ -49,9 +49,10 @@ class SharedTrunk:
     def maps(self, images: Tensor, want: Sequence[str]) -> dict[str, Tensor]:
         if images is not self._input or not set(want) <= set(self.layers):
             return self.net(images, want=tuple(want))
-        if self._maps is None:
-            self._maps = self.net(images, want=self.layers)
-        return {name: self._maps[name] for name in want}
+        maps = self._maps
+        if maps is None:
+            maps = self._maps = self.net(images, want=self.layers)
+        return {name: maps[name] for name in want}
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
