@@ -7,11 +7,15 @@ and through ONNX Runtime (`xfer export --dynamic size`, fp32), from the JPEG fil
 boxes. Times are processor time of one thread, so that other jobs on the machine count little: the
 median over 12 pictures after two uncounted ones.
 
+--untrained times nets with random weights alone, through PyTorch, on one picture in memory: the
+least of five, in bf16 and fp32.
+
 Sets: BCCD, trainval to test; `large` of cut_sets.py: 101 pictures with few large objects of one
 class, 51 to score. Nets: those whose published convolutions are at hand; `--timed NET ...` adds the
 times of nets with random weights, and no scores.
 
     OMP_NUM_THREADS=1 taskset -c 0 python benchmarks/detectors.py --json out.json --plot out.png
+    OMP_NUM_THREADS=1 python benchmarks/detectors.py --untrained --json out.json
     python benchmarks/detectors.py --draw out.json --plot out.png
 """
 
@@ -45,6 +49,20 @@ SETS: dict[str, Callable[[Path, Path], tuple[str, str, Path]]] = {
     "large": lambda data, out: (f"coco:{cut_large(data, out)}", "train", out / "val2017"),
 }
 PICTURES = 12
+# net, short side, [task]: what --untrained times
+NARROW = {"detector": "fcos", "width": 64, "towers": 1}
+UNTRAINED: list[tuple[str, int, dict[str, Any]]] = [
+    ("alexnet", 480, {"detector": "faster"}),
+    ("alexnet", 480, {"detector": "fcos", "width": 128}),
+    ("alexnet", 320, {"detector": "fcos", "width": 128}),
+    ("alexnet", 320, NARROW),
+    ("alexnet", 240, NARROW),
+    ("alexnet", 320, {"detector": "ssd", "max_stride": 256}),
+    ("timm:tf_efficientnet_lite0", 320, NARROW),
+    ("timm:mobilenetv3_small_050", 320, NARROW),
+    ("timm:test_resnet", 320, NARROW),
+    ("resnet18", 320, NARROW),
+]
 
 
 def milliseconds(model: Any, files: Sequence[Path]) -> float:
@@ -94,6 +112,37 @@ def row(run: Any, variant: str, pictures: Path, folder: Path) -> dict[str, Any]:
     return found
 
 
+def untrained(net: str, size: int, options: dict[str, Any]) -> tuple[float, float]:
+    """Processor ms of one picture of 480 x 640 pixels with random weights, in bf16 and in fp32."""
+    import numpy as np
+    import torch
+
+    from xfer import task as tasks
+    from xfer.backbones.build import create_backbone
+    from xfer.recipe.tables import DataTable
+    from xfer.types import DataInfo, Sample
+
+    torch.manual_seed(0)
+    kind = tasks.get("detect")
+    given = tasks.make_options(kind, {"nms": 0.5, "least_score": 0.05, **options})
+    info = DataInfo("x", "detect", ("a", "b", "c"))
+    task: Any = kind(create_backbone(net), info, given, DataTable(size=size)).eval()
+    task = task.to(memory_format=torch.channels_last)
+    pixels = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
+    transform = task.transform(False)
+    found: list[float] = []
+    for bf16 in (True, False):
+        times: list[float] = []
+        for _ in range(6):
+            start = time.process_time()
+            batch = task.collate([transform(Sample("x", pixels), np.random.default_rng(0))])
+            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                task.predict(batch)
+            times.append(time.process_time() - start)
+        found.append(1000 * min(times[1:]))
+    return found[0], found[1]
+
+
 def draw(rows: Sequence[dict[str, Any]], file: Path) -> None:
     """AP50 over time, a panel per set: a colour per detector, a mark per net; filled: PyTorch,
     hollow: ONNX Runtime."""
@@ -135,6 +184,7 @@ def main() -> None:
     parser = comparison(__doc__ or "", list(VARIANTS), list(SETS))
     parser.set_defaults(variants=list(USUAL))
     parser.add_argument("--nets", nargs="*", default=list(NETS), choices=list(NETS))
+    parser.add_argument("--untrained", action="store_true", help="only times, of random weights")
     parser.add_argument("--timed", nargs="*", default=[], metavar="NET", help="not scored")
     parser.add_argument("--size", type=int, default=320, help="short side, pixels (%(default)s)")
     parser.add_argument("--steps", type=int, default=400, help="of two pictures (%(default)s)")
@@ -150,6 +200,15 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
+    if args.untrained:
+        times: dict[str, tuple[float, float]] = {}
+        for net, size, options in UNTRAINED:
+            key = f"{net}, {size} px, {options}"
+            times[key] = untrained(net, size, options)
+            print(f"{key}: bf16 {times[key][0]:.1f} ms, fp32 {times[key][1]:.1f} ms", flush=True)
+        if args.json:
+            args.json.write_text(json.dumps(times, indent=1))
+        return
     data = args.data.absolute()
     changes: dict[str, Any] = {"data.size": args.size, "schedule.steps": args.steps}
     if args.quick:

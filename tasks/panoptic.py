@@ -12,13 +12,13 @@ The path of a training batch, step by step, with the file under xfer/ for each s
     classes of pixels; centres and ways      | Decoder, twice      nn/decoder.py
     losses                                   | pixel_cross_entropy, centre_losses
 
-At test: `merged` (nn/panoptic_merge.py) makes segments of both decoders' maps, scored by
+At test: `merged` (pixels/merge.py) makes segments of both decoders' maps, scored by
 PanopticQuality (metrics/panoptic.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -28,29 +28,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xfer.data.loading.collate import stack_padded
 from xfer.data.transforms.cut import Cut
-from xfer.data.transforms.masks import class_weights, mask_statistics
 from xfer.data.transforms.segments import SegmentItem, SegmentTransform
+from xfer.explain.contract import Target
+from xfer.exporting.segments import ExportedSegments
 from xfer.metrics.panoptic import PanopticQuality
-from xfer.nn.centres import CentreBatch, CentreTargets, centre_losses, centre_targets
 from xfer.nn.decoder import Decoder
-from xfer.nn.levels import coarse_to_fine, decoder_levels, least_side
-from xfer.nn.panoptic_merge import Rules, merged
+from xfer.nn.levels import coarse_to_fine, decoder_levels
 from xfer.nn.pixel_loss import pixel_cross_entropy, pixel_weight
 from xfer.nn.upsample import at_pixels
 from xfer.nn.views import View
-from xfer.recipe.option import When
-from xfer.task import NO_CHANCE, Stage, Task, option
-from xfer.types import IGNORE, Batch, DataInfo, PanopticPrediction, Preprocess, Sample
+from xfer.pixels.centres import CentreBatch, CentreTargets, centre_losses, centre_targets
+from xfer.pixels.merge import Rules, merged
+from xfer.pixels.pixel_task import PixelTask
+from xfer.task import option
+from xfer.types import (
+    IGNORE,
+    Batch,
+    DataInfo,
+    FeatureSpec,
+    MaskPrediction,
+    PanopticPrediction,
+    Sample,
+)
 
 if TYPE_CHECKING:
     from xfer.backbones.base import Backbone
-    from xfer.data.sources.base import Bundle
     from xfer.recipe.tables import DataTable
 
-SHORT, CROP = 480, 480  # largest default short side and crop, pixels
-ENLARGED = 4 / 3  # small pictures are enlarged by this
 LONG = 5 / 3  # most of long side / short side
 
 
@@ -117,7 +122,7 @@ class _Teaching:
         return self.teach(self.transform.follow(sample, cut))
 
 
-class Panoptic(Task):
+class Panoptic(PixelTask):
     """Two decoders on one trunk, merged to segments (after Cheng et al. 2020, Panoptic-DeepLab).
 
     Shapes: batch.images uint8 (N, 3, H, W), padded right and below; batch.targets:
@@ -136,31 +141,23 @@ class Panoptic(Task):
 
     kinds: ClassVar[tuple[str, ...]] = ("panoptic",)
     Options = Options
+    exports = ExportedSegments
     cuts = ("crop", "scales")
-    counts_when: ClassVar[Mapping[str, When | str]] = {
-        "data.crop_area": "task.crop and task.scales determine the crops",
-        **NO_CHANCE,
-    }
-    any_shape = True
+    most_crop = 480
     size_words = "pictures are scaled to this long side, and padded"
     views: ClassVar[dict[str, str]] = {
         "none": "one view",
         "flip": "picture and mirror image, probabilities, centres and ways to them averaged",
     }
 
-    class_weight: Tensor | None
-
     def __init__(
         self, backbone: Backbone, info: DataInfo, options: Options, data: DataTable
     ) -> None:
-        self._short = data.size or min(SHORT, backbone.preprocess.size)
         super().__init__(backbone, info, options, data)
-        if backbone.fixed_side:
-            options = replace(options, crop=min(self.crop, backbone.fixed_side))
         specs = coarse_to_fine(
             backbone.specs, options.levels or decoder_levels(backbone.specs), backbone.name
         )
-        self.options = replace(options, levels=tuple(spec.name for spec in specs))
+        self.options = replace(self.options, levels=tuple(spec.name for spec in specs))
         backbone.tail = None  # its parameters would neither train nor be used
         count = len(info.classes)
         self.things = np.array([name in info.things for name in info.classes], bool)
@@ -168,42 +165,7 @@ class Panoptic(Task):
             "classes": Decoder(specs, count, options.width, options.dropout),
             "objects": Decoder(specs, 3, max(16, options.width // 2), options.dropout),
         })  # fmt: skip
-        names = [name for name in backbone.map_names if name in self.options.levels]
-        backbone.check_side(2 * backbone.preprocess.size, names[-1])
-        self._stages = backbone.stages_to(names[-1])
-        self.register_buffer("class_weight", None, persistent=False)
-        self._least = 0
-        self.eval()
-        self._least = least_side(self.scores)
-        self.train()
-
-    def fit_data(self, bundle: Bundle) -> None:
-        """Computes the picture size and class weights from the training segments."""
-        options = self.options
-        if self.data.size and not options.class_balance:
-            return
-        statistics = mask_statistics(bundle.splits["train"])
-        if not self.data.size:
-            self._short = min(SHORT, round(statistics.short * ENLARGED))
-        if options.class_balance:
-            self.class_weight = torch.from_numpy(class_weights(statistics, options.class_balance))
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return self.options.levels
-
-    @property
-    def preprocess(self) -> Preprocess:
-        return self.backbone.preprocess.at(self._short)
-
-    @property
-    def picture_side(self) -> int:
-        return self.crop
-
-    @property
-    def crop(self) -> int:
-        """Side of a training crop, pixels."""
-        return self.options.crop or max(1, min(CROP, self._short) // 32) * 32
+        self.read_maps()
 
     @property
     def long_side(self) -> int:
@@ -231,10 +193,7 @@ class Panoptic(Task):
     def collate(self, items: list[Any]) -> Batch:
         taught = isinstance(items[0], tuple)
         shown: list[SegmentItem] = [one[0] for one in items] if taught else items
-        targets: dict[str, Any] = {
-            "sizes": torch.tensor([item.shown for item in shown]),
-            "originals": torch.tensor([item.size for item in shown]),
-        }
+        targets: dict[str, Any] = {}
         known = [item.segments for item in shown if item.segments is not None]
         if taught:
             targets["maps"] = [torch.from_numpy(one.map.astype(np.int16)) for one in known]
@@ -244,26 +203,16 @@ class Panoptic(Task):
                 targets[name] = torch.from_numpy(stacked)
         elif len(known) == len(shown):
             targets["segments"] = known
-        images = stack_padded([item.image for item in shown], self.backbone.mean_colour)
-        return Batch(images, tuple(item.id for item in shown), targets)
-
-    @property
-    def least_side(self) -> int:
-        """Side of the smallest picture that reaches all maps, pixels; smaller ones are padded."""
-        return self._least
+        return self.batch_of(shown, targets)
 
     def scores(self, images: Tensor, sizes: Tensor | None = None) -> Tensor:
         """(N, C + 3, h, w) of normalised images, on the grid of `spec`: scores of the classes
         before softmax, then centre, way down and way right."""
-        lacking = [max(0, self._least - side) for side in images.shape[2:]]
-        if any(lacking):  # right and below, as batches are padded
-            images = F.pad(images, (0, lacking[1], 0, lacking[0]))
-        maps = self.backbone(images, want=self.options.levels)
+        maps = self.backbone(self.reaching(images), want=self.options.levels)
         return torch.cat([decoder(maps, sizes) for decoder in self.head.values()], 1)
 
     @property
-    def spec(self) -> Any:
-        """Geometry of `scores`."""
+    def spec(self) -> FeatureSpec:
         decoder: Any = self.head["classes"]
         return decoder.spec
 
@@ -300,17 +249,28 @@ class Panoptic(Task):
     @torch.no_grad()
     def predict(self, batch: Batch, tta: str = "none") -> list[PanopticPrediction]:
         """Segments in the pictures' own sizes; they are merged at the size that the net saw."""
-        options, targets = self.options, batch.targets
-        views = [View(self.backbone.normalise(batch.images), targets["sizes"])]
+        views = [View(self.backbone.normalise(batch.images), batch.targets["sizes"])]
         if tta == "flip":
             views.append(views[0].mirrored())
         scores = [(self.scores(view.images, view.sizes), view) for view in views]
-        rules = Rules(options.least_centre, options.centre_window, options.least_stuff,
-                      options.least_thing)  # fmt: skip
+        return self.segments_of(scores, batch)
+
+    @property
+    def rules(self) -> Rules:
+        """How the decoders' maps are merged."""
+        options = self.options
+        return Rules(options.least_centre, options.centre_window, options.least_stuff,
+                     options.least_thing)  # fmt: skip
+
+    def segments_of(
+        self, scores: list[tuple[Tensor, View]], batch: Batch
+    ) -> list[PanopticPrediction]:
+        """The predictions for a batch, from `scores` of one or several views of it."""
+        targets = batch.targets
         predictions: list[PanopticPrediction] = []
         each = zip(batch.ids, targets["sizes"].tolist(), targets["originals"].tolist(), strict=True)
         for n, (name, shown, (height, width)) in enumerate(each):
-            segments, sure = merged(scores, self.spec, n, tuple(shown), self.things, rules)
+            segments, sure = merged(scores, self.spec, n, tuple(shown), self.things, self.rules)
             if segments.size != (height, width):
                 whole: Any = cv2.resize(
                     segments.map.astype(np.float32), (width, height),
@@ -320,12 +280,13 @@ class Panoptic(Task):
             predictions.append(PanopticPrediction(name, segments, sure))
         return predictions
 
+    def target_of(self, prediction: Any, label: int | None) -> Target:
+        """A class over all its segments."""
+        classes = MaskPrediction(prediction.id, prediction.segments.classes(), prediction.size)
+        return super().target_of(classes, label)
+
     def metric(self) -> PanopticQuality:
         return PanopticQuality(self.info.classes, self.info.things)
-
-    def stages(self) -> list[Stage]:
-        used = [Stage(name, module) for name, module in self._stages]
-        return [*used, Stage("head", self.head, "head")]
 
     def view_protocol(self, tta: str) -> str:
         """A description of how the pictures were shown."""

@@ -13,37 +13,32 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from xfer.data.loading.collate import stack_padded
-from xfer.data.transforms.masks import MaskItem, MaskTransform, class_weights, mask_statistics
+from xfer.data.transforms.masks import MaskItem, MaskTransform
 from xfer.errors import XferError
-from xfer.explain.contract import ExplainsMasks, Target
 from xfer.exporting.masks import ExportedMasks
 from xfer.metrics.miou import MeanIoU
 from xfer.nn.decoder import Decoder
 from xfer.nn.dilate import dilate_backbone
 from xfer.nn.fcn import FCNHead, FreshTail, after_kernel, padded, padding_for, start_from
-from xfer.nn.levels import coarse_to_fine, decoder_levels, fcn_levels, least_side
+from xfer.nn.levels import coarse_to_fine, decoder_levels, fcn_levels
 from xfer.nn.pixel_loss import pixel_cross_entropy, pixel_weight, soft_dice
 from xfer.nn.sliding_window import ScoreView, classes_of_pixels
 from xfer.nn.upsample import at_pixels
 from xfer.nn.views import View
+from xfer.pixels.pixel_task import PixelTask
 from xfer.recipe.option import When, above, one_of, unset
 from xfer.recipe.tables import AUGMENTED
 from xfer.runs.checkpoint import load_weights
-from xfer.task import NO_CHANCE, Stage, Task, option
-from xfer.types import Batch, DataInfo, FeatureSpec, MaskPrediction, Preprocess, Sample
+from xfer.task import option
+from xfer.types import Batch, DataInfo, FeatureSpec, MaskPrediction, Sample
 
 if TYPE_CHECKING:
     from xfer.backbones.base import Backbone
     from xfer.data.sources.base import Bundle
     from xfer.recipe.tables import DataTable
 
-SHORT = 480  # largest short side by default, pixels
-ENLARGED = 4 / 3  # smaller pictures are enlarged, since small objects would cover only a few cells
-CROP = 384  # largest side of a training crop by default, pixels
 FRESH = 5  # channels of fcn's fresh layer, as a multiple of task.width
 MULTISCALE = (0.75, 1.0, 1.25)
 SKIPS = {"fcn32s": 0, "fcn16s": 1, "fcn8s": 2}
@@ -134,7 +129,7 @@ class Options:
     )  # fmt: skip
 
 
-class Segment(Task, ExplainsMasks):
+class Segment(PixelTask):
     """FCN (Long et al. 2015) or a light decoder.
 
     Shapes: batch.images uint8 (N, 3, H, W), padded right and below; batch.targets:
@@ -152,11 +147,10 @@ class Segment(Task, ExplainsMasks):
     exports = ExportedMasks
     cuts = ("crop", "scales", "resize", "most_of_one")
     counts_when: ClassVar[Mapping[str, When | str]] = {
-        "data.crop_area": "task.crop and task.scales determine the crops",
+        **PixelTask.counts_when,
         "data.size": ({"task.resize": one_of(True)}, {"task.crop": unset()}),
-        **NO_CHANCE,
     }
-    any_shape = True
+    most_crop = 384
     size_words = "crops and windows are no larger"
     views: ClassVar[dict[str, str]] = {
         "none": "one view",
@@ -165,17 +159,13 @@ class Segment(Task, ExplainsMasks):
         "averaged",
     }
 
-    class_weight: Tensor | None
     shift: Tensor | None
 
     def __init__(
         self, backbone: Backbone, info: DataInfo, options: Options, data: DataTable
     ) -> None:
-        self._short = data.size or min(SHORT, backbone.preprocess.size)
         super().__init__(backbone, info, options, data)
         _check(options)
-        if backbone.fixed_side:
-            options = replace(options, crop=min(self.crop, backbone.fixed_side))
         if options.dilate:
             dilate_backbone(backbone, options.dilate)
         count = len(info.classes)
@@ -183,7 +173,7 @@ class Segment(Task, ExplainsMasks):
         self._padding = 0
         if options.head == "decoder":
             specs = self._levels(decoder_levels(backbone.specs))
-            self.options = replace(options, tail="none", levels=tuple(s.name for s in specs))
+            self.options = replace(self.options, tail="none", levels=tuple(s.name for s in specs))
             backbone.tail = None  # its parameters would neither train nor be used
             self.head: Any = Decoder(specs, count, options.width, options.dropout)
         else:
@@ -195,28 +185,24 @@ class Segment(Task, ExplainsMasks):
                     f"{len(specs)}"
                 )
             self.options = replace(
-                options, tail=self._choose_tail(specs[0]), levels=tuple(s.name for s in specs)
+                self.options, tail=self._choose_tail(specs[0]), levels=tuple(s.name for s in specs)
             )
             scales = options.skip_scales or (1.0,) * (len(specs) - 1)
             specs[0], fresh = self._add_tail(specs[0])
             self.head = FCNHead(specs, count, scales, options.edges == "fade")
             self.head.hidden = fresh
-        names = [name for name in backbone.map_names if name in self.options.levels]
-        backbone.check_side(2 * backbone.preprocess.size, names[-1])  # pictures are of any size
-        self._stages = backbone.stages_to(names[-1])
-        if self.options.tail == "own":
-            self._stages += [(n, getattr(self.tail, n)) for n in self._tail_names]
         if options.staged:
             self._start_from_run()
             self.options = replace(self.options, staged=False)  # the weights now include it
-        self.register_buffer("class_weight", None, persistent=False)
+        own = self.options.tail == "own"
+        self.read_maps([(n, getattr(self.tail, n)) for n in self._tail_names] if own else [])
         # saved with the weights: at prediction there are no training masks to count
         adjusted = options.logit_adjust and options.class_balance
         self.register_buffer("shift", torch.zeros(count) if adjusted else None)
-        self._least = 0
-        self.eval()
-        self._least = least_side(self.scores)
-        self.train()
+
+    @property
+    def spec(self) -> FeatureSpec:
+        return self.head.spec
 
     def _levels(self, usual: Sequence[str]) -> list[FeatureSpec]:
         """The maps that the head reads, coarse to fine."""
@@ -268,33 +254,9 @@ class Segment(Task, ExplainsMasks):
 
     def fit_data(self, bundle: Bundle) -> None:
         """Computes the picture size and class weights from the training masks."""
-        options = self.options
-        if self.data.size and not options.class_balance:
-            return
-        statistics = mask_statistics(bundle.splits["train"])
-        if not self.data.size:
-            self._short = min(SHORT, round(statistics.short * ENLARGED))
-        if options.class_balance:
-            self.class_weight = torch.from_numpy(class_weights(statistics, options.class_balance))
-            if self.shift is not None:
-                self.shift.copy_(options.logit_adjust * self.class_weight.log())
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return self.options.levels
-
-    @property
-    def preprocess(self) -> Preprocess:
-        return self.backbone.preprocess.at(self._short)
-
-    @property
-    def picture_side(self) -> int:
-        return self.crop
-
-    @property
-    def crop(self) -> int:
-        """Side of a training crop, pixels."""
-        return self.options.crop or max(1, min(CROP, self._short) // 32) * 32
+        super().fit_data(bundle)
+        if self.class_weight is not None and self.shift is not None:
+            self.shift.copy_(self.options.logit_adjust * self.class_weight.log())
 
     def transform(
         self, train: bool, tta: str = "none"
@@ -309,27 +271,15 @@ class Segment(Task, ExplainsMasks):
         )  # fmt: skip
 
     def collate(self, items: list[MaskItem]) -> Batch:
-        targets: dict[str, Any] = {
-            "sizes": torch.tensor([item.shown for item in items]),
-            "originals": torch.tensor([item.size for item in items]),
-        }
+        targets: dict[str, Any] = {}
         masks = [item.mask for item in items if item.mask is not None]
         if len(masks) == len(items):
             targets["masks"] = [torch.from_numpy(m) for m in masks]
-        images = stack_padded([item.image for item in items], self.backbone.mean_colour)
-        return Batch(images, tuple(item.id for item in items), targets)
-
-    @property
-    def least_side(self) -> int:
-        """Side of the smallest picture that reaches all maps, pixels; smaller ones are padded."""
-        return self._least
+        return self.batch_of(items, targets)
 
     def scores(self, images: Tensor, sizes: Tensor | None = None) -> Tensor:
         """Scores before softmax of normalised images, on the grid of `self.head.spec`."""
-        lacking = [max(0, self._least - side) for side in images.shape[2:]]
-        if any(lacking):  # right and below, as batches are padded
-            images = F.pad(images, (0, lacking[1], 0, lacking[0]))
-        maps = self.backbone(images, want=self.options.levels)
+        maps = self.backbone(self.reaching(images), want=self.options.levels)
         if self.tail is not None or self._padding:
             last = self.head.specs[0].name
             wide = padded(maps[last], self._padding)
@@ -390,19 +340,8 @@ class Segment(Task, ExplainsMasks):
         shift = 0 if self.shift is None else self.shift[:, None, None]
         return [ScoreView(self.scores(view.images, view.sizes) - shift, view) for view in views]
 
-    def score_of(self, batch: Batch, target: Target) -> Tensor:
-        h, w = batch.targets["sizes"][0].tolist()
-        scores = self.scores(self.backbone.normalise(batch.images), batch.targets["sizes"])
-        logits = at_pixels(scores, self.head.spec, h, w)[:, target.label]
-        inside = target.inside(h, w).to(logits)
-        return (logits * inside).sum((1, 2)) / inside.sum()
-
     def metric(self) -> MeanIoU:
         return MeanIoU(self.info.classes)
-
-    def stages(self) -> list[Stage]:
-        used = [Stage(name, module) for name, module in self._stages]
-        return [*used, Stage("head", self.head, "head")]
 
     def view_protocol(self, tta: str) -> str:
         """A description of how the pictures were shown."""

@@ -37,6 +37,8 @@ _DETECT = {
     "regions": 4000, "object_share": 1.0, "rpn_batch": 4000, "rpn_iou": (0.3, 0.5),
     "rpn_train": (100, 40), "rpn_nms": 0.5,
 }  # fmt: skip
+_CELLS = {"width": 16, "towers": 1, "max_stride": 16}
+INSTANCE, PANOPTIC = replace(DETECT, task="instance"), replace(SEGMENT, task="panoptic")
 RECIPES: dict[str, Recipe] = {
     "class weights": _recipe(TINY, {**_CLASSIFY, "class_weights": True, "label_smoothing": 0.1}),
     "several labels": _recipe(TINY, {**_CLASSIFY, "label_smoothing": 0.0}),
@@ -45,6 +47,12 @@ RECIPES: dict[str, Recipe] = {
     "every other pixel": _recipe(SEGMENT, {**_SEGMENT, "loss_step": 2}, size=64),
     "sums of pixels": _recipe(SEGMENT, {**_SEGMENT, "normalise": False}, size=64),
     "regions": _recipe(DETECT, _DETECT, size=64),
+    "cells": _recipe(DETECT, {"detector": "fcos", **_CELLS}, size=64),
+    "cells with anchors": _recipe(DETECT, {"detector": "retina", **_CELLS}, size=64),
+    "masks": _recipe(
+        INSTANCE, {**_DETECT, "levels": ("conv1",), "mask_width": 8, "mask_convs": 1}, size=64
+    ),
+    "segments": _recipe(PANOPTIC, {"width": 16, "dropout": 0.0, "class_balance": 1.0}, size=64),
     "regions of a grid": _recipe(
         DETECT,
         {"proposals": "grid", "most_proposals": 200, "head_width": 16, "pool_size": 3,
@@ -87,6 +95,9 @@ def gradients(
         task._mix = lambda images, labels: (
             images, torch.nn.functional.one_hot(labels, 10) * 0.7 + 0.03
         )  # fmt: skip
+    for part in task.head.modules():  # batch norms see each pass alone
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.eval()
     with torch.no_grad():  # a head of zeros passes nothing on
         draw = torch.Generator().manual_seed(5)
         for parameter in task.head.parameters():

@@ -22,13 +22,16 @@ from xfer.boxes import Boxes
 from xfer.data.loading.loader import Loader, stack_images
 from xfer.data.open import open_data
 from xfer.data.pack.reader import PackSource, read_index
-from xfer.data.pack.writer import Packing, pack, scaled
+from xfer.data.pack.scaled import scaled
+from xfer.data.pack.writer import Packing, pack
 from xfer.data.sources.base import ArraySource
 from xfer.data.sources.boxes import category_ids, image_ids
 from xfer.data.transforms.crops import TrainTransform
 from xfer.errors import DataError, XferError
 from xfer.files import sealed
 from xfer.inference.ground_truth import open_truth
+from xfer.objects.segments import Segments
+from xfer.testing.segment_scenes import SegmentScenes
 from xfer.testing.source import SyntheticSource, check_source
 from xfer.types import Batch, DataInfo, Sample, Source
 
@@ -87,8 +90,9 @@ def same(one: Any, two: Any) -> bool:
         SyntheticSource(40, classes=4, multilabel=True),
         Marked(40, "detect"),
         Marked(40, "segment"),
+        SegmentScenes(40),
     ],
-    ids=["classify", "multilabel", "detect", "segment"],
+    ids=["classify", "multilabel", "detect", "segment", "panoptic"],
 )
 def test_a_raw_pack_gives_back_what_was_packed(source: Source, tmp_path: Path) -> None:
     found = packed(source, tmp_path / "p")
@@ -99,7 +103,7 @@ def test_a_raw_pack_gives_back_what_was_packed(source: Source, tmp_path: Path) -
     for i in range(len(source)):
         ours, theirs = found[i], source[i]
         assert np.array_equal(ours.image, theirs.image)
-        assert ours.boxes == theirs.boxes
+        assert ours.boxes == theirs.boxes and ours.segments == theirs.segments
         for field in ("label", "mask"):
             assert same(getattr(ours, field), getattr(theirs, field)), field
 
@@ -141,6 +145,21 @@ def test_boxes_and_masks_shrink_with_their_picture(tmp_path: Path) -> None:
     assert half.mask is not None and (half.mask[10:30, 15:45] == 2).all()
     assert (half.mask == 2).sum() == 20 * 30
     assert scaled(whole, 80) is whole and scaled(whole, 0) is whole
+
+
+def test_segments_shrink_with_their_picture_and_crowds_stay(tmp_path: Path) -> None:
+    map = np.full((80, 120), -1)
+    map[20:60, 30:90], map[:10] = 1, 0
+    whole = Sample("a", scene(120, 80), segments=Segments.of(map, [2, 0], [True, False]))
+    half = scaled(whole, 40)
+    assert half.segments == Segments.of(map[::2, ::2], [2, 0], [True, False])
+    source = SegmentScenes(6, size=(96, 128))
+    found = packed(source, tmp_path / "p", raw=False, side=48)
+    assert found.info.things == source.info.things
+    small = found[3].segments
+    assert small is not None and small == scaled(source[3], 48).segments
+    run = open_data(f"pack:{tmp_path / 'p'}", val="none", kind="panoptic")
+    assert run.kind == "panoptic"
 
 
 def test_of_many_ids_no_list_is_made(tmp_path: Path) -> None:
@@ -247,7 +266,7 @@ def test_a_folder_that_is_no_pack_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not the index of a pack"):
         open_data(f"pack:{tmp_path}")
     (tmp_path / "index.json").write_text('{"format": "xfer-pack", "version": 9}')
-    with pytest.raises(DataError, match=r"newer xfer \(schema 9, this one reads up to 2\)"):
+    with pytest.raises(DataError, match=r"newer xfer \(schema 9, this one reads up to 3\)"):
         open_data(f"pack:{tmp_path}")
 
 

@@ -52,7 +52,7 @@ def batch_of(task: Task, source: ShapeScenes, count: int = 4, train: bool = Fals
     "values",
     [
         {},
-        {"pool": "max"},
+        {"pool": "max", "ohem": True, "rounds": 2},
         {"proposals": "grid", "most_proposals": 60, "background_iou": [0.1, 0.5]},
         {"levels": ["conv1", "conv2"], "rpn_step": 2, "agnostic": True},
     ],

@@ -143,6 +143,9 @@ def test_a_class_in_a_segmentation_and_a_box() -> None:
     assert found.heat.shape == (48, 64) and found.target.region is not None
     own = segment.info.classes.index(found.label)
     assert explain(segment, picture, own).target.label == own
+    panoptic = built("panoptic", tiny(), width=16, least_thing=0.0)
+    found = explain(panoptic, picture)
+    assert found.heat.shape == (48, 64) and found.label in panoptic.info.classes
     detect = built("detect", tiny(), 48, levels=("conv2",), least_score=0.0)
     nn.init.normal_(next(iter(detect.head.outputs.parameters())))
     box = explain(detect, picture)

@@ -44,6 +44,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "rpn_batch": 32, "rpn_train": (100, 40), "rpn_test": (90, 20), "most_boxes": 10,
         "mask_width": 8, "mask_convs": 1, "levels": ("stride16",),
     },
+    "panoptic": {"width": 16},
 }  # fmt: skip
 
 
@@ -76,7 +77,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
             report = xfer.export(run, out=file)
             assert report["check"]["pictures"] == 16
             # a pixel of an untrained mask may come out either way
-            assert report["check"]["difference"] < (0.01 if task == "instance" else 1e-4)
+            assert report["check"]["difference"] < (
+                {"instance": 0.01, "panoptic": 1e-3}.get(task, 1e-4)
+            )
             known[task] = (run, file)
         return known[task]
 
@@ -96,7 +99,7 @@ def numbers(metrics: dict[str, Any]) -> dict[str, float]:
     return {k: v for k, v in metrics.items() if isinstance(v, float)}
 
 
-@pytest.mark.parametrize("task", ["classify", "detect", "segment", "instance"])
+@pytest.mark.parametrize("task", ["classify", "detect", "segment", "instance", "panoptic"])
 def test_a_file_scores_and_predicts_as_its_run(
     made: Made, tmp_path: Path, task: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,11 +122,14 @@ def test_a_file_scores_and_predicts_as_its_run(
         if task == "instance":
             pairs = zip(one.masks, two.masks, strict=True)
             assert all((a.pixels() != b.pixels()).mean() < 1e-3 for a, b in pairs)
+        if task == "panoptic":
+            assert len(two.segments) == len(one.segments) > 0
+            assert (two.segments.map != one.segments.map).mean() < 1e-3
         if task == "segment":
             assert two.mask.shape == one.mask.shape and (two.mask != one.mask).mean() < 1e-3
 
 
-@pytest.mark.parametrize("task", ["classify", "detect", "segment", "instance"])
+@pytest.mark.parametrize("task", ["classify", "detect", "segment", "instance", "panoptic"])
 def test_the_script_beside_a_file_needs_neither_torch_nor_xfer(
     made: Made, tmp_path: Path, task: str
 ) -> None:
@@ -163,6 +169,11 @@ def test_the_script_beside_a_file_needs_neither_torch_nor_xfer(
             assert scores[0] == pytest.approx(wanted.scores[0], abs=2e-3)
             pixels = parts["pixels_of"](boxes[0], masks[0], *image.shape[:2])
             assert (pixels != wanted.masks[0].pixels()).mean() < 0.05
+        elif task == "panoptic":
+            segments, labels, sure = parts["segments_of"](session, about, image)
+            assert labels == wanted.segments.labels.tolist()
+            assert (segments != wanted.segments.map).mean() < 0.02
+            assert sure == pytest.approx(wanted.scores.tolist(), abs=5e-3)
         else:
             mask = parts["mask_of"](session, about, image)
             assert mask.shape == wanted.mask.shape == image.shape[:2]

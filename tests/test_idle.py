@@ -76,6 +76,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "task.towers": (1, 2), "task.focal": ((0.25, 2.0), (0.5, 1.0)),
     "task.centre_radius": (1.5, 0.5), "task.box_scales": ((0.2, 0.9), (0.5, 0.6)),
     "task.negatives": (3.0, 0.5), "task.nms": (0.3, 0.9), "task.nms_sigma": (0.5, 0.1),
+    "task.ohem": (True, False), "task.rounds": (1, 2),
     "task.candidates": (4, 100),
     "task.edges": ("hold", "fade"), "task.geometry": ("seen", "caffe"),
 }  # fmt: skip
@@ -86,7 +87,7 @@ STATES: dict[str, tuple[Any, ...]] = {
     "optim.freeze": ("", "all"), "optim.weight_decay": (0, 0.1), "data.val": ("", "none"),
     "data.augment": ("none", "light"), "task.levels": ((), ("conv1", "conv2")),
     "task.detector": ("auto", "fcos", "ssd"), "task.proposals": ("rpn", "grid"),
-    "task.anchors": ((), (8, 8, 16, 16)),
+    "task.anchors": ((), (8, 8, 16, 16)), "task.ohem": (False, True),
     "task.class_balance": (0.0, 0.5), "task.resize": (True, False),
 }  # fmt: skip
 # what a run on one CPU does not show: read with the data, for GPUs, or a line on the screen; the

@@ -49,7 +49,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("data.transforms", "data.readers"),
     ("data.spec", "data.download"),
     ("data.open", "data.joining", "data.pack.writer"),
-    ("detectors",),
+    ("detectors", "pixels"),
     tuple(
         f"exporting.{net}"
         for net in (
@@ -61,10 +61,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "boxes",
             "instances",
             "masks",
+            "segments",
         )
     ),
     ("task", "abilities", "proposals", "runs.checkpoint", "explain.contract"),
-    ("detectors.box_task", "heads"),
+    ("detectors.box_task", "pixels.pixel_task", "heads"),
     (
         "tasks",
         "recipe.toml",

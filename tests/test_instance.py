@@ -10,7 +10,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from matplotlib.path import Path as Polygon
 from numpy.typing import NDArray
+from PIL import Image
 from torchvision.ops import roi_align
 
 from xfer.backbones.build import create_backbone
@@ -18,13 +21,18 @@ from xfer.data.open import open_data
 from xfer.data.sources.base import subset
 from xfer.data.transforms.objects import GRID, object_grids
 from xfer.detectors.mask_branch import SIDE, mask_goals
+from xfer.drawing.mosaic import SIDE as SIDE_OF_TILE
+from xfer.drawing.mosaic import Tile, mosaic
+from xfer.drawing.outlines import outline
 from xfer.errors import XferError
+from xfer.metrics.example import Mark
 from xfer.objects.paste import encode_at, paste
 from xfer.objects.rle import encode, ious
 from xfer.recipe.tables import DataTable
 from xfer.task import get
 from xfer.testing import check_task
 
+ONES = st.integers(0, 1)
 SMALL: dict[str, Any] = {
     "levels": ("stride16",), "head": "fc", "head_width": 16, "rpn_width": 16,
     "mask_width": 8, "mask_convs": 1, "rpn_train": (60, 20), "rpn_test": (60, 20), "most_boxes": 5,
@@ -83,6 +91,31 @@ def test_a_crop_is_encoded_in_its_place(seed: int) -> None:
     whole[top : top + crop.shape[0], left : left + crop.shape[1]] = crop < 0.7
     made = encode_at(crop < 0.7, top, left, (height, width))
     assert np.array_equal(made.pixels(), whole) and made == encode(whole)
+
+
+@settings(deadline=None, max_examples=20)
+@given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=ONES))
+def test_an_outline_encloses_an_object_s_pixels_and_no_others(pixels: NDArray[np.uint8]) -> None:
+    height, width = pixels.shape
+    y, x = np.mgrid[:height, :width].reshape(2, -1) + 0.5
+    enclosed = np.zeros(height * width, bool)
+    for line in outline(encode(pixels), 0.0):
+        enclosed ^= Polygon(line).contains_points(np.stack([x, y], 1))
+    assert np.array_equal(enclosed.reshape(height, width), pixels > 0)
+
+
+def test_marked_objects_are_tinted_in_mosaics(tmp_path: Path) -> None:
+    pixels, box = blob(0)
+    x1, y1, x2, y2 = box[0].tolist()
+    mark = Mark((x1, y1, x2, y2), "missed", "dog", encode(pixels))
+    drawn: list[NDArray[Any]] = []
+    for marks in ((), (mark,)):
+        tile = Tile(np.full((60, 80, 3), 200, np.uint8), ("a",), False, marks)
+        mosaic([tile], tmp_path / "m.png")
+        drawn.append(np.asarray(Image.open(tmp_path / "m.png").convert("RGB")).astype(int))
+    scale = SIDE_OF_TILE / 80  # the picture fills the tile's width
+    differs = (np.abs(drawn[0] - drawn[1]) > 8).any(2).sum()
+    assert differs == pytest.approx(pixels.sum() * scale**2, rel=0.2)
 
 
 def test_boxes_outside_and_without_pixels_have_empty_masks() -> None:
@@ -169,8 +202,6 @@ def test_a_run_from_the_command_line_predicts_draws_and_is_scored(
                  'task.levels=["stride16"]', "data.size=96", *sets]) == 0  # fmt: skip
     assert (out / "result.json").is_file()
     picture = tmp_path / "a.png"
-    from PIL import Image
-
     Image.fromarray(np.full((50, 70, 3), 90, np.uint8)).save(picture)
     drawn = tmp_path / "drawn"
     assert main(["predict", str(out), str(picture), "--draw", str(drawn), "--format", "coco"]) == 0

@@ -216,18 +216,22 @@ def test_values_that_may_be_classes_are_asked_about(
         open_data(str(tmp_path), kind="instance", val="none")
 
 
-def test_cityscapes_ids_are_objects_and_groups(tmp_path: Path) -> None:
+def write_cityscapes_ids(root: Path) -> NDArray[np.uint16]:
+    """A picture in train and in val with two cars, a group of people and a strip of road."""
     ids = np.zeros((HEIGHT, WIDTH), np.uint16)
     for value, (x1, y1, x2, y2) in zip((26001, 26000, 24), SQUARES, strict=True):
         ids[y1:y2, x1:x2] = value
     ids[0, :3] = 7  # road
     for split in ("train", "val"):
-        write_picture(
-            tmp_path / "leftImg8bit" / split / "x" / "p_leftImg8bit.png", 0, (HEIGHT, WIDTH)
-        )
-        file = tmp_path / "gtFine" / split / "x" / "p_gtFine_instanceIds.png"
+        write_picture(root / "leftImg8bit" / split / "x" / "p_leftImg8bit.png", 0, (HEIGHT, WIDTH))
+        file = root / "gtFine" / split / "x" / "p_gtFine_instanceIds.png"
         file.parent.mkdir(parents=True)
         cv2.imwrite(str(file), ids)
+    return ids
+
+
+def test_cityscapes_ids_are_objects_and_groups(tmp_path: Path) -> None:
+    write_cityscapes_ids(tmp_path)
     source = instances(tmp_path)
     boxes = annotation(source, 0)
     names = [source.info.classes[c] for c in boxes.labels.tolist()]
@@ -236,16 +240,39 @@ def test_cityscapes_ids_are_objects_and_groups(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_voc_objects_take_their_classes_from_the_other_masks(tmp_path: Path) -> None:
+def test_cityscapes_ids_are_segments_of_things_and_stuff(tmp_path: Path) -> None:
+    ids = write_cityscapes_ids(tmp_path)
+    source = open_data(f"cityscapes:{tmp_path}", kind="panoptic", check=False).splits["val"]
+    assert len(source.info.classes) == 19 and len(source.info.things) == 8
+    own = source[0].segments
+    assert own is not None
+    found = [
+        (source.info.classes[label], bool(crowd), int(area))
+        for label, crowd, area in zip(own.labels, own.crowd, own.areas(), strict=True)
+    ]
+    cars, people = (int((ids == value).sum()) for value in (26001, 24))
+    assert sorted(found) == [
+        ("car", False, cars), ("car", False, int((ids == 26000).sum())), ("person", True, people),
+        ("road", False, 3),
+    ]  # fmt: skip
+    assert ((own.map < 0) == (ids == 0)).all()
+
+
+def write_voc_objects(root: Path) -> None:
+    """A picture in train and in val with a person, a dog, and a border."""
     classes = np.array([0, 15, 12, 255], np.uint8)[numbers()]
     objects = np.array([0, 1, 2, 3], np.uint8)[numbers()]
-    lists = tmp_path / "ImageSets" / "Segmentation"
+    lists = root / "ImageSets" / "Segmentation"
     lists.mkdir(parents=True)
     for split, name in (("train", "p"), ("val", "q")):
         (lists / f"{split}.txt").write_text(f"{name}\n")
-        write_picture(tmp_path / "JPEGImages" / f"{name}.png", 0, (HEIGHT, WIDTH))
+        write_picture(root / "JPEGImages" / f"{name}.png", 0, (HEIGHT, WIDTH))
         for folder, mask in (("Class", classes), ("Object", objects)):
-            write_mask(tmp_path / f"Segmentation{folder}" / f"{name}.png", mask)
+            write_mask(root / f"Segmentation{folder}" / f"{name}.png", mask)
+
+
+def test_voc_objects_take_their_classes_from_the_other_masks(tmp_path: Path) -> None:
+    write_voc_objects(tmp_path)
     source = instances(tmp_path)
     boxes = annotation(source, 0)
     assert [source.info.classes[c] for c in boxes.labels.tolist()] == ["person", "dog"]

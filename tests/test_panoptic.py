@@ -14,22 +14,22 @@ import torch
 from PIL import Image
 from tiny_nets import tiny
 
+from xfer import kinds
 from xfer.cli.app import main
 from xfer.data.loading.loader import Loader
 from xfer.data.open import open_data
-from xfer.data.pack.writer import pack
 from xfer.data.readers.base import ReadOptions
 from xfer.data.readers.digits.reader import Digits
 from xfer.data.sources.base import Bundle, subset
-from xfer.errors import DataError, XferError
-from xfer.nn.centres import UNIT, centre_targets
-from xfer.nn.panoptic_merge import Rules, merged
+from xfer.errors import DataError
 from xfer.nn.views import View
 from xfer.objects.segments import Segments
+from xfer.pixels.centres import UNIT, centre_targets
+from xfer.pixels.merge import Rules, merged
 from xfer.recipe.tables import DataTable
 from xfer.task import get, make_options
 from xfer.testing.segment_scenes import SegmentScenes
-from xfer.types import FeatureSpec
+from xfer.types import FeatureSpec, Sample
 
 PIXELS = FeatureSpec("pixels", 1, 1, 1, 0.0)
 RULES = Rules(0.5, 1, 0.0, 0.0)
@@ -107,13 +107,33 @@ def test_scenes_have_stuff_void_and_crowds_and_keep_todays_boxes() -> None:
     assert segments.info.things == tuple("0123456789")
 
 
-def test_data_without_things_and_packs_of_segments_are_refused(tmp_path: Path) -> None:
+def test_data_without_things_are_refused() -> None:
     source = SegmentScenes()
-    with pytest.raises(XferError, match="a pack holds no segments"):
-        pack(source, tmp_path / "packed")
     source.info = replace(source.info, things=())
     with pytest.raises(DataError, match="none of its 3 classes is a thing"):
         open_data({"train": source, "val": source})
+
+
+def test_the_doctor_names_pictures_mostly_void_and_segments_without_pixels() -> None:
+    map = np.zeros((8, 8), np.int32)
+    bare = map.copy()
+    bare[2:] = -1
+    table = [("ok", map, [0]), ("void", bare, [0]), ("empty", map, [0, 1, 1])]
+
+    class Three(SegmentScenes):
+        def __getitem__(self, i: int) -> Sample:
+            _, own, labels = table[i]
+            return Sample(self.ids[i], super().__getitem__(0).image[:8, :8],
+                          segments=Segments.of(own, labels))  # fmt: skip
+
+    source: Any = Three(3)
+    kind = kinds.get("panoptic")
+    found = {f.check: f for f in kind.find_in_pictures({"val": source}, source.info.classes)}
+    assert found["mostly_void"].items == ((source.ids[1],),)
+    assert "1 picture of val mostly in no segment: " in found["mostly_void"].text
+    assert "75%" in found["mostly_void"].text
+    assert found["empty_segment"].items == ((source.ids[2],),)
+    assert found["empty_segment"].text.startswith("2 segments of val without a pixel")
 
 
 def test_predictions_are_cocos_panoptic_files(tmp_path: Path, capsys: Any) -> None:

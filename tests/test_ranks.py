@@ -154,7 +154,7 @@ with placed("cpu", "fp32") as place:
 
 @pytest.mark.slow
 def test_two_take_the_step_of_one_and_check_that_they_see_the_same_files(tmp_path: Path) -> None:
-    names = ("class weights", "several labels", "pixels", "regions")
+    names = ("class weights", "several labels", "pixels", "regions", "cells", "masks", "segments")
     ended = two_ranks(tmp_path, TOGETHER, str(tmp_path), *names)
     one, two = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     for name in names:

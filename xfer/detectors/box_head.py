@@ -63,10 +63,28 @@ def box_losses(
         the average, see `equal_shares`.
     Source: Girshick 2015, sec. 2.3, lambda = 1.
     """
+    foreground, box = _box_errors(logits, offsets, labels, goals, beta)
+    scores = F.cross_entropy(logits, labels, reduction="none")
+    return {"cls": (scores * shares).sum(), "box": (box * shares[foreground]).sum()}
+
+
+def region_losses(
+    logits: Tensor, offsets: Tensor, labels: Tensor, goals: Tensor, beta: float, weight: float
+) -> Tensor:
+    """The loss of each region, (R,): cross-entropy, and `weight` times smooth L1 of its box if it
+    is foreground. Shapes: as `box_losses`."""
+    foreground, box = _box_errors(logits, offsets, labels, goals, beta)
+    scores = F.cross_entropy(logits, labels, reduction="none")
+    return scores.index_add(0, foreground, box * weight)
+
+
+def _box_errors(
+    logits: Tensor, offsets: Tensor, labels: Tensor, goals: Tensor, beta: float
+) -> tuple[Tensor, Tensor]:
+    """Indices of the foreground, int64 (P,), and smooth L1 of its boxes, (P,)."""
     foreground = torch.nonzero(labels < logits.shape[1] - 1).flatten()
     which = labels[foreground] if offsets.shape[1] > 1 else torch.zeros_like(foreground)
     box = F.smooth_l1_loss(
         offsets[foreground, which], goals[foreground], reduction="none", beta=beta
     )
-    scores = F.cross_entropy(logits, labels, reduction="none")
-    return {"cls": (scores * shares).sum(), "box": (box.sum(1) * shares[foreground]).sum()}
+    return foreground, box.sum(1)

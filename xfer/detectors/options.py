@@ -94,9 +94,14 @@ class DetectorOptions:
         False, "one box per region for all classes, instead of one per class", when=REGIONS
     )
     regions: int = option(128, "regions sampled from each training picture", min=1, when=REGIONS)
+    ohem: bool = option(
+        False, "sample the regions with the highest losses among all proposals (OHEM), instead of "
+        "drawing them", when=REGIONS,
+    )  # fmt: skip
     object_share: float = option(
-        0.25, "largest part of these that are objects", above=0, max=1, when=REGIONS
-    )
+        0.25, "largest part of these that are objects", above=0, max=1,
+        when={**REGIONS, "task.ohem": one_of(False)},
+    )  # fmt: skip
     object_iou: float = option(
         0.5, "IoU from which a region or default box is an object", min=0, max=1, when=MATCHED
     )
@@ -163,6 +168,10 @@ class DetectorOptions:
         min=0, max=1,
     )  # fmt: skip
     least_score: float = option(0.01, "lowest score of a detection", min=0, max=1)
+    rounds: int = option(
+        1, "times that regions are scored at test, each but the first where the one before found "
+        "them; all detections count", min=1, when=REGIONS,
+    )  # fmt: skip
     most_boxes: int = option(100, "most detections per picture", min=1)
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from xfer.detectors.box_head import BoxOutputs, HiddenLayers, box_losses
+from xfer.detectors.box_head import BoxOutputs, HiddenLayers, box_losses, region_losses
 from xfer.detectors.contract import Detector, Found, Maps, Seen, Truth
 from xfer.detectors.options import DetectorOptions
 from xfer.detectors.rpn import RegionProposalNet, RPNRules
@@ -21,8 +21,16 @@ from xfer.nn.roi_pool import pool_regions
 from xfer.ops.anchors import fit_sizes, plain_sizes
 from xfer.ops.boxes import clip, decode, encode
 from xfer.ops.nms import best_boxes
-from xfer.ops.sampling import RegionRules, Sampled, equal_shares, sample_batch
+from xfer.ops.sampling import (
+    RegionRules,
+    Sampled,
+    equal_shares,
+    hardest_regions,
+    sample_batch,
+)
 from xfer.types import FeatureSpec
+
+ALL = 10**9  # more regions than any picture has
 
 
 class Learnt(NamedTuple):
@@ -45,6 +53,17 @@ def grids(spec: FeatureSpec, options: DetectorOptions) -> tuple[FeatureSpec, Fea
         return spec, spec
     middle = replace(spec, offset=(spec.stride - 1) / 2)
     return replace(spec, offset=0.0) if options.pool == "max" else middle, middle
+
+
+def likeliest(scores: Tensor, boxes: Tensor) -> Tensor:
+    """The box of each region's best class.
+
+    Shapes: scores (..., R, C), boxes (..., R, C or 1, 4) -> (..., R, 4).
+    """
+    if boxes.shape[-2] == 1:
+        return boxes[..., 0, :]
+    best = scores.argmax(-1)[..., None, None]
+    return boxes.gather(-2, best.expand(*best.shape[:-1], 4))[..., 0, :]
 
 
 class TwoStage(Detector):
@@ -153,12 +172,13 @@ class TwoStage(Detector):
         else:
             assert truth.proposals is not None
             proposals = truth.proposals
-        rules = RegionRules(
-            options.regions, options.object_share, options.object_iou, options.background_iou
-        )
+        count, share = (ALL, 1.0) if options.ohem else (options.regions, options.object_share)
+        rules = RegionRules(count, share, options.object_iou, options.background_iou)
         sampled = sample_batch(
             proposals, truth.boxes, truth.labels, truth.crowds, rules, self.classes
         )
+        if options.ohem:
+            sampled = self._hardest(map, sampled)
         regions: list[Tensor] = sampled.regions
         logits, offsets = self.read(map, regions)
         goals = encode(sampled.goals, torch.cat(regions), self.box_std)
@@ -167,15 +187,41 @@ class TwoStage(Detector):
         losses = {**losses, "cls": own["cls"], "box": own["box"] * options.box_weight}
         return Learnt(losses, map, sampled)
 
+    @torch.no_grad()
+    def _hardest(self, map: Tensor, sampled: Sampled) -> Sampled:
+        """The regions with the highest losses in each picture (Shrivastava et al. 2016)."""
+        options = self.options
+        logits, offsets = self.read(map, sampled.regions)
+        goals = encode(sampled.goals, torch.cat(sampled.regions), self.box_std)
+        losses = region_losses(
+            logits, offsets, sampled.labels, goals, options.box_beta, options.box_weight
+        )
+        return hardest_regions(sampled, losses, options.regions)
+
     def detect(
         self, views: Sequence[Seen], sizes: Tensor, proposals: Sequence[Tensor] | None = None
     ) -> list[Found]:
         """Scores and boxes of shared regions are averaged over the views."""
         own_maps = [self.map_of(seen.maps) for seen in views]
         regions = proposals or self._common(views, own_maps)
+        rounds = [self._round(views, own_maps, regions, sizes)]
+        for _ in range(self.options.rounds - 1):  # Gidaris & Komodakis 2015, sec. 5
+            regions = [likeliest(*one) for one in rounds[-1]]
+            rounds.append(self._round(views, own_maps, regions, sizes))
+        found: list[Found] = []
+        for each in zip(*rounds, strict=True):
+            scores, boxes = (torch.cat(parts) for parts in zip(*each, strict=True))
+            found.append(Found(*best_boxes(boxes, scores, self.options.suppression)))
+        return found
+
+    def _round(
+        self, views: Sequence[Seen], maps: Sequence[Tensor], regions: Sequence[Tensor],
+        sizes: Tensor,
+    ) -> list[tuple[Tensor, Tensor]]:  # fmt: skip
+        """Scores (R, C) and boxes (R, C or 1, 4) of each picture's regions, means over views."""
         counts = [len(one) for one in regions]
         scores, boxes = 0, 0
-        for seen, own in zip(views, own_maps, strict=True):
+        for seen, own in zip(views, maps, strict=True):
             view = seen.view
             there = [view.to(n, one) for n, one in enumerate(regions)]
             logits, offsets = self.read(own, there)
@@ -185,7 +231,9 @@ class TwoStage(Detector):
             boxes = boxes + torch.cat(back) / len(views)
         assert isinstance(scores, Tensor) and isinstance(boxes, Tensor)
         each = zip(sizes, scores.split(counts), boxes.split(counts), strict=True)
-        return [self._best(*one) for one in each]
+        return [
+            (own[:, :-1], clip(box.reshape(-1, 4), size).view(box.shape)) for size, own, box in each
+        ]
 
     def _common(self, views: Sequence[Seen], maps: Sequence[Tensor]) -> list[Tensor]:
         """The rpn's best proposals of each view, all in pixels of the batch."""
@@ -197,11 +245,6 @@ class TwoStage(Detector):
             proposals = rpn.propose(rpn(own), view.sizes, before, max(1, after // len(views)))
             per_view.append([view.back(n, boxes) for n, boxes in enumerate(proposals)])
         return [torch.cat(each) for each in zip(*per_view, strict=True)]
-
-    def _best(self, size: Tensor, scores: Tensor, boxes: Tensor) -> Found:
-        """A picture's detections from its regions' scores (R, C + 1) and boxes (R, C or 1, 4)."""
-        boxes = clip(boxes.reshape(-1, 4), size).view(boxes.shape)
-        return Found(*best_boxes(boxes, scores[:, :-1], self.options.suppression))
 
     def class_scores(self, maps: Maps, box: Tensor, label: int) -> Tensor:
         map = self.map_of(maps)

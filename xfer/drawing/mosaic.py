@@ -11,10 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageColor
 
 from xfer.drawing.boxes import MOST_TAGS, ROLE_COLOURS, ROLES, Rect, tag_place
 from xfer.drawing.canvas import DPI, GREEN, GREY, INK, RED, font_for, legible, save
+from xfer.drawing.outlines import paint
 from xfer.metrics.example import Mark
 
 SIDE, GAP, LINE = 190, 12, 15
@@ -30,7 +31,7 @@ TAG_LETTERS = 18
 @dataclass(frozen=True, slots=True)
 class Tile:
     """image: uint8 (H, W, 3); lines: the text below it; good: right, wrong, or None for neither;
-    marks: boxes in pixels of the image; name: the picture's, below the lines."""
+    marks: boxes and objects in pixels of the image; name: the picture's, below the lines."""
 
     image: NDArray[np.uint8]
     lines: tuple[str, ...]
@@ -62,8 +63,10 @@ def mosaic(tiles: Sequence[Tile], path: Path, title: str = "") -> None:
         x = GAP + i % columns * (SIDE + GAP)
         y = head + GAP + i // columns * (SIDE + text + GAP)
         colour = GREY if tile.good is None else GREEN if tile.good else RED
-        left, top, scale = _paste(canvas, tile.image, x, y)
+        left, top, scale = _paste(canvas, tile, x, y)
         for mark in tile.marks:
+            if mark.mask is not None:  # its outline says where it is
+                continue
             x1, y1, x2, y2 = mark.box_xyxy
             line, style = ROLE_COLOURS[mark.role], STYLES[mark.role]
             corner = left + x1 * scale, top + y1 * scale
@@ -115,16 +118,19 @@ def _write_tags(
                 va="center_baseline", zorder=5)  # fmt: skip
 
 
-def _paste(
-    canvas: NDArray[np.uint8], image: NDArray[np.uint8], x: int, y: int
-) -> tuple[int, int, float]:
-    """Paste a picture into the middle of a square of SIDE px; returns its left, top and scale."""
-    height, width = image.shape[:2]
+def _paste(canvas: NDArray[np.uint8], tile: Tile, x: int, y: int) -> tuple[int, int, float]:
+    """Paste a picture, with its marked objects, into the middle of a square of SIDE px; returns its
+    left, top and scale."""
+    height, width = tile.image.shape[:2]
     scale = SIDE / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     # tiny pictures (digits) keep sharp pixels instead of being blurred
     method = Image.Resampling.NEAREST if scale > 4 else Image.Resampling.BICUBIC
-    small = np.asarray(Image.fromarray(image).resize(size, method))
+    small = np.array(Image.fromarray(tile.image).resize(size, method))
+    for mark in sorted(tile.marks, key=lambda mark: -ROLES.index(mark.role)):
+        if mark.mask is not None:
+            colour = ImageColor.getrgb(ROLE_COLOURS[mark.role])[:3]
+            paint(small, mark.mask, colour, 1, halo=0)  # thin digits would be all outline
     canvas[y : y + SIDE, x : x + SIDE] = 238
     top, left = y + (SIDE - size[1]) // 2, x + (SIDE - size[0]) // 2
     canvas[top : top + size[1], left : left + size[0]] = small

@@ -96,9 +96,10 @@ class ExplainsMasks(Explains):
     """For a segmentation: a class over the pixels that are predicted as it."""
 
     def target_of(self, prediction: MaskPrediction, label: int | None) -> Target:
-        counts = np.bincount(prediction.mask.ravel())
+        task: Any = self
+        count = len(task.info.classes)  # what lies beyond is void
+        counts = np.bincount(prediction.mask.ravel(), minlength=count)[:count]
         if label is None:  # the largest class, but for a background
-            task: Any = self
             names = [name.casefold() for name in task.info.classes]
             others = [c for c in np.flatnonzero(counts).tolist() if names[c] != "background"]
             label = max(others, key=lambda c: counts[c]) if others else int(counts.argmax())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import roi_align, roi_pool
 
-from xfer.detectors.two_stage import TwoStage
+from xfer.detectors.two_stage import TwoStage, likeliest
 from xfer.exporting.contract import Choices
 from xfer.exporting.suppress import kept
 from xfer.ops.boxes import decode
@@ -40,19 +40,16 @@ class Regions(nn.Module):
     def forward(
         self, maps: Mapping[str, Tensor], sizes: Tensor, proposals: Tensor | None
     ) -> Candidates:
-        head, options = self.head, self.head.options
-        map = head.map_of(maps)
+        options = self.head.options
+        map = self.head.map_of(maps)
         regions = self._proposed(map, sizes) if proposals is None else proposals
-        real = (regions[..., 2:] > regions[..., :2]).all(2)  # (N, P)
-        logits, offsets = head.outputs(head.layers(self._pooled(map, regions)))
-        count, per = regions.shape[:2]
-        classes = logits.shape[1] - 1
-        scores = logits.softmax(1)[:, :-1].view(count, per, classes)
-        boxes = decode(offsets, regions.reshape(-1, 1, 4), head.box_std)
-        boxes = inside_pictures(boxes.view(count, -1, 4), sizes).view(count, per, -1, 4)
+        rounds = [self._round(map, regions, sizes)]
+        for _ in range(options.rounds - 1):
+            rounds.append(self._round(map, likeliest(*rounds[-1][:2]), sizes))
+        scores, boxes, good = (torch.cat(parts, 1) for parts in zip(*rounds, strict=True))
+        scores = torch.where(good, scores, 0.0)
+        count, per, classes = scores.shape
         boxes = boxes.expand(-1, -1, classes, -1)  # one box for all classes, or one for each
-        good = (scores >= options.least_score) & (boxes[..., 2:] > boxes[..., :2]).all(3)
-        scores = torch.where(good & real[..., None], scores, 0.0)
         stay = kept(
             boxes.transpose(1, 2).reshape(-1, per, 4), scores.transpose(1, 2).reshape(-1, per),
             options.nms, self.for_onnx,
@@ -62,6 +59,19 @@ class Regions(nn.Module):
         return Candidates(
             boxes.reshape(count, -1, 4), flat, labels.expand(count, -1), stay.reshape(count, -1)
         )
+
+    def _round(self, map: Tensor, regions: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores (N, P, C) and boxes (N, P, C or 1, 4) of regions, and which count, (N, P, C)."""
+        head = self.head
+        real = (regions[..., 2:] > regions[..., :2]).all(2)  # (N, P)
+        logits, offsets = head.outputs(head.layers(self._pooled(map, regions)))
+        count, per = regions.shape[:2]
+        classes = logits.shape[1] - 1
+        scores = logits.softmax(1)[:, :-1].view(count, per, classes)
+        boxes = decode(offsets, regions.reshape(-1, 1, 4), head.box_std)
+        boxes = inside_pictures(boxes.view(count, -1, 4), sizes).view(count, per, -1, 4)
+        good = (scores >= head.options.least_score) & (boxes[..., 2:] > boxes[..., :2]).all(3)
+        return scores, boxes, good & real[..., None]
 
     def voters(self, found: Candidates, label: Tensor) -> tuple[Tensor, Tensor]:
         """The boxes (N, K, P, 4) of the classes (N, K), and their scores (N, K, P)."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from xfer.errors import DataError, XferError, listed
 from xfer.kinds import segment_rows
 from xfer.kinds.base import Kind, Table, register
-from xfer.kinds.findings import Finding, counted
+from xfer.kinds.findings import Finding, counted, finding
 from xfer.kinds.labels import named
 from xfer.kinds.masks import MaskKind
 from xfer.kinds.pixel_counts import pixel_counts
@@ -22,6 +22,7 @@ from xfer.metrics.example import Example, Panel
 from xfer.objects.segments import Segments
 from xfer.types import Batch, DataInfo, PanopticPrediction, Sample, Source
 
+MOSTLY = 0.5  # share of a picture in no segment from which it is named
 SCORE = "--min-score is for boxes; these predictions are segments that share no pixel"
 
 
@@ -75,9 +76,15 @@ class PanopticKind(MaskKind):
         found = super().find_in_pictures(splits, classes)
         for role, source in splits.items():
             stats = segment_stats(source)
-            if stats.empty:
-                text = f"{counted(stats.empty, 'segment')} of {role} without a pixel"
-                found.append(Finding("empty_segment", text))
+            without = np.flatnonzero(stats.empty).tolist()
+            if without:
+                head = f"{counted(int(stats.empty.sum()), 'segment')} of {role} without a pixel"
+                found.append(finding("empty_segment", head, [[source.ids[i]] for i in without]))
+            void = np.flatnonzero(stats.void > MOSTLY).tolist()
+            if void:
+                head = f"{counted(len(void), 'picture')} of {role} mostly in no segment"
+                lines = [f"{source.ids[i]} ({stats.void[i]:.0%})" for i in void]
+                found.append(finding("mostly_void", head, [[source.ids[i]] for i in void], lines))
             split = [source.info.classes[c] for c in np.flatnonzero(stats.split).tolist()]
             if split:
                 text = (

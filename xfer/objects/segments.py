@@ -154,6 +154,14 @@ class Segments:
         """The same segments on another map: of a crop, a mirror image, a scaled picture."""
         return replace(self, map=np.ascontiguousarray(map))
 
+    def resized(self, size: tuple[int, int]) -> Segments:
+        """The same segments on a map of another size (H, W): a pixel is that under its centre."""
+        rows, columns = (
+            (np.arange(wanted) * 2 + 1) * own // (2 * wanted)
+            for own, wanted in zip(self.size, size, strict=True)
+        )
+        return self.mapped(self.map[rows][:, columns])
+
 
 def _runs(ids: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """The run lengths of a flattened map: values, and how often each is repeated."""

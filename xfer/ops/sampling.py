@@ -13,6 +13,9 @@ import torch
 from torch import Tensor
 
 from xfer.ops.boxes import area, intersection_xyxy, iou_xyxy
+from xfer.ops.nms import nms
+
+HARD_NMS = 0.7  # IoU above which the easier of two regions is not learned
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,3 +167,22 @@ def sample_batch(
     drawn = [sample_regions(*one, rules, other) for one in each]
     regions, drawn_labels, goals, objects = zip(*drawn, strict=True)
     return Sampled(list(regions), torch.cat(drawn_labels), torch.cat(goals), torch.cat(objects))
+
+
+@torch.no_grad()
+def hardest_regions(sampled: Sampled, losses: Tensor, count: int) -> Sampled:
+    """Those of the highest losses, at most `count` per picture; of regions that overlap much, only
+    the hardest.
+
+    Args: sampled: all regions of several pictures, as of `sample_batch`; losses: (R,), of each.
+    Source: Shrivastava et al. 2016, sec. 4.2: suppression by loss with an IoU of .7.
+    """
+    counts = [len(one) for one in sampled.regions]
+    each = zip(sampled.regions, losses.split(counts), strict=True)
+    kept = [nms(regions, own, HARD_NMS, count) for regions, own in each]
+    firsts = [sum(counts[:n]) for n in range(len(counts))]
+    index = torch.cat([own + first for own, first in zip(kept, firsts, strict=True)])
+    return Sampled(
+        [regions[own] for regions, own in zip(sampled.regions, kept, strict=True)],
+        sampled.labels[index], sampled.goals[index], sampled.objects[index],
+    )  # fmt: skip

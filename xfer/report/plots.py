@@ -135,9 +135,12 @@ def _in_pixels(example: Example) -> PackedMasks | PackedSegments | None:
 
 
 def _key(examples: list[Example]) -> str:
-    """A key of the boxes on the pictures, if there is room for it."""
-    if len(examples) < COLUMNS or not any(e.marks for e in examples):
+    """A key of the boxes or objects on the pictures, if there is room for it."""
+    marks = [mark for e in examples for mark in e.marks]
+    if len(examples) < COLUMNS or not marks:
         return ""
+    if any(mark.mask is not None for mark in marks):
+        return "; objects: green right, red wrong, blue missed"
     return "; boxes: green right, red dashed wrong, blue dotted missed"
 
 

@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 
 from xfer.data.sources.base import read
 from xfer.drawing.inline import TINY, data_uri, shrunk
+from xfer.drawing.outlines import outline
 from xfer.kinds.base import Kind
 from xfer.metrics.example import Example, Mark, Panel
+from xfer.objects.mask import ObjectMask
 from xfer.report.facts import Live
 from xfer.report.markup import Markup, el, join
 from xfer.types import Source
 
 SIDE, PLACED_SIDE = 224, 400  # longest side, px; of pictures with labels in pixels
+FINEST = 20  # an outline strays by at most a letter's height / FINEST
 Pixels = NDArray[np.uint8]
 
 
@@ -147,19 +150,30 @@ def _marked(view: Panel, alt: str, key: str, again: bool) -> Markup:
 
 def _mark(mark: Mark, width: int, size: float) -> Markup:
     x1, y1, x2, y2 = (round(float(v), 1) for v in mark.box_xyxy)
-    box = el("rect", x=x1, y=y1, width=round(max(0.5, x2 - x1), 1),
-             height=round(max(0.5, y2 - y1), 1), class_=f"box {mark.role}")  # fmt: skip
-    under = el("rect", x=x1, y=y1, width=round(max(0.5, x2 - x1), 1),
-               height=round(max(0.5, y2 - y1), 1), class_="box under")  # fmt: skip
+    if mark.mask is None:
+        rect = {"x": x1, "y": y1, "width": round(max(0.5, x2 - x1), 1),
+                "height": round(max(0.5, y2 - y1), 1)}  # fmt: skip
+        under, line = (el("rect", **rect, class_=f"box {look}") for look in ("under", mark.role))
+    else:
+        path = _path(mark.mask, size / FINEST)
+        under, line = (
+            el("path", d=path, class_=f"box {look}") for look in ("under", f"object {mark.role}")
+        )
     if not mark.text:
-        return join(under, box)
+        return join(under, line)
     place: dict[str, Any] = {"x": x1, "y": round(y1 - size * 0.25, 1)}
     if y1 < size * 1.1:
         place["y"] = round(min(y1, size * 0.1) + size, 1)
     if x1 > width * 0.7:
         place |= {"x": min(x2, width), "text_anchor": "end"}
     words = el("text", mark.text, class_=f"tag {mark.role}", font_size=round(size, 1), **place)
-    return join(under, box, words)
+    return join(under, line, words)
+
+
+def _path(mask: ObjectMask, step: float) -> str:
+    """An object's outline as SVG's path data. Args: step: as that of `outline`, pixels."""
+    lines = (" ".join(f"{x} {y}" for x, y in line.tolist()) for line in outline(mask, step))
+    return "".join(f"M{line}z" for line in lines)
 
 
 def _spoken(marks: Sequence[Mark]) -> str:

@@ -100,12 +100,22 @@ def _voc_masks(root: Path) -> None:
     add_xml(write_masks(root))
 
 
+def _voc_objects(root: Path) -> None:
+    from test_instances_data import write_voc_objects
+
+    write_voc_objects(root)
+
+
 @target(
     "voc",
-    lambda folder: seeds_in(folder, _voc, _loose_xml, _voc_masks),
+    lambda folder: seeds_in(folder, _voc, _loose_xml, _voc_masks, _voc_objects),
     keep=(*PICTURES, "*.png"),
 )
 def use_voc(path: Path) -> None:
+    if (path / "SegmentationObject").is_dir():
+        attempts([lambda kind=kind: use_data(f"voc:{path}", kind)
+                  for kind in ("instance", "segment")])  # fmt: skip
+        return
     masks = ("segment",) if (path / "VOCdevkit").is_dir() else ()
     ways: list[Callable[[], object]] = [lambda: open_truth(f"voc:{path}")]
     ways += [lambda kind=kind: use_data(f"voc:{path}", kind)

@@ -13,6 +13,7 @@ from mask_sets import make_mask, write_picture, write_set
 from PIL import Image
 from test_data_mask_formats import write_ade, write_cityscapes, write_panoptic, write_sbd
 from test_data_mask_formats import write_voc as write_voc_masks
+from test_instances_data import write_cityscapes_ids
 
 from fuzz.case import Case
 from fuzz.reading import attempts, seeds_in, use_data
@@ -171,9 +172,13 @@ def use_panoptic(path: Path) -> None:
         write_cityscapes,
         lambda root: write_cityscapes(root, "labelTrainIds"),
         write_ade,
+        write_cityscapes_ids,
     ),
     keep=PICTURES,
 )
 def use_scenes(path: Path) -> None:
     ade = (path / "objectInfo150.txt").is_file()
-    use_data(f"{'ade20k' if ade else 'cityscapes'}:{path}")
+    spec = f"{'ade20k' if ade else 'cityscapes'}:{path}"
+    labelled = ade or any(path.rglob("*_label*Ids.png"))
+    ways = ("segment",) if labelled else ("instance", "panoptic")
+    attempts([lambda kind=kind: use_data(spec, kind) for kind in ways])

@@ -19,6 +19,7 @@ from xfer.data.sources.base import ArraySource
 from xfer.data.sources.index_file import ARRAYS, Entries, _packed, _read, _write
 from xfer.data.sources.indexed import IndexedSource
 from xfer.files import array_sum, sealed
+from xfer.testing.segment_scenes import SegmentScenes
 from xfer.testing.source import SyntheticSource
 from xfer.types import DataInfo
 
@@ -53,7 +54,9 @@ def packs(folder: Path) -> list[Case]:
          Packing(raw=True, side=0, shard_mb=1))  # fmt: skip
     found = open_data(f"coco:{_boxes(folder / 'coco')}", val="none")
     pack(found.splits["train"], folder / "boxes", Packing(raw=True, side=0, shard_mb=1))
-    made = [cases.of_folder(folder / name) for name in ("raw", "jpeg", "multi", "boxes")]
+    pack(SegmentScenes(4), folder / "segments", Packing(raw=True, side=0, shard_mb=1))
+    names = ("raw", "jpeg", "multi", "boxes", "segments")
+    made = [cases.of_folder(folder / name) for name in names]
     return [{n: c for n, c in one.items() if not n.startswith(".")} for one in made]
 
 
@@ -80,7 +83,7 @@ def use_pack(path: Path) -> None:
         source.labels().tolist()
         for i in {0, len(source) - 1}:
             source[i].image.sum()
-            used(source[i].boxes, source[i].mask)
+            used(source[i].boxes, source[i].mask, source[i].segments)
             verify = getattr(source, "verify", None)
             if verify is not None:
                 verify(i)

@@ -21,6 +21,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from xfer import kinds
+from xfer.data.pack.segments import COUNT, CROWD, LABELS, MOST
 from xfer.errors import DataError
 from xfer.files import Types, check_fields
 
@@ -48,10 +49,10 @@ def check_index(file: Path, index: dict[str, Any]) -> None:
     check_fields(file, index, _INDEX)
     for name, split in index["splits"].items():
         where = f"{file}: split {name}"
-        check_fields(where, split, _SPLIT, {"category_ids": list})
+        check_fields(where, split, _SPLIT, {"category_ids": list, "things": list})
         if split["kind"] not in kinds.KINDS.names():
             raise DataError(f"{where}: unknown kind of data {split['kind']!r}")
-        if not all(isinstance(one, str) for one in split["classes"]):
+        if not all(isinstance(one, str) for one in [*split["classes"], *split.get("things", ())]):
             raise DataError(f"{where}: damaged (a class without a name)")
         if len(split.get("category_ids", split["classes"])) != len(split["classes"]):
             raise DataError(f"{where}: damaged (not one category id per class)")
@@ -91,6 +92,7 @@ def check_table(
             int(lengths.sum()) != len(content_of)
         ):  # fmt: skip
             raise DataError(f"{file}: damaged (its objects' masks)")
+    _check_segments(file, table, count, classes)
     ends = table["start"].astype(np.float64) + table["length"] + table["mask_length"]
     good = (
         _between(table["size"], 1, LARGEST)
@@ -99,6 +101,17 @@ def check_table(
     )
     if not good:
         raise DataError(f"{file}: damaged (a picture beyond the {content} bytes of its shard)")
+
+
+def _check_segments(file: Path, table: dict[str, NDArray], count: int, classes: int) -> None:
+    if COUNT not in table:
+        return
+    _check_array(file, table, COUNT, "iu", (count,))
+    total = int(np.maximum(table[COUNT], 0).sum())
+    _check_array(file, table, LABELS, "iu", (total,))
+    _check_array(file, table, CROWD, "b", (total,))
+    if not _between(table[COUNT], -1, MOST) or not _between(table[LABELS], 0, classes - 1):
+        raise DataError(f"{file}: damaged (its segments)")
 
 
 def sums_in(table: dict[str, NDArray]) -> str:

@@ -7,12 +7,13 @@ need a JPEG decoder.
     shard-00000.bin  | pixels and masks of some hundred pictures of one split, end to end
     shard-00000.npz  | what is known about them, one entry per picture
 
-index.json: "format" "xfer-pack", "version" 2 (1: without xxh3, below), "name", "pixels" (jpeg
-or raw), "side" (the largest short side, pixels; 0: as they were), "quality" (of JPEG, 1..100),
-"splits" {name: {"kind", "classes", "licence", "images" and, where a COCO file was packed,
-"category_ids": its ids of the classes}}, and "shards" in order, each {"name",
-"split", "images", "bin_bytes", "bin_sha256", "npz_sha256"}; "plan" says what was packed, so that
-packing can go on; "sha256" is the checksum of all this, see `files.sealed`.
+index.json: "format" "xfer-pack", "version" 3 (2: never with segments; 1: without xxh3 either),
+"name", "pixels" (jpeg or raw), "side" (the largest short side, pixels; 0: as they were), "quality"
+(of JPEG, 1..100), "splits" {name: {"kind", "classes", "licence", "images" and, where a COCO file
+was packed, "category_ids": its ids of the classes; with segments "things": which classes are}}, and
+"shards" in order, each {"name", "split", "images", "bin_bytes", "bin_sha256", "npz_sha256"}; "plan"
+says what was packed, so that packing can go on; "sha256" is the checksum of all this, see
+`files.sealed`.
 
 When a pack is opened, the checksums of index.json and of every .npz are compared, and a picture's
 when it is first read; `data.verify=false` leaves both out. Every shard-*.npz, for n pictures:
@@ -40,6 +41,10 @@ when it is first read; `data.verify=false` leaves both out. Every shard-*.npz, f
     object_masks | uint8 (bytes,)          | the masks of the R objects end to end, in COCO's
                |                           | compressed run lengths for `size`; absent: no masks
     object_mask_length | int64 (R,)        | bytes of each object's mask
+    segment_count | int64 (n,)             | panoptic: how many of the S segments belong to each
+               |                           | picture, -1: not known. A picture's mask is then int16,
+               |                           | little-endian: the number of its segment, -1: none
+    segment_labels, segment_crowd | int64, bool (S,) | class of each segment; whether it is a crowd
 """
 
 from __future__ import annotations
@@ -68,6 +73,7 @@ from xfer.data.pack.check import (
     check_table,
     sums_in,
 )
+from xfer.data.pack.segments import SegmentTable, map_of
 from xfer.data.sources import door
 from xfer.data.sources.base import sample_label
 from xfer.data.sources.boxes import BoxTable, box_table
@@ -76,10 +82,11 @@ from xfer.data.sources.split_names import role_of
 from xfer.errors import DataError, whole
 from xfer.files import TABLE, bytes_of, check_schema, check_seal, json_of
 from xfer.objects.mask import ObjectMask, as_column, check_runs, run_lengths
+from xfer.objects.segments import Segments
 from xfer.types import DataInfo, Sample
 
 INDEX, STARTED = "index.json", "packing.json"
-NAME, VERSION = "xfer-pack", 2
+NAME, VERSION = "xfer-pack", 3
 AGAIN = "run `xfer data pack` with the same source and folder to write it again"
 ELSEWHERE = "pack the pictures again, into another folder"
 _NONE = np.frombuffer(b"[]", np.uint8)
@@ -103,7 +110,7 @@ class PackSource:
         about = index["splits"][split]
         self.info = DataInfo(
             index["name"], about["kind"], tuple(about["classes"]), role_of(split) or split,
-            about["licence"],
+            about["licence"], things=tuple(about.get("things", ())),
         )  # fmt: skip
         self.root, self.raw = root, index["pixels"] == "raw"
         shards = [s for s in index["shards"] if s["split"] == split and s["images"]]
@@ -114,6 +121,7 @@ class PackSource:
         # place: where the picture is stored, counted through the shards
         place = np.argsort(joined.pop("order"))
         boxes = _boxes(tables, joined["box_count"], place, joined["size"][place])
+        self._segments = SegmentTable.join(tables, counts, place)
         joined = {key: joined.pop(key)[place] for key in list(joined)}
         self.ids = choose(names, place)
         self.image_ids = tuple(image_ids[p] for p in place.tolist()) if image_ids else ()
@@ -149,12 +157,12 @@ class PackSource:
                 image = simplejpeg.decode_jpeg(data, "RGB")
             except ValueError as error:
                 raise self._damaged(i) from error
-        mask, boxes = self._mask(i), self._boxes_of(i)
-        if mask is None and boxes is None:
+        mask, boxes, segments = self._mask(i), self._boxes_of(i), self.read_segments(i)
+        if mask is None and boxes is None and segments is None:
             image = shrink(image, short_side)
         placed = kinds.get(self.info.kind).placed  # then boxes or masks are the labels
         label = None if placed else sample_label(self._labels[i])
-        return Sample(self.ids[i], image, label, boxes=boxes, mask=mask)
+        return Sample(self.ids[i], image, label, boxes=boxes, mask=mask, segments=segments)
 
     def labels(self) -> NDArray[np.int64] | NDArray[np.int8]:
         return self._labels
@@ -230,15 +238,29 @@ class PackSource:
         return replace(boxes, masks=masks)
 
     def _mask(self, i: int) -> NDArray[np.uint8] | None:
-        length = int(self._mask_length[i])
-        if not length:
+        coded = None if self._segments is not None else self._map_bytes(i)
+        if coded is None:
             return None
-        pixels = int(self._length[i])
         try:
-            data = zlib.decompress(self._bytes(i, pixels + length)[pixels:].data)
+            data = zlib.decompress(coded)
             return np.frombuffer(data, np.uint8).reshape(self.sizes[i])
         except (zlib.error, ValueError) as error:
             raise self._damaged(i) from error
+
+    @door.sample
+    def read_segments(self, i: int) -> Segments | None:
+        """The segments of picture i, without decoding it; None if none are known."""
+        if self._segments is None or self._segments.count[i] < 0:
+            return None
+        try:
+            return self._segments.of(i, map_of(self._map_bytes(i) or b"", self.sizes[i]))
+        except (zlib.error, ValueError, DataError) as error:
+            raise self._damaged(i) from error
+
+    def _map_bytes(self, i: int) -> Any:
+        """The bytes behind the pixels of picture i; None if there are none."""
+        length, pixels = int(self._mask_length[i]), int(self._length[i])
+        return self._bytes(i, pixels + length)[pixels:].data if length else None
 
     def _damaged(self, i: int) -> DecodeError:
         return DecodeError(f"{self.files[self._shard[i]]} is damaged", self.ids[i])

@@ -16,19 +16,18 @@ from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from xfer import kinds as kinds_of_data
 from xfer.boxes import Boxes
-from xfer.data.images.decode import shrink
 from xfer.data.images.remarks import Remark, remarks
 from xfer.data.images.threads import cores
 from xfer.data.inspect.verify import bad_pictures, find_bad, odd_pictures
 from xfer.data.pack.check import MASK_LENGTHS, MASKS, SUM, SUMS
 from xfer.data.pack.reader import INDEX, NAME, STARTED, VERSION, read_json
+from xfer.data.pack.scaled import scaled
+from xfer.data.pack.segments import arrays_of, map_bytes
 from xfer.data.readers.base import ReadOptions
 from xfer.data.sources.boxes import category_ids, image_ids
 from xfer.data.sources.split_names import role_of
@@ -38,9 +37,7 @@ from xfer.files import sealed
 from xfer.kinds.base import PLUS
 from xfer.kinds.findings import Finding
 from xfer.locking.sole_writer import LOCK, check_home, sole_writer
-from xfer.objects.mask import as_column
-from xfer.objects.resize import resized
-from xfer.types import Sample, Source
+from xfer.types import Source
 
 AT_ONCE = 64  # pictures encoded between two writes
 MIX = 0x9ACC
@@ -114,11 +111,6 @@ def pack(
         raise XferError("a pack holds one kind of data", "--task with one of the heads")
     opened = open_spec(spec, ReadOptions(skip_bad=skip_bad, **data_keys or {}), kinds)
     parts = opened.reading.parts
-    if any(kinds_of_data.get(part.info.kind).segments for part in parts.values()):
-        raise XferError(
-            f"{opened.name}: a pack holds no segments",
-            "train from the files themselves, as they are",
-        )
     plan = {
         "name": next(iter(parts.values())).info.name, "options": asdict(options),
         "splits": {split: source.fingerprint() for split, source in parts.items()},
@@ -230,6 +222,7 @@ def _finish(
             "licence": source.info.licence,
             "images": sum(s["images"] for s in shards if s["split"] == split),
             **_category_ids(source),
+            **({"things": source.info.things} if source.info.things else {}),
         }
         for split, source in parts.items()
     }  # fmt: skip
@@ -323,11 +316,15 @@ class _Shard:
         else:
             data = simplejpeg.encode_jpeg(image, self.options.quality, "RGB", "420")
         mask = b"" if sample.mask is None else zlib.compress(sample.mask.tobytes())
+        segments = sample.segments
+        if segments is not None:
+            mask = map_bytes(segments)
+            segments = segments.mapped(segments.map[:0])  # the table needs their classes alone
         whole = data + mask
         row = {
             "id": sample.id, "size": image.shape[:2], "original": original, "length": len(data),
             "remarks": odd, "mask_length": len(mask), SUM: SUMS[SUM](whole),
-            "sample": replace(sample, image=image[:0], mask=None),
+            "sample": replace(sample, image=image[:0], mask=None, segments=segments),
         }  # fmt: skip
         return row, whole
 
@@ -359,6 +356,7 @@ class _Shard:
             counts = [mask.counts for mask in boxes.masks.tolist()]
             arrays[MASKS] = np.frombuffer(b"".join(counts), np.uint8)
             arrays[MASK_LENGTHS] = np.array([len(one) for one in counts], np.int64)
+        arrays |= arrays_of([sample.segments for sample in samples])
         path = self.out / f"{self.name}.npz"
         temporary = path.with_name(f".{path.name}.tmp")
         try:
@@ -371,29 +369,6 @@ class _Shard:
         finally:
             temporary.unlink(missing_ok=True)
         return digest
-
-
-def scaled(sample: Sample, side: int) -> Sample:
-    """Shrink a sample to a short side of at most `side` pixels (0: unchanged), boxes and mask too.
-
-    A mask's pixel is the one under its centre, so that no class appears between two others.
-    """
-    image = shrink(sample.image, side)
-    if image is sample.image:
-        return sample
-    height, width = image.shape[:2]
-    boxes, mask = sample.boxes, sample.mask
-    if boxes is not None:
-        masks = boxes.masks
-        boxes = boxes.scaled(width / sample.image.shape[1], height / sample.image.shape[0])
-        if masks is not None:
-            small = as_column(resized(one, (height, width)) for one in masks.tolist())
-            boxes = replace(boxes.sized((height, width)), masks=small)
-    if mask is not None:
-        mask = np.asarray(
-            cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8
-        )
-    return replace(sample, image=image, boxes=boxes, mask=mask)
 
 
 def _synced(file: Any) -> None:

@@ -2,7 +2,8 @@
 
 The 19 of the 34 ids that are evaluated are classes, the others are ignored. labelTrainIds are read
 if there are no labelIds, gtCoarse if there is no gtFine. The published masks of test are empty: its
-pictures are read without masks. For objects instead of classes, see `cityscapes_instances`.
+pictures are read without masks. For objects instead of classes, see `cityscapes_instances`, for
+both `panoptic.cityscapes`.
 
 Source: mcordts/cityscapesScripts, helpers/labels.py.
 """
@@ -19,9 +20,10 @@ import numpy as np
 from xfer import kinds
 from xfer.data.images.walk import find_pictures, readable, subfolders
 from xfer.data.readers.base import FORMATS, Reading, ReadOptions
-from xfer.data.readers.cityscapes_instances import instances
+from xfer.data.readers.cityscapes_instances import OBJECTS, instances
 from xfer.data.readers.masks.class_table import ClassRow
 from xfer.data.readers.masks.values import code_of
+from xfer.data.readers.panoptic.cityscapes import CityscapesSegments
 from xfer.data.sources.box_rules import leave_out
 from xfer.data.sources.files import FileSource
 from xfer.data.sources.masks import MaskFiles
@@ -43,7 +45,7 @@ _ENDING = re.compile(r"_gt(?:Fine|Coarse)_(labelIds|labelTrainIds|instanceIds)$"
 class Cityscapes:
     """The folder tree of Cityscapes."""
 
-    kinds: ClassVar[tuple[str, ...]] = ("segment", "instance")
+    kinds: ClassVar[tuple[str, ...]] = ("segment", "instance", "panoptic")
     low_priority: ClassVar[bool] = False
     takes_images: ClassVar[bool] = False
 
@@ -55,7 +57,8 @@ class Cityscapes:
         truth = _truth(path)
         if truth is None:
             raise DataError(f"{path}: no Cityscapes in it", "leftImg8bit/ and gtFine/")
-        objects = bool(options.kind) and kinds.get(options.kind).outlined
+        kind = kinds.get(options.kind) if options.kind else None
+        objects, whole = kind is not None and kind.outlined, kind is not None and kind.segments
         masks: dict[str, dict[tuple[str, str], Path]] = {
             "labelIds": {}, "labelTrainIds": {}, "instanceIds": {},
         }  # fmt: skip
@@ -64,13 +67,13 @@ class Cityscapes:
             if ending:
                 split = file.relative_to(truth).parts[0]
                 masks[ending[1]][split, file.stem[: ending.start()]] = file
-        which = "labelIds" if masks["labelIds"] else "labelTrainIds"
-        own = masks["instanceIds" if objects else which]
+        which = "labelIds" if masks["labelIds"] or whole else "labelTrainIds"
+        own = masks["instanceIds" if objects or whole else which]
         rows = [ClassRow(n, v if which == "labelIds" else i)
                 for i, (n, v) in enumerate(CLASSES.items())]  # fmt: skip
         values = [row.value or 0 for row in rows]
         void = [v for v in range(IDS) if v not in values] if which == "labelIds" else []
-        where = f"Cityscapes' classes, {which}"
+        where = f"Cityscapes' classes, {'instanceIds' if whole else which}"
         classes, code, lines = code_of(path, rows, values, "value", where, options.ignore, void)
         reading = Reading({}, [] if objects else lines)
         for folder in subfolders(path / "leftImg8bit"):
@@ -96,12 +99,16 @@ class Cityscapes:
             leave_out(f"{path}, {split}", "pictures have no mask", lost, options.skip_bad,
                       reading.skipped)  # fmt: skip
             both = [(p, m) for p, m in zip(pictures, mates, strict=True) if m is not None]
-            reading.parts[split] = MaskFiles(
-                info, path, [str(p.relative_to(path)) for p, _ in both],
-                [str(m.relative_to(path)) for _, m in both], code,
-            )  # fmt: skip
+            files, maps = ([str(one.relative_to(path)) for one in column]
+                           for column in zip(*both, strict=True))  # fmt: skip
+            if whole:
+                things = tuple(name for name in classes if name in OBJECTS)
+                info = replace(info, kind=options.kind, things=things)
+                reading.parts[split] = CityscapesSegments(info, path, files, maps, CLASSES)
+            else:
+                reading.parts[split] = MaskFiles(info, path, files, maps, code)
         if not reading.labelled:
-            ending = "instanceIds" if objects else "labelIds"
+            ending = "instanceIds" if objects or whole else "labelIds"
             raise DataError(f"{path}: no picture has a mask in {truth.name}",
                             f"gtFine/SPLIT/CITY/*_gtFine_{ending}.png")  # fmt: skip
         return reading

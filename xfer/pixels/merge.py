@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xfer.nn.centres import UNIT, nearest_centre, peaks
 from xfer.nn.sliding_window import ScoreView
 from xfer.nn.upsample import interpolate
 from xfer.nn.views import View
 from xfer.objects.segments import VOID, Segments
+from xfer.pixels.centres import UNIT, nearest_centre, peaks
 from xfer.types import FeatureSpec
 
 
@@ -54,7 +54,7 @@ def merged(
     which = torch.from_numpy(things).to(chance.device)
     best, label = torch.where(which[:, None, None], -1.0, chance).max(0)  # of stuff
     of_things = chance[which]
-    is_thing = of_things.max(0)[0] > best
+    is_thing = (of_things > best).any(0)
     area = size[0] * size[1]
     ids = torch.full(label.shape, VOID, dtype=torch.int64, device=label.device)
     labels: list[int] = []

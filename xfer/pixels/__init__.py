@@ -1,0 +1,1 @@
+"""What tasks that say something of every pixel are made of."""
