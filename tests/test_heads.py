@@ -187,7 +187,7 @@ def test_what_is_missing_beside_what_is_there_is_named(photos: Path) -> None:
         open_data(f"masks:{photos}", also="digits")
     with pytest.raises(XferError, match="nothing is read from it"):
         open_data(f"masks:{photos}", kind=KINDS, also="digits")
-    with pytest.raises(XferError, match="has nothing that"):
+    with pytest.raises(XferError, match="it has none of"):
         open_data("digits", kind=KINDS, also=f"masks:{photos},images:{photos / 'images'}")
     (photos / "others").mkdir()
     for name in ("a", "b"):

@@ -64,7 +64,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "segments",
         )
     ),
-    ("task", "abilities", "proposals", "runs.checkpoint", "explain.contract"),
+    ("task", "proposals", "runs.checkpoint", "explain.contract"),
     ("detectors.box_task", "pixels.pixel_task", "heads"),
     (
         "tasks",

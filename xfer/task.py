@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 from torch import Tensor, nn
 
 from xfer import kinds, plugs, registry
-from xfer.abilities import CachedFeatures as CachedFeatures
-from xfer.abilities import DeviceCrops as DeviceCrops
-from xfer.abilities import ManySides as ManySides
-from xfer.abilities import Proposes as Proposes
+from xfer.data.loading.offers import CachedFeatures as CachedFeatures
+from xfer.data.loading.offers import DeviceCrops as DeviceCrops
+from xfer.data.loading.offers import ManySides as ManySides
 from xfer.errors import DataError, XferError, nearest
+from xfer.proposals.contract import Proposes as Proposes
 from xfer.recipe.option import When, checked
 from xfer.recipe.option import option as option  # public here, for tasks
 from xfer.recipe.words import TASKS, ours
@@ -113,7 +113,8 @@ class Task(nn.Module, ABC):
                           | default
         cuts              | options that say how pictures are cut or altered: of no use where
                           | another head does that
-    It may also be: DeviceCrops, CachedFeatures, ManySides, Proposes (xfer/abilities.py).
+    It may also be: DeviceCrops, CachedFeatures, ManySides, Proposes (data/loading/offers.py,
+    proposals/contract.py).
     Provided: preprocess, kind, freeze(modules), check_views(...).
     """
 

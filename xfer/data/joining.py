@@ -69,7 +69,7 @@ def open_joint(spec: Any, options: ReadOptions, wanted: Sequence[str]) -> Opened
     read = [_read(os.fspath(spec), options, names, also) for names in places]
     for extra in also:
         if all(one.spec != extra for one in read):
-            raise XferError(f"data.also={extra}: it has nothing that {_words(places)} need")
+            raise XferError(f"data.also={extra}: it has none of {_words(places)}")
     if not any(one.main for one in read):
         raise XferError(f"{spec}: nothing is read from it: data.also has {_words(places)}",
                         f"--data {also[0]}, without data.also")  # fmt: skip

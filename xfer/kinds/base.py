@@ -6,8 +6,7 @@ Everything but `name` and `holds` has a default; xfer/kinds/labels.py is an exam
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
@@ -372,6 +371,13 @@ def moved(labels: NDArray[Any], table: NDArray[np.int64], classes: int, unknown:
 
 
 KINDS: Registry[Kind] = Registry("kind of data", "xfer.kinds", "xfer.kinds")
+_MAKERS: dict[str, Callable[[tuple[Kind, ...]], Kind]] = {}
+
+
+def joins(make: Callable[[tuple[Kind, ...]], Kind]) -> Callable[[tuple[Kind, ...]], Kind]:
+    """Decorator for what makes the joint kind of several."""
+    _MAKERS[PLUS] = make
+    return make
 
 
 def register(kind: type[Kind]) -> type[Kind]:
@@ -400,7 +406,8 @@ def get(name: str) -> Kind:
     """The kind of that name; A+B is the joint kind of A and B. Raises XferError if one is not
     registered."""
     if PLUS in name:
-        return _joint(name)
+        KINDS.names()  # loads them
+        return _MAKERS[PLUS](tuple(get(part) for part in name.split(PLUS)))
     if name not in KINDS.names():
         raise XferError(
             f"unknown kind of data {name!r}",
@@ -411,10 +418,3 @@ def get(name: str) -> Kind:
     if isinstance(kind, type):  # an installed package's entry point: its module registers it
         kind = KINDS.known(name) or kind()
     return kind
-
-
-@functools.lru_cache(maxsize=64)
-def _joint(name: str) -> Kind:
-    from xfer.kinds.joint import joint
-
-    return joint([get(part) for part in name.split(PLUS)])

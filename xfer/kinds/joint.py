@@ -8,6 +8,7 @@ has `parts`: the name of each kind -> the same pictures as that kind (`data.sour
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.errors import XferError
-from xfer.kinds.base import PLUS, UNJUDGED, Kind, Table
+from xfer.kinds.base import PLUS, UNJUDGED, Kind, Table, joins
 from xfer.kinds.findings import Finding
 from xfer.metrics.example import Example, Panel
 from xfer.types import Batch, DataInfo, Sample, Source
@@ -385,7 +386,9 @@ def _titled(row: dict[str, Any], title: str) -> dict[str, Any]:
     return {f"{title}: {first}": value, **dict(rest)}
 
 
-def joint(parts: Sequence[Kind]) -> JointKind:
+@joins
+@functools.lru_cache(maxsize=64)
+def joint(parts: tuple[Kind, ...]) -> JointKind:
     """The joint kind of these. Raises XferError for kinds that can't be joined."""
     for part in parts:
         if not (part.labelled and part.classes):
@@ -393,7 +396,7 @@ def joint(parts: Sequence[Kind]) -> JointKind:
         if parts.count(part) > 1:
             raise XferError(f"{part.holds} can't be joined with {part.holds}")
     about = {
-        "parts": tuple(parts),
+        "parts": parts,
         "name": PLUS.join(part.name for part in parts),
         "holds": " and ".join(part.holds for part in parts),
         "placed": any(part.placed for part in parts),

@@ -297,7 +297,7 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         key = key.strip()
-        if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+){0,2}", key):
+        if not equals or not re.fullmatch(r"(task\.)?[\w-]+(\.[\w-]+)?", key):
             hint = f"did you mean --data {assignment}?" if not equals else "example: optim.lr=1e-3"
             raise XferError(f"{assignment!r} is not key=value", hint)
         if key == "data":

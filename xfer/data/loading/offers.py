@@ -1,4 +1,4 @@
-"""What a task may be besides a `Task`: each lets a program do more with it."""
+"""What a task may offer besides pictures cut on the host: cuts on the device, vectors, sizes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from xfer.types import Batch, Sample
+from xfer.types import Sample
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,12 +66,3 @@ class ManySides(ABC):
     @abstractmethod
     def transform_at(self, side: int) -> Callable[[Sample, np.random.Generator], Any]:
         """`transform` for training pictures of this side."""
-
-
-class Proposes(ABC):
-    """For a task that proposes regions: `xfer data proposals --method run:DIR` measures them."""
-
-    @abstractmethod
-    def propose(self, batch: Batch, max_boxes: int) -> list[Tensor]:
-        """Proposals: N tensors (R, 4), R <= max_boxes, best first, xyxy in each picture's pixels.
-        Raises XferError if its options give it no proposals of its own."""
