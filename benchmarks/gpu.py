@@ -1,258 +1,123 @@
-"""Training throughput of one GPU, images per second, and whether raw and JPEG packs can feed it.
-
-Needs only torch, torchvision and timm, so that it runs on a bare machine; without a GPU it says so
-and every figure is null.
+"""Training throughput of one GPU, pictures per second: the product's own loop, in all its parts.
 
 reference | torchvision's net by default: fp32, NCHW, torch.optim.SGD, batch already on the device
-synthetic | xfer's net, bf16, channels_last, fused SGD, crops, mirror images and normalisation on
-          | the device, from uint8 pictures of 256 px that are already on it
-raw       | the same, fed from a raw pack: threads copy a square of each picture into pinned memory,
-          | which is copied to the device while it computes
+synthetic | Job and train_step of `xfer pretrain`, bf16, on one batch that stays on the device:
+          | uint8 pictures of 256 px, cut, mirrored and normalised there
+compiled  | the same with run.compile=true
+raw       | Loader, copies and train_step from a raw pack, crops on the device
 jpeg      | the same from a JPEG pack, decoded on the device (nvJPEG through torchvision)
+boxes     | Faster R-CNN on VGG-16 and Fast R-CNN on AlexNet, 600 px, one batch that stays there
 
-The script writes the pack, in the layout of xfer/data/pack/reader.py, from random smooth pictures.
-Each figure is the median of --rounds turns. roofline: floating-point operations per second of the
-step (torch's counter) over those of a bf16 product of 8192 x 8192 matrices on the same card.
+The packs are written here, from smooth random pictures. Each figure is the median of --rounds
+turns. roofline: floating-point operations per second of the step (torch's counter) over those of a
+bf16 product of 8192 x 8192 matrices on the same card; raw_fed, jpeg_fed: share of the best
+synthetic figure. --profile prints which kernels take the time of a step.
+
+Without a GPU it says so and every figure is null; --device cpu is a trial of the script alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
+import contextlib
+import itertools
 import json
-import queue
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-
-NETS = ("alexnet", "alexnet_2012", "alexnet_bn", "resnet18")
+NETS = ("alexnet", "alexnet_2012", "alexnet_bn", "resnet18", "vgg16")
 SIZES = (128, 160, 224)
 SIDE = 256
-INPUTS = ("reference", "synthetic", "raw", "jpeg")
-AHEAD = 4
+INPUTS = ("reference", "synthetic", "compiled", "raw", "jpeg")
+BOXES: dict[str, tuple[str, dict[str, Any]]] = {
+    "faster_rcnn vgg16": ("vgg16", {"detector": "faster"}),
+    "fast_rcnn alexnet": ("alexnet", {"detector": "fast", "proposals": "grid"}),
+}
 
 
-class PackFiles:
-    """The pictures of a pack's only split, by index; xfer/data/pack/reader.py has the layout."""
+def recipe_of(task: str, net: str, source: str, **keys: Any) -> Any:
+    """A recipe for a step: random weights, SGD as in pretrain/imagenet."""
+    from xfer.recipe.tables import Recipe, override
 
-    def __init__(self, root: Path) -> None:
-        index = json.loads((root / "index.json").read_text(encoding="utf-8"))
-        self.raw = index["pixels"] == "raw"
-        self.files: list[np.ndarray] = []
-        rows: list[tuple[int, int, int, int, int]] = []
-        for number, shard in enumerate(index["shards"]):
-            whole = np.asarray(np.memmap(root / f"{shard['name']}.bin", np.uint8, "r"))
-            self.files.append(whole)
-            with np.load(root / f"{shard['name']}.npz") as table:
-                places = zip(table["start"].tolist(), table["length"].tolist(),
-                             table["size"].tolist(), strict=True)  # fmt: skip
-                rows += [(number, start, length, h, w) for start, length, (h, w) in places]
-        self.rows = rows
-
-    def square(self, i: int, out: np.ndarray, rng: np.random.Generator) -> None:
-        """Copies a random square of raw picture i, as large as `out`."""
-        shard, start, length, height, width = self.rows[i]
-        image = self.files[shard][start : start + length].reshape(height, width, 3)
-        side = len(out)
-        y, x = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
-        np.copyto(out, image[y : y + side, x : x + side])
-
-    def coded(self, i: int) -> torch.Tensor:
-        """The bytes of JPEG i."""
-        shard, start, length, _, _ = self.rows[i]
-        return torch.from_numpy(self.files[shard][start : start + length].copy())
+    base = Recipe(name="gpu", task=task, backbone=net, weights="none")
+    fixed = {"data.source": source, "optim.name": "sgd", "optim.lr": 1e-3, "schedule.epochs": 1e6,
+             "data.cache_mb": 0}  # fmt: skip
+    return override(base, {**fixed, **keys})
 
 
-def write_pack(root: Path, raw: bool, count: int) -> PackFiles:
-    """A pack of smooth random pictures, 256 px high, some wider than others."""
-    from PIL import Image
-
-    root.mkdir()
-    rng = np.random.default_rng(0)
-    rows: list[tuple[int, int, int, int]] = []
-    with (root / "shard-00000.bin").open("wb") as file:
-        for k in range(count):
-            width = SIDE + 8 * (k % 12)
-            small = Image.fromarray(rng.integers(0, 256, (16, 20, 3), np.uint8))
-            picture = small.resize((width, SIDE), Image.Resampling.BICUBIC)
-            coded = io.BytesIO()
-            picture.save(coded, "JPEG", quality=90)
-            data = np.asarray(picture).tobytes() if raw else coded.getvalue()
-            rows.append((file.tell(), len(data), SIDE, width))
-            file.write(data)
-    start, length, height, width = (np.array(column) for column in zip(*rows, strict=True))
-    np.savez(root / "shard-00000.npz", start=start, length=length,
-             size=np.stack([height, width], 1))  # fmt: skip
-    index = {"format": "xfer-pack", "version": 1, "pixels": "raw" if raw else "jpeg",
-             "shards": [{"name": "shard-00000"}]}  # fmt: skip
-    (root / "index.json").write_text(json.dumps(index))
-    return PackFiles(root)
-
-
-def fed_raw(
-    pack: PackFiles, batch: int, device: torch.device, threads: int
-) -> Iterator[torch.Tensor]:
-    """Batches (N, 3, 256, 256) uint8 on the device; copying overlaps with computation there."""
-    cuda = device.type == "cuda"
-    free: queue.Queue[torch.Tensor] = queue.Queue()
-    full: queue.Queue[torch.Tensor | BaseException] = queue.Queue()
-    for _ in range(AHEAD):
-        free.put(torch.empty(batch, SIDE, SIDE, 3, dtype=torch.uint8, pin_memory=cuda))
-    stop = threading.Event()
-
-    def fill() -> None:
-        rng = np.random.default_rng(0)
-        parts = [range(k, batch, threads) for k in range(threads)]
-
-        def some(part: range, places: list[int], rows: np.ndarray, seed: int) -> None:
-            own = np.random.default_rng(seed)
-            for k in part:
-                pack.square(places[k], rows[k], own)
-
-        try:
-            with ThreadPoolExecutor(threads) as pool:
-                while not stop.is_set():
-                    room = free.get()
-                    places = rng.integers(0, len(pack.rows), batch).tolist()
-                    rows, seed = room.numpy(), int(rng.integers(1 << 30))
-                    list(pool.map(lambda p: some(p, places, rows, seed + p.start), parts))  # noqa: B023
-                    full.put(room)
-        except BaseException as error:
-            full.put(error)
-
-    filler = threading.Thread(target=fill, daemon=True)
-    filler.start()
-    stream = torch.cuda.Stream() if cuda else None
-    waiting: list[tuple[torch.Tensor, torch.Tensor, Any]] = []
-    try:
-        while True:
-            while len(waiting) < 2:
-                room = full.get()
-                if isinstance(room, BaseException):
-                    raise room
-                if stream is None:
-                    waiting.append((room.clone(), room, None))
-                    continue
-                with torch.cuda.stream(stream):
-                    there = room.to(device, non_blocking=True)
-                    waiting.append((there, room, stream.record_event()))
-            there, room, done = waiting.pop(0)
-            if done is not None:
-                done.synchronize()  # the pinned memory is reused: the copy must be complete
-                there.record_stream(torch.cuda.current_stream())
-            free.put(room)
-            yield there.permute(0, 3, 1, 2)
-    finally:
-        stop.set()
-        free.put(torch.empty(batch, SIDE, SIDE, 3, dtype=torch.uint8))
-        filler.join()
-
-
-def fed_jpeg(pack: PackFiles, batch: int, device: torch.device) -> Iterator[torch.Tensor]:
-    """Batches decoded on the device, while the bytes of the next one are gathered."""
-    from torchvision.io import ImageReadMode, decode_jpeg
-
-    rng = np.random.default_rng(0)
-    with ThreadPoolExecutor(1) as pool:
-
-        def gather() -> list[torch.Tensor]:
-            return [pack.coded(i) for i in rng.integers(0, len(pack.rows), batch).tolist()]
-
-        coming = pool.submit(gather)
-        while True:
-            coded = coming.result()
-            coming = pool.submit(gather)
-            images = decode_jpeg(coded, ImageReadMode.RGB, device)
-            cut = [image[:, :SIDE, :SIDE] for image in images]
-            yield torch.stack(cut).contiguous(memory_format=torch.channels_last)
-
-
-def our_step(name: str, size: int, device: torch.device, compiled: bool) -> Callable[[Any], None]:
-    """One training step from uint8 pictures on the device: xfer's net, layout and optimiser."""
-    from xfer.backbones.build import create_backbone
+def make_job(recipe: Any, device: Any) -> Any:
     from xfer.device import Place
-    from xfer.nn.device_crop import random_crops
+    from xfer.recipe.data import open_recipe_data
+    from xfer.train.job import Job
 
-    place = Place(device, "bf16")
-    net = create_backbone(name, weights="none", classifier=True)
-    place.put(net).train()
-    optimizer = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9, fused=True)
+    return Job(recipe, Place(device, "bf16"), open_recipe_data(recipe))
 
-    def loss_of(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        crops = random_crops(images, size)
-        with place.autocast():
-            logits = net.logits(net.normalise(crops))
-        return F.cross_entropy(logits.float(), labels)
 
-    work = torch.compile(loss_of) if compiled else loss_of
+def step_of(job: Any) -> Callable[[Any], None]:
+    """What `xfer.train.loop` does with a batch."""
+    from xfer.train.step import train_step
 
-    def step(images: torch.Tensor) -> None:
-        labels = torch.zeros(len(images), dtype=torch.int64, device=device)
-        work(images, labels).backward()
-        optimizer.step()
-        optimizer.zero_grad()
+    def step(batch: Any) -> None:
+        job.begin_step()
+        job.add_losses(train_step(job, batch))
+        job.step += 1
 
     return step
 
 
-def reference_step(name: str, device: torch.device) -> Callable[[Any], None] | None:
+def reference_step(name: str, size: int, batch: int, device: Any) -> Callable[[Any], None] | None:
     """torchvision's net as in most scripts; None for a net that it lacks."""
+    import torch
+    import torch.nn.functional as F
     import torchvision
 
-    if name not in ("alexnet", "resnet18"):
+    if name not in ("alexnet", "resnet18", "vgg16"):
         return None
     net = getattr(torchvision.models, name)(weights=None).to(device).train()
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9)
+    images = torch.randn(batch, 3, size, size, device=device)
+    labels = torch.zeros(batch, dtype=torch.int64, device=device)
 
-    def step(images: torch.Tensor) -> None:
+    def step(_: Any) -> None:
         optimizer.zero_grad()
-        labels = torch.zeros(len(images), dtype=torch.int64, device=device)
         F.cross_entropy(net(images), labels).backward()
         optimizer.step()
 
     return step
 
 
-def rate(
-    step: Callable[[Any], None], batches: Iterator[torch.Tensor], device: torch.device,
-    steps: int, rounds: int,
-) -> float:  # fmt: skip
-    """Images per second, the median of rounds after an uncounted first one."""
-    found: list[float] = []
-    for turn in range(rounds + 1):
-        wait(device)
-        start, seen = time.perf_counter(), 0
-        for _ in range(steps):
-            images = next(batches)
-            step(images)
-            seen += len(images)
-        wait(device)
-        if turn:
-            found.append(seen / (time.perf_counter() - start))
-    return statistics.median(found)
+def wait(device: Any) -> None:
+    import torch
 
-
-def wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def same(images: torch.Tensor) -> Iterator[torch.Tensor]:
-    while True:
-        yield images
+def rate(
+    step: Callable[[Any], None], batches: Iterator[Any], pictures: int, device: Any,
+    options: argparse.Namespace,
+) -> float:  # fmt: skip
+    """Pictures per second, the median of rounds after an uncounted first one."""
+    found: list[float] = []
+    for turn in range(options.rounds + 1):
+        wait(device)
+        start = time.perf_counter()
+        for _ in range(options.steps):
+            step(next(batches))
+        wait(device)
+        if turn:
+            found.append(options.steps * pictures / (time.perf_counter() - start))
+    return statistics.median(found)
 
 
-def peak(device: torch.device, side: int) -> float:
+def peak(device: Any, side: int) -> float:
     """Floating-point operations per second of a bf16 matrix product."""
+    import torch
+
     a = torch.randn(side, side, device=device, dtype=torch.bfloat16)
     for _ in range(3):
         torch.mm(a, a)
@@ -264,51 +129,100 @@ def peak(device: torch.device, side: int) -> float:
     return 20 * 2 * side**3 / (time.perf_counter() - start)
 
 
-def operations(step: Callable[[Any], None], images: torch.Tensor) -> float:
+def operations(step: Callable[[Any], None], batch: Any) -> float:
     """Floating-point operations of a training step per picture."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
-        step(images)
-    return counter.get_total_flops() / len(images)
+        step(batch)
+    return counter.get_total_flops() / len(batch)
 
 
-def measure(name: str, size: int, options: argparse.Namespace, packs: dict[str, PackFiles],
-            device: torch.device, peak_flops: float) -> dict[str, float | None]:  # fmt: skip
+def profile(step: Callable[[Any], None], batch: Any) -> str:
+    """The kernels that take most of three steps' time."""
+    from torch.profiler import profile
+
+    with profile() as found:
+        for _ in range(3):
+            step(batch)
+    return found.key_averages().table(sort_by="self_device_time_total", row_limit=12)
+
+
+def write_packs(root: Path, count: int) -> dict[str, str]:
+    """A raw and a JPEG pack of smooth random pictures, 256 px high, some wider than others."""
+    import numpy as np
+    from PIL import Image
+
+    from xfer.data.pack.writer import Packing, pack
+
+    rng = np.random.default_rng(0)
+    photos = root / "photos"
+    for k in range(count):
+        (photos / str(k % 2)).mkdir(parents=True, exist_ok=True)
+        small = Image.fromarray(rng.integers(0, 256, (16, 20, 3), np.uint8))
+        picture = small.resize((SIDE + 8 * (k % 12), SIDE), Image.Resampling.BICUBIC)
+        picture.save(photos / str(k % 2) / f"{k}.jpg", quality=90)
+    for raw in (True, False):
+        pack(str(photos), root / ("raw" if raw else "jpeg"), Packing(SIDE, raw))
+    return {kind: str(root / kind) for kind in ("raw", "jpeg")}
+
+
+def classifier(
+    name: str, size: int, packs: dict[str, str], device: Any, flops: float,
+    options: argparse.Namespace,
+) -> dict[str, float | None]:  # fmt: skip
     """The figures of one net at one size, for all inputs."""
-    batch, steps, rounds = options.batch, options.steps, options.rounds
+    from xfer.device import on_device
+
+    batch = options.batch
+    keys = {"data.batch": batch, "data.size": size, "data.workers": options.threads,
+            "data.crop_on": "device", "data.augment": "light"}  # fmt: skip
     found: dict[str, float | None] = {}
-    reference = reference_step(name, device)
+    reference = reference_step(name, size, batch, device)
     if reference is not None:
-        images = torch.randn(batch, 3, size, size, device=device)
-        found["reference"] = rate(reference, same(images), device, steps, rounds)
-        del reference, images
-    blank = torch.randint(256, (batch, SIDE, SIDE, 3), dtype=torch.uint8, device=device)
-    blank = blank.permute(0, 3, 1, 2)
-    eager = our_step(name, size, device, False)
-    work = operations(eager, blank[:8])
-    found["synthetic"] = rate(eager, same(blank), device, steps, rounds)
-    best = eager
+        found["reference"] = rate(reference, itertools.repeat(None), batch, device, options)
+        del reference
+    job = make_job(recipe_of("classify", name, packs["raw"], **keys), device)
+    with contextlib.closing(job.batches()) as host:
+        there = next(on_device(host, job.place))
+    step = step_of(job)
+    work = operations(step, there)
+    found["synthetic"] = rate(step, itertools.repeat(there), batch, device, options)
+    if options.profile:
+        print(profile(step, there), flush=True)
+    compile_ = False
     if not options.eager:
-        compiled = our_step(name, size, device, True)
-        found["synthetic_compiled"] = rate(compiled, same(blank), device, steps, rounds)
-        if found["synthetic_compiled"] > found["synthetic"]:
-            best = compiled
-    top = max(v for k, v in found.items() if v and k.startswith("synthetic"))
-    found["roofline"] = top * work / peak_flops
-    feeds: dict[str, Callable[[], Iterator[torch.Tensor]]] = {
-        "raw": lambda: fed_raw(packs["raw"], batch, device, options.threads),
-        "jpeg": lambda: fed_jpeg(packs["jpeg"], batch, device),
-    }
-    for kind, feed in feeds.items():
-        batches = feed()
-        speed = rate(best, batches, device, steps, rounds)
-        batches.close()  # pyright: ignore[reportAttributeAccessIssue]
+        recipe = recipe_of("classify", name, packs["raw"], **keys, **{"run.compile": True})
+        own = step_of(make_job(recipe, device))
+        found["compiled"] = rate(own, itertools.repeat(there), batch, device, options)
+        compile_ = found["compiled"] > found["synthetic"]
+    top = max(found["synthetic"], found.get("compiled") or 0)
+    found["roofline"] = top * work / flops
+    for kind, source in packs.items():
+        more = {"data.decode": "device"} if kind == "jpeg" and device.type == "cuda" else {}
+        recipe = recipe_of("classify", name, source, **keys, **more, **{"run.compile": compile_})
+        fed = make_job(recipe, device)
+        with contextlib.closing(fed.batches()) as host:
+            speed = rate(step_of(fed), on_device(host, fed.place), batch, device, options)
         found |= {kind: speed, f"{kind}_fed": speed / top}
     return found
 
 
-def main() -> None:
+def detector(name: str, device: Any, options: argparse.Namespace) -> float:
+    """Pictures per second of a detector's step."""
+    from xfer.device import on_device
+
+    net, task_options = BOXES[name]
+    batch = 2 if options.quick else 16
+    keys = {"data.batch": batch, "data.size": 96 if options.quick else 600, "data.limit": 2 * batch}
+    tasks = {f"task.{key}": value for key, value in task_options.items()}
+    job = make_job(recipe_of("detect", net, "digits", **keys, **tasks), device)
+    with contextlib.closing(job.batches()) as host:
+        there = next(on_device(host, job.place))
+    return rate(step_of(job), itertools.repeat(there), batch, device, options)
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -318,47 +232,57 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=30, help="steps per round (%(default)s)")
     parser.add_argument("--batch", type=int, default=1024)
-    parser.add_argument(
-        "--threads", type=int, default=12, help="threads that copy pictures (%(default)s)"
-    )
+    parser.add_argument("--threads", type=int, default=-1, help="of the loader; -1: one per core")
     parser.add_argument("--net", choices=NETS, action="append", help="only this net")
     parser.add_argument("--size", type=int, choices=SIZES, action="append", help="only this size")
-    parser.add_argument("--device", default="cuda", help="cpu: only a test run, without figures")
+    parser.add_argument("--boxes", choices=BOXES, action="append", help="only this detector")
+    parser.add_argument("--device", default="cuda", help="cpu: only a trial, without figures")
     parser.add_argument("--eager", action="store_true", help="don't try torch.compile")
+    parser.add_argument("--profile", action="store_true", help="print the kernels of a step")
     parser.add_argument("--pack", type=int, default=8192, help="pictures in the pack (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="one short round with few pictures")
     options = parser.parse_args()
     if options.quick:
-        options.rounds, options.steps = 1, 2
-        options.batch, options.pack = min(options.batch, 16), min(options.pack, 64)
-    nets, sizes = options.net or NETS, options.size or SIZES
+        options.rounds, options.steps = 1, 1
+        options.batch, options.pack = min(options.batch, 4), min(options.pack, 8)
+    one = options.net or options.boxes
+    options.net = options.net or ([] if one else list(NETS))
+    options.boxes = options.boxes or ([] if one else list(BOXES))
+    options.size = options.size or list(SIZES)
+    return options
+
+
+def main() -> None:
+    options = arguments()
+    import torch
+
     if options.device != "cpu" and not torch.cuda.is_available():
         print("no GPU: not measured")
-        keys = [f"{n} {s} {kind}" for n in nets for s in sizes for kind in INPUTS]
-        write(options.json, {"device": None, **dict.fromkeys(keys)})
+        keys = [f"{n} {s} {kind}" for n in options.net for s in options.size for kind in INPUTS]
+        write(options.json, {"device": None, **dict.fromkeys([*keys, *options.boxes])})
         return
     device = torch.device(options.device)
     cuda = device.type == "cuda"
-    if cuda:
-        torch.backends.cudnn.benchmark = True
     what = torch.cuda.get_device_name(device) if cuda else "cpu: the figures are meaningless"
-    peak_flops = peak(device, 8192 if cuda else 256)
+    flops = peak(device, 8192 if cuda else 256)
     print(f"{what}; torch {torch.__version__}; batch {options.batch}; "
-          f"bf16 products {peak_flops / 1e12:.3g} TFLOP/s", flush=True)  # fmt: skip
-    results: dict[str, Any] = {"device": what, "batch": options.batch, "flops": peak_flops}
+          f"bf16 products {flops / 1e12:.3g} TFLOP/s", flush=True)  # fmt: skip
+    results: dict[str, Any] = {"device": what, "batch": options.batch, "flops": flops}
     with tempfile.TemporaryDirectory() as scratch:
-        packs = {kind: write_pack(Path(scratch) / kind, kind == "raw", options.pack)
-                 for kind in ("raw", "jpeg")}  # fmt: skip
-        for name in nets:
-            for size in sizes:
-                found = measure(name, size, options, packs, device, peak_flops)
-                results |= {f"{name} {size} {kind}": value for kind, value in found.items()}
-                summary = ", ".join(
-                    f"{kind} {v:,.0f}" if v and v > 10 else f"{kind} {v:.2f}"
-                    for kind, v in found.items() if v is not None
-                )  # fmt: skip
-                print(f"{name} {size}: {summary}", flush=True)
-                write(options.json, results)  # results so far, in case a later net fails
+        packs = write_packs(Path(scratch), options.pack) if options.net else {}
+        for name, size in itertools.product(options.net, options.size):
+            found = classifier(name, size, packs, device, flops, options)
+            results |= {f"{name} {size} {kind}": value for kind, value in found.items()}
+            summary = ", ".join(
+                f"{kind} {v:,.0f}" if v and v > 10 else f"{kind} {v:.2f}"
+                for kind, v in found.items() if v is not None
+            )  # fmt: skip
+            print(f"{name} {size}: {summary}", flush=True)
+            write(options.json, results)  # results so far, in case a later net fails
+    for name in options.boxes:
+        results[name] = detector(name, device, options)
+        print(f"{name}: {results[name]:,.1f}", flush=True)
+        write(options.json, results)
 
 
 def write(file: Path | None, results: dict[str, Any]) -> None:

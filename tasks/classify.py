@@ -30,6 +30,7 @@ from xfer.metrics.multilabel import MultiLabelAP
 from xfer.nn.device_crop import DRAWS, DeviceCrop
 from xfer.nn.dropout import Dropout
 from xfer.nn.jpeg import decode_squares
+from xfer.ops.fixed import constants, to_host
 from xfer.recipe.option import When, one_of
 from xfer.recipe.tables import AUGMENTED
 from xfer.task import CachedFeatures, DeviceCrops, ManySides, Stage, Task, option
@@ -336,7 +337,7 @@ class Classify(Task, DeviceCrops, CachedFeatures, ManySides, Explains):
         shift = draws @ self.light  # pyright: ignore[reportOperatorIssue]
         if own.channels == "bgr":
             shift = shift.flip(1)
-        shift = shift * own.scale / torch.tensor(own.std, device=images.device)
+        shift = shift * own.scale / constants(own.std, shift)
         return images + shift[:, :, None, None].to(images.dtype)
 
     def _mix(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -373,7 +374,7 @@ class Classify(Task, DeviceCrops, CachedFeatures, ManySides, Explains):
         views = batch.targets.get("views", 1)
         if views > 1:
             scores = scores.view(-1, views, scores.shape[1]).mean(1)
-        table = scores.cpu().numpy()
+        (table,) = to_host([scores])
         return [ClassPrediction(i, row) for i, row in zip(batch.ids, table, strict=True)]
 
     def _probabilities(self, logits: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from xfer.data.transforms.boxes import BoxItem
-from xfer.detectors.batches import parts_of, to_pictures
+from xfer.detectors.batches import parts_of, predictions_of
 from xfer.detectors.box_task import BoxTask
 from xfer.detectors.mask_rcnn import MaskOptions, MaskRCNN, OutlinedTruth, build_masked
 from xfer.errors import DataError
@@ -29,6 +29,7 @@ from xfer.exporting.instances import ExportedInstances
 from xfer.metrics.instances import MASK_FIGURES, InstanceAP
 from xfer.objects.mask import as_column
 from xfer.objects.paste import paste
+from xfer.ops.fixed import to_host
 from xfer.task import option
 from xfer.types import Batch, InstancePrediction
 
@@ -88,13 +89,15 @@ class Instance(BoxTask):
 
     def _predict(self, batch: Batch, tta: str) -> list[InstancePrediction]:
         seen, found = self.find(batch, tta)
-        masks = [one.float().cpu().numpy() for one in self.head.masks(seen, found)]
+        masks = [one.float() for one in self.head.masks(seen, found)]
+        arrays = to_host([*(tensor for one in found for tensor in one), *masks])
+        boxes, masks = arrays[: 3 * len(found)], arrays[3 * len(found) :]
         return [
             InstancePrediction(
                 one.id, one.boxes, one.scores, one.labels, one.size,
-                as_column(paste(own, one.boxes, one.size)),
+                as_column(paste(own[: len(one.boxes)], one.boxes, one.size)),
             )
-            for one, own in zip(to_pictures(found, batch), masks, strict=True)
+            for one, own in zip(predictions_of(boxes, batch), masks, strict=True)
         ]  # fmt: skip
 
     def metric(self) -> InstanceAP:

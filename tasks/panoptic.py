@@ -38,8 +38,10 @@ from xfer.nn.levels import coarse_to_fine, decoder_levels
 from xfer.nn.pixel_loss import pixel_cross_entropy, pixel_weight
 from xfer.nn.upsample import at_pixels
 from xfer.nn.views import View
+from xfer.ops.fixed import fixed
 from xfer.pixels.centres import CentreBatch, CentreTargets, centre_losses, centre_targets
 from xfer.pixels.merge import Rules, merged
+from xfer.pixels.merge_on_device import merged_on_device
 from xfer.pixels.pixel_task import PixelTask
 from xfer.task import option
 from xfer.types import (
@@ -249,7 +251,8 @@ class Panoptic(PixelTask):
     @torch.no_grad()
     def predict(self, batch: Batch, tta: str = "none") -> list[PanopticPrediction]:
         """Segments in the pictures' own sizes; they are merged at the size that the net saw."""
-        views = [View(self.backbone.normalise(batch.images), batch.targets["sizes"])]
+        images = self.backbone.normalise(batch.images)
+        views = [View(images, batch.targets["sizes"], on_host=batch.read("sizes"))]
         if tta == "flip":
             views.append(views[0].mirrored())
         scores = [(self.scores(view.images, view.sizes), view) for view in views]
@@ -266,11 +269,17 @@ class Panoptic(PixelTask):
         self, scores: list[tuple[Tensor, View]], batch: Batch
     ) -> list[PanopticPrediction]:
         """The predictions for a batch, from `scores` of one or several views of it."""
-        targets = batch.targets
+        sizes = batch.read("sizes").tolist()
+        if fixed(scores[0][0]):
+            found = merged_on_device(scores, self.spec, sizes, self.things, self.rules)
+        else:
+            found = [
+                merged(scores, self.spec, n, tuple(size), self.things, self.rules)
+                for n, size in enumerate(sizes)
+            ]
         predictions: list[PanopticPrediction] = []
-        each = zip(batch.ids, targets["sizes"].tolist(), targets["originals"].tolist(), strict=True)
-        for n, (name, shown, (height, width)) in enumerate(each):
-            segments, sure = merged(scores, self.spec, n, tuple(shown), self.things, self.rules)
+        each = zip(batch.ids, batch.read("originals").tolist(), found, strict=True)
+        for name, (height, width), (segments, sure) in each:
             if segments.size != (height, width):
                 whole: Any = cv2.resize(
                     segments.map.astype(np.float32), (width, height),

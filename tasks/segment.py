@@ -317,13 +317,13 @@ class Segment(PixelTask):
     @torch.no_grad()
     def predict(self, batch: Batch, tta: str = "none") -> list[MaskPrediction]:
         """The class of each pixel, in the pictures' own sizes; large ones window by window."""
-        targets = batch.targets
 
-        def views(part: Tensor, sizes: Tensor) -> list[ScoreView]:
-            return self._views(self.backbone.normalise(part), sizes, tta)
+        def views(part: Tensor, sizes: Tensor, on_host: Tensor) -> list[ScoreView]:
+            whole = View(self.backbone.normalise(part), sizes, on_host=on_host)
+            return self._views(whole, tta)
 
         masks = classes_of_pixels(
-            batch.images, targets["sizes"], targets["originals"], views, self.head.spec,
+            batch.images, batch.read("sizes"), batch.read("originals"), views, self.head.spec,
             min(self.options.window, self.backbone.fixed_side or self.options.window),
         )  # fmt: skip
         return [
@@ -331,9 +331,8 @@ class Segment(PixelTask):
             for name, mask in zip(batch.ids, masks, strict=True)
         ]
 
-    def _views(self, images: Tensor, sizes: Tensor, tta: str) -> list[ScoreView]:
+    def _views(self, whole: View, tta: str) -> list[ScoreView]:
         """The scores for each view of normalised images."""
-        whole = View(images, sizes)
         views = [whole.scaled(s) for s in MULTISCALE] if tta == "multiscale" else [whole]
         if tta != "none":
             views = [turned for view in views for turned in (view, view.mirrored())]

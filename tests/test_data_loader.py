@@ -53,6 +53,13 @@ def test_an_epoch_goes_on_exactly_where_it_stopped() -> None:
     assert contents(make(workers=0), 5, start=3) == []
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_of_several_epochs_follow_without_a_pause(workers: int) -> None:
+    wanted = [*contents(make(), 4)[1:], *contents(make(), 5), *contents(make(), 6)][:7]
+    got = [(b.ids, b.images.numpy().tobytes()) for b in make(workers=workers).batches(4, 1, 7)]
+    assert got == wanted and len(got) == 7
+
+
 def test_epochs_and_seeds_differ() -> None:
     ids = [contents(make(seed=s), e)[0][0] for s in (0, 1) for e in (0, 1)]
     assert len(set(ids)) == 4

@@ -84,6 +84,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("report.page", "report.comparison", "notebook.worst"),
     ("probing.run", "serving"),
     ("proposals.measure", "proposals.from_run", "train"),
+    ("trials",),
+    ("ask",),
     ("api",),
     ("cli", "testing", "__main__"),
 )
@@ -108,10 +110,16 @@ ADAPTERS = {
     "pycocotools": ("xfer/metrics/", "xfer/data/", "xfer/objects/"),
     "sklearn": ("xfer/data/", "xfer/metrics/", "xfer/extraction", "xfer/probing"),
 }
-CALLS_CUDA = ("xfer/device.py",)
+CALLS_CUDA = ("xfer/device.py", "xfer/testing/pretended_gpu.py")
 # pinned memory, norms over processes, and which optimisers have a fused kernel, depend on the
 # device's name
-NAMES_CUDA = (*CALLS_CUDA, "xfer/train/job.py", "xfer/train/optim.py", "xfer/nn/sync_norm.py")
+NAMES_CUDA = (
+    *CALLS_CUDA,
+    "xfer/testing/pretended_autocast.py",
+    "xfer/train/job.py",
+    "xfer/train/optim.py",
+    "xfer/nn/sync_norm.py",
+)
 
 
 def sources() -> list[Path]:

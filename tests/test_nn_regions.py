@@ -160,7 +160,7 @@ def test_proposals_are_inside_their_own_picture_and_few() -> None:
     net = proposal_net()
     said = net(torch.randn(2, 4, 8, 8) * 30)
     sizes = torch.tensor([[128, 128], [64, 100]])
-    found = net.propose(said, sizes, 50, 10)
+    found = net.propose(said, sizes, 50, 10).boxes
     assert [len(f) for f in found] == [10, 10]
     assert (found[1] <= torch.tensor([100, 64, 100, 64])).all() and (found[1] >= 0).all()
     assert not any(f.requires_grad for f in found)
@@ -181,7 +181,7 @@ def test_the_proposal_net_learns_where_objects_are() -> None:
         total.backward()
         optimizer.step()
     assert last < first / 10
-    best = net.propose(net(maps), sizes, 100, 6)[0]
+    best = net.propose(net(maps), sizes, 100, 6).boxes[0]
     assert tv.box_iou(truth[0], best).max(1).values.min() > 0.7
 
 

@@ -26,6 +26,7 @@ from xfer.nn.views import View
 from xfer.objects.segments import Segments
 from xfer.pixels.centres import UNIT, centre_targets
 from xfer.pixels.merge import Rules, merged
+from xfer.pixels.merge_on_device import merged_on_device
 from xfer.recipe.tables import DataTable
 from xfer.task import get, make_options
 from xfer.testing.segment_scenes import SegmentScenes
@@ -65,6 +66,17 @@ def exact(segments: Segments, things: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.concatenate(parts)[None]).float()
 
 
+def same_on_device(
+    views: list[tuple[torch.Tensor, View]], size: tuple[int, int], things: np.ndarray, rules: Rules
+) -> None:
+    """Whether a device merges to the same segments as a CPU."""
+    found, sure = merged(views, PIXELS, 0, size, things, rules)
+    ((there, certain),) = merged_on_device(views, PIXELS, [size], things, rules)
+    assert there == found or np.array_equal(there.map, found.map)
+    assert there.labels.tolist() == found.labels.tolist()
+    np.testing.assert_allclose(certain, sure, rtol=1e-4)
+
+
 def test_true_centres_and_ways_are_merged_to_the_true_segments() -> None:
     map = np.zeros((24, 40), np.int32)
     map[3:12, 4:13], map[3:12, 13:22], map[15:21, 30:38] = 1, 2, 3  # two that touch, of one class
@@ -79,6 +91,7 @@ def test_true_centres_and_ways_are_merged_to_the_true_segments() -> None:
         pairs = np.unique(np.stack([found.map.ravel(), map.ravel()]), axis=1)
         assert pairs.shape[1] == 4  # one of each to one of each
         assert sure.shape == (4,) and (sure > 0.7).all()
+        same_on_device(views, (24, 40), things, RULES)
 
 
 def test_what_is_too_small_and_things_without_a_centre_are_void() -> None:
@@ -89,8 +102,10 @@ def test_what_is_too_small_and_things_without_a_centre_are_void() -> None:
     view = View(torch.zeros(1, 3, 20, 20), torch.tensor([[20, 20]]))
     found, _ = merged([(scores, view)], PIXELS, 0, (20, 20), things, Rules(0.5, 1, 0.0, 0.05))
     assert len(found) == 2 and (found.map[2:4, 2:4] == -1).all()
+    same_on_device([(scores, view)], (20, 20), things, Rules(0.5, 1, 0.0, 0.05))
     scores[:, 2] = 0
     found, _ = merged([(scores, view)], PIXELS, 0, (20, 20), things, RULES)
+    same_on_device([(scores, view)], (20, 20), things, RULES)
     assert found.labels.tolist() == [1] and (found.map[map > 0] == -1).all()
 
 

@@ -9,7 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xfer.api import finetune, pretrain
+    from xfer import ask as ask
+    from xfer.api import finetune, pretrain, sweep
     from xfer.backbones.build import create_backbone
     from xfer.doctor.check import check_data
     from xfer.errors import DataError, DivergedError, XferError
@@ -43,6 +44,7 @@ _HOME = {
     "probe": "xfer.probing.run",
     "Recipe": "xfer.recipe.tables",
     "show": "xfer.notebook.sheet",
+    "sweep": "xfer.api",
 }
 
 __all__ = [
@@ -63,14 +65,17 @@ __all__ = [
     "pretrain",
     "probe",
     "show",
+    "sweep",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "ask":  # a room of functions: xfer.ask.lr
+        return importlib.import_module("xfer.ask")
     if name not in _HOME:
         raise AttributeError(f"module 'xfer' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, "ask"])

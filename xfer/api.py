@@ -154,6 +154,60 @@ def pretrain(
     return _train(data, "", f"pretrain/{name}", out, overwrite, verbosity, given)
 
 
+@plugs.face("data", "task", "backbone", "settings")
+def sweep(
+    data: Any = "",
+    grid: Mapping[str, Sequence[Any]] | None = None,
+    task: str = "",
+    *,
+    seeds: int = 3,
+    budget: float | None = None,
+    method: str = "grid",
+    out: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    recipe: str = "",
+    verbosity: int = 0,
+    trust: str | Sequence[str] = (),
+    **settings: Any,
+) -> dict[str, Any]:
+    """Compares settings, each trained with several seeds on the same pictures: `xfer sweep` from
+    Python. The test split is never looked at.
+
+    A sweep that was stopped goes on when it is called again: finished runs are kept.
+
+    Args:
+        data, task, recipe, trust: as in `finetune`; verbosity: -1: prints nothing but warnings.
+        grid: {"optim.lr": [1e-4, 3e-4]}: a recipe's keys with the values to compare; of several
+            keys every combination.
+        seeds: runs of each setting, from `seed` on.
+        budget: minutes; the rest is left to a later call.
+        method: grid: all settings at full length; halving: short runs of all, then twice as long
+            ones of the better half, and so on.
+        out: the folder of the runs, sweep.json, best.toml and settings.png; by default
+            runs/sweep-<task>-<backbone>-<data>-<digest>.
+        overwrite: do finished runs again.
+        settings: what all runs share: every argument of `finetune` that sets a recipe's key, and
+            any key with two underscores for its dot.
+
+    Returns: sweep.json's content: "settings": [{each key of the grid, "mean", "deviation", "n",
+        "scores", "minus_best": the difference with its interval and whether it is beyond chance,
+        ...}], "runs", "best", "verdict", "next": the line to type, ...
+    Raises: as `finetune`; DivergedError if every setting diverged.
+    """
+    from xfer.trials.budget import Budget
+    from xfer.trials.sweep import run_sweep
+
+    clock = Budget(budget)
+    _check_settings(settings)
+    keyed = {_KEYS.get(name, name): value for name, value in settings.items()}
+    show = Progress(verbosity)
+    base, opened = prepare("" if data is None else data, task, recipe, keyed)
+    return run_sweep(
+        base, grid or {}, opened=opened, seeds=seeds, budget=clock, method=method,
+        out=Path(out) if out else None, overwrite=overwrite, say=show.remark,
+    )  # fmt: skip
+
+
 def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The settings among the arguments of `finetune` or `pretrain` that the caller gave, by the
     names that `prepare` takes."""

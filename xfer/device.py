@@ -9,7 +9,6 @@ import contextlib
 import os
 import random
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -26,10 +25,10 @@ import torch.distributed as dist
 from xfer import exit_codes
 from xfer.allocator import keep_memory
 from xfer.errors import XferError
-from xfer.fetch import cache_folder, others_write
 from xfer.types import Batch
 
 GLOO_SECONDS = 0.3
+Movable = TypeVar("Movable", Batch, torch.Tensor)
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -72,6 +71,18 @@ class Place:
     def put(self, module: torch.nn.Module) -> torch.nn.Module:
         """Moves a module here, its convolution weights in channels_last (1.2x on CPU and GPU)."""
         return module.to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    def send(self, batch: Movable) -> Movable:
+        """A batch or a tensor here; to a GPU through pinned memory, which the host need not wait
+        for."""
+        if self.device.type == "cuda":
+            batch = batch.pin_memory()
+        return batch.to(self.device, non_blocking=True)
+
+    def choose_kernels(self, one_size: bool) -> None:
+        """Has cuDNN time its kernels for each size of input that it meets, if sizes recur."""
+        if self.device.type == "cuda" and not torch.are_deterministic_algorithms_enabled():
+            torch.backends.cudnn.benchmark = one_size
 
     def synchronise(self) -> None:
         """Waits until the device has finished its queued work."""
@@ -219,8 +230,24 @@ def restore_random_states(states: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def placed(device: str = "auto", precision: str = "auto") -> Iterator[Place]:
+def _equal_bits() -> Iterator[None]:
+    """Has a GPU add in the same order each time, and torch refuse what it can't do so."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+@contextlib.contextmanager
+def placed(
+    device: str = "auto", precision: str = "auto", deterministic: bool = False
+) -> Iterator[Place]:
     """Joins the process group described by torchrun's environment variables, and leaves it at exit.
+
+    Args: deterministic: equal bits each time on the same card; a CPU gives them anyway.
 
     Raises XferError for a device or precision that is not available.
     """
@@ -234,10 +261,12 @@ def placed(device: str = "auto", precision: str = "auto") -> Iterator[Place]:
         torch.backends.cuda.matmul.allow_tf32 = precision != "fp32"
         torch.backends.cudnn.allow_tf32 = precision != "fp32"
     stop_watch: Callable[[], None] | None = None
+    same = deterministic and where.type == "cuda"
     try:
         if world > 1 and not dist.is_initialized():
             stop_watch = _join("nccl" if where.type == "cuda" else "gloo", rank, world)
-        yield Place(where, find_precision(precision, where), rank, world)
+        with _equal_bits() if same else contextlib.nullcontext():
+            yield Place(where, find_precision(precision, where), rank, world)
     except BaseException as error:
         if world > 1:
             exit_codes.note_failure(error)
@@ -306,7 +335,8 @@ def on_device(batches: Iterator[Batch], place: Place) -> Iterator[Batch]:
         for tensor in there.tensors():
             tensor.record_stream(using)
         yield there
-        copied.synchronize()
+        if not copied.query():
+            copied.synchronize()
         del there, host
 
 
@@ -371,26 +401,6 @@ def any_process(flag: bool, place: Place) -> bool:
     value = torch.tensor([float(flag)], device=place.device)
     dist.all_reduce(value, op=dist.ReduceOp.MAX)
     return bool(value.item())
-
-
-def keep_compiled() -> None:
-    """Has torch.compile keep its code in our cache. By default that is in a folder of /tmp with the
-    user's name, which somebody else may have made first, and code in it is run."""
-    if "TORCHINDUCTOR_CACHE_DIR" in os.environ:
-        return
-    folder = cache_folder() / "compiled"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        safe = not others_write(folder) and os.access(folder, os.W_OK)
-    except OSError:
-        safe = False
-    place = folder if safe else Path(tempfile.mkdtemp(prefix="xfer-compiled-"))
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(place)
-
-
-def is_compiler_error(error: BaseException) -> bool:
-    """Whether torch.compile failed, as it does without a C++ compiler."""
-    return type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
 
 
 def usable_precision(name: str, device: str = "auto") -> str:

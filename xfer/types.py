@@ -147,25 +147,44 @@ class Batch:
     images  | uint8 (N, 3, H, W), channels_last, RGB 0..255 (the task normalises on the device)
     ids     | N sample ids
     targets | what the task's collate put there: tensors, or lists of tensors
+    on_host | the targets as they were before they were copied to a device, None if they were not:
+            | a number that is read from them does not make the host wait for the device
     """
 
     images: torch.Tensor
     ids: tuple[str, ...]
     targets: dict[str, Any] = field(default_factory=dict[str, Any])
+    on_host: dict[str, Any] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def to(self, device: torch.device | str) -> Batch:
+    def pin_memory(self) -> Batch:
+        """The same batch in pinned memory, from which a GPU copies without the host's waiting."""
+
+        def pin(value: Any) -> Any:
+            if isinstance(value, (list, tuple)):
+                return [pin(v) for v in value]  # pyright: ignore[reportUnknownVariableType]
+            return value.pin_memory() if hasattr(value, "pin_memory") else value
+
+        targets = {key: pin(value) for key, value in self.targets.items()}
+        return replace(self, images=pin(self.images), targets=targets)
+
+    def to(self, device: torch.device | str, non_blocking: bool = True) -> Batch:
         """The same batch with every tensor on `device` (copies overlap if memory is pinned)."""
 
         def move(value: Any) -> Any:
             if isinstance(value, (list, tuple)):
                 return [move(v) for v in value]  # pyright: ignore[reportUnknownVariableType]
-            return value.to(device, non_blocking=True) if hasattr(value, "to") else value
+            return value.to(device, non_blocking=non_blocking) if hasattr(value, "to") else value
 
         moved = {key: move(value) for key, value in self.targets.items()}
-        return replace(self, images=move(self.images), targets=moved)
+        host = self.targets if self.on_host is None else self.on_host
+        return replace(self, images=move(self.images), targets=moved, on_host=host)
+
+    def read(self, name: str) -> torch.Tensor:
+        """A target as it is on the host."""
+        return (self.targets if self.on_host is None else self.on_host)[name].cpu()
 
     def tensors(self) -> Iterator[torch.Tensor]:
         """Every tensor of the batch."""
@@ -187,7 +206,8 @@ class Batch:
             return value[start:stop] if hasattr(value, "__len__") and len(value) == count else value
 
         targets = {key: cut(value) for key, value in self.targets.items()}
-        return Batch(self.images[start * views : stop * views], self.ids[start:stop], targets)
+        host = self.on_host and {key: cut(value) for key, value in self.on_host.items()}
+        return Batch(self.images[start * views : stop * views], self.ids[start:stop], targets, host)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from xfer.cli import (
     train,
 )
 from xfer.cli.command import DRAWS, command
+from xfer.cli.experiments import ask, sweep
 from xfer.cli.flags import Debug, varied
 from xfer.cli.help import Group, option_hint
 from xfer.errors import command_line
@@ -45,6 +46,9 @@ command(app, "finetune", flags=train.FLAGS, panel="Train", trust=True, shares=Tr
 command(app, "pretrain", flags=train.FLAGS, panel="Train", trust=True, shares=True, recipe=None)(
     train.pretrain
 )
+command(app, "sweep", flags=sweep.FLAGS, panel="Train", trust=True, recipe="classify/default")(
+    sweep.sweep
+)
 command(app, "eval", panel="Use", trust=True, shares=True)(evaluate.evaluate)
 command(app, "predict", panel="Use", trust=True)(predict.predict)
 command(app, "export", panel="Use", trust=True)(export.export)
@@ -55,6 +59,7 @@ command(app, "features", flags=features.FLAGS, panel="Features", trust=True, see
         shares=True)(features.features)  # fmt: skip
 command(app, "features join", panel="Features")(features.join)
 command(app, "probe", panel="Features", trust=True)(probe.probe)
+app.add_typer(ask.app, name="ask", rich_help_panel="Train")
 for group in (data, models, recipes, runs):
     app.add_typer(group.app, name=group.__name__.rpartition(".")[2], rich_help_panel="Inspect")
 

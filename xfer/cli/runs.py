@@ -155,6 +155,9 @@ def runs_compare(
         }}
         for split, metric in metrics
     ])  # fmt: skip
+    for tests in comparison["paired_groups"].values():
+        for test in tests:
+            show.text(test["line"])
     for name, group in zip(names, groups, strict=True):
         show.note(f"{name}: seeds {plain_text(group['seeds'])}; {', '.join(group['runs'])}")
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xfer.data.loading.collate import stack_padded
@@ -13,6 +14,7 @@ from xfer.data.transforms.boxes import BoxItem
 from xfer.detectors.contract import Found
 from xfer.nn.views import View
 from xfer.ops.boxes import clip
+from xfer.ops.fixed import fixed, to_host
 from xfer.types import Batch, BoxPrediction
 
 MULTISCALE = (0.75, 1.0, 1.25)  # relative sizes of the view multiscale
@@ -51,7 +53,11 @@ def collate_boxes(items: Sequence[BoxItem], colour: Sequence[float]) -> Batch:
 
 
 def parts_of(batch: Batch, most_pixels: int = 0) -> Iterator[Batch]:
-    """The batch in parts of at most so many pixels, by default MOST_PIXELS; at least a picture."""
+    """The batch in parts of at most so many pixels, by default MOST_PIXELS; at least a picture. On
+    a device it stays whole: what does not fit there is halved, see `Halved`."""
+    if fixed(batch.images) and not most_pixels:
+        yield batch
+        return
     max_images = max(1, (most_pixels or MOST_PIXELS) // batch.images[0, 0].numel())
     if len(batch) <= max_images:
         yield batch
@@ -60,12 +66,13 @@ def parts_of(batch: Batch, most_pixels: int = 0) -> Iterator[Batch]:
         yield batch.part(n, min(n + max_images, len(batch)))
 
 
-def views_of(images: Tensor, sizes: Tensor, tta: str) -> list[View]:
+def views_of(images: Tensor, sizes: Tensor, tta: str, on_host: Tensor | None = None) -> list[View]:
     """The views of normalised pictures: none, flip or multiscale.
 
-    Args: sizes: H, W of each picture; for multiscale the largest of the scales is given.
+    Args: sizes: H, W of each picture; for multiscale the largest of the scales is given; on_host:
+        the same on the CPU.
     """
-    views = [View(images, sizes)]
+    views = [View(images, sizes, on_host=on_host)]
     if tta == "multiscale":
         views = [views[0].scaled(s / max(MULTISCALE)) for s in MULTISCALE]
     if tta in ("flip", "multiscale"):
@@ -75,13 +82,18 @@ def views_of(images: Tensor, sizes: Tensor, tta: str) -> list[View]:
 
 def to_pictures(found: Sequence[Found], batch: Batch) -> list[BoxPrediction]:
     """Detections in pixels of the batch as predictions in each picture's own pixels."""
+    return predictions_of(to_host([tensor for one in found for tensor in one]), batch)
+
+
+def predictions_of(arrays: Sequence[NDArray[Any]], batch: Batch) -> list[BoxPrediction]:
+    """The same from boxes, scores and labels of each picture in turn, on the host."""
     predictions: list[BoxPrediction] = []
-    sizes, originals = batch.targets["sizes"], batch.targets["originals"]
-    for name, size, original, one in zip(batch.ids, sizes, originals, found, strict=True):
-        kept, score, label = (t.cpu() for t in one)
-        kept = clip(kept * (original / size).cpu().flip(0).repeat(2), original.cpu())
+    sizes, originals = batch.read("sizes"), batch.read("originals")
+    each = zip(batch.ids, sizes, originals, *(arrays[k::3] for k in range(3)), strict=True)
+    for name, size, original, boxes, score, label in each:
+        real = score >= 0  # what a device has filled up is not
+        kept = torch.from_numpy(boxes[real]) * (original / size).flip(0).repeat(2)
         height, width = (int(v) for v in original.tolist())
-        predictions.append(
-            BoxPrediction(name, kept.numpy(), score.numpy(), label.numpy(), (height, width))
-        )
+        kept = clip(kept, original).numpy()
+        predictions.append(BoxPrediction(name, kept, score[real], label[real], (height, width)))
     return predictions

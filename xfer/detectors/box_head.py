@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xfer.nn.precision import exact
+from xfer.ops.fixed import marked
 
 
 class HiddenLayers(nn.Module):
@@ -63,9 +64,9 @@ def box_losses(
         the average, see `equal_shares`.
     Source: Girshick 2015, sec. 2.3, lambda = 1.
     """
-    foreground, box = _box_errors(logits, offsets, labels, goals, beta)
+    rows, box = _box_errors(logits, offsets, labels, goals, beta)
     scores = F.cross_entropy(logits, labels, reduction="none")
-    return {"cls": (scores * shares).sum(), "box": (box * shares[foreground]).sum()}
+    return {"cls": (scores * shares).sum(), "box": (box * shares[rows]).sum()}
 
 
 def region_losses(
@@ -73,18 +74,21 @@ def region_losses(
 ) -> Tensor:
     """The loss of each region, (R,): cross-entropy, and `weight` times smooth L1 of its box if it
     is foreground. Shapes: as `box_losses`."""
-    foreground, box = _box_errors(logits, offsets, labels, goals, beta)
+    rows, box = _box_errors(logits, offsets, labels, goals, beta)
     scores = F.cross_entropy(logits, labels, reduction="none")
-    return scores.index_add(0, foreground, box * weight)
+    if isinstance(rows, slice):
+        return scores + box * weight
+    return scores.index_add(0, rows, box * weight)
 
 
 def _box_errors(
     logits: Tensor, offsets: Tensor, labels: Tensor, goals: Tensor, beta: float
-) -> tuple[Tensor, Tensor]:
-    """Indices of the foreground, int64 (P,), and smooth L1 of its boxes, (P,)."""
-    foreground = torch.nonzero(labels < logits.shape[1] - 1).flatten()
-    which = labels[foreground] if offsets.shape[1] > 1 else torch.zeros_like(foreground)
-    box = F.smooth_l1_loss(
-        offsets[foreground, which], goals[foreground], reduction="none", beta=beta
-    )
-    return foreground, box.sum(1)
+) -> tuple[Tensor | slice, Tensor]:
+    """Which regions are foreground, see `marked`, and smooth L1 of their boxes, (P,); on a device
+    it is 0 for the others."""
+    is_object = labels < logits.shape[1] - 1
+    rows = marked(is_object)
+    which = labels[rows].clamp(max=offsets.shape[1] - 1)
+    own = offsets[rows].gather(1, which[:, None, None].expand(-1, 1, 4))[:, 0]
+    wanted = torch.where(is_object[rows, None], goals[rows], own.detach())
+    return rows, F.smooth_l1_loss(own, wanted, reduction="none", beta=beta).sum(1)

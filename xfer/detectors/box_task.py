@@ -118,7 +118,8 @@ class BoxTask(Task, ExplainsBoxes):
     def find(self, batch: Batch, tta: str) -> tuple[list[Seen], list[Found]]:
         """The views of a batch, and the detections of each picture in pixels of the batch."""
         sizes = batch.targets["sizes"]
-        views = views_of(self.backbone.normalise(batch.images), sizes, tta)
+        on_host = batch.read("sizes")
+        views = views_of(self.backbone.normalise(batch.images), sizes, tta, on_host)
         seen = [Seen(view, self.maps_of(view.images)) for view in views]
         return seen, self.head.detect(seen, sizes, batch.targets.get("proposals"))
 

@@ -58,7 +58,7 @@ class Found(NamedTuple):
     """A picture's detections, by falling score.
 
     boxes (K, 4), xyxy in pixels of the batch, inside the picture; scores (K,), 0..1; labels int64
-    (K,).
+    (K,). On a device K is always the most there may be; beyond the last detection scores are -1.
     """
 
     boxes: Tensor

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import generalized_box_iou_loss
 
 from xfer.detectors.focal import FocalDetector
 from xfer.detectors.one_stage import Cells
 from xfer.detectors.options import DetectorOptions
 from xfer.ops.anchors import grid_anchors
-from xfer.ops.boxes import MAX_LOG_SCALE, area
+from xfer.ops.boxes import MAX_LOG_SCALE, area, giou_loss
 from xfer.types import FeatureSpec
 
 # an object's largest distance to an edge, in strides of the level that learns it (sec. 3.2)
@@ -76,8 +75,8 @@ class FCOS(FocalDetector):
         boxes = self.decode(numbers, starts)
         centres = centre_ness(starts, goals)
         return {
-            "box": generalized_box_iou_loss(boxes, goals, reduction="sum"),
-            "centre": F.binary_cross_entropy_with_logits(numbers[:, 4], centres, reduction="sum"),
+            "box": giou_loss(boxes, goals),
+            "centre": F.binary_cross_entropy_with_logits(numbers[:, 4], centres, reduction="none"),
         }
 
 

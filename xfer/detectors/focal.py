@@ -13,6 +13,7 @@ from xfer.detectors.one_stage import Cells, OneStage, inside
 from xfer.detectors.options import DetectorOptions
 from xfer.detectors.pyramid import Pyramid
 from xfer.detectors.towers import Towers, focal_loss
+from xfer.ops.fixed import fixed, marked
 from xfer.ops.sampling import ignored
 from xfer.types import FeatureSpec
 
@@ -43,7 +44,7 @@ class FocalDetector(OneStage):
 
     @abstractmethod
     def box_losses(self, numbers: Tensor, starts: Tensor, goals: Tensor) -> dict[str, Tensor]:
-        """Sums of the losses of P starts with the true box of each, (P, 4)."""
+        """The losses of P starts with the true box of each, (P, 4): tensors (P,)."""
 
     def read(self, maps: Maps) -> Cells:
         """What the cells say of the backbone's maps."""
@@ -72,16 +73,24 @@ class FocalDetector(OneStage):
         seen = inside(cells.starts, truth.sizes)
         for n, boxes in enumerate(truth.boxes):
             index, neither = self.assign(cells, boxes)
-            positive = torch.nonzero((index >= 0) & seen[n]).flatten()
+            positive = (index >= 0) & seen[n]
             left_out = neither | ~seen[n] | ignored(cells.starts, truth.crowds[n])
-            left_out[positive] = False
             wanted = torch.zeros_like(cells.logits[n])
-            wanted[positive, truth.labels[n][index[positive]]] = 1
+            rows = marked(positive)
+            is_object, which = positive[rows], index[rows].clamp(min=0)
+            own: dict[str, Tensor] = {}
+            if len(boxes):
+                labels = truth.labels[n][which][:, None]
+                wanted[rows] = wanted[rows].scatter(1, labels, is_object[:, None].to(wanted.dtype))
+                goals, starts = boxes[which], cells.starts[rows]
+            else:
+                goals = starts = cells.starts[rows]
             scores = focal_loss(cells.logits[n], wanted, alpha, gamma).sum(1)
-            own = {"cls": scores.masked_fill(left_out, 0).sum()}
-            goals = boxes[index[positive]]
-            own |= self.box_losses(cells.numbers[n, positive], cells.starts[positive], goals)
-            share = 1 / (max(1, len(positive)) * len(truth.boxes))
+            own["cls"] = scores.masked_fill(left_out & ~positive, 0).sum()
+            each = self.box_losses(cells.numbers[n][rows], starts, goals)
+            own |= {name: value.where(is_object, 0).sum() for name, value in each.items()}
+            count = positive.sum().clamp(min=1) if fixed(positive) else max(1, len(which))
+            share = 1 / (count * len(truth.boxes))
             for name, value in own.items():
                 sums[name] = sums.get(name, 0) + value * share
         return {**sums, "box": sums["box"] * self.options.box_weight}

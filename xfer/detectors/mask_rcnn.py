@@ -17,7 +17,7 @@ from xfer.detectors.options import DetectorOptions
 from xfer.detectors.two_stage import TwoStage
 from xfer.errors import XferError
 from xfer.nn.levels import named_levels
-from xfer.ops.sampling import Sampled, equal_shares
+from xfer.ops.sampling import Sampled, shares_of
 from xfer.recipe.option import option
 from xfer.types import Batch
 
@@ -82,18 +82,20 @@ class MaskRCNN(TwoStage):
         """Cross-entropy of each cell, averaged over an object, the objects of a picture and the
         pictures (He et al. 2017, sec. 3)."""
         counts = [len(one) for one in sampled.regions]
-        labels, objects = sampled.labels.split(counts), sampled.objects.split(counts)
-        real = [one >= 0 for one in objects]
-        regions = [own[is_real] for own, is_real in zip(sampled.regions, real, strict=True)]
-        rows = [one[is_real] for one, is_real in zip(objects, real, strict=True)]
-        own = torch.cat([one[is_real] for one, is_real in zip(labels, real, strict=True)])
-        logits = chosen(self.branch(maps, regions), own)
+
+        def leading(parts: Sequence[Tensor]) -> list[Tensor]:
+            """Those of each picture's regions that may be objects: they were drawn first."""
+            return [part[:first] for part, first in zip(parts, sampled.first, strict=True)]
+
+        regions, objects = leading(sampled.regions), leading(sampled.objects.split(counts))
+        labels = torch.cat(leading(sampled.labels.split(counts))).clamp(max=self.classes - 1)
+        logits = chosen(self.branch(maps, regions), labels)
+        rows = [one.clamp(min=0) for one in objects]
         shares = torch.cat([one[k] for one, k in zip(truth.shares, rows, strict=True)])
         places = torch.cat([one[k] for one, k in zip(truth.places, rows, strict=True)])
         goals = mask_goals(shares, places, torch.cat(regions))
         each = F.binary_cross_entropy_with_logits(logits, goals, reduction="none").mean((1, 2))
-        weights = equal_shares([len(one) for one in regions], logits.device)
-        return (each * weights).sum()
+        return (each * shares_of([one >= 0 for one in objects])).sum()
 
     def masks(self, views: Sequence[Seen], found: Sequence[Found]) -> list[Tensor]:
         """The masks of detections: per picture float32 (K, 28, 28), the probability that each part

@@ -12,7 +12,9 @@ from torch import Tensor
 from xfer.detectors.contract import Detector, Found, Maps, Seen
 from xfer.detectors.options import DetectorOptions
 from xfer.ops.boxes import clip, iou_xyxy
+from xfer.ops.fixed import fixed
 from xfer.ops.nms import nms, suppressed
+from xfer.ops.suppress import best_of_batch
 
 SAME = 0.5  # IoU from which a cell's box is taken for a given one
 PROPOSAL_NMS = 0.7  # IoU above which the worse of two proposals is suppressed
@@ -64,6 +66,8 @@ class OneStage(Detector):
         self, views: Sequence[Seen], sizes: Tensor, proposals: Sequence[Tensor] | None = None
     ) -> list[Found]:
         options = self.options
+        if fixed(sizes):
+            return self._detect_fixed(views, sizes)
         per_view = [self.candidates(seen.maps, seen.view.sizes) for seen in views]
         found: list[Found] = []
         for n, size in enumerate(sizes):
@@ -75,6 +79,34 @@ class OneStage(Detector):
                 clip(boxes, size), scores, labels, options.suppression
             )))  # fmt: skip
         return found
+
+    def _detect_fixed(self, views: Sequence[Seen], sizes: Tensor) -> list[Found]:
+        """The same for all pictures at once, from a fixed number of candidates."""
+        parts = [self.candidates_fixed(seen) for seen in views]
+        boxes, scores, labels = (torch.cat(own, 1) for own in zip(*parts, strict=True))
+        clipped = torch.stack([clip(*one) for one in zip(boxes, sizes, strict=True)])
+        best = best_of_batch(clipped, scores, labels, self.options.suppression)
+        return [Found(*own) for own in zip(*best, strict=True)]
+
+    def candidates_fixed(self, seen: Seen) -> tuple[Tensor, Tensor, Tensor]:
+        """The best boxes of each level, in pixels of the batch: boxes (N, R, 4), scores (N, R),
+        labels (N, R); in the padding scores are -1."""
+        cells = self.read(seen.maps)
+        scores = self.scores(cells.logits, cells.numbers)
+        scores = scores.masked_fill(~inside(cells.starts, seen.view.sizes)[..., None], -1)
+        rows: list[Tensor] = []
+        first = 0
+        for count in cells.counts:
+            own = scores[:, first : first + count].flatten(1)
+            best = own.topk(min(self.options.candidates, own.shape[1]), 1).indices
+            rows.append(best + first * self.classes)
+            first += count
+        chosen = torch.cat(rows, 1)
+        start = chosen // self.classes
+        numbers = cells.numbers.gather(1, start[..., None].expand(-1, -1, cells.numbers.shape[2]))
+        boxes = self.decode(numbers, cells.starts[start])
+        back = torch.stack([seen.view.back(n, own) for n, own in enumerate(boxes)])
+        return back, scores.flatten(1).gather(1, chosen), chosen % self.classes
 
     def candidates(self, maps: Maps, sizes: Tensor) -> list[Found]:
         """The best boxes of each level in each picture, before suppression."""

@@ -57,4 +57,4 @@ class RetinaNet(FocalDetector):
 
     def box_losses(self, numbers: Tensor, starts: Tensor, goals: Tensor) -> dict[str, Tensor]:
         wanted = encode(goals, starts, self.std)
-        return {"box": F.l1_loss(numbers, wanted, reduction="sum")}
+        return {"box": F.l1_loss(numbers, wanted, reduction="none").sum(1)}

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from xfer.nn.precision import exact
 from xfer.ops.anchors import grid_anchors
 from xfer.ops.boxes import clip, decode, encode
+from xfer.ops.fixed import fixed, marked
 from xfer.ops.nms import nms
-from xfer.ops.sampling import draw, equal_shares, ignored, match
+from xfer.ops.sampling import draw, ignored, match, shares_of
+from xfer.ops.suppress import suppress
 from xfer.types import FeatureSpec
 
 
@@ -40,6 +42,17 @@ class RPNOutput(NamedTuple):
     logits: Tensor
     offsets: Tensor
     anchors: Tensor
+
+
+class Proposals(NamedTuple):
+    """The best boxes of N pictures: N tensors (P, 4), by falling score.
+
+    real | None, or N tensors bool (P,): on a device all have the same P, the last ones are not real
+         | where a picture has fewer
+    """
+
+    boxes: list[Tensor]
+    real: list[Tensor] | None = None
 
 
 class RegionProposalNet(nn.Module):
@@ -95,14 +108,12 @@ class RegionProposalNet(nn.Module):
         sizes: Tensor,
         before: int,
         after: int,
-    ) -> list[Tensor]:
+    ) -> Proposals:
         """The best boxes of each picture.
 
         Args:
             sizes: (N, 2) H, W of the pictures without padding.
             before, after: maximum number of boxes per picture before and after suppression.
-
-        Returns: N tensors (P, 4), by falling score.
         """
         logits, offsets, anchors = output
         seen = _inside(anchors, sizes)
@@ -110,13 +121,19 @@ class RegionProposalNet(nn.Module):
         scores, index = scores.topk(min(before, scores.shape[1]), 1)
         picked = offsets.gather(1, index[..., None].expand(-1, -1, 4))
         boxes = decode(picked, anchors[index], self.std)
+        if fixed(boxes):
+            clipped = torch.stack([clip(*one) for one in zip(boxes, sizes, strict=True)])
+            real = ((clipped[..., 2:] - clipped[..., :2]) >= 1).all(2) & scores.isfinite()
+            kept = suppress(clipped, real, None, self.rules.nms, after)
+            best = clipped.gather(1, kept.index[..., None].expand(-1, -1, 4))
+            return Proposals(list(best.unbind(0)), list(kept.real.unbind(0)))
         proposals: list[Tensor] = []
         for n, size in enumerate(sizes):
             kept = clip(boxes[n], size)
             good = ((kept[:, 2:] - kept[:, :2]) >= 1).all(1) & scores[n].isfinite()
             kept, score = kept[good], scores[n][good]
             proposals.append(kept[nms(kept, score, self.rules.nms, after)])
-        return proposals
+        return Proposals(proposals)
 
     def losses(
         self,
@@ -137,34 +154,39 @@ class RegionProposalNet(nn.Module):
         wanted: list[Tensor] = []
         targets: list[Tensor] = []
         objects: list[Tensor] = []
-        counts: list[int] = []  # drawn anchors, and objects among them, of each picture
-        object_counts: list[int] = []
+        reals: list[Tensor] = []
+        firsts: list[int] = []
         for n, boxes in enumerate(truth):
             # a box's best anchor is chosen among those in its picture, not in the padding
-            here = torch.nonzero(seen[n]).flatten()
-            visible = anchors[here]
-            matches = match(visible, boxes)
-            object_ = (matches.iou >= rules.high) | matches.best
-            other = (matches.iou < rules.low) & ~object_ & ~ignored(visible, crowds[n])
-            positive, negative = draw(object_, other, rules.batch, rules.share)
+            here = marked(seen[n])
+            visible, real = anchors[here], seen[n][here]
+            matches = match(visible, boxes, real if fixed(anchors) else None)
+            object_ = ((matches.iou >= rules.high) | matches.best) & real
+            other = (matches.iou < rules.low) & ~object_ & ~ignored(visible, crowds[n]) & real
+            drawn = draw(object_, other, rules.batch, rules.share)
+            first = drawn.first if len(boxes) else 0
             start = n * len(anchors)
-            places.append(here[torch.cat([positive, negative])] + start)
-            wanted += [logits.new_ones(len(positive)), logits.new_zeros(len(negative))]
-            objects.append(here[positive] + start)
-            counts.append(len(positive) + len(negative))
-            object_counts.append(len(positive))
+            rows = drawn.index if isinstance(here, slice) else here[drawn.index]
+            places.append(rows + start)
+            wanted.append(drawn.foreground.to(logits.dtype))
+            objects.append(rows[:first] + start)
+            reals.append(drawn.real)
+            firsts.append(first)
             if len(boxes):
-                goal = boxes[matches.index[positive]]
-                targets.append(encode(goal, visible[positive], self.std))
-        drawn = torch.cat(places)
-        shares = equal_shares(counts, logits.device)
+                own = drawn.index[:first]
+                targets.append(encode(boxes[matches.index[own]], visible[own], self.std))
+        shares = shares_of(reals)
         score = F.binary_cross_entropy_with_logits(
-            logits.flatten()[drawn], torch.cat(wanted), shares, reduction="sum"
+            logits.flatten()[torch.cat(places)], torch.cat(wanted), shares, reduction="sum"
         )
         moved = offsets.view(-1, 4)[torch.cat(objects)]
         goals = torch.cat(targets) if targets else moved.new_zeros(0, 4)
         box = F.smooth_l1_loss(moved, goals, reduction="none", beta=1 / 9).sum(1)
-        object_shares = equal_shares(counts, logits.device, object_counts)
+        # what is drawn of a picture begins with its objects
+        parts = zip(
+            (shares * torch.cat(wanted)).split([len(r) for r in reals]), firsts, strict=True
+        )
+        object_shares = torch.cat([part[:first] for part, first in parts])
         return {"rpn_score": score, "rpn_box": (box * object_shares).sum()}
 
 

@@ -16,6 +16,7 @@ from xfer.detectors.towers import by_cell
 from xfer.nn.precision import exact
 from xfer.ops.anchors import grid_anchors
 from xfer.ops.boxes import decode, encode, iou_xyxy
+from xfer.ops.fixed import fixed, marked
 from xfer.ops.sampling import ignored
 from xfer.types import FeatureSpec
 
@@ -109,21 +110,35 @@ class SSD(OneStage):
         for n, boxes in enumerate(truth.boxes):
             logits, numbers = cells.logits[n], cells.numbers[n]
             index = claimed(cells.starts, boxes, seen[n], options.object_iou)
-            positive = torch.nonzero(index >= 0).flatten()
-            which = index[positive]
+            is_object = index >= 0
+            positive = marked(is_object)
+            which = index[positive].clamp(min=0)
             labels = torch.full_like(index, self.classes)
-            labels[positive] = truth.labels[n][which]
+            if len(boxes):
+                labels[positive] = torch.where(
+                    is_object[positive], truth.labels[n][which], self.classes
+                )
             each = F.cross_entropy(logits, labels, reduction="none")
             rest = seen[n] & (index < 0) & ~ignored(cells.starts, truth.crowds[n])
-            count = max(1, len(positive))
-            hard = min(math.ceil(options.negatives * count), len(each))
-            hardest = each.masked_fill(~rest, 0).topk(hard).values
-            goals = encode(boxes[which], cells.starts[positive], self.std)
-            share = 1 / (count * len(truth.boxes))
-            cls = cls + (each[positive].sum() + hardest.sum()) * share
-            box = box + share * F.smooth_l1_loss(
-                numbers[positive], goals, reduction="sum", beta=options.box_beta
+            background = each.masked_fill(~rest, 0)
+            if fixed(each):
+                count = is_object.sum().clamp(min=1)
+                falling = background.sort(descending=True).values
+                rank = torch.arange(len(each), device=each.device)
+                hardest = falling.where(rank < (options.negatives * count).ceil(), 0)
+            else:
+                count = max(1, len(which))
+                hard = min(math.ceil(options.negatives * count), len(each))
+                hardest = background.topk(hard).values
+            starts = cells.starts[positive]
+            goals = encode(boxes[which] if len(boxes) else starts, starts, self.std)
+            errors = F.smooth_l1_loss(
+                numbers[positive], goals, reduction="none", beta=options.box_beta
             )
+            learnt = is_object[positive]
+            share = 1 / (count * len(truth.boxes))
+            cls = cls + (each[positive].where(learnt, 0).sum() + hardest.sum()) * share
+            box = box + share * errors.where(learnt[:, None], 0).sum()
         return {"cls": cls, "box": box * options.box_weight}
 
 

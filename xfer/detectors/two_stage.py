@@ -14,20 +14,16 @@ from torch import Tensor, nn
 from xfer.detectors.box_head import BoxOutputs, HiddenLayers, box_losses, region_losses
 from xfer.detectors.contract import Detector, Found, Maps, Seen, Truth
 from xfer.detectors.options import DetectorOptions
-from xfer.detectors.rpn import RegionProposalNet, RPNRules
+from xfer.detectors.rpn import Proposals, RegionProposalNet, RPNRules
 from xfer.errors import XferError
 from xfer.nn.merge import MergedMap
 from xfer.nn.roi_pool import pool_regions
 from xfer.ops.anchors import fit_sizes, plain_sizes
 from xfer.ops.boxes import clip, decode, encode
+from xfer.ops.fixed import fixed, padded
 from xfer.ops.nms import best_boxes
-from xfer.ops.sampling import (
-    RegionRules,
-    Sampled,
-    equal_shares,
-    hardest_regions,
-    sample_batch,
-)
+from xfer.ops.sampling import RegionRules, Sampled, hardest_regions, sample_batch, shares_of
+from xfer.ops.suppress import best_of_batch
 from xfer.types import FeatureSpec
 
 ALL = 10**9  # more regions than any picture has
@@ -171,18 +167,19 @@ class TwoStage(Detector):
             proposals = rpn.propose(outputs, truth.sizes, *options.rpn_train)
         else:
             assert truth.proposals is not None
-            proposals = truth.proposals
+            proposals = Proposals(list(truth.proposals))
         count, share = (ALL, 1.0) if options.ohem else (options.regions, options.object_share)
         rules = RegionRules(count, share, options.object_iou, options.background_iou)
         sampled = sample_batch(
-            proposals, truth.boxes, truth.labels, truth.crowds, rules, self.classes
-        )
+            proposals.boxes, truth.boxes, truth.labels, truth.crowds, rules, self.classes,
+            proposals.real,
+        )  # fmt: skip
         if options.ohem:
             sampled = self._hardest(map, sampled)
         regions: list[Tensor] = sampled.regions
         logits, offsets = self.read(map, regions)
         goals = encode(sampled.goals, torch.cat(regions), self.box_std)
-        shares = equal_shares([len(one) for one in regions], logits.device)
+        shares = shares_of(sampled.real)
         own = box_losses(logits, offsets, sampled.labels, goals, options.box_beta, shares)
         losses = {**losses, "cls": own["cls"], "box": own["box"] * options.box_weight}
         return Learnt(losses, map, sampled)
@@ -203,16 +200,22 @@ class TwoStage(Detector):
     ) -> list[Found]:
         """Scores and boxes of shared regions are averaged over the views."""
         own_maps = [self.map_of(seen.maps) for seen in views]
-        regions = proposals or self._common(views, own_maps)
+        given = Proposals(list(proposals)) if proposals else self._common(views, own_maps)
+        regions: Sequence[Tensor] = given.boxes
         rounds = [self._round(views, own_maps, regions, sizes)]
         for _ in range(self.options.rounds - 1):  # Gidaris & Komodakis 2015, sec. 5
             regions = [likeliest(*one) for one in rounds[-1]]
             rounds.append(self._round(views, own_maps, regions, sizes))
-        found: list[Found] = []
+        scores: list[Tensor] = []
+        boxes: list[Tensor] = []
         for each in zip(*rounds, strict=True):
-            scores, boxes = (torch.cat(parts) for parts in zip(*each, strict=True))
-            found.append(Found(*best_boxes(boxes, scores, self.options.suppression)))
-        return found
+            scores.append(torch.cat([own for own, _ in each]))
+            boxes.append(torch.cat([own for _, own in each]))
+        if fixed(boxes[0]):
+            real = given.real and [torch.cat([own] * len(rounds)) for own in given.real]
+            return self._best_of_all(scores, boxes, real)
+        each = zip(boxes, scores, strict=True)
+        return [Found(*best_boxes(own, table, self.options.suppression)) for own, table in each]
 
     def _round(
         self, views: Sequence[Seen], maps: Sequence[Tensor], regions: Sequence[Tensor],
@@ -235,16 +238,38 @@ class TwoStage(Detector):
             (own[:, :-1], clip(box.reshape(-1, 4), size).view(box.shape)) for size, own, box in each
         ]
 
-    def _common(self, views: Sequence[Seen], maps: Sequence[Tensor]) -> list[Tensor]:
+    def _best_of_all(
+        self, scores: Sequence[Tensor], boxes: Sequence[Tensor], real: Sequence[Tensor] | None
+    ) -> list[Found]:
+        """The detections of N pictures at once, from their regions' scores (R, C) and boxes
+        (R, C or 1, 4); real: bool (R,), the regions that are some; None: all."""
+        if real is not None:
+            each = zip(scores, real, strict=True)
+            scores = [own.masked_fill(~there[:, None], -1) for own, there in each]
+        table, places = padded(scores, -1), padded(boxes)
+        count, rows, classes = table.shape
+        labels = torch.arange(classes, device=table.device).expand(count, rows, classes)
+        best = best_of_batch(
+            places.expand(-1, -1, classes, -1).reshape(count, -1, 4), table.flatten(1),
+            labels.flatten(1), self.options.suppression,
+        )  # fmt: skip
+        return [Found(*own) for own in zip(*best, strict=True)]
+
+    def _common(self, views: Sequence[Seen], maps: Sequence[Tensor]) -> Proposals:
         """The rpn's best proposals of each view, all in pixels of the batch."""
         rpn, (before, after) = self.rpn, self.options.rpn_test
         assert rpn is not None
         per_view: list[list[Tensor]] = []
+        real: list[list[Tensor]] = []
         for seen, own in zip(views, maps, strict=True):
             view = seen.view
             proposals = rpn.propose(rpn(own), view.sizes, before, max(1, after // len(views)))
-            per_view.append([view.back(n, boxes) for n, boxes in enumerate(proposals)])
-        return [torch.cat(each) for each in zip(*per_view, strict=True)]
+            per_view.append([view.back(n, boxes) for n, boxes in enumerate(proposals.boxes)])
+            real.append(proposals.real or [])
+        return Proposals(
+            [torch.cat(each) for each in zip(*per_view, strict=True)],
+            [torch.cat(each) for each in zip(*real, strict=True)] or None,
+        )
 
     def class_scores(self, maps: Maps, box: Tensor, label: int) -> Tensor:
         map = self.map_of(maps)
@@ -261,4 +286,7 @@ class TwoStage(Detector):
             )
         outputs = rpn(self.map_of(maps))
         before = max(self.options.rpn_test[0], 3 * max_boxes)  # suppression leaves about a third
-        return rpn.propose(outputs, sizes, before, max_boxes)
+        found = rpn.propose(outputs, sizes, before, max_boxes)
+        if found.real is None:
+            return found.boxes
+        return [boxes[real] for boxes, real in zip(found.boxes, found.real, strict=True)]

@@ -124,14 +124,13 @@ class ExportedMasks(Exportable):
             return super().predict(run, batch)
         predictions: list[MaskPrediction] = []
         for part in self.parts(batch):
-            targets = part.targets
 
-            def views(images: Tensor, sizes: Tensor) -> list[ScoreView]:
+            def views(images: Tensor, sizes: Tensor, on_host: Tensor) -> list[ScoreView]:
                 (scores,) = run(self._shown(images), sizes)
                 return [ScoreView(scores, View(images, sizes))]
 
             masks = classes_of_pixels(
-                part.images, targets["sizes"], targets["originals"], views,
+                part.images, part.read("sizes"), part.read("originals"), views,
                 self.task.head.spec, self.window,
             )  # fmt: skip
             predictions += self._named(masks, part)

@@ -22,6 +22,7 @@ from xfer.backbones.weights import load_weights
 from xfer.data.transforms.crops import EvalTransform
 from xfer.device import Place, find_device, find_precision
 from xfer.errors import DataError, XferError, nearest
+from xfer.ops.fixed import to_host
 from xfer.types import LARGEST_SIDE, Preprocess
 
 POOLS = {
@@ -148,7 +149,7 @@ class FeatureNet:
 
         Shapes: images uint8 (N * views, 3, size, size), the views of a picture in a row.
         """
-        images = images.to(self.place.device, non_blocking=True)
+        images = self.place.send(images)
         images = images.contiguous(memory_format=torch.channels_last)
         pooled = self._pooled(images)
         if self.choice.crops == "flip":
@@ -158,7 +159,8 @@ class FeatureNet:
         rows = {k: v.unflatten(0, (-1, many)) for k, v in pooled.items()}
         if self.choice.views == "mean":
             rows = {k: v.mean(1) for k, v in rows.items()}
-        return {k: v.flatten(1).cpu().numpy() for k, v in rows.items()}
+        arrays = to_host([values.flatten(1) for values in rows.values()])
+        return dict(zip(rows, arrays, strict=True))
 
     def _pooled(self, images: Tensor) -> dict[str, Tensor]:
         """Layer name -> float32 (N, D) on the device."""

@@ -55,7 +55,7 @@ def predict_batch(task: Task, batch: Batch, tta: str, fitting: Halved[list[Any]]
     def predict(start: int, stop: int) -> list[Any]:
         part = batch if stop - start == len(batch) else batch.part(start, stop)
         with place.autocast():
-            return task.predict(part.to(place.device), tta)
+            return task.predict(place.send(part), tta)
 
     parts = fitting(len(batch), predict)
     return parts[0] if len(parts) == 1 else [one for part in parts for one in part]

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xfer.nn.precision import exact
+from xfer.ops.fixed import constants
 
 TRIES = 10
 # numbers 0..1 per picture: TRIES areas, TRIES shapes, then at these indices
@@ -79,7 +80,7 @@ def parts(
         min(width, max(1, round(height * ratio[1]))),
         min(height, max(1, round(width / ratio[0]))),
     )
-    middle = draws.new_tensor([(width - largest[0]) // 2, (height - largest[1]) // 2, *largest])
+    middle = constants([(width - largest[0]) // 2, (height - largest[1]) // 2, *largest], draws)
     return torch.where(some[:, None], torch.stack([x, y, w, h], 1), middle)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from xfer.ops.fixed import constants
+
 _CACHE_BYTES = 1 << 18
 
 
@@ -21,8 +23,8 @@ def scale_and_shift(
 
     Shapes: images (N, C, H, W) uint8 -> the same shape and memory format, of `dtype`.
     """
-    a = torch.tensor(scale, dtype=torch.float32, device=images.device)
-    b = torch.tensor(shift, dtype=torch.float32, device=images.device)
+    numbers = images.new_empty(0, dtype=torch.float32)
+    a, b = constants(scale, numbers), constants(shift, numbers)
     last = images.is_contiguous(memory_format=torch.channels_last)
     if images.device.type != "cpu" or not last or images.numel() == 0:
         shape = (1, -1, 1, 1)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xfer.nn.precision import exact
+from xfer.ops.fixed import fixed
 
 IGNORE = 255
 
@@ -48,6 +49,8 @@ def pixel_weight(labels: Tensor, weight: Tensor | None = None) -> Tensor:
     what `pixel_cross_entropy` is a mean over."""
     if weight is None:
         return (labels != IGNORE).sum()
+    if fixed(labels):  # whose size torch would look up, though it is given
+        return F.pad(weight, (0, IGNORE + 1 - len(weight)))[labels].sum()
     counts = torch.bincount(labels.flatten(), minlength=IGNORE + 1)[: len(weight)]
     return (counts * weight).sum()
 
@@ -55,6 +58,8 @@ def pixel_weight(labels: Tensor, weight: Tensor | None = None) -> Tensor:
 def _hardest(logits: Tensor, labels: Tensor, weight: Tensor | None, share: float) -> Tensor:
     losses = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none").flatten()
     labelled = labels.flatten() != IGNORE
+    if fixed(labels):
+        return _hardest_fixed(losses, labels.flatten(), labelled, weight, share)
     losses, classes = losses[labelled], labels.flatten()[labelled]
     if not len(losses):
         return logits.sum() * 0
@@ -69,6 +74,21 @@ def _hardest(logits: Tensor, labels: Tensor, weight: Tensor | None, share: float
         return losses.mean()
     class_weights = weight[classes[hard]]
     return (losses * class_weights).sum() / class_weights.sum()
+
+
+def _hardest_fixed(
+    losses: Tensor, labels: Tensor, labelled: Tensor, weight: Tensor | None, share: float
+) -> Tensor:
+    """The same without picking pixels out, so that a device is not waited for."""
+    step = max(1, len(losses) // 100_000)
+    seen = labelled[::step]
+    falling = losses.detach()[::step].masked_fill(~seen, -1).sort(descending=True).values
+    place = (seen.sum() * share).ceil().long().clamp(1, len(falling)) - 1
+    hard = (losses.detach() >= falling.gather(0, place[None])) & labelled
+    weights = hard.to(losses.dtype)
+    if weight is not None:
+        weights = weights * F.pad(weight, (0, IGNORE + 1 - len(weight)))[labels]
+    return (losses * weights).sum() / weights.sum().clamp(min=1e-6)
 
 
 def soft_dice(logits: Tensor, labels: Tensor) -> Tensor:

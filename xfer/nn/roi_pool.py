@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 from torchvision.ops import roi_align as torchvision_roi_align
 from torchvision.ops import roi_pool
 
+from xfer.ops.fixed import constants
 from xfer.types import FeatureSpec
 
 Pooling = Literal["max", "align"]
@@ -46,7 +47,7 @@ def roi_max_pool(maps: Tensor, regions: Sequence[Tensor], spec: FeatureSpec, siz
         pixel and whose map starts at pixel 0: with the paddings of its nets (conv1 5, pools 1)
         `spec.offset` is 0 and the cells are the same.
     """
-    shift = torch.tensor([0.0, 0.0, -1.0, -1.0], device=maps.device) - spec.offset
+    shift = constants([0.0, 0.0, -1.0, -1.0], maps.new_empty(0, dtype=torch.float32)) - spec.offset
     rois = [(boxes + shift).to(torch.float32) for boxes in regions]
     # the kernel needs one dtype for maps and regions, and bf16 is too coarse for coordinates
     pooled = roi_pool(maps.float(), rois, size, 1 / spec.stride)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from xfer.nn.upsample import interpolate, reading
 from xfer.nn.views import View
+from xfer.ops.fixed import fixed, integers, to_host
 from xfer.types import FeatureSpec
 
 MAX_SCORES = 2**24  # held at a time
@@ -33,26 +34,27 @@ class ScoreView:
     def rows(self, spec: FeatureSpec, places: Tensor, n: int) -> Tensor:
         """(P, h): the weights of the view's cells at these rows of picture n."""
         there = (places + 0.5) * self.view.factor[1] - 0.5
-        return reading(spec, self.scores.shape[2], there, int(self.view.sizes[n, 0]))
+        return reading(spec, self.scores.shape[2], there, self.view.shown[n][0])
 
     def columns(self, spec: FeatureSpec, places: Tensor, n: int) -> Tensor:
         """(P, w): the same for its columns; it is mirrored within its own width."""
-        width = int(self.view.sizes[n, 1])
+        width = self.view.shown[n][1]
         there = (places + 0.5) * self.view.factor[0] - 0.5
         if self.view.flipped:
             there = width - 1 - there
         return reading(spec, self.scores.shape[3], there, width)
 
 
-def places_of(pixels: int, shown: int) -> Tensor:
+def places_of(pixels: int, shown: int, device: torch.device | str = "cpu") -> Tensor:
     """float64 (pixels,): where a picture's rows (or columns) are in its version scaled to `shown`
     rows; pixel centres are at integers, edges on edges."""
-    return (torch.arange(pixels, dtype=torch.float64) + 0.5) * (shown / pixels) - 0.5
+    rows = torch.arange(pixels, dtype=torch.float64, device=device)
+    return (rows + 0.5) * (shown / pixels) - 0.5
 
 
 def best_classes(
     views: Sequence[ScoreView], spec: FeatureSpec, n: int, rows: Tensor, columns: Tensor
-) -> NDArray[np.uint8]:
+) -> Tensor:
     """The class of each pixel of picture n; with several views by mean probability.
 
     Args:
@@ -61,13 +63,12 @@ def best_classes(
 
     Returns: uint8 (H, W).
     """
-    device = views[0].scores.device
-    rows, columns = (t.to(device, torch.float32) for t in (rows, columns))
+    rows, columns = rows.to(torch.float32), columns.to(torch.float32)
     across = [view.columns(spec, columns, n) for view in views]
     down = [view.rows(spec, rows, n) for view in views]
     classes = views[0].scores.shape[1]
     step = max(1, MAX_SCORES // (classes * len(columns)))
-    class_map = np.empty((len(rows), len(columns)), np.uint8)
+    class_map = rows.new_empty((len(rows), len(columns)), dtype=torch.uint8)
     for start in range(0, len(rows), step):
         total: Tensor | None = None
         for view, y, x in zip(views, down, across, strict=True):
@@ -75,7 +76,7 @@ def best_classes(
             own = own.softmax(0) if len(views) > 1 else own
             total = own if total is None else total.add_(own)
         assert total is not None
-        class_map[start : start + step] = total.max(0)[1].to(torch.uint8).cpu().numpy()
+        class_map[start : start + step] = total.max(0)[1]
     return class_map
 
 
@@ -115,16 +116,17 @@ def classes_of_pixels(
     images: Tensor,
     sizes: Tensor,
     originals: Tensor,
-    score: Callable[[Tensor, Tensor], Sequence[ScoreView]],
+    score: Callable[[Tensor, Tensor, Tensor], Sequence[ScoreView]],
     spec: FeatureSpec,
     window: int,
 ) -> list[NDArray[np.uint8]]:
     """The class of every pixel in the pictures' own sizes; window by window for large ones.
 
     Args:
-        images: (N, 3, H, W), padded right and below; sizes: (N, 2), H, W without padding.
-        originals: (N, 2), H and W of the pictures themselves.
-        score: (a part of the images, the sizes within it) -> its views.
+        images: (N, 3, H, W), padded right and below; sizes: (N, 2), H, W without padding, on the
+            CPU.
+        originals: (N, 2), H and W of the pictures themselves, on the CPU.
+        score: (a part of the images, the sizes within it, the same on the CPU) -> its views.
         spec: geometry of their scores; window: side, pixels of the batch.
     """
     window = window // MULTIPLE * MULTIPLE
@@ -133,7 +135,14 @@ def classes_of_pixels(
         [places_of(size[axis], shown[axis]) for axis in (0, 1)]
         for size, shown in zip(original_sizes, shown_sizes, strict=True)
     ]
-    masks = [np.empty(size, np.uint8) for size in original_sizes]
+    device = images.device
+    read_at = places  # the same on the device
+    if fixed(images):
+        read_at = [
+            [places_of(size[axis], shown[axis], device) for axis in (0, 1)]
+            for size, shown in zip(original_sizes, shown_sizes, strict=True)
+        ]
+    masks = [torch.empty(*size, dtype=torch.uint8, device=device) for size in original_sizes]
     for y in windows(images.shape[2], window, window // 8, MULTIPLE):
         for x in windows(images.shape[3], window, window // 8, MULTIPLE):
             kept = [(_kept(rows, y), _kept(columns, x)) for rows, columns in places]
@@ -141,16 +150,26 @@ def classes_of_pixels(
             there = [n for n, (down, across) in enumerate(kept) if _any(down) and _any(across)]
             per_pass = max(1, MAX_PIXELS // ((y.stop - y.start) * (x.stop - x.start)))
             for start in range(0, len(there), per_pass):
-                chosen = torch.tensor(there[start : start + per_pass], device=images.device)
-                part = images[chosen, :, y.start : y.stop, x.start : x.stop]
+                chosen = there[start : start + per_pass]
+                part = _part(images, chosen, y, x)
                 inside = sizes[chosen] - sizes.new_tensor([y.start, x.start])
-                views = score(part, inside.minimum(inside.new_tensor(part.shape[2:])))
-                for k, n in enumerate(chosen.tolist()):
-                    (rows, columns), (down, across) = places[n], kept[n]
+                inside = inside.minimum(inside.new_tensor(part.shape[2:]))
+                views = score(part, integers(inside, device), inside)
+                for k, n in enumerate(chosen):
+                    (rows, columns), (down, across) = read_at[n], kept[n]
                     masks[n][down, across] = best_classes(
                         views, spec, k, rows[down] - y.start, columns[across] - x.start
                     )
-    return masks
+    return to_host(masks)
+
+
+def _part(images: Tensor, chosen: Sequence[int], y: Window, x: Window) -> Tensor:
+    """A window of some pictures of a batch; the batch itself if that is all of it."""
+    whole = (0, images.shape[2], 0, images.shape[3])
+    if len(chosen) == len(images) and (y.start, y.stop, x.start, x.stop) == whole:
+        return images
+    parts = [images[n : n + 1, :, y.start : y.stop, x.start : x.stop] for n in chosen]
+    return torch.cat(parts)
 
 
 def _kept(places: Tensor, window: Window) -> slice:

@@ -8,18 +8,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from xfer.ops.fixed import constants
+
 
 @dataclass(frozen=True)
 class View:
     """One view of a batch in test-time augmentation, with conversion of boxes there and back.
 
     images (N, 3, H, W), normalised; sizes (N, 2) of the pictures in it; factor (2,): x, y.
+    on_host | the sizes on the CPU; None: they are copied from the device where they are needed
     """
 
     images: Tensor
     sizes: Tensor
     factor: tuple[float, float] = (1.0, 1.0)
     flipped: bool = False
+    on_host: Tensor | None = None
+
+    @property
+    def shown(self) -> list[list[int]]:
+        """H, W of each picture, as numbers."""
+        return (self.sizes if self.on_host is None else self.on_host).tolist()
 
     def scaled(self, by: float) -> View:
         if by == 1:
@@ -30,22 +39,31 @@ class View:
         ).to(self.images.dtype)
         images = images.contiguous(memory_format=torch.channels_last)
         factor = (width / self.images.shape[3], height / self.images.shape[2])
-        sizes = (self.sizes * torch.tensor(factor[::-1], device=self.sizes.device)).round().long()
-        return View(images, sizes, factor)
+
+        def scaled(sizes: Tensor) -> Tensor:
+            by = constants(factor[::-1], sizes.new_empty(0, dtype=torch.float32))
+            return (sizes * by).round().long()
+
+        on_host = None if self.on_host is None else scaled(self.on_host)
+        return View(images, scaled(self.sizes), factor, on_host=on_host)
 
     def mirrored(self) -> View:
         """Mirrors each picture within its own width: the padding stays on the right."""
         images = self.images.clone()
-        for n, width in enumerate(self.sizes[:, 1].tolist()):
+        for n, (_, width) in enumerate(self.shown):
             images[n, :, :, :width] = images[n, :, :, :width].flip(-1)
-        return View(images, self.sizes, self.factor, True)
+        return View(images, self.sizes, self.factor, True, self.on_host)
 
     def to(self, n: int, boxes: Tensor) -> Tensor:
-        boxes = boxes * boxes.new_tensor([*self.factor, *self.factor])
+        if self.factor != (1.0, 1.0):
+            boxes = boxes * constants([*self.factor, *self.factor], boxes)
         return self._mirror(n, boxes)
 
     def back(self, n: int, boxes: Tensor) -> Tensor:
-        return self._mirror(n, boxes) / boxes.new_tensor([*self.factor, *self.factor])
+        boxes = self._mirror(n, boxes)
+        if self.factor == (1.0, 1.0):
+            return boxes
+        return boxes / constants([*self.factor, *self.factor], boxes)
 
     def _mirror(self, n: int, boxes: Tensor) -> Tensor:
         if not self.flipped:

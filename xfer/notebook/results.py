@@ -99,6 +99,30 @@ class NetsCompared(Result):
         )  # fmt: skip
 
 
+class Swept(Result):
+    """What `sweep` returns: settings, each with several runs."""
+
+    def _words(self) -> str:
+        return f"sweep on {self.get('data', '')}: {self.get('verdict', '')}"
+
+    def _repr_html_(self) -> str:
+        keys = [*(self.get("grid") or ()), "mean", "deviation", "n"]
+        rows = [
+            {**{key: row.get(key) for key in keys}, "minus the best": apart(row.get("minus_best"))}
+            for row in self.get("settings", ())
+        ]
+        return card(self._words(), grid(rows, max_rows=60),
+                    el("p", el("code", self.get("next", ""))))  # fmt: skip
+
+
+def apart(one: Mapping[str, Any] | None) -> str:
+    """A difference of two settings, with its interval, in a cell."""
+    if one is None:
+        return ""
+    beyond = ", beyond chance" if one["beyond_chance"] else ""
+    return f"{one['difference']:+.4f} ({one['low']:+.4f} to {one['high']:+.4f}){beyond}"
+
+
 class RunsCompared(Result):
     """What `compare_runs` returns: runs side by side."""
 

@@ -96,15 +96,16 @@ class CentreBatch:
     known: Tensor
 
 
-def peaks(heat: Tensor, window: int, least: float) -> tuple[Tensor, Tensor]:
+def peaks(heat: Tensor, window: int, least: float, most: int = 0) -> tuple[Tensor, Tensor]:
     """The cells that are the largest of a window around them.
 
-    Args: heat: float (h, w); window: side, cells, odd; least: smallest value of a peak.
+    Args: heat: float (h, w); window: side, cells, odd; least: smallest value of a peak; most: how
+        many are returned, beyond the last peak with the value 0; 0: as many as there are.
     Returns: int64 (K, 2), row and column, and float (K,), their values, falling; K <= MOST.
     """
     largest = F.max_pool2d(heat[None, None], window, 1, window // 2)[0, 0]
-    found = torch.where((heat == largest) & (heat >= least), heat, heat.new_zeros(()))
-    count = min(MOST, int((found > 0).sum()))
+    found = torch.where((heat == largest) & (heat >= least), heat, 0.0)
+    count = min(MOST, most or int((found > 0).sum()))
     values, places = found.flatten().topk(count)
     return torch.stack([places // heat.shape[1], places % heat.shape[1]], 1), values
 

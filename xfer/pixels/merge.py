@@ -50,7 +50,7 @@ def merged(
     Source: Cheng et al. 2020, sec. 3.1.  Differs: there an object takes the class of most of its
         pixels; views are averaged; an object is as sure as its centre times that probability.
     """
-    chance, heat, ways = _averaged(scores, spec, n, size)
+    chance, heat, ways = averaged(scores, spec, n, size)
     which = torch.from_numpy(things).to(chance.device)
     best, label = torch.where(which[:, None, None], -1.0, chance).max(0)  # of stuff
     of_things = chance[which]
@@ -86,7 +86,7 @@ def merged(
     return found, np.array(sure, np.float32)
 
 
-def _averaged(
+def averaged(
     scores: Sequence[tuple[Tensor, View]], spec: FeatureSpec, n: int, size: tuple[int, ...]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Probabilities (C, H, W), centres (H, W) and ways (2, H, W) at each pixel of picture n."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from xfer import kinds
@@ -13,6 +14,26 @@ from xfer.data.sources.kept import Kept
 from xfer.errors import DataError, XferError
 from xfer.recipe.tables import READING, Recipe
 
+# the keys of [data] by which its pictures are found
+_FINDS = ("source", "train", "val", "test", "split_seed", "limit", "skip_bad", "changes", *READING)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Data that were opened for one run and serve others on the same pictures as they are: nothing
+    is read or checked again, and decoded pictures stay in memory.
+
+    bundle | what `open_recipe_data` returned
+    """
+
+    bundle: Bundle
+
+
+def pictures_of(recipe: Recipe) -> tuple[Any, ...]:
+    """What decides which pictures, labels and splits a recipe's runs see: equal for recipes that
+    may share a `Ready`."""
+    return (recipe.task, *(getattr(recipe.data, key) for key in _FINDS))
+
 
 def open_recipe_data(
     recipe: Recipe, opened: Any = None, *, kept: Kept | None = None, **options: Any
@@ -20,12 +41,15 @@ def open_recipe_data(
     """The recipe's data, opened and checked.
 
     Args:
-        opened: the data themselves, passed in Python or opened earlier.
+        opened: the data themselves, passed in Python or opened earlier; a `Ready` is taken as it
+            is.
         kept: open only this split of an earlier run, as far as it is still there.
         options: of `open_data`, in place of the recipe's: with `kept`, the run's `classes`.
 
     Raises: DataError for whatever would stop the run.
     """
+    if isinstance(opened, Ready):
+        return opened.bundle
     data = recipe.data
     if not data.source:
         raise XferError("no data given", "--data NAME, PATH or FORMAT:PATH")

@@ -213,6 +213,9 @@ class RunTable:
     compile: bool = option(
         False, "torch.compile the backbone; may be faster on GPUs, is not on CPUs"
     )
+    deterministic: bool = option(
+        False, "equal bits each time on the same GPU, at some cost; on a CPU runs are equal anyway"
+    )
     chance_steps: int = option(
         1000, "warn if the loss is still at chance after this many steps", min=1000
     )

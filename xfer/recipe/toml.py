@@ -12,7 +12,7 @@ import fnmatch
 import json
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -246,6 +246,21 @@ def dump(recipe: Recipe, explained: bool = False) -> str:
         note = f"  # {notes[key]}" if key in notes else ""
         lines.append(f"{_toml_key(name or 'name')} = {_toml(value)}{note}")
     return "\n".join(lines) + "\n"
+
+
+def dump_keys(values: Mapping[str, Any]) -> str:
+    """Dotted keys as TOML, those without a table first."""
+    tables: dict[str, list[str]] = {}
+    for key, value in values.items():
+        table, _, name = key.partition(".")
+        if not name and table in ("task", "backbone"):
+            name = "name"
+        place = table if name else ""
+        tables.setdefault(place, []).append(f"{_toml_key(name or key)} = {_toml(value)}")
+    order = sorted(tables, key=bool)
+    return "".join(
+        (f"\n[{table}]\n" if table else "") + "\n".join(tables[table]) + "\n" for table in order
+    )
 
 
 def meanings(recipe: Recipe) -> dict[str, str]:

@@ -83,6 +83,7 @@ _THEIRS: Mapping[str, str] = {
     "run.device": "gpu gpus cuda gpu_id gpu_ids device_ids accelerator",
     "run.precision": "amp half fp16 bf16 mixed_precision amp_dtype autocast use_amp to_fp16",
     "run.compile": "torchcompile torch_compile jit",
+    "run.deterministic": "reproducible deterministic_algorithms cudnn_deterministic",
     "run.plots": "plot",
     "run.track": "tracker tensorboard wandb report_to log_wandb logger loggers",
     "eval.tta": "augment_test test_time_augmentation test_augment",

@@ -16,7 +16,7 @@ from xfer.notebook.results import RunsCompared
 from xfer.recipe.tables import flatten
 from xfer.recipe.toml import load_recipe
 from xfer.runs.listing import read_json, read_result, run_folder
-from xfer.runs.pairs import Side, paired_tests
+from xfer.runs.pairs import Side, difference_line, paired_groups, paired_tests
 from xfer.runs.pictures import Numbers, read_pictures
 
 SEEDS = ("run.seed", "data.split_seed")
@@ -60,6 +60,8 @@ def compare_runs(runs: Sequence[Path | str]) -> dict[str, Any]:
         "groups": runs that differ in nothing but their seed, [{"runs", "seeds", "n", "val":
         {metric: {"mean", "std"}}, "test": the same}]; std is that of a sample, None for one run.
         "paired": {"val": tests of the first run against each other one, see `paired_tests`}.
+        "paired_groups": {"val": tests of every group against every other, if one has several
+        seeds, see `paired_groups`; "first" and "second" number the groups}.
         "notes": lines about the pictures.
     Raises: XferError for fewer than two runs, or a folder that is not a run.
     """
@@ -70,13 +72,18 @@ def compare_runs(runs: Sequence[Path | str]) -> dict[str, Any]:
     rows = {key: [one.recipe.get(key) for one in ones] for key in keys}
     pictures: dict[str, Any] = {}
     paired: dict[str, Any] = {}
+    groups = _grouped(ones)
+    paired_by_group: dict[str, Any] = {}
     notes: list[str] = []
     for split, key in SCORES.items():
         scored = [one for one in ones if key in one.result]
         if len(scored) > 1:
             pictures[split], lines = _pictures(split, scored, ones)
             notes += lines
-            paired[split] = _paired(split, scored)
+            comparable = _comparable(split, scored)
+            paired[split] = [] if comparable is None else paired_tests(split, *comparable)
+            if comparable is not None and len(scored) == sum(map(len, groups)):
+                paired_by_group[split] = _paired_groups(split, groups, *comparable)
     compared = {
         "runs": [str(one.path) for one in ones],
         **{
@@ -88,7 +95,8 @@ def compare_runs(runs: Sequence[Path | str]) -> dict[str, Any]:
         "recipe": {k: row for k, row in rows.items() if any(value != row[0] for value in row)},
         "pictures": pictures,
         "paired": paired,
-        "groups": _groups(ones),
+        "groups": [_about(group) for group in groups],
+        "paired_groups": paired_by_group,
         "notes": notes,
     }
     return RunsCompared(compared)
@@ -173,12 +181,12 @@ def _relabelled(split: str, scored: Sequence[One], common: set[Any]) -> set[Any]
     return {picture for picture, truths in known.items() if len(truths) > 1}
 
 
-def _paired(split: str, scored: Sequence[One]) -> list[dict[str, Any]]:
-    """Tests of the first run against the others, as far as they were scored on the same pictures
-    with the same labels."""
+def _comparable(split: str, scored: Sequence[One]) -> tuple[list[Side], set[Any]] | None:
+    """The runs as sides of tests, and the pictures with other labels in some, as far as they were
+    scored on the same pictures; None where that is not known."""
     entries = [one.scored_on(split) for one in scored]
     if any(entry is None for entry in entries):
-        return []
+        return None
     known: list[Any] | None = [None] * len(scored)
     odd = set[Any]()
     if all(isinstance(entry, list) for entry in entries):
@@ -186,33 +194,53 @@ def _paired(split: str, scored: Sequence[One]) -> list[dict[str, Any]]:
         if known is not None:
             odd = _relabelled(split, scored, set.intersection(*(set(k.values()) for k in known)))
     elif any(entry != entries[0] for entry in entries):
-        return []
+        return None
     if known is None:
-        return []
-    sides = [
+        return None
+    return [
         Side(one.path, str(one.result.get("primary")), keys)
         for one, keys in zip(scored, known, strict=True)
-    ]
-    return paired_tests(split, sides, odd)
+    ], odd
 
 
-def _groups(ones: Sequence[One]) -> list[dict[str, Any]]:
-    """Finished runs by everything in their recipe but the seeds, with mean and deviation."""
+def _grouped(ones: Sequence[One]) -> list[list[One]]:
+    """Finished runs by everything in their recipe but the seeds."""
     groups: dict[str, list[One]] = {}
     for one in ones:
         if one.result:
             rest = {key: value for key, value in one.recipe.items() if key not in SEEDS}
             groups.setdefault(json.dumps(rest, sort_keys=True, default=str), []).append(one)
+    return list(groups.values())
+
+
+def _paired_groups(
+    split: str, groups: Sequence[Sequence[One]], sides: Sequence[Side], odd: set[Any]
+) -> list[dict[str, Any]]:
+    """Tests of the groups against each other; none if each is a single run, which `paired` tests
+    already, or one that is given twice."""
+    if len(groups) < 2 or all(len(group) < 2 for group in groups):
+        return []
+    of = {side.run: side for side in sides}
+    seeds = [[one.recipe["run.seed"] for one in group] for group in groups]
+    tests = paired_groups(split, [[of[one.path] for one in group] for group in groups], seeds, odd)
+    names = [str(group[0].path) for group in groups]
+    figure = sides[0].figure
     return [
-        {
-            "runs": [str(one.path) for one in group],
-            "seeds": [one.recipe["run.seed"] for one in group],
-            "n": len(group),
-            **{split: _spread([one.result.get(key, {}) for one in group])
-               for split, key in SCORES.items()},
-        }
-        for group in groups.values()
+        {**test.document(), "figure": figure,
+         "line": difference_line(split, figure, (names[test.first], names[test.second]), test)}
+        for test in tests
     ]  # fmt: skip
+
+
+def _about(group: Sequence[One]) -> dict[str, Any]:
+    """A group's runs and seeds, with the mean and deviation of each score."""
+    return {
+        "runs": [str(one.path) for one in group],
+        "seeds": [one.recipe["run.seed"] for one in group],
+        "n": len(group),
+        **{split: _spread([one.result.get(key, {}) for one in group])
+           for split, key in SCORES.items()},
+    }  # fmt: skip
 
 
 def _spread(tables: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:

@@ -33,16 +33,56 @@ def _ends(interval: Mapping[str, Any] | None) -> str:
 def closing_lines(
     path: Path, result: Mapping[str, Any], events: Sequence[Mapping[str, Any]], recipe: Recipe
 ) -> list[str]:
-    """What the interval is, why the score is not that of the last epoch's line, where the pictures
-    are that the model gets wrong. Lines without an answer are left out."""
+    """What the interval is, what the score is worth, why it is not that of the last epoch's line,
+    where the pictures are that the model gets wrong. Lines without an answer are left out."""
     lines: list[str] = []
     interval = result.get("interval") or result.get("test_interval")
     if interval:
         lines.append(f"[low to high]: {interval['method']}")
+    lines += worth(path, result)
     lines += _why(result, events, recipe)
     files = [name for name in _LOOK if (path / name).is_file()]
     if files:
         lines.append(f"what it gets wrong: {', '.join(files)} in {path}")
+    return lines
+
+
+def worth(path: Path, result: Mapping[str, Any]) -> list[str]:
+    """What a model that has learnt nothing would score, and what suggests that this one has not,
+    each with the command that looks into it. [] for tasks without one label per picture."""
+    known: Mapping[str, Any] = result.get("baselines") or {}
+    score = result.get("metrics", {}).get("top1")
+    if not known or score is None:
+        return []
+    majority = known["majority"]
+    beside = f"a majority vote (always {majority['class']}) scores {majority['score']:.4f}"
+    if "centroid" in known:
+        nearest = known["centroid"]["score"]
+        beside += f", the nearest class mean of the frozen features {nearest:.4f}"
+    lines = [f"{beside} on val"]
+    ask = f"--recipe {shlex.quote(str(path / 'recipe.toml'))}"
+    gain, ends = score - majority["score"], result.get("interval")
+    loss, chance = result["metrics"].get("loss"), known["chance_loss"]
+    if loss is not None and loss > 0.98 * chance:
+        lines.append(
+            f"warning: the loss on val, {loss:.3f}, is that of guessing ({chance:.3f}): the rate "
+            f"may be far off: `xfer ask lr {ask}`"
+        )
+    if known["predicted_classes"] == 1 < known["true_classes"]:
+        lines.append(
+            f"warning: one class is predicted for all of val, of {known['true_classes']} that "
+            f"occur: `xfer ask lr {ask}`"
+        )
+    elif gain <= 0:
+        lines.append(
+            f"warning: the model is no better than the majority vote: `xfer ask lr {ask}`, or "
+            f"`xfer ask overfit {shlex.quote(str(path))}`"
+        )
+    elif ends is not None and ends["high"] - ends["low"] > gain:
+        lines.append(
+            f"warning: val is too small to tell: the interval of its score is wider than the gain "
+            f"over the majority vote ({gain:.4f}): `xfer ask more-labels {ask}`"
+        )
     return lines
 
 

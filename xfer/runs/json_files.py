@@ -22,7 +22,7 @@ Types = Mapping[str, type | tuple[type, ...]]
 _RESULT: Types = {
     "task": str, "backbone": str, "data": str, "recipe": str, "primary": str, "seed": int,
     "metrics": dict, "test_metrics": dict, "interval": dict, "test_interval": dict,
-    "calibration": dict, "protocol": dict, "best_step": int, "steps": int,
+    "calibration": dict, "baselines": dict, "protocol": dict, "best_step": int, "steps": int,
     "seconds": NUMBER, "images_per_second": NUMBER, "data_wait": NUMBER,
     "peak_memory_mb": NUMBER,
 }  # fmt: skip
@@ -31,6 +31,10 @@ _MAYBE = (*NUMBER, type(None))
 _CALIBRATION: Types = {"ece": NUMBER, "ece_calibrated": _MAYBE, "temperature": NUMBER}
 _OF_CALIBRATION: Types = {"bins": list, "method": str, "n": int}
 _BIN: Types = {"low": NUMBER, "high": NUMBER, "confidence": NUMBER, "accuracy": NUMBER, "n": int}
+_BASELINES: Types = {
+    "majority": dict, "predicted_classes": int, "true_classes": int, "chance_loss": NUMBER,
+}  # fmt: skip
+_MAJORITY: Types = {"class": str, "score": NUMBER}
 _TABLES = ("per_class", "errors", "error_counts")
 _ENVIRONMENT: Types = {
     "data_format": str, "data_notes": list, "data_fingerprint": (str, type(None)), "skipped": list,
@@ -73,6 +77,12 @@ def _check_result(path: Path, result: dict[str, Any]) -> None:
         check_fields(f"{path}: calibration", calibration, _CALIBRATION, _OF_CALIBRATION)
         for one in calibration.get("bins", ()):
             check_fields(f"{path}: calibration", one, _BIN)
+    baselines = result.get("baselines")
+    if baselines:
+        check_fields(f"{path}: baselines", baselines, _BASELINES, {"centroid": dict})
+        check_fields(f"{path}: baselines", baselines["majority"], _MAJORITY)
+        if "centroid" in baselines:
+            check_fields(f"{path}: baselines", baselines["centroid"], {"score": NUMBER})
     for name in ("metrics", "test_metrics"):
         _check_scores(f"{path}: {name}", result.get(name, {}), result.get("primary", ""))
     if _too_large(result):

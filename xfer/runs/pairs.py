@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from xfer.metrics.paired import compare, holm
+from xfer.metrics.paired_groups import Difference, Group, compare_groups
 from xfer.runs.counts import read_counts
 
 
@@ -60,6 +61,52 @@ def paired_tests(
     for test in tests:
         test["line"] = _line(split, test)
     return tests
+
+
+def paired_groups(
+    split: str,
+    groups: Sequence[Sequence[Side]],
+    seeds: Sequence[Sequence[int]],
+    left_out: Collection[Any] = (),
+) -> list[Difference]:
+    """Settings that were trained with several seeds against each other, see `compare_groups`, on
+    the pictures that all their runs were scored on.
+
+    Args: groups: a setting's runs; seeds: theirs; left_out: keys of pictures that are not compared.
+
+    Returns: [] where a run has no counts of the first one's score.
+    """
+    sides = [side for group in groups for side in group]
+    figure = sides[0].figure if sides else ""
+    kept = [read_counts(side.run, split, figure) for side in sides if side.figure == figure]
+    if len(kept) < len(sides) or any(one is None for one in kept):
+        return []
+    known = [one for one in kept if one is not None]
+    keys = [_keys(side, ids) for side, (ids, _) in zip(sides, known, strict=True)]
+    common = set(keys[0]).intersection(*keys[1:]) - set(left_out) if keys else set[Any]()
+    order = [key for key in keys[0] if key in common] if keys else []
+    counts: list[Any] = []
+    for own, (_, table) in zip(keys, known, strict=True):
+        places = {key: i for i, key in enumerate(own)}
+        counts.append(table.take(np.array([places[key] for key in order], np.int64)))
+    rest = iter(counts)
+    return compare_groups([
+        Group([next(rest) for _ in group], list(each))
+        for group, each in zip(groups, seeds, strict=True)
+    ])  # fmt: skip
+
+
+def difference_line(split: str, figure: str, names: tuple[str, str], one: Difference) -> str:
+    """A difference of two settings in words. Args: names: of the first and of the second."""
+    p = f"p = {one.p_holm:.2g}" if one.p_holm >= 0.001 else "p < 0.001"
+    verdict = "beyond chance" if one.beyond_chance else "within chance"
+    if one.seeds < 2:
+        verdict = "one seed each can't tell"
+    return (
+        f"{split} {figure}: {names[1]} minus {names[0]}: {one.difference:+.4f} (95 % "
+        f"{one.low:+.4f} to {one.high:+.4f}), {p} by Holm, {verdict}: {one.pictures:,} pictures, "
+        f"{one.test}"
+    )
 
 
 def _keys(side: Side, ids: Sequence[str]) -> list[Any]:

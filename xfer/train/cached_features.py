@@ -80,7 +80,7 @@ class HeadInput:
     def __call__(self, images: Tensor) -> dict[str, NDArray[np.float32]]:
         """uint8 (N * views, 3, H, W) -> {"head": float32 (N, views * D)}; mirrored views last."""
         place = self.job.place
-        images = images.to(place.device, non_blocking=True)
+        images = place.send(images)
         with place.autocast():
             vectors = self.head.head_input(images)
             if self.tta == "flip" and not self.train:

@@ -18,6 +18,7 @@ from xfer.runs.model_file import write_model
 from xfer.runs.pictures import write_pictures
 from xfer.runs.tables import write_rows
 from xfer.task import Metric
+from xfer.train.baselines import baselines
 
 if TYPE_CHECKING:
     from xfer.train.job import Job
@@ -52,6 +53,8 @@ def finish(job: Job, run: Run, show: Progress) -> dict[str, Any]:
     result = _result(job, metrics)
     if not place.main:
         return result
+    if found := baselines(job, metrics.get("val")):
+        result["baselines"] = found
     result |= _calibrate(run, metrics)
     for split, metric in metrics.items():
         write_rows(run.path / "predictions" / f"{split}.csv", metric.rows())

@@ -25,7 +25,6 @@ from xfer.data.sources.kept import difference
 from xfer.device import (
     Place,
     average,
-    keep_compiled,
     restore_random_states,
     seed_everything,
 )
@@ -35,6 +34,7 @@ from xfer.nn.sync_norm import sync_batch_norms
 from xfer.recipe.tables import Recipe
 from xfer.runs.model_file import about_model
 from xfer.task import DeviceCrops, ManySides, Metric, Task
+from xfer.train.compiled import keep_compiled
 from xfer.train.ema import MovingAverage
 from xfer.train.optim import (
     Schedule,
@@ -45,6 +45,7 @@ from xfer.train.optim import (
     parameter_groups,
     set_rate,
 )
+from xfer.train.saver import Saver
 from xfer.types import Batch, Source
 
 
@@ -119,6 +120,7 @@ class Job:
         gpu = place.device.type == "cuda"
         self.crop_on = _choose_crops(self.task, train, gpu, recipe.optim.freeze == "all")
         place.put(self.task)
+        place.choose_kernels(not self.task.any_shape)
         if recipe.run.compile:
             keep_compiled()
             self.task.backbone.compile()  # in place: the weights keep their names
@@ -147,6 +149,7 @@ class Job:
         self.seconds = self.waited = 0.0
         self.preparing = 0.0  # seconds spent on features before the first step
         self.quick_val: FeatureLoader | None = None
+        self.saver = Saver(place)
         self.ema: MovingAverage | None = None
         self._lone_allowed = self._lone_said = False
         self._build_optimizer()
@@ -249,7 +252,12 @@ class Job:
 
     def batches(self) -> Generator[Batch, None, None]:
         """Endless batches from the current step on; their order depends only on the seed."""
-        epoch, start = divmod(self.step, self.epoch_steps)
+        step, task = self.step, self.task
+        epoch, start = divmod(step, self.epoch_steps)
+        if isinstance(self.train, Loader) and not (isinstance(task, ManySides) and task.sides):
+            left = max(1, self.steps - step)  # no pause between epochs
+            yield from self.train.batches(epoch, start, left)
+            epoch, start = divmod(step + left, self.epoch_steps)
         while True:
             yield from self._epoch(epoch, start)
             epoch, start = epoch + 1, 0

@@ -33,7 +33,7 @@ from xfer.errors import DataError, XferError
 from xfer.files import check_folder
 from xfer.inference.score import predict_batch, score
 from xfer.recipe.code import check_code
-from xfer.recipe.data import open_recipe_data
+from xfer.recipe.data import Ready, open_recipe_data
 from xfer.recipe.paths import absolute
 from xfer.recipe.tables import Recipe
 from xfer.runs import checkpoint
@@ -63,6 +63,7 @@ def fit(
     dry_run: bool = False,
     verbosity: int = 0,
     data: Any = None,
+    until: float | None = None,
     trust: str | Sequence[str] = (),
 ) -> Summary:
     """Trains a recipe, or continues an unfinished run.
@@ -75,7 +76,9 @@ def fit(
         dry_run: one training batch, one evaluation batch, one save, nothing kept.
         verbosity: -1 quiet, 0 progress, 1 also learning rates by stage and matched weights.
         data: the data themselves, if in memory (see `xfer.data.sources.from_python`) or already
-            opened by `xfer.recipe.choose.prepare`; None: what the recipe names.
+            opened, by `xfer.recipe.choose.prepare` or as `xfer.recipe.data.Ready`; None: what the
+            recipe names.
+        until: the time of `time.monotonic()` at which to stop as after a signal.
         trust: your own modules that the recipe may import.
 
     Raises: XferError, DataError, DivergedError, and Interrupted after a signal (state saved).
@@ -93,7 +96,7 @@ def fit(
     if recipe is None:
         raise XferError("no recipe and nothing to resume")
     in_memory = recipe.data.source.startswith(f"{SCHEME}:")
-    if old is not None and (data is not None) != in_memory:
+    if old is not None and (data is not None) != in_memory and not isinstance(data, Ready):
         raise XferError(
             f"{old.path}: its data ({recipe.data.source}) "
             + ("were passed in Python" if in_memory else "are read by name"),
@@ -103,7 +106,7 @@ def fit(
     check_trackers(recipe.run.track)
     recipe = absolute(recipe)
     with (
-        placed(recipe.run.device, recipe.run.precision) as place,
+        placed(recipe.run.device, recipe.run.precision, recipe.run.deterministic) as place,
         ExitStack() as held,
     ):
         if old is None and restarted() and not dry_run:
@@ -120,6 +123,8 @@ def fit(
         show.start(recipe, bundle, place)
         job = Job(recipe, place, bundle, show.say)
         show.model(job)
+        if recipe.run.deterministic and place.device.type == "cpu":
+            show.say("run.deterministic: nothing to do, runs on a CPU are equal to the bit")
         if dry_run:
             _dry_run(job, show.remark)
             return Summary(Path(), {})
@@ -130,9 +135,9 @@ def fit(
         try:
             keep_features(job, show.say)
             held.enter_context(tracked(recipe, run, job.step, place.main, show.warn))
-            with show.training(job), StopFlag() as stop:
+            with show.training(job), StopFlag(until) as stop:
                 train(job, run, show, stop)
-            held_data = data if in_memory else None
+            held_data = data if in_memory and not isinstance(data, Ready) else None
             summary = Summary(run.path, finish(job, run, show), plugs.trusted(), held_data)
             show.finished(summary)
             return summary
@@ -148,7 +153,7 @@ def train(job: Job, run: Run, show: Progress, stop: StopFlag) -> None:
     """Trains to the end of the schedule; evaluates, logs and saves along the way."""
     place, clock = job.place, Clock(job)
     log_every = max(1, min(50, job.steps // 200))
-    with contextlib.closing(job.batches()) as source:
+    with contextlib.closing(job.batches()) as source, contextlib.closing(job.saver):
         batches = on_device(source, place)
         while True:
             if job.evaluation_due():
@@ -218,17 +223,20 @@ def evaluate_now(job: Job, run: Run, show: Progress) -> None:
 def keep_weights(job: Job, run: Run) -> None:
     """Writes best.safetensors: the model as it is evaluated."""
     about = {"format": "xfer", "step": str(job.step)}
-    checkpoint.save_weights(run.weights_file, job.weights(), about)
+    job.saver.write(
+        lambda weights: checkpoint.save_weights(run.weights_file, weights, about), job.weights()
+    )
 
 
 def save(job: Job, run: Run) -> float:
-    """Writes last/ atomically: everything that resuming needs. Returns the seconds it took."""
+    """Writes last/ atomically: everything that resuming needs. Returns the seconds it took, with
+    those of the last file that was written beside the training."""
     start = time.perf_counter()
     check_finite(job.step, [float(v) for v in job.pending["losses"].values()], run)
     states = gather(random_states(), job.place)
     if job.place.main:
-        run.save_state({**job.state(), "random": states})
-    return time.perf_counter() - start
+        job.saver.write(run.save_state, {**job.state(), "random": states})
+    return time.perf_counter() - start + job.saver.seconds
 
 
 def _new_run(job: Job, held: ExitStack, out: Path | None, overwrite: bool) -> Run:

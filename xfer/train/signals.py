@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import threading
+import time
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -36,11 +37,18 @@ class StopFlag:
 
     Signals reach only the main thread: elsewhere (a notebook's worker) nothing is installed. A
     SIGHUP that was ignored at the start, as under nohup, stays ignored.
+
+    Args: until: the time of `time.monotonic()` from which on it is asked as well.
     """
 
-    def __init__(self) -> None:
-        self.asked = False
+    def __init__(self, until: float | None = None) -> None:
+        self._signalled = False
+        self._until = until
         self._before: dict[int, Any] = {}
+
+    @property
+    def asked(self) -> bool:
+        return self._signalled or (self._until is not None and time.monotonic() >= self._until)
 
     def __enter__(self) -> StopFlag:
         if threading.current_thread() is threading.main_thread():
@@ -49,9 +57,9 @@ class StopFlag:
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.asked and number == signal.SIGINT:
+        if self._signalled and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.asked = True
+        self._signalled = True
         if number == signal.SIGINT and is_main():
             # the next step may be far off, after a search for proposals; print is unsafe here
             with contextlib.suppress(OSError):

@@ -12,9 +12,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from xfer.data.loading.halved import free_memory, is_out_of_memory, may_be_memory
-from xfer.device import is_compiler_error
 from xfer.errors import DivergedError, XferError
 from xfer.runs.folder import Run
+from xfer.train.compiled import is_compiler_error, is_order_error
 from xfer.train.job import Job
 from xfer.types import Batch
 
@@ -31,6 +31,12 @@ def train_step(job: Job, batch: Batch) -> dict[str, Tensor]:
             first = str(error).strip().splitlines()[0]
             raise XferError(
                 f"torch.compile failed: {first}", "leave out run.compile, or install a C++ compiler"
+            ) from error
+        if is_order_error(error):
+            first = str(error).strip().splitlines()[0]
+            raise XferError(
+                f"run.deterministic=true, but this model can't give equal bits on a GPU: {first}",
+                "run.deterministic=false",
             ) from error
         if _ONE_VALUE in str(error):
             raise XferError(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xfer.errors import XferError
-from xfer.types import Batch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,15 +82,3 @@ def empty_pictures(shape: Sequence[int], pin: bool) -> NDArray[np.uint8]:
     import torch
 
     return torch.empty(tuple(shape), dtype=torch.uint8, pin_memory=True).numpy()
-
-
-def pinned(batch: Batch) -> Batch:
-    """Returns the batch with its tensors in pinned memory."""
-
-    def pin(value: Any) -> Any:
-        if isinstance(value, (list, tuple)):
-            return [pin(v) for v in value]
-        return value.pin_memory() if hasattr(value, "pin_memory") else value
-
-    targets = {key: pin(value) for key, value in batch.targets.items()}
-    return replace(batch, images=pin(batch.images), targets=targets)

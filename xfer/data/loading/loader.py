@@ -6,10 +6,11 @@ and starting them costs nothing.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, overload
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from xfer.allocator import give_back
 from xfer.data.images.threads import cores
-from xfer.data.loading.collate import empty_pictures, pinned, stack_images
+from xfer.data.loading.collate import empty_pictures, stack_images
 from xfer.data.loading.order import balanced, batch_count, repeats, shuffled, windowed
 from xfer.data.loading.picture_cache import cache_of
 from xfer.data.loading.sample_rng import draws_of
@@ -161,16 +162,23 @@ class Loader:
         again = repeats(order) if self._labels is not None else None
         return Plan(order, again, len(self), self.batch, self.rank, self.world)
 
-    def batches(self, epoch: int, start: int = 0) -> Generator[Batch, None, None]:
+    def batches(self, epoch: int, start: int = 0, count: int = 0) -> Generator[Batch, None, None]:
         """The epoch's batches from number `start` on.
+
+        Args: count: as many of them, from the epochs that follow as well, whose first batches are
+            prepared while the last ones are used; 0: all of this epoch.
 
         Errors in threads are raised here, with the sample's id. The threads end with the iterator:
         when it is exhausted, closed or interrupted.
         """
-        plan = self.plan(epoch)
-        rest = ((k, places) for k in range(start, len(plan)) if (places := plan[k]))
+        rest = self._planned(epoch, start)
+        if count:
+            following = (self._planned(later, 0) for later in itertools.count(epoch + 1))
+            rest = itertools.islice(
+                itertools.chain(rest, itertools.chain.from_iterable(following)), count
+            )
         if self.workers == 0:
-            for k, places in rest:
+            for epoch, k, places in rest:
                 begin = time.perf_counter()
                 rows, draws = self._rows(len(places)), self._numbers(epoch, k, len(places))
                 items = [self._item(epoch, *one) for one in zip(places, rows, draws, strict=True)]
@@ -184,22 +192,27 @@ class Loader:
         self._pools.add(pool)
         pending: deque[Future[Batch]] = deque()
         try:
-            for k, places in rest:
-                pending.append(self._submit(pool, epoch, k, places))
+            for planned in rest:
+                pending.append(self._submit(pool, *planned))
                 if len(pending) > self._ahead():
                     break
             while pending:
                 begin = time.perf_counter()
                 batch = pending.popleft().result()
                 self.waited += time.perf_counter() - begin
-                following = next(rest, None)
-                if following is not None:
-                    pending.append(self._submit(pool, epoch, *following))
+                planned = next(rest, None)
+                if planned is not None:
+                    pending.append(self._submit(pool, *planned))
                 yield batch
                 give_back()  # the batch has been used
         finally:
             self._pools.discard(pool)
             pool.shutdown(wait=True, cancel_futures=True)
+
+    def _planned(self, epoch: int, start: int) -> Iterator[tuple[int, int, list[Place]]]:
+        """(epoch, number of the batch, its pictures) of an epoch's batches from `start` on."""
+        plan = self.plan(epoch)
+        return ((epoch, k, places) for k in range(start, len(plan)) if (places := plan[k]))
 
     def close(self) -> None:
         """End the threads of iterators that are still open; those can't be used any further."""
@@ -287,4 +300,4 @@ class Loader:
 
     def _finish(self, items: list[Any]) -> Batch:
         batch = self.collate(items)
-        return pinned(batch) if self.pin else batch
+        return batch.pin_memory() if self.pin else batch

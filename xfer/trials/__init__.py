@@ -1,0 +1,1 @@
+"""Experiments: several runs on the same pictures, compared fairly. `sweep` is `xfer sweep`."""
