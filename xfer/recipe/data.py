@@ -32,7 +32,7 @@ class Ready:
 def pictures_of(recipe: Recipe) -> tuple[Any, ...]:
     """What decides which pictures, labels and splits a recipe's runs see: equal for recipes that
     may share a `Ready`."""
-    return (recipe.task, *(getattr(recipe.data, key) for key in _FINDS))
+    return (recipe.task, _wanted(recipe), *(getattr(recipe.data, key) for key in _FINDS))
 
 
 def open_recipe_data(
@@ -53,8 +53,7 @@ def open_recipe_data(
     data = recipe.data
     if not data.source:
         raise XferError("no data given", "--data NAME, PATH or FORMAT:PATH")
-    task = tasks.get(recipe.task)
-    wanted = task.kinds_for(tasks.make_options(task, recipe.task_options))
+    wanted = _wanted(recipe)
     values = {
         "train": data.train, "val": data.val, "test": data.test, "seed": data.split_seed,
         "limit": 0 if kept else data.limit, "skip_bad": data.skip_bad, "thorough": data.skip_bad,
@@ -67,6 +66,12 @@ def open_recipe_data(
         raise DataError(f"{data.source}: no training split", "name it with --train NAME")
     check_scored(bundle)
     return bundle
+
+
+def _wanted(recipe: Recipe) -> tuple[str, ...]:
+    """The kinds of data that the recipe's task trains on."""
+    task = tasks.get(recipe.task)
+    return task.kinds_for(tasks.make_options(task, recipe.task_options))
 
 
 def check_kind(source: str, bundle: Bundle, task: str, kinds_wanted: Sequence[str] = ()) -> None:
