@@ -7,7 +7,7 @@ heads' losses, each under its head's name.
 
 The path of a training batch, step by step, with the file under xfer/ for each step:
 
-    a sample of a joint kind, "classify+segment"  | Together         data/sources/together.py
+    a sample of a joint kind, "classify+segment"  | Together         data/together.py
     the picture cut by one head                   | its transform
     each head's targets under its name            | joined           heads/batches.py
     the union of the heads' maps, in one pass     | SharedTrunk      heads/trunk.py
@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from xfer import task as tasks
-from xfer.data.sources.together import Together, joint_kind, part_of
+from xfer.data.together import Together, joint_kind, part_of
 from xfer.errors import XferError
 from xfer.heads import options as own
 from xfer.heads.batches import alike, joined, of_head

@@ -44,7 +44,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("drawing", "notebook.pictures"),
     ("kinds",),
-    ("data.sources",),
+    ("data.sources", "data.together"),
     ("data.inspect", "data.loading", "data.pack"),
     ("data.transforms", "data.readers"),
     ("data.spec", "data.download"),

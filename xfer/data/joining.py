@@ -19,8 +19,8 @@ from xfer import kinds as kinds_of_data
 from xfer.data.readers.base import COLUMNS, Reading, ReadOptions
 from xfer.data.sources.base import path_of, subset
 from xfer.data.sources.boxes_as_labels import Presence, without_masks
-from xfer.data.sources.together import Together
 from xfer.data.spec import Opened, open_spec
+from xfer.data.together import Together
 from xfer.errors import DataError, XferError, listed
 from xfer.kinds.base import PLUS
 from xfer.kinds.findings import counted
@@ -106,7 +106,7 @@ def _in_memory(opened: Opened) -> Opened:
         if not isinstance(part, Together):
             raise XferError(
                 f"{opened.name}, {name}: {kinds_of_data.words(part.info.kind)} alone",
-                "xfer.data.sources.together.Together({kind: source, ...}) joins sources",
+                "xfer.data.together.Together({kind: source, ...}) joins sources",
             )
     return opened
 

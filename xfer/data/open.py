@@ -21,8 +21,8 @@ from xfer.data.sources.class_names import match_classes
 from xfer.data.sources.kept import Kept, find_again
 from xfer.data.sources.split import VAL_SHARE, stratified
 from xfer.data.sources.split_names import is_trainval, role_of
-from xfer.data.sources.together import is_joint
 from xfer.data.spec import open_spec
+from xfer.data.together import is_joint
 from xfer.errors import DataError, XferError, nearest
 from xfer.files import at_home
 from xfer.kinds.findings import Finding, named

@@ -3,7 +3,7 @@
 A joint kind is named after its parts, "classify+segment", and made when it is asked for. A class is
 named after the part that it belongs to: "classify.cat", "segment.sky"; a row of `labels()` is the
 parts' rows side by side, as int8 1, 0 and -1, whatever form they have alone. A source of these
-has `parts`: the name of each kind -> the same pictures as that kind (`data.sources.together`).
+has `parts`: the name of each kind -> the same pictures as that kind (`data.together`).
 """
 
 from __future__ import annotations

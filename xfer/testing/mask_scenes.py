@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.data.sources.together import Together
+from xfer.data.together import Together
 from xfer.types import DataInfo, Sample
 
 COLOURS = ((110, 110, 110), (220, 60, 50), (60, 80, 220))

@@ -10,8 +10,8 @@ import numpy as np
 from xfer import kinds
 from xfer.data.images.walk import nfc
 from xfer.data.sources.base import Subset
-from xfer.data.sources.together import Together
 from xfer.data.sources.wordnet import leading_wnid
+from xfer.data.together import Together
 from xfer.errors import DataError, listed
 from xfer.kinds.labels import plain_name
 from xfer.types import Source
