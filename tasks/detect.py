@@ -41,8 +41,7 @@ from xfer.detectors.contract import Detector, Truth
 from xfer.detectors.options import DetectorOptions
 from xfer.exporting.boxes import ExportedBoxes
 from xfer.metrics.detection import PRIMARIES, DetectionAP, usual_primary
-from xfer.ops.boxes import clip
-from xfer.task import Proposes, option
+from xfer.task import option
 from xfer.types import Batch, BoxPrediction
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ class Options(DetectorOptions):
     )  # fmt: skip
 
 
-class Detect(BoxTask, Proposes):
+class Detect(BoxTask):
     """A detector (see `xfer.detectors`) on the maps of a backbone.
 
     Shapes: batches are those of `xfer.detectors.batches.collate_boxes`.
@@ -95,15 +94,6 @@ class Detect(BoxTask, Proposes):
     def _predict(self, batch: Batch, tta: str) -> list[BoxPrediction]:
         _, found = self.find(batch, tta)
         return to_pictures(found, batch)
-
-    @torch.no_grad()
-    def propose(self, batch: Batch, max_boxes: int) -> list[Tensor]:
-        """The detector's own proposals, from one view, in each picture's own pixels."""
-        sizes = batch.targets["sizes"]
-        maps = self.maps_of(self.backbone.normalise(batch.images))
-        proposals = self.head.propose(maps, sizes, max_boxes)
-        each = zip(proposals, sizes, batch.targets["originals"], strict=True)
-        return [clip(own * (full / size).flip(0).repeat(2), full) for own, size, full in each]
 
     def metric(self) -> DetectionAP:
         primary = self.options.primary

@@ -290,8 +290,12 @@ class Panoptic(PixelTask):
         return predictions
 
     def target_of(self, prediction: Any, label: int | None) -> Target:
-        """A class over all its segments."""
+        """A class over all its segments; by default the thing that covers most."""
         classes = MaskPrediction(prediction.id, prediction.segments.classes(), prediction.size)
+        counts = np.bincount(classes.mask.ravel(), minlength=len(self.things))
+        things = np.where(self.things, counts[: len(self.things)], 0)
+        if label is None and things.any():
+            label = int(things.argmax())
         return super().target_of(classes, label)
 
     def metric(self) -> PanopticQuality:

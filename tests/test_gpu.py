@@ -1,9 +1,12 @@
-"""What only a GPU shows: `pytest -m gpu`, under 3 minutes on one card. Elsewhere: skipped."""
+"""What only a GPU shows: `pytest -m gpu`, under 3 minutes on one card. Elsewhere: skipped, but with
+XFER_PRETENDED_GPU=1 they run on the pretended one, as far as it goes."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,22 +23,34 @@ from xfer.nn.roi_pool import roi_align
 from xfer.ops.nms import Suppression, best_boxes
 from xfer.ops.suppress import best_of_batch
 from xfer.recipe.data import open_recipe_data
-from xfer.recipe.tables import Recipe, override
+from xfer.recipe.tables import Recipe
 from xfer.testing.host_waits import CASES, recipe_of
+from xfer.testing.pretended_gpu import pretended_gpu
 from xfer.train.job import Job
 from xfer.train.loop import fit
 from xfer.train.step import train_step
 from xfer.types import FeatureSpec
 
+PRETENDED = os.environ.get("XFER_PRETENDED_GPU") == "1"
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+    pytest.mark.skipif(not (PRETENDED or torch.cuda.is_available()), reason="needs a CUDA device"),
 ]
+real = pytest.mark.skipif(PRETENDED, reason="a pretended GPU can't show it")
 CARD = "cuda"
 
 
+@pytest.fixture(autouse=True)
+def card() -> Iterator[None]:
+    if not PRETENDED:
+        yield
+        return
+    with pretended_gpu():
+        yield
+
+
 def small(**keys: Any) -> Recipe:
-    return override(recipe_of(CASES["classify"], NET, 8), {"run.device": CARD, **keys})
+    return recipe_of(CASES["classify"], NET, 8, {"run.device": CARD, **keys})
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -92,6 +107,7 @@ def test_a_run_resumes_and_its_files_were_written_beside_the_training(tmp_path: 
     assert len(again.predict([np.zeros((40, 50, 3), np.uint8)] * 3)) == 3
 
 
+@real
 def test_deterministic_runs_are_equal_to_the_bit(tmp_path: Path) -> None:
     recipe = small(**{"run.deterministic": True, "schedule.epochs": 1, "run.report": False})
     for name in ("a", "b"):
@@ -100,6 +116,7 @@ def test_deterministic_runs_are_equal_to_the_bit(tmp_path: Path) -> None:
     assert one == two
 
 
+@real
 def test_the_backbone_compiles() -> None:
     recipe = small(**{"run.compile": True})
     job = Job(recipe, Place(find_device(CARD), "bf16"), open_recipe_data(recipe))
@@ -107,6 +124,7 @@ def test_the_backbone_compiles() -> None:
     assert all(v.isfinite() for v in losses.values())
 
 
+@real
 def test_batch_norms_can_be_synchronised() -> None:
     place = replace(Place(find_device(CARD)), world=1)
     recipe = small(**{"run.sync_bn": True})
@@ -130,6 +148,8 @@ def test_features_are_a_cpus(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("decode", ["host", "device"])
 def test_crops_and_jpeg_can_be_left_to_the_device(tmp_path: Path, decode: str) -> None:
+    if PRETENDED and decode == "device":
+        pytest.skip("it decodes nothing")
     pack("digits", tmp_path, Packing(side=64, raw=decode == "host"))
     recipe = small(**{
         "data.source": str(tmp_path), "data.crop_on": "device", "data.decode": decode,
@@ -140,6 +160,7 @@ def test_crops_and_jpeg_can_be_left_to_the_device(tmp_path: Path, decode: str) -
     assert all(v.isfinite() for v in losses.values())
 
 
+@real
 def test_a_cpu_run_makes_no_context_on_the_card() -> None:
     code = (
         "import torch\n"

@@ -37,8 +37,12 @@ def test_the_hardest_regions_are_those_of_the_highest_loss(
     losses = torch.from_numpy(rng.permutation(total).astype(np.float32))
     objects = torch.arange(total)
     found = hardest_regions(
-        Sampled(regions, objects % 5, torch.cat(regions) + 1, objects), losses, most
-    )
+        Sampled(
+            regions, objects % 5, torch.cat(regions) + 1, objects,
+            [torch.ones(len(own), dtype=torch.bool) for own in regions], counts,
+        ),
+        losses, most,
+    )  # fmt: skip
     first = 0
     wanted: list[int] = []
     for own in regions:  # section 4.2 of Shrivastava et al. 2016, one region after the other
@@ -84,7 +88,7 @@ def test_regions_of_a_second_round_are_where_the_first_found_them(agnostic: bool
         seen, found = once.find(batch, "none")
         map = once.head.map_of(seen[0].maps)
         sizes = batch.targets["sizes"]
-        regions = once.head._common(seen, [map])
+        regions = once.head._common(seen, [map]).boxes
         boxes = [likeliest(*one) for one in once.head._round(seen, [map], regions, sizes)]
         moved = once.head.detect(seen, sizes, boxes)
         _, both = twice.eval().find(batch, "none")

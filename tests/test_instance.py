@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,21 @@ def test_a_step_lowers_the_mask_loss_and_predictions_are_scored(
     assert 0 <= metric.compute()["coco_mask_ap"] <= 1
 
 
+def test_training_pictures_are_shown_with_the_masks_that_are_learnt(scenes: Any) -> None:
+    task = made(scenes)
+    batch = batch_of(task, scenes, True)
+    panels = task.kind.batch_panels(batch, scenes.info.classes)
+    for panel, boxes in zip(panels, batch.targets["boxes"], strict=True):
+        assert len(panel.marks) == len(boxes) > 0
+        for mark in panel.marks:
+            x1, y1, x2, y2 = mark.box_xyxy
+            assert mark.mask is not None and mark.mask.size == panel.image.shape[:2]
+            inside = mark.mask.pixels()
+            rows, columns = np.nonzero(inside)
+            assert inside.sum() > 0.05 * (x2 - x1) * (y2 - y1)
+            assert rows.min() >= y1 - 2 and columns.max() <= x2 + 2
+
+
 def test_a_picture_without_objects_has_no_mask_loss_and_no_nan(scenes: Any) -> None:
     task = made(scenes).train()
     batch = batch_of(task, scenes, True)
@@ -206,5 +222,8 @@ def test_a_run_from_the_command_line_predicts_draws_and_is_scored(
     drawn = tmp_path / "drawn"
     assert main(["predict", str(out), str(picture), "--draw", str(drawn), "--format", "coco"]) == 0
     assert (drawn / "a.png").is_file() and '"segmentation"' in capsys.readouterr().out
+    asked = ["data", "proposals", "digits", "--method", f"run:{out}", "--most", "9", "--limit", "2"]
+    assert main([*asked, "--json"]) == 0
+    assert 0 < json.loads(capsys.readouterr().out)["boxes_per_image"] <= 9
     assert main(["eval", str(out), "--json"]) == 0
     assert '"coco_mask_ap"' in capsys.readouterr().out

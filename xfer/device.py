@@ -335,8 +335,7 @@ def on_device(batches: Iterator[Batch], place: Place) -> Iterator[Batch]:
         for tensor in there.tensors():
             tensor.record_stream(using)
         yield there
-        if not copied.query():
-            copied.synchronize()
+        copied.synchronize()
         del there, host
 
 

@@ -57,6 +57,20 @@ def features(
             help="compute everything; keep nothing in $XFER_CACHE",
         ),
     ] = False,
+    proposals: Annotated[
+        str,
+        _option(
+            "--proposals", metavar="M", panel="Regions",
+            help="a row per region: selective_search, grid or file:PATH",
+        ),
+    ] = "",
+    most: Annotated[
+        int,
+        typer.Option(
+            "--most", metavar="N", min=1, rich_help_panel="Regions",
+            help="most proposals per picture",
+        ),
+    ] = 2000,
     part: Part = "",
     format: Annotated[
         str,
@@ -72,6 +86,10 @@ def features(
 
     With --skip-bad, all pictures are checked before the first is computed.
 
+    With --proposals, each region of a picture with boxes is a row: its true
+    boxes, labelled, and proposals, labelled background where they hardly
+    overlap one, for a classifier of your own (R-CNN).
+
     With --part, one part of the work is done, on any machine, and `xfer features
     join` makes one file of all of them; nothing is kept in $XFER_CACHE.
 
@@ -79,6 +97,7 @@ def features(
         xfer features -l pool5 --data photos/ -o f.npz
         xfer features --backbone resnet50 -l layer4 --pool avg --data photos/ -o f.npz
         xfer features -l pool5 --data photos/ --part 0/3 -o parts/
+        xfer features -l fc7 --data voc07 --proposals selective_search -o r.npz
         xfer models show resnet50                        the names of its layers
     """
     if format and not part:
@@ -104,7 +123,7 @@ def features(
         result = extract(
             data, out, choice=choice, form=Form(dtype, normalise), batch=batch, cache=not no_cache,
             skip_bad=skip_bad, data_keys=keys, part=own, ending=f".{format or 'npz'}",
-            say=show.note, **options,
+            proposals=proposals, most=most, say=show.note, **options,
         )  # fmt: skip
         if show.json:
             show.document(result.counts())

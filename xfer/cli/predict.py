@@ -53,8 +53,8 @@ def predict(
             show_default=False,
             min=0,
             max=1,
-            help="lowest score of boxes; default: all in json, csv and coco, 0.5 in tables and "
-            "drawings (drawings: the best few if none reaches it)",
+            help="lowest score of boxes or segments; default: all in json, csv and coco, for "
+            "boxes 0.5 in tables and drawings (drawings: the best few if none reaches it)",
         ),
     ] = None,
     tta: Tta = "",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from xfer.data.transforms.boxes import BoxItem, BoxTransform, box_sizes
@@ -14,9 +15,10 @@ from xfer.detectors.batches import MULTISCALE, collate_boxes, views_of
 from xfer.detectors.build import resolved
 from xfer.detectors.contract import Detector, Found, Maps, Seen
 from xfer.explain.contract import ExplainsBoxes
+from xfer.ops.boxes import clip
 from xfer.proposals.by_source import ProposalsBySource
 from xfer.proposals.propose import check_method
-from xfer.task import NO_CHANCE, Stage, Task
+from xfer.task import NO_CHANCE, Proposes, Stage, Task
 from xfer.types import Batch, DataInfo, Sample
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 LONG = 5 / 3  # most of long side / short side
 
 
-class BoxTask(Task, ExplainsBoxes):
+class BoxTask(Task, ExplainsBoxes, Proposes):
     """A detector (see `xfer.detectors`) on the maps of a backbone.
 
     Shapes: batches are those of `xfer.detectors.batches.collate_boxes`.
@@ -122,6 +124,15 @@ class BoxTask(Task, ExplainsBoxes):
         views = views_of(self.backbone.normalise(batch.images), sizes, tta, on_host)
         seen = [Seen(view, self.maps_of(view.images)) for view in views]
         return seen, self.head.detect(seen, sizes, batch.targets.get("proposals"))
+
+    @torch.no_grad()
+    def propose(self, batch: Batch, max_boxes: int) -> list[Tensor]:
+        """The detector's own proposals, from one view, in each picture's own pixels."""
+        sizes = batch.targets["sizes"]
+        maps = self.maps_of(self.backbone.normalise(batch.images))
+        proposals = self.head.propose(maps, sizes, max_boxes)
+        each = zip(proposals, sizes, batch.targets["originals"], strict=True)
+        return [clip(own * (full / size).flip(0).repeat(2), full) for own, size, full in each]
 
     def stages(self) -> list[Stage]:
         used = (Stage(name, module) for name, module in self._stages)

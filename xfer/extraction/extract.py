@@ -31,6 +31,8 @@ from xfer.extraction.store import Features, Spool, spool_folder, write_features
 from xfer.notebook.objects import extraction_card
 from xfer.parts.folder import PartsFolder
 from xfer.parts.part import parse_part
+from xfer.proposals.propose import MAX_BOXES, check_method
+from xfer.proposals.region_source import BACKGROUND, region_source
 from xfer.runs.shared import check_folder_shared, check_same_data
 
 ENDS = (".npz", ".parquet")
@@ -96,6 +98,8 @@ def extract(
     data_keys: Mapping[str, Any] | None = None,
     part: str = "",
     ending: str = ".npz",
+    proposals: str = "",
+    most: int = MAX_BOXES,
     say: Callable[[str], None] | None = None,
 ) -> Extraction:
     """Runs a frozen net over every picture of a data set.
@@ -119,6 +123,9 @@ def extract(
             of all parts, whose files end in `ending`, .npz or .parquet. A finished part is not
             done again. Batches are not cut, so that the parts, joined, equal one extraction.
             Nothing is cached: the parts are what is kept.
+        proposals: a row per region of pictures with boxes instead of one per picture: their true
+            boxes, and proposals by selective_search, grid or file:PATH, at most `most` each; see
+            `xfer.proposals.region_source`.
         say: called with notes on the data, downloads and warnings.
 
     Raises: XferError for an unknown name, and for a folder with parts of something else; DataError
@@ -128,9 +135,12 @@ def extract(
     choice.check()
     form.check()
     say = say or (lambda text: None)
+    if proposals:
+        check_method(proposals)
     asked: dict[str, Any] = {
         "train": train, "val": val, "test": test, "limit": limit, "seed": seed,
         "skip_bad": skip_bad, **(data_keys or {}),
+        **({"proposals": proposals, "most": most} if proposals else {}),
     }  # fmt: skip
     spec = str(data) if isinstance(data, (str, Path)) else python_name(data)
     folder = None
@@ -151,7 +161,7 @@ def extract(
             target = None if out is None else _checked_target(Path(out))
         bundle = open_data(
             data, train=train, val=val, test=test, seed=seed, limit=limit, skip_bad=skip_bad,
-            check=skip_bad and folder is None, cut=False,
+            check=skip_bad and folder is None, cut=False, kind=("detect",) if proposals else (),
             **{"verify": verify, **(data_keys or {})},
         )  # fmt: skip
         for note in bundle.notes:
@@ -162,6 +172,8 @@ def extract(
         check_same_data(bundle.name, bundle.fingerprint() if place.world > 1 else "", place)
         net = load_net(choice, say, place)
         _tell(net, say)
+        if proposals:
+            bundle = _of_regions(bundle, proposals, most, net, say)
         if folder is None:
             rows = [np.arange(len(source)) for source in bundle.splits.values()]
         else:
@@ -191,6 +203,20 @@ def extract(
         gather(None, place)  # no process returns before the file exists
     in_memory = table if target is None else None
     return Extraction(computed, cached, seconds, in_memory, target, part)
+
+
+def _of_regions(
+    bundle: Bundle, method: str, most: int, net: FeatureNet, say: Callable[[str], None]
+) -> Bundle:
+    """The regions of a bundle's pictures as pictures, warped to what the net sees."""
+    about, colour = net.preprocess, net.net.mean_colour
+    splits: dict[str, Any] = {}
+    for role, source in bundle.splits.items():
+        regions = region_source(source, method, most, about.resize, about.size, colour, say)
+        say(f"{role}: {len(regions):,} regions of {len(source):,} pictures")
+        splits[role] = regions
+    classes = (*bundle.classes, BACKGROUND)
+    return replace(bundle, kind="classify", classes=classes, splits=splits)
 
 
 @contextlib.contextmanager
@@ -243,6 +269,8 @@ def features(
     seed: int = 0,
     skip_bad: bool = False,
     verify: bool = True,
+    proposals: str = "",
+    most: int = MAX_BOXES,
     data_keys: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
     trust: str | Sequence[str] = (),
@@ -264,7 +292,8 @@ def features(
         limit: the first N of each split, shuffled by `seed`; batch: pictures per pass of the net.
         cache: look up and store vectors under $XFER_CACHE.
         device: auto, cpu, cuda; precision: auto, fp32, bf16, fp16; workers: threads that read.
-        train, val, test: names of splits; skip_bad, verify, data_keys: as in `extract`.
+        train, val, test: names of splits; skip_bad, verify, proposals, most, data_keys: as in
+            `extract`.
         trust: modules that may be imported besides those that data and backbone name.
         say: called with notes on the data, downloads and warnings.
 
@@ -279,7 +308,7 @@ def features(
     table = extract(
         data, choice=choice, form=Form(dtype, normalise), batch=batch, workers=workers, cache=cache,
         train=train, val=val, test=test, limit=limit, seed=seed, skip_bad=skip_bad, verify=verify,
-        data_keys=data_keys, say=say,
+        proposals=proposals, most=most, data_keys=data_keys, say=say,
     ).features  # fmt: skip
     assert table is not None
     roles = dict.fromkeys(table.splits.tolist())

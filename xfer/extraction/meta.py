@@ -30,7 +30,7 @@ _DATA: Types = {"spec": str, "fingerprint": (str, type(None))}
 _DATA_KNOWN: Types = {
     "kind": str, "train": str, "val": str, "test": str, "limit": int, "seed": int,
     "skip_bad": bool, "changes": str, "images": str, "ignore": str, "path": str, "label": str,
-    "split": str,
+    "split": str, "proposals": str,
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +17,9 @@ from xfer.kinds.boxes import BoxKind
 from xfer.kinds.findings import Finding
 from xfer.kinds.instance_findings import find_in_instances
 from xfer.kinds.instance_stats import mask_stats
-from xfer.types import DataInfo, InstancePrediction, Sample, Source
+from xfer.metrics.example import Panel
+from xfer.objects.paste import paste
+from xfer.types import Batch, DataInfo, InstancePrediction, Sample, Source
 
 
 @register
@@ -83,6 +86,23 @@ class InstanceKind(BoxKind):
         if boxes is None or boxes.masks is None:
             return sample.image
         return tinted(sample.image, boxes.masks.tolist())
+
+    def batch_panels(self, batch: Batch, classes: Sequence[str]) -> list[Panel]:
+        """As of boxes, with the objects' masks, where the task names its targets as instance does:
+        shares, places."""
+        panels, targets = super().batch_panels(batch, classes), batch.targets
+        if not {"shares", "places"} <= targets.keys():
+            return panels
+        shown: list[Panel] = []
+        for panel, shares, places in zip(panels, targets["shares"], targets["places"], strict=True):
+            height, width = panel.image.shape[:2]
+            grids = shares.cpu().numpy().astype(np.float32) / 255
+            masks = paste(grids, places.cpu().numpy(), (height, width))
+            marks = tuple(
+                replace(mark, mask=mask) for mark, mask in zip(panel.marks, masks, strict=True)
+            )
+            shown.append(replace(panel, marks=marks))
+        return shown
 
     def draw_sample(self, sample: Sample, classes: Sequence[str], path: Path) -> None:
         from xfer.drawing.instances import instances_on

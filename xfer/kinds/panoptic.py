@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.errors import DataError, XferError, listed
+from xfer.errors import DataError, listed
 from xfer.kinds import segment_rows
 from xfer.kinds.base import Kind, Table, register
 from xfer.kinds.findings import Finding, counted, finding
@@ -23,7 +23,6 @@ from xfer.objects.segments import Segments
 from xfer.types import Batch, DataInfo, PanopticPrediction, Sample, Source
 
 MOSTLY = 0.5  # share of a picture in no segment from which it is named
-SCORE = "--min-score is for boxes; these predictions are segments that share no pixel"
 
 
 @register
@@ -214,7 +213,8 @@ class PanopticKind(MaskKind):
     def table_row(
         self, prediction: PanopticPrediction, classes: Sequence[str], min_score: float | None = None
     ) -> dict[str, Any]:
-        return segment_rows.table_row(prediction, classes)
+        shown = prediction if min_score is None else self.at_least(prediction, min_score)
+        return segment_rows.table_row(shown, classes)
 
     def csv_rows(
         self, predictions: Sequence[PanopticPrediction], classes: Sequence[str]
@@ -224,7 +224,10 @@ class PanopticKind(MaskKind):
         return list(segment_rows.COLUMNS), lines
 
     def at_least(self, prediction: PanopticPrediction, score: float) -> PanopticPrediction:
-        raise XferError(SCORE)
+        """Less sure segments become void."""
+        sure = prediction.scores >= score
+        kept = prediction.segments.chosen(sure)
+        return replace(prediction, segments=kept, scores=prediction.scores[sure])
 
     def coco_results(
         self,
@@ -249,7 +252,7 @@ class PanopticKind(MaskKind):
         from xfer.drawing.segments import draw_segments, save_panoptic
 
         if min_score is not None:
-            raise XferError(SCORE)
+            prediction = self.at_least(prediction, min_score)
         draw_segments(image, prediction.segments, classes, path)
         save_panoptic(prediction.segments, path.with_name(f"{path.stem}_panoptic.png"))
 

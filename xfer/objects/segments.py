@@ -145,10 +145,13 @@ class Segments:
         moved = np.append(rows, VOID).astype(np.int32)[self.map]
         return Segments(moved, labels[kept], self.crowd[kept])
 
+    def chosen(self, which: NDArray[np.bool_]) -> Segments:
+        """Some of the segments, bool (S,), in order; the others become void."""
+        return self._with(np.where(which, self.labels, VOID))
+
     def without_empty(self) -> Segments:
         """The segments that have a pixel, in order."""
-        kept = np.where(self.areas() > 0, self.labels, VOID)
-        return self._with(kept)
+        return self.chosen(self.areas() > 0)
 
     def mapped(self, map: NDArray[np.int32]) -> Segments:
         """The same segments on another map: of a crop, a mirror image, a scaled picture."""

@@ -96,6 +96,11 @@ def probe(
     if cv or "val" not in parts:
         check_folds(train.labels, cv or FOLDS)
     check_meta(file, table.meta)
+    if table.meta["data"].get("proposals"):
+        raise XferError(
+            f"{file}: features of regions, and a probe predicts whole pictures",
+            "fit a classifier of your own: numpy.load(FILE), scikit-learn",
+        )
     recipe = _recipe(table, clf, layer, Path(file), cv, shots, seed)
     if out is not None:
         Run.check_free(Path(out), overwrite)
