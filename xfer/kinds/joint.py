@@ -8,6 +8,7 @@ has `parts`: the name of each kind -> the same pictures as that kind (`data.toge
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -321,13 +322,15 @@ class JointKind(Kind):
         return list(columns), [{name: line.get(name, "") for name in columns} for line in found]
 
     def at_least(self, prediction: JointPrediction, score: float) -> JointPrediction:
-        if not any(part.boxes for part in self.parts):
+        """With what each part has of at least this score; parts without scores stay as they are."""
+        kept: list[Any] = []
+        for part, said in zip(self.parts, prediction.parts, strict=True):
+            with contextlib.suppress(XferError):
+                said = part.at_least(said, score)
+            kept.append(said)
+        if all(a is b for a, b in zip(kept, prediction.parts, strict=True)):
             return super().at_least(prediction, score)
-        parts = zip(self.parts, prediction.parts, strict=True)
-        return replace(
-            prediction,
-            parts=tuple(p.at_least(said, score) if p.boxes else said for p, said in parts),
-        )
+        return replace(prediction, parts=tuple(kept))
 
     def check_calibrated(self) -> None:
         raise XferError(
