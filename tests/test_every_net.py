@@ -47,6 +47,21 @@ def test_a_default_recipe_runs_on_every_family(net: str, task: str, capsys: Any)
     assert not code, capsys.readouterr()
 
 
+@pytest.mark.parametrize(
+    ("net", "head"), [("timm:test_vit", "panoptic"), ("timm:levit_128s", "detect fcos")]
+)
+def test_other_heads_run_on_a_transformer_and_on_a_net_of_one_size(
+    net: str, head: str, capsys: Any
+) -> None:
+    task, *detector = head.split()
+    code = main([
+        *f"finetune --task {task} --data digits --recipe {task}/default --backbone {net}".split(),
+        *["--weights", "none", "--dry-run", "--limit", "4", "--batch", "2", "data.size=96"],
+        *(f"task.detector={name}" for name in detector),
+    ])  # fmt: skip
+    assert not code, capsys.readouterr()
+
+
 @pytest.mark.parametrize("task", ["detect", "segment", "panoptic"])
 def test_the_recipe_of_digits_runs_on_other_nets(task: str, capsys: Any) -> None:
     run(task, "timm:test_resnet", capsys, "digits")

@@ -208,6 +208,13 @@ def test_suppression_of_a_batch_equals_that_of_each_picture(
         assert kept.index[n][kept.real[n]].tolist() == wanted.tolist()
 
 
+def test_a_chain_of_boxes_is_followed_to_its_end() -> None:
+    corner = torch.arange(40.0) * 4
+    row = torch.stack([corner, corner * 0, corner + 10, corner * 0 + 10], 1)[None]
+    kept = suppress(row, torch.ones(1, 40, dtype=torch.bool), None, 0.3, 40)
+    assert kept.index[kept.real].tolist() == list(range(0, 40, 2)), "each yields to the one before"
+
+
 @pytest.mark.parametrize(
     "rules",
     [
