@@ -192,6 +192,14 @@ def test_a_question_is_answered_within_its_budget(
     assert results and not any("test_metrics" in result for result in results)
 
 
+@pytest.mark.parametrize("question", ["batch", "augment"])
+def test_a_budget_that_is_too_small_still_gives_an_answer(question: str, tmp_path: Path) -> None:
+    answer = getattr(xfer.ask, question)("digits", budget=0.03, out=tmp_path / "q", **TINY)
+    assert answer["question"] == question and answer["evidence"] and answer["answer"]
+    assert answer["confidence"].startswith(("low", "medium")) and answer["runs"] == 0
+    assert answer["next"].startswith("xfer finetune --data digits")
+
+
 def test_answers_show_themselves_and_foreign_folders_are_safe(tmp_path: Path) -> None:
     answer = xfer.ask.more_labels("digits", budget=0.5, out=tmp_path / "more", **TINY)
     assert "more-labels" in repr(answer) and "<table" in answer._repr_html_()

@@ -24,6 +24,7 @@ from xfer import plugs
 from xfer.ask.answer import Answer, beats, confidence, rows_of, stands
 from xfer.ask.question import MINUTES, Question, asking, labelled, rounded
 from xfer.data.loading.halved import may_be_memory
+from xfer.device import find_device
 from xfer.errors import XferError
 from xfer.train.job import Job
 from xfer.train.step import train_step
@@ -71,7 +72,8 @@ def _answer(q: Question) -> Answer:
     evidence = {
         "throughput": rows, "noise_scale": noise,
         "largest": max((row["batch"] for row in rows), default=0),
-        "rate_for": {"batch": best, "lr": rate}, "expected_speedup": round(gain, 2),
+        "rate_for": {"batch": best, "lr": rate} if tried else None,
+        "expected_speedup": round(gain, 2),
         "short_runs": [] if found is None else rows_of(found),
     }  # fmt: skip
     scale = (f"the gradient's noise scale is about {noise['pictures']:.0f} pictures "
@@ -106,7 +108,8 @@ def _throughput(q: Question) -> list[dict[str, Any]]:
     pictures = len(q.bench.data(q.plain).splits["train"])
     size = FIRST
     while size <= min(LAST, pictures) and q.budget.spent < end:
-        if rows and not _fits(rows):
+        # a GPU says by itself when it is full
+        if rows and find_device(q.base.run.device).type == "cpu" and not _fits(rows):
             q.notes.append(f"a batch of {size} would not fit into the memory that is free")
             break
         row = _measure(q, size, end)
@@ -116,6 +119,8 @@ def _throughput(q: Question) -> list[dict[str, Any]]:
         rows.append(row)
         q.say(f"batch {size}: {row['images_per_second']:.0f} pictures/s, {row['memory_mb']:.0f} MB")
         size *= 2
+    if size <= min(LAST, pictures) and q.budget.spent >= end:
+        q.notes.append(f"batches from {size} on were not measured, for lack of time")
     return rows
 
 
@@ -155,10 +160,7 @@ def _fits(rows: Sequence[dict[str, Any]]) -> bool:
 
 
 def _free_mb() -> float | None:
-    """Memory that the system can still give, MB; None where that can't be read, and on a GPU,
-    which says by itself when it is full."""
-    if torch.accelerator.is_available():
-        return None
+    """Memory that the system can still give, MB; None where that can't be read."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):

@@ -72,7 +72,10 @@ def _answer(q: Question, run: Run, result: Mapping[str, Any]) -> Answer:
         text += (f"; {suspects['count']} labels are doubtful ({first_of(suspects['pictures'])}): "
                  f"`xfer data check` lists them")  # fmt: skip
     if winner is None:
-        text += f". What was tried against it did not help: {stands(found, 'the recipe')}"
+        if len(found.compared) < 2:
+            text += ". Nothing was tried against it: the budget was too short"
+        else:
+            text += f". {stands(found, 'The recipe')}"
         return q.answer(text, confidence(found, None), q.line(), **evidence)
     best = found.settings[winner]
     text += (f". {best.name} helps: {found.primary} {found.mean(winner):.4f} against "

@@ -85,8 +85,16 @@ class Question:
         return self._pace
 
     def line(self, *settings: str) -> str:
-        """The command that trains with these settings."""
-        return " ".join(["xfer finetune", self.told, *map(shlex.quote, settings)])
+        """The command that trains with these settings, KEY=VALUE, in place of what was told."""
+        keys = {setting.partition("=")[0] for setting in settings}
+        kept: list[str] = []
+        words = iter(shlex.split(self.told))
+        for word in words:
+            if word.startswith("--") and word.removeprefix("--") in keys:
+                next(words, None)
+            elif "=" not in word or word.partition("=")[0] not in keys:
+                kept.append(word)
+        return shlex.join(["xfer", "finetune", *kept, *settings])
 
     def short_runs(self, settings: Sequence[Mapping[str, Any]], share: float = 1.0) -> Standing:
         """Trains settings for a while, each with the same seeds, and compares them on val.

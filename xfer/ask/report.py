@@ -99,6 +99,8 @@ def report(answers: Sequence[Answer], whole: Answer) -> str:
         lines += [f"## {one['question']}", "", one["answer"], "",
                   f"Confidence: {one['confidence']}", "", f"    {one['next']}", ""]  # fmt: skip
         for name, rows in tables(one):
+            if name == "range_test":  # a row per step: its proposal is in the answer's runs
+                continue
             keys = list(dict.fromkeys(key for row in rows for key in row))
             lines += [name.replace("_", " "), "", f"| {' | '.join(keys)} |",
                       f"|{' --- |' * len(keys)}"]  # fmt: skip
