@@ -8,7 +8,7 @@ seconds | open_data("imagenet:DIR") with both splits, labels, fingerprint, the o
         | its first batch's positions; in a new process, with the index stored, without imports
 mb      | growth of the process's peak resident memory meanwhile, including mapped pages
 
---growth also draws seconds and bytes per picture for 10^3 to 10^6 entries.
+--growth also draws seconds and bytes per picture for 10^3 to 10^7 entries.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import harness
 IMAGENET = 1_281_167
 REAL = 200
 CLASSES = 1000
-SIZES = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
+SIZES = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000, 10_000_000)
 
 
 def write_tars(folder: Path) -> None:

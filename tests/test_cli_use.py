@@ -16,7 +16,7 @@ from xfer.cli.app import main
 from xfer.device import usable_precision
 from xfer.errors import DataError
 from xfer.inference.scored import open_other
-from xfer.kinds.findings import Finding
+from xfer.inference.to_files import Done, Output
 
 
 @pytest.fixture
@@ -62,60 +62,36 @@ def test_a_score_is_a_table_or_a_document(
     assert "none, flip, 10crop" in capsys.readouterr().err
 
 
-class _Found(SimpleNamespace):
-    """Predictions for a folder of which one file, b.jpg, can't be read."""
-
-    def __len__(self) -> int:
-        return 1
-
-
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    drawn: list[Any] = []
-    rows = [{"id": "a b.jpg", "label": "ant", "scores": {"ant": 0.875, "bee": 0.125}}]
-    found = _Found(
-        skipped=(),
-        findings=(Finding("few_bits", "1 picture (a b.jpg): only 12 bits"),),
-        rows=lambda: rows,
-        to_json=lambda: rows,
-        to_csv=lambda: "id,label\na b.jpg,ant\n",
-        to_table=lambda min_score: [{"id": "a b.jpg", "label": "ant"}],
-        draw=lambda folder, min_score: drawn.append(folder) or [folder / "a b.png"],
-    )
-    monkeypatch.setitem(
-        sys.modules,
-        "xfer.inference.model",
-        SimpleNamespace(predict=lambda *words, **options: found),
-    )
-    return drawn
+def done(monkeypatch: pytest.MonkeyPatch) -> Done:
+    """What predicting a folder gives, of which one file is read."""
+    found = Done(
+        read=1, table=[{"id": "a b.jpg", "label": "ant"}],
+        notes=["warning: 1 picture (a b.jpg): only 12 bits"],
+    )  # fmt: skip
 
+    def predict_files(run: Path, paths: list[str], output: Output, **options: Any) -> Done:
+        if output.format != "table":
+            assert output.write is not None
+            output.write("a b.jpg\n")
+        return found
 
-def test_predictions_come_as_table_json_or_csv(
-    seen: list[Any], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["predict", "r", "a b.jpg", "--draw", "pictures"]) == 0
-    shown = capsys.readouterr()
-    assert "a b.jpg" in shown.out and "ant" in shown.out
-    assert seen == [Path("pictures")] and "1 picture drawn in pictures" in shown.err
-    assert main(["predict", "r", "a b.jpg", "--format", "csv"]) == 0
-    assert capsys.readouterr().out == "id,label\na b.jpg,ant\n"
-    for words in (["--json"], ["--format", "json"]):
-        assert main(["predict", "r", "a b.jpg", *words]) == 0
-        assert json.loads(capsys.readouterr().out)[0]["scores"]["ant"] == 0.875
+    monkeypatch.setattr("xfer.inference.to_files.predict_files", predict_files)
+    return found
 
 
 @pytest.mark.parametrize("words", [[], ["--json"], ["--format", "csv"], ["--draw", "there"]])
 def test_what_can_be_read_is_predicted_and_the_rest_is_listed(
-    seen: list[Any], words: list[str], capsys: pytest.CaptureFixture[str]
+    done: Done, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    broken = tuple((f"{i}.jpg", "zero bytes") for i in range(30))
-    sys.modules["xfer.inference.model"].predict().skipped = broken
+    broken = [(f"{i}.jpg", "zero bytes") for i in range(30)]
+    done.skipped += broken
     assert main(["predict", "r", "photos", *words]) == 3
     shown = capsys.readouterr()
     assert "a b.jpg" in shown.out and "warning: 1 picture (a b.jpg): only 12" in shown.err
     assert all(f"xfer: {name}: zero bytes" in shown.err for name, _ in broken)
     assert "30 of 31 pictures can't be read" in shown.err and "--skip-bad" in shown.err
-    assert seen == [Path("there")] * ("--draw" in words)
+    assert ("1 picture drawn in there" in shown.err) == ("--draw" in words)
     assert main(["predict", "r", "photos", "--skip-bad", *words]) == 0
     shown = capsys.readouterr()
     assert "a b.jpg" in shown.out
@@ -123,13 +99,12 @@ def test_what_can_be_read_is_predicted_and_the_rest_is_listed(
 
 
 def test_a_file_where_drawings_should_go_is_said_before_anything_is_computed(
-    seen: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    done: Done, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "notes.txt").touch()
     for draw in (tmp_path / "notes.txt", tmp_path / "notes.txt" / "inside"):
         assert main(["predict", "r", "a.jpg", "--draw", str(draw)]) == 3
         assert "notes.txt is a file, not a folder" in capsys.readouterr().err
-    assert seen == []
     assert main(["predict", "r", "a.jpg", "--draw", str(tmp_path / "new" / "one")]) == 0
     assert not (tmp_path / "new").exists()  # looked at, not made
 

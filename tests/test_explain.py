@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from xfer.data.transforms.crops import EvalTransform
 from xfer.errors import XferError
 from xfer.explain import explain, grad_cam, occlusion
 from xfer.inference.model import Model, Predictions
-from xfer.recipe.tables import DataTable
+from xfer.recipe.tables import DataTable, Recipe
 from xfer.task import get, make_options
 from xfer.types import BoxPrediction, DataInfo, Preprocess
 
@@ -189,7 +190,10 @@ def test_the_command_draws_them(
         (tmp_path / folder).mkdir()
         Image.fromarray(two_colours()).save(tmp_path / folder / "one.png")
     monkeypatch.setattr(
-        "xfer.inference.model.load", lambda *words, **named: Model(task, Place(torch.device("cpu")))
+        "xfer.inference.to_files.load", lambda run, place: Model(task, Place(torch.device("cpu")))
+    )
+    monkeypatch.setattr(
+        "xfer.inference.to_files.Run.open", lambda path: SimpleNamespace(path=path, recipe=Recipe)
     )
     out = tmp_path / "out"
     words = ["predict", "r", str(tmp_path / "a"), str(tmp_path / "b"), "--explain", str(out)]

@@ -47,7 +47,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("data.sources", "data.together"),
     ("data.inspect", "data.loading", "data.pack"),
     ("data.transforms", "data.readers"),
-    ("data.spec", "data.download"),
+    ("data.spec", "data.download", "data.streams"),
     ("data.open", "data.joining", "data.pack.writer"),
     ("detectors", "pixels"),
     tuple(
@@ -80,6 +80,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("probing",),
     ("doctor",),
     ("inference", "exporting"),
+    ("engines",),
     ("importing",),
     ("report.page", "report.comparison", "notebook.worst"),
     ("probing.run", "serving"),
@@ -104,6 +105,8 @@ ADAPTERS = {
     "IPython": (),  # a kernel has loaded it; `xfer.notebook.kernel` finds it there
     "matplotlib": ("xfer/report/", "xfer/drawing/"),
     "typer": ("xfer/cli/",),
+    "ray": ("xfer/engines/ray.py",),
+    "fsspec": ("xfer/data/streams/shards.py",),
     "tensorboard": ("xfer/tracking/",),
     "starlette": ("xfer/serving/",),
     "uvicorn": ("xfer/serving/",),

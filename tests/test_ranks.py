@@ -23,7 +23,7 @@ from xfer.errors import XferError
 from xfer.exit_codes import report
 from xfer.train.restart import unused_tasks
 
-SHARED = ("finetune", "pretrain", "eval", "features")
+SHARED = ("finetune", "pretrain", "eval", "features", "predict")
 
 # rank 1 fails in its third step, as told in its environment
 TRAINS = """

@@ -23,6 +23,7 @@ import importlib
 import importlib.machinery
 import inspect
 import re
+import shlex
 import sys
 import traceback
 import typing
@@ -77,7 +78,11 @@ R = TypeVar("R")
 # nothing; other processes get the same command line.
 _named: ContextVar[frozenset[str]] = ContextVar("named", default=frozenset())
 _specs: ContextVar[frozenset[str]] = ContextVar("specs", default=frozenset())
+_coming: ContextVar[frozenset[str]] = ContextVar("coming", default=frozenset())
 _file: ContextVar[str] = ContextVar("file", default="")
+# data that a command gives, or that are fetched: as specs, and without the first word as `trust`
+STREAM = "webdataset:"
+_COMING = re.compile(r"pipe:|[a-z][a-z0-9]+://")
 
 
 def named() -> tuple[str, ...]:
@@ -89,7 +94,8 @@ def named() -> tuple[str, ...]:
 def trusted() -> tuple[str, ...]:
     """What the user has named, modules and module:name: as `trust` for a later call."""
     modules = named()
-    return (*modules, *sorted(s for s in _specs.get() if s.partition(":")[0] in modules))
+    specs = sorted(s for s in _specs.get() if s.partition(":")[0] in modules)
+    return (*modules, *specs, *sorted(_coming.get()))
 
 
 def _is_scheme(word: str) -> bool:
@@ -108,13 +114,16 @@ def naming(*specs: Any, trust: str | Iterable[str] = ()) -> Iterator[None]:
 
     Args:
         specs: what the user gave as task, backbone or data; a spec that is no plug names nothing.
-        trust: names of modules, or module:name: `--trust`.
+        trust: names of modules, or module:name, or pipe:COMMAND, or an address
+            s3://...: `--trust`.
 
     Raises: XferError for a text that can't be the name of a module.
     """
     asked: Any = trust  # Python's callers may pass anything
     single = isinstance(asked, str) or not isinstance(asked, Iterable)
-    modules: list[Any] = [asked] if single else list(asked)
+    given_trust: list[Any] = [asked] if single else list(asked)
+    coming = [one for one in given_trust if isinstance(one, str) and _COMING.match(one)]
+    modules = [one for one in given_trust if one not in coming]
     for module in modules:
         text = module if isinstance(module, str) else ""
         plug = parse(text)
@@ -129,12 +138,39 @@ def naming(*specs: Any, trust: str | Iterable[str] = ()) -> Iterator[None]:
     tokens = (
         _named.set(_named.get() | {module.partition(":")[0] for module in modules}),
         _specs.set(_specs.get() | given | {module for module in modules if ":" in module}),
+        _coming.set(_coming.get() | {*coming, *_coming_in(specs)}),
     )
     try:
         yield
     finally:
         _named.reset(tokens[0])
         _specs.reset(tokens[1])
+        _coming.reset(tokens[2])
+
+
+def _coming_in(specs: Iterable[Any]) -> set[str]:
+    """What the specs have to be run or fetched: webdataset:pipe:COMMAND, webdataset:s3://..."""
+    texts = [spec.removeprefix(STREAM) for spec in specs if isinstance(spec, str)]
+    return {text for text in texts if _COMING.match(text)}
+
+
+def check_coming(spec: str) -> None:
+    """Raises XferError for data that a command gives, or that are fetched, if only a file has named
+    them: nobody asked for it.
+
+    Args: spec: of data; any other passes.
+    """
+    text = spec.removeprefix(STREAM)
+    if not spec.startswith(STREAM) or not _COMING.match(text) or text in _coming.get():
+        return
+    file = _file.get()
+    what = f"to run a command: {text.partition(':')[2]}" if text.startswith("pipe:") else (
+        f"to fetch {text}"
+    )  # fmt: skip
+    raise XferError(
+        f"{file} asks {what}" if file else f"asked {what}, which is not named in this call",
+        f"--trust {shlex.quote(text)} allows it, in Python trust={text!r}",
+    )
 
 
 def allow(spec: str) -> None:

@@ -50,7 +50,7 @@ command(app, "sweep", flags=sweep.FLAGS, panel="Train", trust=True, recipe="clas
     sweep.sweep
 )
 command(app, "eval", panel="Use", trust=True, shares=True)(evaluate.evaluate)
-command(app, "predict", panel="Use", trust=True)(predict.predict)
+command(app, "predict", panel="Use", trust=True, shares=True)(predict.predict)
 command(app, "export", panel="Use", trust=True)(export.export)
 command(app, "report", panel="Use", trust=True)(pages.report)
 command(app, "serve", panel="Use", trust=True)(pages.serve)

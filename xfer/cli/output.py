@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import shutil
 import sys
 import textwrap
@@ -15,9 +13,7 @@ from xfer.cli.table import lay_out
 from xfer.cli.table import plain_text as plain_text
 from xfer.errors import printable
 from xfer.exit_codes import is_main
-
-# what JSON leaves as it is and a terminal may obey
-_ESCAPED = {n: f"\\u{n:04x}" for n in range(127, 160)}
+from xfer.runs.plain_json import json_text
 
 
 def wrapped(text: str, stream: Any) -> str:
@@ -76,8 +72,7 @@ class Show:
     def document(self, value: Any) -> None:
         """The result, as JSON; non-finite numbers become null."""
         if is_main():
-            text = json.dumps(_plain(value), indent=1, ensure_ascii=False)
-            print(text.translate(_ESCAPED))
+            print(json_text(value))
 
     def table(
         self,
@@ -119,16 +114,3 @@ def calibration_line(about: Mapping[str, Any]) -> str:
     if about["ece_calibrated"] is not None:
         line += f"; {about['ece_calibrated']:.4f} with a temperature fitted to other folds of it"
     return f"{line} (of all: {about['temperature']:.4g})"
-
-
-def _plain(value: Any) -> Any:
-    """The value in JSON types: numpy and torch scalars become numbers, arrays become lists."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, (str, int)):
-        return value
-    return _plain(value.tolist()) if hasattr(value, "tolist") else str(value)

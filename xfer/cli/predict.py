@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from xfer.cli.flags import Batch, Device, RunFolder, SkipBad, Tta
+from xfer.cli.flags import Batch, Device, Part, RunFolder, SkipBad, Tta, out_option
 from xfer.cli.output import Show
-from xfer.errors import DataError, XferError
-from xfer.exit_codes import complain
+from xfer.errors import DataError, XferError, printable
+from xfer.exit_codes import apart, complain, is_main
 from xfer.files import check_folder
 from xfer.recipe.tables import FIELDS, checked
 
@@ -46,6 +47,10 @@ def predict(
             "1 for the first class",
         ),
     ] = "table",
+    out: Annotated[
+        Path | None,
+        out_option("write here instead of printing: a FILE, with --part a folder", "FILE"),
+    ] = None,
     min_score: Annotated[
         float | None,
         typer.Option(
@@ -60,6 +65,7 @@ def predict(
     tta: Tta = "",
     device: Device = "auto",
     batch: Batch = 32,
+    part: Part = "",
     skip_bad: SkipBad = False,
     calibrated: Annotated[
         bool,
@@ -78,7 +84,8 @@ def predict(
     Examples:
         xfer predict runs/NAME a.jpg b.jpg               a table
         xfer predict runs/NAME pictures/ --draw drawn/   labels, boxes or masks on them
-        xfer predict runs/NAME pictures/ --format csv > predictions.csv
+        xfer predict runs/NAME pictures/ --format csv --out predictions.csv
+        xfer predict runs/NAME pictures/ --format csv --part 0/8 --out predictions/
     """
     if format not in ("table", "json", "csv", "coco"):
         raise XferError(f"--format {format}: unknown", "choose table, json, csv or coco")
@@ -87,35 +94,46 @@ def predict(
     for folder in (draw, explain):
         if folder is not None:
             check_folder(folder)
-    from xfer.inference.model import predict as run_predict
+    if show.json and out is None:
+        if format == "csv":
+            raise XferError("--json and --format csv: only one of them can be printed")
+        format = "coco" if format == "coco" else "json"
+    from xfer.inference.to_files import Output, predict_files
     from xfer.kinds.findings import counted  # here, because it imports numpy
+    from xfer.parts.part import parse_part
 
-    predictions = run_predict(
-        run, paths, tta=tta, device=device, batch=batch, skip_bad=True, calibrated=calibrated
+    output = Output(
+        format, out, draw, explain, min_score, lambda text: sys.stdout.write(printable(text))
     )
-    for finding in predictions.findings:
-        show.note(f"warning: {finding.text}")
-    if not len(predictions):
-        _end(show, predictions.skipped, 0, skip_bad)
-    if min_score is not None:
-        predictions = predictions.at_least(min_score)
-    if draw is not None:
-        count = len(predictions.draw(draw, min_score))
-        show.note(f"{count} picture{'s' * (count != 1)} drawn in {draw}")
-    if explain is not None:
-        written, unexplained = predictions.explain(explain)
-        show.note(f"{counted(len(written), 'explanation', 'explanations')} drawn in {explain}")
-        for name, reason in unexplained:
-            show.note(f"not explained: {name}: {reason}")
-    if format == "coco":
-        show.document(predictions.to_coco())
-    elif show.json or format == "json":
-        show.document(predictions.to_json())
-    elif format == "csv":
-        show.raw(predictions.to_csv().rstrip("\n"))
-    else:
-        show.table(predictions.to_table(min_score))
-    _end(show, predictions.skipped, len(predictions), skip_bad)
+    own = str(parse_part(part)) if part else ""
+    with apart() if part.startswith("auto") else nullcontext():
+        done = predict_files(
+            run, paths, output, part=own, tta=tta, device=device, batch=batch, calibrated=calibrated
+        )
+        if done.finished and show.json:
+            show.document(done.document())
+            return
+        if done.finished:
+            show.text(f"{done.path}: part {own} is there already")
+            return
+        for line in done.notes:
+            show.note(line)
+        if not done.read:
+            _end(show, done.skipped, 0, skip_bad)
+        if draw is not None:
+            show.note(f"{counted(done.read, 'picture', 'pictures')} drawn in {draw}")
+        if explain is not None:
+            number = done.read - len(done.unexplained)
+            show.note(f"{counted(number, 'explanation', 'explanations')} drawn in {explain}")
+            for name, reason in done.unexplained:
+                show.note(f"not explained: {name}: {reason}")
+        if format == "table":
+            show.table(done.table)
+        elif done.path is not None and show.json:
+            show.document(done.document())
+        elif done.path is not None:
+            show.text(f"{done.path}: predictions of {counted(done.read, 'picture', 'pictures')}")
+        _end(show, done.skipped, done.read, skip_bad)
 
 
 def _end(show: Show, skipped: Sequence[tuple[str, str]], read: int, skip_bad: bool) -> None:
@@ -127,7 +145,7 @@ def _end(show: Show, skipped: Sequence[tuple[str, str]], read: int, skip_bad: bo
     if skip_bad and read:
         show.left_out(skipped)
         return
-    for name, reason in skipped:
+    for name, reason in skipped if is_main() else ():
         complain(f"{name}: {reason}")
     what = "its prediction is" if read == 1 else f"predictions of the other {read} are"
     hint = f"{what} complete; --skip-bad leaves such files out" if read else None

@@ -22,6 +22,8 @@ from xfer.data.sources.kept import Kept, find_again
 from xfer.data.sources.split import VAL_SHARE, stratified
 from xfer.data.sources.split_names import is_trainval, role_of
 from xfer.data.spec import open_spec
+from xfer.data.streams.open_stream import open_stream
+from xfer.data.streams.shards import is_stream
 from xfer.data.together import is_joint
 from xfer.errors import DataError, XferError, nearest
 from xfer.files import at_home
@@ -55,6 +57,8 @@ def open_data(
     cut: bool = True,
     find: bool = True,
     kept: Kept | None = None,
+    stream_size: int = 0,
+    stream_classes: str | None = None,
 ) -> Bundle:
     """Open data and make it ready to train on or to score.
 
@@ -97,6 +101,15 @@ def open_data(
         split name.
     """
     names = {"train": train, "val": val, "test": test}
+    if is_stream(spec):
+        refused = {"train": train, "test": test, "limit": limit, "changes": changes,
+                   "images": images, "path": path, "label": label, "split": split}  # fmt: skip
+        _check_streamed(spec, stream_classes, {k: v for k, v in refused.items() if v})
+        if val != NONE and (val or (cut and classes is None)):
+            raise XferError(f"{spec}: a stream has no val split, and none can be cut", "--val none")
+        return open_stream(spec, stream_classes or "", stream_size, labelled=cut)
+    if stream_size or stream_classes:
+        raise XferError(f"{spec} is no stream: data.stream_size and data.classes are for streams")
     given = tuple(name for name in names.values() if name and name != NONE)
     wanted_as = (kind,) if isinstance(kind, str) and kind else tuple(kind)
     options = ReadOptions(
@@ -163,6 +176,20 @@ def open_data(
         title, opened.format, kind_name, wanted, splits, tuple(notes), tuple(skipped),
         tuple(findings), drift,
     )  # fmt: skip
+
+
+def _check_streamed(spec: str, classes: str | None, refused: dict[str, Any]) -> None:
+    """Raises XferError where a stream can't be read, and for options that it does not have."""
+    if classes is None:
+        raise XferError(
+            f"{spec}: a stream, which finetune, pretrain and features read, and no other command",
+            "read the shards as files: webdataset:FOLDER",
+        )
+    for name in refused:
+        raise XferError(
+            f"{spec}: a stream has no {name}",
+            "data.stream_size=N says how many pictures an epoch has" if name == "limit" else None,
+        )
 
 
 def _with_reasons(

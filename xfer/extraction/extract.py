@@ -17,6 +17,7 @@ from xfer import plugs
 from xfer.data.open import open_data
 from xfer.data.sources.base import Bundle
 from xfer.data.sources.from_python import python_name
+from xfer.data.streams.shards import is_stream
 from xfer.device import Place, broadcast, enter_on_main, gather, placed
 from xfer.errors import XferError
 from xfer.exit_codes import apart
@@ -28,6 +29,7 @@ from xfer.extraction.net import Choice, FeatureNet, fixed_options, layer_names, 
 from xfer.extraction.parquet import check_parquet, write_parquet
 from xfer.extraction.parts import about_part, is_whole, part_of, parts_folder
 from xfer.extraction.store import Features, Spool, spool_folder, write_features
+from xfer.extraction.streamed import Growing, Shards, check_asked, fill_streamed
 from xfer.notebook.objects import extraction_card
 from xfer.parts.folder import PartsFolder
 from xfer.parts.part import parse_part
@@ -159,6 +161,11 @@ def extract(
             target = folder.file
         else:
             target = None if out is None else _checked_target(Path(out))
+        if is_stream(data):
+            place = held.enter_context(placed(choice.device, choice.precision))
+            return _extract_streamed(
+                str(data), target, folder, choice, form, batch, workers, asked, place, held, say
+            )
         bundle = open_data(
             data, train=train, val=val, test=test, seed=seed, limit=limit, skip_bad=skip_bad,
             check=skip_bad and folder is None, cut=False, kind=("detect",) if proposals else (),
@@ -203,6 +210,46 @@ def extract(
         gather(None, place)  # no process returns before the file exists
     in_memory = table if target is None else None
     return Extraction(computed, cached, seconds, in_memory, target, part)
+
+
+def _extract_streamed(
+    spec: str, target: Path | None, folder: PartsFolder | None, choice: Choice, form: Form,
+    batch: int, workers: int, asked: dict[str, Any], place: Place, held: ExitStack,
+    say: Callable[[str], None],
+) -> Extraction:  # fmt: skip
+    """`extract` of a stream, which has no rows that could be counted beforehand."""
+    check_asked(spec, asked)
+    if target is None or place.world > 1:
+        what = "in memory" if target is None else f"shared by {place.world} processes"
+        raise XferError(f"{spec}: the features of a stream are not {what}", "--part auto -o parts/")
+    shards = Shards(spec)
+    bundle = shards.bundle()
+    net = load_net(choice, say, place)
+    _tell(net, say)
+    if folder is not None:
+        folder.begin(describe(bundle, net, form, {}))
+    sink = Growing(target, held.enter_context(spool_folder(target)), 0)
+    held.callback(sink.close)
+    start = time.perf_counter()
+    part = None if folder is None else folder.part
+    found = fill_streamed(
+        shards, part, net, sink, form, batch, workers, bool(asked["skip_bad"]), say
+    )
+    sink.grow(len(found.ids))
+    sink.close()
+    seconds = time.perf_counter() - start
+    layers = sink.arrays(choice.layers) if found.ids else _empty(net, form)
+    meta = describe(bundle, net, form, {n: int(array.shape[1]) for n, array in layers.items()})
+    meta["data"] |= {"spec": spec, **asked}
+    if part is not None:
+        meta["part"] = {"part": str(part), "rows": len(found.ids), "of": None}
+    classes = [str(k) for k in range(max(found.labels, default=-1) + 1)]
+    table = Features(
+        layers, np.array(found.labels, np.int64), np.array(found.ids, np.str_),
+        np.array(classes, np.str_), np.array(["train"] * len(found.ids), np.str_), meta,
+    )  # fmt: skip
+    _write(target, table, sink)
+    return Extraction(len(found.ids), 0, seconds, None, target, str(part or ""))
 
 
 def _of_regions(

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from xfer import plugs
 from xfer.data.images.decode import DecodeError
+from xfer.device import Place
 from xfer.errors import DataError
 from xfer.extraction.cache import FeatureCache, cache_file, limit_bytes
 from xfer.extraction.items import Items
@@ -84,23 +85,32 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """N pictures -> float32 (N, D)."""
-        source, net = Items(X), self._net()
+        return np.concatenate(list(self.extract(X).values()), axis=1)
+
+    def extract(self, X: Any) -> dict[str, NDArray[np.float32]]:
+        """N pictures, or a Source -> layer -> float32 (N, D)."""
+        source, net = X if hasattr(X, "fingerprint") else Items(X), self._net()
         if not len(source):
             raise DataError("no pictures given")
         cache = FeatureCache(cache_file() if self.cache else None, limit_bytes(), _warn)
-        rows: NDArray[np.float32] | None = None
+        layers: dict[str, NDArray[np.float32]] = {}
         try:
             for part in parts(source, net, cache, batch=self.batch, workers=self.workers):
-                values = np.concatenate([part.layers[k] for k in net.choice.layers], axis=1)
-                if rows is None:
-                    rows = np.empty((len(source), values.shape[1]), np.float32)
-                rows[part.rows] = values
+                for name in net.layers:
+                    values = part.layers[name]
+                    if name not in layers:
+                        layers[name] = np.empty((len(source), values.shape[1]), np.float32)
+                    layers[name][part.rows] = values
         except DecodeError as error:
             raise DataError(error.message, "leave this picture out") from error
         finally:
             cache.close()
-        assert rows is not None
-        return rows
+        return layers
+
+    @property
+    def place(self) -> Place:
+        """The device and precision that the net runs in; loads it."""
+        return self._net().place
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """D names, pool5_0 ... pool5_9215: the layer and the index in its vector."""

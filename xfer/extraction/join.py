@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from xfer.extraction.store import Features, Spool, spool_folder
 from xfer.parts.folder import difference, plain, short
 
 _ROWS = 4096  # copied at a time
+_PART = re.compile(r"(\d{1,6})/(\d{1,6})")
 
 
 @dataclass(frozen=True)
@@ -93,9 +95,9 @@ def _opened(file: Path) -> Features:
 
 def _part(table: Features) -> str:
     text = str(table.meta["part"]["part"])
-    index, _, count = text.partition("/")
-    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
-        raise DataError(f"a part's file says that it is part {text!r}")
+    match = _PART.fullmatch(text)
+    if match is None or int(match[1]) >= int(match[2]):
+        raise DataError(f"a part's file says that it is part {text[:40]!r}")
     return text
 
 
@@ -104,7 +106,7 @@ def _check_alike(first: Path, tables: dict[Path, Features]) -> None:
     whole = _whole_meta(tables[first])
     for file, table in tables.items():
         found = difference(whole, _whole_meta(table))
-        classes = tables[first].classes.tolist() != table.classes.tolist()
+        classes = not _known(table, tables[first]) and not _known(tables[first], table)
         if found or classes or set(table.layers) != set(tables[first].layers):
             name, theirs, ours = found or ("classes", "those of one", "those of another")
             raise DataError(
@@ -112,6 +114,12 @@ def _check_alike(first: Path, tables: dict[Path, Features]) -> None:
                 f"not {short(theirs)}",
                 "make the parts with one command, on the same data",
             )
+
+
+def _known(one: Features, other: Features) -> bool:
+    """Whether the classes of one are the first of the other's: parts of a stream know the classes
+    by number, up to the largest that they have seen."""
+    return one.classes.tolist() == other.classes.tolist()[: len(one.classes)]
 
 
 def _whole_meta(table: Features) -> Any:
@@ -140,7 +148,8 @@ def _write(out: Path, tables: list[Features]) -> Joined:
                     sink.write(first + rows, {name: values[start : start + _ROWS]})
             first += len(table)
         sink.close()
-        rest = Features({}, joined("y"), joined("ids"), tables[0].classes, joined("splits"), meta)
+        classes = max((table.classes for table in tables), key=len)
+        rest = Features({}, joined("y"), joined("ids"), classes, joined("splits"), meta)
         layers = sink.arrays(names)
         if out.suffix == ".parquet":
             whole = Features(layers, rest.y, rest.ids, rest.classes, rest.splits, meta)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfer.errors import DataError, XferError, reader
+from xfer.errors import DataError, XferError, reader, whole
 from xfer.extraction.store import Features
 from xfer.files import replacing
 
@@ -76,8 +76,9 @@ class _Columns(Mapping[str, NDArray[Any]]):
     def __getitem__(self, name: str) -> NDArray[Any]:
         if name not in self._names:
             raise KeyError(name)
-        table = _opened(self._path, self._verify).read([name])
-        return _matrix(self._path, name, table)
+        with whole(self._path, "damaged"):
+            table = _opened(self._path, self._verify).read([name])
+            return _matrix(self._path, name, table)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

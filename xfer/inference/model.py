@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copyreg
 import shlex
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,13 +12,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from xfer import plugs
-from xfer.data.images.decode import DecodeError, decode, shrink
+from xfer.data.images.decode import DecodeError
 from xfer.data.images.from_memory import KINDS, given_picture, is_one
-from xfer.data.images.remarks import Remark, remarks
+from xfer.data.images.remarks import Remark
 from xfer.data.images.unread import UNREAD_ENDINGS
 from xfer.data.images.walk import walk
 from xfer.data.inspect.verify import odd_pictures
@@ -25,8 +26,8 @@ from xfer.device import Place, find_device, find_precision, usable_precision
 from xfer.errors import DataError, XferError
 from xfer.explain.heat_maps import Explanation, explain
 from xfer.files import exists, is_dir
+from xfer.inference.batches import Given, Group, in_groups, predicted
 from xfer.inference.predictions import Predictions
-from xfer.inference.score import predict_batch
 from xfer.kinds.findings import Finding, counted
 from xfer.notebook.objects import model_card
 from xfer.recipe.code import check_code
@@ -36,8 +37,6 @@ from xfer.runs.model_file import NAME, read_model, rebuild
 from xfer.runs.undrawn import Undrawn
 from xfer.task import Task
 from xfer.types import Sample
-
-HELD = 2**27  # largest batch in bytes of pictures: four of 4000 x 3000
 
 
 @plugs.face()
@@ -92,6 +91,13 @@ class Model:
     category_ids: tuple[int | str, ...] = ()
     temperature: float | None = None
 
+    def __reduce__(self) -> Any:
+        """A pickle of a run's model names the run, from which each process loads it once."""
+        if self.path is None:
+            return copyreg.__newobj__, (type(self),), self.__dict__  # pyright: ignore
+        about = (str(self.path.absolute()), str(self.place.device), self.tta, plugs.trusted())
+        return _shared, about
+
     @property
     def classes(self) -> tuple[str, ...]:
         return self.task.info.classes
@@ -140,22 +146,37 @@ class Model:
         Raises: DataError for a picture that can't be read, unless `skip_bad`; XferError for
             `calibrated` if no temperature was fitted.
         """
-        tta = tta or self.tta
-        self.task.check_views(tta)
-        temperature = self._fitted() if calibrated else None
-        looked = _Looked(skip_bad)
+        self.check(tta, calibrated)
+        looked = Looked(skip_bad)
         samples = list(gather_samples(images, looked))
         predictions = self.task.kind.collect()
-        fitting = Halved[list[Any]](self.place, looked.lines.append, "--device cpu")
-        for items in self._items(samples, tta, batch, looked):
-            predictions.extend(predict_batch(self.task, self.task.collate(items), tta, fitting))
+        groups = in_groups(samples, range(len(samples)), batch)
+        for group in self.groups(groups, looked, tta=tta, calibrated=calibrated):
+            predictions.extend(group.items)
         kept = tuple(predictions) if isinstance(predictions, list) else predictions
-        if temperature is not None:
-            kept = tuple(self.task.kind.calibrated(one, temperature) for one in kept)
         return Predictions(
             self.task, kept, tuple(looked.read), self.category_ids, tuple(looked.skipped),
             looked.findings(),
         )  # fmt: skip
+
+    @torch.no_grad()
+    def groups(
+        self, groups: Iterable[Sequence[Given]], looked: Looked, *, tta: str = "",
+        calibrated: bool = False,
+    ) -> Iterator[Group]:  # fmt: skip
+        """The predictions of groups of pictures, as each is done; see `predicted`.
+
+        Args: looked: gets what reading the pictures has shown.
+        """
+        tta = tta or self.tta
+        temperature = self.check(tta, calibrated)
+        fitting = Halved[list[Any]](self.place, looked.lines.append, "--device cpu")
+        for group in predicted(self.task, groups, tta, fitting, looked.skip_bad):
+            if temperature is not None:
+                one_by_one = (self.task.kind.calibrated(one, temperature) for one in group.items)
+                group.items = list(one_by_one)
+            looked.add(group)
+            yield group
 
     def explain(
         self, image: Any, label: str | int | None = None, method: str = "grad_cam",
@@ -169,6 +190,12 @@ class Model:
             method: grad_cam, or occlusion; check: how far both agree as well.
         """
         return explain(self, image, label, method, check)
+
+    def check(self, tta: str = "", calibrated: bool = False) -> float | None:
+        """The temperature for `calibrated`, else None. Raises XferError for views that the task
+        does not offer, and if no temperature was fitted."""
+        self.task.check_views(tta or self.tta)
+        return self._fitted() if calibrated else None
 
     def _fitted(self) -> float:
         """The temperature. Raises XferError if there is none."""
@@ -184,41 +211,25 @@ class Model:
             f"xfer eval {where} --calibrate fits one",
         )
 
-    def _items(
-        self, samples: Sequence[Sample | Path], tta: str, batch: int, looked: _Looked
-    ) -> Iterator[list[Any]]:
-        """The transformed pictures, a batch at a time; the pictures themselves are not kept."""
-        transform, unused = self.task.transform(False, tta), np.random.default_rng(0)
-        items: list[Any] = []
-        held = 0
-        for given in samples:
-            with remarks() as odd:
-                try:
-                    sample = self._read(given)
-                except DecodeError as error:
-                    if not looked.skip_bad:
-                        raise DataError(error.message, "leave it out, or skip_bad=True") from error
-                    looked.skipped.append((error.name, error.reason))
-                    continue
-            looked.read.append(given)
-            looked.remarks += [(sample.id, remark) for remark in odd]
-            items.append(transform(sample, unused))
-            held += sample.image.nbytes
-            if len(items) == batch or held > HELD:
-                yield items
-                items, held = [], 0
-        if items:
-            yield items
 
-    def _read(self, sample: Sample | Path) -> Sample:
-        side = self.task.short_side
-        if isinstance(sample, Path):
-            return Sample(str(sample), decode(sample, side))
-        return replace(sample, image=shrink(sample.image, side))
+_loaded: dict[tuple[str, str], Model] = {}
+_loading = threading.Lock()
+_KEPT = 3
+
+
+def _shared(path: str, device: str, tta: str, trust: tuple[str, ...]) -> Model:
+    """The model of a run, loaded once per process; the last ones used are kept."""
+    with _loading:
+        kind = torch.device(device).type  # which card is this process's own affair
+        model = _loaded.pop((path, kind), None) or load(path, device=kind, trust=trust)
+        _loaded[path, kind] = model
+        while len(_loaded) > _KEPT:
+            _loaded.pop(next(iter(_loaded)))
+    return replace(model, tta=tta)
 
 
 @dataclass
-class _Looked:
+class Looked:
     """What reading the pictures to predict has shown.
 
     skip_bad | whether to go on past those that can't be read
@@ -229,11 +240,17 @@ class _Looked:
     """
 
     skip_bad: bool
-    read: list[Sample | Path] = field(default_factory=list[Sample | Path])
+    read: list[Given] = field(default_factory=list[Given])
     skipped: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     remarks: list[tuple[str, Remark]] = field(default_factory=list[tuple[str, Remark]])
     unread: Counter[str] = field(default_factory=Counter[str])
     lines: list[str] = field(default_factory=list[str])
+
+    def add(self, group: Group) -> None:
+        """Adds what reading a group has shown."""
+        self.read += group.read
+        self.skipped += group.skipped
+        self.remarks += group.remarks
 
     def findings(self) -> tuple[Finding, ...]:
         found = odd_pictures(self.remarks)
@@ -245,13 +262,13 @@ class _Looked:
         return tuple(found)
 
 
-def gather_samples(images: Any, looked: _Looked | None = None) -> Iterable[Sample | Path]:
+def gather_samples(images: Any, looked: Looked | None = None) -> Iterable[Given]:
     """Paths, folders and pictures in memory as samples; paths are read later, one by one.
 
     Args: looked: gets the pictures in memory that can't be read, if they may be skipped, and what
         folders hold besides pictures.
     """
-    looked = looked or _Looked(False)
+    looked = looked or Looked(False)
     if is_one(images):
         images = [images]
     if not isinstance(images, Iterable):

@@ -20,12 +20,34 @@ from xfer.task import Task
 from xfer.types import Sample
 
 
+class Stems:
+    """Names for the drawings of pictures: a picture's stem, with a number where that is taken.
+
+    Args: files: suffixes of the names of what is written for each picture.
+    """
+
+    def __init__(self, files: Sequence[str]) -> None:
+        self._files = files
+        self._taken: set[str] = set()
+
+    def name(self, id: str) -> str:
+        """The name for the next picture."""
+        stem = name = Path(id).stem
+        number = 1
+        while any(name + suffix in self._taken for suffix in self._files):
+            number += 1
+            name = f"{stem}-{number}"
+        self._taken.update(name + suffix for suffix in self._files)
+        return name
+
+
 @dataclass(frozen=True, repr=False)
 class Predictions(Sequence[Any]):
     """Predictions in the order of the pictures, which can also be had as rows of plain values.
 
     skipped  | (name, reason) of each picture that can't be read, with `skip_bad`
     findings | what is odd about those that were read
+    names    | of the drawings, without ending; empty: from the ids
     """
 
     task: Task
@@ -34,6 +56,7 @@ class Predictions(Sequence[Any]):
     category_ids: tuple[int | str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
     findings: tuple[Finding, ...] = ()
+    names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.items)
@@ -77,19 +100,10 @@ class Predictions(Sequence[Any]):
         ids = self.category_ids or range(1, len(self.task.info.classes) + 1)
         return self.kind.coco_results(self.items, ids, self._stems())
 
-    def _stems(self) -> list[str]:
-        """The name of each picture's drawing: its stem, with a number where that is taken."""
-        names: list[str] = []
-        taken: set[str] = set()
-        for item in self.items:
-            stem = name = Path(item.id).stem
-            number = 1
-            while taken & {name + suffix for suffix in self.kind.files}:
-                number += 1
-                name = f"{stem}-{number}"
-            taken |= {name + suffix for suffix in self.kind.files}
-            names.append(name)
-        return names
+    def _stems(self) -> Sequence[str]:
+        """The name of each picture's drawing."""
+        namer = Stems(self.kind.files)
+        return self.names or [namer.name(item.id) for item in self.items]
 
     def draw(self, folder: Path | str, min_score: float | None = None) -> list[Path]:
         """Writes <stem>.png for each picture into the folder; equal stems get a number. For masks,
@@ -132,12 +146,8 @@ class Predictions(Sequence[Any]):
         folder.mkdir(parents=True, exist_ok=True)
         written: list[Path] = []
         left_out: list[tuple[str, str]] = []
-        for item, sample in zip(self.items, self.samples, strict=True):
-            stem, number = Path(item.id).stem, 1
-            path = folder / f"{stem}_grad_cam.png"
-            while path in written:
-                number += 1
-                path = folder / f"{stem}-{number}_grad_cam.png"
+        for item, sample, name in zip(self.items, self.samples, self._stems(), strict=True):
+            path = folder / f"{name}_grad_cam.png"
             try:
                 found = explain(self.task, sample.image if isinstance(sample, Sample) else sample)
             except XferError as error:

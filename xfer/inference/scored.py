@@ -26,6 +26,7 @@ from xfer.data.sources.from_python import SCHEME
 from xfer.data.sources.kept import Kept
 from xfer.data.sources.marks import UNKNOWN, marks, truths
 from xfer.data.spec import NOT_THERE
+from xfer.data.streams.shards import is_stream
 from xfer.errors import DataError, XferError
 from xfer.files import at_home
 from xfer.inference.trained_on import Seen, TrainedOn
@@ -162,6 +163,11 @@ class _Own:
         """The pictures that split.json lists for a split; as far as it lists any, those of the
         same split drawn again."""
         role = split or _first(self.splits)
+        if is_stream(self.recipe.data.source):
+            raise DataError(
+                f"{self.recipe.data.source}: a stream, whose pictures can't be found again",
+                "--data SPEC scores the run on other pictures",
+            )
         if isinstance(self.splits.get(role), list):
             bundle = open_recipe_data(
                 self.recipe, kept=self.kept(role), classes=self.task.info.classes, cut=False,

@@ -15,6 +15,7 @@ from xfer.data.sources.base import Subset, path_of
 from xfer.data.sources.from_python import SCHEME
 from xfer.data.sources.kept import Kept
 from xfer.data.sources.marks import MOST, UNKNOWN, marks
+from xfer.data.streams.shards import is_stream
 from xfer.errors import XferError
 from xfer.recipe.data import open_recipe_data
 from xfer.recipe.tables import Recipe
@@ -85,7 +86,8 @@ class TrainedOn:
     def _own_files(self) -> Source | None:
         """The training pictures as they are now; None if the run's data are not to be had."""
         kept = Kept(self.splits, "train") if self.names else None
-        if self.recipe.data.source.startswith(f"{SCHEME}:") or "train" not in self.splits:
+        source = self.recipe.data.source
+        if source.startswith(f"{SCHEME}:") or is_stream(source) or "train" not in self.splits:
             return None
         options: dict[str, Any] = {"check": False, "find": False}
         if kept is not None:

@@ -33,7 +33,7 @@ def check(recipe: Recipe, where: str = "") -> Recipe:
     from xfer.backbones.build import make_backbone, plug_maker
     from xfer.recipe.code import check_code
 
-    check_code(recipe, where)
+    check_code(recipe, where, data=True)
     _check_values(recipe)
     recipe = replace(recipe, task=tasks.canonical(recipe.task))
     tasks.make_options(tasks.get(recipe.task), dict(recipe.task_options))
@@ -126,7 +126,10 @@ def infer_task(
     from xfer.data.open import NONE, open_data
     from xfer.data.readers.base import ReadOptions
     from xfer.data.spec import kind_at_sight, open_spec
+    from xfer.data.streams.shards import is_stream
 
+    if in_memory is None and is_stream(data):
+        return "classify", f"task classify: {data} is a stream of labelled pictures", None
     opened = in_memory
     keys = ("train", "val", "test", "skip_bad", "changes", *READING)
     values = {key: settings[f"data.{key}"] for key in keys if f"data.{key}" in settings}

@@ -25,11 +25,14 @@ def code_of(recipe: Recipe) -> list[tuple[str, Plug]]:
     return [(noun, plug) for noun, plug in parsed if plug is not None]
 
 
-def check_code(recipe: Recipe, where: Path | str = "") -> None:
+def check_code(recipe: Recipe, where: Path | str = "", data: bool = False) -> None:
     """Raises XferError, before anything is imported, if only the recipe names a module: one error
     for all such modules.
 
-    Args: where: the file that the recipe is from.
+    Args: where: the file that the recipe is from; data: its data are to be read, so that a command
+        which gives them, or an address, must have been named, too.
     """
     with plugs.reading(where):
         plugs.check_all_named(code_of(recipe))
+        if data:
+            plugs.check_coming(recipe.data.source)

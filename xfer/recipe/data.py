@@ -11,6 +11,7 @@ from xfer import task as tasks
 from xfer.data.open import check_scored, open_data
 from xfer.data.sources.base import Bundle
 from xfer.data.sources.kept import Kept
+from xfer.data.streams.shards import is_stream
 from xfer.errors import DataError, XferError
 from xfer.recipe.tables import READING, Recipe
 
@@ -60,6 +61,10 @@ def open_recipe_data(
         "kind": wanted, "kept": kept, "changes": data.changes,
         **{key: getattr(data, key) for key in READING}, **options,
     }  # fmt: skip
+    if kept is None:
+        values |= {"stream_size": data.stream_size, "stream_classes": data.classes}
+    if is_stream(data.source) and "classify" not in wanted:
+        raise XferError(f"{data.source}: a stream holds one label per picture", "--task classify")
     bundle = open_data(data.source if opened is None else opened, **values)
     check_kind(data.source, bundle, recipe.task, wanted)
     if kept is None and "train" not in bundle.splits:

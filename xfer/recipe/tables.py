@@ -87,6 +87,10 @@ class DataTable:
     window: int = option(
         0, "shuffle within windows of N pictures in disk order; 0: shuffle everything", min=0
     )
+    classes: str = option(
+        "", "names of a stream's classes, by number from 0: ant,bee; empty: counted at the start"
+    )
+    stream_size: int = option(0, "pictures in an epoch of a stream; 0: counted at the start", min=0)
     cache_mb: int = option(1024, "decoded pictures kept in memory, MB; 0: none", min=0)
 
 

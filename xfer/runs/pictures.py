@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.data.npz import read_npz
-from xfer.data.sources.base import Bundle
+from xfer.data.sources.base import Bundle, is_streamed
 from xfer.data.sources.marks import MOST, marks, truths
 from xfer.errors import DataError, whole
 from xfer.files import check_schema, replacing
@@ -28,7 +28,7 @@ def write_pictures(run: Path, bundle: Bundle) -> None:
     """Writes the numbers of each split of at most MOST pictures, in the order of split.json."""
     arrays: dict[str, Any] = {"schema": np.array(SCHEMA)}
     for role, source in bundle.splits.items():
-        if len(source) <= MOST:
+        if len(source) <= MOST and not is_streamed(source):
             arrays |= {f"{role}_marks": marks(source), f"{role}_truths": truths(source)}
     with replacing(run / PICTURES) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)

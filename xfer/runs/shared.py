@@ -46,11 +46,16 @@ def check_folder_shared(folder: Path, place: Place) -> None:
 
 def check_same_run(run: Run, place: Place) -> None:
     """Raises DataError in a process whose files of the run differ from those of the first one."""
-    files = (run.path / "recipe.toml", run.path / "model.json", run.weights_file)
     _check_same(
         f"{run.path}: another run on {socket.gethostname()} than for the first process",
-        "" if place.world == 1 else " ".join(_digest(file) for file in files), place,
+        "" if place.world == 1 else run_digest(run), place,
     )  # fmt: skip
+
+
+def run_digest(run: Run) -> str:
+    """Text that changes with a run's recipe, model and weights."""
+    files = (run.path / "recipe.toml", run.path / "model.json", run.weights_file)
+    return " ".join(_digest(file) for file in files)
 
 
 def check_same_data(name: str, fingerprint: str, place: Place) -> None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xfer.data.loading.feature_loader import FeatureLoader
+from xfer.data.streams.stream_loader import StreamLoader
 from xfer.device import Place, gather
 from xfer.extraction.cache import FeatureCache, cache_file, limit_bytes
 from xfer.extraction.net import VERSION, digest_of
@@ -99,6 +100,8 @@ def keep_features(job: Job, say: Callable[[str], None]) -> None:
         return
     if not isinstance(task, CachedFeatures) or not task.head_width:
         return
+    if isinstance(job.train, StreamLoader):
+        return  # its pictures have no numbers under which vectors could be kept
     if frozen_views(job, task.head_width)[0] < 1:
         say("backbone frozen, but its features don't fit into data.cache_mb: they are recomputed "
             "every epoch")  # fmt: skip

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from xfer.data.sources.base import is_streamed
+from xfer.data.streams.stream_loader import StreamLoader
 from xfer.device import broadcast_buffers
 from xfer.inference.score import score, view_protocol
 from xfer.metrics.calibration import calibration_of, errors_with
@@ -60,6 +62,7 @@ def finish(job: Job, run: Run, show: Progress) -> dict[str, Any]:
         write_rows(run.path / "predictions" / f"{split}.csv", metric.rows())
         write_counts(run.path, split, metric)
     write_pictures(run.path, job.bundle)
+    _note_seen(job, run)
     if job.recipe.run.plots:
         _draw(job, run, metrics, show)
     if job.recipe.run.report:
@@ -67,6 +70,19 @@ def finish(job: Job, run: Run, show: Progress) -> dict[str, Any]:
     _card(run, result, show)
     run.write_json("result.json", result)
     return result
+
+
+def _note_seen(job: Job, run: Run) -> None:
+    """Adds to env.json how many pictures of a stream were seen."""
+    if not isinstance(job.train, StreamLoader):
+        return
+    environment = run.read_json("env.json")
+    line = f"{job.step * job.global_batch:,} pictures seen, in {job.step:,} steps"
+    held = job.train.passes
+    if held is not None and job.place.world == 1:
+        line += f"; the shards hold {held:,}"
+    kept = [note for note in environment.get("data_notes", ()) if " pictures seen, in " not in note]
+    run.write_json("env.json", {**environment, "data_notes": [*kept, line]})
 
 
 def _wait(job: Job) -> None:
@@ -133,7 +149,8 @@ def _draw(job: Job, run: Run, metrics: dict[str, Metric], show: Progress) -> Non
 
     split = "val" if "val" in metrics else "test" if "test" in metrics else "train"
     source = job.bundle.splits[split]
-    where = {sample_id: i for i, sample_id in enumerate(source.ids)}
+    streamed = is_streamed(source)  # nothing of it is drawn
+    where = {} if streamed else {sample_id: i for i, sample_id in enumerate(source.ids)}
     try:
         plot_run(
             run.path, run.events(), metrics.get(split),
@@ -156,9 +173,11 @@ def _report(
 
     split = next((s for s in ("val", "test") if s in metrics), "")
     seconds = max(PAGE_SECONDS, PAGE_SHARE * job.seconds)
+    train = job.bundle.splits["train"]
     live = Live(
-        split, metrics.get(split), job.bundle.splits.get(split), job.bundle.splits["train"],
-        job.final_task(), deadline=time.monotonic() + seconds,
+        split, metrics.get(split), job.bundle.splits.get(split),
+        None if is_streamed(train) else train, job.final_task(),
+        deadline=time.monotonic() + seconds,
     )  # fmt: skip
     try:
         write_page(Facts.of(run.path, live, result), run.path / "report.html")

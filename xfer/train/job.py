@@ -22,6 +22,8 @@ from xfer.data.loading.loader import Loader
 from xfer.data.sources.base import Bundle
 from xfer.data.sources.boxes import category_ids
 from xfer.data.sources.kept import difference
+from xfer.data.streams.stream import Stream
+from xfer.data.streams.stream_loader import StreamLoader
 from xfer.device import (
     Place,
     average,
@@ -34,6 +36,7 @@ from xfer.nn.sync_norm import sync_batch_norms
 from xfer.recipe.tables import Recipe
 from xfer.runs.model_file import about_model
 from xfer.task import DeviceCrops, ManySides, Metric, Task
+from xfer.train.check_fits import check_fits
 from xfer.train.compiled import keep_compiled
 from xfer.train.ema import MovingAverage
 from xfer.train.optim import (
@@ -59,26 +62,10 @@ def build_task(recipe: Recipe, bundle: Bundle) -> Task:
     return kind(backbone, bundle.splits["train"].info, options, recipe.data)
 
 
-def _check_fits(recipe: Recipe, place: Place, bundle: Bundle) -> None:
-    """Raises XferError for settings that can't work with these data and processes."""
-    data, schedule = recipe.data, recipe.schedule
-    if data.batch < place.world:
-        raise XferError(
-            f"a batch of {data.batch} can't be shared by {place.world} processes",
-            f"--batch {place.world} or more",
-        )
-    if data.balance and data.window:
-        raise XferError(
-            "data.balance draws from all pictures, data.window from a few at a time",
-            "data.window=0 or data.balance=false",
-        )
-    waits = "schedule.name=plateau" if schedule.name == "plateau" else "schedule.stop_after"
-    if "val" not in bundle.splits and (schedule.name == "plateau" or schedule.stop_after):
-        raise XferError(f"{waits} needs scores, but there is no val split", "leave out --val none")
-
-
 def _choose_crops(task: Task, train: Source, gpu: bool, frozen: bool) -> str:
     """host or device, from `DeviceCrops.choose_crops`; the host for other tasks."""
+    if isinstance(train, Stream):
+        return "host"
     if isinstance(task, DeviceCrops):
         return task.choose_crops(train, gpu, frozen)
     for key in ("crop_on", "decode"):
@@ -108,7 +95,7 @@ class Job:
     ) -> None:  # fmt: skip
         self.recipe, self.place, self.bundle = recipe, place, bundle
         self._say = say
-        _check_fits(recipe, place, bundle)
+        check_fits(recipe, place, bundle)
         seed_everything(recipe.run.seed)
         self.task = build_task(recipe, bundle)
         if recipe.run.sync_bn:
@@ -161,9 +148,17 @@ class Job:
     def loader(self, split: str, training: bool = False, tta: str = "none") -> Loader:
         """A loader for this process's share of one of the data's splits."""
         data, place = self.recipe.data, self.place
-        self.task.prepare(self.bundle.splits[split], self._say)
+        source = self.bundle.splits[split]
+        self.task.prepare(source, self._say)
+        if isinstance(source, Stream):
+            return StreamLoader(
+                source, self.task.transform(training, tta), self.task.collate,
+                batch=data.batch, seed=self.recipe.run.seed, workers=data.workers,
+                rank=place.rank, world=place.world, window=data.window,
+                short_side=self.task.short_side, pin=place.device.type == "cuda",
+            )  # fmt: skip
         return Loader(
-            self.bundle.splits[split], self.task.transform(training, tta), self.task.collate,
+            source, self.task.transform(training, tta), self.task.collate,
             batch=data.batch if training else self.eval_batch(tta), train=training,
             seed=self.recipe.run.seed, workers=data.workers, rank=place.rank, world=place.world,
             balance=data.balance and training, window=data.window, cache_mb=data.cache_mb,

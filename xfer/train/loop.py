@@ -102,7 +102,7 @@ def fit(
             + ("were passed in Python" if in_memory else "are read by name"),
             f"xfer.finetune(resume={str(old.path)!r}{', data=THE_SAME' if in_memory else ''})",
         )
-    check_code(recipe, "" if old is None else old.path / "recipe.toml")
+    check_code(recipe, "" if old is None else old.path / "recipe.toml", data=True)
     check_trackers(recipe.run.track)
     recipe = absolute(recipe)
     with (

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -220,23 +220,36 @@ def _content(shard: Path, handle: int, member: Member) -> bytes:
 
 def _label(shard: Path, key: str, files: dict[str, Member], handle: int) -> int:
     """A sample's class, -1 if it has none. Raises DataError if it is not a number."""
-    own = files.get("cls")
-    if own is not None:
-        text = _content(shard, handle, own).decode("ascii", "replace").strip()
+    content = {
+        end: _content(shard, handle, files[end])
+        for end in (("cls",) if "cls" in files else ("json",))
+        if end in files
+    }
+    return label_of(shard, key, content)
+
+
+def label_of(shard: Path | str, key: str, content: Mapping[str, bytes]) -> int:
+    """The class that a sample's .cls or .json says, -1 if neither does.
+
+    Args: content: of these, by ending.
+
+    Raises: DataError if it is not a number.
+    """
+    if "cls" in content:
+        text = content["cls"].decode("ascii", "replace").strip()
         label = whole_number(text)
         if label is None:
             raise DataError(f"{shard}: {key}.cls: label {text[:20]!r} is not a whole number from 0")
         return label
-    about = files.get("json")
-    if about is None:
+    if "json" not in content:
         return -1
     try:
-        content = json.loads(_content(shard, handle, about))
-    except ValueError as error:
+        about = json.loads(content["json"])
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{shard}: {key}.json: damaged ({error})") from None
-    if not isinstance(content, dict):
+    if not isinstance(about, dict):
         return -1
-    value = next((content[k] for k in ("label", "class", "cls") if k in content), None)
+    value = next((about[k] for k in ("label", "class", "cls") if k in about), None)
     if value is None:
         return -1
     if type(value) is not int or value < 0:

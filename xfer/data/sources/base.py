@@ -146,6 +146,11 @@ class Subset:
         return digest.hexdigest()
 
 
+def is_streamed(source: Source) -> bool:
+    """Whether a source has no pictures by number, but comes in sequence."""
+    return getattr(source, "shards", None) is not None
+
+
 def subset(source: Source, indices: Sequence[int] | NDArray[np.int64], split: str = "") -> Source:
     """Some samples of a source. A subset of a subset reads the first source directly; a source
     that makes subsets of its own (`chosen`) is asked for one."""
@@ -333,7 +338,7 @@ class Bundle:
         pictures {"images": n, "fingerprint": hex}: a million ids would be 50 MB per run, and the
         recipe's seed gives the same split again."""
         return {
-            role: list(source.ids) if len(source) <= LISTED
+            role: list(source.ids) if len(source) <= LISTED and not is_streamed(source)
             else {"images": len(source), "fingerprint": source.fingerprint()}
             for role, source in self.splits.items()
         }  # fmt: skip

@@ -1,0 +1,1 @@
+"""Pictures that come in sequence, from shards that can't be read by index."""
