@@ -52,7 +52,8 @@ PICTURES = 12
 # net, short side, [task]: what --untrained times
 NARROW = {"detector": "fcos", "width": 64, "towers": 1}
 UNTRAINED: list[tuple[str, int, dict[str, Any]]] = [
-    ("alexnet", 480, {"detector": "faster"}),
+    ("alexnet", 480, {"detector": "faster", "head": "fc"}),  # as where weights have no fc6, fc7
+    ("alexnet", 480, {"detector": "faster", "head": "tail"}),
     ("alexnet", 480, {"detector": "fcos", "width": 128}),
     ("alexnet", 320, {"detector": "fcos", "width": 128}),
     ("alexnet", 320, NARROW),

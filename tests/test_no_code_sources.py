@@ -15,7 +15,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     # a module that the person has named; our own rooms; a face's names
     "importlib.import_module": (
         "xfer/plugs.py", "xfer/registry.py", "xfer/task.py", "xfer/__init__.py",
-        "xfer/testing/__init__.py", "xfer/cli/completion.py", "xfer/explain/__init__.py",
+        "xfer/ask/__init__.py", "xfer/testing/__init__.py", "xfer/cli/completion.py",
+        "xfer/explain/__init__.py",
         "xfer/tracking/tracked.py",
     ),
     # a source of the caller's, in memory: whether it can be sent to other processes

@@ -36,8 +36,8 @@ def pack(
     """Pack a data set into shards, which are several times faster to read.
 
     Run the same command again to continue an interrupted pack, or to check a
-    finished one and rewrite damaged shards. Labels, boxes, masks, splits and
-    classes are kept: use the pack with `--data pack:DIR`, or just DIR.
+    finished one and rewrite damaged shards. Labels, boxes, masks, segments,
+    splits and classes are kept: use the pack with `--data pack:DIR`, or just DIR.
 
     Examples:
         xfer data pack photos/ -o packed/
