@@ -95,6 +95,7 @@ class Classify(Task, DeviceCrops, CachedFeatures, ManySides, Explains):
     decides: ClassVar[dict[str, str]] = {"dropout": "dropout"}
     Options = Options
     exports = ExportedLabels
+    cuts = ("mixup", "cutmix", "crop", "lighting", "sides")
     counts_when: ClassVar[Mapping[str, When | str]] = {
         "data.crop_area": {"task.crop": one_of("part")},
     }
@@ -166,6 +167,10 @@ class Classify(Task, DeviceCrops, CachedFeatures, ManySides, Explains):
             self.backbone.train()
         shape = maps[self.layer].shape
         return channels * shape[2] * shape[3], (shape[2], shape[3])
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.layer,)
 
     def fit_labels(self, labels: np.ndarray) -> None:
         """Computes class weights from the training labels, if task.class_weights is set."""

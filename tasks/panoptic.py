@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import cv2
 import numpy as np
@@ -28,6 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xfer.data.transforms.cut import Cut
 from xfer.data.transforms.segments import SegmentItem, SegmentTransform
 from xfer.explain.contract import Target
 from xfer.exporting.segments import ExportedSegments
@@ -38,7 +39,7 @@ from xfer.nn.pixel_loss import pixel_cross_entropy, pixel_weight
 from xfer.nn.upsample import at_pixels
 from xfer.nn.views import View
 from xfer.ops.fixed import fixed
-from xfer.pixels.centres import CentreBatch, centre_losses, centre_targets
+from xfer.pixels.centres import CentreBatch, CentreTargets, centre_losses, centre_targets
 from xfer.pixels.merge import Rules, merged
 from xfer.pixels.merge_on_device import merged_on_device
 from xfer.pixels.pixel_task import PixelTask
@@ -98,6 +99,31 @@ class Options:
     )
 
 
+class Taught(NamedTuple):
+    """A training picture, and what the decoder of objects is to say of it."""
+
+    item: SegmentItem
+    aims: CentreTargets
+
+    @property
+    def cut(self) -> Cut:
+        return self.item.cut
+
+
+@dataclass(frozen=True, slots=True)
+class _Teaching:
+    """A transform whose items are taught."""
+
+    transform: SegmentTransform
+    teach: Callable[[SegmentItem], Taught]
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Taught:
+        return self.teach(self.transform(sample, rng))
+
+    def follow(self, sample: Sample, cut: Cut) -> Taught:
+        return self.teach(self.transform.follow(sample, cut))
+
+
 class Panoptic(PixelTask):
     """Two decoders on one trunk, merged to segments (after Cheng et al. 2020, Panoptic-DeepLab).
 
@@ -118,6 +144,7 @@ class Panoptic(PixelTask):
     kinds: ClassVar[tuple[str, ...]] = ("panoptic",)
     Options = Options
     exports = ExportedSegments
+    cuts = ("crop", "scales")
     most_crop = 480
     size_words = "pictures are scaled to this long side, and padded"
     views: ClassVar[dict[str, str]] = {
@@ -158,13 +185,12 @@ class Panoptic(PixelTask):
             augment=data.augment, colour=self.backbone.mean_colour,
         )  # fmt: skip
 
-        def teach(sample: Sample, rng: np.random.Generator) -> Any:
-            item = cut(sample, rng)
+        def teach(item: SegmentItem) -> Taught:
             assert item.segments is not None
             aims = centre_targets(item.segments, self.things, options.deviation, options.loss_step)
-            return item, aims
+            return Taught(item, aims)
 
-        return teach
+        return _Teaching(cut, teach)
 
     def collate(self, items: list[Any]) -> Batch:
         taught = isinstance(items[0], tuple)

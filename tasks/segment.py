@@ -145,6 +145,7 @@ class Segment(PixelTask):
     kinds: ClassVar[tuple[str, ...]] = ("segment",)
     Options = Options
     exports = ExportedMasks
+    cuts = ("crop", "scales", "resize", "most_of_one")
     counts_when: ClassVar[Mapping[str, When | str]] = {
         **PixelTask.counts_when,
         "data.size": ({"task.resize": one_of(True)}, {"task.crop": unset()}),

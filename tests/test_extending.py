@@ -22,7 +22,7 @@ from xfer.backbones.build import describe
 from xfer.cli import main
 from xfer.errors import XferError
 from xfer.testing import check_task
-from xfer.testing.mask_scenes import MaskScenes
+from xfer.testing.mask_scenes import MaskScenes, joint_scenes
 from xfer.testing.scenes import ShapeScenes
 from xfer.testing.segment_scenes import SegmentScenes
 from xfer.testing.source import SyntheticSource
@@ -116,8 +116,10 @@ def kinds_of_tasks() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("name", "kind"), kinds_of_tasks())
 def test_every_task_keeps_the_contract_for_every_kind_it_learns_from(name: str, kind: str) -> None:
-    if kind in ("detect", "instance"):
-        source: Source = ShapeScenes(12, size=(32, 48), masks=kind == "instance")
+    if "+" in kind:
+        source: Source = joint_scenes(12, "multilabel" in kind, size=(32, 48))
+    elif kind in ("detect", "instance"):
+        source = ShapeScenes(12, size=(32, 48), masks=kind == "instance")
     elif kind == "segment":
         source = MaskScenes(12, size=(32, 48))
     elif kind == "panoptic":

@@ -44,11 +44,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("drawing", "notebook.pictures"),
     ("kinds",),
-    ("data.sources",),
+    ("data.sources", "data.together"),
     ("data.inspect", "data.loading", "data.pack"),
     ("data.transforms", "data.readers"),
     ("data.spec", "data.download", "data.streams"),
-    ("data.open", "data.pack.writer"),
+    ("data.open", "data.joining", "data.pack.writer"),
     ("detectors", "pixels"),
     tuple(
         f"exporting.{net}"
@@ -65,7 +65,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         )
     ),
     ("task", "proposals", "runs.checkpoint", "explain.contract"),
-    ("detectors.box_task", "pixels.pixel_task"),
+    ("detectors.box_task", "pixels.pixel_task", "heads"),
     (
         "tasks",
         "recipe.toml",

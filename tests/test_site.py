@@ -155,6 +155,8 @@ def parse(words: list[str]) -> dict[str, Any]:
     context = None
     while hasattr(command, "commands"):
         name = words.pop(0)
+        if words and f"{name} {words[0]}" in command.commands:  # features join
+            name += f" {words.pop(0)}"
         context = command.context_class(command, parent=context, info_name=name)
         assert name in command.commands, name
         command = command.commands[name]

@@ -17,10 +17,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 from torch import Tensor, nn
 
 from xfer import kinds, plugs, registry
+from xfer.data.loading.offers import CachedFeatures as CachedFeatures
+from xfer.data.loading.offers import DeviceCrops as DeviceCrops
+from xfer.data.loading.offers import ManySides as ManySides
 from xfer.errors import DataError, XferError, nearest
+from xfer.proposals.contract import Proposes as Proposes
 from xfer.recipe.option import When, checked
 from xfer.recipe.option import option as option  # public here, for tasks
-from xfer.recipe.words import ours
+from xfer.recipe.words import TASKS, ours
 from xfer.types import Batch, DataInfo, Preprocess, Sample
 
 if TYPE_CHECKING:
@@ -33,14 +37,7 @@ if TYPE_CHECKING:
     from xfer.recipe.tables import DataTable
     from xfer.types import Source
 
-ALIASES = {
-    "cls": "classify",
-    "classification": "classify",
-    "det": "detect",
-    "detection": "detect",
-    "seg": "segment",
-    "segmentation": "segment",
-}
+ALIASES = TASKS
 GROUP = "xfer.tasks"  # of packages' entry points
 # for the `counts_when` of a task whose chance_loss is None
 NO_CHANCE: dict[str, When | str] = {"run.chance_steps": "its loss has no chance level"}
@@ -106,11 +103,18 @@ class Task(nn.Module, ABC):
         short_side        | pictures are decoded no larger than this, pixels; 0: full size
         describe(p)       | a prediction as plain values; its kind's by default
         exports           | class of its net as tensors in, tensors out, for `xfer export`
+        not_exported      | without it, the words for what can't be exported
         fit_labels(labels), fit_data(bundle) | inspect the training data before the first step
         prepare(source)   | called with a source before its pictures are read
         loss_weights(b)   | what each loss is a mean over, if not the pictures
         view_protocol(tta), chance_loss(), resolved_options() | what a run records
-    It may also be: DeviceCrops, CachedFeatures, ManySides, Proposes (below).
+    As one of several heads (`xfer.heads`)
+        reads             | the backbone's layers that forward and predict ask for; all maps by
+                          | default
+        cuts              | options that say how pictures are cut or altered: of no use where
+                          | another head does that
+    It may also be: DeviceCrops, CachedFeatures, ManySides, Proposes (data/loading/offers.py,
+    proposals/contract.py).
     Provided: preprocess, kind, freeze(modules), check_views(...).
     """
 
@@ -128,6 +132,8 @@ class Task(nn.Module, ABC):
     recipe_by: ClassVar[str] = ""
     counts_when: ClassVar[Mapping[str, When | str]] = {}
     exports: ClassVar[type[Exportable] | None] = None
+    not_exported: ClassVar[str] = ""
+    cuts: ClassVar[tuple[str, ...]] = ()
     any_shape: ClassVar[bool] = False
     size_words: ClassVar[str] = "pictures are scaled to it, whatever data.size is"
 
@@ -139,6 +145,31 @@ class Task(nn.Module, ABC):
         self.data = data
         self._frozen: list[nn.Module] = []
         backbone.adapt(self.picture_side)
+
+    @classmethod
+    def option_fields(cls, values: Mapping[str, Any]) -> dict[str, Field[Any]]:
+        """The options by name, given the values that are set: some may make room for more."""
+        return {option.name: option for option in fields(cls.Options)}
+
+    @classmethod
+    def options_from(cls, values: Mapping[str, Any]) -> Any:
+        """Options with these values, which have been checked against `option_fields`."""
+        return replace(cls.Options(), **values)
+
+    @classmethod
+    def kinds_for(cls, options: Any) -> tuple[str, ...]:
+        """The kinds of data that it trains on with these options."""
+        return cls.kinds
+
+    @classmethod
+    def conditions(cls, values: Mapping[str, Any]) -> Mapping[str, When | str]:
+        """`counts_when`, given the values of options that are set."""
+        return cls.counts_when
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The backbone's layers that the net asks for."""
+        return tuple(self.backbone.map_names)
 
     @property
     def picture_side(self) -> int:
@@ -251,67 +282,6 @@ class Task(nn.Module, ABC):
         return self
 
 
-class DeviceCrops(ABC):
-    """For a task whose training crops may be cut on the device (data.crop_on, data.decode)."""
-
-    @abstractmethod
-    def choose_crops(self, train: Source, gpu: bool, frozen: bool = False) -> str:
-        """host or device: where training crops are cut from now on, following data.crop_on.
-
-        Args: train: the training pictures; gpu: whether the device is a GPU; frozen: whether each
-            view will be seen only once, so that auto means the host.
-        Raises: XferError if the device can't do what the recipe asks for.
-        """
-
-
-class CachedFeatures(ABC):
-    """For a task whose head reads one vector per picture: with a frozen backbone, the vectors are
-    computed once and the head trains from them."""
-
-    @property
-    @abstractmethod
-    def head_width(self) -> int:
-        """Length D of the vector that `head_input` makes from `pixels`; 0 if the head needs the
-        pictures. With a length, forward and predict can work from batch.targets["features"]
-        (N, V, D) alone."""
-
-    @property
-    @abstractmethod
-    def head_reads(self) -> str:
-        """Text that changes with what `head_input` takes from the backbone, and with the task's
-        options that affect `pixels`: part of the key under which the vectors are cached."""
-
-    @abstractmethod
-    def pixels(self, train: bool, tta: str = "none") -> Callable[..., Any]:
-        """(uint8 (H, W, 3), generator) -> the pixels that `transform` cuts, without labels."""
-
-    @abstractmethod
-    def head_input(self, images: Tensor) -> Tensor:
-        """The head's input for uint8 images (N, 3, H, W): (N, head_width)."""
-
-
-class ManySides(ABC):
-    """For a task that can train at several picture sizes in turn."""
-
-    @property
-    @abstractmethod
-    def sides(self) -> tuple[int, ...]:
-        """Sides of training pictures, pixels, each for an equal share of the run; empty: one."""
-
-    @abstractmethod
-    def transform_at(self, side: int) -> Callable[[Sample, np.random.Generator], Any]:
-        """`transform` for training pictures of this side."""
-
-
-class Proposes(ABC):
-    """For a task that proposes regions: `xfer data proposals --method run:DIR` measures them."""
-
-    @abstractmethod
-    def propose(self, batch: Batch, max_boxes: int) -> list[Tensor]:
-        """Proposals: N tensors (R, 4), R <= max_boxes, best first, xyxy in each picture's pixels.
-        Raises XferError if its options give it no proposals of its own."""
-
-
 def _built_in() -> list[str]:
     package = importlib.import_module("xfer.tasks")
     return sorted(m.name for m in pkgutil.iter_modules(package.__path__))
@@ -401,18 +371,17 @@ def for_kind(kind: str) -> str:
     raise XferError(f"no task trains on {kind!r} data", f"tasks: {', '.join(names())}")
 
 
-def options_of(task: type[Task]) -> dict[str, Field[Any]]:
-    """The task's options by their recipe keys: task.head."""
-    return {f"task.{option.name}": option for option in fields(task.Options)}
+def options_of(task: type[Task], values: Mapping[str, Any] | None = None) -> dict[str, Field[Any]]:
+    """The task's options by their recipe keys: task.head. Args: values: those that are set."""
+    return {f"task.{name}": option for name, option in task.option_fields(values or {}).items()}
 
 
-def make_options(task: type[Task], values: dict[str, Any], where: str = "task") -> Any:
+def make_options(task: type[Task], values: Mapping[str, Any], where: str = "task") -> Any:
     """The task's Options with these values. Raises XferError for an unknown key or a bad value."""
-    known = {f.name: f for f in fields(task.Options)}
+    known = task.option_fields(values)
     for key in values:
         if key not in known:
             meant = ours(key)
             hint = f"did you mean {meant}?" if meant.removeprefix("task.") in known else ""
             raise XferError(f"unknown key {where}.{key}", hint or nearest(key, known))
-    values = {key: checked(f"{where}.{key}", value, known[key]) for key, value in values.items()}
-    return replace(task.Options(), **values)
+    return task.options_from({k: checked(f"{where}.{k}", v, known[k]) for k, v in values.items()})

@@ -20,7 +20,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,10 +86,10 @@ def recipe_keys() -> str:
         '| `task.name` <br> `--task` | `"classify"` | the task, whose options follow below |',
     ]
     for table, kind in TABLES.items():
-        parts += [f"## [{table}]", _meant(kind), _table(table, fields(kind), flags)]
+        options = {f"{table}.{option.name}": option for option in fields(kind)}
+        parts += [f"## [{table}]", _meant(kind), _table(options, flags)]
     for name in xfer.task.names():
-        options = xfer.task.get(name).Options
-        parts += [f"## [task], {name}", _table("task", fields(options), {})]
+        parts += [f"## [task], {name}", _table(xfer.task.options_of(xfer.task.get(name)), {})]
     return "\n\n".join(parts) + "\n"
 
 
@@ -98,10 +98,9 @@ def _meant(kind: type[Any]) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _table(table: str, options: Iterable[Field[Any]], flags: Mapping[str, str]) -> str:
+def _table(options: Mapping[str, Field[Any]], flags: Mapping[str, str]) -> str:
     rows = ["| key | default | value | meaning |", "|--|--|--|--|"]
-    for option in options:
-        key = f"{table}.{option.name}"
+    for key, option in options.items():
         named = f"`{key}`" + (f" <br> `{flags[key]}`" if key in flags else "")
         rows.append(
             f"| {named} | `{_typed(option.default)}` | {values(option)} | {about(option)} |"

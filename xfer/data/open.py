@@ -12,6 +12,7 @@ from xfer import kinds
 from xfer.data.images.remarks import Remark
 from xfer.data.inspect.checks import look
 from xfer.data.inspect.verify import bad_pictures, checked_indices, look_at, odd_pictures
+from xfer.data.joining import open_joint
 from xfer.data.readers.base import Reading, ReadOptions
 from xfer.data.sources.base import Bundle, subset
 from xfer.data.sources.boxes_as_labels import without_masks
@@ -23,6 +24,7 @@ from xfer.data.sources.split_names import is_trainval, role_of
 from xfer.data.spec import open_spec
 from xfer.data.streams.open_stream import open_stream
 from xfer.data.streams.shards import is_stream
+from xfer.data.together import is_joint
 from xfer.errors import DataError, XferError, nearest
 from xfer.files import at_home
 from xfer.kinds.findings import Finding, named
@@ -46,6 +48,7 @@ def open_data(
     path: str = "",
     label: str = "",
     split: str = "",
+    also: str = "",
     verify: bool = True,
     changes: str = "",
     check: bool = True,
@@ -78,6 +81,8 @@ def open_data(
         ignore: for masks: classes whose pixels are ignored, names or mask values, separated by
             commas; none: no class; empty: those whose names say so (void, unlabelled, ignore).
         path, label, split: names of a table's columns, see `ReadOptions`; empty: found.
+        also: further specs, separated by commas, with what else is known of the same pictures; for
+            a joint kind, see `xfer.data.joining`.
         verify: compare the checksums of packs and of kept indexes.
         changes: a csv of pictures to leave out and labels to change, see
             `xfer.data.sources.changes`.
@@ -109,15 +114,17 @@ def open_data(
     wanted_as = (kind,) if isinstance(kind, str) and kind else tuple(kind)
     options = ReadOptions(
         given, skip_bad, images=images, ignore=ignore, path=path, label=label, split=split,
-        verify=verify,
+        also=also, verify=verify,
     )  # fmt: skip
-    opened = open_spec(spec, options, wanted_as)
+    joint = bool(wanted_as) and all(map(is_joint, wanted_as))
+    opened = (open_joint if joint else open_spec)(spec, options, wanted_as)
     title, reading = opened.name, opened.reading
     notes = list(reading.notes)
     if (unused := reading.unused_line()) is not None:
         notes.append(unused)
-    plain = {name: without_masks(part, wanted_as) for name, part in reading.parts.items()}
-    reading = replace(reading, parts=plain)
+    if not joint:
+        plain = {name: without_masks(part, wanted_as) for name, part in reading.parts.items()}
+        reading = replace(reading, parts=plain)
     splits = _choose(title, reading, names, notes)
     splits = {role: _labelled(title, role, source, notes) for role, source in splits.items()}
     if changes:

@@ -67,6 +67,8 @@ def open_spec(spec: Any, options: ReadOptions | None = None, kinds: Sequence[str
         class and for a path that can be read in several ways.
     """
     options = options or ReadOptions()
+    if options.also:
+        raise XferError(f"data.also={options.also}: only a task with several heads reads it")
     if isinstance(spec, Opened):  # read before: read again only if the result would differ
         kind = choose_kind(spec.kinds, kinds) or ""
         same = spec.options == replace(options, kind=kind)
@@ -89,7 +91,7 @@ def _open(spec: Any, options: ReadOptions, kinds: Sequence[str]) -> Opened:
     if spec in EMBEDDED.names():
         known = EMBEDDED.get(spec)()
         _refuse_images(spec, options)
-        _refuse_columns(f"{spec} is built in", options)
+        _refuse_columns(f"{spec} is built in", options, getattr(known, "takes", ()))
         kind = choose_kind(known.kinds, kinds) or ""
         if options.ignore:
             raise XferError(f"data.ignore={options.ignore}: {spec} has nothing to ignore")

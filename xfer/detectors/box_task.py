@@ -46,6 +46,7 @@ class BoxTask(Task, ExplainsBoxes, Proposes):
     """
 
     short: ClassVar[int]
+    cuts = ("scales", "long_side")
     counts_when = NO_CHANCE
     any_shape = True
     size_words = "pictures are scaled to this long side, and padded"
@@ -67,6 +68,10 @@ class BoxTask(Task, ExplainsBoxes, Proposes):
 
     def build_head(self) -> tuple[Detector, list[tuple[str, nn.Module]]]:
         raise NotImplementedError
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return tuple(self.head.names)
 
     @property
     def _needs_proposals(self) -> bool:

@@ -12,6 +12,7 @@ these see. On a cluster with GPUs each actor has one of its own.
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -186,8 +187,7 @@ def _mapped(
 ) -> Dataset:
     if concurrency < 1:
         raise XferError(f"concurrency={concurrency}: at least one actor is needed")
-    import ray  # pyright: ignore[reportMissingImports]
-
+    ray: Any = importlib.import_module("ray")  # this file has the same name
     # `rows` has joined or started the cluster
     cluster = ray.cluster_resources()
     # one CPU is left for what reads: on a machine with as many CPUs as actors nothing would begin

@@ -156,8 +156,8 @@ def exportable(task: Any, choices: Choices) -> Exportable:
     """The net of a task that a file is made from. Raises XferError if the task has none, or not as
     chosen."""
     if getattr(task, "exports", None) is None:
-        name = type(task).__name__
-        raise XferError(f"the task {name} can't be exported", "docs/extending.md: `exports`")
+        reason = getattr(task, "not_exported", "") or f"the task {type(task).__name__}"
+        raise XferError(f"{reason} can't be exported", "docs/extending.md: `exports`")
     return task.exports(task, choices).eval()
 
 

@@ -326,12 +326,13 @@ def _other(bundle: Bundle, task: Task, split: str, own: _Own) -> Scored:
 def open_other(data: Any, task: Task, data_keys: Mapping[str, Any] | None = None) -> Bundle:
     """Other pictures for a trained model; their classes, by name, must be the model's."""
     # a probe trained on the classes of boxes is scored on boxes
-    wanted = dict.fromkeys((*task.kinds, getattr(task, "data_kind", task.kinds[0])))
+    own = task.kinds_for(task.options)
+    wanted = dict.fromkeys((*own, getattr(task, "data_kind", own[0])))
     bundle = open_data(
         data, classes=task.info.classes, cut=False, kind=tuple(wanted), **data_keys or {}
     )
     if bundle.kind not in wanted:
-        needed = " or ".join(kinds.words(kind) for kind in task.kinds)
+        needed = " or ".join(kinds.words(kind) for kind in own)
         content = kinds.get(bundle.kind).holds
         raise DataError(f"{bundle.name} holds {content}; the run needs {needed}")
     return bundle

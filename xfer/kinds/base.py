@@ -6,7 +6,7 @@ Everything but `name` and `holds` has a default; xfer/kinds/labels.py is an exam
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
@@ -20,6 +20,7 @@ from xfer.registry import Registry
 from xfer.types import Batch, DataInfo, Sample, Source
 
 UNJUDGED = -1
+PLUS = "+"  # between the names of the kinds that a joint kind is made of
 Table = list[dict[str, Any]]
 
 
@@ -370,6 +371,13 @@ def moved(labels: NDArray[Any], table: NDArray[np.int64], classes: int, unknown:
 
 
 KINDS: Registry[Kind] = Registry("kind of data", "xfer.kinds", "xfer.kinds")
+_MAKERS: dict[str, Callable[[tuple[Kind, ...]], Kind]] = {}
+
+
+def joins(make: Callable[[tuple[Kind, ...]], Kind]) -> Callable[[tuple[Kind, ...]], Kind]:
+    """Decorator for what makes the joint kind of several."""
+    _MAKERS[PLUS] = make
+    return make
 
 
 def register(kind: type[Kind]) -> type[Kind]:
@@ -390,11 +398,16 @@ def _place(kind: type[Kind]) -> tuple[str, str]:
 
 def words(name: str) -> str:
     """What data of that kind hold, in words; the name of an unknown kind."""
-    return get(name).holds if name in KINDS.names() else f"{name!r} data"
+    known = all(part in KINDS.names() for part in name.split(PLUS))
+    return get(name).holds if known else f"{name!r} data"
 
 
 def get(name: str) -> Kind:
-    """The kind of that name. Raises XferError if it is not registered."""
+    """The kind of that name; A+B is the joint kind of A and B. Raises XferError if one is not
+    registered."""
+    if PLUS in name:
+        KINDS.names()  # loads them
+        return _MAKERS[PLUS](tuple(get(part) for part in name.split(PLUS)))
     if name not in KINDS.names():
         raise XferError(
             f"unknown kind of data {name!r}",

@@ -110,6 +110,10 @@ class PixelTask(Task, ExplainsMasks):
             self.class_weight = torch.from_numpy(class_weights(statistics, balance))
 
     @property
+    def reads(self) -> tuple[str, ...]:
+        return self.options.levels
+
+    @property
     def preprocess(self) -> Preprocess:
         return self.backbone.preprocess.at(self._short)
 

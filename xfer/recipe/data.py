@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,7 @@ class Ready:
 def pictures_of(recipe: Recipe) -> tuple[Any, ...]:
     """What decides which pictures, labels and splits a recipe's runs see: equal for recipes that
     may share a `Ready`."""
-    return (recipe.task, *(getattr(recipe.data, key) for key in _FINDS))
+    return (recipe.task, _wanted(recipe), *(getattr(recipe.data, key) for key in _FINDS))
 
 
 def open_recipe_data(
@@ -53,7 +54,7 @@ def open_recipe_data(
     data = recipe.data
     if not data.source:
         raise XferError("no data given", "--data NAME, PATH or FORMAT:PATH")
-    wanted = tasks.get(recipe.task).kinds
+    wanted = _wanted(recipe)
     values = {
         "train": data.train, "val": data.val, "test": data.test, "seed": data.split_seed,
         "limit": 0 if kept else data.limit, "skip_bad": data.skip_bad, "thorough": data.skip_bad,
@@ -65,16 +66,25 @@ def open_recipe_data(
     if is_stream(data.source) and "classify" not in wanted:
         raise XferError(f"{data.source}: a stream holds one label per picture", "--task classify")
     bundle = open_data(data.source if opened is None else opened, **values)
-    check_kind(data.source, bundle, recipe.task)
+    check_kind(data.source, bundle, recipe.task, wanted)
     if kept is None and "train" not in bundle.splits:
         raise DataError(f"{data.source}: no training split", "name it with --train NAME")
     check_scored(bundle)
     return bundle
 
 
-def check_kind(source: str, bundle: Bundle, task: str) -> None:
-    """Raises DataError if opened data are of another kind than a task trains on."""
-    wanted = tasks.get(task).kinds
+def _wanted(recipe: Recipe) -> tuple[str, ...]:
+    """The kinds of data that the recipe's task trains on."""
+    task = tasks.get(recipe.task)
+    return task.kinds_for(tasks.make_options(task, recipe.task_options))
+
+
+def check_kind(source: str, bundle: Bundle, task: str, kinds_wanted: Sequence[str] = ()) -> None:
+    """Raises DataError if opened data are of another kind than a task trains on.
+
+    Args: kinds_wanted: the kinds, if they depend on the task's options.
+    """
+    wanted = tuple(kinds_wanted) or tasks.get(task).kinds
     if bundle.kind in wanted:
         return
     actual = kinds.get(bundle.kind)

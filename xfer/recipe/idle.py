@@ -34,7 +34,7 @@ def idle_settings(
         if key not in recipe.given or not value:
             continue  # a setting that switches off (false, 0, empty) needs no report
         where = f"{key}={plain(value)} has no effect with"
-        for when in conditions(kind, key):
+        for when in conditions(kind, key, recipe.task_options):
             if isinstance(when, str):
                 lines.append(f"{where} task={recipe.task}: {when}")
                 break
@@ -46,15 +46,21 @@ def idle_settings(
     return lines
 
 
-def conditions(kind: type[Task], key: str) -> list[When | str]:
+def conditions(
+    kind: type[Task], key: str, values: Mapping[str, Any] | None = None
+) -> list[When | str]:
     """The conditions under which a recipe key has an effect: its own and the task's, which may be a
-    text: never, and why. Empty: always."""
+    text: never, and why. Empty: always.
+
+    Args: values: those of the task's options that are set.
+    """
     result: list[When | str] = []
-    option = tasks.options_of(kind).get(key) or FIELDS.get(key)
+    option = tasks.options_of(kind, values).get(key) or FIELDS.get(key)
     if option is not None and "when" in option.metadata:
         result.append(option.metadata["when"])
-    if key in kind.counts_when:
-        result.append(kind.counts_when[key])
+    own = kind.conditions(values or {})
+    if key in own:
+        result.append(own[key])
     return result
 
 
@@ -62,7 +68,7 @@ def settled(recipe: Recipe, model: Task | None = None) -> dict[str, Any]:
     """Every key of the recipe with its value, including the task's defaults and the values of
     `auto` that its options decide; with a model, also the others, and "kind", that of its data."""
     task = tasks.get(recipe.task)
-    options = tasks.options_of(task)
+    options = tasks.options_of(task, recipe.task_options)
     state = {key: option.default for key, option in options.items()} | flatten(recipe)
     given = tasks.make_options(task, dict(recipe.task_options))
     decided: dict[str, Any] = given.decided() if hasattr(given, "decided") else {}

@@ -162,6 +162,8 @@ def checked(where: str, value: Any, field: Field[Any]) -> Any:
         return check_value(where, value, annotation, field.metadata)
     kinds = [part.strip() for part in match[1].split(",")]
     count = None if kinds[-1] == "..." else len(kinds)
+    if isinstance(value, str) and kinds == ["str", "..."]:  # a,b or [a,b], as typed in a command
+        value = [word.strip() for word in value.strip("[]").split(",") if word.strip()]
     if not isinstance(value, (list, tuple)):
         raise XferError(f"{where} must be a list, got {value!r}", f"{where}=[a, b]")
     items = tuple(cast("Iterable[Any]", value))

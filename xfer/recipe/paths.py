@@ -39,6 +39,7 @@ def absolute(recipe: Recipe) -> Recipe:
             recipe.data,
             source=full(recipe.data.source),
             images=full(recipe.data.images),
+            also=",".join(full(one.strip()) for one in recipe.data.also.split(",")),
             changes=full(recipe.data.changes),
         ),
     )

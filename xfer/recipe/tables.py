@@ -45,6 +45,10 @@ class DataTable:
         "empty: detected", number=True,
     )  # fmt: skip
     split: str = option("", "column that says to which split a picture belongs; empty: detected")
+    also: str = option(
+        "", "further specs, A,B, with what else is known of the same pictures, for a task with "
+        "several heads: a csv of labels, a folder of masks",
+    )  # fmt: skip
     changes: str = option("", "csv of pictures to leave out and labels to change, from data check")
     train: str = option("", "name of the training split; empty: detected")
     val: str = option("", "name of the validation split; none: keep the last weights")
@@ -91,7 +95,7 @@ class DataTable:
 
 
 # keys of [data] that say how files are read, under the same names in `open_data`
-READING = ("images", "ignore", "path", "label", "split", "verify")
+READING = ("images", "ignore", "path", "label", "split", "also", "verify")
 
 # parts of the names of optimisers that have a momentum
 MOMENTUM = ("sgd", "nesterov", "momentum", "lars", "larc", "rmsprop", "muon", "madgrad", "kron",
@@ -320,11 +324,21 @@ def override(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     for table, options in own.items():
         same = named.get(table, getattr(recipe, table)) == getattr(recipe, table)
         before: Mapping[str, Any] = getattr(recipe, f"{table}_options") if same else {}
+        if table == "task" and "heads" in options:
+            before = _of_heads(before, options["heads"])
         own[table] = {**before, **options}
     changed = {table: replace(getattr(recipe, table), **new) for table, new in tables.items()}
     return replace(
         recipe, **named, **changed, task_options=own["task"], backbone_options=own["backbone"]
     )
+
+
+def _of_heads(options: Mapping[str, Any], heads: Any) -> dict[str, Any]:
+    """The options without the tables of heads that are not among these: other heads start without
+    the options of those that they replace, as another task does."""
+    named = heads.strip("[]").split(",") if isinstance(heads, str) else heads
+    names = {words.TASKS.get(name := str(one).strip(), name) for one in named}
+    return {k: v for k, v in options.items() if "." not in k or k.partition(".")[0] in names}
 
 
 def _option(key: str, value: Any) -> Any:
@@ -362,7 +376,9 @@ def _meant(key: str) -> str:
 def flatten(recipe: Recipe) -> dict[str, Any]:
     """Every dotted key of the recipe except its name, with its value."""
     flat: dict[str, Any] = {"task": recipe.task}
-    flat.update({f"task.{k}": v for k, v in recipe.task_options.items()})
+    # a head's own table, task.classify.dropout, comes after the task's own options
+    heads = sorted(recipe.task_options, key=lambda name: name.rpartition(".")[0])
+    flat.update({f"task.{k}": recipe.task_options[k] for k in heads})
     flat["backbone"] = recipe.backbone
     flat.update({f"backbone.{k}": v for k, v in recipe.backbone_options.items()})
     flat["weights"] = recipe.weights

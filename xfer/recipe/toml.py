@@ -201,9 +201,12 @@ def _keys(text: str) -> dict[str, Any]:
             hint = _TABLE_WORDS.get(key.lower()) or nearest(key, [*TABLES, "task", "backbone"])
             raise XferError(f"unknown table [{key}]", hint)
         for name, item in value.items():
-            if isinstance(item, dict):
-                raise XferError(f"{key}.{name} must be a value, not a table")
-            flat[f"{key}.{name}"] = item
+            inner = item if isinstance(item, dict) and key == "task" else {"": item}
+            for part, own in inner.items():
+                full = f"{key}.{name}.{part}" if part else f"{key}.{name}"
+                if isinstance(own, dict):
+                    raise XferError(f"{full} must be a value, not a table")
+                flat[full] = own
     return flat
 
 
@@ -234,7 +237,7 @@ def dump(recipe: Recipe, explained: bool = False) -> str:
     lines.append(f"weights = {_toml(recipe.weights)}")
     last = ""
     for key, value in flatten(recipe).items():
-        table, _, name = key.partition(".")
+        table, name = key.rsplit(".", 1) if "." in key else (key, "")
         if table == "weights":
             continue
         if table != last:
@@ -266,7 +269,7 @@ def meanings(recipe: Recipe) -> dict[str, str]:
 
     texts = {key: meaning(key) for key in FIELDS}
     with contextlib.suppress(XferError):
-        options = tasks.options_of(tasks.get(recipe.task))
+        options = tasks.options_of(tasks.get(recipe.task), recipe.task_options)
         texts |= {key: explain(option) for key, option in options.items()}
     return texts
 
@@ -309,7 +312,7 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         key = key.strip()
-        if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+)?", key):
+        if not equals or not re.fullmatch(r"(task\.)?[\w-]+(\.[\w-]+)?", key):
             hint = f"did you mean --data {assignment}?" if not equals else "example: optim.lr=1e-3"
             raise XferError(f"{assignment!r} is not key=value", hint)
         if key == "data":

@@ -11,6 +11,15 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+# other names of tasks -> ours
+TASKS = {
+    "cls": "classify",
+    "classification": "classify",
+    "det": "detect",
+    "detection": "detect",
+    "seg": "segment",
+    "segmentation": "segment",
+}
 # ours -> others' words, in lower case with underscores. Ours is a key of the recipe, or, without a
 # dot, what finetune or another command takes besides.
 _THEIRS: Mapping[str, str] = {

@@ -74,7 +74,8 @@ def plot_run(
         per_class_bars(values, counts, at("classes.png"), title, unit)
     examples: list[Example] = metric.examples() if hasattr(metric, "examples") else []
     if examples and fetch_image is not None and _in_pixels(examples[0]) is not None:
-        _mask_mosaics(examples, fetch_image, classes, at)
+        named = getattr(metric, "pixel_classes", ()) or classes  # several heads have several
+        _mask_mosaics(examples, fetch_image, named, at, getattr(metric, "judged", ""))
     elif examples and fetch_image is not None:
         worst, title = _worst(examples)
         mosaic(_tiles(worst, fetch_image), at("worst.png"), title + _key(worst))
@@ -90,13 +91,18 @@ def _mask_mosaics(
     fetch_image: Callable[[str], NDArray[np.uint8]],
     classes: Sequence[str],
     at: Callable[[str], Path],
+    judged: str = "",
 ) -> None:
-    """Masks or segments over their pictures, truth above prediction; first the legend."""
+    """Masks or segments over their pictures, truth above prediction; first the legend.
+
+    Args: judged: what examples are good by, if it is not the quality of their pixels.
+    """
+    judged = judged or ("mean IoU" if examples[0].masks else "quality")
     max_examples = MAX_TILES - 1
     worst = sorted(examples, key=lambda e: -e.loss)[:max_examples]
     some = [examples[i] for i in _spread(len(examples), max_examples)]
     for name, shown, choice in (
-        ("worst.png", worst, f"with the lowest {'mean IoU' if examples[0].masks else 'quality'}"),
+        ("worst.png", worst, f"with the lowest {judged}"),
         ("predictions.png", some, "evenly chosen"),
     ):
         tiles: list[Tile] = []

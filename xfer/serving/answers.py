@@ -6,7 +6,7 @@ import base64
 import io
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,8 @@ from xfer.data.images.unread import kind_of
 from xfer.drawing.heat import heat_layer
 from xfer.explain.contract import Explains
 from xfer.inference.model import Model
+from xfer.kinds.base import Kind
+from xfer.kinds.joint import JointKind
 
 SHOWN = 1600  # longest side of what is drawn for the page, pixels
 _HEAD = 1 << 16
@@ -60,7 +62,7 @@ class Answers:
             "prediction": row,
             "size": size,
             "layer": None if layer is None else _png(layer),
-            "colours": {name: kind.colour(c) for c, name in enumerate(classes)},
+            "colours": _colours(kind, classes),
             "explains": isinstance(self.model.task, Explains),
             "seconds": seconds,
         }
@@ -105,6 +107,14 @@ class Answers:
         row = plain({**predictions.to_json()[0], "id": name})
         height, width = pixels.shape[:2]
         return row, predictions[0], [width, height], seconds
+
+
+def _colours(kind: Kind, classes: Sequence[str]) -> dict[str, str]:
+    """Class name -> colour; of several heads the last one's that has the name."""
+    if isinstance(kind, JointKind):
+        each = (_colours(part, kind.classes_of(part, classes)) for part in kind.parts)
+        return {name: colour for own in each for name, colour in own.items()}
+    return {name: kind.colour(c) for c, name in enumerate(classes)}
 
 
 def _pixels(data: bytes, name: str, short_side: int) -> NDArray[np.uint8]:

@@ -80,11 +80,7 @@
     find("json").textContent = JSON.stringify(row, null, 1);
     find("times").textContent =
       `Decoding ${time(look.seconds.decode)}, the net ${time(look.seconds.net)}, ${time(whole)} in all.`;
-    let headline = "";
-    if (Array.isArray(row.boxes)) headline = drawBoxes(look, stage);
-    else if (row.shares) headline = drawShares(look);
-    else if (row.scores) headline = drawScores(look);
-    else headline = drawTable(row);
+    const headline = drawRow(look, stage);
     if (look.layer) addLayer(stage, look.layer, "Opacity");
     if (look.explains) addExplanation(look, file, stage);
     find("headline").textContent = headline;
@@ -92,6 +88,17 @@
     find("status").textContent = "";
     find("result").hidden = false;
     find("headline").focus({ preventScroll: true });
+  }
+
+  // lists what a prediction says, and returns it in a few words
+  function drawRow(look, stage) {
+    const row = look.prediction;
+    if (Array.isArray(row.boxes)) return drawBoxes(look, stage);
+    if (row.shares) return drawShares(look);
+    if (row.scores) return drawScores(look);
+    const heads = Object.values(row).filter((part) => part && (part.boxes || part.shares || part.scores));
+    if (!heads.length) return drawTable(row);
+    return heads.map((part) => drawRow({ ...look, prediction: { id: row.id, ...part } }, stage)).join("; ");
   }
 
   function drawScores(look) {

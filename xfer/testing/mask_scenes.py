@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer.data.together import Together
 from xfer.types import DataInfo, Sample
 
 COLOURS = ((110, 110, 110), (220, 60, 50), (60, 80, 220))
@@ -49,9 +52,37 @@ class MaskScenes:
         mask[:, : self.ignored] = 255
         return Sample(self.ids[i], image, mask=mask)
 
-    def labels(self) -> NDArray[np.int8]:
+    def labels(self) -> NDArray[Any]:
         return np.full((len(self), len(self.info.classes)), -1, np.int8)
 
     def fingerprint(self) -> str:
         about = (self.ids, self.size, self.step, self.seed, self.ignored)
         return hashlib.sha256(repr(about).encode()).hexdigest()
+
+
+class LabelledScenes(MaskScenes):
+    """The same scenes with labels: whether the red disc is left or right of the blue one; several:
+    as two labels, of which one holds."""
+
+    def __init__(self, count: int = 12, several: bool = False, **about: Any) -> None:
+        super().__init__(count, **about)
+        self.several = several
+        kind = "multilabel" if several else "classify"
+        self.info = replace(self.info, kind=kind, classes=("left", "right"))
+
+    def __getitem__(self, i: int) -> Sample:
+        sample = super().__getitem__(i)
+        middles = [np.nonzero(sample.mask == value)[1].mean() for value in (1, 2)]
+        label: Any = int(middles[0] > middles[1])
+        if self.several:
+            label = np.eye(2, dtype=np.int8)[label]
+        return replace(sample, mask=None, label=label)
+
+    def labels(self) -> NDArray[Any]:
+        return np.array([self[i].label for i in range(len(self))])
+
+
+def joint_scenes(count: int = 12, several: bool = False, **about: Any) -> Together:
+    """Scenes with both a label and a mask; arguments as for LabelledScenes."""
+    labels = LabelledScenes(count, several, **about)
+    return Together({labels.info.kind: labels, "segment": MaskScenes(count, **about)})

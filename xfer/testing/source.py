@@ -15,6 +15,7 @@ from xfer import kinds
 from xfer.boxes import Boxes
 from xfer.data.sources.base import read
 from xfer.kinds.annotation import annotation, boxes_of
+from xfer.kinds.base import PLUS
 from xfer.types import DataInfo, Sample, Source
 
 
@@ -40,7 +41,8 @@ def check_source(source: Source, *, samples: int = 16) -> None:
     """
     count, info = len(source), source.info
     assert isinstance(info, DataInfo), f"info is a {type(info).__name__}, not a DataInfo"
-    assert info.kind in kinds.KINDS.names(), f"unknown kind {info.kind!r}: it is not registered"
+    known = set(info.kind.split(PLUS)) <= set(kinds.KINDS.names())
+    assert known, f"unknown kind {info.kind!r}: it is not registered"
     kind = kinds.get(info.kind)
     assert all(isinstance(c, str) and c for c in info.classes), (
         "a class name is not a text, or empty"

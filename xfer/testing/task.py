@@ -59,7 +59,7 @@ def check_task(
     _check_losses(built, batch)
     _check_freezing(built)
     _check_predictions(built, source)
-    assert set(built.resolved_options()) == {f.name for f in fields(kind.Options)}
+    assert set(built.resolved_options()) == set(kind.option_fields(built.resolved_options()))
     assert "auto" not in built.resolved_options().values(), "a resolved option is still auto"
 
 

@@ -34,6 +34,7 @@ from xfer.data.sources.split_names import role_of
 from xfer.data.spec import open_spec
 from xfer.errors import DataError, XferError
 from xfer.files import sealed
+from xfer.kinds.base import PLUS
 from xfer.kinds.findings import Finding
 from xfer.locking.sole_writer import LOCK, check_home, sole_writer
 from xfer.types import Source
@@ -106,6 +107,8 @@ def pack(
         pack of the same pictures with the same options, and while another process writes there.
     """
     options = options or Packing()
+    if any(PLUS in name for name in kinds):
+        raise XferError("a pack holds one kind of data", "--task with one of the heads")
     opened = open_spec(spec, ReadOptions(skip_bad=skip_bad, **data_keys or {}), kinds)
     parts = opened.reading.parts
     plan = {

@@ -71,6 +71,8 @@ class ReadOptions:
              | finds them by (from_name); "": found
     split    | the column that says which split a picture belongs to; "": found
     verify   | compare the checksums of packs and of kept indexes
+    also     | further specs, separated by commas, see `xfer.data.joining`
+    beside   | the kinds that the same pictures are read as, one after the other, if it is several
     """
 
     named: tuple[str, ...] = ()
@@ -82,6 +84,8 @@ class ReadOptions:
     label: str = ""
     split: str = ""
     verify: bool = True
+    also: str = ""
+    beside: tuple[str, ...] = ()
 
     @property
     def given(self) -> tuple[str, ...]:

@@ -151,8 +151,13 @@ def is_streamed(source: Source) -> bool:
     return getattr(source, "shards", None) is not None
 
 
-def subset(source: Source, indices: Sequence[int] | NDArray[np.int64], split: str = "") -> Subset:
-    """Some samples of a source. A subset of a subset reads the first source directly."""
+def subset(source: Source, indices: Sequence[int] | NDArray[np.int64], split: str = "") -> Source:
+    """Some samples of a source. A subset of a subset reads the first source directly; a source
+    that makes subsets of its own (`chosen`) is asked for one."""
+    chosen: Any = getattr(source, "chosen", None)
+    if callable(chosen):
+        own: Any = chosen(indices, split)
+        return own
     if isinstance(source, Subset):
         return Subset(
             source.source, source.indices[np.asarray(indices, np.int64)],

@@ -11,6 +11,7 @@ from xfer import kinds
 from xfer.data.images.walk import nfc
 from xfer.data.sources.base import Subset
 from xfer.data.sources.wordnet import leading_wnid
+from xfer.data.together import Together
 from xfer.errors import DataError, listed
 from xfer.kinds.labels import plain_name
 from xfer.types import Source
@@ -33,6 +34,8 @@ def match_classes(
     own = source.info.classes
     if own == classes:
         return source, []
+    if isinstance(source, Together):
+        return _match_parts(source, classes, where, theirs)
     partners = _Partners(classes, where)
     kind = kinds.get(source.info.kind)
     pairs = {name: partners.of(name) for name in kind.used_classes(source)}
@@ -54,6 +57,19 @@ def match_classes(
     table = np.array([places[matches[n]] if n in matches else -1 for n in own], np.int64)
     everything = np.arange(len(source))
     return Subset(source, everything, classes=classes, table=table), notes
+
+
+def _match_parts(
+    source: Together, classes: tuple[str, ...], where: str, theirs: str
+) -> tuple[Source, list[str]]:
+    """As `match_classes`, for each kind of data that the source holds."""
+    parts: dict[str, Source] = {}
+    notes: list[str] = []
+    for part in source.kind.parts:
+        wanted = source.kind.classes_of(part, classes)
+        parts[part.name], lines = match_classes(source.parts[part.name], wanted, where, theirs)
+        notes += lines
+    return Together(parts, source.info.split), notes
 
 
 class _Partners:

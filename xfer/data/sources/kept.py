@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xfer.data.sources.base import Drift, Subset, subset
+from xfer.data.sources.base import Drift, subset
 from xfer.data.sources.marks import MOST, UNKNOWN, marks
 from xfer.errors import DataError
 from xfer.kinds.findings import counted
@@ -45,7 +45,7 @@ def difference(kept: Mapping[str, Any], splits: Mapping[str, Source]) -> str:
     return ", ".join([*parts, *([f"{gone:,} gone"] if gone else [])])
 
 
-def find_again(title: str, splits: Mapping[str, Source], kept: Kept) -> tuple[Subset, Drift]:
+def find_again(title: str, splits: Mapping[str, Source], kept: Kept) -> tuple[Source, Drift]:
     """The pictures of a run's split in these splits, in the run's order, and what has changed.
 
     Args: splits: role -> source, before a val split is split off.

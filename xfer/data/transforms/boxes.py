@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from xfer.boxes import Boxes, area_xyxy, clip_xyxy
 from xfer.data.transforms.colour import jitter
 from xfer.data.transforms.crops import POLICIES, Image, resize
+from xfer.data.transforms.cut import Cut
 from xfer.data.transforms.objects import ObjectGrids, object_grids
 from xfer.errors import XferError
 from xfer.kinds.annotation import annotation, boxes_of
@@ -33,11 +34,10 @@ class BoxItem:
     image      | uint8 (h, w, 3)
     boxes      | float32 (R, 4), xyxy in pixels of `image`; labels int64 (R,)
     crowds     | float32 (M, 4): regions that are neither object nor background
-    scale      | (x, y): pixels of `image` per pixel of the original picture
     annotation | the boxes in pixels of the original picture; None if they are not known
     proposals  | float32 (P, 4) in pixels of `image`, or None
-    size       | (H, W) of the original picture
     objects    | the masks of the R objects in pixels of `image`, or None
+    cut        | how the picture became `image`
     """
 
     id: str
@@ -45,11 +45,20 @@ class BoxItem:
     boxes: Corners
     labels: NDArray[np.int64]
     crowds: Corners
-    scale: tuple[float, float]
     annotation: Boxes | None
     proposals: Corners | None
-    size: tuple[int, int]
+    cut: Cut
     objects: ObjectGrids | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the original picture."""
+        return self.cut.whole
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """(x, y): pixels of `image` per pixel of the original picture."""
+        return self.cut.factor
 
 
 def scale_of(height: int, width: int, short: int, long: int) -> float:
@@ -112,9 +121,6 @@ class BoxTransform:
     def __call__(self, sample: Sample, rng: np.random.Generator) -> BoxItem:
         image = sample.image
         height, width = image.shape[:2]
-        boxes, labels, crowds, known = _known(sample)
-        masks = None if known is None or known.masks is None else known.masks[~known.crowd]
-        proposals = None if self.propose is None else np.asarray(self.propose(sample), np.float32)
         scale = scale_of(height, width, self.short, self.long)
         random = self.train and self.augment != "none"
         x, y, w, h = 0, 0, width, height
@@ -125,12 +131,31 @@ class BoxTransform:
         # a crop is scaled to the size that the whole picture would have
         out_w, out_h = (max(1, round(side * scale)) for side in (width, height))
         image = resize(image[y : y + h, x : x + w], out_w, out_h)
-        by = (out_w / w, out_h / h)
-        if (x, y, w, h) != (0, 0, width, height):
-            boxes, kept, hidden = _cut(boxes, (x, y, w, h))
+        mirrored = random and self.flip and rng.random() < 0.5
+        if mirrored:
+            image = np.asarray(cv2.flip(image, 1), np.uint8)
+        if random and self.augment != "light":
+            strength = STRONG_COLOUR if self.augment == "strong" else 0.2
+            image = jitter(image, rng, strength)
+        cut = Cut((height, width), (x, y, w, h), (out_h, out_w), mirrored, random=self.train)
+        return self._item(sample, cut, image)
+
+    def follow(self, sample: Sample, cut: Cut) -> BoxItem:
+        """The item of a picture that was cut elsewhere; its `image` is black."""
+        return self._item(sample, cut, cut.blank())
+
+    def _item(self, sample: Sample, cut: Cut, image: Image) -> BoxItem:
+        """What is known of the picture, moved as it was."""
+        boxes, labels, crowds, known = _known(sample)
+        masks = None if known is None or known.masks is None else known.masks[~known.crowd]
+        proposals = None if self.propose is None else np.asarray(self.propose(sample), np.float32)
+        (height, width), (x, y, *_) = cut.whole, cut.part
+        by, out_w = cut.factor, cut.size[1]
+        if cut.part != (0, 0, width, height):
+            boxes, kept, hidden = _cut(boxes, cut.part)
             labels, masks = labels[kept], None if masks is None else masks[kept]
-            crowds = np.concatenate([_clipped(crowds, (x, y, w, h)), hidden])
-            proposals = None if proposals is None else _clipped(proposals, (x, y, w, h))
+            crowds = np.concatenate([_clipped(crowds, cut.part), hidden])
+            proposals = None if proposals is None else _clipped(proposals, cut.part)
         objects = None if masks is None else object_grids(masks.tolist(), boxes)
         if objects is not None and objects.empty.any():
             seen = ~objects.empty
@@ -141,17 +166,11 @@ class BoxTransform:
         boxes, crowds = (boxes - shift) * factor, (crowds - shift) * factor
         objects = None if objects is None else objects.moved(shift, factor)
         proposals = None if proposals is None else (proposals - shift) * factor
-        if random and self.flip and rng.random() < 0.5:
-            image = np.asarray(cv2.flip(image, 1), np.uint8)
+        if cut.mirrored:
             boxes, crowds = flip_boxes(boxes, out_w), flip_boxes(crowds, out_w)
             proposals = None if proposals is None else flip_boxes(proposals, out_w)
             objects = None if objects is None else objects.mirrored(out_w)
-        if random and self.augment != "light":
-            strength = STRONG_COLOUR if self.augment == "strong" else 0.2
-            image = jitter(image, rng, strength)
-        return BoxItem(
-            sample.id, image, boxes, labels, crowds, by, known, proposals, (height, width), objects
-        )
+        return BoxItem(sample.id, image, boxes, labels, crowds, known, proposals, cut, objects)
 
 
 def flip_boxes(boxes: Corners, width: int) -> Corners:

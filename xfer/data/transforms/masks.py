@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from xfer.data.images.threads import cores
 from xfer.data.transforms.colour import jitter
 from xfer.data.transforms.crops import POLICIES, Image, resize
+from xfer.data.transforms.cut import Cut
 from xfer.errors import XferError
 from xfer.kinds.pixel_counts import mask_of
 from xfer.objects.segments import VOID
@@ -34,6 +35,7 @@ class MaskItem:
           | original picture in evaluation; None if there is none
     size  | (H, W) of the original picture
     shown | (h, w) of the part of `image` that is not padding; padding is right and below
+    cut   | how the picture became `image`
     """
 
     id: str
@@ -41,6 +43,7 @@ class MaskItem:
     mask: Mask | None
     size: tuple[int, int]
     shown: tuple[int, int]
+    cut: Cut
 
 
 class MaskTransform:
@@ -88,7 +91,15 @@ class MaskTransform:
             factor = min(factor, self.long / max(size))
         h, w = (max(1, round(side * factor)) for side in size)
         image = resize(sample.image, w, h)
-        return MaskItem(sample.id, image, sample.mask, (height, width), (h, w))
+        cut = Cut((height, width), (0, 0, width, height), (h, w))
+        return MaskItem(sample.id, image, sample.mask, (height, width), (h, w), cut)
+
+    def follow(self, sample: Sample, cut: Cut) -> MaskItem:
+        """The item of a picture that was cut elsewhere; its `image` is black."""
+        mask = sample.mask
+        if cut.random:
+            mask = cut.through(_whole(sample), _void(_whole(sample)))
+        return MaskItem(sample.id, cut.blank(), mask, cut.whole, cut.size, cut)
 
     def _train(self, sample: Sample, rng: np.random.Generator) -> MaskItem:
         height, width = sample.image.shape[:2]
@@ -97,9 +108,7 @@ class MaskTransform:
         if random:
             low, high = self.scales
             factor *= low * (high / low) ** rng.random()
-        mask = sample.mask
-        if mask is None:
-            mask = np.full((height, width), IGNORE, np.uint8)
+        mask = _whole(sample)
         # the part of the picture that the crop shows, in pixels of the original
         h, w = (min(side, max(1, round(self.crop / factor))) for side in (height, width))
         x, y = (width - w) // 2, (height - h) // 2
@@ -107,22 +116,18 @@ class MaskTransform:
             x, y = self._place(mask, w, h, rng)
         out_h, out_w = (min(self.crop, max(1, round(side * factor))) for side in (h, w))
         image = resize(sample.image[y : y + h, x : x + w], out_w, out_h)
-        part = mask[y : y + h, x : x + w]
-        if part.shape != (out_h, out_w):
-            nearest = cv2.INTER_NEAREST_EXACT
-            part = np.asarray(cv2.resize(part, (out_w, out_h), interpolation=nearest), part.dtype)
-        if random and self.flip and rng.random() < 0.5:
-            image, part = np.asarray(cv2.flip(image, 1), np.uint8), part[:, ::-1]
+        mirrored = random and self.flip and rng.random() < 0.5
+        if mirrored:
+            image = np.asarray(cv2.flip(image, 1), np.uint8)
         if random and self.augment != "light":
             image = jitter(image, rng, STRONG_COLOUR if self.augment == "strong" else 0.2)
         whole = np.empty((self.crop, self.crop, 3), np.uint8)
         whole[:] = self.colour
         whole[:out_h, :out_w] = image
-        # a map of segments is of signed numbers: it is void beyond the picture
-        void = IGNORE if part.dtype == np.uint8 else VOID
-        labels = np.full((self.crop, self.crop), void, part.dtype)
-        labels[:out_h, :out_w] = part
-        return MaskItem(sample.id, whole, labels, (height, width), (out_h, out_w))
+        side = (self.crop, self.crop)
+        cut = Cut((height, width), (x, y, w, h), (out_h, out_w), mirrored, side, True)
+        labels = cut.through(mask, _void(mask))
+        return MaskItem(sample.id, whole, labels, (height, width), (out_h, out_w), cut)
 
     def _place(self, mask: Mask, w: int, h: int, rng: np.random.Generator) -> tuple[int, int]:
         """Draws the top left corner of a crop of w x h pixels: x, y."""
@@ -138,6 +143,18 @@ class MaskTransform:
             if labelled and seen[:IGNORE].max() <= self.max_share * labelled:
                 break
         return x, y
+
+
+def _whole(sample: Sample) -> Mask:
+    """A sample's mask; all is ignored where none is known."""
+    if sample.mask is not None:
+        return sample.mask
+    return np.full(sample.image.shape[:2], IGNORE, np.uint8)
+
+
+def _void(mask: Mask) -> int:
+    # a map of segments is of signed numbers: it is void beyond the picture
+    return IGNORE if mask.dtype == np.uint8 else VOID
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfer.data.transforms.crops import Image
-from xfer.data.transforms.masks import MaskTransform
+from xfer.data.transforms.cut import Cut
+from xfer.data.transforms.masks import MaskItem, MaskTransform
 from xfer.objects.segments import VOID, Segments
 from xfer.types import Sample
 
@@ -23,6 +24,7 @@ class SegmentItem:
              | evaluation; None if there are none
     size     | (H, W) of the original picture
     shown    | (h, w) of the part of `image` that is not padding; padding is right and below
+    cut      | how the picture became `image`
     """
 
     id: str
@@ -30,6 +32,7 @@ class SegmentItem:
     segments: Segments | None
     size: tuple[int, int]
     shown: tuple[int, int]
+    cut: Cut
 
 
 class SegmentTransform:
@@ -43,15 +46,26 @@ class SegmentTransform:
         self._masks = MaskTransform(short, **rules)
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> SegmentItem:
-        segments = sample.segments
-        crop = self._masks.crop
-        # scaling knows 16 bits, and no picture has that many segments
-        bare = None if segments is None else segments.map.astype(np.int16)
-        known: Any = bare if crop else None  # in evaluation the map stays as it is
-        if crop and known is None:
+        return self._item(sample, self._masks(self._bare(sample, bool(self._masks.crop)), rng))
+
+    def follow(self, sample: Sample, cut: Cut) -> SegmentItem:
+        """The item of a picture that was cut elsewhere; its `image` is black."""
+        return self._item(sample, self._masks.follow(self._bare(sample, cut.random), cut))
+
+    def _bare(self, sample: Sample, train: bool) -> Sample:
+        """The sample with the map of its segments for a mask; none in evaluation, in which the map
+        stays as it is."""
+        known: Any = None
+        if train and sample.segments is None:
             known = np.full(sample.image.shape[:2], VOID, np.int16)
-        item = self._masks(replace(sample, mask=known, segments=None), rng)
-        if crop and segments is not None and item.mask is not None:
+        elif train and sample.segments is not None:
+            # scaling knows 16 bits, and no picture has that many segments
+            known = sample.segments.map.astype(np.int16)
+        return replace(sample, mask=known, segments=None)
+
+    def _item(self, sample: Sample, item: MaskItem) -> SegmentItem:
+        segments = sample.segments
+        if item.cut.random and segments is not None and item.mask is not None:
             whole: NDArray[Any] = item.mask
             segments = segments.mapped(whole.astype(np.int32))
-        return SegmentItem(item.id, item.image, segments, item.size, item.shown)
+        return SegmentItem(item.id, item.image, segments, item.size, item.shown, item.cut)
