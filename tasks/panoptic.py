@@ -14,11 +14,18 @@ The path of a training batch, step by step, with the file under xfer/ for each s
 
 At test: `merged` (pixels/merge.py) makes segments of both decoders' maps, scored by
 PanopticQuality (metrics/panoptic.py).
+
+With task.objects=masks Mask R-CNN takes the place of the second decoder, and the first one knows
+classes of stuff and a single one for all things:
+
+    boxes and masks of the things in the cut | ObjectMasks.teach    pixels/object_masks.py
+    losses of Mask R-CNN                     | MaskRCNN.losses      detectors/mask_rcnn.py
+    at test: objects laid over stuff         | merged_masks         pixels/merge_masks.py
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -26,10 +33,14 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xfer.data.transforms.cut import Cut
+from xfer.data.transforms.masks import MaskStatistics
 from xfer.data.transforms.segments import SegmentItem, SegmentTransform
+from xfer.detectors.contract import Seen
+from xfer.detectors.mask_rcnn import MaskRCNN
 from xfer.explain.contract import Target
 from xfer.exporting.segments import ExportedSegments
 from xfer.metrics.panoptic import PanopticQuality
@@ -38,12 +49,14 @@ from xfer.nn.levels import coarse_to_fine, decoder_levels
 from xfer.nn.pixel_loss import pixel_cross_entropy, pixel_weight
 from xfer.nn.upsample import at_pixels
 from xfer.nn.views import View
+from xfer.objects.segments import Segments
 from xfer.ops.fixed import fixed
 from xfer.pixels.centres import CentreBatch, CentreTargets, centre_losses, centre_targets
 from xfer.pixels.merge import Rules, merged
 from xfer.pixels.merge_on_device import merged_on_device
+from xfer.pixels.object_masks import ObjectMasks, ObjectTargets, class_channels, collapsed
+from xfer.pixels.panoptic_options import Options
 from xfer.pixels.pixel_task import PixelTask
-from xfer.task import option
 from xfer.types import (
     IGNORE,
     Batch,
@@ -56,54 +69,17 @@ from xfer.types import (
 
 if TYPE_CHECKING:
     from xfer.backbones.base import Backbone
+    from xfer.data.sources.base import Bundle
     from xfer.recipe.tables import DataTable
 
 LONG = 5 / 3  # most of long side / short side
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The [task] table of a panoptic recipe."""
-
-    levels: tuple[str, ...] = option(
-        (), "maps that the decoders read, one per stride; empty: the deepest of each stride from 4 "
-        "to 32",
-    )  # fmt: skip
-    width: int = option(128, "channels of the decoder of classes; that of objects has half", min=16)
-    dropout: float = option(0.1, "fraction of the decoders' channels dropped", min=0, below=1)
-    crop: int = option(0, "side of training crops, pixels; 0: at most 480 and the short side",
-                       min=0)  # fmt: skip
-    scales: tuple[float, float] = option(
-        (0.8, 1.25), "range of scales of training pictures", above=0, rising=True
-    )
-    class_balance: float = option(
-        0.5, "power of the pixel frequencies by which rare classes weigh more; 0: all alike",
-        min=0, max=1,
-    )  # fmt: skip
-    loss_step: int = option(2, "use every Nth row and column in the losses", min=1)
-    deviation: float = option(
-        4.0, "of the Gaussian around an object's centre, pixels of the net's input", above=0
-    )
-    centre_weight: float = option(60.0, "weight of the loss of centres", min=0)
-    offset_weight: float = option(3.0, "weight of the loss of the ways to them", min=0)
-    least_centre: float = option(0.15, "lowest value of a centre", above=0, max=1)
-    centre_window: int = option(
-        5, "a centre is the largest value in a window of this side, cells of the finest map; odd",
-        min=1,
-    )  # fmt: skip
-    least_stuff: float = option(
-        0.01, "smaller regions of stuff are left void, share of the picture", min=0, max=1
-    )
-    least_thing: float = option(
-        0.0005, "smaller objects are left void, share of the picture", min=0, max=1
-    )
-
-
 class Taught(NamedTuple):
-    """A training picture, and what the decoder of objects is to say of it."""
+    """A training picture, and what the head of objects is to say of it."""
 
     item: SegmentItem
-    aims: CentreTargets
+    aims: CentreTargets | ObjectTargets
 
     @property
     def cut(self) -> Cut:
@@ -125,7 +101,8 @@ class _Teaching:
 
 
 class Panoptic(PixelTask):
-    """Two decoders on one trunk, merged to segments (after Cheng et al. 2020, Panoptic-DeepLab).
+    """Two decoders on one trunk, merged to segments (after Cheng et al. 2020, Panoptic-DeepLab); or
+    a decoder and Mask R-CNN (after Kirillov et al. 2019, Panoptic FPN).
 
     Shapes: batch.images uint8 (N, 3, H, W), padded right and below; batch.targets:
 
@@ -135,10 +112,12 @@ class Panoptic(PixelTask):
     map_labels | N int64 (S,)         | training: the segments' classes
     heat ...   | float32 (N, h, w)    | training: `CentreTargets`, stacked: heat, offsets, inside,
                |                      | known
+    boxes ...  | with task.objects=masks instead: those of `tasks.instance`
     segments   | N Segments           | evaluation: in the picture's own size, for the metric
 
-    Differs from the paper: the backbone is not dilated; centres and offsets are learnt at every
-    `loss_step`-th pixel; the decoder is `nn.decoder.Decoder`.
+    Differs from the papers: the backbone is not dilated; centres and offsets are learnt at every
+    `loss_step`-th pixel; the decoder is `nn.decoder.Decoder`; Mask R-CNN reads merged maps, not a
+    pyramid.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("panoptic",)
@@ -163,11 +142,21 @@ class Panoptic(PixelTask):
         backbone.tail = None  # its parameters would neither train nor be used
         count = len(info.classes)
         self.things = np.array([name in info.things for name in info.classes], bool)
-        self.head = nn.ModuleDict({
-            "classes": Decoder(specs, count, options.width, options.dropout),
-            "objects": Decoder(specs, 3, max(16, options.width // 2), options.dropout),
-        })  # fmt: skip
+        self.masks: ObjectMasks | None = None
+        objects: nn.Module
+        if options.objects == "masks":
+            count = int(class_channels(self.things).max()) + 1
+            self.masks = ObjectMasks(self.things, self.options)
+            objects = self.masks.build(backbone, self._short)
+        else:
+            objects = Decoder(specs, 3, max(16, options.width // 2), options.dropout)
+        classes = Decoder(specs, count, options.width, options.dropout)
+        self.head = nn.ModuleDict({"classes": classes, "objects": objects})
+        channels = torch.from_numpy(class_channels(self.things)) if self.masks else None
+        self.register_buffer("channel_of", channels, persistent=False)
         self.read_maps()
+
+    channel_of: Tensor | None
 
     @property
     def long_side(self) -> int:
@@ -187,6 +176,8 @@ class Panoptic(PixelTask):
 
         def teach(item: SegmentItem) -> Taught:
             assert item.segments is not None
+            if self.masks is not None:
+                return Taught(item, self.masks.teach(item.segments))
             aims = centre_targets(item.segments, self.things, options.deviation, options.loss_step)
             return Taught(item, aims)
 
@@ -200,7 +191,9 @@ class Panoptic(PixelTask):
         if taught:
             targets["maps"] = [torch.from_numpy(one.map.astype(np.int16)) for one in known]
             targets["map_labels"] = [torch.from_numpy(one.labels) for one in known]
-            for name in ("heat", "offsets", "inside", "known"):
+            if self.masks is not None:
+                targets |= self.masks.collate([aims for _, aims in items])
+            for name in () if self.masks else ("heat", "offsets", "inside", "known"):
                 stacked = np.stack([getattr(aims, name) for _, aims in items])
                 targets[name] = torch.from_numpy(stacked)
         elif len(known) == len(shown):
@@ -209,9 +202,34 @@ class Panoptic(PixelTask):
 
     def scores(self, images: Tensor, sizes: Tensor | None = None) -> Tensor:
         """(N, C + 3, h, w) of normalised images, on the grid of `spec`: scores of the classes
-        before softmax, then centre, way down and way right."""
+        before softmax, then centre, way down and way right; with masks (N, K, h, w), the scores of
+        stuff and of `other`."""
         maps = self.backbone(self.reaching(images), want=self.options.levels)
+        if self.masks is not None:
+            return self.head["classes"](maps, sizes)
         return torch.cat([decoder(maps, sizes) for decoder in self.head.values()], 1)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The maps that either head reads."""
+        own = self.options.levels
+        return own if self.masks is None else tuple(dict.fromkeys((*own, *self._masked.names)))
+
+    @property
+    def _masked(self) -> MaskRCNN:
+        head: Any = self.head["objects"]
+        return head
+
+    def fit_data(self, bundle: Bundle) -> None:
+        """Also fits the anchors of Mask R-CNN to the training objects."""
+        super().fit_data(bundle)
+        if self.masks is not None:
+            train = bundle.splits["train"]
+            fitted = self.masks.fit(self._masked, train, self._short, self.long_side)
+            self.options = replace(self.options, **fitted)
+
+    def grouped(self, statistics: MaskStatistics) -> MaskStatistics:
+        return statistics if self.masks is None else collapsed(statistics, self.things)
 
     @property
     def spec(self) -> FeatureSpec:
@@ -222,6 +240,14 @@ class Panoptic(PixelTask):
         options, targets = self.options, batch.targets
         count, labels = len(self.info.classes), self._labels(batch)
         height, width = labels.shape[1:]
+        if self.masks is not None:
+            maps = self._maps(self.backbone.normalise(batch.images))
+            scores = self.head["classes"](maps, targets["sizes"])
+            values = at_pixels(scores, self.spec, height, width, options.loss_step)
+            return {
+                "classes": pixel_cross_entropy(values, labels, self.class_weight),
+                **self.masks.losses(self._masked, maps, batch),
+            }
         scores = self.scores(self.backbone.normalise(batch.images), targets["sizes"])
         values = at_pixels(scores, self.spec, height, width, options.loss_step)
         aims = CentreBatch(*(targets[name] for name in ("heat", "offsets", "inside", "known")))
@@ -236,13 +262,22 @@ class Panoptic(PixelTask):
         """The classes of the pixels in the loss, int64 (N, h, w)."""
         step, labels = self.options.loss_step, batch.targets["map_labels"]
         each = [
-            F.pad(own, (0, 1), value=IGNORE)[own_map[::step, ::step].long()]  # -1 is the last
+            F.pad(self._channels(own), (0, 1), value=IGNORE)[own_map[::step, ::step].long()]
             for own, own_map in zip(labels, batch.targets["maps"], strict=True)
-        ]
+        ]  # -1 is the last
         return torch.stack(each)
+
+    def _channels(self, labels: Tensor) -> Tensor:
+        """The channels of classes in the decoder's scores."""
+        return labels if self.channel_of is None else self.channel_of[labels]
+
+    def _maps(self, images: Tensor) -> dict[str, Tensor]:
+        return self.backbone(self.reaching(images), want=self.reads)
 
     def loss_weights(self, batch: Batch) -> dict[str, Tensor]:
         targets = batch.targets
+        if self.masks is not None:  # Mask R-CNN's losses are means over the pictures
+            return {"classes": pixel_weight(self._labels(batch), self.class_weight)}
         return {
             "classes": pixel_weight(self._labels(batch), self.class_weight),
             "centres": targets["known"].sum(), "offsets": targets["inside"].sum(),
@@ -255,6 +290,12 @@ class Panoptic(PixelTask):
         views = [View(images, batch.targets["sizes"], on_host=batch.read("sizes"))]
         if tta == "flip":
             views.append(views[0].mirrored())
+        if self.masks is not None:
+            seen = [Seen(view, self._maps(view.images)) for view in views]
+            decoder = self.head["classes"]
+            own = [decoder(one.maps, one.view.sizes) for one in seen]
+            found = self.masks.merged(self._masked, own, seen, self.spec, batch)
+            return self._predictions(found, batch)
         scores = [(self.scores(view.images, view.sizes), view) for view in views]
         return self.segments_of(scores, batch)
 
@@ -277,6 +318,12 @@ class Panoptic(PixelTask):
                 merged(scores, self.spec, n, tuple(size), self.things, self.rules)
                 for n, size in enumerate(sizes)
             ]
+        return self._predictions(found, batch)
+
+    def _predictions(
+        self, found: Sequence[tuple[Segments, NDArray[np.float32]]], batch: Batch
+    ) -> list[PanopticPrediction]:
+        """The segments of each picture of a batch, in its own size."""
         predictions: list[PanopticPrediction] = []
         each = zip(batch.ids, batch.read("originals").tolist(), found, strict=True)
         for name, (height, width), (segments, sure) in each:
@@ -297,6 +344,22 @@ class Panoptic(PixelTask):
         if label is None and things.any():
             label = int(things.argmax())
         return super().target_of(classes, label)
+
+    def score_of(self, batch: Batch, target: Target) -> Tensor:
+        """With masks, that of a thing is Mask R-CNN's at the box around the target's pixels."""
+        if self.masks is None:
+            return super().score_of(batch, target)
+        if not self.things[target.label]:
+            assert self.channel_of is not None
+            return super().score_of(
+                batch, replace(target, label=int(self.channel_of[target.label]))
+            )
+        h, w = batch.targets["sizes"][0].tolist()
+        rows, columns = torch.nonzero(target.inside(h, w), as_tuple=True)
+        edges = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        maps = self._maps(self.backbone.normalise(batch.images))
+        box = torch.stack(edges).to(batch.images.device, torch.float32)
+        return self._masked.class_scores(maps, box, int(self.masks.index[target.label]))
 
     def metric(self) -> PanopticQuality:
         return PanopticQuality(self.info.classes, self.info.things)

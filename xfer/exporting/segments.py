@@ -47,6 +47,11 @@ class ExportedSegments(Exportable):
 
     def __init__(self, task: Any, choices: Choices) -> None:
         super().__init__(task, choices)
+        if task.options.objects != "centres":
+            raise XferError(
+                f"a model with task.objects={task.options.objects} can't be exported",
+                "task.objects=centres",
+            )
         fixed = task.backbone.fixed_side
         if SIZE in choices.dynamic and fixed:
             raise XferError(

@@ -87,9 +87,21 @@ def merged(
 
 
 def averaged(
-    scores: Sequence[tuple[Tensor, View]], spec: FeatureSpec, n: int, size: tuple[int, ...]
+    scores: Sequence[tuple[Tensor, View]], spec: FeatureSpec, n: int, size: Sequence[int]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Probabilities (C, H, W), centres (H, W) and ways (2, H, W) at each pixel of picture n."""
+    total = mean_of_views(scores, spec, n, size, 3)
+    return total[:-3], total[-3], total[-2:]
+
+
+def mean_of_views(
+    scores: Sequence[tuple[Tensor, View]], spec: FeatureSpec, n: int, size: Sequence[int], more: int
+) -> Tensor:
+    """(C + more, H, W) at each pixel of picture n: probabilities of the classes, then what else the
+    scores hold, of which the last is a way to the right.
+
+    Args: scores: (N, C + more, h, w) of each view; more: 0 or 3.
+    """
     total: Tensor | None = None
     for values, view in scores:
         shown = ScoreView(values, view)
@@ -97,10 +109,10 @@ def averaged(
                        for side in size)  # fmt: skip
         own = interpolate(values[n : n + 1], shown.rows(spec, down, n),
                           shown.columns(spec, right, n))[0]  # fmt: skip
-        own[:-3] = own[:-3].softmax(0)
-        if view.flipped:
+        classes = len(own) - more
+        own[:classes] = own[:classes].softmax(0)
+        if more and view.flipped:
             own[-1] = -own[-1]
         total = own if total is None else total + own
     assert total is not None
-    total = total / len(scores)
-    return total[:-3], total[-3], total[-2:]
+    return total / len(scores)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xfer.data.loading.collate import stack_padded
-from xfer.data.transforms.masks import class_weights, mask_statistics
+from xfer.data.transforms.masks import MaskStatistics, class_weights, mask_statistics
 from xfer.explain.contract import ExplainsMasks, Target
 from xfer.nn.levels import least_side
 from xfer.nn.upsample import at_pixels
@@ -82,7 +82,7 @@ class PixelTask(Task, ExplainsMasks):
         Args: more: further stages between the backbone and the head.
         """
         backbone = self.backbone
-        names = [name for name in backbone.map_names if name in self.options.levels]
+        names = [name for name in backbone.map_names if name in self.reads]
         backbone.check_side(2 * backbone.preprocess.size, names[-1])  # pictures are of any size
         self._stages = [*backbone.stages_to(names[-1]), *more]
         self.register_buffer("class_weight", None, persistent=False)
@@ -107,7 +107,11 @@ class PixelTask(Task, ExplainsMasks):
         if not self.data.size:
             self._short = min(SHORT, round(statistics.short * ENLARGED))
         if balance:
-            self.class_weight = torch.from_numpy(class_weights(statistics, balance))
+            self.class_weight = torch.from_numpy(class_weights(self.grouped(statistics), balance))
+
+    def grouped(self, statistics: MaskStatistics) -> MaskStatistics:
+        """The statistics of what the loss of pixels tells apart: by default all classes."""
+        return statistics
 
     @property
     def reads(self) -> tuple[str, ...]:

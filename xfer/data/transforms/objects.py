@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from xfer.objects.mask import ObjectMask
+from xfer.objects.segments import Segments
 
 # cells on a side of a grid: twice as many as a mask head has (He et al. 2017), which reads it
 # bilinearly from wherever its region lies
@@ -50,11 +52,22 @@ class ObjectGrids:
 def object_grids(masks: Sequence[ObjectMask], boxes_xyxy: NDArray[np.float32]) -> ObjectGrids:
     """The masks inside boxes (R, 4) of their pictures, which lie in these: a box is widened to
     whole pixels, and what is outside it is left out."""
+    return _grids((mask.pixels() for mask in masks), boxes_xyxy)
+
+
+def segment_grids(
+    segments: Segments, rows: NDArray[np.intp], boxes_xyxy: NDArray[np.float32]
+) -> ObjectGrids:
+    """The same of some segments, by their numbers (R,); boxes (R, 4) are theirs."""
+    return _grids((segments.map == row for row in rows.tolist()), boxes_xyxy)
+
+
+def _grids(masks: Iterable[NDArray[Any]], boxes_xyxy: NDArray[np.float32]) -> ObjectGrids:
     places = np.concatenate([np.floor(boxes_xyxy[:, :2]), np.ceil(boxes_xyxy[:, 2:])], 1)
-    shares = np.zeros((len(masks), GRID, GRID), np.uint8)
+    shares = np.zeros((len(places), GRID, GRID), np.uint8)
     for k, mask in enumerate(masks):
         x1, y1, x2, y2 = places[k].astype(int)
-        crop = mask.pixels()[max(0, y1) : y2, max(0, x1) : x2]
+        crop = mask[max(0, y1) : y2, max(0, x1) : x2].astype(np.uint8)
         if crop.any():
             shrinks = min(crop.shape) > GRID
             how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
