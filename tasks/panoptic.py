@@ -337,13 +337,19 @@ class Panoptic(PixelTask):
         return predictions
 
     def target_of(self, prediction: Any, label: int | None) -> Target:
-        """A class over all its segments; by default the thing that covers most."""
-        classes = MaskPrediction(prediction.id, prediction.segments.classes(), prediction.size)
+        """A class over all its segments, or with masks over the largest; by default the thing that
+        covers most."""
+        segments = prediction.segments
+        classes = MaskPrediction(prediction.id, segments.classes(), prediction.size)
         counts = np.bincount(classes.mask.ravel(), minlength=len(self.things))
         things = np.where(self.things, counts[: len(self.things)], 0)
         if label is None and things.any():
             label = int(things.argmax())
-        return super().target_of(classes, label)
+        target = super().target_of(classes, label)
+        if self.masks is None or not self.things[target.label]:
+            return target
+        sizes = np.where(segments.labels == target.label, segments.areas(), 0)
+        return replace(target, region=segments.map == sizes.argmax())
 
     def score_of(self, batch: Batch, target: Target) -> Tensor:
         """With masks, that of a thing is Mask R-CNN's at the box around the target's pixels."""
@@ -357,7 +363,8 @@ class Panoptic(PixelTask):
         h, w = batch.targets["sizes"][0].tolist()
         rows, columns = torch.nonzero(target.inside(h, w), as_tuple=True)
         edges = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
-        maps = self._maps(self.backbone.normalise(batch.images))
+        images = self.reaching(self.backbone.normalise(batch.images))
+        maps = self.backbone(images, want=self._masked.names)
         box = torch.stack(edges).to(batch.images.device, torch.float32)
         return self._masked.class_scores(maps, box, int(self.masks.index[target.label]))
 
