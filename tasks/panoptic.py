@@ -142,18 +142,17 @@ class Panoptic(PixelTask):
         backbone.tail = None  # its parameters would neither train nor be used
         count = len(info.classes)
         self.things = np.array([name in info.things for name in info.classes], bool)
-        self.masks: ObjectMasks | None = None
+        self.masks = ObjectMasks(self.things, self.options) if options.objects == "masks" else None
+        channels = class_channels(self.things) if self.masks else np.arange(count)
+        classes = Decoder(specs, int(channels.max()) + 1, options.width, options.dropout)
         objects: nn.Module
-        if options.objects == "masks":
-            count = int(class_channels(self.things).max()) + 1
-            self.masks = ObjectMasks(self.things, self.options)
-            objects = self.masks.build(backbone, self._short)
-        else:
+        if self.masks is None:
             objects = Decoder(specs, 3, max(16, options.width // 2), options.dropout)
-        classes = Decoder(specs, count, options.width, options.dropout)
+        else:
+            objects = self.masks.build(backbone, self._short)
         self.head = nn.ModuleDict({"classes": classes, "objects": objects})
-        channels = torch.from_numpy(class_channels(self.things)) if self.masks else None
-        self.register_buffer("channel_of", channels, persistent=False)
+        known = torch.from_numpy(channels) if self.masks else None
+        self.register_buffer("channel_of", known, persistent=False)
         self.read_maps()
 
     channel_of: Tensor | None

@@ -159,7 +159,7 @@ def test_it_learns_a_few_pictures_by_heart() -> None:
         for batch in shown.batches(0):
             metric.update(task.predict(batch, tta), batch)
         scores = metric.compute()
-        assert scores["pq_things"] > 0.5 and scores["pq_stuff"] > 0.7, scores
+        assert scores["pq_things"] > 0.4 and scores["pq_stuff"] > 0.6, scores
 
 
 def test_a_picture_without_a_thing_is_learnt_from() -> None:
@@ -195,15 +195,15 @@ def test_a_run_reloads_predicts_and_is_refused_by_export(tmp_path: Path, capsys:
     )  # fmt: skip
     run = tmp_path / "run"
     fit(recipe, run, verbosity=-1)
-    assert main(["eval", str(run), "--json", "--trust"]) == 0
+    assert main(["eval", str(run), "--json"]) == 0
     capsys.readouterr()
-    assert main(["export", str(run), "-o", str(tmp_path / "net.onnx"), "--trust"]) == 2
+    assert main(["export", str(run), "-o", str(tmp_path / "net.onnx")]) == 2
     assert "a model with task.objects=masks can't be exported" in capsys.readouterr().err
 
 
 def test_an_option_of_the_other_way_is_reported() -> None:
-    given = {"task.overlap": 0.4, "task.deviation": 2.0}
+    values = {"task.overlap": 0.4, "task.deviation": 2.0}
     for objects, idle in (("centres", "task.overlap=0.4"), ("masks", "task.deviation=2")):
-        recipe = override(Recipe(task="panoptic"), {**given, "task.objects": objects})
-        (line,) = idle_settings(recipe)
+        recipe = override(Recipe(task="panoptic"), {**values, "task.objects": objects})
+        (line,) = idle_settings(replace(recipe, given=frozenset(values)))
         assert line.startswith(f"{idle} has no effect with task.objects={objects}")
