@@ -72,9 +72,10 @@ def test_braces_stand_for_shards() -> None:
         shards_of("webdataset:/data/{9..1}.tar")
 
 
-FILES = st.lists(
-    st.tuples(st.text("ab/.", min_size=1, max_size=120), st.binary(max_size=1600)), max_size=6
-)
+NAMES = st.builds(lambda part, n: part * n, st.text("ab/.", min_size=1, max_size=5),
+                  st.integers(1, 24))  # fmt: skip
+CONTENTS = st.integers(0, 1600).map(lambda n: (bytes(range(256)) * 7)[:n])
+FILES = st.lists(st.tuples(NAMES, CONTENTS), max_size=6)
 
 
 @settings(max_examples=40)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from xfer import kinds
 from xfer.backbones.build import make_backbone
 from xfer.data.sources.base import Bundle
 from xfer.errors import XferError
@@ -29,8 +30,8 @@ CLF = "logreg"
 
 def is_labelled(bundle: Bundle) -> bool:
     """Whether every picture has one class, which is what probes are fitted to."""
-    labels = bundle.splits["train"].labels()
-    return bundle.kind == "classify" and labels.ndim == 1
+    kind, labels = kinds.get(bundle.kind), bundle.splits["train"].labels()
+    return kind.labelled and kind.classes and not kind.several and labels.ndim == 1
 
 
 def check_labelled(bundle: Bundle, question: str) -> None:

@@ -12,7 +12,6 @@ these see. On a cluster with GPUs each actor has one of its own.
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -187,9 +186,10 @@ def _mapped(
 ) -> Dataset:
     if concurrency < 1:
         raise XferError(f"concurrency={concurrency}: at least one actor is needed")
-    ray: Any = importlib.import_module("ray")  # this file has the same name
+    import ray  # pyright: ignore[reportMissingImports]
+
     # `rows` has joined or started the cluster
-    cluster = ray.cluster_resources()
+    cluster: dict[str, Any] = ray.cluster_resources()  # pyright: ignore[reportAttributeAccessIssue]
     # one CPU is left for what reads: on a machine with as many CPUs as actors nothing would begin
     needs: dict[str, Any] = {"num_cpus": min(1.0, cluster.get("CPU", 1) / (concurrency + 1))}
     if cluster.get("GPU", 0):

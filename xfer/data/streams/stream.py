@@ -14,6 +14,7 @@ from typing import Any, NoReturn, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from xfer import kinds
 from xfer.data.images.walk import is_junk, is_picture
 from xfer.data.readers.webdataset import label_of
 from xfer.data.streams.shards import name_of, opened
@@ -70,9 +71,9 @@ class Stream:
 
     def read(self, shard: int) -> Iterator[Encoded]:
         """The pictures of a shard, in stored order. Raises DataError for what can't be used."""
-        classes = len(self.info.classes)
+        classes, labelled = len(self.info.classes), kinds.get(self.info.kind).labelled
         for one in pictures_of(self.shards[shard]):
-            if self.info.kind == "classify" and not 0 <= one.label < classes:
+            if labelled and not 0 <= one.label < classes:
                 what = "no label" if one.label < 0 else f"label {one.label}"
                 raise DataError(
                     f"{self.shards[shard]}: {one.id}: {what}, where 0 to {classes - 1} are known",
