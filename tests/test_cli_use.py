@@ -113,7 +113,9 @@ def test_pictures_that_can_not_be_scored_are_named_with_what_helps(tmp_path: Pat
     write_folder(tmp_path, {"ant": 2, "bee": 2})
     (tmp_path / "ant" / "bad.jpg").write_text("<html>")
     info = SimpleNamespace(classes=("ant", "bee"))
-    task: Any = SimpleNamespace(kinds=("classify", "multilabel"), info=info)
+    task: Any = SimpleNamespace(
+        kinds_for=lambda options: ("classify", "multilabel"), options=None, info=info
+    )
     with pytest.raises(DataError, match=r"bad\.jpg") as caught:
         open_other(str(tmp_path), task)
     assert "--skip-bad" in str(caught.value.hint)

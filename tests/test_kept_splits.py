@@ -136,7 +136,12 @@ class Trained:
         run.write_json("env.json", {"data_fingerprint": bundle.fingerprint(), "skipped": []})
         write_pictures(folder, bundle)
         kinds = tasks.get(task).kinds
-        return cls(run, SimpleNamespace(info=bundle.splits["train"].info, kinds=kinds))
+        return cls(
+            run,
+            SimpleNamespace(
+                info=bundle.splits["train"].info, options=None, kinds_for=lambda options: kinds
+            ),
+        )
 
     def splits(self) -> dict[str, list[str]]:
         return self.folder.read_json("split.json")

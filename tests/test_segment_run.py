@@ -14,7 +14,7 @@ from two_ranks import two_ranks
 
 import xfer
 from xfer.errors import XferError
-from xfer.inference import model as predict
+from xfer.inference import batches
 from xfer.kinds.mask_rows import KeptMasks
 from xfer.recipe.tables import DataTable, EvalTable, OptimTable, Recipe, RunTable, ScheduleTable
 from xfer.runs import checkpoint
@@ -103,7 +103,7 @@ def test_large_pictures_are_predicted_a_few_at_a_time(
     together = model.predict(images)
     sizes: list[int] = []
     real = model.task.collate
-    monkeypatch.setattr(predict, "HELD", 64 * 96 * 3)
+    monkeypatch.setattr(batches, "HELD", 64 * 96 * 3)
     monkeypatch.setattr(
         model.task, "collate", lambda items: (sizes.append(len(items)), real(items))[1]
     )

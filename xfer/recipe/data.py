@@ -75,8 +75,9 @@ def open_recipe_data(
 
 def _wanted(recipe: Recipe) -> tuple[str, ...]:
     """The kinds of data that the recipe's task trains on."""
-    task = tasks.get(recipe.task)
-    return task.kinds_for(tasks.make_options(task, recipe.task_options))
+    task, values = tasks.get(recipe.task), recipe.task_options
+    known = task.option_fields(values)  # a probe's recipe says more than its task knows
+    return task.kinds_for(tasks.make_options(task, {k: values[k] for k in values if k in known}))
 
 
 def check_kind(source: str, bundle: Bundle, task: str, kinds_wanted: Sequence[str] = ()) -> None:
