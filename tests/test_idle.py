@@ -73,6 +73,8 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "task.object_share": (0.25, 1.0), "task.object_iou": (0.5, 0.1),
     "task.background_iou": ((0.0, 0.5), (0.4, 0.5)), "task.box_beta": (1.0, 0.1),
     "task.box_std": ((0.1, 0.1, 0.2, 0.2), (1.0, 1.0, 1.0, 1.0)), "task.max_stride": (16, 32),
+    "task.box_stats": ("fixed", "fitted"),
+    "task.box_units": ((0, 0, 0, 0, 0.1, 0.1, 0.2, 0.2) * 2, (0.1, 0, 0, 0, 1, 1, 1, 1) * 2),
     "task.towers": (1, 2), "task.focal": ((0.25, 2.0), (0.5, 1.0)),
     "task.centre_radius": (1.5, 0.5), "task.box_scales": ((0.2, 0.9), (0.5, 0.6)),
     "task.negatives": (3.0, 0.5), "task.nms": (0.3, 0.9), "task.nms_sigma": (0.5, 0.1),

@@ -232,7 +232,8 @@ def test_a_sum_over_every_second_pixel_stands_for_all() -> None:
 
 
 def test_recipes_of_papers_read_the_loss_at_every_pixel() -> None:
-    for name in ("segment/voc12", "segment/voc12-vgg16-8s"):
+    sets = ("voc12", "voc12-vgg16-8s", "pascal-context", "nyudv2", "sift-flow")
+    for name in (f"segment/{each}" for each in sets):
         chosen = options(**load_recipe(name).task_options)
         assert chosen.loss_step == 1 and chosen.class_balance == 0 and chosen.hard_pixels == 1
 

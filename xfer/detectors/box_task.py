@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,7 +14,9 @@ from xfer.data.transforms.boxes import BoxItem, BoxTransform, box_sizes
 from xfer.detectors.batches import MULTISCALE, collate_boxes, views_of
 from xfer.detectors.build import resolved
 from xfer.detectors.contract import Detector, Found, Maps, Seen
+from xfer.detectors.offset_stats import Proposed
 from xfer.explain.contract import ExplainsBoxes
+from xfer.kinds.annotation import annotation
 from xfer.ops.boxes import clip
 from xfer.proposals.by_source import ProposalsBySource
 from xfer.proposals.propose import check_method
@@ -87,15 +89,29 @@ class BoxTask(Task, ExplainsBoxes, Proposes):
         return self.backbone.fixed_side or self.options.long_side or round(self.picture_side * LONG)
 
     def fit_data(self, bundle: Bundle) -> None:
-        """Fits anchors to the training boxes."""
+        """Fits anchors, or the units of offsets, to the training boxes."""
         train, short = bundle.splits["train"], self.preprocess.size
-        fitted = self.head.fit(lambda: box_sizes(train, short, self.long_side))
+        fitted = self.head.fit(
+            lambda: box_sizes(train, short, self.long_side),
+            lambda: self._proposed(train),
+            self.data.flip and self.data.augment != "none",
+        )
         self.options = replace(self.options, **fitted)
 
     def prepare(self, source: Source, say: Callable[[str], None] | None = None) -> None:
         """Computes or reads the proposals of a source, before `transform` is called."""
         if self._needs_proposals:
             self._proposals.prepare(source, say)
+
+    def _proposed(self, train: Source) -> Iterator[Proposed]:
+        """The objects and proposals of all training pictures."""
+        self.prepare(train)
+        proposals = self._proposals.of(train)
+        for i in range(len(train)):
+            known = annotation(train, i)
+            single = ~known.crowd
+            boxes = known.xyxy[single].astype(np.float32)
+            yield Proposed(boxes, known.labels[single], proposals.of(i))
 
     def transform(
         self, train: bool, tta: str = "none"

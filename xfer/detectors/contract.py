@@ -7,7 +7,7 @@ recipes or scores: the task transforms, collates, runs the backbone and measures
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from xfer.detectors.offset_stats import Proposed
 from xfer.errors import XferError
 from xfer.nn.views import View
 from xfer.types import Batch
@@ -75,7 +76,7 @@ class Detector(nn.Module, ABC):
         detect(views, sizes)    | Found of each picture, from one or several views of it
         class_scores(...)       | how sure it is of a class at a box, for explanations
     What it may have
-        fit(sizes)              | fits itself to the training boxes, before the first step
+        fit(sizes, pictures, .) | fits itself to the training boxes, before the first step
         propose(...)            | boxes that may hold an object of any class
         merging                 | how several views become one set of boxes, in words
     """
@@ -105,10 +106,18 @@ class Detector(nn.Module, ABC):
         """N tensors (R, 4), R <= max_boxes, best first. Raises XferError if it proposes none."""
         raise XferError("this detector proposes no regions")
 
-    def fit(self, sizes: Callable[[], NDArray[np.float64]]) -> dict[str, Any]:
+    def fit(
+        self,
+        sizes: Callable[[], NDArray[np.float64]],
+        pictures: Callable[[], Iterable[Proposed]],
+        mirrored: bool,
+    ) -> dict[str, Any]:
         """Fits itself to the training boxes.
 
-        Args: sizes: computes their widths and heights (R, 2), pixels of the batch.
+        Args:
+            sizes: computes their widths and heights (R, 2), pixels of the batch.
+            pictures: reads them with the proposals, for a detector that makes none.
+            mirrored: whether half of the training pictures are mirrored.
         Returns: the options that now rebuild it, by name.
         """
         return {}

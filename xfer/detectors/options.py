@@ -16,6 +16,7 @@ FOCAL = {"task.detector": one_of("fcos", "retina")}
 SSD = {"task.detector": one_of("ssd")}
 MATCHED = {"task.detector": one_of(*TWO_STAGES, "ssd")}
 RPN = {"task.proposals": one_of("rpn")}
+GIVEN = {"task.proposals": none_of("rpn", "none")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +118,21 @@ class DetectorOptions:
         (0.1, 0.1, 0.2, 0.2),
         "units of the box offsets that are learned",
         above=0,
-        when=MATCHED,
+        when=(
+            {"task.detector": one_of("fast"), "task.box_stats": one_of("fixed")},
+            {"task.detector": one_of("faster", "ssd")},
+        ),
     )
+    box_stats: str = option(
+        "fixed", "fixed: offsets are divided by task.box_std; fitted: each class's offsets get "
+        "mean 0 and deviation 1 over the training regions, as in Fast R-CNN's code",
+        choices=("fixed", "fitted"), when=GIVEN,
+    )  # fmt: skip
+    box_units: tuple[float, ...] = option(
+        (), "four means and four deviations of the offsets for each class, one after the other; "
+        "empty: computed from the proposals of the training pictures",
+        when={**GIVEN, "task.box_stats": one_of("fitted")},
+    )  # fmt: skip
     box_beta: float = option(1.0, "error at which the box loss turns linear", above=0, when=MATCHED)
     box_weight: float = option(1.0, "weight of the box loss", min=0)
     anchors: tuple[float, ...] = option(
@@ -143,9 +157,7 @@ class DetectorOptions:
         (2000, 1000), "proposals before and after suppression, in training", min=1, when=RPN
     )
     rpn_test: tuple[int, int] = option((1000, 300), "the same at test", min=1, when=RPN)
-    most_proposals: int = option(
-        2000, "most proposals per picture", min=1, when={"task.proposals": none_of("rpn", "none")}
-    )
+    most_proposals: int = option(2000, "most proposals per picture", min=1, when=GIVEN)
     scales: tuple[float, float] = option(
         (1.0, 1.0), "range of scales of training pictures", above=0, rising=True, when=AUGMENTED
     )
@@ -196,6 +208,11 @@ class DetectorOptions:
                 "task.detector=fast has no network of its own for task.proposals=rpn",
                 "task.detector=faster, or task.proposals=selective_search, grid or file:PATH",
             )
+
+    @property
+    def fits_offsets(self) -> bool:
+        """Whether offsets have units of each class, fitted to given proposals."""
+        return self.detector == "fast" and self.box_stats == "fitted"
 
     @property
     def suppression(self) -> Suppression:

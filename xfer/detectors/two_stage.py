@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from xfer.detectors.box_head import BoxOutputs, HiddenLayers, box_losses, region_losses
 from xfer.detectors.contract import Detector, Found, Maps, Seen, Truth
+from xfer.detectors.offset_stats import Proposed, offset_stats, units_of
 from xfer.detectors.options import DetectorOptions
 from xfer.detectors.rpn import Proposals, RegionProposalNet, RPNRules
 from xfer.errors import XferError
@@ -77,6 +78,7 @@ class TwoStage(Detector):
     hidden  | fresh fc6 and fc7, or None if the backbone's own are used
     outputs | classes and boxes
     rpn     | the proposal network, or None
+    box_std, box_mean | units of the offsets, (1 or C, 4); no mean: 0
     spec    | geometry of the map that regions are pooled from
     pooled_from, anchored_on | the same with the cells where task.geometry has them
     """
@@ -99,11 +101,15 @@ class TwoStage(Detector):
         if tail is None:
             self.hidden = HiddenLayers(self.spec.channels, cells, units)
         self.outputs = BoxOutputs(units, classes, options.agnostic)
-        self.register_buffer("box_std", torch.tensor(options.box_std), persistent=False)
+        self.register_buffer("box_mean", None, persistent=False)
+        self.register_buffer("box_std", torch.tensor([options.box_std]), persistent=False)
+        if options.fits_offsets and options.box_units:
+            self._use_units(options.box_units)
         self.rpn: RegionProposalNet | None = None
         if options.proposals == "rpn":
             self._add_rpn(options.anchors)
 
+    box_mean: Tensor | None
     box_std: Tensor
 
     def _add_rpn(self, anchors: Sequence[float]) -> None:
@@ -126,9 +132,21 @@ class TwoStage(Detector):
         assert layers is not None
         return layers
 
-    def fit(self, sizes: Callable[[], NDArray[np.float64]]) -> dict[str, Any]:
-        """Fits the anchors of the proposal network, unless they were given."""
-        if self.rpn is None or self.options.anchors:
+    def fit(
+        self,
+        sizes: Callable[[], NDArray[np.float64]],
+        pictures: Callable[[], Iterable[Proposed]],
+        mirrored: bool,
+    ) -> dict[str, Any]:
+        """Fits the units of the offsets, and the anchors of the proposal network, unless they were
+        given."""
+        options = self.options
+        if options.fits_offsets and not options.box_units:
+            units = offset_stats(pictures(), self.outputs.boxes, options.object_iou, mirrored)
+            if units:
+                self._use_units(units)
+            return {"box_units": units}
+        if self.rpn is None or options.anchors:
             return {}
         count, boxes = self.options.anchor_count, sizes()
         fitted = fit_sizes(boxes, count) if len(boxes) else boxes
@@ -137,6 +155,9 @@ class TwoStage(Detector):
         anchors = np.concatenate([fitted, extra]).round(1)
         self.rpn.sizes = torch.tensor(anchors, dtype=torch.float32)
         return {"anchors": tuple(anchors.ravel().tolist())}
+
+    def _use_units(self, numbers: tuple[float, ...]) -> None:
+        self.box_mean, self.box_std = units_of(numbers, self.outputs.boxes)
 
     def map_of(self, maps: Maps) -> Tensor:
         """The map that regions are pooled from, made from the backbone's maps."""
@@ -178,18 +199,24 @@ class TwoStage(Detector):
             sampled = self._hardest(map, sampled)
         regions: list[Tensor] = sampled.regions
         logits, offsets = self.read(map, regions)
-        goals = encode(sampled.goals, torch.cat(regions), self.box_std)
+        goals = self._goals(sampled)
         shares = shares_of(sampled.real)
         own = box_losses(logits, offsets, sampled.labels, goals, options.box_beta, shares)
         losses = {**losses, "cls": own["cls"], "box": own["box"] * options.box_weight}
         return Learnt(losses, map, sampled)
+
+    def _goals(self, sampled: Sampled) -> Tensor:
+        """The offsets of each region's true box, (R, 4), in the units of its class."""
+        rows = sampled.labels.clamp(max=len(self.box_std) - 1)
+        mean = None if self.box_mean is None else self.box_mean[rows]
+        return encode(sampled.goals, torch.cat(sampled.regions), self.box_std[rows], mean)
 
     @torch.no_grad()
     def _hardest(self, map: Tensor, sampled: Sampled) -> Sampled:
         """The regions with the highest losses in each picture (Shrivastava et al. 2016)."""
         options = self.options
         logits, offsets = self.read(map, sampled.regions)
-        goals = encode(sampled.goals, torch.cat(sampled.regions), self.box_std)
+        goals = self._goals(sampled)
         losses = region_losses(
             logits, offsets, sampled.labels, goals, options.box_beta, options.box_weight
         )
@@ -229,8 +256,9 @@ class TwoStage(Detector):
             there = [view.to(n, one) for n, one in enumerate(regions)]
             logits, offsets = self.read(own, there)
             scores = scores + logits.softmax(1) / len(views)
-            decoded = decode(offsets, torch.cat(there)[:, None], self.box_std).split(counts)
-            back = [view.back(n, b.reshape(-1, 4)).view(b.shape) for n, b in enumerate(decoded)]
+            moved = decode(offsets, torch.cat(there)[:, None], self.box_std, self.box_mean)
+            own_boxes = enumerate(moved.split(counts))
+            back = [view.back(n, b.reshape(-1, 4)).view(b.shape) for n, b in own_boxes]
             boxes = boxes + torch.cat(back) / len(views)
         assert isinstance(scores, Tensor) and isinstance(boxes, Tensor)
         each = zip(sizes, scores.split(counts), boxes.split(counts), strict=True)

@@ -68,7 +68,7 @@ class Regions(nn.Module):
         count, per = regions.shape[:2]
         classes = logits.shape[1] - 1
         scores = logits.softmax(1)[:, :-1].view(count, per, classes)
-        boxes = decode(offsets, regions.reshape(-1, 1, 4), head.box_std)
+        boxes = decode(offsets, regions.reshape(-1, 1, 4), head.box_std, head.box_mean)
         boxes = inside_pictures(boxes.view(count, -1, 4), sizes).view(count, per, -1, 4)
         good = (scores >= head.options.least_score) & (boxes[..., 2:] > boxes[..., :2]).all(3)
         return scores, boxes, good & real[..., None]

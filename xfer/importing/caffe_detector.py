@@ -52,7 +52,8 @@ class DetectorPlan(Plan):
             "backbone": name, **{f"backbone.{key}": value for key, value in options.items()},
             "backbone.mean": MEAN, "backbone.tail_widths": widths_of(net),
             "task.head": "tail", "task.levels": (level,), "task.pool": "max",
-            "task.geometry": "caffe", **(self._rpn_settings(net, self.rpn) if self.rpn else {}),
+            "task.geometry": "caffe", "task.box_stats": "fixed",
+            **(self._rpn_settings(net, self.rpn) if self.rpn else {}),
         }  # fmt: skip
 
     def _rpn_settings(self, net: CaffeNet, score: Layer) -> dict[str, Any]:
@@ -87,7 +88,7 @@ class DetectorPlan(Plan):
                 key = f"backbone.tail.{name}.{part}"
                 tensors[key] = net.tensor(f"{name}.{part}", state[key].shape) * scale
         head: Any = task.get_submodule("head")
-        stds: Tensor = head.box_std
+        stds: Tensor = head.box_std[0]  # those of all classes
         count, units = self.outputs, state["head.outputs.cls_score.weight"].shape[1]
         for part, shape, scale in (("weight", (units,), kept7), ("bias", (), 1.0)):
             scores = net.tensor(f"cls_score.{part}", (count, *shape)) * scale

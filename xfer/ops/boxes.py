@@ -58,25 +58,26 @@ def giou_loss(one: Tensor, two: Tensor) -> Tensor:
     return 1 - (inside / (union + 1e-7) - (around - union) / (around + 1e-7))
 
 
-def encode(boxes: Tensor, start: Tensor, std: Tensor) -> Tensor:
-    """The offsets of boxes from the boxes that the net starts from, in units of `std`.
+def encode(boxes: Tensor, start: Tensor, std: Tensor, mean: Tensor | None = None) -> Tensor:
+    """The offsets of boxes from the boxes that the net starts from, less `mean`, in units of `std`.
 
-    Shapes: boxes, start (..., 4); std (4,) -> (..., 4): dx, dy in widths and heights of `start`,
-        then the logs of the ratios of width and height.
+    Shapes: boxes, start (..., 4); std, mean (4,) or (..., 4) -> (..., 4): dx, dy in widths and
+        heights of `start`, then the logs of the ratios of width and height.
     Source: Girshick et al. 2014, appendix C; the normalisation: Girshick 2015, sec. 2.3.
     """
     size = start[..., 2:] - start[..., :2]
     wanted = boxes[..., 2:] - boxes[..., :2]
     centre = (boxes[..., :2] + boxes[..., 2:] - start[..., :2] - start[..., 2:]) / 2
-    return torch.cat([centre / size, torch.log(wanted / size)], -1) / std
+    offsets = torch.cat([centre / size, torch.log(wanted / size)], -1)
+    return (offsets if mean is None else offsets - mean) / std
 
 
-def decode(offsets: Tensor, start: Tensor, std: Tensor) -> Tensor:
+def decode(offsets: Tensor, start: Tensor, std: Tensor, mean: Tensor | None = None) -> Tensor:
     """The inverse of `encode`; sizes are bounded, so that no box is infinite.
 
     Shapes: offsets (..., 4) and start (..., 4), broadcast -> (..., 4).
     """
-    offsets = offsets * std
+    offsets = offsets * std if mean is None else offsets * std + mean
     size = start[..., 2:] - start[..., :2]
     centre = (start[..., :2] + start[..., 2:]) / 2 + offsets[..., :2] * size
     half = offsets[..., 2:].clamp(max=MAX_LOG_SCALE).exp() * size / 2

@@ -31,12 +31,15 @@ class ProposalsBySource:
         Args: say: called with progress now and then, and when the cache can't store more.
         """
         # by source, not by id: train and val may both have a picture named 1.jpg
-        proposals = next((boxes for seen, boxes in self._prepared if seen is source), None)
-        if proposals is None:
+        if all(seen is not source for seen, _ in self._prepared):
             tick = None if say is None else ticker(say, f"{self.method}: ")
             proposals = propose(source, self.method, max_boxes=self.max_boxes, tick=tick, warn=say)
             self._prepared.append((source, proposals))
-        self._last = proposals
+        self._last = self.of(source)
+
+    def of(self, source: Source) -> Proposals:
+        """The proposals of a source that was prepared."""
+        return next(boxes for seen, boxes in self._prepared if seen is source)
 
     def lookup(self) -> Callable[[Sample], NDArray[np.float32]]:
         """A function (sample) -> its proposals: those of the source prepared last, or newly

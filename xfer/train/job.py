@@ -101,9 +101,10 @@ class Job:
         if recipe.run.sync_bn:
             sync_batch_norms(self.task, place)  # in place: a task is not itself a batch norm
         train = bundle.splits["train"]
+        self.task.check_views(recipe.eval.tta, self.quick_tta)
+        self.task.prepare(train, say)
         self.task.fit_labels(train.labels())
         self.task.fit_data(bundle)
-        self.task.check_views(recipe.eval.tta, self.quick_tta)
         gpu = place.device.type == "cuda"
         self.crop_on = _choose_crops(self.task, train, gpu, recipe.optim.freeze == "all")
         place.put(self.task)
