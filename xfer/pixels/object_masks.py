@@ -114,7 +114,8 @@ class ObjectMasks:
                 sides.append(boxes.sides * scale_of(*own.size, short, long))
             return np.concatenate(sides)
 
-        return head.fit(sizes)
+        # it proposes regions itself: no proposals of others have to be read
+        return head.fit(sizes, lambda: (), False)
 
     def teach(self, segments: Segments) -> ObjectTargets:
         """The targets of a picture, from its segments as it is shown."""
