@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from cut_sets import comparison, cut_outlined
+from large_objects import default_scores, settings
 
 BATCH = 2
 
@@ -127,25 +128,6 @@ def torchvision_scores(
     return metric.compute()
 
 
-def default_scores(spec: str, weights: Path, seed: int, changes: dict[str, Any]) -> dict[str, Any]:
-    import xfer
-
-    with tempfile.TemporaryDirectory() as folder:
-        run = xfer.finetune(
-            spec, "instance", recipe="instance/default", out=Path(folder) / "run", verbosity=-1,
-            backbone="alexnet", weights=str(weights), seed=seed, train="train", val="none",
-            test="val", **{"run.plots": False, "run.report": False, **changes},
-        )  # fmt: skip
-        return run.result["test_metrics"]
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
 def main() -> None:
     parser: argparse.ArgumentParser = comparison(__doc__ or "", ["default"], ["outlined"])
     parser.add_argument("--nets", nargs="+", default=["default", "torchvision"])
@@ -156,7 +138,7 @@ def main() -> None:
     args = parser.parse_args()
     data = args.data.absolute()
     weights = data / "weights" / "alexnet_torchvision_features" / "features.npz"
-    changes = {k: _value(v) for k, v in (one.split("=", 1) for one in args.set)}
+    changes = settings(args.set)
     rows: dict[str, Any] = {}
     for fold in args.folds:
         for net in args.nets:
@@ -164,7 +146,7 @@ def main() -> None:
                 spec = f"coco:{cut_outlined(data, Path(folder), fold)}"
                 start = time.perf_counter()
                 if net == "default":
-                    scores = default_scores(spec, weights, fold, changes)
+                    scores = default_scores("instance", spec, weights, fold, changes)
                 else:
                     scores = torchvision_scores(spec, weights, fold, args.size, args.steps)
             seconds = round(time.perf_counter() - start, 1)

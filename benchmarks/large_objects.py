@@ -22,7 +22,7 @@ import itertools
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,23 +114,31 @@ def torchvision_scores(
     return metric.compute()
 
 
-def default_scores(spec: str, weights: Path, seed: int, changes: dict[str, Any]) -> dict[str, Any]:
+def default_scores(
+    task: str, spec: str, weights: Path, seed: int, changes: dict[str, Any]
+) -> dict[str, Any]:
+    """The test scores of the task's default recipe."""
     import xfer
 
     with tempfile.TemporaryDirectory() as folder:
         run = xfer.finetune(
-            spec, "detect", recipe="detect/default", out=Path(folder) / "run", verbosity=-1,
+            spec, task, recipe=f"{task}/default", out=Path(folder) / "run", verbosity=-1,
             backbone="alexnet", weights=str(weights), seed=seed, train="train", val="none",
             test="val", **{"run.plots": False, "run.report": False, **changes},
         )  # fmt: skip
         return run.result["test_metrics"]
 
 
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+def settings(words: Sequence[str]) -> dict[str, Any]:
+    """KEY=VALUE words as values by key."""
+
+    def value(text: str) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+
+    return {key: value(text) for key, text in (one.split("=", 1) for one in words)}
 
 
 def main() -> None:
@@ -144,8 +152,7 @@ def main() -> None:
     args = parser.parse_args()
     data = args.data.absolute()
     weights = data / "weights" / "alexnet_torchvision_features" / "features.npz"
-    changes = {k: _value(v) for k, v in (one.split("=", 1) for one in args.set)}
-    changes = {"data.size": args.size, "schedule.steps": args.steps, **changes}
+    changes = {"data.size": args.size, "schedule.steps": args.steps, **settings(args.set)}
     rows: dict[str, Any] = {}
     for fold in args.folds:
         for which, net in itertools.product(args.sets, args.nets):
@@ -153,7 +160,7 @@ def main() -> None:
                 spec = SETS[which](data, Path(folder), fold)
                 start = time.perf_counter()
                 if net == "default":
-                    scores = default_scores(spec, weights, fold, changes)
+                    scores = default_scores("detect", spec, weights, fold, changes)
                 else:
                     steps = args.steps or 960
                     scores = torchvision_scores(

@@ -149,7 +149,7 @@ def test_features_are_a_cpus(tmp_path: Path) -> None:
 @pytest.mark.parametrize("decode", ["host", "device"])
 def test_crops_and_jpeg_can_be_left_to_the_device(tmp_path: Path, decode: str) -> None:
     if PRETENDED and decode == "device":
-        pytest.skip("it decodes nothing")
+        pytest.skip("the pretended GPU decodes no JPEG")
     pack("digits", tmp_path, Packing(side=64, raw=decode == "host"))
     recipe = small(**{
         "data.source": str(tmp_path), "data.crop_on": "device", "data.decode": decode,

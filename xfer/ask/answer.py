@@ -82,7 +82,7 @@ def rows_of(found: Standing, reference: int = 0) -> list[dict[str, Any]]:
 
 def beats(found: Standing, reference: int = 0) -> int | None:
     """The setting with the highest mean of those that are better than the reference beyond chance;
-    None: there is none, so that the reference stands."""
+    None: no setting does, so the reference stands."""
     better = [n for n in found.compared if n != reference and _better(found, n, reference)]
     return max(better, key=lambda n: found.mean(n) or 0.0, default=None)
 

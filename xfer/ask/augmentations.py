@@ -131,7 +131,7 @@ class Mirrored:
 
 def _mirrored(q: Question) -> dict[str, Any]:
     """How a classifier on frozen features of the pictures as they are does on mirror images; {}
-    where the labels are none of whole pictures."""
+    where labels do not describe whole pictures."""
     bundle = q.bench.data(q.plain)
     if not is_labelled(bundle):
         return {}

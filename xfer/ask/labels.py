@@ -153,7 +153,7 @@ def power_law(sizes: Sequence[Any] | NDArray[Any], errors: Any) -> tuple[float, 
 
 
 def at(law: tuple[float, float, float], size: float) -> float:
-    """The error that the law gives for so many pictures."""
+    """The error that the power law predicts for this many pictures."""
     a, b, c = law
     return a * size**-b + c
 

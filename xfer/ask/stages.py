@@ -88,7 +88,7 @@ def candidates(names: Sequence[str], probes: Sequence[dict[str, Any]], own: str)
 
 
 def _probes(q: Question) -> list[dict[str, Any]]:
-    """A row per map of the net; [] where the labels are none of whole pictures."""
+    """A row per map of the net; [] where labels do not describe whole pictures."""
     bundle = q.bench.data(q.plain)
     if not is_labelled(bundle):
         q.notes.append("no probes: the labels are not of whole pictures")

@@ -86,7 +86,7 @@ def open_joint(spec: Any, options: ReadOptions, wanted: Sequence[str]) -> Opened
     skipped = dict.fromkeys(row for one in read for row in one.opened.reading.skipped)
     reading = Reading(parts, notes, list(skipped))
     own = [one.opened for one in read if one.main]
-    # of several formats it is none that could be asked for again
+    # with several formats there is no single one to ask for again
     formats = PLUS.join(dict.fromkeys(one.format for one in own))
     return Opened(own[0].name, formats, reading, (), spec, options)
 
@@ -148,7 +148,7 @@ def as_wanted(source: Source, wanted: Sequence[str]) -> Source:
 def _join(
     name: str, source: Source, lead: _Read, read: Sequence[_Read], notes: list[str]
 ) -> Together | None:
-    """A split's pictures of which every kind of truth is known; None if there are none."""
+    """The pictures of a split that have every kind of label; None if no picture does."""
     kept = np.ones(len(source), bool)
     found: list[tuple[_Read, Source, NDArray[np.int64]]] = []
     for one in read:

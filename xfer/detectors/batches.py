@@ -53,8 +53,8 @@ def collate_boxes(items: Sequence[BoxItem], colour: Sequence[float]) -> Batch:
 
 
 def parts_of(batch: Batch, most_pixels: int = 0) -> Iterator[Batch]:
-    """The batch in parts of at most so many pixels, by default MOST_PIXELS; at least a picture. On
-    a device it stays whole: what does not fit there is halved, see `Halved`."""
+    """The batch in parts of at most this many pixels (default MOST_PIXELS), at least one picture
+    each. On a device it stays whole: what does not fit there is halved, see `Halved`."""
     if fixed(batch.images) and not most_pixels:
         yield batch
         return

@@ -100,7 +100,7 @@ class DetectorOptions:
         "drawing them", when=REGIONS,
     )  # fmt: skip
     object_share: float = option(
-        0.25, "largest part of these that are objects", above=0, max=1,
+        0.25, "maximum share of these that may be objects", above=0, max=1,
         when={**REGIONS, "task.ohem": one_of(False)},
     )  # fmt: skip
     object_iou: float = option(

@@ -249,7 +249,7 @@ def _written(output: Output, place: Place) -> Iterator[Writer | None]:
 
 
 class _Lazy:
-    """A writer that begins with the first prediction: nothing is printed where there is none."""
+    """A writer that starts at the first prediction: without predictions nothing is printed."""
 
     def __init__(self, format: str, write: Callable[[str], Any]) -> None:
         self._to = writer(format, write)

@@ -65,7 +65,7 @@ class Drawn(NamedTuple):
     index      | int64 (S,)
     foreground | bool (S,)
     real       | bool (S,): on a device S is always the wanted number, and the last ones are not
-               | real where there are not so many
+               | real if there are fewer
     first      | all foreground is among this many
     """
 

@@ -258,7 +258,7 @@ class PackSource:
             raise self._damaged(i) from error
 
     def _map_bytes(self, i: int) -> Any:
-        """The bytes behind the pixels of picture i; None if there are none."""
+        """The map that is stored after the pixels of picture i, or None if it has no map."""
         length, pixels = int(self._mask_length[i]), int(self._length[i])
         return self._bytes(i, pixels + length)[pixels:].data if length else None
 
